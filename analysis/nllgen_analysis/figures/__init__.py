@@ -1,0 +1,33 @@
+"""A file a family of figures: each is drawn from frames and returns figures with their data and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from nllgen_analysis.figures.capacity import draw_capacity
+from nllgen_analysis.figures.frechet import draw_frechet
+from nllgen_analysis.figures.nash import draw_nash
+from nllgen_analysis.figures.nll import draw_nll
+from nllgen_analysis.figures.samples import draw_samples
+from nllgen_analysis.figures.scatter import draw_scatter
+from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, render, style
+from nllgen_analysis.frames import Frames
+
+FAMILIES: tuple[Callable[[Frames], list[FigureResult]], ...] = (
+    draw_nll,
+    draw_frechet,
+    draw_scatter,
+    draw_capacity,
+    draw_nash,
+    draw_samples,
+)
+
+__all__ = ["FAMILIES", "Drawn", "FigureResult", "NotDrawn", "draw_all", "render", "style"]
+
+
+def draw_all(frames: Frames) -> Iterator[FigureResult]:
+    """Every figure of every family, in the report's order; one that has no data says so."""
+    for family in FAMILIES:
+        with style():
+            results = family(frames)
+        yield from results

@@ -1,0 +1,124 @@
+"""Curves over training: every seed faint, the mean with its t interval over it. Data first, drawing last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
+
+from nllgen_analysis.figures.style import LINESTYLES
+from nllgen_analysis.statistics import summarise
+from nllgen_analysis.text import estimate, listing
+
+COLUMNS = (
+    "panel",
+    "hue",
+    "series",
+    "kind",
+    "seed",
+    "cell_id",
+    "outcome",
+    "x",
+    "value",
+    "low",
+    "high",
+    "num_seeds",
+)
+MAX_LEGEND = 14
+
+
+def curve_data(rows: pd.DataFrame, value: str, *, panel: str, hue: str, x: str = "step") -> pd.DataFrame:
+    """The numbers of one panel of curves.
+
+    The mean exists where more than half of a series' seeds are finite, so that it neither jumps at a step that only a
+    diverging seed was evaluated at, nor goes on as the mean of a few survivors.
+
+    Args:
+        rows: one row a cell and step, with ``series`` and the columns of ``frames.KEYS``.
+        value: the drawn column.
+        panel: name of the panel.
+        hue: column that chooses the colour.
+        x: column along the horizontal axis.
+
+    Returns:
+        Columns ``COLUMNS``; ``kind`` is ``seed`` or ``mean``.
+    """
+    rows = rows[np.isfinite(rows[x].astype(float))].assign(value=rows[value].astype(float), x=rows[x])
+    rows = rows[rows.groupby("id")["value"].transform(lambda column: np.isfinite(column).any()).astype(bool)]
+    rows = rows.assign(hue=rows[hue], cell_id=rows["id"]).sort_values(["x"], kind="stable")
+    means = summarise(rows, ["hue", "series", "x"], "value").rename(columns={"mean": "value"})
+    started = means["series"].map(rows.groupby("series")["id"].nunique())
+    means = means[means["num_seeds"] > started / 2]
+    seeds = rows.assign(kind="seed")
+    both = pd.concat([seeds, means.assign(kind="mean")], ignore_index=True).assign(panel=panel)
+    return both.reindex(columns=COLUMNS)
+
+
+def series_styles(data: pd.DataFrame) -> dict[str, str]:
+    """Line style by series: the first of a colour is solid."""
+    styles: dict[str, str] = {}
+    for _, series in data.drop_duplicates("series").groupby("hue", sort=False)["series"]:
+        styles |= {name: LINESTYLES[rank % len(LINESTYLES)] for rank, name in enumerate(series)}
+    return styles
+
+
+def draw_curves(ax: Axes, data: pd.DataFrame, colour: Callable[[str], str], styles: dict[str, str]) -> None:
+    """Draw one panel's numbers; a cross ends the curve of a seed that diverged."""
+    for (hue, series), rows in data.groupby(["hue", "series"], sort=False):
+        _draw_seeds(ax, rows[rows["kind"] == "seed"], colour(hue), styles[series])
+        mean = rows[(rows["kind"] == "mean") & np.isfinite(rows["value"])]
+        if len(mean) == 1:
+            ax.plot(mean["x"], mean["value"], "_", color=colour(hue), markersize=10, markeredgewidth=1.6, zorder=3)
+        ax.plot(mean["x"], mean["value"], linestyle=styles[series], color=colour(hue), zorder=3)
+        band = mean[np.isfinite(mean["low"])]
+        ax.fill_between(band["x"], band["low"], band["high"], color=colour(hue), alpha=0.18, linewidth=0, zorder=2)
+
+
+def _draw_seeds(ax: Axes, seeds: pd.DataFrame, colour: str, linestyle: str) -> None:
+    seeds = seeds[np.isfinite(seeds["value"])]
+    lines = [rows[["x", "value"]].to_numpy(float) for _, rows in seeds.groupby("cell_id", sort=False)]
+    ax.add_collection(LineCollection(lines, colors=colour, alpha=0.3, linewidths=0.6, linestyles=linestyle, zorder=1))
+    ends = seeds[seeds["outcome"] == "diverged"].groupby("cell_id", sort=False).tail(1)
+    ax.plot(ends["x"], ends["value"], "x", color=colour, markersize=5, markeredgewidth=1.2, zorder=4)
+    ax.autoscale_view()
+
+
+def legend_handles(data: pd.DataFrame, colour: Callable[[str], str], styles: dict[str, str]) -> list[Line2D]:
+    """One line a series, or one a colour where that would be more than a legend can hold."""
+    drawn = data.drop_duplicates("series")[["hue", "series"]]
+    if len(drawn) > MAX_LEGEND:
+        return [Line2D([], [], color=colour(hue), label=str(hue)) for hue in drawn["hue"].unique()]
+    handles = [
+        Line2D([], [], color=colour(hue), linestyle=styles[series], label=series)
+        for hue, series in drawn.itertuples(index=False, name=None)
+    ]
+    if (data["outcome"] == "diverged").any():
+        handles.append(Line2D([], [], color="#444444", marker="x", linestyle="", markersize=5, label="diverged here"))
+    return handles
+
+
+def ends_text(data: pd.DataFrame) -> str:
+    """Each series' mean at its last step, with interval and number of seeds, for a caption."""
+    ends = data[data["kind"] == "mean"].groupby("series", sort=False).tail(1)
+    return listing(
+        [
+            f"{row.series} {estimate(row.value, row.high, int(row.num_seeds))}"
+            for row in ends.sort_index().itertuples(index=False)
+        ]
+    )
+
+
+def diverged_text(data: pd.DataFrame) -> str:
+    """How many of the drawn cells diverged, for a caption."""
+    cells = data[data["kind"] == "seed"].drop_duplicates("cell_id")
+    diverged = int((cells["outcome"] == "diverged").sum())
+    return f"{diverged} of the {len(cells)} cells drawn diverged (×)." if diverged else ""
+
+
+def describe_means() -> str:
+    """What the lines are, for a caption."""
+    return "Faint: every seed; bold: mean over seeds with its 95 % t interval, while more than half of them are finite."

@@ -1,0 +1,149 @@
+"""Training that starts at the truth: does it stay? Exact KL beside the NLL control's, and the losses at equilibrium."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from nllgen_analysis.figures.curves import (
+    curve_data,
+    describe_means,
+    diverged_text,
+    draw_curves,
+    ends_text,
+    legend_handles,
+    series_styles,
+)
+from nllgen_analysis.figures.style import (
+    GREY,
+    Drawn,
+    FigureResult,
+    NotDrawn,
+    legend_below,
+    limited,
+    minor_ticks,
+    new_figure,
+    paradigm_colour,
+    set_scale,
+)
+from nllgen_analysis.frames import Frames, join_cells, setting_order
+from nllgen_analysis.statistics import mean_interval, paired
+from nllgen_analysis.text import estimate, listing, number
+
+TITLE = "Started at the truth"
+LOSSES = {"loss_disc": ("discriminator", 2 * math.log(2), "2 ln 2"), "loss_gen": ("generator", math.log(2), "ln 2")}
+LOSS_COLOURS = {"discriminator": "#009E73", "generator": "#CC79A7"}
+NUM_BINS = 200  # of steps; more cannot be seen at a column's width
+PAIR_ON = ["student", "setting", "steps", "batch_size", "seed"]
+
+
+def draw_nash(frames: Frames) -> list[FigureResult]:
+    """One figure a setting: KL(p‖q) of cells that start at the truth, by paradigm, and the adversarial losses."""
+    started = frames.eval[(frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
+    rows = started[np.isfinite(started["kl_nats"].astype(float))]
+    if rows.empty:
+        planned = int((frames.cells["start"] == "truth").sum())
+        reason = (
+            f"none of the {planned} cells that start at the truth has a KL yet ({frames.counts_text})"
+            if planned
+            else "no cell of the study starts at the truth"
+        )
+        return [NotDrawn("nash", TITLE, reason)]
+    settings, rest = limited(setting_order(rows), "nash", TITLE)
+    return [*(_draw_setting(frames, rows[rows["setting"] == setting]) for setting in settings), *rest]
+
+
+def nash_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
+    """The plotted numbers of one setting: panel ``kl``, and panel ``loss`` where a cell has a discriminator."""
+    multiple = rows["student"].nunique() > 1
+    names = rows["paradigm"] + (" " + rows["student"] if multiple else "")
+    rows = rows.assign(series=names.str.cat(rows["variant"], sep=" ").str.strip()).sort_values("series", kind="stable")
+    history = join_cells(frames.history[frames.history["cell"].isin(rows["cell"].unique())], frames.cells)
+    parts = [curve_data(rows, "kl_nats", panel="kl", hue="paradigm")]
+    for column, (name, _, _) in LOSSES.items():
+        losses = history[np.isfinite(history[column].astype(float))]
+        if len(losses):
+            losses = binned(losses, column).assign(series=name, loss=name)
+            parts.append(curve_data(losses, column, panel="loss", hue="loss"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def binned(rows: pd.DataFrame, column: str, num_bins: int = NUM_BINS) -> pd.DataFrame:
+    """Means within equal bins of steps, a row a cell and bin; untouched where there are few enough steps."""
+    steps = rows["step"].astype(float)
+    if rows["step"].nunique() <= num_bins:
+        return rows
+    width = (steps.max() - steps.min() + 1) / num_bins
+    middle = steps.min() + (np.floor((steps - steps.min()) / width) + 0.5) * width
+    keys = ["cell", "id", "seed", "outcome", "student", "paradigm"]
+    return rows.assign(step=middle).groupby([*keys, "step"], sort=False)[column].mean().reset_index()
+
+
+def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
+    """The last finite KL of every adversarial cell beside that of its NLL control: same data, steps, batch and seed."""
+    ends = rows.sort_values("step", kind="stable").groupby("cell").tail(1)
+    ends = ends.join(frames.cells[["steps", "batch_size"]], on="cell")
+    control = ends[ends["paradigm"] == "nll"]
+    return paired(ends[ends["paradigm"] != "nll"], control, "kl_nats", PAIR_ON)
+
+
+def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
+    data = nash_data(frames, rows)
+    kl, loss = data[data["panel"] == "kl"], data[data["panel"] == "loss"]
+    styles = series_styles(kl)
+    figure = new_figure(1, 2 if len(loss) else 1, row_height=2.5)
+    axes = figure.subplots(1, 2 if len(loss) else 1, squeeze=False)[0]
+    draw_curves(axes[0], kl, paradigm_colour, styles)
+    axes[0].set_title("distance from the truth")
+    axes[0].set_ylabel("KL(p‖q) (nats)")
+    set_scale(axes[0], "y", kl["value"])
+    handles = legend_handles(kl, paradigm_colour, styles)
+    if len(loss):
+        _draw_losses(axes[1], loss)
+        handles += [Line2D([], [], color=LOSS_COLOURS[name], label=f"{name} loss") for name in loss["series"].unique()]
+    for ax in axes:
+        ax.set_xlabel("optimiser steps")
+        minor_ticks(ax, "x")
+    legend_below(figure, handles)
+    setting, slug = rows["setting"].iloc[0], rows["slug"].iloc[0]
+    caption = _caption(setting, kl, loss, control_pairs(frames, rows))
+    return Drawn(f"nash_{slug}", f"{TITLE}: {setting}", figure, data, caption)
+
+
+def _draw_losses(ax: Axes, loss: pd.DataFrame) -> None:
+    draw_curves(ax, loss, lambda name: LOSS_COLOURS[name], dict.fromkeys(loss["series"], "-"))
+    set_scale(ax, "y", loss["value"])
+    for _, level, text in LOSSES.values():
+        ax.axhline(level, color=GREY, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0)
+        ax.annotate(text, (1, level), xycoords=("axes fraction", "data"), xytext=(2, 0), textcoords="offset points",
+                    va="center", fontsize=7, color="#555555")  # fmt: skip
+    ax.set_title("losses and their equilibrium values")
+    ax.set_ylabel("loss (nats)")
+
+
+def _caption(setting: str, kl: pd.DataFrame, loss: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    texts = [
+        f"Cells that start at the truth's own weights, trained on {setting}.",
+        describe_means(),
+        f"KL in nats at the last evaluation: {ends_text(kl)}.",
+        _pairs_text(pairs),
+        f"Losses are means within {NUM_BINS} bins of steps or finer; dashed: 2 ln 2 and ln 2, their values at the "
+        "equilibrium."
+        if len(loss)
+        else "No cell here has adversarial losses.",
+        diverged_text(kl),
+    ]
+    return " ".join(text for text in texts if text)
+
+
+def _pairs_text(pairs: pd.DataFrame) -> str:
+    if pairs.empty:
+        return "No adversarial cell has an NLL control of the same data, steps, batch size and seed."
+    difference = mean_interval(pairs["difference"])
+    ratios = [f"seed {row.seed}: {number(row.ratio)}" for row in pairs.itertuples(index=False)]
+    text = estimate(difference.mean, difference.high, difference.num_seeds)
+    return f"Last KL minus its NLL control's, paired by seed: {text} nats; as a ratio, {listing(ratios)}."

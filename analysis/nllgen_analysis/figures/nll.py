@@ -1,0 +1,119 @@
+"""Training and validation NLL by degree, one figure a setting."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from nllgen_analysis.figures.curves import (
+    curve_data,
+    describe_means,
+    diverged_text,
+    draw_curves,
+    ends_text,
+    legend_handles,
+    series_styles,
+)
+from nllgen_analysis.figures.style import (
+    GREY,
+    Drawn,
+    FigureResult,
+    NotDrawn,
+    Notes,
+    degree_colour,
+    fence,
+    legend_below,
+    limited,
+    minor_ticks,
+    new_figure,
+)
+from nllgen_analysis.frames import Frames, setting_order, student_order
+
+TITLE = "NLL over training by degree"
+SPLITS = {"train_nll_nats": "training images", "val_nll_nats": "validation images"}
+
+
+def draw_nll(frames: Frames) -> list[FigureResult]:
+    """Training and validation NLL over steps: a row a paradigm, colours by degree, the truth's entropy as a line."""
+    rows = frames.eval[frames.eval["weights"] == "raw"]
+    rows = rows[~rows["student"].str.endswith(" from truth")]
+    rows = rows[np.isfinite(rows[list(SPLITS)].astype(float)).any(axis=1)]
+    if rows.empty:
+        return [NotDrawn("nll_curves", TITLE, f"no evaluation has a finite NLL ({frames.counts_text})")]
+    settings, rest = limited(setting_order(rows), "nll_curves", TITLE)
+    return [*(_draw_setting(frames, rows[rows["setting"] == setting]) for setting in settings), *rest]
+
+
+def nll_data(rows: pd.DataFrame) -> pd.DataFrame:
+    """The plotted numbers of one setting; ``panel`` is ``paradigm, split``."""
+    rows = rows.assign(
+        series=rows["student"].str.cat(rows["variant"], sep=" ").str.strip(),
+        _rank=rows["student"].map({name: rank for rank, name in enumerate(student_order(rows["student"]))}),
+    ).sort_values("_rank", kind="stable")
+    parts = [
+        curve_data(part, value, panel=f"{paradigm}, {split}", hue="student").assign(paradigm=paradigm)
+        for paradigm, part in rows.groupby("paradigm")
+        for value, split in SPLITS.items()
+    ]
+    data = pd.concat(parts, ignore_index=True)
+    order = {name: rank for rank, name in enumerate(rows["series"].unique())}
+    return data.sort_values(["paradigm", "panel", "series"], key=lambda c: c.map(order) if c.name == "series" else c)
+
+
+def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
+    data, notes = nll_data(rows), Notes()
+    paradigms = list(data["paradigm"].unique())
+    styles = series_styles(data.sort_values("series", key=lambda c: c.map(_ranks(rows)), kind="stable"))
+    entropy = _entropy(frames, rows)
+    figure = new_figure(len(paradigms), 2)
+    axes = figure.subplots(len(paradigms), 2, sharex="row", sharey="row", squeeze=False)
+    for line, paradigm in zip(axes, paradigms, strict=True):
+        for ax, split in zip(line, SPLITS.values(), strict=True):
+            part = data[data["panel"] == f"{paradigm}, {split}"]
+            draw_curves(ax, part, degree_colour, styles)
+            _decorate(ax, f"{paradigm}, {split}", entropy)
+        line[0].set_ylabel("NLL (nats per image)")
+        _limit(line[0], data[data["paradigm"] == paradigm], notes)
+        ends = ends_text(data[data["panel"] == f"{paradigm}, validation images"])
+        notes.add(f"Validation NLL in nats at the last evaluation, trained by {paradigm}: {ends or 'none finite'}.")
+    for ax in axes[-1]:
+        ax.set_xlabel("optimiser steps")
+    legend_below(figure, legend_handles(data, degree_colour, styles))
+    if entropy is not None:
+        notes.add(f"Grey line: the truth's entropy, {entropy:,.1f} nats.")
+    notes.add(diverged_text(data))
+    setting, slug = rows["setting"].iloc[0], rows["slug"].iloc[0]
+    caption = f"NLL of the weights in training (not their EMA) on {setting}. {describe_means()} {notes}"
+    return Drawn(f"nll_curves_{slug}", f"{TITLE}: {setting}", figure, data, caption)
+
+
+def _ranks(rows: pd.DataFrame) -> dict[str, int]:
+    names = rows["student"].str.cat(rows["variant"], sep=" ").str.strip()
+    order = student_order(rows["student"])
+    pairs = sorted(set(zip(rows["student"], names, strict=True)), key=lambda pair: (order.index(pair[0]), pair[1]))
+    return {name: rank for rank, (_, name) in enumerate(pairs)}
+
+
+def _decorate(ax: Axes, title: str, entropy: float | None) -> None:
+    ax.set_title(title)
+    minor_ticks(ax, "x")
+    minor_ticks(ax, "y")
+    if entropy is not None:
+        ax.axhline(entropy, color=GREY, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0)
+
+
+def _limit(ax: Axes, data: pd.DataFrame, notes: Notes) -> None:
+    limits = fence(values for _, values in data.groupby(["panel", "series"])["value"])
+    if limits:
+        ax.set_ylim(*limits)
+        notes.add("The vertical axis leaves out values far from their own series (start-up); the CSV has all.")
+
+
+def _entropy(frames: Frames, rows: pd.DataFrame) -> float | None:
+    """H(p) of the truth behind these rows, None for real data."""
+    truths = set(frames.cells.loc[frames.cells["id"].isin(rows["id"].unique()), "truth_id"])
+    if len(truths) != 1 or frames.datasets.empty or "entropy_nats" not in frames.datasets:
+        return None
+    found = frames.datasets.loc[frames.datasets["truth_id"].isin(truths), "entropy_nats"]
+    return float(found.iloc[0]) if len(found) and np.isfinite(float(found.iloc[0])) else None

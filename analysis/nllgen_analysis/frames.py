@@ -1,0 +1,250 @@
+"""A study.h5 as pandas frames: cells with their config in columns, evaluations and final metrics joined to them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from nllgen.errors import CorruptFileError
+from nllgen.store.hdf5 import Array, Table
+from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
+from nllgen.store.study_file import StudyFile, read_study
+from nllgen.study.config import Cell
+from nllgen.study.degrees import DEGREES
+
+DEGREE_ORDER = (*DEGREES, "custom")
+OUTCOME_ORDER = ("done", "diverged", "missing")
+# what the long tables carry of a cell; the rest is one join away
+KEYS = (
+    "id",
+    "role",
+    "outcome",
+    "degree",
+    "student",
+    "paradigm",
+    "source",
+    "num_train",
+    "image_size",
+    "setting",
+    "slug",
+    "start",
+    "seed",
+    "variant",
+    "group",
+    "num_parameters",
+)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A study as frames.
+
+    Attributes:
+        name: the study's name.
+        study: its resolved YAML as JSON-like values.
+        cells: one row a cell, indexed 0…n−1: config columns, outcome and provenance. ``student`` is the degree, with
+            *from truth* where that is not the degree's own start; ``setting`` is the data (source and N); ``variant``
+            says what else differs between cells that share student, paradigm and setting; ``group`` is all of them:
+            cells of one group differ in the seed alone.
+        eval: one row an evaluation, with the columns of ``KEYS``; a metric that no cell has is a column of NaN.
+        final: one row a cell and kind of weights, likewise.
+        history: every logged step with the index ``cell`` only; :func:`join_cells` after filtering adds the keys.
+        datasets: one row a truth, its dataset's attributes in columns.
+        samples: images (M, C, H, W) in [0, 1], of the cells ``samples_cell`` (M,).
+        reference: ``mnist`` and ``truth`` images (m, C, H, W), where the study has them.
+    """
+
+    name: str
+    study: dict[str, Any]
+    cells: pd.DataFrame
+    eval: pd.DataFrame
+    final: pd.DataFrame
+    history: pd.DataFrame
+    datasets: pd.DataFrame
+    samples: Array
+    samples_cell: Array
+    reference: dict[str, Array]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many cells are done, diverged and missing; the truth's own training is not a cell."""
+        outcomes = self.cells.loc[self.cells["role"] != "truth", "outcome"]
+        return {outcome: int((outcomes == outcome).sum()) for outcome in OUTCOME_ORDER}
+
+    @property
+    def counts_text(self) -> str:
+        """For example ``12 cells done, 1 diverged, 0 missing``."""
+        counts = self.counts
+        return f"{counts['done']} cells done, {counts['diverged']} diverged, {counts['missing']} missing"
+
+
+def load_frames(path: Path) -> Frames:
+    """Read a study.h5.
+
+    Raises:
+        CorruptFileError: it is damaged, or a cell's config is not one.
+        SchemaError: it was written with another schema.
+    """
+    return to_frames(read_study(path))
+
+
+def to_frames(study: StudyFile) -> Frames:
+    """The arrays of a study as frames."""
+    cells = _cells(study.cells)
+    return Frames(
+        name=study.name,
+        study=study.study,
+        cells=cells,
+        eval=join_cells(_long(study.eval, EVAL_COLUMNS, "eval"), cells),
+        final=join_cells(_long(study.final, FINAL_COLUMNS, "final"), cells),
+        history=_long(study.history, HISTORY_COLUMNS, "history"),
+        datasets=pd.DataFrame([{"truth_id": truth, **attrs} for truth, attrs in study.datasets.items()]),
+        samples=study.samples,
+        samples_cell=study.samples_cell,
+        reference=study.reference,
+    )
+
+
+def join_cells(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """A long table with the columns of ``KEYS`` beside its index ``cell``."""
+    return table.join(cells[list(KEYS)], on="cell")
+
+
+def _long(table: Table, columns: Mapping[str, str], name: str) -> pd.DataFrame:
+    frame = pd.DataFrame(table)
+    lost = [column for column in ("step", "weights") if column in columns and column not in frame]
+    if lost and len(frame):
+        raise CorruptFileError(f"/{name} of the study has no column {lost[0]}", "collect the study again")
+    for column in columns:
+        if column not in frame:
+            frame[column] = float("nan")
+    return frame
+
+
+def _cells(table: Table) -> pd.DataFrame:
+    frame = pd.DataFrame(table)
+    parsed = [_parse(text, row) for row, text in enumerate(frame["config"])]
+    config = pd.DataFrame([_config_row(cell) for cell in parsed], columns=list(_config_row(_EXAMPLE)))
+    frame = frame.drop(columns=["config", "precision"]).join(config)
+    frame["student"] = [
+        _student(role, degree, start)
+        for role, degree, start in zip(frame["role"], frame["degree"], frame["start"], strict=True)
+    ]
+    frame["setting"] = _settings(frame)
+    frame["slug"] = _slugs(frame)
+    frame["variant"] = _variants(frame, [_settings_of(cell) for cell in parsed])
+    frame["group"] = frame["student"] + " · " + frame["paradigm"] + " · " + frame["setting"]
+    varied = frame["variant"] != ""
+    frame.loc[varied, "group"] += " · " + frame.loc[varied, "variant"]
+    return frame
+
+
+def _parse(text: str, row: int) -> Cell:
+    try:
+        return Cell.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CorruptFileError(
+            f"/cells row {row} of the study: the config is not a cell's ({where or 'config'}: {first['msg']})",
+            "collect the study again with this version of nllgen",
+        ) from error
+
+
+def _config_row(cell: Cell) -> dict[str, Hashable]:
+    return {
+        "degree": cell.degree,
+        "paradigm": cell.paradigm.name,
+        "source": cell.data.source,
+        "num_train": str(cell.data.num_train),
+        "image_size": cell.data.image_size,
+        "truth_id": cell.data.truth_id or "",
+        "start": cell.start,
+        "seed": cell.seed,
+        "precision": cell.precision,
+        "steps": cell.paradigm.steps,
+        "batch_size": cell.paradigm.batch_size,
+        "lr": cell.paradigm.lr,
+        "width": cell.flow.width,
+        "blocks": cell.flow.blocks,
+        "scales": cell.flow.scales,
+        "coupling": cell.flow.coupling,
+        "num_dims": cell.flow.num_dims,
+        "label": cell.label,
+    }
+
+
+_EXAMPLE = Cell.model_validate({"data": {}, "flow": {}})
+
+
+def _student(role: str, degree: str, start: str) -> str:
+    if role == "truth":
+        return "truth"
+    return f"{degree} from truth" if start == "truth" and degree != "W*" else degree
+
+
+def _size(num_train: str) -> str:
+    if num_train == "fresh":
+        return "fresh samples"
+    return f"N = {int(num_train):,}" if num_train.isdigit() else f"N = {num_train}"
+
+
+def _settings(frame: pd.DataFrame) -> list[str]:
+    several = frame["image_size"].nunique() > 1
+    names = {"mnist": "MNIST"}
+    return [
+        f"{names.get(source, source)}{f' {size}×{size}' if several else ''}, {_size(num)}"
+        for source, size, num in zip(frame["source"], frame["image_size"], frame["num_train"], strict=True)
+    ]
+
+
+def _slugs(frame: pd.DataFrame) -> list[str]:
+    several = frame["image_size"].nunique() > 1
+    return [
+        f"{source}_{num}{f'_{size}px' if several else ''}"
+        for source, size, num in zip(frame["source"], frame["image_size"], frame["num_train"], strict=True)
+    ]
+
+
+def _settings_of(cell: Cell) -> dict[str, Hashable]:
+    """What may tell two cells apart and is not in student, paradigm, setting or seed."""
+    parts = {"": cell.model_dump(exclude={"data", "flow", "paradigm", "seed", "degree", "start"})}
+    parts |= {"flow.": cell.flow.model_dump(exclude={"shape"}), "": parts[""] | cell.paradigm.model_dump()}
+    parts["data."] = cell.data.model_dump(exclude={"source", "num_train", "image_size"})
+    return {f"{prefix}{key}": value for prefix, values in parts.items() for key, value in values.items()}
+
+
+def _variants(frame: pd.DataFrame, settings: list[dict[str, Hashable]]) -> list[str]:
+    variants = [""] * len(frame)
+    for _, rows in frame.groupby(["student", "paradigm", "setting"], sort=False).groups.items():
+        varied = [key for key in settings[rows[0]] if len({settings[row].get(key) for row in rows}) > 1]
+        for row in rows:
+            variants[row] = ", ".join(f"{key}={settings[row].get(key)}" for key in varied)
+    return variants
+
+
+def setting_order(cells: pd.DataFrame) -> list[str]:
+    """The settings present: MNIST first, N ascending, fresh samples last."""
+
+    def rank(row: tuple[str, str, int, str]) -> tuple[bool, int, bool, float]:
+        source, num, size, _ = row
+        return source != "mnist", size, num == "fresh", float(num) if num.isdigit() else float("inf")
+
+    columns = ["source", "num_train", "image_size", "setting"]
+    rows = cells[columns].drop_duplicates().itertuples(index=False, name=None)
+    return [row[3] for row in sorted(rows, key=rank)]
+
+
+def student_order(students: pd.Series) -> list[str]:
+    """The students present: the truth, then the degrees from the smallest model to the largest."""
+
+    def rank(student: str) -> tuple[int, str]:
+        degree = student.removesuffix(" from truth")
+        return (DEGREE_ORDER.index(degree) if degree in DEGREE_ORDER else -1), student
+
+    return sorted(students.unique(), key=rank)

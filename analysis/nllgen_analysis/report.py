@@ -1,0 +1,115 @@
+"""From a study.h5 to a folder: figures with their data, tables, verdicts.json and report.html."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from nllgen.errors import CorruptFileError
+from nllgen.store.atomic import make_folder, write_bytes
+from nllgen_analysis import tables
+from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, render
+from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.html import ShownFigure, render_report
+
+VERDICTS_SCHEMA = 1
+NO_VERDICTS = (
+    "The claims C0-C8 and their pre-registered rules come with a later version of nllgen. No claim was evaluated for this "
+    "report, so that there is no verdict in it: neither supported, nor refuted, nor undecided."
+)
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """What was written.
+
+    Attributes:
+        html: the report itself.
+        verdicts: verdicts.json.
+        figures: PDF, PNG and CSV of every figure drawn.
+        tables: CSV and LaTeX.
+        not_drawn: figures without data, name → reason.
+    """
+
+    html: Path
+    verdicts: Path
+    figures: tuple[Path, ...]
+    tables: tuple[Path, ...]
+    not_drawn: dict[str, str]
+
+
+def write_report(study_h5: Path, out: Path) -> ReportPaths:
+    """Draw everything that a study.h5 has data for; files of an older report with the same names are replaced.
+
+    Args:
+        study_h5: what ``nllgen collect`` wrote.
+        out: folder, created where it does not exist.
+
+    Raises:
+        CorruptFileError: study_h5 is missing, damaged or something else.
+        SchemaError: study_h5 was written with another schema.
+        MachineError: out is a file, is read-only, or the disk is full.
+    """
+    frames = load_frames(study_h5)
+    make_folder(out)
+    shown, absent, figures = _write_figures(frames, make_folder(out / "figures"))
+    table_paths = _write_tables(frames, make_folder(out / "tables"))
+    verdicts = out / "verdicts.json"
+    write_bytes(verdicts, _json({"schema": VERDICTS_SCHEMA, "claims": [], "note": NO_VERDICTS}))
+    html = out / "report.html"
+    # last: whoever sees a new report.html sees its files
+    write_bytes(html, render_report(frames, shown, absent, _sha256(study_h5)).encode())
+    return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), {item.name: item.reason for item in absent})
+
+
+def _write_figures(frames: Frames, folder: Path) -> tuple[list[ShownFigure], list[NotDrawn], list[Path]]:
+    shown: list[ShownFigure] = []
+    absent: list[NotDrawn] = []
+    paths: list[Path] = []
+    for result in draw_all(frames):
+        if isinstance(result, NotDrawn):
+            absent.append(result)
+            continue
+        shown.append(_write_figure(result, folder))
+        paths += [folder / f"{result.name}.{kind}" for kind in ("pdf", "png", "csv")]
+    return shown, absent, paths
+
+
+def _write_figure(drawn: Drawn, folder: Path) -> ShownFigure:
+    png = render(drawn.figure, "png")
+    write_bytes(folder / f"{drawn.name}.pdf", render(drawn.figure, "pdf"))
+    write_bytes(folder / f"{drawn.name}.png", png)
+    write_bytes(folder / f"{drawn.name}.csv", tables.to_csv(drawn.data))
+    return ShownFigure(drawn.name, drawn.title, drawn.caption, png, drawn.cell_ids)
+
+
+def _write_tables(frames: Frames, folder: Path) -> list[Path]:
+    printed = tables.printed_table(frames)
+    caption = f"{frames.name}: final metrics on the test split, mean ± half the 95 % t interval over seeds"
+    contents = {
+        "cells.csv": tables.to_csv(tables.cells_table(frames)),
+        "groups.csv": tables.to_csv(tables.groups_table(frames)),
+        "evaluations.csv": tables.to_csv(frames.eval),
+        "final.csv": tables.to_csv(tables.final_table(frames)),
+        "final.tex": tables.to_latex(printed, caption),
+        "datasets.csv": tables.to_csv(tables.datasets_table(frames)),
+        "provenance.csv": tables.to_csv(tables.provenance_table(frames)),
+        "provenance.tex": tables.to_latex(tables.provenance_table(frames), f"{frames.name}: provenance"),
+    }
+    for name, data in contents.items():
+        write_bytes(folder / name, data)
+    return [folder / name for name in contents]
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CorruptFileError(f"{path}: cannot be read ({error.strerror})", "check the path") from error

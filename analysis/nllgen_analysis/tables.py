@@ -1,0 +1,181 @@
+"""Tables of a study: cells, groups, final metrics, datasets and provenance; as frames, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from nllgen.store.layout import CELL_NUMBER_COLUMNS, FINAL_COLUMNS
+from nllgen_analysis.frames import OUTCOME_ORDER, Frames, setting_order, student_order
+from nllgen_analysis.statistics import summarise
+from nllgen_analysis.text import plus_minus
+
+GROUP = ["student", "paradigm", "setting", "variant"]
+NOT_METRICS = ("weights", "step", "time_s")
+# what the printed table shows, where any cell has it
+MAIN_METRICS = {
+    "test_nll_nats": "test NLL (nats)",
+    "test_bits_per_dim": "bits/dim",
+    "kl_nats": "KL (nats)",
+    "frechet_lenet": "Fréchet (LeNet)",
+    "frechet_inception": "Fréchet (Inception)",
+}
+PROVENANCE = (
+    "version",
+    "code_sha256",
+    "image_sha256",
+    "torch_version",
+    "host",
+    "device",
+    "num_threads",
+    "precision",
+    "truth_sha256",
+)
+LONGEST_TABULAR = 40
+
+
+def cells_table(frames: Frames) -> pd.DataFrame:
+    """One row a cell: config, outcome, provenance, and the final metrics of its last weights."""
+    last = frames.final[frames.final["weights"] == "last"].drop_duplicates("cell").set_index("cell")
+    metrics = last[[name for name in FINAL_COLUMNS if name not in NOT_METRICS and last[name].notna().any()]]
+    return frames.cells.join(metrics)
+
+
+def groups_table(frames: Frames) -> pd.DataFrame:
+    """One row a group: cells planned, done, diverged and missing, parameters, seconds a step."""
+    cells = _ordered(frames, frames.cells[frames.cells["role"] != "truth"])
+    table = cells.groupby(GROUP, sort=False).agg(
+        planned=("id", "size"), num_parameters=("num_parameters", "median"), seconds_per_step=("seconds_per_step", "mean")
+    )
+    for outcome in OUTCOME_ORDER:
+        table[outcome] = (cells["outcome"] == outcome).groupby([cells[key] for key in GROUP], sort=False).sum()
+    return table.reset_index()
+
+
+def final_table(frames: Frames) -> pd.DataFrame:
+    """Long form, a row a group, kind of weights and metric: mean, t interval, number of seeds, and the cells behind."""
+    rows = _ordered(frames, frames.final[frames.final["role"] != "truth"])
+    metrics = [name for name in FINAL_COLUMNS if name not in NOT_METRICS and rows[name].notna().any()]
+    by = [*GROUP, "weights"]
+    parts = [summarise(rows, by, name).assign(metric=name, unit=FINAL_COLUMNS[name]) for name in metrics]
+    if not parts:
+        return pd.DataFrame(columns=[*by, "metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note"])
+    ids = rows.groupby(by, sort=False)["id"].agg(" ".join).rename("cell_ids").reset_index()
+    table = pd.concat(parts, ignore_index=True)
+    table = table[(table["num_seeds"] > 0) | (table["num_nonfinite"] > 0)].merge(ids, on=by)
+    return table[[*by, "metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note", "cell_ids"]]
+
+
+def printed_table(frames: Frames) -> pd.DataFrame:
+    """The main final metrics as text, a row a group and kind of weights: ``mean ± half`` and the number of seeds."""
+    final = final_table(frames)
+    groups = groups_table(frames)
+    names = {"student": "degree", "paradigm": "paradigm", "setting": "data", "variant": "variant", "weights": "weights"}
+    rows = []
+    for keys, part in final.groupby([*GROUP, "weights"], sort=False):
+        row = dict(zip(names.values(), keys, strict=True))
+        row["seeds"] = str(int(part["num_seeds"].max()))
+        by_metric = part.set_index("metric")
+        for metric, title in MAIN_METRICS.items():
+            if metric in final["metric"].to_numpy():
+                found = by_metric.loc[metric] if metric in by_metric.index else None
+                row[title] = "–" if found is None else plus_minus(found["mean"], found["high"])
+        rows.append(row)
+    have = {tuple(row[name] for name in list(names.values())[:4]) for row in rows}
+    for group in groups.itertuples(index=False):
+        keys = (group.student, group.paradigm, group.setting, group.variant)
+        if keys not in have:
+            rows.append(dict(zip(names.values(), (*keys, "–"), strict=True)) | {"seeds": "0"})
+    table = pd.DataFrame(rows).fillna("–") if rows else pd.DataFrame(columns=[*names.values(), "seeds"])
+    return table.drop(columns="variant") if (table["variant"] == "").all() else table
+
+
+def datasets_table(frames: Frames) -> pd.DataFrame:
+    """One row a truth: its id, the entropy with its standard error, the hash of its weights."""
+    return frames.datasets
+
+
+def provenance_table(frames: Frames) -> pd.DataFrame:
+    """What ran where: every distinct value of versions, hosts, hashes and assets, and how many results carry it."""
+    present = frames.cells[frames.cells["outcome"] != "missing"]
+    rows = [
+        {"what": column, "value": f"{value:g}" if isinstance(value, float) else str(value) or "none", "results": count}
+        for column in PROVENANCE
+        for value, count in present[column].value_counts(dropna=False).items()
+    ]
+    for text, count in present["assets"].value_counts().items():
+        rows += [{"what": f"asset {name}", "value": value, "results": count} for name, value in _assets(str(text))]
+    table = pd.DataFrame(rows, columns=["what", "value", "results"])
+    return table.groupby(["what", "value"], sort=False, as_index=False)["results"].sum()
+
+
+def warnings_of(frames: Frames) -> list[str]:
+    """What a reader must know before comparing numbers."""
+    present = frames.cells[frames.cells["outcome"] != "missing"]
+    found = []
+    for column, what in {"truth_sha256": "truths", "code_sha256": "versions of the code"}.items():
+        values = [value for value in present[column].unique() if value]
+        if len(values) > 1:
+            found.append(f"The results come from {len(values)} different {what}: compare them with care.")
+    counts = frames.counts
+    if counts["missing"]:
+        found.append(f"{counts['missing']} of {sum(counts.values())} cells have no result; means are over what is there.")
+    if counts["diverged"]:
+        found.append(f"{counts['diverged']} of {sum(counts.values())} cells diverged; their history is kept and shown.")
+    groups = groups_table(frames)
+    single = int((groups["planned"] == 1).sum())
+    if single:
+        found.append(f"{single} of {len(groups)} groups have one seed: no interval can be given for them.")
+    return found
+
+
+def to_csv(table: pd.DataFrame) -> bytes:
+    """CSV as UTF-8, ten significant digits."""
+    return bytes(table.to_csv(index=False, float_format="%.10g").encode())
+
+
+def to_latex(table: pd.DataFrame, caption: str) -> bytes:
+    """A booktabs table, every text escaped; a ``longtable`` where it does not fit a page.
+
+    Needs ``\\usepackage{booktabs}`` (and ``longtable``); compiles with pdfLaTeX.
+    """
+    plain = table.map(lambda value: _plain(str(value))).rename(columns=_plain)
+    styler = plain.style.format(escape="latex").format_index(escape="latex", axis=1).hide(axis="index")
+    numeric = [name for name in plain if name in ("seeds", *(_plain(title) for title in MAIN_METRICS.values()))]
+    columns = "".join("r" if name in numeric else "l" for name in plain)
+    long = len(table) > LONGEST_TABULAR
+    text = styler.to_latex(column_format=columns, hrules=True, environment="longtable" if long else None)
+    return f"% {_plain(caption)}\n{_accents(text)}".encode()
+
+
+def _plain(text: str) -> str:
+    """One line, and only characters that :func:`_accents` or LaTeX itself knows."""
+    return " ".join(text.split()).replace("−", "-").replace("–", "--").replace("×", "x").replace("·", "-")
+
+
+def _accents(text: str) -> str:
+    return text.replace("±", r"$\pm$").replace("é", r"\'e").replace("∞", r"$\infty$")
+
+
+def _assets(text: str) -> list[tuple[str, str]]:
+    try:
+        value = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        return [("(unreadable)", text)]
+    return [(str(key), str(item)) for key, item in value.items()] if isinstance(value, dict) else [("", str(value))]
+
+
+def _ordered(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows by setting, paradigm, degree, variant, seed."""
+    settings = {name: rank for rank, name in enumerate(setting_order(frames.cells))}
+    students = {name: rank for rank, name in enumerate(student_order(frames.cells["student"]))}
+    ranks = rows.assign(_setting=rows["setting"].map(settings), _student=rows["student"].map(students))
+    ordered = ranks.sort_values(["_setting", "paradigm", "_student", "variant", "seed"], kind="stable")
+    return ordered.drop(columns=["_setting", "_student"])
+
+
+def finite_or_none(value: object) -> float | None:
+    """A number for JSON and HTML, None where it is not finite."""
+    return float(value) if isinstance(value, int | float | np.number) and np.isfinite(float(value)) else None

@@ -1,0 +1,50 @@
+"""Numbers as text, for captions and tables."""
+
+from __future__ import annotations
+
+import math
+
+MINUS = "−"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with ``digits`` significant digits and thousands separators; a dash where there is none."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if -4 <= size < 7:
+        text = f"{value:,.{max(0, digits - 1 - size)}f}"
+    else:
+        text = f"{value:.{digits - 1}e}"
+    return text.replace("-", MINUS)
+
+
+def plus_minus(mean: float, high: float) -> str:
+    """``mean ± half`` with digits chosen by the half width; the mean alone where there is no interval."""
+    half = high - mean
+    if not math.isfinite(mean) or not math.isfinite(half):
+        return number(mean, 4)
+    if half <= 0:
+        return f"{number(mean, 4)} ± 0"
+    decimals = 1 - math.floor(math.log10(half))
+    if abs(mean) >= 1e7 or decimals > 5:
+        return f"{number(mean, 4)} ± {number(half, 2)}"
+    decimals = max(0, decimals)
+    return f"{mean:,.{decimals}f} ± {half:,.{decimals}f}".replace("-", MINUS)
+
+
+def estimate(mean: float, high: float, num_seeds: int) -> str:
+    """``plus_minus`` with the number of seeds; says so where one seed gives no interval."""
+    if num_seeds == 1:
+        return f"{number(mean, 4)} (one seed, no interval)"
+    return f"{plus_minus(mean, high)} (n = {num_seeds})"
+
+
+def listing(items: list[str], most: int = 12) -> str:
+    """Items joined by semicolons; says how many more there are."""
+    more = f"; and {len(items) - most} more in the CSV" if len(items) > most else ""
+    return "; ".join(items[:most]) + more

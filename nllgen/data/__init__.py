@@ -1,0 +1,1 @@
+"""MNIST, synthetic sets, dequantisation and logits."""

@@ -1,0 +1,84 @@
+"""From 8-bit levels to logits and back, with the density's change (Dinh, Sohl-Dickstein & Bengio 2017, §4.1).
+
+u ∈ {0, …, 255} is dequantised to v = (u + U[0,1)) / 256, squeezed to w = α + (1 − 2α) v, and y = log w − log(1 − w).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LEVELS = 256
+
+Number = TypeVar("Number", float, Tensor)
+
+
+def dequantise(u: Tensor, generator: torch.Generator) -> Tensor:
+    """Spread each level evenly over its interval.
+
+    Args:
+        u: (N, C, H, W) uint8 levels.
+        generator: of the noise; on its own device, so that images on another get the same noise.
+
+    Returns:
+        float32 of the same shape in [0, 1); ⌊256 v⌋ is u again.
+    """
+    level = u.float()
+    noise = torch.rand(u.shape, generator=generator, device=generator.device).to(u.device)
+    # In fp32, 255 + 0.9999999 is 256: stay below the next level.
+    below = torch.nextafter(level + 1, level)
+    return torch.minimum(level + noise, below) / LEVELS
+
+
+def to_logits(v: Tensor, alpha: float) -> Tensor:
+    """y = log w − log(1 − w) with w = α + (1 − 2α) v.
+
+    Args:
+        v: any shape, in [0, 1].
+        alpha: in (0, 0.5).
+    """
+    scale = 1 - 2 * alpha
+    # 1 − w from 1 − v, which is exact near 1; from w it would lose all digits that α = 1e-6 has in fp32.
+    return torch.log(alpha + scale * v) - torch.log(alpha + scale * (1 - v))
+
+
+def from_logits(y: Tensor, alpha: float) -> Tensor:
+    """The v in [0, 1] that ``y`` came from, α undone; what lies beyond the image of [0, 1] is clipped.
+
+    Args:
+        y: any shape.
+        alpha: as it was in :func:`to_logits`.
+    """
+    return ((torch.sigmoid(y) - alpha) / (1 - 2 * alpha)).clamp(0, 1)
+
+
+def log_det_levels(y: Tensor, alpha: float) -> Tensor:
+    """log|dy/du| with u in 0…256, so that the 256 levels are inside it.
+
+    dy/du = (1 − 2α) / (256 w (1 − w)), and w is the sigmoid of y.
+
+    Args:
+        y: (N, …) logits.
+        alpha: as it was in :func:`to_logits`.
+
+    Returns:
+        (N,) float64, in nats, summed over the dimensions.
+    """
+    flat = y.flatten(1).double()
+    per_dim = math.log1p(-2 * alpha) - math.log(LEVELS) - F.logsigmoid(flat) - F.logsigmoid(-flat)
+    return per_dim.sum(1)
+
+
+def bits_per_dim(nll_nats: Number, log_det: Number, num_dims: int) -> Number:
+    """−(log q(y) + log|dy/du|) / (D ln 2), for one image or for means over the same images.
+
+    Args:
+        nll_nats: −log q(y), in nats, of logits.
+        log_det: log|dy/du|, in nats (:func:`log_det_levels`).
+        num_dims: D = C·H·W.
+    """
+    return (nll_nats - log_det) / (num_dims * math.log(2))

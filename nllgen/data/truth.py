@@ -1,0 +1,117 @@
+"""The truth: a frozen Real NVP whose samples are the synthetic data."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nllgen.errors import AssetError, ConfigError, CorruptFileError, SchemaError
+from nllgen.flow import RealNVP
+from nllgen.study.config import SCHEMA, Cell
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A density known exactly.
+
+    Attributes:
+        cell: the training run that made it.
+        flow: in evaluation mode, without gradients.
+        sha256: digest of its weights; training elsewhere gives other weights.
+    """
+
+    cell: Cell
+    flow: RealNVP
+    sha256: str
+
+    @property
+    def id(self) -> str:
+        """Digest of its configuration."""
+        return self.cell.id
+
+
+def weights_sha256(state: dict[str, Tensor]) -> str:
+    """Digest over names, dtypes, shapes and bytes of a state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read a file of tensors and plain values with ``weights_only=True``.
+
+    Raises:
+        CorruptFileError: it is damaged, truncated, or holds anything else.
+    """
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise AssetError(f"{path}: no such file", "submit the study again: it makes what is missing") from error
+    except Exception as error:  # torch raises a dozen types on damaged files, and warns of none
+        raise CorruptFileError(
+            f"{path}: not a readable file of weights ({type(error).__name__}: {str(error).splitlines()[0][:200]})",
+            "remove it and submit the study again",
+        ) from error
+    if not isinstance(value, dict):
+        raise CorruptFileError(f"{path}: holds a {type(value).__name__}, not named values", "remove it")
+    return value
+
+
+def to_bytes(value: dict[str, Any]) -> bytes:
+    """Tensors and plain values as the bytes of a ``.pt`` file."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def truth_bytes(cell: Cell, weights: dict[str, Tensor]) -> bytes:
+    """The content of truth.pt."""
+    return to_bytes({"schema": SCHEMA, "cell": cell.model_dump_json(), "weights": weights})
+
+
+def load_truth(path: Path, device: torch.device) -> Truth:
+    """Read truth.pt.
+
+    Raises:
+        CorruptFileError: it is damaged or its weights do not fit its configuration.
+        SchemaError: it was written with another schema.
+        AssetError: it is not there.
+    """
+    content = load_tensors(path)
+    if content.get("schema") != SCHEMA:
+        raise SchemaError(
+            f"{path}: schema {content.get('schema')}, this version reads {SCHEMA}", "train the truth anew"
+        )
+    try:
+        cell = Cell.model_validate_json(content["cell"])
+        flow = RealNVP(cell.flow)
+        flow.load_state_dict(content["weights"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise CorruptFileError(f"{path}: not a truth: {error}", "remove it and submit the study again") from error
+    flow.requires_grad_(False).eval().to(device)
+    return Truth(cell, flow, weights_sha256(flow.state_dict()))
+
+
+def check_fits(truth: Truth, cell: Cell) -> None:
+    """A cell on synthetic data, or one that starts at the truth, needs a truth of its own shape.
+
+    Raises:
+        ConfigError: naming both shapes or flows.
+    """
+    if cell.data.source == "synthetic" and cell.data.truth_id != truth.id:
+        raise ConfigError(f"cell {cell.id} is on data of truth {cell.data.truth_id}, this truth is {truth.id}")
+    if cell.data.shape != truth.cell.data.shape:
+        raise ConfigError(f"the truth makes images of shape {truth.cell.data.shape}, the cell's are {cell.data.shape}")
+    if cell.start == "truth" and cell.flow != truth.cell.flow:
+        raise ConfigError(
+            f"cell {cell.id} starts at the truth, but its flow is another: {cell.flow!r}", "degree: W has the truth's"
+        )

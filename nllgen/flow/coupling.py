@@ -1,0 +1,135 @@
+"""Coupling layers of Real NVP (Dinh, Sohl-Dickstein & Bengio 2017, §3.3–3.5) and the network inside them.
+
+A checkerboard over pixels is the same thing as a split over the four phases of a 2×2 squeeze: with the phases
+
+    a b
+    c d
+
+the black squares are {a, d} and the white ones {b, c}. So every coupling here splits *channels*, and the
+network runs on the squeezed grid, where no pixel is computed only to be masked away.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ROWS = (0, 1, 2, 3)  # a b c d: the halves are the upper and the lower rows
+CHECKERBOARD = (0, 3, 1, 2)  # a d b c: the halves are the black and the white squares
+
+
+def squeeze(x: Tensor, order: tuple[int, ...] = ROWS) -> Tensor:
+    """(N, C, H, W) → (N, 4·C, H/2, W/2), phase-major: all channels of one phase, then of the next in ``order``."""
+    n, c, h, w = x.shape
+    phases = F.pixel_unshuffle(x, 2).reshape(n, c, 4, h // 2, w // 2).unbind(2)
+    return torch.cat([phases[i] for i in order], dim=1)
+
+
+def unsqueeze(x: Tensor, order: tuple[int, ...] = ROWS) -> Tensor:
+    """The inverse of :func:`squeeze`: (N, 4·C, H, W) → (N, C, 2·H, 2·W)."""
+    phases = x.chunk(4, dim=1)
+    return F.pixel_shuffle(torch.stack([phases[order.index(i)] for i in range(4)], dim=2).flatten(1, 2), 2)
+
+
+class ResidualBlock(nn.Module):
+    """h + conv(relu(conv(relu(h)))), pre-activation. With its second convolution at 0 it is the identity."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(N, width, H, W) → the same shape."""
+        change: Tensor = self.conv2(F.relu(self.conv1(F.relu(h)), inplace=True))
+        return change.add_(h)  # in place: a fresh tensor of this size costs more than the sum
+
+
+class ConvResNet(nn.Module):
+    """(N, in, H, W) → (N, out, H, W). Its last convolution starts at 0, so that a fresh network answers 0."""
+
+    def __init__(self, in_channels: int, out_channels: int, width: int, num_blocks: int):
+        super().__init__()
+        self.first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(num_blocks))
+        self.last = nn.Conv2d(width, out_channels, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) → (N, out, H, W)."""
+        h = self.first(x.contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            h = block(h)
+        out: Tensor = self.last(F.relu(h, inplace=True))
+        return out
+
+
+class Coupling(nn.Module):
+    """One half of the channels, given the other: y = x · exp(s) + t, s = scale · tanh(·).
+
+    ``scale`` starts at 1 and the network's last convolution at 0: the fresh coupling is the identity and every
+    gradient flows from the second step on. Scale 0 *and* a zero convolution would be dead.
+
+    Args:
+        num_channels: channels of the input, even.
+        width, num_blocks: of the network.
+        flip: transform the first half given the second, instead of the second given the first.
+        additive: t only (volume preserving, NICE: Dinh et al. 2015).
+    """
+
+    def __init__(self, num_channels: int, width: int, num_blocks: int, *, flip: bool, additive: bool):
+        super().__init__()
+        assert num_channels % 2 == 0
+        half = num_channels // 2
+        self.flip = flip
+        self.additive = additive
+        self.net = ConvResNet(half, half if additive else 2 * half, width, num_blocks)
+        if not additive:
+            self.scale = nn.Parameter(torch.ones(1, half, 1, 1))
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) → (y, log|det dy/dx| (N,) in float64).
+
+        Args:
+            x: the input; 0 where it is padding.
+            valid: 1 where a site counts for the log-determinant, 0 where it is padding; (1, C, H, W).
+        """
+        given, changed = self._split(x)
+        s, t = self._scale_shift(given)
+        if s is None:
+            return self._join(given, changed + t), _zeros(x)
+        return self._join(given, changed * s.exp() + t), self._log_det(s, valid)
+
+    def inverse(self, y: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The exact inverse of :meth:`forward`: (y) → (x, log|det dx/dy|)."""
+        given, changed = self._split(y)
+        s, t = self._scale_shift(given)
+        if s is None:
+            return self._join(given, changed - t), _zeros(y)
+        return self._join(given, (changed - t) * (-s).exp()), -self._log_det(s, valid)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = x.chunk(2, dim=1)
+        return (second, first) if self.flip else (first, second)
+
+    def _join(self, given: Tensor, changed: Tensor) -> Tensor:
+        return torch.cat((changed, given) if self.flip else (given, changed), dim=1)
+
+    def _scale_shift(self, given: Tensor) -> tuple[Tensor | None, Tensor]:
+        # the network is in channels-last and, under autocast, in bf16; the map itself is contiguous and in fp32
+        out = self.net(given).to(given.dtype, memory_format=torch.contiguous_format)
+        if self.additive:
+            return None, out
+        raw, t = out.chunk(2, dim=1)
+        return self.scale * raw.tanh(), t
+
+    def _log_det(self, s: Tensor, valid: Tensor | None) -> Tensor:
+        if valid is not None:
+            s = s * self._split(valid)[1]
+        return s.sum((1, 2, 3), dtype=torch.float64)
+
+
+def _zeros(x: Tensor) -> Tensor:
+    return x.new_zeros(x.shape[0], dtype=torch.float64)

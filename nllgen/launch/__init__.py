@@ -1,0 +1,1 @@
+"""From a plan to processes: claims, the supervisor, local runs, status. No torch."""

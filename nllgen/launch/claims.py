@@ -1,0 +1,130 @@
+"""Who works on a task. Claims save compute; correctness rests on the publication of results alone.
+
+A claim is a file created exclusively, renewed by touching it. It is stale when its process is gone (same host), or when
+an observer has seen it unchanged for a whole lease by its own monotonic clock, so that wrong clocks do no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nllgen.store.atomic import make_folder
+
+LEASE_S = 300.0
+RENEW_S = 30.0
+
+
+def process_identity(pid: int) -> str | None:
+    """Pid and start time of a live process, None for one that is gone or a zombie (Linux)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else f"{pid}:{fields[19]}"
+
+
+@dataclass
+class Claim:
+    """A claim that is held."""
+
+    path: Path
+    content: str
+
+    def is_mine(self) -> bool:
+        """Whether it still stands, and is not another's."""
+        return _read(self.path) == self.content
+
+    def renew(self) -> bool:
+        """Show that the holder is alive; False if the claim was taken over."""
+        if not self.is_mine():
+            return False
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+        return True
+
+    def release(self) -> None:
+        """Let it go, unless it is another's by now."""
+        if self.is_mine():
+            self.path.unlink(missing_ok=True)
+
+
+@dataclass
+class Claims:
+    """Takes claims and remembers what it has seen of others'."""
+
+    lease_s: float = LEASE_S
+    _seen: dict[Path, tuple[str, int, float]] = field(default_factory=dict)
+
+    def take(self, path: Path) -> Claim | None:
+        """Claim a task; None where another holds it."""
+        make_folder(path.parent)
+        content = self._content()
+        if self._create(path, content):
+            return Claim(path, content)
+        seen = _read(path)
+        if seen is None or not self._is_stale(path, seen) or not _remove_stale(path, seen):
+            return None
+        return Claim(path, content) if self._create(path, content) else None
+
+    def is_held(self, path: Path) -> bool:
+        """Whether somebody holds a claim that is not known to be stale."""
+        content = _read(path)
+        return content is not None and not self._is_stale(path, content)
+
+    def _content(self) -> str:
+        who = {"host": platform.node(), "process": process_identity(os.getpid()), "nonce": uuid.uuid4().hex}
+        return json.dumps(who)
+
+    def _create(self, path: Path, content: str) -> bool:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with contextlib.suppress(FileExistsError):
+            with os.fdopen(os.open(path, flags, 0o644), "w") as file:
+                file.write(content)
+            return True
+        return False
+
+    def _is_stale(self, path: Path, content: str) -> bool:
+        with contextlib.suppress(ValueError, AttributeError):
+            who = json.loads(content)
+            if who.get("host") == platform.node():
+                pid = str(who.get("process")).partition(":")[0]
+                return not pid.isdigit() or process_identity(int(pid)) != who.get("process")
+        try:
+            touched = path.stat().st_mtime_ns
+        except OSError:
+            return False
+        now = time.monotonic()
+        before = self._seen.get(path)
+        if before is None or before[:2] != (content, touched):
+            self._seen[path] = (content, touched, now)
+            return False
+        return now - before[2] > self.lease_s
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _remove_stale(path: Path, content: str) -> bool:
+    """Move a stale claim away; put it back where another took over in between."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.stale")
+    try:
+        path.rename(aside)
+    except OSError:
+        return False
+    mine = _read(aside) == content
+    if not mine:
+        with contextlib.suppress(OSError):
+            os.link(aside, path)
+    aside.unlink(missing_ok=True)
+    return mine

@@ -1,0 +1,87 @@
+"""Freeze a study and start it."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from nllgen.launch.supervisor import Supervisor
+from nllgen.store.atomic import make_folder
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.config import Study
+from nllgen.study.merge import merge
+
+_NO_LIMIT_MIN = 60 * 24 * 365  # submitit's local executor ends a job after a time; a study's is its own affair
+
+
+def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
+    """Freeze a study in its folder, or let the study that is frozen there grow by the cells that are new.
+
+    Returns:
+        The folder, the frozen study, and the number of cells that are new in it.
+
+    Raises:
+        ConflictError: the folder's study is another one; nothing was changed.
+        MachineError: the folder cannot be made or is writable for others.
+    """
+    make_folder(root)
+    folder = StudyDir(root / study.name)
+    if folder.is_frozen:
+        folder.guard()
+        before = folder.read_study()
+        merged = merge(before, study)
+    else:
+        before, merged = None, study
+    if merged != before:
+        folder.freeze(merged)
+    return folder, merged, len(merged.cells) - (len(before.cells) if before else 0)
+
+
+def start_local(folder: StudyDir, assets: Path, num_workers: int, device: str = "auto") -> list[Any]:
+    """Start supervisors on this machine through submitit, one thread each; they outlive this process.
+
+    Returns:
+        submitit's jobs.
+    """
+    folder.stop.unlink(missing_ok=True)
+    make_folder(folder.submitit)
+    supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", 1, assets, device)
+    gpus = _visible_gpus()
+    jobs = []
+    with _ignored_by_children(signal.SIGINT, signal.SIGHUP):
+        for slot in range(num_workers):
+            executor = submitit.LocalExecutor(folder=folder.submitit)
+            executor.update_parameters(
+                timeout_min=_NO_LIMIT_MIN,
+                gpus_per_node=1 if gpus else 0,
+                visible_gpus=(gpus[slot % len(gpus)],) if gpus else (),
+            )
+            jobs.append(executor.submit(supervisor))
+    return jobs
+
+
+def _visible_gpus() -> tuple[int, ...]:
+    """GPUs that this process may use: submitit's local executor hides all that it is not told of."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(int(part) for part in named.split(",") if part.strip().isdigit())
+    return tuple(range(len(glob.glob("/dev/nvidia[0-9]*"))))
+
+
+@contextlib.contextmanager
+def _ignored_by_children(*signals: signal.Signals) -> Iterator[None]:
+    """Children inherit that these are ignored: a Ctrl-C is handled once, by the launcher, and a closed terminal by none."""
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -1,0 +1,157 @@
+"""The host's part of a job: claims tasks one after another and runs a worker for each.
+
+The worker is asked to stop by closing its standard input, which needs no signal (and so passes into a container), and
+happens by itself when the supervisor dies.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nllgen.errors import EXIT_DONE, EXIT_STOPPED
+from nllgen.launch.claims import RENEW_S, Claim, Claims
+from nllgen.launch.tasks import DONE, FAILED, STARTED, STOPPED, Task, is_done, read_attempts, record, tasks_of
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.config import Study
+
+_POLL_S = 0.2
+_STOP_S = 600.0  # an evaluation may be under way when a stop is asked for
+
+
+@dataclass
+class Supervisor:
+    """Works until no task of the study is left that it could run. Called by submitit.
+
+    Attributes:
+        study_dir: a frozen study.
+        submission: name of the submission; a task that failed under it is not tried again under it.
+        threads: of each worker.
+        assets: folder of fetched assets.
+        device: for the workers, or ``auto``.
+        checkpoint_s: seconds between checkpoints.
+    """
+
+    study_dir: Path
+    submission: str
+    threads: int
+    assets: Path
+    device: str = "auto"
+    checkpoint_s: float = 300.0
+    _claims: Claims = field(default_factory=Claims)
+
+    def __call__(self) -> dict[str, str]:
+        """Run tasks; returns name → outcome of those that this supervisor ran."""
+        folder = StudyDir(self.study_dir)
+        folder.guard()
+        study = folder.read_study()
+        waiting = tasks_of(study, folder)
+        outcomes: dict[str, str] = {}
+        while not folder.stop.exists():
+            waiting = [task for task in waiting if not is_done(task, study, folder)]
+            claimed = self._claim_next(waiting, study, folder)
+            if claimed is not None:
+                task, claim = claimed
+                outcomes[task.name] = self._run(task, claim, folder)
+            elif all(self._is_lost(task, waiting) for task in waiting):
+                break
+            else:
+                time.sleep(_POLL_S)  # what is left is another's, or waits for another's
+        return outcomes
+
+    def _claim_next(self, waiting: list[Task], study: Study, folder: StudyDir) -> tuple[Task, Claim] | None:
+        names = {task.name for task in waiting}
+        for task in waiting:
+            if names.intersection(task.needs) or self._failed(task):
+                continue
+            claim = self._claims.take(task.claim)
+            if claim is None:
+                continue
+            if is_done(task, study, folder):  # between the look and the claim
+                claim.release()
+                continue
+            return task, claim
+        return None
+
+    def _failed(self, task: Task) -> bool:
+        return any(
+            line.get("submission") == self.submission and line.get("event") == FAILED
+            for line in read_attempts(task.attempts)
+        )
+
+    def _is_lost(self, task: Task, waiting: list[Task]) -> bool:
+        """Whether the task cannot be done under this submission any more."""
+        if self._failed(task):
+            return True
+        needed = [other for other in waiting if other.name in task.needs]
+        return any(self._is_lost(other, waiting) for other in needed)
+
+    def _run(self, task: Task, claim: Claim, folder: StudyDir) -> str:
+        number = sum(line.get("event") == STARTED for line in read_attempts(task.attempts)) + 1
+        attempt = f"{number}-{uuid.uuid4().hex[:8]}"
+        common = {"attempt": attempt, "submission": self.submission}
+        record(task.attempts, event=STARTED, at=_now(), host=os.uname().nodename, pid=os.getpid(), **common)
+        try:
+            code = self._work(task, attempt, number, claim, folder)
+        finally:
+            claim.release()
+        outcome = {EXIT_DONE: DONE, EXIT_STOPPED: STOPPED}.get(code, FAILED)
+        record(task.attempts, event=outcome, at=_now(), exit_code=code, **common)
+        return outcome
+
+    def _work(self, task: Task, attempt: str, number: int, claim: Claim, folder: StudyDir) -> int:
+        command = [sys.executable, "-m", "nllgen", "worker", str(self.study_dir), task.name]
+        command += ["--attempt", attempt, "--attempts", str(number), "--assets", str(self.assets)]
+        command += ["--device", self.device, "--threads", str(self.threads), "--checkpoint-s", str(self.checkpoint_s)]
+        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        log = os.open(task.log, flags, 0o644)
+        try:
+            worker = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | threads,
+                start_new_session=True,  # a Ctrl-C in the terminal is this supervisor's to pass on
+            )
+        finally:
+            os.close(log)
+        return self._attend(worker, claim, folder)
+
+    def _attend(self, worker: subprocess.Popen[bytes], claim: Claim, folder: StudyDir) -> int:
+        renewed = time.monotonic()
+        stop_at: float | None = None
+        try:
+            while (code := worker.poll()) is None:
+                now = time.monotonic()
+                if now - renewed > RENEW_S:
+                    renewed = now
+                    claim.renew()
+                if stop_at is None and folder.stop.exists():
+                    stop_at = now
+                    _ask_to_stop(worker)
+                if stop_at is not None and now - stop_at > _STOP_S:
+                    worker.kill()
+                time.sleep(_POLL_S)
+            return code
+        finally:
+            _ask_to_stop(worker)
+
+    def checkpoint(self) -> None:
+        """submitit asks for this by name; local jobs have no time limit, so that it is never called here."""
+
+
+def _ask_to_stop(worker: subprocess.Popen[bytes]) -> None:
+    assert worker.stdin is not None
+    worker.stdin.close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

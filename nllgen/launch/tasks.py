@@ -1,0 +1,123 @@
+"""The tasks of a study, which of them can run, and what became of their attempts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nllgen.errors import CorruptFileError, NllgenError
+from nllgen.store.dataset import read_dataset_head
+from nllgen.store.result import read_attrs
+from nllgen.store.study_dir import StudyDir, TaskDir
+from nllgen.study.config import DatasetConfig, Study
+
+STARTED, DONE, STOPPED, FAILED = "started", "done", "stopped", "failed"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to run.
+
+    Attributes:
+        name: ``truth``, ``dataset`` or a cell's id.
+        label: for people.
+        folder: where it writes.
+        needs: names of the tasks that must be done before.
+        suffix: tells its claim, log and attempts from those of another task in the same folder.
+    """
+
+    name: str
+    label: str
+    folder: TaskDir
+    needs: tuple[str, ...] = ()
+    suffix: str = ""
+
+    @property
+    def claim(self) -> Path:
+        """Its claim file."""
+        return self._named(self.folder.claim)
+
+    @property
+    def log(self) -> Path:
+        """Its log."""
+        return self._named(self.folder.log)
+
+    @property
+    def attempts(self) -> Path:
+        """Its record of attempts."""
+        return self._named(self.folder.attempts)
+
+    def _named(self, path: Path) -> Path:
+        return path.with_name(f"{path.stem}{self.suffix}{path.suffix}")
+
+
+def tasks_of(study: Study, study_dir: StudyDir) -> list[Task]:
+    """Every task, each after those that it needs."""
+    tasks = []
+    if study.truth is not None:
+        folder = study_dir.truth(study.truth.id)
+        tasks.append(Task("truth", f"truth {study.truth.id}", folder))
+        if study.needs_dataset:
+            tasks.append(Task("dataset", "synthetic data set", folder, ("truth",), "-dataset"))
+    for cell in study.cells:
+        needs = ("dataset",) if cell.data.source == "synthetic" else ("truth",) if cell.start == "truth" else ()
+        tasks.append(Task(cell.id, cell.label, study_dir.cell(cell.id), needs))
+    return tasks
+
+
+def is_done(task: Task, study: Study, study_dir: StudyDir) -> bool:
+    """Whether the task's final file is there and can be opened; a damaged one is as good as none.
+
+    Raises:
+        SchemaError: it was written with another schema.
+    """
+    if task.name == "truth":
+        assert study.truth is not None
+        return study_dir.truth_weights(study.truth.id).exists()
+    if task.name == "dataset":
+        assert study.truth is not None
+        return large_enough(study_dir.dataset(study.truth.id), study.dataset)
+    if not task.folder.result.exists():
+        return False
+    try:
+        return bool(read_attrs(task.folder.result)["cell_id"] == task.name)
+    except CorruptFileError:
+        return False
+
+
+def large_enough(path: Path, wanted: DatasetConfig) -> bool:
+    """Whether a data set is there and has the images that a study wants."""
+    if not path.exists():
+        return False
+    try:
+        sizes = read_dataset_head(path).sizes()
+    except NllgenError:
+        return False
+    needed = {"train": wanted.num_train, "val": wanted.num_val, "test": wanted.num_test}
+    return all(sizes[split] >= count for split, count in needed.items())
+
+
+def record(path: Path, **fields: Any) -> None:
+    """Append one line to a task's attempts; a single write, so that lines of two writers do not mix."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    fd = os.open(path, flags, 0o644)
+    try:
+        os.write(fd, (json.dumps(fields) + "\n").encode())
+    finally:
+        os.close(fd)
+
+
+def read_attempts(path: Path) -> list[dict[str, Any]]:
+    """The lines of a task's attempts; a torn last line is left out."""
+    lines: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError):
+        for line in path.read_text("utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                value = json.loads(line)
+                if isinstance(value, dict):
+                    lines.append(value)
+    return lines

@@ -1,0 +1,88 @@
+"""pytorch-fid's Inception (Szegedy et al. 2016; Heusel et al. 2017): the published FID, from a local file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nllgen.errors import CorruptFileError
+from nllgen.metrics.features import Extractor
+from nllgen.torchvision_ops import import_torchvision
+
+SHA256_PREFIX = "6726825d"  # torch.hub's convention: the weights file's name ends in it
+NUM_FEATURES = 2048
+
+_said: set[Path] = set()
+
+
+class InceptionExtractor(Extractor):
+    """Inception's last average pooling, with pytorch-fid's own preprocessing: 299 × 299 bilinear, 2x − 1.
+
+    Args:
+        weights: pytorch-fid's weights file.
+        device: where the network is put.
+        sha256_prefix: how the file's SHA-256 must begin.
+
+    Raises:
+        CorruptFileError: the file has another hash, or does not hold Inception's weights.
+        MachineError: torchvision does not fit the installed torch.
+    """
+
+    name = "inception"
+    dim = NUM_FEATURES
+    channels = (1, 3)
+
+    def __init__(self, weights: Path, device: torch.device | str, sha256_prefix: str = SHA256_PREFIX):
+        self.device = torch.device(device)
+        way_out = "run: nllgen assets fetch inception"
+        try:
+            data = weights.read_bytes()
+            self.sha256 = hashlib.sha256(data).hexdigest()
+            if not self.sha256.startswith(sha256_prefix):
+                raise CorruptFileError(f"{weights} has the SHA-256 {self.sha256}, not {sha256_prefix}…", way_out)
+            self.network = _build(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)).to(self.device)
+        except (OSError, ValueError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise CorruptFileError(f"{weights} does not hold Inception's weights: {error}", way_out) from error
+
+    def _forward(self, images: Tensor) -> Tensor:
+        colour = images.expand(-1, 3, -1, -1)  # grey three times, as an image file opened as RGB
+        features: Tensor = self.network(colour)[0]
+        return features.flatten(1)
+
+
+def load_inception(weights: Path, device: torch.device | str, say: Callable[[str], None]) -> InceptionExtractor | None:
+    """The extractor, or None where its weights are missing, which is said once a process.
+
+    Raises:
+        CorruptFileError: the file is there and is not pytorch-fid's.
+    """
+    if weights.exists():
+        return InceptionExtractor(weights, device)
+    if weights not in _said:
+        _said.add(weights)
+        say(f"no Inception weights at {weights}: frechet_inception is NaN (to have it: nllgen assets fetch inception)")
+    return None
+
+
+def _build(state: dict[str, Tensor]) -> nn.Module:
+    import_torchvision()
+    from pytorch_fid import inception
+
+    def given(*_: Any, **__: Any) -> dict[str, Tensor]:
+        return state
+
+    # pytorch-fid asks torch.hub for the weights while it builds the network; a compute node has no network to ask.
+    original = inception.load_state_dict_from_url
+    inception.load_state_dict_from_url = given
+    try:
+        network: nn.Module = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[NUM_FEATURES]])
+    finally:
+        inception.load_state_dict_from_url = original
+    return network.eval()

@@ -1,0 +1,88 @@
+"""A LeNet-style MNIST classifier (LeCun et al. 1998, fig. 2) whose penultimate features the Fréchet distance compares.
+
+The in-domain extractor: Inception has never seen a digit. Its weights ship with the package; ``train_lenet`` made them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nllgen.errors import CorruptFileError
+from nllgen.metrics.features import Extractor
+
+WEIGHTS = Path(__file__).with_name("lenet.pt")
+IMAGE_SIZE = 28
+NUM_FEATURES = 84
+
+
+class LeNet(nn.Module):
+    """Two convolutions and three linear layers, wider than the original, with ReLU and max pooling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 12, 5, padding=2)
+        self.conv2 = nn.Conv2d(12, 24, 5)
+        self.linear1 = nn.Linear(24 * 5 * 5, 120)
+        self.linear2 = nn.Linear(120, NUM_FEATURES)
+        self.linear3 = nn.Linear(NUM_FEATURES, 10)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features (N, 84) of images (N, 1, H, W) in [0, 1]; another size than 28 is brought to it."""
+        if images.shape[-2:] != (IMAGE_SIZE, IMAGE_SIZE):
+            images = F.interpolate(images, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=False)
+        x = F.max_pool2d(F.relu(self.conv1(2 * images - 1)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return F.relu(self.linear2(F.relu(self.linear1(x.flatten(1)))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class logits (N, 10)."""
+        logits: Tensor = self.linear3(self.features(images))
+        return logits
+
+
+class LeNetExtractor(Extractor):
+    """The shipped LeNet.
+
+    Args:
+        device: where the network is put.
+        weights: another weights file, with its record beside it as ``.json``.
+
+    Raises:
+        CorruptFileError: the file is missing, or its SHA-256 is not the recorded one.
+    """
+
+    name = "lenet"
+    dim = NUM_FEATURES
+    channels = (1,)
+
+    def __init__(self, device: torch.device | str, weights: Path = WEIGHTS):
+        self.device = torch.device(device)
+        state, self.sha256 = _load(weights)
+        network = LeNet()
+        network.load_state_dict(state)
+        self.network = network.to(self.device).eval().requires_grad_(False)
+
+    def _forward(self, images: Tensor) -> Tensor:
+        return self.network.features(images)
+
+
+def _load(weights: Path) -> tuple[dict[str, Tensor], str]:
+    way_out = "install nllgen again, or make the file with: python -m nllgen.metrics.train_lenet"
+    try:
+        data = weights.read_bytes()
+        recorded = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 != recorded:
+            raise CorruptFileError(f"{weights} has the SHA-256 {sha256}, recorded is {recorded}", way_out)
+        state: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CorruptFileError(f"{weights} cannot be read: {error}", way_out) from error
+    return state, sha256

@@ -1,0 +1,48 @@
+"""A DCGAN-like discriminator (Radford et al. 2016) without batch norm, for any image size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_SLOPE = 0.2
+
+
+class Discriminator(nn.Module):
+    """(N, C, H, W) in about [−1, 1] → logits d (N,).
+
+    Its last layer starts at 0, so that a fresh discriminator answers d ≡ 0, the optimum at the Nash equilibrium.
+
+    Args:
+        shape: (C, H, W).
+        width: feature maps of the first convolution; they double at each of the two that follow.
+        generator: of the weights.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], width: int, generator: torch.Generator):
+        super().__init__()
+        channels, height, width_px = shape
+        self.convs = nn.ModuleList(
+            nn.Conv2d(n_in, n_out, 4, stride=2, padding=2)
+            for n_in, n_out in ((channels, width), (width, 2 * width), (2 * width, 4 * width))
+        )
+        for _ in self.convs:
+            height, width_px = height // 2 + 1, width_px // 2 + 1
+        self.last = nn.Linear(4 * width * height * width_px, 1)
+        self._initialise(generator)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator) -> None:
+        for conv in self.convs:
+            nn.init.kaiming_normal_(conv.weight, a=_SLOPE, generator=generator)
+            nn.init.zeros_(conv.bias)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.contiguous(memory_format=torch.channels_last)
+        for conv in self.convs:
+            h = F.leaky_relu(conv(h), _SLOPE, inplace=True)
+        return self.last(h.flatten(1)).squeeze(1).to(x.dtype)

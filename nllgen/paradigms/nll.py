@@ -1,0 +1,51 @@
+"""Maximum likelihood: minimise −E log q(x) over the training images."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from nllgen.flow import RealNVP
+from nllgen.paradigms.base import Context, NextBatch, Paradigm, Scalars, check_finite, gradient_norm, set_lr
+from nllgen.study.config import NLLConfig
+
+
+class NLL(Paradigm):
+    """Adam with cosine decay and gradient clipping."""
+
+    def __init__(self, config: NLLConfig, flow: RealNVP, context: Context):
+        self.config = config
+        self.flow = flow
+        self.context = context
+        self.optimizer = torch.optim.Adam(flow.parameters(), lr=config.lr, fused=True)
+
+    def step(self, next_batch: NextBatch, step: int) -> Scalars:
+        lr = learning_rate(self.config, step)
+        set_lr(self.optimizer, lr)
+        x = next_batch(self.config.batch_size)
+        with self.context.autocast():
+            loss = -self.flow.log_prob(x).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        parameters = list(self.flow.parameters())
+        norm = gradient_norm(parameters)
+        scalars = {"train_nll_nats": loss.item(), "grad_norm": norm.item(), "lr": lr}
+        check_finite(scalars)
+        torch.nn.utils.clip_grads_with_norm_(parameters, self.config.clip_norm, norm)
+        self.optimizer.step()
+        return scalars
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def learning_rate(config: NLLConfig, step: int) -> float:
+    """Learning rate of a step: constant, or cosine decay to 0 at the end (Loshchilov & Hutter 2017, eq. 5, no restart)."""
+    if config.schedule == "constant":
+        return config.lr
+    return config.lr * 0.5 * (1 + math.cos(math.pi * step / config.steps))

@@ -1,0 +1,1 @@
+"""What was found: the only owner of HDF5 paths, shapes, dtypes and units. No torch."""

@@ -1,0 +1,160 @@
+"""From a study folder to one study.h5, with proof that it is complete or the names of its holes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nllgen.errors import IncompleteError, NllgenError
+from nllgen.store.dataset import NUMBERS, read_dataset
+from nllgen.store.hdf5 import Array, Table
+from nllgen.store.layout import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS
+from nllgen.store.result import Result, read_result
+from nllgen.store.study_dir import StudyDir, TaskDir
+from nllgen.store.study_file import LONG_TABLES, StudyFile, write_study
+from nllgen.study.config import Cell, Study
+
+_NUM_REFERENCE = 64
+_MAX_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was collected.
+
+    Attributes:
+        path: study.h5.
+        num_done, num_diverged: cells with a result, the truth not counted.
+        holes: "id: why" of each cell without one.
+    """
+
+    path: Path
+    num_done: int
+    num_diverged: int
+    holes: list[str]
+
+
+def collect(folder: StudyDir, out: Path, *, allow_missing: bool = False, reference: dict[str, Array]) -> Collected:
+    """Write study.h5 from every result of a study.
+
+    Args:
+        folder: the study.
+        out: the file to write.
+        allow_missing: write it with the holes marked instead of refusing.
+        reference: pictures of real data to go with it (``mnist``: (n, C, H, W) pixels in [0, 1]).
+
+    Raises:
+        IncompleteError: some cells have no valid result; names them.
+    """
+    study = folder.read_study()
+    cells = ([study.truth] if study.truth else []) + list(study.cells)
+    results, holes = _read_all(folder, study, cells)
+    if holes and not allow_missing:
+        shown = "\n  ".join(holes[:_MAX_NAMED])
+        more = f"\n  and {len(holes) - _MAX_NAMED} more" if len(holes) > _MAX_NAMED else ""
+        raise IncompleteError(
+            f"{len(holes)} of {len(cells)} runs have no result:\n  {shown}{more}",
+            "submit the grid again to run them, or collect with --allow-missing",
+        )
+    datasets, drawn = _datasets(folder, study)
+    write_study(out, _study_file(study, cells, results, datasets, reference | drawn))
+    outcomes = [result.attrs["outcome"] for result in results[len(cells) - len(study.cells) :] if result]
+    return Collected(out, outcomes.count("done"), outcomes.count("diverged"), holes)
+
+
+def _read_all(folder: StudyDir, study: Study, cells: list[Cell]) -> tuple[list[Result | None], list[str]]:
+    results: list[Result | None] = []
+    holes = []
+    for cell in cells:
+        task = folder.truth(cell.id) if cell is study.truth else folder.cell(cell.id)
+        found, why = _read_one(task, cell)
+        results.append(found)
+        if found is None:
+            holes.append(f"{cell.id} ({cell.label}): {why}")
+    return results, holes
+
+
+def _read_one(task: TaskDir, cell: Cell) -> tuple[Result | None, str]:
+    if not task.result.exists():
+        return None, "no result"
+    try:
+        result = read_result(task.result)
+    except NllgenError as error:
+        return None, error.message
+    if result.cell_id != cell.id:
+        return None, f"its folder has the result of {result.cell_id}"
+    return result, ""
+
+
+def _datasets(folder: StudyDir, study: Study) -> tuple[dict[str, dict[str, Any]], dict[str, Array]]:
+    """The attributes of the truth's data set, and a few of its images as pixels."""
+    if study.truth is None or not folder.dataset(study.truth.id).exists():
+        return {}, {}
+    dataset = read_dataset(folder.dataset(study.truth.id), train_rows=slice(0, 0))
+    about = {
+        "truth_id": dataset.truth_id,
+        "truth_sha256": dataset.truth_sha256,
+        **{name: dataset.numbers[name] for name in NUMBERS},
+        "num_val": dataset.sizes()["val"],
+        "num_test": dataset.sizes()["test"],
+    }
+    logits = dataset.x["test"][:_NUM_REFERENCE].astype(np.float64)
+    alpha = study.truth.data.alpha
+    pixels = np.clip((1 / (1 + np.exp(-logits)) - alpha) / (1 - 2 * alpha), 0, 1)
+    return {dataset.truth_id: about}, {"truth": pixels}
+
+
+def _study_file(
+    study: Study,
+    cells: list[Cell],
+    results: list[Result | None],
+    datasets: dict[str, dict[str, Any]],
+    reference: dict[str, Array],
+) -> StudyFile:
+    tables = {name: _long(results, name) for name in LONG_TABLES}
+    sampled = [(i, result.samples) for i, result in enumerate(results) if result is not None and len(result.samples)]
+    shape = cells[0].data.shape
+    return StudyFile(
+        name=study.name,
+        study=study.model_dump(mode="json", exclude={"cells"}),
+        cells=_cells(study, cells, results),
+        samples=np.concatenate([np.zeros((0, *shape), np.float32), *(x for _, x in sampled)]),
+        samples_cell=np.repeat([i for i, _ in sampled], [len(x) for _, x in sampled]).astype(np.int64),
+        reference=reference,
+        datasets=datasets,
+        **tables,
+    )
+
+
+def _cells(study: Study, cells: list[Cell], results: list[Result | None]) -> Table:
+    rows: list[dict[str, Any]] = []
+    for cell, result in zip(cells, results, strict=True):
+        row: dict[str, Any] = dict(result.attrs) if result else {"outcome": "missing", "precision": cell.precision}
+        row |= {"id": cell.id, "config": cell.model_dump_json(), "role": "truth" if cell is study.truth else "cell"}
+        rows.append(row)
+    texts = {name: np.array([str(row.get(name, "")) for row in rows]) for name in CELL_TEXT_COLUMNS}
+    numbers = {name: np.array([float(row.get(name, np.nan)) for row in rows]) for name in CELL_NUMBER_COLUMNS}
+    return texts | numbers
+
+
+def _long(results: list[Result | None], name: str) -> Table:
+    """One table of all cells, with the column ``cell``; a column that some lack is NaN there."""
+    present = [(i, getattr(result, name)) for i, result in enumerate(results) if result is not None]
+    lengths = [len(table["step"]) for _, table in present]
+    long: Table = {"cell": np.repeat([i for i, _ in present], lengths).astype(np.int64)}
+    for column in LONG_TABLES[name]:
+        if not any(column in table for _, table in present):
+            continue
+        long[column] = np.concatenate(
+            [_or_nan(table, column, n) for (_, table), n in zip(present, lengths, strict=True)]
+        )
+    for column in INTEGER_COLUMNS | (TEXT_COLUMNS if name != "history" else frozenset()):
+        long.setdefault(column, np.empty(0, np.int64 if column in INTEGER_COLUMNS else str))
+    return long
+
+
+def _or_nan(table: Table, column: str, n: int) -> Array:
+    return table[column] if column in table else np.full(n, np.nan)

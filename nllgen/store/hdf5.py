@@ -1,0 +1,145 @@
+"""h5py behind two functions: what is written is compressed and carries its unit, what is read is checked before use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+# Lustre and NFS refuse HDF5's locks with errno 37, 38 or 524; must be set before the library is loaded
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from nllgen.errors import CorruptFileError, SchemaError
+from nllgen.store.layout import INTEGER_COLUMNS, SCHEMA, TEXT_COLUMNS
+
+Array = npt.NDArray[Any]
+Table = dict[str, Array]
+_MAX_ITEMS = 2**33  # 32 GiB of float32: more than any study has
+_TEXT = h5py.string_dtype("utf-8")
+
+
+@contextlib.contextmanager
+def open_read(path: Path) -> Iterator[h5py.File]:
+    """Open for reading; whatever is wrong with the file becomes a :class:`CorruptFileError` that names it."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise CorruptFileError(f"{path}: no such file", "check the path") from error
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, UnicodeError, OverflowError, MemoryError) as error:
+        raise CorruptFileError(
+            f"{path}: not a readable HDF5 file of nllgen ({error})", "remove it and run the command that made it again"
+        ) from error
+
+
+def check_schema(file: h5py.File, path: Path) -> None:
+    """Refuse a file of another schema.
+
+    Raises:
+        SchemaError: naming both schemas.
+    """
+    found = file.attrs.get("schema")
+    if not isinstance(found, int | np.integer):
+        raise CorruptFileError(f"{path}: has no schema attribute", "it was not written by nllgen")
+    if int(found) != SCHEMA:
+        newer = "newer" if int(found) > SCHEMA else "older"
+        raise SchemaError(
+            f"{path}: written with schema {int(found)}, this version reads schema {SCHEMA}",
+            f"use a {newer} nllgen for this file",
+        )
+
+
+def put(group: h5py.Group, name: str, data: Array, unit: str) -> None:
+    """Write one dataset, compressed and checksummed, with its unit."""
+    options: dict[str, Any] = {}
+    if data.size > 64:
+        options = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+    text = data.dtype.kind in "UO"
+    data, dtype = (data.astype(object), _TEXT) if text else (data, data.dtype)  # h5py has no fixed-width Unicode
+    group.create_dataset(name, data=data, dtype=dtype, **options).attrs["unit"] = unit
+
+
+def get(
+    group: h5py.Group, name: str, *, ndim: int, kind: str, max_items: int = _MAX_ITEMS, rows: slice | None = None
+) -> Array:
+    """Read one dataset after a look at its shape and dtype.
+
+    Args:
+        group: where it lies.
+        name: its name.
+        ndim: number of axes that it must have.
+        kind: numpy kind characters it may have; ``O`` is text.
+        max_items: refuse to allocate more than this.
+        rows: only these rows.
+
+    Raises:
+        ValueError: something else lies there; callers read inside :func:`open_read`, which types it.
+    """
+    if isinstance(group.get(name, getlink=True), h5py.ExternalLink | h5py.SoftLink):
+        raise ValueError(f"{name} is a link to elsewhere")
+    item = group[name]
+    if not isinstance(item, h5py.Dataset):
+        raise ValueError(f"{name} is not a dataset")
+    if item.is_virtual or item.external:
+        raise ValueError(f"{name} takes its data from another file")
+    if item.ndim != ndim or item.dtype.kind not in kind:
+        raise ValueError(f"{name} has {item.ndim} axes of {item.dtype}, expected {ndim} axes of kind {kind}")
+    if item.size is None or item.size > max_items:
+        raise ValueError(f"{name} has {item.size} items, more than {max_items}")
+    if kind == "O":
+        return np.asarray(item.asstr()[()], dtype=object).astype(str)
+    return np.asarray(item[()] if rows is None else item[rows])
+
+
+def put_table(parent: h5py.Group, name: str, columns: Mapping[str, Array], units: Mapping[str, str]) -> None:
+    """Write columns of one length as a group."""
+    group = parent.create_group(name)
+    for column, data in columns.items():
+        put(group, column, data, units[column])
+
+
+def get_table(parent: h5py.Group, name: str, known: Mapping[str, str]) -> Table:
+    """Read the known columns of a group, all of one length; columns that this version does not know are left."""
+    group = parent[name]
+    if not isinstance(group, h5py.Group):
+        raise ValueError(f"{name} is not a group")
+    table: Table = {}
+    for column in known:
+        if column in group:
+            kind = "O" if column in TEXT_COLUMNS else "iu" if column in INTEGER_COLUMNS else "f"
+            table[column] = get(group, column, ndim=1, kind=kind, max_items=2**28)
+    if len({len(data) for data in table.values()}) > 1:
+        raise ValueError(f"the columns of {name} differ in length")
+    return table
+
+
+def text_attr(file: h5py.File, name: str) -> str:
+    """A text attribute, decoded.
+
+    Raises:
+        ValueError: it is missing or not text.
+    """
+    value = file.attrs.get(name)
+    if isinstance(value, bytes):
+        value = value.decode()
+    if not isinstance(value, str):
+        raise ValueError(f"attribute {name} is missing or not text")
+    return value
+
+
+def number_attr(file: h5py.File, name: str) -> float:
+    """A numeric attribute.
+
+    Raises:
+        ValueError: it is missing or not a number.
+    """
+    value = file.attrs.get(name)
+    if not isinstance(value, int | float | np.integer | np.floating):
+        raise ValueError(f"attribute {name} is missing or not a number")
+    return float(value)

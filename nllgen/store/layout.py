@@ -1,0 +1,106 @@
+"""The HDF5 layout: every path, column, dtype and unit, in one place. Other programs rely on it; see SCHEMA."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA: Final = 1
+
+# name → unit. Columns whose unit is "s" measure time and stay out of science_sha256.
+HISTORY_COLUMNS: Final = {
+    "step": "steps",
+    "train_nll_nats": "nats",  # of the batch, before the step; in training precision
+    "loss_disc": "nats",
+    "loss_gen": "nats",
+    "grad_norm": "1",
+    "grad_norm_disc": "1",
+    "lr": "1",
+    "time_s": "s",
+}
+
+METRIC_COLUMNS: Final = {
+    "train_nll_nats": "nats",
+    "val_nll_nats": "nats",
+    "val_bits_per_dim": "bits",
+    "overfit_nats": "nats",  # mean over training images of log q − log p
+    "kl_nats": "nats",
+    "kl_se_nats": "nats",
+    "reverse_kl_nats": "nats",
+    "reverse_kl_se_nats": "nats",
+    "jsd_nats": "nats",
+    "jsd_se_nats": "nats",
+    "frechet_lenet": "1",
+    "frechet_inception": "1",
+    "frechet_floor_lenet": "1",  # truth against truth (or real against real) at equal N
+    "frechet_floor_inception": "1",
+    "fp_error_nats": "nats",  # |log q in fp32 − log q in fp64|, largest of a few images
+    "inverse_error": "1",  # |x − inverse(forward(x))|, largest of the same images
+}
+
+EVAL_COLUMNS: Final = {"step": "steps", "epoch": "epochs", "weights": "name", **METRIC_COLUMNS, "time_s": "s"}
+
+# on the test split: the val_ columns become test_ ones
+FINAL_COLUMNS: Final = {
+    "weights": "name",
+    "step": "steps",
+    **{name.replace("val_", "test_"): unit for name, unit in METRIC_COLUMNS.items()},
+    "time_s": "s",
+}
+
+INTEGER_COLUMNS: Final = frozenset({"step"})
+TEXT_COLUMNS: Final = frozenset({"weights"})
+
+# attributes of result.h5; those marked with None may be empty
+RESULT_ATTRS: Final = (
+    "schema",
+    "cell_id",
+    "cell",
+    "study",
+    "outcome",
+    "version",
+    "code_sha256",
+    "image_sha256",
+    "started_at",
+    "finished_at",
+    "host",
+    "device",
+    "num_threads",
+    "num_parameters",
+    "seconds_per_step",
+    "attempts",
+    "assets",
+    "torch_version",
+    "precision",
+    "truth_sha256",
+    "model_sha256",
+    "science_sha256",
+)
+OUTCOMES: Final = ("done", "diverged")
+SPLITS: Final = ("train", "val", "test")
+
+# columns of study.h5's /cells: one row a cell of the study, in its order; a cell without a result has
+# outcome "missing" and empty or NaN provenance
+CELL_TEXT_COLUMNS: Final = (
+    "id",
+    "config",
+    "role",  # cell or truth
+    "outcome",
+    "version",
+    "code_sha256",
+    "image_sha256",
+    "started_at",
+    "finished_at",
+    "host",
+    "device",
+    "torch_version",
+    "precision",
+    "truth_sha256",
+    "science_sha256",
+    "assets",
+)
+CELL_NUMBER_COLUMNS: Final = {
+    "num_threads": "threads",
+    "num_parameters": "parameters",
+    "seconds_per_step": "s",
+    "attempts": "attempts",
+}

@@ -1,0 +1,211 @@
+"""The folder of a study: where everything lies, who may write there, and what has been found so far."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nllgen.errors import ConfigError, CorruptFileError, MachineError
+from nllgen.store.atomic import make_folder, refuse, write_bytes
+from nllgen.store.result import read_attrs
+from nllgen.study.config import Cell, Study
+from nllgen.study.frozen import header_text, manifest_text, parse_frozen
+from nllgen.study.plan import Found
+
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True)
+class TaskDir:
+    """The folder of one training run: a cell's or the truth's."""
+
+    path: Path
+
+    @property
+    def result(self) -> Path:
+        """result.h5: there when the run is complete."""
+        return self.path / "result.h5"
+
+    @property
+    def model(self) -> Path:
+        """model.pt: weights last, best and EMA."""
+        return self.path / "model.pt"
+
+    @property
+    def log(self) -> Path:
+        """log.txt: what the worker printed, attempt after attempt."""
+        return self.path / "log.txt"
+
+    @property
+    def claim(self) -> Path:
+        """claim: who works on it."""
+        return self.path / "claim"
+
+    @property
+    def attempts(self) -> Path:
+        """attempts.jsonl: one line an attempt."""
+        return self.path / "attempts.jsonl"
+
+    def checkpoint(self, attempt: str) -> Path:
+        """checkpoint.<attempt>.pt."""
+        return self.path / f"checkpoint.{attempt}.pt"
+
+    def checkpoints(self) -> list[Path]:
+        """Every attempt's checkpoint, newest first."""
+        found = [(path.stat().st_mtime_ns, path) for path in self.path.glob("checkpoint.*.pt")]
+        return [path for _, path in sorted(found, reverse=True)]
+
+    def remove_checkpoints(self) -> None:
+        """A published result needs none."""
+        for path in self.path.glob("checkpoint.*.pt"):
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class StudyDir:
+    """``<root>/<study>``."""
+
+    path: Path
+
+    @property
+    def header(self) -> Path:
+        """study.yaml."""
+        return self.path / "study.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """manifest.jsonl."""
+        return self.path / "manifest.jsonl"
+
+    @property
+    def submitit(self) -> Path:
+        """Where submitit keeps its pickles and logs."""
+        return self.path / "submitit"
+
+    @property
+    def stop(self) -> Path:
+        """A file that asks every supervisor of this study to stop."""
+        return self.path / "stop"
+
+    def cell(self, cell_id: str) -> TaskDir:
+        """A cell's folder."""
+        return TaskDir(self.path / "cells" / cell_id)
+
+    def truth(self, truth_id: str) -> TaskDir:
+        """The folder of the truth: its training run, truth.pt and dataset.h5."""
+        return TaskDir(self.path / "truths" / truth_id)
+
+    def truth_weights(self, truth_id: str) -> Path:
+        """truth.pt."""
+        return self.truth(truth_id).path / "truth.pt"
+
+    def dataset(self, truth_id: str) -> Path:
+        """dataset.h5."""
+        return self.truth(truth_id).path / "dataset.h5"
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether a study was submitted here."""
+        return self.manifest.exists() and self.header.exists()
+
+    def guard(self) -> None:
+        """Refuse a folder that somebody else could write to: workers load what lies in it.
+
+        Raises:
+            MachineError: naming the mode and the command that mends it.
+        """
+        try:
+            info = self.path.stat()
+        except OSError as error:
+            refuse("read the study folder", self.path, error)
+        if not stat.S_ISDIR(info.st_mode):
+            raise MachineError(f"{self.path} is a file, not a study folder", "choose another --root or study name")
+        if info.st_mode & _OTHERS_MAY_WRITE:
+            raise MachineError(
+                f"others may write to the study folder {self.path} (mode {stat.S_IMODE(info.st_mode):o})",
+                f"chmod go-w {self.path}",
+            )
+
+    def read_study(self) -> Study:
+        """The frozen study.
+
+        Raises:
+            ConfigError: nothing was submitted here.
+            CorruptFileError, SchemaError: it cannot be read.
+        """
+        if not self.is_frozen:
+            raise ConfigError(
+                f"{self.path} is not a study folder: it has no study.yaml and manifest.jsonl",
+                "give the folder that `nllgen submit` named, <root>/<study>",
+            )
+        try:
+            header, manifest = self.header.read_text("utf-8"), self.manifest.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise CorruptFileError(
+                f"{self.path}: the frozen study is not text ({error})", "restore a backup"
+            ) from error
+        except OSError as error:
+            refuse("read", self.path, error)
+        return parse_frozen(header, manifest, str(self.path))
+
+    def freeze(self, study: Study) -> None:
+        """Write study.yaml and manifest.jsonl. The header, which counts the cells, goes last."""
+        existed = self.path.exists()
+        make_folder(self.path, 0o755)
+        if not existed:
+            self.path.chmod(0o755)  # whatever the umask: a study folder is its owner's
+        self.guard()
+        write_bytes(self.manifest, manifest_text(study).encode())
+        write_bytes(self.header, header_text(study).encode())
+
+    def found(self, cells: tuple[Cell, ...]) -> dict[str, Found]:
+        """What lies there of each cell; cells without a trace are absent."""
+        known: dict[str, Found] = {}
+        present = _names(self.path / "cells")
+        for cell in cells:
+            if cell.id in present and (found := self._look(self.cell(cell.id), cell)):
+                known[cell.id] = found
+        return known
+
+    def found_truth(self, truth: Cell) -> Found | None:
+        """What lies there of the truth: done when its result and its frozen weights are there."""
+        found = self._look(self.truth(truth.id), truth)
+        if found and found.state in ("done", "diverged") and not self.truth_weights(truth.id).exists():
+            return Found(state="partial", detail="trained, its weights not yet frozen", step=truth.paradigm.steps)
+        return found
+
+    def _look(self, folder: TaskDir, cell: Cell) -> Found | None:
+        if folder.result.exists():
+            try:
+                attrs = read_attrs(folder.result)
+            except CorruptFileError as error:
+                return Found(state="damaged", detail=error.message)
+            if attrs["cell_id"] != cell.id:
+                return Found(state="damaged", detail=f"{folder.result} is the result of {attrs['cell_id']}")
+            return Found(
+                state=attrs["outcome"],
+                detail=f"result of {attrs['finished_at']}",
+                step=cell.paradigm.steps,
+                seconds_per_step=attrs["seconds_per_step"],
+            )
+        with contextlib.suppress(OSError):
+            if folder.checkpoints():
+                return Found(state="partial", detail=f"checkpoint in {folder.path.name}")
+        return None
+
+
+def _names(folder: Path) -> set[str]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return {entry.name for entry in entries}
+    return set()
+
+
+def studies(root: Path) -> Iterator[StudyDir]:
+    """The studies under a root."""
+    for name in sorted(_names(root)):
+        if (study := StudyDir(root / name)).is_frozen:
+            yield study

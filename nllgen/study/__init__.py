@@ -1,0 +1,1 @@
+"""What is to be run: models, grids and plans. No torch."""

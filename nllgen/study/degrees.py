@@ -1,0 +1,24 @@
+"""The students, relative to the truth (science.md, *Students*). Masks and topology of W ⊂ O1 ⊂ O2 are identical."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nllgen.study.config import Degree, FlowConfig
+
+DEGREES: tuple[Degree, ...] = ("U3", "U2", "U1", "W", "W*", "O1", "O2")
+
+
+def student(truth: FlowConfig, degree: Degree) -> FlowConfig:
+    """The flow of a student of the given degree. W* has the truth's architecture; the grid starts it at the truth."""
+    width, blocks = truth.width, truth.blocks
+    changes: dict[Degree, dict[str, Any]] = {
+        "U3": {"coupling": "additive"},
+        "U2": {"width": max(1, width // 4), "blocks": 1, "scales": 1},
+        "U1": {"width": max(1, width // 2), "blocks": 1},
+        "W": {},
+        "W*": {},
+        "O1": {"width": 2 * width, "blocks": 2 * blocks},
+        "O2": {"width": 4 * width, "blocks": 4 * blocks},
+    }
+    return FlowConfig.model_validate(truth.model_dump() | changes[degree])

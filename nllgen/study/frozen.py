@@ -1,0 +1,79 @@
+"""The text of a frozen study: a readable header (study.yaml) and one line a cell (manifest.jsonl)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from nllgen.errors import CorruptFileError, SchemaError
+from nllgen.study.config import SCHEMA, Cell, Study
+
+
+def header_text(study: Study) -> str:
+    """study.yaml: all but the cells, resolved completely."""
+    head = {"schema": SCHEMA, **study.model_dump(mode="json", exclude={"cells"}), "num_cells": len(study.cells)}
+    return "# Frozen at submission by nllgen; the cells are in manifest.jsonl.\n" + yaml.safe_dump(
+        head, sort_keys=False
+    )
+
+
+def manifest_text(study: Study) -> str:
+    """manifest.jsonl: one cell a line with its id, in the study's order."""
+    lines = (json.dumps({"id": cell.id, "cell": cell.model_dump(mode="json")}) for cell in study.cells)
+    return "".join(line + "\n" for line in lines)
+
+
+def parse_frozen(header: str, manifest: str, where: str) -> Study:
+    """Put a study together again, each cell proved by its id.
+
+    Raises:
+        CorruptFileError: the text is damaged or was edited.
+        SchemaError: it was frozen with another schema.
+    """
+    try:
+        head: Any = yaml.load(header, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        if not isinstance(head, dict):
+            raise ValueError("study.yaml is not a mapping")
+        _check_schema(head.pop("schema", None), where)
+        count = head.pop("num_cells", None)
+        cells = [_parse_cell(json.loads(line)) for line in manifest.splitlines()]
+        if count != len(cells):
+            raise ValueError(f"study.yaml counts {count} cells, manifest.jsonl has {len(cells)}")
+        truth = head.pop("truth", None)
+        return Study(
+            truth=None if truth is None else _load_cell(truth),
+            cells=tuple(cells),
+            **{name: _load(name, value) for name, value in head.items()},
+        )
+    except (yaml.YAMLError, ValidationError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CorruptFileError(
+            f"{where}: the frozen study is damaged or was edited: {error}",
+            "submit the grid with another name or --root; results here can still be collected from a backup",
+        ) from error
+
+
+def _load(name: str, value: Any) -> Any:
+    field = Study.model_fields[name].annotation
+    return field.model_validate(value) if hasattr(field, "model_validate") else value
+
+
+def _load_cell(value: Any) -> Cell:
+    return Cell.model_validate(value)
+
+
+def _parse_cell(line: dict[str, Any]) -> Cell:
+    cell = _load_cell(line["cell"])
+    if cell.id != line["id"]:
+        raise ValueError(f"cell {line['id']} has the content of {cell.id}")
+    return cell
+
+
+def _check_schema(found: object, where: str) -> None:
+    if found != SCHEMA:
+        raise SchemaError(
+            f"{where}: the study was frozen with schema {found}, this version reads schema {SCHEMA}",
+            "use the nllgen that made it, or submit the grid with another name or --root",
+        )

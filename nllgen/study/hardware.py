@@ -1,0 +1,23 @@
+"""What ``precision: auto`` means on this machine. No torch, so that a login node can answer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nllgen.study.config import Precision
+
+
+def auto_precision(cpuinfo: str | None = None) -> Precision:
+    """``bf16`` where the processor multiplies bf16 (AMX or AVX-512), else ``fp32``.
+
+    Args:
+        cpuinfo: text of ``/proc/cpuinfo``; read from this machine by default.
+    """
+    if cpuinfo is None:
+        try:
+            cpuinfo = Path("/proc/cpuinfo").read_text(errors="replace")
+        except OSError:  # not Linux
+            return "fp32"
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
+    return "bf16" if flags and {"amx_bf16", "avx512_bf16"} & set(flags[1].split()) else "fp32"

@@ -1,0 +1,44 @@
+"""Checkpoints on disk: written atomically, read with distrust."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from nllgen.data.truth import load_tensors, to_bytes
+from nllgen.errors import NllgenError
+from nllgen.train.state import TrainState
+
+Write = Callable[[Path, bytes], None]
+
+
+def save_checkpoint(path: Path, state: TrainState, write: Write) -> None:
+    """Replace this attempt's checkpoint by the state as it is."""
+    write(path, to_bytes(state.state_dict()))
+
+
+def resume(make_state: Callable[[], TrainState], paths: list[Path], say: Callable[[str], None]) -> TrainState:
+    """The state of the checkpoint with the most steps, else a fresh one.
+
+    Args:
+        make_state: builds the state of step 0; called once for each try, so that a damaged checkpoint leaves no trace.
+        paths: checkpoints of all attempts; those that cannot be read are named and passed over.
+        say: told what was done.
+    """
+    loaded = []
+    for path in paths:
+        try:
+            content = load_tensors(path)
+            loaded.append((int(content["step"]), path, content))
+        except (NllgenError, KeyError, TypeError, ValueError) as error:
+            say(f"passing over {path.name}: {error}")
+    for step, path, content in sorted(loaded, key=lambda item: item[0], reverse=True):
+        state = make_state()
+        try:
+            state.load_state_dict(content)
+        except NllgenError as error:
+            say(f"passing over {path.name}: {error}")
+            continue
+        say(f"resuming at step {step} from {path.name}")
+        return state
+    return make_state()

@@ -1,0 +1,106 @@
+"""The training loop, from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nllgen.errors import StoppedError
+from nllgen.flow import RealNVP
+from nllgen.paradigms.base import Diverged, Scalars
+from nllgen.train.state import TrainState, clone_weights
+
+MAX_HISTORY = 2_000  # rows kept of a run, evenly spaced
+_WORTH_SAVING_S = 30.0
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop calls.
+
+    Attributes:
+        evaluate: (flow, role) → metric columns, role ``raw`` or ``ema``; takes nothing from the training's streams.
+        save: writes a checkpoint.
+        should_stop: whether to stop after this step.
+        progress: told (step, scalars) after every logged step.
+        checkpoint_s: seconds between checkpoints.
+        checkpoint_steps: steps between checkpoints; 0 is by time only.
+    """
+
+    evaluate: Callable[[RealNVP, str], Scalars]
+    save: Callable[[TrainState], None]
+    should_stop: Callable[[], bool]
+    progress: Callable[[int, Scalars], None]
+    checkpoint_s: float = 300.0
+    checkpoint_steps: int = 0
+
+
+def train(state: TrainState, hooks: Hooks) -> None:
+    """Train a state to its end: the last step, or a divergence (which is an outcome).
+
+    Raises:
+        StoppedError: a stop was asked for; the state is saved.
+    """
+    config = state.cell.paradigm
+    log_every = max(1, math.ceil(config.steps / MAX_HISTORY))
+    saved_at = time.monotonic()
+    _evaluate_if_due(state, hooks)
+    while state.step < config.steps and not state.diverged:
+        if hooks.should_stop():
+            hooks.save(state)
+            raise StoppedError(
+                f"stopped at step {state.step} of {config.steps}", "the checkpoint is kept: run it again"
+            )
+        started = time.perf_counter()
+        scalars = _step(state)
+        state.train_s += time.perf_counter() - started
+        if state.step % log_every == 0 or state.step == config.steps or state.diverged:
+            state.history.append({"step": state.step, **scalars, "time_s": state.train_s})
+            hooks.progress(state.step, scalars)
+        _evaluate_if_due(state, hooks)
+        due = hooks.checkpoint_steps and state.step % hooks.checkpoint_steps == 0
+        if due or time.monotonic() - saved_at > hooks.checkpoint_s:
+            hooks.save(state)
+            saved_at = time.monotonic()
+    if time.monotonic() - saved_at > _WORTH_SAVING_S:
+        hooks.save(state)  # what follows is measured at length
+
+
+def _step(state: TrainState) -> Scalars:
+    """One step; ``state.step`` counts it, also where it diverged."""
+    try:
+        scalars = state.paradigm.step(state.source.next, state.step)
+    except Diverged as divergence:
+        state.diverged = True
+        scalars = divergence.scalars
+    state.step += 1
+    if state.ema and not state.diverged:
+        state.ema.update(state.flow, state.step)
+    return scalars
+
+
+def _evaluate_if_due(state: TrainState, hooks: Hooks) -> None:
+    config = state.cell.paradigm
+    at_end = state.step == config.steps or state.diverged
+    if state.step % config.eval_every and not at_end:
+        return
+    if state.evals and state.evals[-1]["step"] == state.step:
+        return  # resumed right after an evaluation
+    images = state.source.num_images
+    epoch = state.step * config.batch_size / images if images else math.nan
+    roles = {"raw": state.flow} | ({"ema": state.ema.flow} if state.ema else {})
+    for role, flow in roles.items():
+        started = time.perf_counter()
+        row = hooks.evaluate(flow, role)
+        _keep_best(state, flow, role, row)
+        elapsed = time.perf_counter() - started
+        state.evals.append({"step": state.step, "epoch": epoch, "weights": role, **row, "time_s": elapsed})
+
+
+def _keep_best(state: TrainState, flow: RealNVP, role: str, row: Scalars) -> None:
+    """Validation selects ``best`` among the raw weights; the first finite value always counts."""
+    value = row["val_nll_nats"]
+    if role == "raw" and math.isfinite(value) and value < state.best.get("value", math.inf):
+        state.best = {"step": state.step, "value": value, "weights": clone_weights(flow)}

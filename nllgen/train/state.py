@@ -1,0 +1,103 @@
+"""TrainState: all that resuming needs, in one dictionary of tensors and plain values."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nllgen.data.sources import Source
+from nllgen.errors import CorruptFileError
+from nllgen.flow import RealNVP
+from nllgen.paradigms.base import Paradigm
+from nllgen.study.config import SCHEMA, Cell
+from nllgen.train.ema import EMA
+from nllgen.train.streams import RandomStreams
+
+Row = dict[str, Any]
+
+
+def clone_weights(flow: RealNVP) -> dict[str, Tensor]:
+    """A copy of the weights on the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in flow.state_dict().items()}
+
+
+@dataclass
+class TrainState:
+    """A run in the middle.
+
+    Attributes:
+        cell: what is trained.
+        flow, paradigm, source, streams, ema: the moving parts.
+        step: optimiser steps taken.
+        history, evals: rows so far.
+        best: weights with the lowest validation NLL at an evaluation, with its step and value.
+        diverged: whether the run ended with a number that is not finite.
+        train_s: seconds spent in training steps, over all attempts.
+    """
+
+    cell: Cell
+    flow: RealNVP
+    paradigm: Paradigm
+    source: Source
+    streams: RandomStreams
+    ema: EMA | None
+    step: int = 0
+    history: list[Row] = field(default_factory=list)
+    evals: list[Row] = field(default_factory=list)
+    best: Row = field(default_factory=dict)
+    diverged: bool = False
+    train_s: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, ready for ``torch.save`` and ``weights_only=True``."""
+        return {
+            "schema": SCHEMA,
+            "cell_id": self.cell.id,
+            "num_threads": torch.get_num_threads(),
+            "flow": self.flow.state_dict(),
+            "ema": self.ema.flow.state_dict() if self.ema else None,
+            "paradigm": self.paradigm.state_dict(),
+            "source": self.source.state_dict(),
+            "streams": self.streams.state_dict(),
+            "step": self.step,
+            "history": self.history,
+            "evals": self.evals,
+            "best": self.best,
+            "diverged": self.diverged,
+            "train_s": self.train_s,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the state was taken, with its thread count.
+
+        Raises:
+            CorruptFileError: it is another cell's, another schema's, or damaged.
+        """
+        if (state.get("schema"), state.get("cell_id")) != (SCHEMA, self.cell.id):
+            raise CorruptFileError(f"a checkpoint of cell {state.get('cell_id')}, schema {state.get('schema')}")
+        state = copy.deepcopy(state)  # optimisers keep references to what they are given
+        try:
+            self.flow.load_state_dict(state["flow"])
+            if self.ema:
+                self.ema.flow.load_state_dict(state["ema"])
+            self.paradigm.load_state_dict(state["paradigm"])
+            self.source.load_state_dict(state["source"])
+            self.streams.load_state_dict(state["streams"])
+            for name in ("step", "history", "evals", "best", "diverged", "train_s"):
+                setattr(self, name, state[name])
+            torch.set_num_threads(state["num_threads"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CorruptFileError(f"a damaged checkpoint: {error}") from error
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """What is kept of the trained model: last, best and, where there is one, EMA."""
+        kept = {"last": clone_weights(self.flow)}
+        if self.best:
+            kept["best"] = self.best["weights"]
+        if self.ema:
+            kept["ema"] = clone_weights(self.ema.flow)
+        return kept

@@ -1,0 +1,43 @@
+"""A worker process: torch is set up here, once, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from nllgen.errors import MachineError
+from nllgen.store.study_dir import StudyDir
+from nllgen.train.precision import choose_device
+from nllgen.worker.run import Settings
+from nllgen.worker.task import run_task
+
+
+def enter(
+    study_dir: StudyDir,
+    task: str,
+    threads: int,
+    device: str,
+    assets: Path,
+    should_stop: Callable[[], bool],
+    *,
+    attempt: str,
+    attempts: int = 1,
+    checkpoint_s: float = 300.0,
+    checkpoint_steps: int = 0,
+) -> None:
+    """Run one task with a thread count and a device.
+
+    Raises:
+        MachineError: there is no such device here.
+    """
+    torch.set_num_threads(threads)
+    try:
+        where = choose_device(device)
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise MachineError(
+            f"device {device} is not to be had: {str(error).splitlines()[0]}", "use auto, cpu, cuda or cuda:N"
+        ) from error
+    run_task(study_dir, task, Settings(where, assets, attempt, should_stop, checkpoint_s, checkpoint_steps, attempts))

@@ -1,0 +1,209 @@
+"""Train a cell, measure it, publish its result."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nllgen.data.truth import Truth, load_tensors, to_bytes, weights_sha256
+from nllgen.errors import CorruptFileError
+from nllgen.flow import RealNVP
+from nllgen.metrics.evaluate import Evaluator
+from nllgen.metrics.exact import draw
+from nllgen.paradigms.base import Scalars
+from nllgen.store.atomic import make_folder, write_bytes
+from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
+from nllgen.store.provenance import code_sha256, nllgen_version
+from nllgen.store.result import Result, columns, write_result
+from nllgen.store.study_dir import TaskDir
+from nllgen.study.config import SCHEMA, Cell, MetricsConfig
+from nllgen.train.checkpoint import resume, save_checkpoint
+from nllgen.train.loop import Hooks, train
+from nllgen.train.precision import require_precision
+from nllgen.train.state import TrainState
+from nllgen.worker.prepare import CellData, make_evaluator, make_state
+from nllgen.worker.progress import TaskProgress
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a task is run, none of it science.
+
+    Attributes:
+        device: where.
+        assets: folder of fetched assets.
+        attempt: name of this attempt, unique among those of the study.
+        should_stop: whether a stop was asked for.
+        checkpoint_s, checkpoint_steps: how often the state is saved.
+        attempts: number of attempts on this task so far, this one included.
+    """
+
+    device: torch.device
+    assets: Path
+    attempt: str
+    should_stop: Callable[[], bool]
+    checkpoint_s: float = 300.0
+    checkpoint_steps: int = 0
+    attempts: int = 1
+    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def say(text: str) -> None:
+    """A plain line in the log."""
+    print(text, flush=True)
+
+
+def run_cell(
+    cell: Cell,
+    study: str,
+    folder: TaskDir,
+    data: CellData,
+    truth: Truth | None,
+    evaluator: Evaluator,
+    metrics: MetricsConfig,
+    settings: Settings,
+) -> bool:
+    """Train ``cell`` from where it is to its end and publish result.h5 and model.pt.
+
+    Returns:
+        Whether this attempt's result was published; False where another was first.
+
+    Raises:
+        StoppedError: a stop was asked for; the checkpoint is kept.
+        MachineError: the machine lacks the cell's precision, or the disk is full.
+    """
+    require_precision(cell.precision, settings.device)
+    make_folder(folder.path)
+    state = resume(lambda: make_state(cell, data, truth, settings.device), folder.checkpoints(), say)
+    say(f"{cell.label}: {state.flow.num_parameters:,} parameters, {cell.precision}, step {state.step}")
+    with TaskProgress(cell.label, cell.paradigm.steps) as progress:
+        train(state, _hooks(state, folder, evaluator, settings, progress))
+    result, weights = _measure(state, study, truth, evaluator, metrics, settings)
+    published = write_result(folder.result, result, settings.attempt, lambda: write_bytes(folder.model, weights))
+    folder.remove_checkpoints()
+    say(f"{'published' if published else 'already there'}: {folder.result}")
+    return published
+
+
+def _hooks(
+    state: TrainState, folder: TaskDir, evaluator: Evaluator, settings: Settings, progress: TaskProgress
+) -> Hooks:
+    checkpoint = folder.checkpoint(settings.attempt)
+
+    def evaluate(flow: RealNVP, role: str) -> Scalars:
+        row = evaluator.measure(flow, "val")
+        shown = ("val_nll_nats", "val_bits_per_dim", "kl_nats", "frechet_lenet")
+        note = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)
+        say(f"step {state.step} {role}: {note}")
+        return row
+
+    def report(step: int, scalars: Scalars) -> None:
+        progress.at(step, "  ".join(f"{name} {value:.4g}" for name, value in scalars.items() if name != "lr"))
+
+    return Hooks(
+        evaluate=evaluate,
+        save=lambda current: save_checkpoint(checkpoint, current, write_bytes),
+        should_stop=settings.should_stop,
+        progress=report,
+        checkpoint_s=settings.checkpoint_s,
+        checkpoint_steps=settings.checkpoint_steps,
+    )
+
+
+def _measure(
+    state: TrainState,
+    study: str,
+    truth: Truth | None,
+    evaluator: Evaluator,
+    metrics: MetricsConfig,
+    settings: Settings,
+) -> tuple[Result, bytes]:
+    """The final metrics on the test split, the samples, and the weights as model.pt's bytes."""
+    cell = state.cell
+    flow = RealNVP(cell.flow).to(settings.device)
+    kept = state.weights()
+    rows = []
+    for name, weights in kept.items():
+        started = time.perf_counter()
+        flow.load_state_dict(weights)
+        row = evaluator.measure(flow, "test") | evaluator.numerical_errors(flow, "test")
+        step = state.best["step"] if name == "best" else state.step
+        rows.append({"weights": name, "step": step, **row, "time_s": time.perf_counter() - started})
+    flow.load_state_dict(kept["last"])
+    pixels = (
+        evaluator.to_pixels(draw(flow, metrics.num_kept, evaluator.generator("kept"))) if metrics.num_kept else None
+    )
+    shape = (0, *cell.data.shape)
+    result = Result(
+        attrs=_attrs(state, study, truth, evaluator, kept, settings),
+        history=columns(state.history, HISTORY_COLUMNS),
+        eval=columns(state.evals, EVAL_COLUMNS),
+        final=columns(rows, FINAL_COLUMNS),
+        samples=(torch.zeros(shape) if pixels is None else pixels).cpu().numpy(),
+    )
+    return result, to_bytes({"schema": SCHEMA, "cell": cell.model_dump_json(), "weights": kept})
+
+
+def _attrs(
+    state: TrainState,
+    study: str,
+    truth: Truth | None,
+    evaluator: Evaluator,
+    kept: dict[str, dict[str, torch.Tensor]],
+    settings: Settings,
+) -> dict[str, Any]:
+    cell = state.cell
+    flat = {f"{kind}/{name}": tensor for kind, weights in kept.items() for name, tensor in weights.items()}
+    return {
+        "cell_id": cell.id,
+        "cell": cell.model_dump_json(),
+        "study": study,
+        "outcome": "diverged" if state.diverged else "done",
+        "version": nllgen_version(),
+        "code_sha256": code_sha256(),
+        "image_sha256": "",
+        "started_at": settings.started_at,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "device": _device_name(settings.device),
+        "num_threads": torch.get_num_threads(),
+        "num_parameters": state.flow.num_parameters,
+        "seconds_per_step": state.train_s / state.step if state.step else float("nan"),
+        "attempts": settings.attempts,
+        "assets": json.dumps({extractor.name: extractor.sha256 for extractor in evaluator.extractors}),
+        "torch_version": str(torch.__version__),
+        "precision": cell.precision,
+        "truth_sha256": truth.sha256 if truth else "",
+        "model_sha256": weights_sha256(flat),
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def load_model(folder: TaskDir, cell: Cell) -> dict[str, dict[str, torch.Tensor]]:
+    """The weights of model.pt by name (last, best, ema).
+
+    Raises:
+        CorruptFileError: it is damaged or another cell's.
+    """
+    content = load_tensors(folder.model)
+    try:
+        if Cell.model_validate_json(content["cell"]).id != cell.id:
+            raise ValueError("it is another cell's")
+        weights: dict[str, dict[str, torch.Tensor]] = content["weights"]
+        return weights
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFileError(f"{folder.model}: {error}", "remove it with its result.h5 and submit again") from error
+
+
+__all__ = ["Settings", "load_model", "make_evaluator", "run_cell", "say"]

