@@ -13,6 +13,7 @@ class BuildWithShared(build_py):
     """Ship the studies, profiles and image recipe inside the wheel as nllgen/share, where builtin.py looks for them."""
 
     def run(self):
+        """Build, then copy."""
         super().run()
         if self.editable_mode:
             return
@@ -41,6 +42,7 @@ setup(
         "numpy>=1.26",  # arrays between metrics and files
         "submitit>=1.5.3",  # jobs: Slurm arrays and local processes
         "rich>=13",  # tables and progress on a terminal
+        "typing-extensions>=4.4",  # @override on Python 3.11
     ],
     extras_require={
         "train": [

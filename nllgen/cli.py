@@ -58,6 +58,7 @@ def _mirrors() -> tuple[str, ...]:
 
 
 def _inception_url() -> str | None:
+    """Where pytorch-fid fetches its weights from; None where it is not installed."""
     try:
         from nllgen.metrics.inception import weights_url
     except ImportError:

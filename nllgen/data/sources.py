@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nllgen.data.logits import dequantise, to_logits
 from nllgen.flow import RealNVP
@@ -46,6 +47,7 @@ class Finite(Source):
         self._permutation = torch.empty(0, dtype=torch.int64)
         self._position = 0
 
+    @override
     def next(self, n: int) -> Tensor:
         taken = []
         while n > 0:
@@ -58,9 +60,11 @@ class Finite(Source):
             n -= len(rows)
         return self.images[torch.cat(taken).to(self.images.device)]
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         return {"permutation": self._permutation, "position": self._position}
 
+    @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._permutation, self._position = state["permutation"], state["position"]
 
@@ -73,6 +77,7 @@ class Dequantised(Finite):
         self._noise = noise
         self._alpha = alpha
 
+    @override
     def next(self, n: int) -> Tensor:
         return to_logits(dequantise(super().next(n), self._noise), self._alpha)
 
@@ -86,14 +91,17 @@ class Fresh(Source):
         self._truth = truth
         self._noise = noise
 
+    @override
     @torch.no_grad()
     def next(self, n: int) -> Tensor:
         with torch.autocast(next(self._truth.parameters()).device.type, enabled=False):
             parts = [self._truth.sample(min(_DRAW, n - i), self._noise) for i in range(0, n, _DRAW)]
         return torch.cat(parts)
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         return {}
 
+    @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass

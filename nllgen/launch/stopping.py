@@ -25,6 +25,7 @@ class StopRequest:
             threading.Thread(target=self._until_eof, daemon=True).start()
 
     def __call__(self) -> bool:
+        """Whether a stop was asked for."""
         return self._asked.is_set()
 
     def _on_signal(self, number: int, frame: object) -> None:

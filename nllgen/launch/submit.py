@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import signal
 import uuid
@@ -73,12 +72,12 @@ def _visible_gpus() -> tuple[int, ...]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return tuple(int(part) for part in named.split(",") if part.strip().isdigit())
-    return tuple(range(len(glob.glob("/dev/nvidia[0-9]*"))))
+    return tuple(range(len(list(Path("/dev").glob("nvidia[0-9]*")))))
 
 
 @contextlib.contextmanager
 def _ignored_by_children(*signals: signal.Signals) -> Iterator[None]:
-    """Children inherit that these are ignored: a Ctrl-C is handled once, by the launcher, and a closed terminal by none."""
+    """Children inherit that these are ignored: the launcher alone handles a Ctrl-C, and nobody a closed terminal."""
     before = [(number, signal.signal(number, signal.SIG_IGN)) for number in signals]
     try:
         yield

@@ -54,7 +54,7 @@ def jsd(r_at_p: FloatArray, r_at_q: FloatArray) -> Estimate:
 def log_densities(flow: RealNVP, x: Tensor) -> FloatArray:
     """log q of images (N, C, H, W) → (N,) float64 nats, in the flow's own precision whatever the training's."""
     with torch.autocast(x.device.type, enabled=False):
-        return np.concatenate([flow.log_prob(part).cpu().numpy() for part in x.split(BATCH)])
+        return np.concatenate([flow.log_prob(part).cpu().numpy() for part in torch.split(x, BATCH)])
 
 
 @torch.no_grad()
@@ -62,4 +62,4 @@ def draw(flow: RealNVP, n: int, generator: torch.Generator) -> Tensor:
     """n images of the flow (n, C, H, W), in its own precision."""
     z = flow.sample_base(n, generator)
     with torch.autocast(z.device.type, enabled=False):
-        return torch.cat([flow.inverse(part)[0] for part in z.split(BATCH)])
+        return torch.cat([flow.inverse(part)[0] for part in torch.split(z, BATCH)])

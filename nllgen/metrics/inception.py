@@ -57,6 +57,14 @@ class InceptionExtractor(Extractor):
         return features.flatten(1)
 
 
+def weights_url() -> str:
+    """Where pytorch-fid publishes the weights."""
+    import_torchvision()
+    from pytorch_fid import inception
+
+    return str(inception.FID_WEIGHTS_URL)
+
+
 def load_inception(weights: Path, device: torch.device | str, say: Callable[[str], None]) -> InceptionExtractor | None:
     """The extractor, or None where its weights are missing, which is said once a process.
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-
-from nllgen.flow import RealNVP
 
 NextBatch = Callable[[int], Tensor]
 Scalars = dict[str, float]
@@ -30,6 +28,12 @@ class Diverged(Exception):  # noqa: N818  a result, not an error
         self.scalars = scalars
 
 
+class Streams(Protocol):
+    """Named random generators."""
+
+    def __getitem__(self, name: str, /) -> torch.Generator: ...
+
+
 @dataclass(frozen=True)
 class Context:
     """What a paradigm needs of the run around it.
@@ -43,7 +47,7 @@ class Context:
     """
 
     device: torch.device
-    streams: Mapping[str, torch.Generator]
+    streams: Streams
     autocast: Callable[[], AbstractContextManager[Any]]
     to_pixels: Callable[[Tensor], Tensor]
     max_logit: float
@@ -82,7 +86,7 @@ def check_finite(scalars: Scalars) -> None:
         raise Diverged(scalars)
 
 
-def gradient_norm(parameters: list[Tensor]) -> Tensor:
+def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
     """L2 norm over all gradients."""
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 

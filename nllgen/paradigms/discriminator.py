@@ -24,25 +24,29 @@ class Discriminator(nn.Module):
         super().__init__()
         channels, height, width_px = shape
         self.convs = nn.ModuleList(
-            nn.Conv2d(n_in, n_out, 4, stride=2, padding=2)
+            nn.Conv2d(n_in, n_out, 5, stride=2, padding=2)
             for n_in, n_out in ((channels, width), (width, 2 * width), (2 * width, 4 * width))
         )
         for _ in self.convs:
-            height, width_px = height // 2 + 1, width_px // 2 + 1
+            height, width_px = -(-height // 2), -(-width_px // 2)
         self.last = nn.Linear(4 * width * height * width_px, 1)
         self._initialise(generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
-        for conv in self.convs:
-            nn.init.kaiming_normal_(conv.weight, a=_SLOPE, generator=generator)
-            nn.init.zeros_(conv.bias)
+        for name, parameter in self.convs.named_parameters():
+            if name.endswith("weight"):
+                nn.init.kaiming_normal_(parameter, a=_SLOPE, generator=generator)
+            else:
+                nn.init.zeros_(parameter)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         h = x.contiguous(memory_format=torch.channels_last)
         for conv in self.convs:
             h = F.leaky_relu(conv(h), _SLOPE, inplace=True)
-        return self.last(h.flatten(1)).squeeze(1).to(x.dtype)
+        d: Tensor = self.last(h.flatten(1))
+        return d.squeeze(1).to(x.dtype)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from typing_extensions import override
 
 from nllgen.flow import RealNVP
 from nllgen.paradigms.base import Context, NextBatch, Paradigm, Scalars, check_finite, gradient_norm, set_lr
@@ -21,6 +22,7 @@ class NLL(Paradigm):
         self.context = context
         self.optimizer = torch.optim.Adam(flow.parameters(), lr=config.lr, fused=True)
 
+    @override
     def step(self, next_batch: NextBatch, step: int) -> Scalars:
         lr = learning_rate(self.config, step)
         set_lr(self.optimizer, lr)
@@ -37,15 +39,17 @@ class NLL(Paradigm):
         self.optimizer.step()
         return scalars
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict()}
 
+    @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
 def learning_rate(config: NLLConfig, step: int) -> float:
-    """Learning rate of a step: constant, or cosine decay to 0 at the end (Loshchilov & Hutter 2017, eq. 5, no restart)."""
+    """Of a step: constant, or cosine decay to 0 at the end (Loshchilov & Hutter 2017, eq. 5, no restart)."""
     if config.schedule == "constant":
         return config.lr
     return config.lr * 0.5 * (1 + math.cos(math.pi * step / config.steps))

@@ -1,6 +1,7 @@
 """Non-saturating GAN (Goodfellow et al. 2014, §3): the flow's inverse is the generator.
 
-L_D = E_p softplus(−d) + E_q softplus(d);  L_G = E_q softplus(−d).  At the Nash equilibrium d ≡ 0, L_D = 2 ln 2, L_G = ln 2.
+L_D = E_p softplus(−d) + E_q softplus(d);  L_G = E_q softplus(−d).  At the Nash equilibrium d ≡ 0,
+L_D = 2 ln 2 and L_G = ln 2.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+from typing_extensions import override
 
 from nllgen.flow import RealNVP
 from nllgen.paradigms.base import Context, NextBatch, Paradigm, Scalars, check_finite, gradient_norm
@@ -30,6 +32,7 @@ class NSGAN(Paradigm):
         self.optimizer = torch.optim.Adam(flow.parameters(), lr=config.lr, betas=betas, fused=True)
         self.disc_optimizer = torch.optim.Adam(self.disc.parameters(), lr=config.disc_lr, betas=betas, fused=True)
 
+    @override
     def step(self, next_batch: NextBatch, step: int) -> Scalars:
         del step  # constant learning rates
         for i in range(self.config.disc_steps):
@@ -73,6 +76,7 @@ class NSGAN(Paradigm):
             return x / self.context.max_logit
         return 2 * self.context.to_pixels(x) - 1
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         return {
             "disc": self.disc.state_dict(),
@@ -80,6 +84,7 @@ class NSGAN(Paradigm):
             "disc_optimizer": self.disc_optimizer.state_dict(),
         }
 
+    @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.disc.load_state_dict(state["disc"])
         self.optimizer.load_state_dict(state["optimizer"])

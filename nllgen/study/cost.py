@@ -111,12 +111,12 @@ def flow_cost(config: FlowConfig) -> FlowCost:
 
 
 def discriminator_macs(config: NSGANConfig, shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates of one image: 4×4 convolutions of stride 2, to 1, 2 and 4 times ``disc_width``."""
+    """Multiply-accumulates of one image: 5×5 convolutions of stride 2, to 1, 2 and 4 times ``disc_width``."""
     c, h, w = shape
     macs, channels = 0, c
     for factor in (1, 2, 4):
         h, w = -(-h // 2), -(-w // 2)
-        macs += 16 * channels * factor * config.disc_width * h * w
+        macs += 25 * channels * factor * config.disc_width * h * w
         channels = factor * config.disc_width
     return macs
 

@@ -15,9 +15,8 @@ from nllgen.study.config import SCHEMA, Cell, Study
 def header_text(study: Study) -> str:
     """study.yaml: all but the cells, resolved completely."""
     head = {"schema": SCHEMA, **study.model_dump(mode="json", exclude={"cells"}), "num_cells": len(study.cells)}
-    return "# Frozen at submission by nllgen; the cells are in manifest.jsonl.\n" + yaml.safe_dump(
-        head, sort_keys=False
-    )
+    text: str = yaml.safe_dump(head, sort_keys=False)
+    return "# Frozen at submission by nllgen; the cells are in manifest.jsonl.\n" + text
 
 
 def manifest_text(study: Study) -> str:
@@ -34,7 +33,7 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
         SchemaError: it was frozen with another schema.
     """
     try:
-        head: Any = yaml.load(header, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        head: Any = yaml.load(header, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         if not isinstance(head, dict):
             raise ValueError("study.yaml is not a mapping")
         _check_schema(head.pop("schema", None), where)
@@ -56,8 +55,8 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
 
 
 def _load(name: str, value: Any) -> Any:
-    field = Study.model_fields[name].annotation
-    return field.model_validate(value) if hasattr(field, "model_validate") else value
+    model: Any = Study.model_fields[name].annotation if name in Study.model_fields else None
+    return model.model_validate(value) if hasattr(model, "model_validate") else value
 
 
 def _load_cell(value: Any) -> Cell:

@@ -136,7 +136,7 @@ def _truth(study_dir: StudyDir, study: Study, settings: Settings) -> None:
 
 
 def _dataset(study_dir: StudyDir, study: Study) -> None:
-    """Draw the data set, or the part of it that a grown study lacks. On the CPU, the same on every machine of a kind."""
+    """Draw the data set, or the part of it that a grown study lacks. On the CPU: no GPU decides its bits."""
     truth = load_truth(study_dir.truth_weights(_require_truth(study).id), _CPU)
     path = study_dir.dataset(truth.id)
     old = read_dataset(path) if path.exists() else None

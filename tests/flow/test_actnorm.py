@@ -91,9 +91,9 @@ def test_padding_has_no_part_in_the_moments(x: Tensor) -> None:
     torch.testing.assert_close(of_image.bias, of_padded.bias)
 
 
-def test_one_batch_initialises_every_actnorm_of_a_flow(config: FlowConfig, make_x: MakeX) -> None:
-    flow = RealNVP(config).double()
-    flow.initialise(make_x(config))
+def test_one_batch_initialises_every_actnorm_of_a_flow(truth_config: FlowConfig, make_x: MakeX) -> None:
+    flow = RealNVP(truth_config).double()
+    flow.initialise(make_x(truth_config))
     assert all(m.initialised for m in flow.modules() if isinstance(m, ActNorm))
 
 

@@ -41,7 +41,8 @@ def changed_by(stage: Stage, x: Tensor, site: tuple[int, int, int]) -> Tensor:
     other = x.clone()
     other[(0, *site)] += 1.0
     before: Tensor = stage(x)[0]
-    return (stage(other)[0] != before)[0]
+    after: Tensor = stage(other)[0]
+    return (after != before)[0]
 
 
 @quick

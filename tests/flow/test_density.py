@@ -14,6 +14,7 @@ from nllgen.study.config import FlowConfig
 MakeFlow = Callable[..., RealNVP]
 
 TWO_PIXELS = FlowConfig(shape=(1, 1, 2), width=4, blocks=1, scales=1)
+HALF_WIDTH, NUM = 60.0, 401  # of a quadrature grid that holds all but 1e-4 of the density
 
 
 def grid(half_width: float, n: int) -> tuple[Tensor, float]:
@@ -43,13 +44,13 @@ def test_density_over_2x2_pixels_integrates_to_1(scales: int, coupling: str, mak
 
 def test_density_over_two_pixels_integrates_to_1_by_quadrature(make_flow: MakeFlow) -> None:
     flow = make_flow(TWO_PIXELS, noise=0.2)
-    points, area = grid(25.0, 500)
+    points, area = grid(HALF_WIDTH, NUM)
     assert abs(float(flow.log_prob(points).exp().sum()) * area - 1) < 1e-3
 
 
 def test_samples_have_the_moments_of_the_density(make_flow: MakeFlow) -> None:
     flow = make_flow(TWO_PIXELS, noise=0.2)
-    points, area = grid(25.0, 500)
+    points, area = grid(HALF_WIDTH, NUM)
     density = flow.log_prob(points).exp() * area
     powers = torch.cat((points.flatten(1), points.flatten(1) ** 2), dim=1)
     expected = (density[:, None] * powers).sum(0)
@@ -61,9 +62,9 @@ def test_samples_have_the_moments_of_the_density(make_flow: MakeFlow) -> None:
 
 def test_samples_have_the_marginal_of_the_density(make_flow: MakeFlow) -> None:
     flow = make_flow(TWO_PIXELS, noise=0.2)
-    points, area = grid(25.0, 500)
-    density = (flow.log_prob(points).exp() * area).view(500, 500)
-    axis = torch.linspace(-25.0, 25.0, 500, dtype=torch.float64)
+    points, area = grid(HALF_WIDTH, NUM)
+    density = (flow.log_prob(points).exp() * area).view(NUM, NUM)
+    axis = torch.linspace(-HALF_WIDTH, HALF_WIDTH, NUM, dtype=torch.float64)
     samples = flow.sample(50_000, torch.Generator().manual_seed(0)).flatten(1)
     for pixel in range(2):
         below = density.sum(1 - pixel).cumsum(0)

@@ -31,27 +31,33 @@ def test_log_dets_of_the_two_directions_are_negatives(config: FlowConfig, make_f
     torch.testing.assert_close(flow.inverse(z)[1], -log_det, rtol=1e-9, atol=1e-9)
 
 
-def test_flow_with_random_weights_is_not_the_identity(config: FlowConfig, make_flow: MakeFlow, make_x: MakeX) -> None:
-    x = make_x(config)
-    z, log_det = make_flow(config)(x)
+def test_flow_with_random_weights_is_not_the_identity(
+    truth_config: FlowConfig, make_flow: MakeFlow, make_x: MakeX
+) -> None:
+    x = make_x(truth_config)
+    z, log_det = make_flow(truth_config)(x)
     assert (z - x).abs().mean() > 0.1
     assert (log_det.abs() > 0.1).all()
 
 
-def test_train_and_eval_mode_are_the_same_map(config: FlowConfig, make_flow: MakeFlow, make_x: MakeX) -> None:
-    flow, x = make_flow(config), make_x(config)
+def test_train_and_eval_mode_are_the_same_map(truth_config: FlowConfig, make_flow: MakeFlow, make_x: MakeX) -> None:
+    flow, x = make_flow(truth_config), make_x(truth_config)
     in_train, in_eval = flow.train().log_prob(x), flow.eval().log_prob(x)
     assert torch.equal(in_train, in_eval)
     assert torch.equal(flow.train().inverse(x)[0], flow.eval().inverse(x)[0])
 
 
-def test_log_prob_of_a_flow_minus_its_own_is_exactly_0(config: FlowConfig, make_flow: MakeFlow, make_x: MakeX) -> None:
-    flow, x = make_flow(config, torch.float32), make_x(config, 4, torch.float32)
+def test_log_prob_of_a_flow_minus_its_own_is_exactly_0(
+    truth_config: FlowConfig, make_flow: MakeFlow, make_x: MakeX
+) -> None:
+    flow, x = make_flow(truth_config, torch.float32), make_x(truth_config, 4, torch.float32)
     assert torch.equal(flow.log_prob(x) - flow.log_prob(x), torch.zeros(4, dtype=torch.float64))
 
 
-def test_images_of_a_batch_do_not_influence_each_other(config: FlowConfig, make_flow: MakeFlow, make_x: MakeX) -> None:
-    flow, x = make_flow(config), make_x(config)
+def test_images_of_a_batch_do_not_influence_each_other(
+    truth_config: FlowConfig, make_flow: MakeFlow, make_x: MakeX
+) -> None:
+    flow, x = make_flow(truth_config), make_x(truth_config)
     one_by_one = torch.cat([flow.log_prob(image[None]) for image in x])
     torch.testing.assert_close(flow.log_prob(x), one_by_one, rtol=1e-10, atol=1e-10)
 

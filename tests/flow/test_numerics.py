@@ -102,12 +102,12 @@ def test_sample_has_the_shape_of_n_images(n: int, truth_config: FlowConfig) -> N
     assert RealNVP(truth_config).sample(n).shape == (n, *truth_config.shape)
 
 
-def test_loaded_flow_has_the_identical_log_prob(config: FlowConfig, make_flow: MakeFlow, make_x: MakeX) -> None:
-    flow, x = make_flow(config, torch.float32), make_x(config, 4, torch.float32)
+def test_loaded_flow_has_the_identical_log_prob(truth_config: FlowConfig, make_flow: MakeFlow, make_x: MakeX) -> None:
+    flow, x = make_flow(truth_config, torch.float32), make_x(truth_config, 4, torch.float32)
     file = BytesIO()
     torch.save(flow.state_dict(), file)
     file.seek(0)
-    loaded = RealNVP(config)
+    loaded = RealNVP(truth_config)
     loaded.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(loaded.log_prob(x), flow.log_prob(x))
 

@@ -10,7 +10,7 @@ from nllgen_analysis.figures.nash import draw_nash
 from nllgen_analysis.figures.nll import draw_nll
 from nllgen_analysis.figures.samples import draw_samples
 from nllgen_analysis.figures.scatter import draw_scatter
-from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, render, style
+from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, project_style, render
 from nllgen_analysis.frames import Frames
 
 FAMILIES: tuple[Callable[[Frames], list[FigureResult]], ...] = (
@@ -22,12 +22,12 @@ FAMILIES: tuple[Callable[[Frames], list[FigureResult]], ...] = (
     draw_samples,
 )
 
-__all__ = ["FAMILIES", "Drawn", "FigureResult", "NotDrawn", "draw_all", "render", "style"]
+__all__ = ["FAMILIES", "Drawn", "FigureResult", "NotDrawn", "draw_all", "project_style", "render"]
 
 
 def draw_all(frames: Frames) -> Iterator[FigureResult]:
     """Every figure of every family, in the report's order; one that has no data says so."""
     for family in FAMILIES:
-        with style():
+        with project_style():
             results = family(frames)
         yield from results

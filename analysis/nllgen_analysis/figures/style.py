@@ -130,7 +130,7 @@ class Notes:
 
 
 @contextlib.contextmanager
-def style() -> Iterator[None]:
+def project_style() -> Iterator[None]:
     """The project's rcParams, restored at the end; a matplotlibrc of the user's does not leak in."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -148,7 +148,7 @@ def render(figure: Figure, kind: str) -> bytes:
     """The figure as the bytes of a ``png`` or ``pdf`` without dates: equal input, equal bytes."""
     buffer = io.BytesIO()
     metadata = {"Software": None} if kind == "png" else {"CreationDate": None, "Creator": "nllgen", "Producer": None}
-    with style():
+    with project_style():
         figure.savefig(buffer, format=kind, metadata=metadata)
         figure.set_layout_engine("none")  # laid out once is enough: half the time of the second format
     return buffer.getvalue()
