@@ -14,7 +14,7 @@ from nllgen.errors import CorruptFileError
 from nllgen.store.hdf5 import Array, Table
 from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.store.study_file import StudyFile, read_study
-from nllgen.study.config import Cell
+from nllgen.study.config import MNIST_TRAIN, Cell
 from nllgen.study.degrees import DEGREES
 
 DEGREE_ORDER = (*DEGREES, "custom")
@@ -191,7 +191,7 @@ def _student(role: str, degree: str, start: str) -> str:
 def _size(num_train: str) -> str:
     if num_train == "fresh":
         return "fresh samples"
-    return f"N = {int(num_train):,}" if num_train.isdigit() else f"N = {num_train}"
+    return f"N = {MNIST_TRAIN if num_train == 'all' else int(num_train):,}"
 
 
 def _settings(frame: pd.DataFrame) -> list[str]:

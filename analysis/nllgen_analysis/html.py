@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from nllgen_analysis import tables
 from nllgen_analysis.figures.style import NotDrawn
-from nllgen_analysis.frames import Frames
+from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.text import number
 
 # column of the cells table → heading; metrics are shown where any cell has them
@@ -92,7 +92,7 @@ def render_report(frames: Frames, figures: list[ShownFigure], absent: list[NotDr
         warnings=tables.warnings_of(frames),
         figures=figures,
         absent=absent,
-        groups=_plain_rows(tables.groups_table(frames).rename(columns={"student": "degree", "setting": "data"})),
+        groups=_plain_rows(tables.groups_table(frames).rename(columns=CELL_COLUMNS)),
         final=_plain_rows(tables.printed_table(frames)),
         cells=_cell_rows(frames),
         anchors=_anchors(frames),
@@ -113,7 +113,7 @@ def what_ran(frames: Frames) -> str:
     span = f"{seeds[0]}…{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     truth = " A truth was trained first." if (frames.cells["role"] == "truth").any() else ""
     return (
-        f"{len(cells)} cells in {len(groups)} groups: degrees {', '.join(groups['student'].unique())}; paradigms "
+        f"{len(cells)} cells in {len(groups)} groups: degrees {', '.join(student_order(groups['student']))}; paradigms "
         f"{', '.join(sorted(cells['paradigm'].unique()))}; data {'; '.join(groups['setting'].unique())}; {len(seeds)} "
         f"{'seeds' if len(seeds) > 1 else 'seed'} ({span}).{truth}"
     )

@@ -16,8 +16,8 @@ from nllgen_analysis.html import ShownFigure, render_report
 
 VERDICTS_SCHEMA = 1
 NO_VERDICTS = (
-    "The claims C0-C8 and their pre-registered rules come with a later version of nllgen. No claim was evaluated for this "
-    "report, so that there is no verdict in it: neither supported, nor refuted, nor undecided."
+    "The claims C0-C8 and their pre-registered rules come with a later version of nllgen. No claim was evaluated for "
+    "this report, so that there is no verdict in it: neither supported, nor refuted, nor undecided."
 )
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from nllgen.store.layout import CELL_NUMBER_COLUMNS, FINAL_COLUMNS
+from nllgen.store.layout import FINAL_COLUMNS
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames, setting_order, student_order
 from nllgen_analysis.statistics import summarise
 from nllgen_analysis.text import plus_minus
@@ -47,7 +47,9 @@ def groups_table(frames: Frames) -> pd.DataFrame:
     """One row a group: cells planned, done, diverged and missing, parameters, seconds a step."""
     cells = _ordered(frames, frames.cells[frames.cells["role"] != "truth"])
     table = cells.groupby(GROUP, sort=False).agg(
-        planned=("id", "size"), num_parameters=("num_parameters", "median"), seconds_per_step=("seconds_per_step", "mean")
+        planned=("id", "size"),
+        num_parameters=("num_parameters", "median"),
+        seconds_per_step=("seconds_per_step", "mean"),
     )
     for outcome in OUTCOME_ORDER:
         table[outcome] = (cells["outcome"] == outcome).groupby([cells[key] for key in GROUP], sort=False).sum()
@@ -61,7 +63,9 @@ def final_table(frames: Frames) -> pd.DataFrame:
     by = [*GROUP, "weights"]
     parts = [summarise(rows, by, name).assign(metric=name, unit=FINAL_COLUMNS[name]) for name in metrics]
     if not parts:
-        return pd.DataFrame(columns=[*by, "metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note"])
+        return pd.DataFrame(
+            columns=[*by, "metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note"]
+        )
     ids = rows.groupby(by, sort=False)["id"].agg(" ".join).rename("cell_ids").reset_index()
     table = pd.concat(parts, ignore_index=True)
     table = table[(table["num_seeds"] > 0) | (table["num_nonfinite"] > 0)].merge(ids, on=by)
@@ -121,7 +125,9 @@ def warnings_of(frames: Frames) -> list[str]:
             found.append(f"The results come from {len(values)} different {what}: compare them with care.")
     counts = frames.counts
     if counts["missing"]:
-        found.append(f"{counts['missing']} of {sum(counts.values())} cells have no result; means are over what is there.")
+        found.append(
+            f"{counts['missing']} of {sum(counts.values())} cells have no result; means are over what is there."
+        )
     if counts["diverged"]:
         found.append(f"{counts['diverged']} of {sum(counts.values())} cells diverged; their history is kept and shown.")
     groups = groups_table(frames)

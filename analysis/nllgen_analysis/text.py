@@ -16,11 +16,8 @@ def number(value: float, digits: int = 3) -> str:
     if value == 0:
         return "0"
     size = math.floor(math.log10(abs(value)))
-    if -4 <= size < 7:
-        text = f"{value:,.{max(0, digits - 1 - size)}f}"
-    else:
-        text = f"{value:.{digits - 1}e}"
-    return text.replace("-", MINUS)
+    plain = f",.{max(0, digits - 1 - size)}f" if -4 <= size < 7 else f".{digits - 1}e"
+    return format(value, plain).replace("-", MINUS)
 
 
 def plus_minus(mean: float, high: float) -> str:

@@ -104,4 +104,4 @@ class Fresh(Source):
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+        pass  # there is none

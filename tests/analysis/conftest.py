@@ -80,7 +80,7 @@ def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _eval(index: int, cell: Cell, last: int) -> list[dict[str, np.ndarray]]:
-    step = GRID[GRID <= last]
+    step = GRID[last >= GRID]
     rows = []
     for weights in ("raw", "ema") if cell.paradigm.ema_decay else ("raw",):
         columns = _metrics(cell, step, "val")
@@ -110,8 +110,16 @@ def _history(index: int, cell: Cell, last: int) -> list[dict[str, np.ndarray]]:
              "loss_gen": math.log(2) + 0.5 * wave if adversarial else nan}]  # fmt: skip
 
 
-def build_study(cells: list[Cell], *, name: str = "known", missing: tuple[int, ...] = (), diverged: tuple[int, ...] = (),
-                host: str = "node1", truth: bool = True, samples: int = 12) -> StudyFile:  # fmt: skip
+def build_study(
+    cells: list[Cell],
+    *,
+    name: str = "known",
+    missing: tuple[int, ...] = (),
+    diverged: tuple[int, ...] = (),
+    host: str = "node1",
+    truth: bool = True,
+    samples: int = 12,
+) -> StudyFile:
     """A study.h5's content; ``missing`` and ``diverged`` are positions in ``cells``."""
     rows = [("cell", cell) for cell in cells]
     if truth:
@@ -124,8 +132,9 @@ def build_study(cells: list[Cell], *, name: str = "known", missing: tuple[int, .
     for i, (role, cell) in enumerate(rows):
         text = {"id": cell.id, "config": cell.model_dump_json(), "role": role, "outcome": outcome[i]}
         if outcome[i] != "missing":
-            text |= {"version": "0.1.0", "host": host, "device": "cpu", "torch_version": "2.6.0", "code_sha256": "c0de",
-                     "precision": cell.precision, "truth_sha256": "7a17", "assets": json.dumps({"lenet": "abc"})}  # fmt: skip
+            text |= {"version": "0.1.0", "host": host, "device": "cpu", "torch_version": "2.6.0"}
+            text |= {"code_sha256": "c0de", "precision": cell.precision, "truth_sha256": "7a17"}
+            text |= {"assets": json.dumps({"lenet": "abc"})}
             columns["num_parameters"][i] = PARAMETERS[cell.degree]
             columns["seconds_per_step"][i] = 0.05
             columns["num_threads"][i] = columns["attempts"][i] = 1

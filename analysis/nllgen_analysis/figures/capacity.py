@@ -77,7 +77,9 @@ def _reference(rows: pd.DataFrame) -> pd.DataFrame:
     counted = rows[rows["num_train"].str.isdigit()]
     grid = np.geomspace(rows["num_parameters"].min(), rows["num_parameters"].max(), REFERENCE_POINTS)
     parts = [
-        pd.DataFrame({"panel": panel, "kind": "reference", "num_parameters": grid, "value": grid / (2 * int(num_train))})
+        pd.DataFrame(
+            {"panel": panel, "kind": "reference", "num_parameters": grid, "value": grid / (2 * int(num_train))}
+        )
         for panel, num_train in counted[["panel", "num_train"]].drop_duplicates().itertuples(index=False)
     ]
     return pd.concat(parts) if parts else pd.DataFrame()
@@ -126,9 +128,15 @@ def _handles(data: pd.DataFrame) -> list[Line2D]:
 
 
 def _caption(data: pd.DataFrame, hidden: list[str]) -> str:
-    texts = ["KL(p‖q) on test images against the number of parameters k; trained by nll from a random start. Small",
-             "points: seeds; markers: mean with its 95 % t interval over seeds. Dashed: k/(2N), the asymptotic value of a",
-             "well-specified maximum likelihood estimate; it holds only where N is far above k."]  # fmt: skip
+    texts = [
+        "KL(p‖q) on test images against the number of parameters k; trained by nll from a random start.",
+        "Small points: seeds; markers: mean with its 95 % t interval over seeds.",
+    ]
+    if (data["kind"] == "reference").any():
+        texts.append(
+            "Dashed: k/(2N), the asymptotic value of a well-specified maximum likelihood estimate; it holds only where N "
+            "is far above k."
+        )
     means = data[(data["kind"] == "mean") & (data["weights"] == "last")]
     for panel, rows in means.groupby("panel", sort=False):
         ends = [

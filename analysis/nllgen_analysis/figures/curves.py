@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
-from nllgen_analysis.figures.style import LINESTYLES
+from nllgen_analysis.figures.style import LINESTYLES, LineStyle
 from nllgen_analysis.statistics import summarise
 from nllgen_analysis.text import estimate, listing
 
@@ -58,15 +58,15 @@ def curve_data(rows: pd.DataFrame, value: str, *, panel: str, hue: str, x: str =
     return both.reindex(columns=COLUMNS)
 
 
-def series_styles(data: pd.DataFrame) -> dict[str, str]:
+def series_styles(data: pd.DataFrame) -> dict[str, LineStyle]:
     """Line style by series: the first of a colour is solid."""
-    styles: dict[str, str] = {}
+    styles: dict[str, LineStyle] = {}
     for _, series in data.drop_duplicates("series").groupby("hue", sort=False)["series"]:
         styles |= {name: LINESTYLES[rank % len(LINESTYLES)] for rank, name in enumerate(series)}
     return styles
 
 
-def draw_curves(ax: Axes, data: pd.DataFrame, colour: Callable[[str], str], styles: dict[str, str]) -> None:
+def draw_curves(ax: Axes, data: pd.DataFrame, colour: Callable[[str], str], styles: dict[str, LineStyle]) -> None:
     """Draw one panel's numbers; a cross ends the curve of a seed that diverged."""
     for (hue, series), rows in data.groupby(["hue", "series"], sort=False):
         _draw_seeds(ax, rows[rows["kind"] == "seed"], colour(hue), styles[series])
@@ -78,7 +78,7 @@ def draw_curves(ax: Axes, data: pd.DataFrame, colour: Callable[[str], str], styl
         ax.fill_between(band["x"], band["low"], band["high"], color=colour(hue), alpha=0.18, linewidth=0, zorder=2)
 
 
-def _draw_seeds(ax: Axes, seeds: pd.DataFrame, colour: str, linestyle: str) -> None:
+def _draw_seeds(ax: Axes, seeds: pd.DataFrame, colour: str, linestyle: LineStyle) -> None:
     seeds = seeds[np.isfinite(seeds["value"])]
     lines = [rows[["x", "value"]].to_numpy(float) for _, rows in seeds.groupby("cell_id", sort=False)]
     ax.add_collection(LineCollection(lines, colors=colour, alpha=0.3, linewidths=0.6, linestyles=linestyle, zorder=1))
@@ -87,7 +87,7 @@ def _draw_seeds(ax: Axes, seeds: pd.DataFrame, colour: str, linestyle: str) -> N
     ax.autoscale_view()
 
 
-def legend_handles(data: pd.DataFrame, colour: Callable[[str], str], styles: dict[str, str]) -> list[Line2D]:
+def legend_handles(data: pd.DataFrame, colour: Callable[[str], str], styles: dict[str, LineStyle]) -> list[Line2D]:
     """One line a series, or one a colour where that would be more than a legend can hold."""
     drawn = data.drop_duplicates("series")[["hue", "series"]]
     if len(drawn) > MAX_LEGEND:

@@ -20,6 +20,7 @@ from nllgen_analysis.figures.style import (
     GREY,
     Drawn,
     FigureResult,
+    LineStyle,
     NotDrawn,
     legend_below,
     limited,
@@ -74,7 +75,9 @@ def frechet_data(rows: pd.DataFrame, extractor: str) -> pd.DataFrame:
 def x_column(rows: pd.DataFrame) -> str:
     """Epochs where every row has one, else optimiser steps (fresh samples have no epochs)."""
     epochs = rows["epoch"].astype(float)
-    return "epoch" if np.isfinite(epochs).all() and epochs.max() > 0 and (rows["num_train"] != "fresh").all() else "step"
+    return (
+        "epoch" if np.isfinite(epochs).all() and epochs.max() > 0 and (rows["num_train"] != "fresh").all() else "step"
+    )
 
 
 def _draw_setting(frames: Frames, rows: pd.DataFrame, extractor: str) -> Drawn:
@@ -92,7 +95,7 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame, extractor: str) -> Drawn:
     return Drawn(name, title, figure, data, _caption(frames, curves, floor, setting, extractor))
 
 
-def _draw_panels(curves: pd.DataFrame, floor: pd.Series, styles: dict[str, str], extractor: str) -> Figure:
+def _draw_panels(curves: pd.DataFrame, floor: pd.Series, styles: dict[str, LineStyle], extractor: str) -> Figure:
     panels = list(curves["panel"].unique())
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
@@ -119,9 +122,7 @@ def _draw_panels(curves: pd.DataFrame, floor: pd.Series, styles: dict[str, str],
 def _caption(frames: Frames, curves: pd.DataFrame, floor: pd.Series, setting: str, extractor: str) -> str:
     num = frames.study.get("metrics", {}).get("num_samples")
     sides = f" of {num:,} model samples" if isinstance(num, int) else " of model samples"
-    ends = [
-        f"{panel}: {ends_text(rows) or 'none finite'}." for panel, rows in curves.groupby("panel", sort=False)
-    ]
+    ends = [f"{panel}: {ends_text(rows) or 'none finite'}." for panel, rows in curves.groupby("panel", sort=False)]
     texts = [
         f"Fréchet distance{sides} against held-out images of {setting}, {EXTRACTORS[extractor]} features, by degree.",
         describe_means(),

@@ -22,11 +22,12 @@ from nllgen_analysis.figures.style import (
     NotDrawn,
     Notes,
     degree_colour,
-    fence,
     legend_below,
     limited,
     minor_ticks,
     new_figure,
+    set_scale,
+    without_startup,
 )
 from nllgen_analysis.frames import Frames, setting_order, student_order
 
@@ -56,15 +57,14 @@ def nll_data(rows: pd.DataFrame) -> pd.DataFrame:
         for paradigm, part in rows.groupby("paradigm")
         for value, split in SPLITS.items()
     ]
-    data = pd.concat(parts, ignore_index=True)
-    order = {name: rank for rank, name in enumerate(rows["series"].unique())}
-    return data.sort_values(["paradigm", "panel", "series"], key=lambda c: c.map(order) if c.name == "series" else c)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
     data, notes = nll_data(rows), Notes()
     paradigms = list(data["paradigm"].unique())
-    styles = series_styles(data.sort_values("series", key=lambda c: c.map(_ranks(rows)), kind="stable"))
+    by_degree = data.sort_values("series", key=lambda column: column.map(_ranks(rows)), kind="stable")
+    styles = series_styles(by_degree)
     entropy = _entropy(frames, rows)
     figure = new_figure(len(paradigms), 2)
     axes = figure.subplots(len(paradigms), 2, sharex="row", sharey="row", squeeze=False)
@@ -74,12 +74,12 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
             draw_curves(ax, part, degree_colour, styles)
             _decorate(ax, f"{paradigm}, {split}", entropy)
         line[0].set_ylabel("NLL (nats per image)")
-        _limit(line[0], data[data["paradigm"] == paradigm], notes)
+        _limit(line[0], data[data["paradigm"] == paradigm], entropy, notes)
         ends = ends_text(data[data["panel"] == f"{paradigm}, validation images"])
         notes.add(f"Validation NLL in nats at the last evaluation, trained by {paradigm}: {ends or 'none finite'}.")
     for ax in axes[-1]:
         ax.set_xlabel("optimiser steps")
-    legend_below(figure, legend_handles(data, degree_colour, styles))
+    legend_below(figure, legend_handles(by_degree, degree_colour, styles))
     if entropy is not None:
         notes.add(f"Grey line: the truth's entropy, {entropy:,.1f} nats.")
     notes.add(diverged_text(data))
@@ -103,11 +103,19 @@ def _decorate(ax: Axes, title: str, entropy: float | None) -> None:
         ax.axhline(entropy, color=GREY, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0)
 
 
-def _limit(ax: Axes, data: pd.DataFrame, notes: Notes) -> None:
-    limits = fence(values for _, values in data.groupby(["panel", "series"])["value"])
-    if limits:
-        ax.set_ylim(*limits)
-        notes.add("The vertical axis leaves out values far from their own series (start-up); the CSV has all.")
+def _limit(ax: Axes, data: pd.DataFrame, entropy: float | None, notes: Notes) -> None:
+    """A late explosion is a result and gets a symlog axis; a start-up transient is cut, and the caption says so."""
+    kept = without_startup(data)
+    drawn = kept if entropy is None else pd.concat([kept, pd.Series([entropy])])
+    scale = set_scale(ax, "y", drawn)
+    if scale == "linear" and len(kept) < np.isfinite(data["value"]).sum():
+        margin = 0.05 * (float(np.ptp(drawn)) or 1.0)
+        ax.set_ylim(drawn.min() - margin, drawn.max() + margin)
+        notes.add("The vertical axis leaves out start-up values far from the rest of their series; the CSV has all.")
+    if scale == "symlog":
+        # an interval's lower limit may be decades below every value
+        ax.set_ylim(drawn.min() - 0.5 * abs(drawn.min()), drawn.max() + 0.5 * abs(drawn.max()))
+        notes.add("Where values span decades the vertical axis is logarithmic, linear around 0.")
 
 
 def _entropy(frames: Frames, rows: pd.DataFrame) -> float | None:

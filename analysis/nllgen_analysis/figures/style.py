@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -39,9 +40,10 @@ PARADIGM_COLOURS = {
     "wgan_gp": "#CC79A7",
     "nsgan_oracle": "#E69F00",
 }
-LINESTYLES = ("-", "--", ":", "-.")
+LineStyle = Literal["-", "--", ":", "-."]
+LINESTYLES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 MARKERS = ("o", "^", "s", "D", "v", "P")
-_RC = {
+_RC: dict[str, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -134,7 +136,8 @@ def project_style() -> Iterator[None]:
     """The project's rcParams, restored at the end; a matplotlibrc of the user's does not leak in."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**sns.plotting_context("paper"), **sns.axes_style("ticks"), **_RC})
+        settings: dict[Any, Any] = {**sns.plotting_context("paper"), **sns.axes_style("ticks"), **_RC}
+        matplotlib.rcParams.update(settings)
         yield
 
 
@@ -170,7 +173,7 @@ def legend_below(figure: Figure, handles: Iterable[Line2D]) -> None:
     if not listed:
         return
     lengths = [len(str(handle.get_label())) + 6 for handle in listed]
-    room = figure.get_figwidth() * 15  # characters of the legend's font in a line
+    room = figure.get_figwidth() * 14  # characters of the legend's font in a line
     columns = len(listed) if sum(lengths) <= room else max(1, int(room / max(lengths)))
     figure.legend(handles=listed, loc="outside lower center", ncols=columns, handlelength=2.2, columnspacing=1.6)
 
@@ -211,29 +214,24 @@ def minor_ticks(ax: Axes, which: str) -> None:
         axis.set_minor_locator(AutoMinorLocator(2))
 
 
-def fence(series: Iterable[npt.ArrayLike]) -> tuple[float, float] | None:
-    """Limits that hold every series but not its start-up transient.
+def without_startup(data: pd.DataFrame) -> pd.Series:
+    """The values that an axis has to hold: all but each series' start-up transient.
 
-    A value further than 3 interquartile ranges from its own series' quartiles is *far out* (Tukey 1977, §2D).
+    A value further than 3 interquartile ranges from its own series' quartiles is *far out* (Tukey 1977, §2D). Only in
+    the first fifth of the training is that a transient; later it is a result, and stays.
+
+    Args:
+        data: columns panel, series, x, value.
 
     Returns:
-        (low, high) with a margin where something is far out, else None: the default limits will do.
+        The kept part of ``value``, finite.
     """
-    lows, highs, cut = [], [], False
-    for values in series:
-        array = np.asarray(values, dtype=float)
-        array = array[np.isfinite(array)]
-        if not len(array):
-            continue
-        low, high = np.percentile(array, [25, 75])
-        inside = array[(array >= low - 3 * (high - low)) & (array <= high + 3 * (high - low))]
-        cut = cut or len(inside) < len(array)
-        lows.append(float(inside.min()))
-        highs.append(float(inside.max()))
-    if not cut:
-        return None
-    margin = 0.05 * (max(highs) - min(lows) or abs(max(highs)) or 1.0)
-    return min(lows) - margin, max(highs) + margin
+    data = data[np.isfinite(data["value"])]
+    groups = data.groupby(["panel", "series"])
+    low, high = groups["value"].transform("quantile", 0.25), groups["value"].transform("quantile", 0.75)
+    first, last = groups["x"].transform("min"), groups["x"].transform("max")
+    far = (data["value"] < low - 3 * (high - low)) | (data["value"] > high + 3 * (high - low))
+    return data.loc[~(far & (data["x"] < first + (last - first) / 5)), "value"]
 
 
 def limited(settings: list[str], name: str, title: str) -> tuple[list[str], list[FigureResult]]:

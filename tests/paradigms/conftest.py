@@ -1,0 +1,37 @@
+"""A context around a paradigm: CPU, fp32, seeded streams."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from nllgen.data.logits import from_logits
+from nllgen.flow import RealNVP
+from nllgen.paradigms.base import Context
+from nllgen.study.config import FlowConfig
+from nllgen.train.streams import RandomStreams
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def context():
+    torch.set_num_threads(1)
+    return Context(
+        device=CPU,
+        streams=RandomStreams(0, CPU),
+        autocast=nullcontext,
+        to_pixels=lambda x: from_logits(x, 1e-6),
+        max_logit=math.log((1 - 1e-6) / 1e-6),
+    )
+
+
+@pytest.fixture
+def flow():
+    torch.manual_seed(0)
+    flow = RealNVP(FlowConfig(shape=(1, 6, 6), width=4, blocks=1))
+    flow.initialise(torch.randn(64, 1, 6, 6))
+    return flow

@@ -1,0 +1,82 @@
+"""Maximum likelihood."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from nllgen.flow import RealNVP
+from nllgen.paradigms import REGISTRY, make_paradigm
+from nllgen.paradigms.base import Diverged
+from nllgen.paradigms.nll import learning_rate
+from nllgen.study.config import FlowConfig, NLLConfig, NSGANConfig
+
+
+def batches(seed=0, shape=(1, 6, 6)):
+    generator = torch.Generator().manual_seed(seed)
+    return lambda n: torch.randn(n, *shape, generator=generator)
+
+
+def test_the_loss_is_the_mean_negative_log_density_before_the_step(flow, context):
+    x = batches()(8)
+    expected = -flow.log_prob(x).mean().item()
+    nll = make_paradigm(NLLConfig(batch_size=8), flow, context)
+    assert nll.step(lambda n: x, 0)["train_nll_nats"] == pytest.approx(expected)
+
+
+def test_the_gradient_norm_is_that_of_autograd(flow, context):
+    x = batches()(8)
+    grads = torch.autograd.grad(-flow.log_prob(x).mean(), list(flow.parameters()), allow_unused=True)
+    expected = math.sqrt(sum(g.square().sum().item() for g in grads if g is not None))
+    nll = make_paradigm(NLLConfig(batch_size=8), flow, context)
+    assert nll.step(lambda n: x, 0)["grad_norm"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gradient_that_is_stepped_is_clipped(flow, context):
+    nll = make_paradigm(NLLConfig(batch_size=8, clip_norm=0.01), flow, context)
+    assert nll.step(batches(), 0)["grad_norm"] > 0.01
+    norm = math.sqrt(sum(p.grad.square().sum().item() for p in flow.parameters()))
+    assert norm == pytest.approx(0.01, rel=1e-3)
+
+
+def test_cosine_decay_goes_from_lr_to_zero():
+    config = NLLConfig(steps=100, lr=2e-3)
+    assert learning_rate(config, 0) == 2e-3
+    assert learning_rate(config, 50) == pytest.approx(1e-3)
+    assert 0 < learning_rate(config, 99) < 1e-6
+
+
+def test_a_constant_schedule_is_constant():
+    assert learning_rate(NLLConfig(steps=100, schedule="constant"), 99) == 1e-3
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_batch_that_is_not_finite_diverges_before_the_weights_move(flow, context, value):
+    before = copy.deepcopy(flow.state_dict())
+    nll = make_paradigm(NLLConfig(batch_size=4), flow, context)
+    with pytest.raises(Diverged):
+        nll.step(lambda n: torch.full((n, 1, 6, 6), value), 0)
+    for name, tensor in flow.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_it_finds_a_known_density(context):
+    """Correlated pixels: KL from the truth falls from several nats to near zero."""
+    torch.manual_seed(1)
+    shape = (1, 2, 2)
+    mix = torch.eye(4) + 0.8 * torch.rand(4, 4)
+    truth = torch.distributions.MultivariateNormal(torch.tensor([1.0, -2.0, 0.5, 0.0]), mix @ mix.T)
+    flow = RealNVP(FlowConfig(shape=shape, width=16, blocks=1, scales=1))
+    flow.initialise(truth.sample((256,)).view(-1, *shape))
+    nll = make_paradigm(NLLConfig(steps=300, batch_size=256, lr=5e-3), flow, context)
+    for step in range(300):
+        nll.step(lambda n: truth.sample((n,)).view(n, *shape), step)
+    x = truth.sample((4000,))
+    with torch.no_grad():
+        kl = (truth.log_prob(x) - flow.log_prob(x.view(-1, *shape))).mean().item()
+    assert kl < 0.02
+
+
+def test_every_paradigm_of_the_study_has_its_file():
+    assert set(REGISTRY) == {config.model_fields["name"].default for config in (NLLConfig, NSGANConfig)}

@@ -1,0 +1,55 @@
+"""A tiny training run on images of known density, in every arithmetic and paradigm."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nllgen.data.sources import Dequantised, Finite, Fresh
+from nllgen.data.truth import Truth
+from nllgen.flow import RealNVP
+from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, NSGANConfig
+from nllgen.worker.prepare import CellData, make_state
+
+CPU = torch.device("cpu")
+FLOW = FlowConfig(shape=(1, 7, 7), width=4, blocks=1, scales=1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def truth():
+    torch.manual_seed(0)
+    flow = RealNVP(FLOW).requires_grad_(False)
+    flow.initialise(torch.randn(64, 1, 7, 7))
+    for parameter in flow.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    return Truth(Cell(data=DataConfig(image_size=7), flow=FLOW), flow, "sha")
+
+
+@pytest.fixture
+def make_run(truth):
+    """(paradigm, source, precision, start) → a function that builds the state of step 0 anew."""
+
+    def make(paradigm="nll", source="mnist", precision="fp32", start="random", seed=0, **options):
+        config = {"nll": NLLConfig, "nsgan": NSGANConfig}[paradigm]
+        settings = {"steps": 12, "batch_size": 16, "eval_every": 5} | options
+        data = (
+            DataConfig(image_size=7)
+            if source == "mnist"
+            else DataConfig(source="synthetic", image_size=7, num_train=40 if source == "finite" else "fresh")
+        )
+        cell = Cell(data=data, flow=FLOW, paradigm=config(**settings), precision=precision, start=start, seed=seed)
+        levels = torch.randint(0, 256, (50, 1, 7, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+        images = truth.flow.sample(40, torch.Generator().manual_seed(6))
+        sources = {
+            "mnist": lambda order, noise: Dequantised(levels, order, noise, 1e-6),
+            "finite": lambda order, noise: Finite(images, order),
+            "fresh": lambda order, noise: Fresh(truth.flow, noise),
+        }
+        return lambda: make_state(cell, CellData(sources[source], {}), truth, CPU)
+
+    return make

@@ -1,0 +1,198 @@
+"""The loop: resume to the bit, divergence as an outcome, metrics that disturb nothing."""
+
+import io
+import math
+
+import pytest
+import torch
+
+from nllgen.errors import StoppedError
+from nllgen.train.loop import MAX_HISTORY, Hooks, train
+
+
+def weights_only_copy(value):
+    """Through torch.save and a distrustful torch.load, as a checkpoint goes."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+
+
+def hooks(stop_at=None, evaluate=None, state=None, save=None):
+    return Hooks(
+        evaluate=evaluate or (lambda flow, role: {"val_nll_nats": flow.final.norms[0].bias.detach().sum().abs().item()}),
+        save=save or (lambda state: None),
+        should_stop=lambda: stop_at is not None and state.step >= stop_at,
+        progress=lambda step, scalars: None,
+    )
+
+
+def plain(value):
+    """Nested tensors as nested (dtype, shape, bytes): equal when equal to the bit, NaN included."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items() if key not in ("train_s", "time_s")}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return repr(value)
+
+
+def fingerprint(state):
+    """Everything that a run ends with, times left out."""
+    return plain(state.state_dict())
+
+
+def run_interrupted(make, *stops):
+    """Train with a stop, a checkpoint and a fresh process's state at each of the given steps."""
+    saved = None
+    for stop in (*stops, None):
+        state = make()
+        if saved is not None:
+            state.load_state_dict(weights_only_copy(saved))
+        kept = []
+        try:
+            train(state, hooks(stop, state=state, save=lambda s, kept=kept: kept.append(weights_only_copy(s.state_dict()))))
+        except StoppedError:
+            saved = kept[-1]
+    return state
+
+
+RUNS = [
+    ("nll", "mnist", "fp32", "random"),
+    ("nll", "finite", "bf16", "random"),
+    ("nll", "fresh", "fp32", "truth"),
+    ("nsgan", "mnist", "fp32", "random"),
+    ("nsgan", "fresh", "bf16", "truth"),
+]
+
+
+@pytest.mark.parametrize(("paradigm", "source", "precision", "start"), RUNS)
+def test_a_run_resumed_at_any_step_equals_an_undisturbed_one_to_the_bit(make_run, paradigm, source, precision, start):
+    make = make_run(paradigm, source, precision, start)
+    undisturbed = make()
+    train(undisturbed, hooks())
+    assert undisturbed.step == 12
+    assert fingerprint(run_interrupted(make, 0, 1, 5, 7, 11)) == fingerprint(undisturbed)
+
+
+def test_metrics_leave_the_training_as_it_is(make_run):
+    make = make_run("nsgan", "mnist")
+
+    def greedy(flow, role):
+        torch.randn(100)
+        with torch.no_grad():
+            flow.sample(7, torch.Generator().manual_seed(1))
+        return {"val_nll_nats": 1.0}
+
+    plain, measured = make(), make()
+    train(plain, hooks(evaluate=lambda flow, role: {"val_nll_nats": 1.0}))
+    train(measured, hooks(evaluate=greedy))
+    for a, b in zip(plain.flow.parameters(), measured.flow.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_both_paradigms_start_from_the_same_bits(make_run):
+    nll, nsgan = make_run("nll", batch_size=16)(), make_run("nsgan", batch_size=8)()
+    for (name, a), b in zip(nll.flow.state_dict().items(), nsgan.flow.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_seeds_start_from_different_weights(make_run):
+    a, b = make_run(seed=0)(), make_run(seed=1)()
+    assert not torch.equal(a.flow.final.couplings[0].net.first.weight, b.flow.final.couplings[0].net.first.weight)
+
+
+def test_evaluations_come_at_the_start_on_schedule_and_at_the_end(make_run):
+    state = make_run("nll")()
+    train(state, hooks())
+    assert [row["step"] for row in state.evals] == [0, 5, 10, 12]
+
+
+def test_the_average_is_evaluated_beside_the_raw_weights(make_run):
+    state = make_run("nsgan", ema_decay=0.9)()
+    train(state, hooks())
+    assert [row["weights"] for row in state.evals[:2]] == ["raw", "ema"]
+
+
+def test_zero_steps_measure_the_start_once(make_run):
+    state = make_run("nll", steps=0)()
+    train(state, hooks())
+    assert (len(state.evals), state.history) == (1, [])
+
+
+def test_validation_selects_the_best_weights(make_run):
+    values = iter([5.0, 2.0, 1.0, 3.0])
+    state = make_run("nll")()
+    train(state, hooks(evaluate=lambda flow, role: {"val_nll_nats": next(values)}))
+    assert (state.best["step"], state.best["value"]) == (10, 1.0)
+
+
+@pytest.mark.parametrize("paradigm", ["nll", "nsgan"])
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_with_its_history(make_run, paradigm):
+    state = make_run(paradigm)()
+    original, poisoned = state.source.next, []
+
+    def poison(n):
+        x = original(n)
+        if state.step == 6:
+            poisoned.append(True)
+            x[0] = math.nan
+        return x
+
+    state.source.next = poison
+    train(state, hooks())
+    assert poisoned
+    assert state.diverged
+    assert state.step == 7
+    assert [row["step"] for row in state.history] == [1, 2, 3, 4, 5, 6, 7]
+    assert all(p.isfinite().all() for p in state.flow.parameters())
+
+
+def test_a_diverged_run_resumes_as_diverged(make_run):
+    make = make_run("nll")
+    state = make()
+    state.diverged, state.step = True, 4
+    state.evals = [{"step": 4}]
+    other = make()
+    other.load_state_dict(weights_only_copy(state.state_dict()))
+    train(other, hooks())
+    assert (other.step, other.diverged) == (4, True)
+
+
+def test_a_stop_saves_the_state_before_it_ends(make_run):
+    state = make_run("nll")()
+    saved = []
+    with pytest.raises(StoppedError, match="step 4 of 12"):
+        train(state, hooks(4, state=state, save=lambda s: saved.append(s.step)))
+    assert saved == [4]
+
+
+def test_checkpoints_come_by_steps(make_run):
+    state = make_run("nll")()
+    saved = []
+    every = hooks(save=lambda s: saved.append(s.step))
+    train(state, Hooks(**{**every.__dict__, "checkpoint_steps": 5}))
+    assert saved == [5, 10]
+
+
+def test_checkpoints_come_by_time(make_run):
+    state = make_run("nll")()
+    saved = []
+    every = hooks(save=lambda s: saved.append(s.step))
+    train(state, Hooks(**{**every.__dict__, "checkpoint_s": 0.0}))
+    assert saved == list(range(1, 13))
+
+
+def test_history_is_thinned_evenly_in_long_runs(make_run, monkeypatch):
+    monkeypatch.setattr("nllgen.train.loop.MAX_HISTORY", 4)
+    assert MAX_HISTORY > 4
+    state = make_run("nll")()
+    train(state, hooks())
+    assert [row["step"] for row in state.history] == [3, 6, 9, 12]
+
+
+def test_the_thread_count_comes_back_with_the_checkpoint(make_run):
+    make = make_run("nll")
+    saved = make().state_dict() | {"num_threads": 2}
+    make().load_state_dict(saved)
+    assert torch.get_num_threads() == 2
