@@ -6,21 +6,27 @@ from pathlib import Path
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
+# What lies beside the packages and is read by them. It ships as nllgen/share, where study/builtin.py looks for it.
 SHARED = ("jobs", "slurm/profiles", "containers")
 
 
 class BuildWithShared(build_py):
-    """Ship the studies, profiles and image recipe inside the wheel as nllgen/share, where builtin.py looks for them."""
+    """Ship the studies, profiles and image recipe inside the wheel."""
 
     def run(self):
-        """Build, then copy."""
         super().run()
         if self.editable_mode:
             return
+        share = Path(self.build_lib) / "nllgen" / "share"
+        shutil.rmtree(share, ignore_errors=True)  # of an earlier build: a study that was removed is not shipped
         for folder in SHARED:
             if Path(folder).is_dir():
-                target = Path(self.build_lib) / "nllgen" / "share" / Path(folder).name
-                shutil.copytree(folder, target, dirs_exist_ok=True)
+                shutil.copytree(folder, share / Path(folder).name)
+
+    def get_source_files(self):
+        """What an sdist has to hold, for wheels are built from it."""
+        shared = [path for folder in SHARED for path in sorted(Path(folder).rglob("*")) if path.is_file()]
+        return [*super().get_source_files(), *map(str, shared)]
 
 
 setup(
@@ -31,23 +37,26 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["nllgen", "nllgen.*"]), *find_packages("analysis")],
     package_dir={"nllgen": "nllgen", "nllgen_analysis": "analysis/nllgen_analysis"},
-    package_data={"nllgen": ["py.typed"], "nllgen.metrics": ["*.pt", "*.json"], "nllgen_analysis": ["*.html", "*.css"]},
+    package_data={
+        "nllgen": ["py.typed"],
+        "nllgen.metrics": ["*.pt", "*.json"],  # LeNet's weights, and how they were made
+        "nllgen_analysis": ["*.j2", "*.html", "*.css", "*.js"],  # report.html
+    },
     cmdclass={"build_py": BuildWithShared},
     entry_points={"console_scripts": ["nllgen=nllgen.cli:main"]},
     install_requires=[
         "click>=8.1",  # the doors
         "pydantic>=2.7",  # frozen, validated configuration
-        "PyYAML>=6.0",  # studies and profiles
+        "PyYAML>=6.0",  # studies
         "h5py>=3.10",  # results and datasets
         "numpy>=1.26",  # arrays between metrics and files
-        "submitit>=1.5.3",  # jobs: Slurm arrays and local processes
+        "submitit>=1.5.3",  # jobs: local processes
         "rich>=13",  # tables and progress on a terminal
-        "typing-extensions>=4.4",  # @override on Python 3.11
     ],
     extras_require={
         "train": [
             "torch>=2.6",  # flows and training
-            "torchvision>=0.21",  # MNIST's mirrors; Inception's architecture for pytorch-fid
+            "torchvision>=0.21",  # MNIST's mirrors; what pytorch-fid's network is built from
             "pytorch-fid>=0.3.0",  # the published Inception network and its preprocessing
         ],
         "analysis": [
@@ -58,12 +67,12 @@ setup(
             "jinja2>=3.1",  # report.html, with escaping
         ],
         "test": [
-            "pytest>=8",
+            "pytest>=8",  # the tests
             "pytest-timeout>=2.3",  # a hanging test is a failing test
             "hypothesis>=6.100",  # properties over random shapes and broken files
-            "ruff>=0.6",
-            "mypy>=1.11",
-            "build>=1.2",  # the wheel that the packaging tests install
+            "ruff>=0.6",  # lint and format
+            "mypy>=1.11",  # types
+            "build>=1.2",  # the sdist and wheel that the packaging tests install
         ],
     },
 )

@@ -34,6 +34,7 @@ PROVENANCE = (
     "truth_sha256",
 )
 LONGEST_TABULAR = 40
+_SUMMARY = ("metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note", "cell_ids")
 
 
 def cells_table(frames: Frames) -> pd.DataFrame:
@@ -63,13 +64,11 @@ def final_table(frames: Frames) -> pd.DataFrame:
     by = [*GROUP, "weights"]
     parts = [summarise(rows, by, name).assign(metric=name, unit=FINAL_COLUMNS[name]) for name in metrics]
     if not parts:
-        return pd.DataFrame(
-            columns=[*by, "metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note"]
-        )
+        return pd.DataFrame(columns=[*by, *_SUMMARY])
     ids = rows.groupby(by, sort=False)["id"].agg(" ".join).rename("cell_ids").reset_index()
     table = pd.concat(parts, ignore_index=True)
     table = table[(table["num_seeds"] > 0) | (table["num_nonfinite"] > 0)].merge(ids, on=by)
-    return table[[*by, "metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note", "cell_ids"]]
+    return table[[*by, *_SUMMARY]]
 
 
 def printed_table(frames: Frames) -> pd.DataFrame:

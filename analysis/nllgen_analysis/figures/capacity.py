@@ -134,8 +134,8 @@ def _caption(data: pd.DataFrame, hidden: list[str]) -> str:
     ]
     if (data["kind"] == "reference").any():
         texts.append(
-            "Dashed: k/(2N), the asymptotic value of a well-specified maximum likelihood estimate; it holds only where N "
-            "is far above k."
+            "Dashed: k/(2N), the asymptotic value of a well-specified maximum likelihood estimate; it holds only where "
+            "N is far above k."
         )
     means = data[(data["kind"] == "mean") & (data["weights"] == "last")]
     for panel, rows in means.groupby("panel", sort=False):

@@ -1,0 +1,67 @@
+# make demo    install, fetch MNIST, run the smallest whole study, write its report
+# make test    install, fetch MNIST, lint, types, tests
+# make lint    ruff and mypy alone
+# make bench   the project beside its peers
+#
+# PYTHON: 3.11 or newer.  VENV: where to install.  ROOT: where the demo's study goes.
+
+PYTHON ?= python3
+VENV ?= .venv
+ROOT ?= runs
+
+BIN := $(VENV)/bin
+NLLGEN := $(BIN)/nllgen
+STAMP := $(VENV)/.nllgen-installed
+STUDY := $(ROOT)/smoke
+
+.PHONY: demo test lint bench install mnist constraints
+
+demo: mnist
+	$(NLLGEN) submit --grid smoke --local --wait --root $(ROOT)
+	$(NLLGEN) collect $(STUDY)
+	$(NLLGEN) report $(STUDY)/study.h5 --out $(STUDY)/report
+	@echo
+	@echo "the report: $(abspath $(STUDY)/report/report.html)"
+
+test: mnist lint
+	$(BIN)/python -m pytest -q
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: mnist
+	@for file in benchmarks/[!_]*.py; do \
+		name=$$(basename $$file .py); \
+		echo "== benchmarks.$$name"; \
+		$(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
+
+install: $(STAMP)
+
+mnist: install
+	$(NLLGEN) assets fetch mnist
+
+$(STAMP): setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: nllgen needs Python 3.11 or newer; $(PYTHON) is older or missing" >&2; \
+		echo "  → make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "error: $(PYTHON) cannot make virtual environments: its venv module is missing" >&2; \
+		echo "  → Debian, Ubuntu: apt-get install python3-venv; or name another Python: PYTHON=…" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@echo "installing nllgen and torch into $(VENV), which takes a few minutes the first time"
+	$(BIN)/python -m pip install --quiet --quiet -c constraints.txt -e '.[train,analysis,test]'
+	@touch $@
+
+# The newest versions that fit the pinned torch; the comment at the top of the file is kept.
+constraints:
+	rm -rf $(VENV)-constraints
+	$(PYTHON) -m venv $(VENV)-constraints
+	grep -E '^torch(vision)?==' constraints.txt > $(VENV)-constraints/torch.txt
+	$(VENV)-constraints/bin/python -m pip install -qq -c $(VENV)-constraints/torch.txt -e '.[train,analysis,test]'
+	grep '^#' constraints.txt > $(VENV)-constraints/new.txt
+	$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | grep -v '^#' | sed 's/+.*//' >> $(VENV)-constraints/new.txt
+	mv $(VENV)-constraints/new.txt constraints.txt
+	rm -rf $(VENV)-constraints

@@ -1,0 +1,256 @@
+"""Figures compared as data: the plotted numbers, not pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from nllgen_analysis import to_frames
+from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, render
+from nllgen_analysis.figures.capacity import capacity_data, draw_capacity
+from nllgen_analysis.figures.frechet import draw_frechet, frechet_data
+from nllgen_analysis.figures.nash import binned, control_pairs, draw_nash, nash_data
+from nllgen_analysis.figures.nll import draw_nll, nll_data
+from nllgen_analysis.figures.samples import draw_samples, strip
+from nllgen_analysis.figures.scatter import draw_scatter, scatter_data
+from nllgen_analysis.figures.style import degree_colour, without_startup
+
+from .conftest import EXCESS, GRID, build_study, default_cells, kl, make_cell
+
+
+@pytest.fixture(scope="module")
+def frames(study):
+    return to_frames(study)
+
+
+def _nll_rows(frames, setting="synthetic, N = 1,000"):
+    rows = frames.eval[(frames.eval["weights"] == "raw") & (frames.eval["setting"] == setting)]
+    return rows[rows["start"] == "random"]
+
+
+def test_nll_curves_hold_the_mean_over_seeds(frames):
+    data = nll_data(_nll_rows(frames))
+    mean = data[(data["panel"] == "nll, validation images") & (data["kind"] == "mean") & (data["series"] == "O1")]
+    # seeds 0, 1, 2 add themselves to the closed form, so that the mean adds 1
+    expected = -300.0 + kl(make_cell("O1", seed=1), GRID)
+    np.testing.assert_allclose(mean.sort_values("x")["value"], expected)
+    np.testing.assert_allclose(mean["high"] - mean["value"], 4.302652729696142 / math.sqrt(3))
+    assert (mean["num_seeds"] == 3).all()
+
+
+def test_every_seed_is_drawn_beside_its_mean(frames):
+    data = nll_data(_nll_rows(frames))
+    seeds = data[(data["panel"] == "nll, training images") & (data["kind"] == "seed")]
+    assert seeds["cell_id"].nunique() == 9
+    assert len(seeds) == 9 * len(GRID)
+
+
+def test_degrees_are_drawn_in_their_order():
+    degrees = ("O2", "W", "U3", "O1", "U1", "U2", "W*")
+    drawn = draw_nll(to_frames(build_study([make_cell(d) for d in degrees], truth=False)))[0]
+    assert list(drawn.data["series"].unique()) == ["U3", "U2", "U1", "W", "W*", "O1", "O2"]
+
+
+def test_nll_figure_marks_the_entropy_and_names_it(frames):
+    synthetic = next(item for item in draw_nll(frames) if item.name == "nll_curves_synthetic_1000")
+    levels = [line.get_ydata()[0] for line in synthetic.figure.axes[0].lines if len(set(line.get_ydata())) == 1]
+    assert -300.0 in levels
+    assert "entropy, -300.0 nats" in synthetic.caption
+
+
+def test_mean_ends_where_half_of_the_seeds_are_gone():
+    study = build_study([make_cell("W", seed=s) for s in range(3)], diverged=(1, 2), truth=False)
+    data = nll_data(_nll_rows(to_frames(study)))
+    assert data.loc[data["kind"] == "mean", "x"].max() == 400
+    assert data.loc[(data["kind"] == "seed") & (data["outcome"] == "done"), "x"].max() == 1000
+
+
+def test_frechet_curves_keep_raw_and_ema_apart(frames):
+    data = frechet_data(frames.eval[frames.eval["setting"] == "synthetic, N = 1,000"], "lenet")
+    ends = data[(data["panel"] == "W") & (data["kind"] == "mean") & (data["x"] == data["x"].max())]
+    values = ends.set_index("series")["value"]
+    assert values["nsgan"] - values["nsgan EMA"] == pytest.approx(1.0)
+    assert values["nll"] - values["nsgan"] == pytest.approx(5.0)
+
+
+def test_frechet_floor_is_drawn(frames):
+    drawn = draw_frechet(frames)[0]
+    assert drawn.data.loc[drawn.data["kind"] == "floor", "value"].tolist() == [pytest.approx(0.7)]
+
+
+def test_frechet_axis_is_steps_where_samples_are_fresh():
+    study = build_study([make_cell("W", num="fresh")], truth=False)
+    drawn = draw_frechet(to_frames(study))[0]
+    assert set(drawn.data["x_unit"]) == {"step"}
+    assert drawn.figure.axes[0].get_xlabel() == "optimiser steps"
+
+
+def test_absent_extractor_is_said(frames):
+    absent = draw_frechet(frames)[-1]
+    assert isinstance(absent, NotDrawn)
+    assert "Inception" in absent.reason
+
+
+def test_scatter_has_one_point_a_cell_and_its_rank_correlation(frames):
+    data = scatter_data(frames, "lenet")
+    assert len(data) == 30
+    assert set(data.loc[data["panel"] == "MNIST", "x_label"]) == {"test NLL (bits per dimension)"}
+    drawn = draw_scatter(frames)[0]
+    assert "n = 6" in drawn.caption
+    assert "n = 24" in drawn.caption
+
+
+def test_nash_pairs_every_adversarial_cell_with_its_control(frames):
+    started = frames.eval[(frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
+    pairs = control_pairs(frames, started)
+    # 0.2 against 0.02 nats a step
+    assert pairs["ratio"].tolist() == [pytest.approx(10.0)] * 3
+    assert sorted(pairs["seed"]) == [0, 1, 2]
+
+
+def test_nash_losses_start_at_the_equilibrium(frames):
+    started = frames.eval[(frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
+    losses = nash_data(frames, started)
+    first = losses[(losses["panel"] == "loss") & (losses["kind"] == "mean")].groupby("series")["value"].first()
+    assert first["discriminator"] == pytest.approx(2 * math.log(2), abs=0.01)
+    assert first["generator"] == pytest.approx(math.log(2), abs=0.01)
+
+
+def test_nash_figure_draws_both_equilibrium_lines(frames):
+    axes = draw_nash(frames)[0].figure.axes[1]
+    levels = {round(float(line.get_ydata()[0]), 6) for line in axes.lines if len(line.get_ydata()) == 2}
+    assert {round(2 * math.log(2), 6), round(math.log(2), 6)} <= levels
+
+
+def test_binning_keeps_the_mean(frames):
+    rows = frames.history[frames.history["cell"] == 0].join(frames.cells[["id", "seed", "outcome"]], on="cell")
+    found = binned(rows.assign(student="W", paradigm="nll"), "train_nll_nats", num_bins=10)
+    assert len(found) == 10
+    assert found["train_nll_nats"].mean() == pytest.approx(rows["train_nll_nats"].mean())
+
+
+def test_study_without_a_nash_start_says_so():
+    absent = draw_nash(to_frames(build_study([make_cell("W")])))[0]
+    assert absent.reason == "no cell of the study starts at the truth"
+
+
+def test_capacity_holds_final_kl_and_the_asymptote(frames):
+    data = capacity_data(frames)
+    means = data[(data["kind"] == "mean") & (data["weights"] == "last")].set_index("student")
+    assert means.loc["U2", "value"] == pytest.approx(EXCESS["U2"] + 1, abs=0.3)
+    reference = data[data["kind"] == "reference"]
+    np.testing.assert_allclose(reference["value"], reference["num_parameters"] / 2000)
+
+
+def test_capacity_of_fresh_samples_has_no_asymptote():
+    drawn = draw_capacity(to_frames(build_study([make_cell("W", num="fresh")])))[0]
+    assert "reference" not in set(drawn.data["kind"])
+    assert "k/(2N)" not in drawn.caption
+
+
+def test_sample_sheet_lists_references_then_one_cell_a_group(frames):
+    drawn = next(item for item in draw_samples(frames) if item.name == "samples_synthetic_1000")
+    assert list(drawn.data["row"])[:3] == ["MNIST", "truth", "nll U2"]
+    assert set(drawn.data["seed"].iloc[2:]) == {0}
+
+
+def test_sample_sheet_marks_a_diverged_cell():
+    drawn = draw_samples(to_frames(build_study([make_cell("W")], diverged=(0,))))[0]
+    assert "nll W (diverged)" in list(drawn.data["row"])
+
+
+def test_sample_sheet_says_which_reference_is_absent(study):
+    drawn = draw_samples(to_frames(replace(study, reference={})))[0]
+    assert "no reference images of MNIST and truth" in drawn.caption
+
+
+def test_strip_puts_images_side_by_side():
+    images = np.stack([np.full((1, 14, 14), value, np.float32) for value in (0.25, 2.0)])
+    row = strip(images, count=3)
+    assert row.shape == (14, 3 * 15 - 1)
+    assert (row[0, 0], row[0, 15]) == (0.25, 1.0)
+    assert np.isnan(row[0, [14, 30]]).all()
+
+
+def test_startup_is_left_out_of_an_axis_but_a_late_explosion_is_not(frames):
+    data = nll_data(_nll_rows(frames))
+    part = data[(data["panel"] == "nll, validation images") & (data["kind"] == "seed")].assign(series="one")
+    calm = part.assign(value=np.where(part["x"] == 0, 1e6, part["x"] / 1000))
+    late = part.assign(value=np.where(part["x"] == 1000, 1e6, part["x"] / 1000))
+    assert without_startup(calm).max() == 1.0
+    assert without_startup(late).max() == 1e6
+
+
+def test_further_settings_than_fit_are_named():
+    cells = [make_cell("W", num=100 + size) for size in range(14)]
+    results = draw_nll(to_frames(build_study(cells, truth=False)))
+    assert sum(isinstance(item, Drawn) for item in results) == 12
+    assert "N = 113" in results[-1].reason
+
+
+def test_arms_of_one_degree_are_told_apart_by_what_differs():
+    cells = [make_cell("W", seed=s, lr=lr) for lr in (0.001, 0.01) for s in range(2)]
+    frames = to_frames(build_study(cells, truth=False))
+    assert list(frames.cells["variant"].unique()) == ["lr=0.001", "lr=0.01"]
+    assert set(draw_nll(frames)[0].data["series"]) == {"W lr=0.001", "W lr=0.01"}
+
+
+def test_every_axis_has_a_label_or_shares_one(study):
+    for item in draw_all(to_frames(study)):
+        if isinstance(item, Drawn) and not item.name.startswith("samples"):
+            axes = [ax for ax in item.figure.axes if ax.get_visible()]
+            assert any(ax.get_xlabel() for ax in axes), item.name
+            assert axes[0].get_ylabel(), item.name
+
+
+def test_no_title_label_or_legend_leaves_the_figure(study):
+    for item in draw_all(to_frames(study)):
+        if isinstance(item, Drawn):
+            render(item.figure, "png")
+            edge = item.figure.bbox
+            shown = [ax for ax in item.figure.axes if ax.get_visible()]
+            texts = [text for ax in shown for text in (ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts)]
+            for artist in [*item.figure.legends, *(text for text in texts if text.get_text())]:
+                box = artist.get_window_extent()
+                inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= edge.x1 + 1 and box.y1 <= edge.y1 + 1
+                assert inside, (item.name, artist)
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_same_data_give_the_same_bytes(kind):
+    study = build_study([make_cell("W")], truth=False)
+    first, second = (render(draw_nll(to_frames(study))[0].figure, kind) for _ in range(2))
+    assert first == second
+
+
+def test_degrees_have_colours_of_their_own():
+    colours = [degree_colour(name) for name in ("U3", "U2", "U1", "W", "W*", "O1", "O2", "custom", "truth")]
+    assert len(set(colours)) == len(colours)
+
+
+def test_drawing_leaves_no_pyplot_figure_and_no_setting_behind(study):
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    before = dict(matplotlib.rcParams)
+    list(draw_all(to_frames(study)))
+    assert plt.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    "study_of",
+    [
+        lambda: build_study(default_cells(1)),
+        lambda: build_study(default_cells(1), diverged=tuple(range(11))),
+        lambda: build_study(default_cells(1), missing=tuple(range(11)), samples=0),
+        lambda: build_study([make_cell("W")], missing=(0,), truth=False, samples=0),
+    ],
+    ids=["one seed", "all diverged", "all missing", "one missing cell"],
+)
+def test_hard_studies_draw_or_say_why(study_of):
+    results = list(draw_all(to_frames(study_of())))
+    assert len(results) >= 8
+    assert all(item.figure.axes if isinstance(item, Drawn) else item.reason for item in results)

@@ -1,0 +1,255 @@
+"""The report as files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from nllgen_analysis import to_frames, write_report
+from nllgen_analysis.tables import final_table, printed_table, provenance_table, to_latex, warnings_of
+from nllgen_analysis.text import estimate, number, plus_minus
+
+from nllgen.errors import CorruptFileError, MachineError
+
+from .conftest import build_study, default_cells, make_cell
+
+ROOT = Path(__file__).parents[2]
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the scripts' count."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def values(self, attribute: str) -> list[str]:
+        return [str(attrs[attribute]) for _, attrs in self.tags if attribute in attrs]
+
+
+@pytest.fixture(scope="module")
+def written(study, tmp_path_factory):
+    from nllgen.store.study_file import write_study
+
+    folder = tmp_path_factory.mktemp("report")
+    write_study(folder / "study.h5", study)
+    return write_report(folder / "study.h5", folder / "out")
+
+
+def test_every_promised_file_is_there_and_not_trivial(written):
+    suffixes = {path.suffix for path in written.figures}
+    assert suffixes == {".pdf", ".png", ".csv"}
+    assert {path.suffix for path in written.tables} == {".csv", ".tex"}
+    for path in (*written.figures, *written.tables, written.html, written.verdicts):
+        assert path.stat().st_size > (5_000 if path.suffix in {".png", ".pdf", ".html"} else 20), path
+    for path in written.figures:
+        magic = {".pdf": b"%PDF-", ".png": b"\x89PNG"}.get(path.suffix, b"")
+        assert path.read_bytes().startswith(magic)
+
+
+def test_every_family_is_drawn(written):
+    families = {"nll_curves", "frechet_lenet", "nll_frechet", "kl_capacity", "nash", "samples"}
+    names = {path.stem for path in written.figures}
+    assert all(any(name.startswith(family) for name in names) for family in families)
+
+
+def test_figure_csv_holds_the_plotted_numbers(written):
+    path = next(path for path in written.figures if path.name == "nll_curves_synthetic_1000.csv")
+    data = pd.read_csv(path)
+    end = data[(data["panel"] == "nll, validation images") & (data["kind"] == "mean") & (data["x"] == 1000)]
+    assert end.set_index("series").loc["W", "value"] == pytest.approx(-300 + 21 + 800 * np.exp(-1000 / 120))
+
+
+def test_no_verdict_is_invented(written):
+    verdicts = json.loads(written.verdicts.read_text())
+    assert (verdicts["schema"], verdicts["claims"]) == (1, [])
+    assert "no verdict" in verdicts["note"]
+
+
+def test_html_asks_for_nothing_outside(written):
+    page = Page(written.html.read_text())
+    assert all(value.startswith("data:image/png;base64,") for value in page.values("src"))
+    assert all(value.startswith("#") for value in page.values("href"))
+    assert "url(" not in written.html.read_text()
+
+
+def test_html_has_a_row_and_an_anchor_for_every_cell(written, study):
+    ids = Page(written.html.read_text()).values("id")
+    assert len(ids) == len(set(ids))
+    for role, cell in zip(study.cells["role"], study.cells["id"], strict=True):
+        assert f"{role}-{cell}" in ids
+
+
+def test_html_links_lead_somewhere(written):
+    page = Page(written.html.read_text())
+    assert {value[1:] for value in page.values("href")} <= set(page.values("id"))
+
+
+def test_html_says_what_was_not_drawn(written):
+    assert "frechet_inception" in written.not_drawn
+    assert "Not drawn" in written.html.read_text()
+
+
+def test_same_study_gives_the_same_report(written, study, saved, tmp_path):
+    again = write_report(saved(study), tmp_path / "again")
+    same = lambda path: re.sub(r"SHA-256 <code>\w+", "", path.read_text())  # noqa: E731
+    assert same(again.html) == same(written.html)
+
+
+@pytest.mark.parametrize("attack", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}"])
+def test_hostile_text_stays_text(saved, tmp_path, attack):
+    study = replace(build_study([make_cell("W")], host=attack), name=attack)
+    paths = write_report(saved(study), tmp_path / "out")
+    page = Page(paths.html.read_text())
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert not page.values("onerror")
+    assert all(value.startswith("data:") for value in page.values("src"))
+    assert "49" not in re.findall(r"<h1>(.*?)</h1>", paths.html.read_text())
+
+
+def test_missing_and_diverged_cells_are_shown(saved, tmp_path):
+    paths = write_report(saved(build_study(default_cells(2), missing=(0,), diverged=(2, 3))), tmp_path / "out")
+    page = Page(paths.html.read_text())
+    rows = [attrs.get("class") for tag, attrs in page.tags if tag == "tr" and "class" in attrs]
+    assert (rows.count("missing"), rows.count("diverged")) == (1, 2)
+    assert "1 of 20 cells have no result" in paths.html.read_text()
+    assert "2 of 20 cells diverged" in paths.html.read_text()
+    assert pd.read_csv(paths.tables[0])["outcome"].value_counts()["missing"] == 1
+
+
+def test_group_without_any_result_keeps_its_row():
+    frames = to_frames(build_study([make_cell("W"), make_cell("O1")], missing=(1,)))
+    table = printed_table(frames).set_index("degree")
+    assert table.loc["O1", "seeds"] == "0"
+
+
+def test_single_seed_says_that_it_has_no_interval(saved, tmp_path):
+    paths = write_report(saved(build_study(default_cells(1))), tmp_path / "out")
+    assert "one seed, no interval" in paths.html.read_text()
+    final = pd.read_csv(paths.tables[0].parent / "final.csv")
+    assert final["low"].isna().all()
+    assert set(final["note"]) == {"one seed, no interval"}
+
+
+def test_study_whose_cells_all_diverged_is_reported(saved, tmp_path):
+    paths = write_report(saved(build_study(default_cells(1), diverged=tuple(range(10)))), tmp_path / "out")
+    assert "0</b> of 10 done" in paths.html.read_text()
+    assert "nll_frechet_lenet" in paths.not_drawn
+
+
+def test_empty_study_is_reported(saved, tmp_path):
+    cells = [make_cell("W")]
+    paths = write_report(saved(build_study(cells, missing=(0,), truth=False, samples=0)), tmp_path / "out")
+    assert paths.figures == ()
+    assert len(paths.not_drawn) == 8
+
+
+def test_300_cells_take_reasonable_time(saved, tmp_path):
+    cells = [
+        make_cell(d, p, seed=s) for d in ("U2", "U1", "W", "O1", "O2") for p in ("nll", "nsgan") for s in range(30)
+    ]
+    path = saved(build_study(cells, samples=2))
+    start = time.process_time()
+    write_report(path, tmp_path / "out")
+    assert time.process_time() - start < 60
+
+
+def test_final_table_is_the_closed_form():
+    frames = to_frames(build_study([make_cell("U2", seed=s) for s in range(3)], truth=False))
+    row = final_table(frames).set_index(["metric", "weights"]).loc[("kl_nats", "last")]
+    assert row["mean"] == pytest.approx(41 + 800 * np.exp(-1000 / 120))
+    assert row["high"] - row["mean"] == pytest.approx(4.302652729696142 / np.sqrt(3))
+    assert len(row["cell_ids"].split()) == 3
+
+
+def test_different_truths_are_pointed_out(study):
+    study.cells["truth_sha256"][0], kept = "other", study.cells["truth_sha256"][0]
+    try:
+        assert any("2 different truths" in text for text in warnings_of(to_frames(study)))
+    finally:
+        study.cells["truth_sha256"][0] = kept
+
+
+def test_provenance_counts_results(study):
+    table = provenance_table(to_frames(study)).set_index("what")
+    assert table.loc["host", "results"] == len(study.cells["id"])
+    assert table.loc["asset lenet", "value"] == "abc"
+
+
+def test_latex_is_booktabs_and_escaped():
+    text = to_latex(pd.DataFrame({"what": [r"50%_of\the &{#$^~}"], "± é": ["3 ± 1"]}), "a\ncaption").decode()
+    assert r"\toprule" in text
+    assert r"50\%\_of\textbackslash the \&\{\#\$" in text
+    assert r"3 $\pm$ 1" in text
+    assert text.startswith("% a caption\n")
+    assert text.isascii()
+
+
+def test_long_latex_table_breaks_over_pages():
+    assert r"\begin{longtable}" in to_latex(pd.DataFrame({"a": ["x"] * 50}), "long").decode()
+
+
+def test_out_that_is_a_file_is_refused(saved, study, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(MachineError, match="file"):
+        write_report(saved(study), tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_full_disk_is_a_typed_error(saved, tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nllgen.store.atomic._fill", full)
+    with pytest.raises(MachineError, match="No space left"):
+        write_report(saved(build_study([make_cell("W")])), tmp_path / "out")
+
+
+def test_config_that_is_no_cell_is_a_typed_error(saved, tmp_path):
+    study = build_study([make_cell("W")])
+    study.cells["config"][0] = '{"data": {"source": "nowhere"}}'
+    with pytest.raises(CorruptFileError, match="row 0"):
+        write_report(saved(study), tmp_path / "out")
+
+
+def test_study_that_is_not_there_is_a_typed_error(tmp_path):
+    with pytest.raises(CorruptFileError, match="no such file"):
+        write_report(tmp_path / "none.h5", tmp_path / "out")
+
+
+def test_analysis_brings_no_torch_and_needs_no_display():
+    code = "import sys, nllgen_analysis.report; print(sorted(m for m in sys.modules if m.split('.')[0] == 'torch'))"
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "analysis")])
+    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "MPLBACKEND")}
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_numbers_as_text():
+    assert number(-1234.567, 4) == "−1,235"
+    assert number(0.0001234) == "0.000123"
+    assert number(float("nan")) == "–"
+    assert number(3.2e9) == "3.20e+09"
+    assert plus_minus(123.456, 125.956) == "123.5 ± 2.5"
+    assert plus_minus(123.456, float("nan")) == "123.5"
+    assert estimate(1.0, float("nan"), 1) == "1.000 (one seed, no interval)"

@@ -1,0 +1,70 @@
+"""Statistics against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from nllgen_analysis.statistics import NO_VALUE, ONE_SEED, mean_interval, paired, rank_correlation, summarise
+
+
+def test_interval_of_three_values_is_the_textbook_one():
+    # s = 1, t(0.975, 2) = 4.302652729696142
+    found = mean_interval([1.0, 2.0, 3.0])
+    assert found.mean == 2.0
+    assert found.high - 2.0 == pytest.approx(4.302652729696142 / math.sqrt(3))
+    assert 2.0 - found.low == pytest.approx(found.high - 2.0)
+
+
+def test_interval_covers_at_its_level():
+    values = np.random.default_rng(0).normal(3.0, 2.0, (2000, 5))
+    table = pd.DataFrame({"run": np.repeat(np.arange(2000), 5), "value": values.ravel()})
+    found = summarise(table, ["run"], "value")
+    assert ((found["low"] < 3.0) & (found["high"] > 3.0)).mean() == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_seed_gives_no_interval_and_says_so():
+    found = mean_interval([7.0])
+    assert (found.mean, found.num_seeds, found.note) == (7.0, 1, ONE_SEED)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+@pytest.mark.parametrize("values", [[], [float("nan")], [float("inf"), float("nan")]])
+def test_no_finite_value_gives_nothing_and_says_so(values):
+    found = mean_interval(values)
+    assert math.isnan(found.mean)
+    assert (found.num_seeds, found.note) == (0, NO_VALUE)
+
+
+def test_values_that_are_not_finite_are_left_out_and_counted():
+    table = pd.DataFrame({"group": ["a"] * 4, "value": [1.0, 3.0, float("inf"), float("nan")]})
+    row = summarise(table, ["group"], "value").iloc[0]
+    assert (row["mean"], row["num_seeds"], row["num_nonfinite"]) == (2.0, 2, 2)
+
+
+def test_equal_seeds_have_an_interval_of_width_zero():
+    found = mean_interval([4.0, 4.0, 4.0])
+    assert (found.low, found.high) == (4.0, 4.0)
+
+
+def test_pairs_are_matched_by_seed_and_the_unmatched_left_out():
+    first = pd.DataFrame({"seed": [0, 1, 2, 3], "kl": [6.0, 9.0, float("nan"), 5.0]})
+    second = pd.DataFrame({"seed": [1, 0, 2, 4], "kl": [3.0, 0.0, 1.0, 1.0]})
+    found = paired(first, second, "kl", ["seed"]).set_index("seed")
+    assert found["difference"].to_dict() == {0: 6.0, 1: 6.0}
+    assert found.loc[1, "ratio"] == 3.0
+    assert math.isnan(found.loc[0, "ratio"])
+
+
+def test_rank_correlation_sees_order_alone():
+    x = np.arange(1.0, 8.0)
+    assert rank_correlation(x, np.exp(x)).rho == pytest.approx(1.0)
+    assert rank_correlation(x, -(x**3)).rho == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 2, 3], [5, 5, 5]), ([1, 2, float("nan")], [1, 2, 3])])
+def test_rank_correlation_that_is_not_defined_is_nan(x, y):
+    assert math.isnan(rank_correlation(x, y).rho)

@@ -1,0 +1,170 @@
+"""The worker as a process, on real MNIST: killed anywhere and started again, it ends with the same bits."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import pytest
+
+from nllgen.launch.submit import freeze
+from nllgen.store.dataset import read_dataset
+from nllgen.store.result import read_result
+from nllgen.study.grid import parse_study
+
+GRID = """
+name: tiny
+truth:
+  data: {source: mnist, image_size: 7, num_val: 200, num_test: 200}
+  flow: {width: 4, blocks: 1, scales: 1}
+  paradigm: {name: nll, steps: 40, batch_size: 32, eval_every: 20}
+  seed: 0
+dataset: {num_train: 200, num_val: 200, num_test: 200, num_entropy: 500}
+metrics: {frechet: [lenet], num_samples: 100, num_train_eval: 100, num_kept: 4}
+cells:
+  - data: {source: synthetic, num_train: 100}
+    degree: [W, W*]
+    paradigm: {name: nll, steps: 150, batch_size: 32, eval_every: 50}
+  - data: {source: synthetic, num_train: fresh}
+    degree: W
+    start: truth
+    paradigm: {name: nsgan, steps: 60, batch_size: 16, eval_every: 20}
+"""
+
+
+def command(folder, task, assets, *more):
+    how = ["--attempt", f"a{random.random()}", "--assets", str(assets), "--threads", "1", "--device", "cpu"]
+    return [sys.executable, "-m", "nllgen", "worker", str(folder.path), task, *how, *more]
+
+
+def work(folder, task, assets, *more):
+    """Run to the end with standard input held open."""
+    worker = subprocess.Popen(command(folder, task, assets, *more), stdin=subprocess.PIPE)
+    code = worker.wait(timeout=120)
+    worker.stdin.close()
+    return code
+
+
+def wait_for_progress(worker, task):
+    """Until a checkpoint is written anew, or the worker ends."""
+    before = [path.stat().st_mtime_ns for path in task.checkpoints()]
+    while worker.poll() is None and [path.stat().st_mtime_ns for path in task.checkpoints()] == before:
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def study():
+    return parse_study(GRID, "tiny.yaml", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def prepared(study, mnist_assets, tmp_path_factory):
+    """A study with its truth trained and its data drawn."""
+    folder, _, _ = freeze(study, tmp_path_factory.mktemp("runs"))
+    assert work(folder, "truth", mnist_assets) == 0
+    assert work(folder, "dataset", mnist_assets) == 0
+    return folder
+
+
+def test_the_data_set_has_the_contracts_layout(prepared, study):
+    path = prepared.dataset(study.truth.id)
+    with h5py.File(path) as file:
+        for split in ("train", "val", "test"):
+            assert file[f"{split}/x"].shape == (200, 1, 7, 7)
+            assert file[f"{split}/x"].dtype == "float32"
+            assert file[f"{split}/log_prob"].dtype == "float64"
+            assert file[f"{split}/log_prob"].attrs["unit"] == "nats"
+        assert {"schema", "truth_id", "truth_sha256", "entropy_nats", "entropy_se_nats"} <= set(file.attrs)
+
+
+def test_entropy_agrees_with_the_validation_nll_of_the_truth(prepared, study):
+    dataset = read_dataset(prepared.dataset(study.truth.id))
+    nll = -dataset.log_prob["val"]
+    spread = (nll.var() / len(nll) + dataset.numbers["entropy_se_nats"] ** 2) ** 0.5
+    assert abs(nll.mean() - dataset.numbers["entropy_nats"]) < 4 * spread
+
+
+def test_the_control_at_the_truth_measures_zero_to_the_stated_error(prepared, study, mnist_assets):
+    control = next(cell for cell in study.cells if cell.degree == "W*")
+    assert work(prepared, control.id, mnist_assets) == 0
+    final = read_result(prepared.cell(control.id).result).final
+    assert abs(final["kl_nats"][0]) < 3e-5
+    assert abs(final["reverse_kl_nats"][0]) < 3e-5
+
+
+def test_a_finished_task_is_not_run_again(prepared, study, mnist_assets):
+    before = prepared.truth(study.truth.id).result.stat().st_mtime_ns
+    assert work(prepared, "truth", mnist_assets) == 0
+    assert prepared.truth(study.truth.id).result.stat().st_mtime_ns == before
+
+
+def test_closing_standard_input_stops_the_worker_with_its_state_saved(prepared, study, mnist_assets):
+    cell = study.cells[0]
+    long = prepared.cell(cell.id)
+    worker = subprocess.Popen(command(prepared, cell.id, mnist_assets), stdin=subprocess.PIPE)
+    worker.stdin.close()
+    assert worker.wait(timeout=60) == 75
+    assert len(long.checkpoints()) == 1
+    assert not long.result.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 2])
+def test_killed_at_random_moments_it_ends_with_the_same_bits(prepared, study, mnist_assets, index, tmp_path):
+    cell = study.cells[index]
+    task = prepared.cell(cell.id)
+    assert work(prepared, cell.id, mnist_assets) == 0
+    undisturbed = read_result(task.result)
+    task.path.rename(tmp_path / "undisturbed")
+    rng, kills = random.Random(index), 0
+    while not task.result.exists():
+        worker = subprocess.Popen(
+            command(prepared, cell.id, mnist_assets, "--checkpoint-steps", "3"), stdin=subprocess.PIPE
+        )
+        if kills < 4:
+            wait_for_progress(worker, task)
+            time.sleep(rng.random() * 0.3)
+            worker.send_signal(signal.SIGKILL)
+            kills += 1
+        worker.wait(timeout=120)
+        worker.stdin.close()
+    again = read_result(task.result)
+    assert kills >= 1
+    assert again.attrs["science_sha256"] == undisturbed.attrs["science_sha256"]
+    assert again.attrs["model_sha256"] == undisturbed.attrs["model_sha256"]
+    assert not list(task.path.glob("*.part"))
+    assert not task.checkpoints()
+
+
+def test_a_grown_pool_begins_with_the_old_one(prepared, study, mnist_assets):
+    path = prepared.dataset(study.truth.id)
+    before = read_dataset(path)
+    larger = study.model_copy(update={"dataset": study.dataset.model_copy(update={"num_train": 900})})
+    freeze(larger, prepared.path.parent)
+    assert work(prepared, "dataset", mnist_assets) == 0
+    after = read_dataset(path)
+    assert after.sizes()["train"] == 900
+    assert (after.x["train"][:200] == before.x["train"]).all()
+    assert (after.log_prob["train"][:200] == before.log_prob["train"]).all()
+    assert after.numbers["entropy_nats"] == before.numbers["entropy_nats"]
+
+
+def test_an_unknown_task_is_refused_without_a_traceback(prepared, mnist_assets):
+    found = subprocess.run(
+        command(prepared, "0" * 16, mnist_assets), stdin=subprocess.PIPE, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 2
+    assert "has no cell" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_device_that_is_not_there_is_an_environment_error(prepared, study, mnist_assets):
+    words = command(prepared, study.cells[0].id, mnist_assets)
+    words[words.index("cpu")] = "cuda:7"
+    found = subprocess.run(words, stdin=subprocess.PIPE, capture_output=True, text=True, check=False)
+    assert found.returncode == 3
+    assert "cuda:7" in found.stderr
