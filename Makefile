@@ -1,7 +1,7 @@
 # make demo    install, fetch MNIST, run the smallest whole study, write its report
 # make test    install, fetch MNIST, lint, types, tests
 # make lint    ruff and mypy alone
-# make bench   the project beside its peers
+# make bench   the project beside its peers and limits; writes benchmarks/results.md
 #
 # PYTHON: 3.11 or newer.  VENV: where to install.  ROOT: where the demo's study goes.
 
@@ -32,11 +32,7 @@ lint: install
 	$(BIN)/mypy
 
 bench: mnist
-	@for file in benchmarks/[!_]*.py; do \
-		name=$$(basename $$file .py); \
-		echo "== benchmarks.$$name"; \
-		$(BIN)/python -m benchmarks.$$name || exit 1; \
-	done
+	$(BIN)/python -m benchmarks
 
 install: $(STAMP)
 

@@ -14,6 +14,7 @@ class BuildWithShared(build_py):
     """Ship the studies, profiles and image recipe inside the wheel."""
 
     def run(self):
+        """Build, then copy."""
         super().run()
         if self.editable_mode:
             return

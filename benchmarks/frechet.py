@@ -32,25 +32,34 @@ def timed(work: Callable[[], float]) -> tuple[float, float]:
     return value, time.perf_counter() - started
 
 
+def compare(name: str, one: Moments, two: Moments) -> None:
+    from pytorch_fid.fid_score import calculate_frechet_distance
+
+    ours, our_s = timed(lambda: frechet_distance(*one, *two))
+    theirs, their_s = timed(lambda: float(calculate_frechet_distance(*one, *two)))
+    difference = abs(ours - theirs) / theirs
+    print(f"{name:<26} {our_s:>7.2f} s {their_s:>10.2f} s {their_s / our_s:>6.1f}× {difference:>20.1e}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--num", type=int, default=10_000)
     arguments = parser.parse_args()
+    dim, num = arguments.dim, arguments.num
     import_torchvision()
-    from pytorch_fid.fid_score import calculate_frechet_distance
-
-    # pytorch-fid passes sqrtm an argument that scipy 1.17 deprecates, and reports singular products.
+    # pytorch-fid passes sqrtm an argument that scipy 1.17 deprecates, and sqrtm complains about singular products.
     warnings.simplefilter("ignore")
-    print(f"d = {arguments.dim}, N = {arguments.num}, {torch.get_num_threads()} threads")
-    print(f"{'covariances':<12} {'nllgen':>9} {'pytorch-fid':>12} {'ratio':>7} {'relative difference':>20}")
-    for name, dead in (("regular", 0), ("singular", arguments.dim // 16)):
-        one = features(arguments.num, arguments.dim, 0, 0.3, dead)
-        two = features(arguments.num, arguments.dim, 1, 0.4, dead)
-        ours, our_s = timed(lambda one=one, two=two: frechet_distance(*one, *two))
-        theirs, their_s = timed(lambda one=one, two=two: float(calculate_frechet_distance(*one, *two)))
-        difference = abs(ours - theirs) / theirs
-        print(f"{name:<12} {our_s:>7.2f} s {their_s:>10.2f} s {their_s / our_s:>6.1f}× {difference:>20.1e}", flush=True)
+    print(f"d = {dim}, {torch.get_num_threads()} threads")
+    print(f"{'covariances':<26} {'nllgen':>9} {'pytorch-fid':>12} {'ratio':>7} {'relative difference':>20}")
+    for name, images, dead in (
+        ("warm-up, d = 64", 1000, 0),
+        (f"N = {num}", num, 0),
+        (f"N = {num}, {dim // 16} dead", num, dim // 16),
+        (f"N = {dim // 2}, singular", dim // 2, 0),
+    ):
+        size = 64 if name.startswith("warm-up") else dim
+        compare(name, features(images, size, 0, 0.3, dead), features(images, size, 1, 0.4, dead))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import h5py
 import pytest
 
 from nllgen.launch.submit import freeze
+from nllgen.store import seal
 from nllgen.study.grid import parse_study
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -42,9 +43,8 @@ def nllgen(tmp_path: Path) -> Run:
 
     def run(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
         command = [NLLGEN, *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=tmp_path, env=env | extra, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
-        )
+        return subprocess.run(command, cwd=tmp_path, env=env | extra, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=120)  # fmt: skip
 
     return run
 
@@ -317,7 +317,9 @@ def test_a_conflicting_grid_is_refused_with_the_difference(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("door", ["status {0}", "collect {0}", "plan --grid tiny.yaml", "submit --grid tiny.yaml --local"])
+@pytest.mark.parametrize(
+    "door", ["status {0}", "collect {0}", "plan --grid tiny.yaml", "submit --grid tiny.yaml --local"]
+)
 def test_a_study_of_a_newer_schema(nllgen: Run, tiny: Path, tmp_path: Path, door: str) -> None:
     folder = frozen(tmp_path / "runs")
     header = folder / "study.yaml"
@@ -368,9 +370,12 @@ def test_a_report_onto_a_file(nllgen: Run, tmp_path: Path) -> None:
 def test_a_study_h5_of_a_newer_schema(nllgen: Run, tmp_path: Path) -> None:
     folder = frozen(tmp_path / "runs")
     assert nllgen("collect", folder, "--allow-missing").returncode == 0
-    with h5py.File(folder / "study.h5", "a") as file:
+    path = folder / "study.h5"
+    with h5py.File(path, "a") as file:
         file.attrs["schema"] = 99
-    refused(nllgen("report", folder / "study.h5", "--out", "report"), USAGE, "schema 99")
+    content = path.read_bytes()[seal.SIZE :]
+    path.write_bytes(seal.seal_of(content) + content)  # as the newer version would have sealed it
+    refused(nllgen("report", path, "--out", "report"), USAGE, "schema 99")
 
 
 # assets

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from nllgen_analysis import tables
 from nllgen_analysis.figures.style import NotDrawn
 from nllgen_analysis.frames import Frames, student_order
-from nllgen_analysis.text import number
+from nllgen_analysis.text import MINUS, number
 
 # column of the cells table → heading; metrics are shown where any cell has them
 CELL_COLUMNS = {
@@ -63,6 +63,11 @@ class Value:
     text: str
     key: float | None = None
 
+    @property
+    def right(self) -> bool:
+        """Whether it is aligned like a number."""
+        return self.key is not None or self.text == "–"
+
 
 def render_report(frames: Frames, figures: list[ShownFigure], absent: list[NotDrawn], source_sha256: str) -> str:
     """The whole page.
@@ -93,7 +98,7 @@ def render_report(frames: Frames, figures: list[ShownFigure], absent: list[NotDr
         figures=figures,
         absent=absent,
         groups=_plain_rows(tables.groups_table(frames).rename(columns=CELL_COLUMNS)),
-        final=_plain_rows(tables.printed_table(frames)),
+        final=_final_rows(frames),
         cells=_cell_rows(frames),
         anchors=_anchors(frames),
         datasets=_plain_rows(frames.datasets),
@@ -122,6 +127,22 @@ def what_ran(frames: Frames) -> str:
 def _plain_rows(table: pd.DataFrame) -> dict[str, Any]:
     rows = [[_value(item) for item in row] for row in table.itertuples(index=False)]
     return {"columns": [str(name).replace("_", " ") for name in table.columns], "rows": rows}
+
+
+def _final_rows(frames: Frames) -> dict[str, Any]:
+    """The printed table, its ``mean ± half`` texts sorted by the mean."""
+    table = tables.printed_table(frames)
+    metrics = {"seeds", *tables.MAIN_METRICS.values()}
+    rows = [
+        [_estimate(text) if name in metrics else Value(text) for name, text in row.items()]
+        for row in table.to_dict("records")
+    ]
+    return {"columns": list(table.columns), "rows": rows}
+
+
+def _estimate(text: str) -> Value:
+    mean = text.split(" ")[0].replace(",", "").replace(MINUS, "-")
+    return Value(text, None if mean == "–" or "∞" in mean else float(mean))
 
 
 def _cell_rows(frames: Frames) -> dict[str, Any]:
@@ -156,7 +177,8 @@ def _value(value: object) -> Value:
     finite = tables.finite_or_none(value)
     if finite is None:
         return Value("–" if value is None or pd.isna(value) else str(value))
-    return Value(f"{int(finite):,}" if finite.is_integer() and abs(finite) < 1e12 else number(finite, 4), finite)
+    whole = finite.is_integer() and abs(finite) < 1e12
+    return Value(f"{int(finite):,}".replace("-", MINUS) if whole else number(finite, 4), finite)
 
 
 def _entropies(datasets: pd.DataFrame) -> list[str]:

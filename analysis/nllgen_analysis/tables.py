@@ -62,13 +62,14 @@ def final_table(frames: Frames) -> pd.DataFrame:
     rows = _ordered(frames, frames.final[frames.final["role"] != "truth"])
     metrics = [name for name in FINAL_COLUMNS if name not in NOT_METRICS and rows[name].notna().any()]
     by = [*GROUP, "weights"]
-    parts = [summarise(rows, by, name).assign(metric=name, unit=FINAL_COLUMNS[name]) for name in metrics]
+    # NaN is a metric that was not asked for, an infinite value is one that counts as not finite
+    parts = [
+        summarise(rows[rows[name].notna()], by, name).assign(metric=name, unit=FINAL_COLUMNS[name]) for name in metrics
+    ]
     if not parts:
         return pd.DataFrame(columns=[*by, *_SUMMARY])
     ids = rows.groupby(by, sort=False)["id"].agg(" ".join).rename("cell_ids").reset_index()
-    table = pd.concat(parts, ignore_index=True)
-    table = table[(table["num_seeds"] > 0) | (table["num_nonfinite"] > 0)].merge(ids, on=by)
-    return table[[*by, *_SUMMARY]]
+    return pd.concat(parts, ignore_index=True).merge(ids, on=by)[[*by, *_SUMMARY]]
 
 
 def printed_table(frames: Frames) -> pd.DataFrame:

@@ -7,15 +7,18 @@ an observer has seen it unchanged for a whole lease by its own monotonic clock, 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import platform
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from nllgen.store.atomic import make_folder
+from nllgen.store.atomic import make_folder, refuse
 
 LEASE_S = 300.0
 RENEW_S = 30.0
@@ -28,6 +31,15 @@ def process_identity(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else f"{pid}:{fields[19]}"
+
+
+@cache
+def _host() -> str:
+    """Where a pid means something: this boot of this machine, this container."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{platform.node()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    return platform.node()
 
 
 @dataclass
@@ -63,15 +75,21 @@ class Claims:
     _seen: dict[Path, tuple[str, int, float]] = field(default_factory=dict)
 
     def take(self, path: Path) -> Claim | None:
-        """Claim a task; None where another holds it."""
+        """Claim a task; None where another holds it.
+
+        Raises:
+            MachineError: the disk is full, the folder read-only or gone.
+        """
         make_folder(path.parent)
         content = self._content()
         if self._create(path, content):
             return Claim(path, content)
         seen = _read(path)
-        if seen is None or not self._is_stale(path, seen) or not _remove_stale(path, seen):
+        if seen is None or not self._is_stale(path, seen):
             return None
-        return Claim(path, content) if self._create(path, content) else None
+        with _one_at_a_time(path.parent):
+            taken = _remove_stale(path, seen) and self._create(path, content)
+        return Claim(path, content) if taken else None
 
     def is_held(self, path: Path) -> bool:
         """Whether somebody holds a claim that is not known to be stale."""
@@ -79,21 +97,29 @@ class Claims:
         return content is not None and not self._is_stale(path, content)
 
     def _content(self) -> str:
-        who = {"host": platform.node(), "process": process_identity(os.getpid()), "nonce": uuid.uuid4().hex}
+        who = {"host": _host(), "process": process_identity(os.getpid()), "nonce": uuid.uuid4().hex}
         return json.dumps(who)
 
     def _create(self, path: Path, content: str) -> bool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with contextlib.suppress(FileExistsError):
-            with os.fdopen(os.open(path, flags, 0o644), "w") as file:
+        try:
+            file = os.fdopen(os.open(path, flags, 0o644), "w")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            refuse("write", path, error)
+        try:
+            with file:
                 file.write(content)
-            return True
-        return False
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            refuse("write", path, error)
+        return True
 
     def _is_stale(self, path: Path, content: str) -> bool:
         with contextlib.suppress(ValueError, AttributeError):
             who = json.loads(content)
-            if who.get("host") == platform.node():
+            if who.get("host") == _host():
                 pid = str(who.get("process")).partition(":")[0]
                 return not pid.isdigit() or process_identity(int(pid)) != who.get("process")
         try:
@@ -110,13 +136,27 @@ class Claims:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
+        return path.read_text("utf-8", errors="replace")
+    except OSError:
         return None
 
 
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Only one process takes over claims in a folder, where the file system can lock folders."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def _remove_stale(path: Path, content: str) -> bool:
-    """Move a stale claim away; put it back where another took over in between."""
+    """Move a stale claim away; put it back where another took over in between (which only a lock rules out)."""
+    if _read(path) != content:
+        return False
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.stale")
     try:
         path.rename(aside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Any
 
 import submitit
 
+from nllgen.errors import MachineError
+from nllgen.launch.claims import Claims
 from nllgen.launch.supervisor import Supervisor
-from nllgen.store.atomic import make_folder
+from nllgen.store.atomic import make_folder, refuse
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.merge import merge
 
+_PATIENCE_S = 30.0
 _NO_LIMIT_MIN = 60 * 24 * 365  # submitit's local executor ends a job after a time; a study's is its own affair
 
 
@@ -33,15 +37,36 @@ def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
     """
     make_folder(root)
     folder = StudyDir(root / study.name)
-    if folder.is_frozen:
-        folder.guard()
-        before = folder.read_study()
-        merged = merge(before, study)
-    else:
-        before, merged = None, study
+    before, merged = _grown(folder, study)
     if merged != before:
-        folder.freeze(merged)
+        with _only_submission(folder):
+            before, merged = _grown(folder, study)  # what another has frozen meanwhile is not lost
+            folder.freeze(merged)
     return folder, merged, len(merged.cells) - (len(before.cells) if before else 0)
+
+
+def _grown(folder: StudyDir, study: Study) -> tuple[Study | None, Study]:
+    """What is frozen, and what it becomes."""
+    if not folder.is_frozen:
+        return None, study
+    folder.guard()
+    before = folder.read_study()
+    return before, merge(before, study)
+
+
+@contextlib.contextmanager
+def _only_submission(folder: StudyDir) -> Iterator[None]:
+    """Freezing reads, merges and writes: two at once would lose the cells of one."""
+    claims, path = Claims(), folder.path.with_name(f".{folder.path.name}.submitting")
+    give_up = time.monotonic() + _PATIENCE_S
+    while (claim := claims.take(path)) is None:
+        if time.monotonic() > give_up:
+            raise MachineError(f"somebody else is submitting {folder.path}", f"try again; if nobody is, remove {path}")
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        claim.release()
 
 
 def start_local(folder: StudyDir, assets: Path, num_workers: int, device: str = "auto") -> list[Any]:
@@ -50,12 +75,15 @@ def start_local(folder: StudyDir, assets: Path, num_workers: int, device: str = 
     Returns:
         submitit's jobs.
     """
-    folder.stop.unlink(missing_ok=True)
+    try:
+        folder.stop.unlink(missing_ok=True)
+    except OSError as error:
+        refuse("remove", folder.stop, error)
     make_folder(folder.submitit)
     supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", 1, assets, device)
     gpus = _visible_gpus()
     jobs = []
-    with _ignored_by_children(signal.SIGINT, signal.SIGHUP):
+    with _ignored_by_children(signal.SIGINT, signal.SIGHUP), _closed_to_others():
         for slot in range(num_workers):
             executor = submitit.LocalExecutor(folder=folder.submitit)
             executor.update_parameters(
@@ -73,6 +101,17 @@ def _visible_gpus() -> tuple[int, ...]:
     if named is not None:
         return tuple(int(part) for part in named.split(",") if part.strip().isdigit())
     return tuple(range(len(list(Path("/dev").glob("nvidia[0-9]*")))))
+
+
+@contextlib.contextmanager
+def _closed_to_others() -> Iterator[None]:
+    """What submitit, the supervisors and their workers write, others cannot: pickles are run, weights are loaded."""
+    before = os.umask(0o022)
+    os.umask(before | 0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextlib.contextmanager

@@ -45,36 +45,44 @@ class Supervisor:
     device: str = "auto"
     checkpoint_s: float = 300.0
     _claims: Claims = field(default_factory=Claims)
+    _stopping: bool = False
 
     def __call__(self) -> dict[str, str]:
         """Run tasks; returns name → outcome of those that this supervisor ran."""
         folder = StudyDir(self.study_dir)
         folder.guard()
         study = folder.read_study()
-        waiting = tasks_of(study, folder)
+        waiting = {task.name: task for task in tasks_of(study, folder)}
         outcomes: dict[str, str] = {}
-        while not folder.stop.exists():
-            waiting = [task for task in waiting if not is_done(task, study, folder)]
+        while not self._is_asked_to_stop(folder):
             claimed = self._claim_next(waiting, study, folder)
             if claimed is not None:
                 task, claim = claimed
                 outcomes[task.name] = self._run(task, claim, folder)
-            elif all(self._is_lost(task, waiting) for task in waiting):
+            elif all(self._is_lost(task, waiting) for task in waiting.values()):
                 break
             else:
                 time.sleep(_POLL_S)  # what is left is another's, or waits for another's
         return outcomes
 
-    def _claim_next(self, waiting: list[Task], study: Study, folder: StudyDir) -> tuple[Task, Claim] | None:
-        names = {task.name for task in waiting}
-        for task in waiting:
-            if names.intersection(task.needs) or self._failed(task):
+    def _is_asked_to_stop(self, folder: StudyDir) -> bool:
+        """Also where the study was taken away; for good, since the next submission removes the stop file."""
+        self._stopping = self._stopping or folder.stop.exists() or not folder.is_frozen
+        return self._stopping
+
+    def _claim_next(self, waiting: dict[str, Task], study: Study, folder: StudyDir) -> tuple[Task, Claim] | None:
+        """Claim the first task that can run; those that are done by now leave ``waiting``."""
+        for task in list(waiting.values()):
+            if any(name in waiting for name in task.needs):
                 continue
-            claim = self._claims.take(task.claim)
-            if claim is None:
+            if is_done(task, study, folder):
+                del waiting[task.name]
+                continue
+            if self._failed(task) or (claim := self._claims.take(task.claim)) is None:
                 continue
             if is_done(task, study, folder):  # between the look and the claim
                 claim.release()
+                del waiting[task.name]
                 continue
             return task, claim
         return None
@@ -85,19 +93,18 @@ class Supervisor:
             for line in read_attempts(task.attempts)
         )
 
-    def _is_lost(self, task: Task, waiting: list[Task]) -> bool:
+    def _is_lost(self, task: Task, waiting: dict[str, Task]) -> bool:
         """Whether the task cannot be done under this submission any more."""
         if self._failed(task):
             return True
-        needed = [other for other in waiting if other.name in task.needs]
-        return any(self._is_lost(other, waiting) for other in needed)
+        return any(self._is_lost(waiting[name], waiting) for name in task.needs if name in waiting)
 
     def _run(self, task: Task, claim: Claim, folder: StudyDir) -> str:
         number = sum(line.get("event") == STARTED for line in read_attempts(task.attempts)) + 1
         attempt = f"{number}-{uuid.uuid4().hex[:8]}"
         common = {"attempt": attempt, "submission": self.submission}
-        record(task.attempts, event=STARTED, at=_now(), host=os.uname().nodename, pid=os.getpid(), **common)
         try:
+            record(task.attempts, event=STARTED, at=_now(), host=os.uname().nodename, pid=os.getpid(), **common)
             code = self._work(task, attempt, number, claim, folder)
         finally:
             claim.release()
@@ -134,7 +141,7 @@ class Supervisor:
                 if now - renewed > RENEW_S:
                     renewed = now
                     claim.renew()
-                if stop_at is None and folder.stop.exists():
+                if stop_at is None and self._is_asked_to_stop(folder):
                     stop_at = now
                     _ask_to_stop(worker)
                 if stop_at is not None and now - stop_at > _STOP_S:

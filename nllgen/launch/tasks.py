@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nllgen.errors import CorruptFileError, NllgenError
+from nllgen.store.atomic import refuse
 from nllgen.store.dataset import read_dataset_head
 from nllgen.store.result import read_attrs
 from nllgen.store.study_dir import StudyDir, TaskDir
@@ -70,21 +72,27 @@ def tasks_of(study: Study, study_dir: StudyDir) -> list[Task]:
 
 
 def is_done(task: Task, study: Study, study_dir: StudyDir) -> bool:
-    """Whether the task's final file is there and can be opened; a damaged one is as good as none.
+    """Whether the task's final files are there and whole; a damaged one is as good as none.
 
     Raises:
         SchemaError: it was written with another schema.
+        MachineError: it cannot be read, which says nothing about it.
     """
     if task.name == "truth":
         assert study.truth is not None
-        return study_dir.truth_weights(study.truth.id).exists()
+        weights = study_dir.truth_weights(study.truth.id)
+        return weights.exists() and _has_result(task, study.truth.id)
     if task.name == "dataset":
         assert study.truth is not None
         return large_enough(study_dir.dataset(study.truth.id), study.dataset)
+    return _has_result(task, task.name)
+
+
+def _has_result(task: Task, cell_id: str) -> bool:
     if not task.folder.result.exists():
         return False
     try:
-        return bool(read_attrs(task.folder.result)["cell_id"] == task.name)
+        return bool(read_attrs(task.folder.result)["cell_id"] == cell_id)
     except CorruptFileError:
         return False
 
@@ -102,17 +110,25 @@ def large_enough(path: Path, wanted: DatasetConfig) -> bool:
 
 
 def record(path: Path, **fields: Any) -> None:
-    """Append one line to a task's attempts; a single write, so that lines of two writers do not mix."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    fd = os.open(path, flags, 0o644)
+    """Append one line to a task's attempts; a single write, so that lines of two writers do not mix.
+
+    Raises:
+        MachineError: the disk is full, the folder read-only or gone.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     try:
-        os.write(fd, (json.dumps(fields) + "\n").encode())
-    finally:
-        os.close(fd)
+        with os.fdopen(os.open(path, flags, 0o644), "r+b", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"  # by a full disk or a crash
+            line = b"\n" * torn + json.dumps(fields).encode() + b"\n"
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        refuse("write", path, error)
 
 
 def read_attempts(path: Path) -> list[dict[str, Any]]:
-    """The lines of a task's attempts; a torn last line is left out."""
+    """The lines of a task's attempts; a torn one is left out."""
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
         for line in path.read_text("utf-8", errors="replace").splitlines():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, cast
 
@@ -34,6 +35,11 @@ def quantise(images: Tensor) -> Tensor:
         Values u/255 with u in 0…255, of the same shape.
     """
     return (images * LEVELS).floor().clamp(0, LEVELS - 1) / (LEVELS - 1)
+
+
+def _exact_convolutions() -> AbstractContextManager[None]:
+    # cuDNN's defaults are TF32, with 10 bits of mantissa, and algorithms that may differ from run to run.
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 class Extractor(ABC):
@@ -78,7 +84,8 @@ class Extractor(ABC):
         for start in range(0, len(images), batch):
             part = images[start : start + batch].to(self.device)
             pixels = part.float() / (LEVELS - 1) if part.dtype == torch.uint8 else part.float()
-            found = self._forward(quantise(pixels) if quantised else pixels)
+            with _exact_convolutions():
+                found = self._forward(quantise(pixels) if quantised else pixels)
             rows[start : start + batch] = found.double().cpu().numpy()
         return rows
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,13 +34,30 @@ def refuse(what: str, path: Path, error: OSError) -> NoReturn:
     raise MachineError(f"cannot {what} {path}: {error.strerror or error}", way_out(error)) from error
 
 
-def make_folder(path: Path, mode: int = 0o777) -> Path:
-    """Create a folder and its parents; a typed error where that cannot be."""
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents, for others to read and not to write, whatever the umask.
+
+    Raises:
+        MachineError: it cannot be made.
+    """
     try:
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        _make(path)
     except OSError as error:
         refuse("create the folder", path, error)
     return path
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(0o755)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+        _make(path.parent)
+        path.mkdir(0o755, exist_ok=True)
+    except OSError:  # it may be there already: below a read-only folder, that is not what mkdir says
+        if not path.is_dir():
+            raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -55,12 +73,13 @@ def sync_folder(folder: Path) -> None:
 def part_file(target: Path, tag: str = "") -> Iterator[Path]:
     """Yield a new name ``<target>.<tag>.part`` in the target's folder; removed at the end if it is still there.
 
+    Without a tag it is no other process's, on this machine or another.
+
     Raises:
         MachineError: the disk is full, the folder read-only or gone.
     """
-    part = target.with_name(f"{target.name}.{tag or f'{os.uname().nodename}-{os.getpid()}'}.part")
+    part = target.with_name(f"{target.name}.{tag or uuid.uuid4().hex}.part")
     try:
-        part.unlink(missing_ok=True)
         yield part
     except OSError as error:
         refuse("write", target, error)
@@ -69,18 +88,8 @@ def part_file(target: Path, tag: str = "") -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def sync_file(path: Path) -> None:
-    """Flush a closed file to the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def replace(part: Path, target: Path) -> None:
     """Give a finished part its name, replacing what stood there."""
-    sync_file(part)
     part.replace(target)
     sync_folder(target.parent)
 
@@ -91,37 +100,36 @@ def publish(part: Path, target: Path) -> bool:
     Returns:
         Whether this part was published; False where another was first, which then stays as it is.
     """
-    sync_file(part)
     try:
         os.link(part, target)
     except FileExistsError:
         return False
+    except FileNotFoundError:  # who published it has cleared up
+        if target.exists():
+            return False
+        raise
     sync_folder(target.parent)
     return True
 
 
-def write_bytes(target: Path, data: bytes) -> None:
+def write_bytes(target: Path, data: bytes | memoryview) -> None:
     """Replace a file's content atomically."""
     with part_file(target) as part:
-        _fill(part, data)
+        write_part(part, data)
         replace(part, target)
 
 
 def create_bytes(target: Path, data: bytes) -> bool:
     """Create a file with its content at once; False where it exists already."""
     with part_file(target) as part:
-        _fill(part, data)
+        write_part(part, data)
         return publish(part, target)
 
 
-def _fill(part: Path, data: bytes) -> None:
+def write_part(part: Path, data: bytes | memoryview) -> None:
+    """Write a part that is not there yet, down to the disk."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(part, flags, 0o644), "wb") as file:
         file.write(data)
-
-
-def write_with(target: Path, fill: Callable[[Path], None]) -> None:
-    """Replace a file atomically with what ``fill`` writes to the path it is given."""
-    with part_file(target) as part:
-        fill(part)
-        replace(part, target)
+        file.flush()
+        os.fsync(file.fileno())

@@ -52,14 +52,16 @@ def collect(folder: StudyDir, out: Path, *, allow_missing: bool = False, referen
     study = folder.read_study()
     cells = ([study.truth] if study.truth else []) + list(study.cells)
     results, holes = _read_all(folder, study, cells)
+    datasets, drawn, why = _datasets(folder, study)
+    if why and study.needs_dataset:
+        holes.append(f"dataset.h5: {why}")
     if holes and not allow_missing:
         shown = "\n  ".join(holes[:_MAX_NAMED])
         more = f"\n  and {len(holes) - _MAX_NAMED} more" if len(holes) > _MAX_NAMED else ""
         raise IncompleteError(
-            f"{len(holes)} of {len(cells)} runs have no result:\n  {shown}{more}",
+            f"{len(holes)} of {len(cells) + study.needs_dataset} runs have no result:\n  {shown}{more}",
             "submit the grid again to run them, or collect with --allow-missing",
         )
-    datasets, drawn = _datasets(folder, study)
     write_study(out, _study_file(study, cells, results, datasets, reference | drawn))
     outcomes = [result.attrs["outcome"] for result in results[len(cells) - len(study.cells) :] if result]
     return Collected(out, outcomes.count("done"), outcomes.count("diverged"), holes)
@@ -89,11 +91,14 @@ def _read_one(task: TaskDir, cell: Cell) -> tuple[Result | None, str]:
     return result, ""
 
 
-def _datasets(folder: StudyDir, study: Study) -> tuple[dict[str, dict[str, Any]], dict[str, Array]]:
-    """The attributes of the truth's data set, and a few of its images as pixels."""
-    if study.truth is None or not folder.dataset(study.truth.id).exists():
-        return {}, {}
-    dataset = read_dataset(folder.dataset(study.truth.id), train_rows=slice(0, 0))
+def _datasets(folder: StudyDir, study: Study) -> tuple[dict[str, dict[str, Any]], dict[str, Array], str]:
+    """The attributes of the truth's data set, a few of its images as pixels, or why there are none."""
+    if study.truth is None:
+        return {}, {}, ""
+    try:
+        dataset = read_dataset(folder.dataset(study.truth.id), train_rows=slice(0, 0))
+    except NllgenError as error:
+        return {}, {}, error.message
     about = {
         "truth_id": dataset.truth_id,
         "truth_sha256": dataset.truth_sha256,
@@ -104,7 +109,7 @@ def _datasets(folder: StudyDir, study: Study) -> tuple[dict[str, dict[str, Any]]
     logits = dataset.x["test"][:_NUM_REFERENCE].astype(np.float64)
     alpha = study.truth.data.alpha
     pixels = np.clip((1 / (1 + np.exp(-logits)) - alpha) / (1 - 2 * alpha), 0, 1)
-    return {dataset.truth_id: about}, {"truth": pixels}
+    return {dataset.truth_id: about}, {"truth": pixels}, ""
 
 
 def _study_file(

@@ -8,9 +8,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nllgen.store.atomic import write_with
-from nllgen.store.hdf5 import Array, check_schema, get, number_attr, open_read, put, text_attr
+from nllgen.store.atomic import write_bytes
+from nllgen.store.hdf5 import Array, check_schema, find, get, number_attr, open_read, put, text_attr
 from nllgen.store.layout import SCHEMA, SPLITS
+from nllgen.store.seal import sealed
 
 NUMBERS = ("entropy_nats", "entropy_se_nats", "forward_inverse_nats", "fp32_fp64_nats", "inverse_error")
 
@@ -41,18 +42,17 @@ class Dataset:
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Write atomically. A larger set replaces a smaller one, which it begins with."""
 
-    def fill(part: Path) -> None:
-        with h5py.File(part, "w") as file:
-            file.attrs["schema"] = SCHEMA
-            file.attrs["truth_id"] = dataset.truth_id
-            file.attrs["truth_sha256"] = dataset.truth_sha256
-            for name in NUMBERS:
-                file.attrs[name] = dataset.numbers[name]
-            for split in SPLITS:
-                put(file, f"{split}/x", dataset.x[split].astype(np.float32), "logits")
-                put(file, f"{split}/log_prob", dataset.log_prob[split].astype(np.float64), "nats")
+    def fill(file: h5py.File) -> None:
+        file.attrs["schema"] = SCHEMA
+        file.attrs["truth_id"] = dataset.truth_id
+        file.attrs["truth_sha256"] = dataset.truth_sha256
+        for name in NUMBERS:
+            file.attrs[name] = dataset.numbers[name]
+        for split in SPLITS:
+            put(file, f"{split}/x", dataset.x[split].astype(np.float32), "logits")
+            put(file, f"{split}/log_prob", dataset.log_prob[split].astype(np.float64), "nats")
 
-    write_with(path, fill)
+    write_bytes(path, sealed(fill))
 
 
 def read_dataset(path: Path, *, train_rows: slice | None = None) -> Dataset:
@@ -85,7 +85,7 @@ def read_dataset_head(path: Path) -> Dataset:
         check_schema(file, path)
         x, log_prob = {}, {}
         for split in SPLITS:
-            item = file[f"{split}/x"]
+            item = find(file, f"{split}/x")
             if not isinstance(item, h5py.Dataset) or item.ndim != 4:
                 raise ValueError(f"{split}/x is not an array of images")
             x[split] = np.empty((item.shape[0], 0), dtype=np.float32)

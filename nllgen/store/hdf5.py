@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-# Lustre and NFS refuse HDF5's locks with errno 37, 38 or 524; must be set before the library is loaded
-os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from nllgen.errors import CorruptFileError, SchemaError
+from nllgen.errors import CorruptFileError, MachineError, SchemaError
 from nllgen.store.layout import INTEGER_COLUMNS, SCHEMA, TEXT_COLUMNS
+from nllgen.store.seal import check_seal
 
 Array = npt.NDArray[Any]
 Table = dict[str, Array]
 _MAX_ITEMS = 2**33  # 32 GiB of float32: more than any study has
+_MOST_COMPRESSED = 1032  # gzip makes nothing smaller than this part of it
 _TEXT = h5py.string_dtype("utf-8")
 
 
 @contextlib.contextmanager
 def open_read(path: Path) -> Iterator[h5py.File]:
-    """Open for reading; whatever is wrong with the file becomes a :class:`CorruptFileError` that names it."""
+    """Open for reading; whatever is wrong with the file becomes a :class:`CorruptFileError` that names it.
+
+    Raises:
+        MachineError: it cannot be read, or there is not enough memory for it.
+    """
+    check_seal(path)
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except FileNotFoundError as error:
-        raise CorruptFileError(f"{path}: no such file", "check the path") from error
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, UnicodeError, OverflowError, MemoryError) as error:
+    except MemoryError as error:
+        raise MachineError(f"{path}: not enough memory to read it", "read it on a machine with more") from error
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise CorruptFileError(
             f"{path}: not a readable HDF5 file of nllgen ({error})", "remove it and run the command that made it again"
         ) from error
@@ -56,12 +59,12 @@ def check_schema(file: h5py.File, path: Path) -> None:
 
 
 def put(group: h5py.Group, name: str, data: Array, unit: str) -> None:
-    """Write one dataset, compressed and checksummed, with its unit."""
-    options: dict[str, Any] = {}
-    if data.size > 64:
-        options = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+    """Write one dataset, compressed where that helps, with its unit."""
     text = data.dtype.kind in "UO"
     data, dtype = (data.astype(object), _TEXT) if text else (data, data.dtype)  # h5py has no fixed-width Unicode
+    options: dict[str, Any] = {}
+    if data.size > 64 and not text:  # filters see only the references to texts
+        options = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
     group.create_dataset(name, data=data, dtype=dtype, **options).attrs["unit"] = unit
 
 
@@ -81,9 +84,7 @@ def get(
     Raises:
         ValueError: something else lies there; callers read inside :func:`open_read`, which types it.
     """
-    if isinstance(group.get(name, getlink=True), h5py.ExternalLink | h5py.SoftLink):
-        raise ValueError(f"{name} is a link to elsewhere")
-    item = group[name]
+    item = find(group, name)
     if not isinstance(item, h5py.Dataset):
         raise ValueError(f"{name} is not a dataset")
     if item.is_virtual or item.external:
@@ -92,9 +93,27 @@ def get(
         raise ValueError(f"{name} has {item.ndim} axes of {item.dtype}, expected {ndim} axes of kind {kind}")
     if item.size is None or item.size > max_items:
         raise ValueError(f"{name} has {item.size} items, more than {max_items}")
+    if item.nbytes > _MOST_COMPRESSED * item.id.get_storage_size():
+        raise ValueError(f"{name} claims {item.size} items, more than it can hold")
     if kind == "O":
         return np.asarray(item.asstr()[()], dtype=object).astype(str)
     return np.asarray(item[()] if rows is None else item[rows])
+
+
+def find(group: h5py.Group, name: str) -> Any:
+    """What lies at ``name`` in this file itself: a link on the way is refused.
+
+    Raises:
+        ValueError: there is a link, or a group is none.
+        KeyError: nothing is there.
+    """
+    for part in name.split("/"):
+        if not isinstance(group, h5py.Group):
+            raise ValueError(f"{group.name} is not a group")
+        if isinstance(group.get(part, getlink=True), h5py.ExternalLink | h5py.SoftLink):
+            raise ValueError(f"{name} is a link to elsewhere")
+        group = group[part]
+    return group
 
 
 def put_table(parent: h5py.Group, name: str, columns: Mapping[str, Array], units: Mapping[str, str]) -> None:
@@ -106,7 +125,7 @@ def put_table(parent: h5py.Group, name: str, columns: Mapping[str, Array], units
 
 def get_table(parent: h5py.Group, name: str, known: Mapping[str, str]) -> Table:
     """Read the known columns of a group, all of one length; columns that this version does not know are left."""
-    group = parent[name]
+    group = find(parent, name)
     if not isinstance(group, h5py.Group):
         raise ValueError(f"{name} is not a group")
     table: Table = {}

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import h5py
 import numpy as np
 
 from nllgen.errors import CorruptFileError
-from nllgen.store.atomic import part_file, publish
+from nllgen.store.atomic import part_file, publish, write_part
 from nllgen.store.hdf5 import (
     Array,
     Table,
@@ -36,6 +37,7 @@ from nllgen.store.layout import (
     SCHEMA,
     TEXT_COLUMNS,
 )
+from nllgen.store.seal import check_seal, sealed
 from nllgen.study.config import Cell
 
 TABLES = {"history": HISTORY_COLUMNS, "eval": EVAL_COLUMNS, "final": FINAL_COLUMNS}
@@ -109,15 +111,18 @@ def write_result(path: Path, result: Result, attempt: str, before_publication: C
     Returns:
         Whether this result was published, False where another one was first.
     """
+
+    def fill(file: h5py.File) -> None:
+        file.attrs["schema"] = SCHEMA
+        for name, value in result.attrs.items():
+            file.attrs[name] = value
+        file.attrs["science_sha256"] = science_sha256(result)
+        for name, known in TABLES.items():
+            put_table(file, name, getattr(result, name), known)
+        put(file, "samples/x", result.samples, "1")
+
     with part_file(path, attempt) as part:
-        with h5py.File(part, "x") as file:
-            file.attrs["schema"] = SCHEMA
-            for name, value in result.attrs.items():
-                file.attrs[name] = value
-            file.attrs["science_sha256"] = science_sha256(result)
-            for name, known in TABLES.items():
-                put_table(file, name, getattr(result, name), known)
-            put(file, "samples/x", result.samples, "1")
+        write_part(part, sealed(fill))
         read_result(part)
         if path.exists():
             return False
@@ -131,6 +136,7 @@ def read_result(path: Path) -> Result:
     Raises:
         CorruptFileError: it is damaged, truncated, inconsistent or something else.
         SchemaError: it was written with another schema.
+        MachineError: it cannot be read.
     """
     with open_read(path) as file:
         check_schema(file, path)
@@ -157,11 +163,16 @@ def _validate(result: Result) -> None:
 
 
 def read_attrs(path: Path) -> dict[str, Any]:
-    """The attributes alone, checked for schema and outcome: what a plan needs, a hundred times quicker than the whole.
+    """The attributes alone, checked for schema and outcome: all that a plan needs. Read once for each content.
 
     Raises:
-        CorruptFileError, SchemaError: as :func:`read_result`.
+        CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
     """
+    return dict(_read_attrs(path, check_seal(path)))
+
+
+@lru_cache(maxsize=2**16)
+def _read_attrs(path: Path, identity: tuple[int, ...]) -> dict[str, Any]:
     with open_read(path) as file:
         check_schema(file, path)
         attrs = {name: number_attr(file, name) if name in _NUMBERS else text_attr(file, name) for name in RESULT_ATTRS}

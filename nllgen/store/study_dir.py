@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nllgen.errors import ConfigError, CorruptFileError, MachineError
-from nllgen.store.atomic import make_folder, refuse, write_bytes
+from nllgen.store.atomic import make_folder, part_file, refuse, replace, write_part
 from nllgen.store.result import read_attrs
 from nllgen.study.config import Cell, Study
 from nllgen.study.frozen import header_text, manifest_text, parse_frozen
@@ -56,13 +56,17 @@ class TaskDir:
 
     def checkpoints(self) -> list[Path]:
         """Every attempt's checkpoint, newest first."""
-        found = [(path.stat().st_mtime_ns, path) for path in self.path.glob("checkpoint.*.pt")]
+        found = []
+        for path in self.path.glob("checkpoint.*.pt"):
+            with contextlib.suppress(FileNotFoundError):  # another attempt has just published and cleared up
+                found.append((path.stat().st_mtime_ns, path))
         return [path for _, path in sorted(found, reverse=True)]
 
-    def remove_checkpoints(self) -> None:
-        """A published result needs none."""
-        for path in self.path.glob("checkpoint.*.pt"):
-            path.unlink(missing_ok=True)
+    def remove_leftovers(self) -> None:
+        """A published result needs no checkpoints, nor what killed attempts left half written."""
+        for pattern in ("checkpoint.*", "*.part"):
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -153,14 +157,14 @@ class StudyDir:
         return parse_frozen(header, manifest, str(self.path))
 
     def freeze(self, study: Study) -> None:
-        """Write study.yaml and manifest.jsonl. The header, which counts the cells, goes last."""
-        existed = self.path.exists()
-        make_folder(self.path, 0o755)
-        if not existed:
-            self.path.chmod(0o755)  # whatever the umask: a study folder is its owner's
+        """Write study.yaml and manifest.jsonl: both are on the disk before either gets its name."""
+        make_folder(self.path)
         self.guard()
-        write_bytes(self.manifest, manifest_text(study).encode())
-        write_bytes(self.header, header_text(study).encode())
+        with part_file(self.manifest) as manifest, part_file(self.header) as header:
+            write_part(manifest, manifest_text(study).encode())
+            write_part(header, header_text(study).encode())
+            replace(manifest, self.manifest)
+            replace(header, self.header)
 
     def found(self, cells: tuple[Cell, ...]) -> dict[str, Found]:
         """What lies there of each cell; cells without a trace are absent."""

@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from nllgen.store.atomic import write_with
-from nllgen.store.hdf5 import Array, Table, check_schema, get, get_table, open_read, put, put_table, text_attr
+from nllgen.store.atomic import write_bytes
+from nllgen.store.hdf5 import Array, Table, check_schema, find, get, get_table, open_read, put, put_table, text_attr
 from nllgen.store.layout import (
     CELL_NUMBER_COLUMNS,
     CELL_TEXT_COLUMNS,
@@ -21,6 +21,7 @@ from nllgen.store.layout import (
     HISTORY_COLUMNS,
     SCHEMA,
 )
+from nllgen.store.seal import sealed
 
 LONG_TABLES = {"eval": EVAL_COLUMNS, "history": HISTORY_COLUMNS, "final": FINAL_COLUMNS}
 _CELL_UNITS = {**dict.fromkeys(CELL_TEXT_COLUMNS, "text"), **CELL_NUMBER_COLUMNS}
@@ -57,21 +58,20 @@ class StudyFile:
 def write_study(path: Path, study: StudyFile) -> None:
     """Write study.h5 atomically, replacing an older one."""
 
-    def fill(part: Path) -> None:
-        with h5py.File(part, "w") as file:
-            file.attrs["schema"] = SCHEMA
-            file.attrs["name"] = study.name
-            file.attrs["study"] = json.dumps(study.study)
-            file.attrs["datasets"] = json.dumps(study.datasets)
-            put_table(file, "cells", study.cells, _CELL_UNITS)
-            for name, units in LONG_TABLES.items():
-                put_table(file, name, getattr(study, name), {"cell": "row of /cells", **units})
-            put(file, "samples/x", study.samples.astype(np.float32), "1")
-            put(file, "samples/cell", study.samples_cell.astype(np.int64), "row of /cells")
-            for name, images in study.reference.items():
-                put(file, f"reference/{name}/x", images.astype(np.float32), "1")
+    def fill(file: h5py.File) -> None:
+        file.attrs["schema"] = SCHEMA
+        file.attrs["name"] = study.name
+        file.attrs["study"] = json.dumps(study.study)
+        file.attrs["datasets"] = json.dumps(study.datasets)
+        put_table(file, "cells", study.cells, _CELL_UNITS)
+        for name, units in LONG_TABLES.items():
+            put_table(file, name, getattr(study, name), {"cell": "row of /cells", **units})
+        put(file, "samples/x", study.samples.astype(np.float32), "1")
+        put(file, "samples/cell", study.samples_cell.astype(np.int64), "row of /cells")
+        for name, images in study.reference.items():
+            put(file, f"reference/{name}/x", images.astype(np.float32), "1")
 
-    write_with(path, fill)
+    write_bytes(path, sealed(fill))
 
 
 def read_study(path: Path) -> StudyFile:
@@ -108,7 +108,7 @@ def read_study(path: Path) -> StudyFile:
 
 
 def _read_cells(file: h5py.File) -> Table:
-    group = file["cells"]
+    group = find(file, "cells")
     cells = {name: get(group, name, ndim=1, kind="O", max_items=2**24) for name in CELL_TEXT_COLUMNS}
     cells |= {name: get(group, name, ndim=1, kind="f", max_items=2**24) for name in CELL_NUMBER_COLUMNS}
     if len({len(column) for column in cells.values()}) > 1:
@@ -118,7 +118,7 @@ def _read_cells(file: h5py.File) -> Table:
 
 def _read_long(file: h5py.File, name: str, units: Mapping[str, str], num_cells: int) -> Table:
     table = get_table(file, name, units)
-    index = get(file[name], "cell", ndim=1, kind="iu", max_items=2**28)
+    index = get(file, f"{name}/cell", ndim=1, kind="iu", max_items=2**28)
     if any(len(column) != len(index) for column in table.values()) or not _within(index, num_cells):
         raise ValueError(f"{name} does not fit the cells")
     return {"cell": index, **table}

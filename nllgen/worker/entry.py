@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +34,7 @@ def enter(
     Raises:
         MachineError: there is no such device here.
     """
+    keep_freed_memory()
     torch.set_num_threads(threads)
     try:
         where = choose_device(device)
@@ -41,3 +44,16 @@ def enter(
             f"device {device} is not to be had: {str(error).splitlines()[0]}", "use auto, cpu, cuda or cuda:N"
         ) from error
     run_task(study_dir, task, Settings(where, assets, attempt, should_stop, checkpoint_s, checkpoint_steps, attempts))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse what a step frees instead of giving it back to the kernel.
+
+    A training step allocates the same large blocks again and again; by default each is mapped anew, thousands of page
+    faults a step. Elsewhere than on glibc nothing is done.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 32 << 20)  # the largest that glibc takes
+        libc.mallopt(trim_threshold, 2**31 - 1)

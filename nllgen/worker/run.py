@@ -88,7 +88,7 @@ def run_cell(
         train(state, _hooks(state, folder, evaluator, settings, progress))
     result, weights = _measure(state, study, truth, evaluator, metrics, settings)
     published = write_result(folder.result, result, settings.attempt, lambda: write_bytes(folder.model, weights))
-    folder.remove_checkpoints()
+    folder.remove_leftovers()
     say(f"{'published' if published else 'already there'}: {folder.result}")
     return published
 

@@ -75,7 +75,7 @@ def _metrics(cell: Cell, step: np.ndarray, split: str) -> dict[str, np.ndarray]:
 
 def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     if not rows:
-        return {"cell": np.zeros(0, np.int64), "step": np.zeros(0, np.int64), "weights": np.zeros(0, object)}
+        return {"cell": np.zeros(0, np.int64), "step": np.zeros(0, np.int64)}
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 

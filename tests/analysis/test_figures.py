@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from nllgen_analysis import to_frames
-from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, render
+from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, project_style, render
 from nllgen_analysis.figures.capacity import capacity_data, draw_capacity
 from nllgen_analysis.figures.frechet import draw_frechet, frechet_data
 from nllgen_analysis.figures.nash import binned, control_pairs, draw_nash, nash_data
@@ -208,7 +208,8 @@ def test_every_axis_has_a_label_or_shares_one(study):
 def test_no_title_label_or_legend_leaves_the_figure(study):
     for item in draw_all(to_frames(study)):
         if isinstance(item, Drawn):
-            render(item.figure, "png")
+            with project_style():
+                item.figure.draw_without_rendering()
             edge = item.figure.bbox
             shown = [ax for ax in item.figure.axes if ax.get_visible()]
             texts = [text for ax in shown for text in (ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts)]

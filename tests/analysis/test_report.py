@@ -211,12 +211,14 @@ def test_out_that_is_a_file_is_refused(saved, study, tmp_path):
 
 
 def test_full_disk_is_a_typed_error(saved, tmp_path, monkeypatch):
-    def full(path, data):
+    path = saved(build_study([make_cell("W")]))
+
+    def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nllgen.store.atomic._fill", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(MachineError, match="No space left"):
-        write_report(saved(build_study([make_cell("W")])), tmp_path / "out")
+        write_report(path, tmp_path / "out")
 
 
 def test_config_that_is_no_cell_is_a_typed_error(saved, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nllgen.flow import RealNVP
+from nllgen.flow.coupling import Coupling
 from nllgen.study.config import FlowConfig
 
 MakeFlow = Callable[..., RealNVP]
@@ -20,6 +21,12 @@ def test_log_prob_is_float64_while_its_terms_are_float32(make_flow: MakeFlow, ma
     flow, x = make_flow(SMALL, torch.float32), make_x(SMALL, 4, torch.float32)
     z, log_det = flow(x)
     assert (z.dtype, log_det.dtype, flow.log_prob(x).dtype) == (torch.float32, torch.float64, torch.float64)
+
+
+@pytest.mark.parametrize("additive", [False, True])
+def test_coupling_sums_its_log_det_in_float64(additive: bool) -> None:
+    coupling = Coupling(4, 3, 1, flip=False, additive=additive)
+    assert coupling(torch.zeros(2, 4, 3, 3))[1].dtype == torch.float64
 
 
 def test_fp32_log_prob_is_close_to_fp64(config: FlowConfig, make_flow: MakeFlow, make_x: MakeX) -> None:

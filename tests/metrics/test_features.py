@@ -90,12 +90,12 @@ def test_smaller_images_are_brought_to_28(extractor: lenet.LeNetExtractor, size:
 
 
 def test_distance_of_digits_to_themselves_is_0(extractor: lenet.LeNetExtractor, digits: Split):
-    found = extractor.features(digits.images)
+    found = extractor.features(digits.images[:1000])
     assert frechet_from_features(found, found) <= 1e-7 * found.var(0).sum()
 
 
 def test_other_digits_are_nearer_than_noise(extractor: lenet.LeNetExtractor, digits: Split):
-    one, two = extractor.features(digits.images[:5000]), extractor.features(digits.images[5000:])
+    one, two = extractor.features(digits.images[:1000]), extractor.features(digits.images[1000:2000])
     noise = extractor.features(pixels(1000))
     assert 20 * frechet_from_features(one, two) < frechet_from_features(one, noise)
 

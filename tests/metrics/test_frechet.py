@@ -88,6 +88,14 @@ def test_dead_features_equal_the_distance_without_them():
     assert found == pytest.approx(frechet_distance(*moments(x), *moments(y)), rel=1e-9)
 
 
+def test_rank_hidden_behind_the_first_features_is_found():
+    # The first two features are one and the same: Cholesky stops at the second although the rank is 9.
+    x, y = (features(300, 9, seed) for seed in (0, 1))
+    doubled = [np.hstack([z[:, :1], z]) / [2**0.5, 2**0.5, *[1] * 8] for z in (x, y)]
+    found = frechet_distance(*moments(doubled[0]), *moments(doubled[1]))
+    assert found == pytest.approx(frechet_distance(*moments(x), *moments(y)), rel=1e-7)
+
+
 def test_fewer_images_than_features_agrees_with_the_moments():
     x, y = features(40, 100), features(30, 100, seed=1)
     assert frechet_from_features(x, y) == pytest.approx(frechet_distance(*moments(x), *moments(y)), rel=1e-7)
@@ -132,6 +140,7 @@ def test_moments_are_numpys():
         (([0, 0], [[1, 2], [0, 1]], [0, 0], np.eye(2)), "not symmetric"),
         (([0, 0], np.diag([1, -1]), [0, 0], np.eye(2)), "variance -1"),
         (([0, 0], [[1, 2], [2, 1]], [0, 0], np.eye(2)), "eigenvalue -1"),
+        (([0, 0], np.eye(2), [0, 0], [[1, 2], [2, 1]]), "eigenvalue below 0"),
     ],
 )
 def test_impossible_moments_are_a_typed_error(arguments, reason: str):

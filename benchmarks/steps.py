@@ -1,0 +1,104 @@
+"""Training and sampling as the worker does them, beside what the processor's convolutions can do."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from nllgen.data.sources import Finite
+from nllgen.paradigms.nll import NLL
+from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig
+from nllgen.study.hardware import auto_precision
+from nllgen.train.precision import autocast
+from nllgen.worker.entry import keep_freed_memory
+from nllgen.worker.prepare import CellData, make_state
+
+CPU = torch.device("cpu")
+BATCH = 128
+
+
+def nll_step(width: int, blocks: int, x: Tensor) -> Callable[[], float]:
+    """One NLL training step on the batch ``x`` (N, C, H, W), exactly as the worker does it; returns its loss."""
+    keep_freed_memory()
+    state = _state(width, blocks, x)
+    assert isinstance(state.paradigm, NLL)
+    counter = iter(range(10**9))
+    return lambda: state.paradigm.step(lambda n: x, next(counter))["train_nll_nats"]
+
+
+def _state(width: int, blocks: int, x: Tensor):
+    shape = tuple(x.shape[1:])
+    cell = Cell(
+        data=DataConfig(image_size=shape[1]),
+        flow=FlowConfig(shape=shape, width=width, blocks=blocks),
+        paradigm=NLLConfig(batch_size=len(x), steps=10**8),
+        precision=auto_precision(),
+    )
+    return make_state(cell, CellData(lambda order, noise: Finite(x, order), {}), None, CPU)
+
+
+def sampling(width: int, blocks: int, n: int) -> Callable[[], Tensor]:
+    """n images as the adversarial step draws them, in training's precision."""
+    state = _state(width, blocks, torch.randn(BATCH, 1, 28, 28))
+    generator = torch.Generator().manual_seed(0)
+
+    @torch.no_grad()
+    def draw() -> Tensor:
+        with autocast(state.cell.precision, CPU):
+            return state.flow.sample(n, generator)
+
+    return draw
+
+
+def conv_limit(channels: int, size: int) -> float:
+    """Images a second of one 3×3 convolution forward and backward at the precision of training, in GFLOP/s."""
+    dtype = torch.bfloat16 if auto_precision() == "bf16" else torch.float32
+    x = torch.randn(BATCH, channels, size, size).to(dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(channels, channels, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    weight.requires_grad_()
+    upstream = torch.randn_like(x)
+
+    def both() -> None:
+        torch.autograd.grad(torch.conv2d(x, weight, padding=1), (x, weight), upstream)
+
+    flop = 3 * 2 * BATCH * size * size * 9 * channels * channels
+    return flop / median_seconds(both) / 1e9
+
+
+def median_seconds(work: Callable[[], object], rounds: int = 15) -> float:
+    """Median time of one call, after two to warm up."""
+    work()
+    work()
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """(what, measured, reached for)."""
+    x = torch.randn(BATCH, 1, 28, 28)
+    found = []
+    for width, blocks in ((32, 2), (32, 4), (16, 1)):
+        rate = BATCH / median_seconds(nll_step(width, blocks, x))
+        goal = "≥ 380 with matrix units" if (width, blocks) == (32, 2) else ""
+        found.append((f"NLL step, width {width}, {blocks} blocks, batch {BATCH}, 28×28", f"{rate:.0f} images/s", goal))
+    rate = 512 / median_seconds(partial(sampling(32, 2, 512)))
+    found.append(("sampling, width 32, 2 blocks", f"{rate:.0f} images/s", "≥ 1,000"))
+    for channels, size in ((32, 14), (64, 14), (64, 7)):
+        found.append(
+            (
+                f"limit: 3×3 convolution, {channels} → {channels}, {size}×{size}",
+                f"{conv_limit(channels, size):.0f} GFLOP/s",
+                "",
+            )
+        )
+    return found

@@ -1,0 +1,62 @@
+"""Tiny studies, small disks, and studies that run as processes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nllgen.study.config import Study
+from nllgen.study.grid import parse_study
+
+GRID = """
+name: tiny
+truth:
+  data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
+  flow: {width: 2, blocks: 0, scales: 1}
+  paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
+dataset: {num_train: 200, num_val: 50, num_test: 50, num_entropy: 50}
+metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
+cells:
+  - data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
+    degree: W
+    paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
+  - data: {source: synthetic, num_train: 100, num_val: 50, num_test: 50}
+    degree: W
+    paradigm: {name: nll, steps: LONG, batch_size: 16, eval_every: 500}
+    seed: [0, 1]
+"""
+
+
+def grid_text(steps: int = 20) -> str:
+    return GRID.replace("LONG", str(steps))
+
+
+@pytest.fixture
+def tiny() -> Study:
+    """A truth, a data set, a cell on real data and two on synthetic ones."""
+    return parse_study(grid_text(), "tiny.yaml", precision="fp32")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("NOT TESTED: needs the mount command")
+    if done.returncode:
+        pytest.skip(f"NOT TESTED: needs root to mount a small disk ({done.stderr.strip()})")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_grid() -> Callable[[int], str]:
+    """The grid's text, with so many steps for the cells on synthetic data."""
+    return grid_text

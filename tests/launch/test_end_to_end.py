@@ -1,0 +1,243 @@
+"""Whole studies as real processes: killed, stopped, damaged, and finished by the same command with the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nllgen.launch.tasks import read_attempts
+from nllgen.store.result import read_attrs
+from nllgen.store.study_dir import StudyDir
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+STEPS = 400
+
+
+@dataclass
+class Run:
+    """A study in a root of its own, and the commands on it."""
+
+    root: Path
+    grid: Path
+    assets: Path
+
+    @property
+    def folder(self) -> StudyDir:
+        return StudyDir(self.root / "tiny")
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """``nllgen submit`` in a process group of its own, as a terminal has it."""
+        command = [sys.executable, "-m", "nllgen", "submit", "--grid", str(self.grid), "--root", str(self.root)]
+        return subprocess.Popen(
+            [*command, "--local", "--workers", "2", *options],
+            env=os.environ | {"NLLGEN_ASSETS": str(self.assets)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def submit(self) -> tuple[int, str]:
+        process = self.start("--wait")
+        output, _ = process.communicate(timeout=200)
+        return process.returncode, output
+
+    def states(self) -> dict[str, dict[str, str]]:
+        command = [sys.executable, "-m", "nllgen", "status", "--json", str(self.folder.path)]
+        rows = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["tasks"]
+        return {row["name"]: row for row in rows}
+
+    def science(self) -> dict[str, str]:
+        """Result → digest of what it says."""
+        results = self.folder.path.glob("*/*/result.h5")
+        return {str(path.relative_to(self.root)): read_attrs(path)["science_sha256"] for path in results}
+
+    def pids(self, word: str = "") -> list[int]:
+        """Live processes with this study's folder, and a word, on their command line."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = path.read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            if f"{self.folder.path}" in line and word in line:
+                found.append(int(path.parent.name))
+        return found
+
+    def training(self) -> list[str]:
+        """Cells whose log says that steps are under way."""
+        logs = self.folder.path.glob("cells/*/log.txt")
+        return [path.parent.name for path in logs if "step 0 raw" in path.read_text() and self.pids(path.parent.name)]
+
+    def unfinished(self) -> list[str]:
+        return [name for name in self.training() if not self.folder.cell(name).result.exists()]
+
+
+def wait_for(condition: Callable[[], object], what: str, patience_s: float = 100) -> None:
+    end = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain until {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def calm(mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory, tiny_grid: Callable[[int], str]) -> Run:
+    """An undisturbed run."""
+    base = tmp_path_factory.mktemp("calm")
+    (base / "tiny.yaml").write_text(tiny_grid(STEPS))
+    run = Run(base / "runs", base / "tiny.yaml", mnist_assets)
+    code, output = run.submit()
+    assert code == 0, output
+    return run
+
+
+@pytest.fixture
+def copy(calm: Run, tmp_path: Path) -> Iterator[Run]:
+    """All that the undisturbed run left."""
+    shutil.copytree(calm.root, tmp_path / "runs")
+    run = Run(tmp_path / "runs", calm.grid, calm.assets)
+    yield run
+    for pid in run.pids():  # of a test that failed
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def fresh(copy: Run) -> Run:
+    """Its truth and its data set; no cell has run."""
+    shutil.rmtree(copy.folder.path / "cells")
+    return copy
+
+
+def resumed(run: Run) -> list[str]:
+    return [path.parent.name for path in run.folder.path.glob("cells/*/log.txt") if "resuming at" in path.read_text()]
+
+
+def test_an_undisturbed_study_is_done_at_the_first_attempt(calm: Run) -> None:
+    assert {(row["state"], row["attempts"]) for row in calm.states().values()} == {("done", 1)}
+    assert len(calm.science()) == 4
+
+
+def test_submitting_again_runs_nothing(calm: Run) -> None:
+    before = {path: path.stat().st_mtime_ns for path in calm.folder.path.rglob("*")}
+    code, output = calm.submit()
+    assert (code, "nothing to run" in output) == (0, True)
+    assert {path: path.stat().st_mtime_ns for path in calm.folder.path.rglob("*")} == before
+
+
+def test_nobody_else_may_write_what_a_run_leaves(calm: Run) -> None:
+    assert [path for path in calm.folder.path.rglob("*") if path.stat().st_mode & 0o022] == []
+
+
+def test_a_killed_worker_fails_its_cell_alone_and_the_next_submission_mends_it(calm: Run, fresh: Run) -> None:
+    process = fresh.start("--wait")
+    wait_for(fresh.unfinished, "a cell trains")
+    victim = fresh.unfinished()[0]
+    for pid in fresh.pids(victim):
+        os.kill(pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=200)
+    states = fresh.states()
+    assert (process.returncode, states[victim]["state"], states[victim]["detail"]) == (1, "failed", "exit code -9"), (
+        output
+    )
+    assert [row["state"] for name, row in states.items() if name != victim] == ["done"] * 4
+    assert fresh.submit()[0] == 0
+    assert fresh.science() == calm.science()
+
+
+def test_killed_supervisors_lose_nothing(calm: Run, fresh: Run) -> None:
+    process = fresh.start()
+    process.communicate(timeout=60)
+    wait_for(fresh.unfinished, "a cell trains")
+    for pid in fresh.pids("submitit"):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not fresh.pids(), "the workers end by themselves")
+    assert list(fresh.folder.path.glob("cells/*/checkpoint.*"))
+    assert fresh.submit()[0] == 0
+    assert fresh.science() == calm.science()
+    assert resumed(fresh)
+
+
+def test_a_submission_beside_the_workers_of_killed_supervisors_ends_with_the_same_bits(calm: Run, fresh: Run) -> None:
+    process = fresh.start()
+    process.communicate(timeout=60)
+    wait_for(fresh.unfinished, "a cell trains")
+    for pid in fresh.pids("submitit"):
+        os.kill(pid, signal.SIGKILL)
+    code, output = fresh.submit()  # the old workers still save their state
+    assert code == 0, output
+    assert fresh.science() == calm.science()
+
+
+@pytest.fixture
+def interrupted(fresh: Run) -> tuple[Run, int, str]:
+    """Ctrl-C while cells train."""
+    process = fresh.start("--wait")
+    wait_for(fresh.unfinished, "a cell trains")
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=100)
+    return fresh, process.returncode, output
+
+
+def test_ctrl_c_stops_and_the_same_command_finishes(calm: Run, interrupted: tuple[Run, int, str]) -> None:
+    run, code, output = interrupted
+    assert (code, "run the same command again" in output, "Traceback" in output) == (75, True, False)
+    assert run.pids() == []
+    assert run.folder.stop.exists()
+    assert {row["state"] for row in run.states().values()} <= {"done", "stopped", "waiting"}
+    code, output = run.submit()
+    assert code == 0, output
+    assert not run.folder.stop.exists()
+    assert run.science() == calm.science()
+    assert resumed(run)
+
+
+def test_two_submissions_at_once_run_nothing_twice(calm: Run, fresh: Run) -> None:
+    pair = [fresh.start("--wait"), fresh.start("--wait")]
+    for process in pair:
+        output, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, output
+    assert {row["attempts"] for row in fresh.states().values()} == {1}
+    assert fresh.science() == calm.science()
+
+
+def test_a_damaged_result_is_run_again_and_kept_aside(calm: Run, copy: Run) -> None:
+    path = next(copy.folder.path.glob("cells/*/result.h5"))
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    assert copy.states()[path.parent.name]["state"] == "damaged"
+    assert copy.submit()[0] == 0
+    assert path.with_name("result.h5.damaged").read_bytes() == content
+    assert copy.science() == calm.science()
+
+
+def test_a_truth_that_cannot_be_read_fails_those_who_need_it_and_no_others(fresh: Run) -> None:
+    weights = next(fresh.folder.path.glob("truths/*/truth.pt"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    code, output = fresh.submit()
+    assert (code, "2 failed" in output) == (1, True), output
+    states = [(row["state"], row["detail"]) for row in fresh.states().values()]
+    assert states == [("done", "")] * 3 + [("failed", "exit code 2")] * 2
+    logs = [path.read_text() for path in fresh.folder.path.glob("cells/*/log.txt")]
+    assert sum("truth.pt" in log and "→" in log and "Traceback" not in log for log in logs) == 2
+
+
+def test_a_study_that_is_taken_away_ends_and_does_not_come_back(fresh: Run) -> None:
+    process = fresh.start()
+    process.communicate(timeout=60)
+    wait_for(fresh.unfinished, "a cell trains")
+    attempts = {path: len(read_attempts(path)) for path in fresh.folder.path.glob("cells/*/attempts.jsonl")}
+    assert attempts
+    fresh.folder.path.rename(fresh.root / "moved")
+    wait_for(lambda: not fresh.pids(), "everybody has noticed")
+    assert not fresh.folder.path.exists()

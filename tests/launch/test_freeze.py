@@ -1,0 +1,130 @@
+import os
+import subprocess
+import threading
+
+import pytest
+
+from nllgen.errors import ConflictError, CorruptFileError, MachineError
+from nllgen.launch import submit
+from nllgen.launch.claims import Claims
+from nllgen.launch.submit import freeze
+
+
+@pytest.fixture
+def parts(tiny):
+    """The study with one cell, with two, with all three."""
+    return [tiny.model_copy(update={"cells": tiny.cells[:n]}) for n in (1, 2, 3)]
+
+
+def content(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.path.iterdir()}
+
+
+def test_the_first_submission_freezes_every_cell(tiny, tmp_path):
+    folder, frozen, num_new = freeze(tiny, tmp_path / "runs")
+    assert (folder.path, frozen, num_new) == (tmp_path / "runs" / "tiny", tiny, 3)
+    assert folder.read_study() == tiny
+
+
+def test_the_same_again_changes_nothing(tiny, tmp_path):
+    before = content(freeze(tiny, tmp_path)[0])
+    folder, frozen, num_new = freeze(tiny, tmp_path)
+    assert (frozen, num_new, content(folder)) == (tiny, 0, before)
+
+
+def test_a_larger_grid_adds_its_cells(parts, tmp_path):
+    freeze(parts[0], tmp_path)
+    folder, frozen, num_new = freeze(parts[2], tmp_path)
+    assert (folder.read_study(), frozen, num_new) == (parts[2], parts[2], 2)
+
+
+def test_frozen_cells_stay_first(parts, tmp_path):
+    freeze(parts[0], tmp_path)
+    turned = parts[2].model_copy(update={"cells": tuple(reversed(parts[2].cells))})
+    _, frozen, _ = freeze(turned, tmp_path)
+    assert frozen.cells[0] == parts[0].cells[0]
+
+
+def test_a_smaller_grid_is_a_conflict_and_changes_nothing(parts, tmp_path):
+    before = content(freeze(parts[2], tmp_path)[0])
+    with pytest.raises(ConflictError, match=parts[2].cells[2].id):
+        freeze(parts[0], tmp_path)
+    assert content(submit.StudyDir(tmp_path / "tiny")) == before
+
+
+def test_another_metric_is_a_conflict_that_names_both(tiny, tmp_path):
+    before = content(freeze(tiny, tmp_path)[0])
+    metrics = tiny.metrics.model_copy(update={"num_samples": 60})
+    with pytest.raises(ConflictError, match="num_samples: frozen 50, now 60"):
+        freeze(tiny.model_copy(update={"metrics": metrics}), tmp_path)
+    assert content(submit.StudyDir(tmp_path / "tiny")) == before
+
+
+def test_a_damaged_study_is_not_overwritten(tiny, tmp_path):
+    folder, _, _ = freeze(tiny, tmp_path)
+    folder.manifest.write_text("hello")
+    before = content(folder)
+    with pytest.raises(CorruptFileError):
+        freeze(tiny, tmp_path)
+    assert content(folder) == before
+
+
+def test_a_submission_that_was_killed_before_the_header_is_repeated(tiny, tmp_path):
+    folder, _, _ = freeze(tiny, tmp_path)
+    folder.header.unlink()
+    assert freeze(tiny, tmp_path)[2] == 3
+    assert folder.read_study() == tiny
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o000])
+def test_others_may_not_write_a_study_whatever_the_umask(tiny, tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        folder, _, _ = freeze(tiny, tmp_path)
+    finally:
+        os.umask(before)
+    everything = [folder.path, *folder.path.rglob("*")]
+    assert [path for path in everything if path.stat().st_mode & 0o022] == []
+
+
+def test_a_study_that_others_may_write_is_refused(tiny, tmp_path):
+    folder, _, _ = freeze(tiny, tmp_path)
+    folder.path.chmod(0o775)
+    with pytest.raises(MachineError, match="chmod go-w"):
+        freeze(tiny, tmp_path)
+
+
+def test_a_root_that_is_a_file(tiny, tmp_path):
+    (tmp_path / "runs").write_bytes(b"mine")
+    with pytest.raises(MachineError, match="a file stands where"):
+        freeze(tiny, tmp_path / "runs")
+
+
+def test_nothing_but_the_study_is_left_in_the_root(tiny, tmp_path):
+    freeze(tiny, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_submission_waits_for_another_and_loses_none_of_its_cells(parts, tmp_path):
+    """The other holds the study, grows it, lets go: this one must add to what it finds then."""
+    freeze(parts[0], tmp_path)
+    other = Claims().take(tmp_path / ".tiny.submitting")
+    waiting = threading.Thread(target=freeze, args=(parts[2], tmp_path))
+    waiting.start()
+    submit.StudyDir(tmp_path / "tiny").freeze(parts[1])
+    other.release()
+    waiting.join(20)
+    assert submit.StudyDir(tmp_path / "tiny").read_study() == parts[2]
+
+
+def test_a_submission_does_not_wait_for_ever(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(submit, "_PATIENCE_S", 0.1)
+    Claims().take(tmp_path / ".tiny.submitting")
+    with pytest.raises(MachineError, match=r"somebody else is submitting(.|\n)*remove .*\.tiny\.submitting"):
+        freeze(tiny, tmp_path)
+
+
+def test_a_frozen_study_on_a_read_only_disk_can_be_submitted_again(tiny, small_disk):
+    freeze(tiny, small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert freeze(tiny, small_disk)[2] == 0

@@ -1,0 +1,89 @@
+"""States from files alone; what writes them is tested from end to end."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from nllgen.launch.claims import Claims
+from nllgen.launch.status import STATES, status, to_json
+from nllgen.launch.submit import freeze
+from nllgen.launch.tasks import FAILED, STARTED, STOPPED, record, tasks_of
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    return freeze(tiny, tmp_path)[0]
+
+
+@pytest.fixture
+def task(tiny, folder):
+    """The task of the first cell, its folder made."""
+    task = tasks_of(tiny, folder)[2]
+    task.folder.path.mkdir(parents=True)
+    return task
+
+
+@pytest.fixture
+def row(tiny, folder, task):
+    """Its row, when asked for."""
+    return lambda: next(row for row in status(folder, tiny) if row.name == task.name)
+
+
+def test_a_new_study_waits(tiny, folder):
+    assert Counter(row.state for row in status(folder, tiny)) == {"waiting": 5}
+
+
+def test_a_claimed_task_runs(task, row):
+    Claims().take(task.claim)
+    assert row().state == "running"
+
+
+def test_a_dead_machines_claim_is_still_running(task, row):
+    task.claim.write_text(json.dumps({"host": "elsewhere", "process": "1:1"}))
+    assert row().state == "running"
+
+
+def test_a_claim_of_a_dead_process_does_not_run(task, row):
+    Claims().take(task.claim)
+    who = json.loads(task.claim.read_text())
+    task.claim.write_text(json.dumps(who | {"process": "999999999:1"}))
+    record(task.attempts, event=STARTED)
+    assert row().state == "stopped"
+
+
+def test_a_failure_has_its_exit_code(task, row):
+    record(task.attempts, event=STARTED)
+    record(task.attempts, event=FAILED, exit_code=3)
+    assert (row().state, row().detail, row().attempts) == ("failed", "exit code 3", 1)
+
+
+def test_a_stopped_task_goes_on_when_submitted_again(task, row):
+    record(task.attempts, event=STARTED)
+    record(task.attempts, event=STOPPED, exit_code=75)
+    assert (row().state, "submitted again" in row().detail) == ("stopped", True)
+
+
+def test_a_result_that_cannot_be_read_is_damaged(task, row):
+    task.folder.result.write_bytes(b"hello")
+    assert row().state == "damaged"
+
+
+def test_a_truth_whose_result_is_gone_is_not_done(tiny, folder):
+    """Its weights are frozen, its result is lost: nothing may crash, and it has to run again."""
+    truth = folder.truth(tiny.truth.id)
+    truth.path.mkdir(parents=True)
+    folder.truth_weights(tiny.truth.id).touch()
+    assert status(folder, tiny)[0].state == "waiting"
+    truth.result.write_bytes(b"hello")
+    assert status(folder, tiny)[0].state not in ("done", "diverged")
+
+
+def test_logs_are_named_relative_to_the_study(row):
+    assert row().log == f"cells/{row().name}/log.txt"
+
+
+def test_json_counts_every_state(tiny, folder):
+    found = to_json(status(folder, tiny))
+    assert found["counts"] == dict.fromkeys(STATES, 0) | {"waiting": 5}
+    assert json.loads(json.dumps(found))["tasks"][0]["name"] == "truth"

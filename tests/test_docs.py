@@ -1,0 +1,153 @@
+"""What README and docs show is there: command lines, options, links, studies, keys, columns."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from nllgen.cli import cli
+from nllgen.errors import ConfigError
+from nllgen.store.layout import METRIC_COLUMNS
+from nllgen.study.block import KEYS
+from nllgen.study.config import DatasetConfig, MetricsConfig, Resources, Study
+from nllgen.study.grid import parse_study
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PAGES = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    """The fenced blocks of a page in a language; ```` ``` ```` alone is a shell."""
+    return (body for name, body in FENCE.findall(page.read_text("utf-8")) if name == language)
+
+
+def shell_lines() -> Iterator[str]:
+    """Every command line that a reader may paste."""
+    for page in PAGES:
+        for block in blocks(page, ""):
+            yield from (line for line in block.splitlines() if line.startswith(("nllgen ", "make ")))
+
+
+def inline() -> Iterator[str]:
+    """Every `nllgen …` and `make …` within a sentence or table."""
+    for page in PAGES:
+        yield from re.findall(r"`((?:nllgen|make) [^`]+)`", FENCE.sub("", page.read_text("utf-8")))
+
+
+COMMANDS = sorted({line for line in shell_lines() if line.startswith("nllgen ")})
+MENTIONS = sorted({line for line in inline() if line.startswith("nllgen ")})
+TARGETS = sorted({line.split()[1] for line in (*shell_lines(), *inline()) if line.startswith("make ")})
+
+
+def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The door that words open, and what is left of them."""
+    command: click.Command = cli
+    while isinstance(command, click.Group):
+        assert words, f"{command.name} needs a command"
+        assert words[0] in command.commands, f"there is no door {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+def unknown_options(line: str) -> list[str]:
+    """Options in a line, placeholders and brackets included, that its door does not have."""
+    command, words = command_of(line.translate(str.maketrans("[]|", "   ")).split()[1:])
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    return [word for word in words if word.startswith("-") and word not in known | {"--help", "-h"}]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(COMMANDS) > 5
+    assert len(MENTIONS) > 5
+    assert {"demo", "test"} <= set(TARGETS)
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "tutorial.md"} <= {page.name for page in PAGES}
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_line_parses(line: str) -> None:
+    command, words = command_of(shlex.split(line, comments=True)[1:])
+    with command.make_context(command.name, words):  # raises what a user would see; runs nothing
+        pass
+
+
+@pytest.mark.parametrize("line", MENTIONS)
+def test_a_mentioned_command_has_its_options(line: str) -> None:
+    assert unknown_options(line) == []
+
+
+def test_a_wrong_command_line_is_found() -> None:
+    assert unknown_options("nllgen plan --grid G [--rot R]") == ["--rot"]
+    with pytest.raises(AssertionError, match="no door evaluate"):
+        command_of(["evaluate", "runs/smoke"])
+
+
+def test_every_door_is_in_the_reference() -> None:
+    text = (CHECKOUT / "docs" / "reference.md").read_text("utf-8")
+    for name, command in cli.commands.items():
+        doors = [f"{name} {inner}" for inner in command.commands] if isinstance(command, click.Group) else [name]
+        for door in doors if not command.hidden else []:
+            assert re.search(rf"`nllgen {door}[ `]", text), door
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_mentioned_make_target_exists(target: str) -> None:
+    assert re.search(rf"^{target}:", (CHECKOUT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text("utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert anchor in anchors, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_studies_are_studies(page: Path) -> None:
+    for text in blocks(page, "yaml"):
+        assert parse_study(text, page.name, precision="fp32").cells
+
+
+def test_what_the_tutorial_lets_grow_grows() -> None:
+    from nllgen.study.merge import merge
+
+    (text,) = blocks(CHECKOUT / "docs" / "tutorial.md", "yaml")
+    grown = text.replace("seed: [0, 1]", "seed: {range: [0, 4]}").replace("{num_train: 2_000,", "{num_train: 4_000,")
+    before, after = (parse_study(each, "first.yaml", precision="fp32") for each in (text, grown))
+    assert [len(study.cells) for study in (before, after)] == [4, 8]
+    assert len(merge(before, after).cells) == 8
+    with pytest.raises(ConfigError, match=r"needs dataset\.num_train ≥ 4000"):
+        parse_study(text.replace("seed: [0, 1]", "seed: {range: [0, 4]}"), "first.yaml", precision="fp32")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_runs(page: Path) -> None:
+    for text in blocks(page, "python"):
+        exec(compile(text, page.name, "exec"), {})
+
+
+def test_the_reference_has_every_key_of_a_study() -> None:
+    text = (CHECKOUT / "docs" / "reference.md").read_text("utf-8")
+    models = {"dataset": DatasetConfig, "metrics": MetricsConfig, "resources": Resources}
+    nested = (f"{name}.{key}" for name, model in models.items() for key in model.model_fields)
+    for key in (*Study.model_fields, *KEYS, *nested):
+        assert f"`{key}`" in text or f"`{key.split('.')[-1]}`" in text, key
+
+
+def test_science_explains_every_metric() -> None:
+    text = (CHECKOUT / "docs" / "science.md").read_text("utf-8")
+    for column in METRIC_COLUMNS:
+        family = re.sub(r"frechet_floor_\w+", "frechet_floor_*", column)
+        assert f"`{family}`" in text, column

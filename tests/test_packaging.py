@@ -1,0 +1,148 @@
+"""What ships: the wheel, built from the sdist, in fresh environments outside the checkout."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from nllgen.launch.submit import freeze
+from nllgen.store.study_file import write_study
+from nllgen.study.grid import load_study
+
+pytestmark = pytest.mark.slow
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+BUILT = ("build", "dist", "*.egg-info", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "runs", ".git")
+REFUSED = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+
+
+class Environment:
+    """A virtual environment with nothing but the wheel and what it depends on; works in a folder of its own."""
+
+    def __init__(self, folder: Path, what: str):
+        self.bin = folder / "venv" / "bin"
+        self.folder = folder
+        _check([sys.executable, "-m", "venv", folder / "venv"])
+        _check([self.bin / "python", "-m", "pip", "install", "-qq", "-c", CHECKOUT / "constraints.txt", what])
+
+    def run(self, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment, without a network and without this process's Python settings."""
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("NLLGEN", "PYTHON"))} | REFUSED
+        command = [str(self.bin / name), *map(str, arguments)]
+        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+def _check(command: list[Any], cwd: Path | None = None) -> None:
+    done = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # a copy: a build leaves folders behind, and finds those of an earlier one
+    source = tmp_path_factory.mktemp("source") / "nllgen"
+    shutil.copytree(CHECKOUT, source, ignore=shutil.ignore_patterns(*BUILT))
+    _check([sys.executable, "-m", "build", "--outdir", source / "dist"], cwd=source)
+    (found,) = (source / "dist").glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def login_node(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("login"), str(wheel))
+
+
+@pytest.fixture(scope="module")
+def laptop(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("laptop"), f"{wheel}[analysis]")
+
+
+def _known_study() -> ModuleType:
+    """The builder of a study with known numbers that the analysis's own tests use."""
+    spec = importlib.util.spec_from_file_location("known_study", CHECKOUT / "tests" / "analysis" / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_wheel_has_all_that_is_read_at_run_time(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    jobs = {f"nllgen/share/jobs/{path.name}" for path in (CHECKOUT / "jobs").iterdir()}
+    assert jobs >= {"nllgen/share/jobs/smoke.yaml", "nllgen/share/jobs/misspec.yaml"}
+    beside = {
+        str(path.relative_to(folder))
+        for folder in (CHECKOUT, CHECKOUT / "analysis")
+        for package in ("nllgen", "nllgen_analysis")
+        for path in (folder / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert beside >= {"nllgen/metrics/lenet.pt", "nllgen_analysis/report.html.j2", "nllgen/py.typed"}
+    assert names >= jobs | beside
+
+
+def test_the_wheel_has_nothing_else(wheel: Path) -> None:
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert tops == {"nllgen", "nllgen_analysis", "nllgen-0.1.0.dist-info"}
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if "/share/" in name and "share/jobs/" not in name]
+
+
+def test_a_plain_install_brings_no_torch_and_no_plots(login_node: Environment) -> None:
+    for name in ("torch", "torchvision", "matplotlib", "pandas"):
+        assert login_node.run("python", "-c", f"import {name}").returncode != 0
+
+
+@pytest.mark.parametrize("grid", ["misspec", "misspec.yaml", "smoke"])
+def test_a_plain_install_plans_built_in_studies(login_node: Environment, grid: str) -> None:
+    done = login_node.run("nllgen", "plan", "--grid", grid)
+    assert done.returncode == 0, done.stderr
+    assert "core-hours" in done.stdout
+
+
+def test_a_plain_install_tells_the_status_of_a_study(login_node: Environment) -> None:
+    folder, study, _ = freeze(load_study("smoke", precision="fp32"), login_node.folder / "runs")
+    done = login_node.run("nllgen", "status", folder.path)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(study.cells) + 2} waiting" in done.stdout
+
+
+def test_a_plain_install_lists_assets(login_node: Environment) -> None:
+    assert login_node.run("nllgen", "assets", "list").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "line", ["run --grid smoke --cell truth --root here", "submit --grid smoke --local --wait --root there"]
+)
+def test_training_without_torch_says_what_to_install(login_node: Environment, line: str) -> None:
+    done = login_node.run("nllgen", *line.split())
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "nllgen[train]" in done.stderr
+
+
+def test_a_report_without_the_analysis_says_what_to_install(login_node: Environment) -> None:
+    done = login_node.run("nllgen", "report", "study.h5", "--out", "report")
+    assert done.returncode == 3
+    assert "nllgen[analysis]" in done.stderr
+
+
+def test_the_analysis_alone_makes_a_report(laptop: Environment) -> None:
+    known = _known_study()
+    write_study(laptop.folder / "study.h5", known.build_study(known.default_cells()))
+    done = laptop.run("nllgen", "report", "study.h5", "--out", "report")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    report = laptop.folder / "report"
+    assert (report / "report.html").stat().st_size > 100_000  # the pictures are in it
+    assert {path.suffix for path in (report / "figures").iterdir()} == {".pdf", ".png", ".csv"}
+    assert laptop.run("python", "-c", "import torch").returncode != 0
