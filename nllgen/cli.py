@@ -23,7 +23,22 @@ _STUDY = click.argument("study_dir", type=click.Path(path_type=Path))
 _DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Doors(click.Group):
+    """click would end both of these with exit code 1, which means that cells failed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Open a door."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            ctx.exit(EXIT_STOPPED)
+        except BrokenPipeError:  # `nllgen plan | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
+
+@click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="nllgen")
 def cli() -> None:
     """What does maximum likelihood do to a generative model, and what does adversarial training do to it?"""
@@ -42,9 +57,9 @@ def assets_fetch(name: str, source: Path | None) -> None:
     from nllgen.assets import asset_folder, fetch_inception, fetch_mnist
 
     if name == "mnist":
-        path = fetch_mnist(asset_folder(), source=source, mirrors=_mirrors(), say=_say)
+        path = fetch_mnist(asset_folder(), source=source, mirrors=() if source else _mirrors(), say=_say)
     else:
-        path = fetch_inception(asset_folder(), source=source, url=_inception_url(), say=_say)
+        path = fetch_inception(asset_folder(), source=source, url=None if source else _inception_url(), say=_say)
     _say(f"{name} is in {path}")
 
 
@@ -227,12 +242,6 @@ def main() -> None:
         cli(prog_name="nllgen")
     except NllgenError as error:
         _fail(error)
-    except KeyboardInterrupt:
-        click.echo("stopped", err=True)
-        sys.exit(EXIT_STOPPED)
-    except BrokenPipeError:  # `nllgen plan | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         from nllgen.store.atomic import way_out
 

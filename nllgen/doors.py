@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nllgen.assets import AssetStatus, asset_folder, mnist_pictures
-from nllgen.errors import ConfigError, StoppedError
+from nllgen.errors import ConfigError, MachineError, StoppedError
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.grid import load_study
 from nllgen.study.hardware import auto_precision
+from nllgen.study.merge import merge
 from nllgen.study.plan import Found, Plan, make_plan
 
 if TYPE_CHECKING:
@@ -39,8 +41,14 @@ def load(grid: str, root: Path) -> Study:
 
 
 def plan_of(study: Study, root: Path) -> Plan:
-    """The plan of a study under a root, whether it was submitted there before or not."""
+    """The plan of a study under a root, whether it was submitted there before or not.
+
+    Raises:
+        ConflictError: the study that is frozen there is another one.
+    """
     folder = StudyDir(root / study.name)
+    if folder.is_frozen:
+        study = merge(folder.read_study(), study)
     truth = folder.found_truth(study.truth) if study.truth else None
     return make_plan(
         study,
@@ -75,6 +83,7 @@ def submit_local(
     """
     from nllgen.launch.submit import freeze, start_local
 
+    _require_torch()
     folder, frozen, num_new = freeze(study, root)
     made = plan_of(frozen, root)
     say = (lambda text: None) if quiet else click.echo
@@ -91,6 +100,12 @@ def submit_local(
     failed = _count_failed(folder, frozen)
     say(f"{failed} failed; see: nllgen status {folder.path}" if failed else f"next: nllgen collect {folder.path}")
     return folder, failed
+
+
+def _require_torch() -> None:
+    """Raises before anything is frozen: workers run with this Python."""
+    if importlib.util.find_spec("torch") is None:
+        raise MachineError("torch is not installed, and training needs it", "pip install 'nllgen[train]'")
 
 
 def _wait(folder: StudyDir, study: Study, jobs: list[Any], say: Any) -> None:
@@ -144,12 +159,17 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
     from nllgen.launch.stopping import StopRequest
     from nllgen.launch.submit import freeze
     from nllgen.launch.tasks import is_done, tasks_of
+
+    _require_torch()
     from nllgen.worker.entry import enter
 
+    known = {"truth", "dataset", *(cell.id for cell in study.cells)}
+    if cell_id not in known:
+        raise ConfigError(f"study {study.name} has no cell {cell_id!r}", "`nllgen plan` lists the ids of its cells")
     folder, frozen, _ = freeze(study, root)
     tasks = {task.name: task for task in tasks_of(frozen, folder)}
     if cell_id not in tasks:
-        raise ConfigError(f"study {study.name} has no cell {cell_id!r}", "`nllgen plan` lists the ids of its cells")
+        raise ConfigError(f"study {study.name} has no {cell_id}", "its grid has no truth section, or needs none")
     order = [cell_id]
     while needs := [name for name in tasks[order[0]].needs if name not in order]:
         order = [*needs, *order]

@@ -58,7 +58,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise AssetError(f"{path}: no such file", "submit the study again: it makes what is missing") from error
     except Exception as error:  # torch raises a dozen types on damaged files, and warns of none
         raise CorruptFileError(
-            f"{path}: not a readable file of weights ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})",
+            f"{path}: not a file of weights ({type(error).__name__}: {str(error)[:200].partition(chr(10))[0]})",
             "remove it and submit the study again",
         ) from error
     if not isinstance(value, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -83,7 +84,11 @@ def start_local(folder: StudyDir, assets: Path, num_workers: int, device: str = 
     supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", 1, assets, device)
     gpus = _visible_gpus()
     jobs = []
-    with _ignored_by_children(signal.SIGINT, signal.SIGHUP), _closed_to_others():
+    with (
+        _ignored_by_children(signal.SIGINT, signal.SIGHUP),
+        _closed_to_others(),
+        _away_from_the_terminal(folder.submitit / "launcher.log"),
+    ):
         for slot in range(num_workers):
             executor = submitit.LocalExecutor(folder=folder.submitit)
             executor.update_parameters(
@@ -93,6 +98,24 @@ def start_local(folder: StudyDir, assets: Path, num_workers: int, device: str = 
             )
             jobs.append(executor.submit(supervisor))
     return jobs
+
+
+@contextlib.contextmanager
+def _away_from_the_terminal(log: Path) -> Iterator[None]:
+    """Children inherit neither terminal nor pipe: ``nllgen submit | cat`` ends when submit does, not when they do."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(fd) for fd in range(3)]
+    files = [os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)]
+    try:
+        for fd, file in enumerate((files[0], files[1], files[1])):
+            os.dup2(file, fd)
+        yield
+    finally:
+        for fd, file in enumerate(kept):
+            os.dup2(file, fd)
+        for file in (*kept, *files):
+            os.close(file)
 
 
 def _visible_gpus() -> tuple[int, ...]:

@@ -17,7 +17,18 @@ from pathlib import Path
 
 from nllgen.errors import EXIT_DONE, EXIT_STOPPED
 from nllgen.launch.claims import RENEW_S, Claim, Claims
-from nllgen.launch.tasks import DONE, FAILED, STARTED, STOPPED, Task, is_done, read_attempts, record, tasks_of
+from nllgen.launch.tasks import (
+    DONE,
+    FAILED,
+    STARTED,
+    STOPPED,
+    Task,
+    is_done,
+    longest_first,
+    read_attempts,
+    record,
+    tasks_of,
+)
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 
@@ -52,7 +63,7 @@ class Supervisor:
         folder = StudyDir(self.study_dir)
         folder.guard()
         study = folder.read_study()
-        waiting = {task.name: task for task in tasks_of(study, folder)}
+        waiting = {task.name: task for task in longest_first(tasks_of(study, folder), study)}
         outcomes: dict[str, str] = {}
         while not self._is_asked_to_stop(folder):
             claimed = self._claim_next(waiting, study, folder)

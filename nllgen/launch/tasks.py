@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from nllgen.store.dataset import read_dataset_head
 from nllgen.store.result import read_attrs
 from nllgen.store.study_dir import StudyDir, TaskDir
 from nllgen.study.config import DatasetConfig, Study
+from nllgen.study.cost import cell_cost
 
 STARTED, DONE, STOPPED, FAILED = "started", "done", "stopped", "failed"
 
@@ -69,6 +71,15 @@ def tasks_of(study: Study, study_dir: StudyDir) -> list[Task]:
         needs = ("dataset",) if cell.data.source == "synthetic" else ("truth",) if cell.start == "truth" else ()
         tasks.append(Task(cell.id, cell.label, study_dir.cell(cell.id), needs))
     return tasks
+
+
+def longest_first(tasks: list[Task], study: Study) -> list[Task]:
+    """The truth and its data set, then the cells by falling cost, so that no long one is left alone at the end."""
+    seconds = {}
+    for cell in study.cells:
+        cost = cell_cost(cell, study)
+        seconds[cell.id] = cell.paradigm.steps * cost.seconds_per_step + cost.eval_seconds
+    return sorted(tasks, key=lambda task: -seconds.get(task.name, math.inf))
 
 
 def is_done(task: Task, study: Study, study_dir: StudyDir) -> bool:

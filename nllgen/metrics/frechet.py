@@ -4,8 +4,8 @@ d² = ‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr √(Σ₁Σ₂). Wi
 that the last trace is Σ √eig(G). F is Cholesky's factor, or one of lower rank where Σ₁ is singular. Nothing here takes
 the square root of an unsymmetric matrix.
 
-torch's LAPACK does all of it. Measured at d = 2048 on one thread: its ``eigvalsh`` takes 0.6 s, the only large part;
-scipy's and numpy's took 3 to 6 times as long, and the singular values of a factor's product 12 times.
+The largest part is ``eigvalsh``: 0.6 s at d = 2048 on one thread, by torch, numpy and scipy alike, so that torch, which
+is here anyway, does all of it. Singular values of a factor's product would be more accurate and take 2.8 s.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ from typing import NoReturn
 from nllgen.errors import MachineError
 
 _WHAT_TO_DO = {
-    errno.ENOSPC: "the disk is full: free some space (or choose another --root), then run the same command again",
-    errno.EDQUOT: "your quota is used up: free some space (or choose another --root), then run the same command again",
-    errno.EROFS: "the file system is read-only: choose another --root",
-    errno.EACCES: "you may not write there: check the folder's owner and mode, or choose another --root",
-    errno.EPERM: "you may not write there: check the folder's owner and mode, or choose another --root",
-    errno.ENOTDIR: "a file stands where a folder should be: move it away, or choose another --root",
-    errno.EEXIST: "a file stands where a folder should be: move it away, or choose another --root",
+    errno.ENOSPC: "the disk is full: free some space (or choose another folder), then run the same command again",
+    errno.EDQUOT: "your quota is used up: free some space (or choose another folder), then run the same command again",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "you may not write there: check the folder's owner and mode, or choose another folder",
+    errno.EPERM: "you may not write there: check the folder's owner and mode, or choose another folder",
+    errno.ENOTDIR: "a file stands where a folder should be: move it away, or choose another folder",
+    errno.EEXIST: "a file stands where a folder should be: move it away, or choose another folder",
     errno.ENOENT: "a folder on the way is missing or was removed while it was in use",
 }
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import copy
 
 import torch
-
-from nllgen.flow import RealNVP
+from torch import nn
 
 
 class EMA:
     """w̄ ← β w̄ + (1 − β) w with β = min(decay, (1 + t) / (10 + t)), so that the start is soon forgotten."""
 
-    def __init__(self, flow: RealNVP, decay: float):
+    def __init__(self, flow: nn.Module, decay: float):
         self.flow = copy.deepcopy(flow).requires_grad_(False)
         self._decay = decay
 
     @torch.no_grad()
-    def update(self, flow: RealNVP, step: int) -> None:
+    def update(self, flow: nn.Module, step: int) -> None:
         """Take in the weights after ``step`` steps."""
         beta = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.flow.parameters()), list(flow.parameters()), 1 - beta)

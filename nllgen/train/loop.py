@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import nn
+
 from nllgen.errors import StoppedError
-from nllgen.flow import RealNVP
 from nllgen.paradigms.base import Diverged, Scalars
 from nllgen.train.state import TrainState, clone_weights
 
@@ -29,7 +30,7 @@ class Hooks:
         checkpoint_steps: steps between checkpoints; 0 is by time only.
     """
 
-    evaluate: Callable[[RealNVP, str], Scalars]
+    evaluate: Callable[[nn.Module, str], Scalars]
     save: Callable[[TrainState], None]
     should_stop: Callable[[], bool]
     progress: Callable[[int, Scalars], None]
@@ -99,7 +100,7 @@ def _evaluate_if_due(state: TrainState, hooks: Hooks) -> None:
         state.evals.append({"step": state.step, "epoch": epoch, "weights": role, **row, "time_s": elapsed})
 
 
-def _keep_best(state: TrainState, flow: RealNVP, role: str, row: Scalars) -> None:
+def _keep_best(state: TrainState, flow: nn.Module, role: str, row: Scalars) -> None:
     """Validation selects ``best`` among the raw weights; the first finite value always counts."""
     value = row["val_nll_nats"]
     if role == "raw" and math.isfinite(value) and value < state.best.get("value", math.inf):

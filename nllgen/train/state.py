@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nllgen.data.sources import Source
 from nllgen.errors import CorruptFileError
-from nllgen.flow import RealNVP
 from nllgen.paradigms.base import Paradigm
 from nllgen.study.config import SCHEMA, Cell
 from nllgen.train.ema import EMA
@@ -20,7 +19,7 @@ from nllgen.train.streams import RandomStreams
 Row = dict[str, Any]
 
 
-def clone_weights(flow: RealNVP) -> dict[str, Tensor]:
+def clone_weights(flow: nn.Module) -> dict[str, Tensor]:
     """A copy of the weights on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in flow.state_dict().items()}
 
@@ -40,7 +39,7 @@ class TrainState:
     """
 
     cell: Cell
-    flow: RealNVP
+    flow: nn.Module
     paradigm: Paradigm
     source: Source
     streams: RandomStreams

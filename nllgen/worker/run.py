@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nllgen.data.truth import Truth, load_tensors, to_bytes, weights_sha256
 from nllgen.errors import CorruptFileError
@@ -98,7 +99,8 @@ def _hooks(
 ) -> Hooks:
     checkpoint = folder.checkpoint(settings.attempt)
 
-    def evaluate(flow: RealNVP, role: str) -> Scalars:
+    def evaluate(flow: nn.Module, role: str) -> Scalars:
+        assert isinstance(flow, RealNVP)
         row = evaluator.measure(flow, "val")
         shown = ("val_nll_nats", "val_bits_per_dim", "kl_nats", "frechet_lenet")
         note = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)

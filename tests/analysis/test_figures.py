@@ -133,7 +133,7 @@ def test_binning_keeps_the_mean(frames):
 
 def test_study_without_a_nash_start_says_so():
     absent = draw_nash(to_frames(build_study([make_cell("W")])))[0]
-    assert absent.reason == "no cell of the study starts at the truth"
+    assert absent.reason == "no cell of the study is trained from the truth"
 
 
 def test_capacity_holds_final_kl_and_the_asymptote(frames):

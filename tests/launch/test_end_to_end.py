@@ -47,8 +47,8 @@ class Run:
             start_new_session=True,
         )
 
-    def submit(self) -> tuple[int, str]:
-        process = self.start("--wait")
+    def submit(self, *, wait: bool = True) -> tuple[int, str]:
+        process = self.start(*["--wait"] * wait)
         output, _ = process.communicate(timeout=200)
         return process.returncode, output
 
@@ -154,9 +154,16 @@ def test_a_killed_worker_fails_its_cell_alone_and_the_next_submission_mends_it(c
     assert fresh.science() == calm.science()
 
 
+def test_a_submission_without_wait_leaves_its_workers_at_work_and_its_pipe_closed(fresh: Run) -> None:
+    code, output = fresh.submit(wait=False)  # read to the end of the pipe
+    assert (code, "run in the background" in output) == (0, True), output
+    assert fresh.pids("submitit")
+    fresh.folder.stop.touch()
+    wait_for(lambda: not fresh.pids(), "they were stopped by the stop file")
+
+
 def test_killed_supervisors_lose_nothing(calm: Run, fresh: Run) -> None:
-    process = fresh.start()
-    process.communicate(timeout=60)
+    fresh.submit(wait=False)
     wait_for(fresh.unfinished, "a cell trains")
     for pid in fresh.pids("submitit"):
         os.kill(pid, signal.SIGKILL)
@@ -168,8 +175,7 @@ def test_killed_supervisors_lose_nothing(calm: Run, fresh: Run) -> None:
 
 
 def test_a_submission_beside_the_workers_of_killed_supervisors_ends_with_the_same_bits(calm: Run, fresh: Run) -> None:
-    process = fresh.start()
-    process.communicate(timeout=60)
+    fresh.submit(wait=False)
     wait_for(fresh.unfinished, "a cell trains")
     for pid in fresh.pids("submitit"):
         os.kill(pid, signal.SIGKILL)
@@ -233,8 +239,7 @@ def test_a_truth_that_cannot_be_read_fails_those_who_need_it_and_no_others(fresh
 
 
 def test_a_study_that_is_taken_away_ends_and_does_not_come_back(fresh: Run) -> None:
-    process = fresh.start()
-    process.communicate(timeout=60)
+    fresh.submit(wait=False)
     wait_for(fresh.unfinished, "a cell trains")
     attempts = {path: len(read_attempts(path)) for path in fresh.folder.path.glob("cells/*/attempts.jsonl")}
     assert attempts

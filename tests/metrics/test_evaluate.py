@@ -93,7 +93,7 @@ def test_a_flow_that_is_not_finite_is_measured_as_nan_not_as_a_crash(evaluator):
 
 def test_the_floor_is_the_distance_of_the_truth_to_itself_at_equal_n(evaluator, truth):
     row = evaluator.measure(truth)
-    assert 0 < row["frechet_floor_lenet"]
+    assert row["frechet_floor_lenet"] > 0
     assert row["frechet_lenet"] < 10 * row["frechet_floor_lenet"]
 
 

@@ -160,7 +160,7 @@ def test_a_file_larger_than_allowed_leaves_the_old_one(tmp_path):
 
 @pytest.mark.parametrize("write", [write_bytes, create_bytes])
 def test_a_read_only_file_system_says_so(mount, write):
-    with pytest.raises(MachineError, match="read-only: choose another --root"):
+    with pytest.raises(MachineError, match="read-only: choose another folder"):
         write(mount("ro") / "a", b"new")
 
 

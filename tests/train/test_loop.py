@@ -19,7 +19,8 @@ def weights_only_copy(value):
 
 def hooks(stop_at=None, evaluate=None, state=None, save=None):
     return Hooks(
-        evaluate=evaluate or (lambda flow, role: {"val_nll_nats": flow.final.norms[0].bias.detach().sum().abs().item()}),
+        evaluate=evaluate
+        or (lambda flow, role: {"val_nll_nats": flow.final.norms[0].bias.detach().sum().abs().item()}),
         save=save or (lambda state: None),
         should_stop=lambda: stop_at is not None and state.step >= stop_at,
         progress=lambda step, scalars: None,
@@ -51,7 +52,10 @@ def run_interrupted(make, *stops):
             state.load_state_dict(weights_only_copy(saved))
         kept = []
         try:
-            train(state, hooks(stop, state=state, save=lambda s, kept=kept: kept.append(weights_only_copy(s.state_dict()))))
+            train(
+                state,
+                hooks(stop, state=state, save=lambda s, kept=kept: kept.append(weights_only_copy(s.state_dict()))),
+            )
         except StoppedError:
             saved = kept[-1]
     return state

@@ -124,7 +124,8 @@ def _caption(frames: Frames, curves: pd.DataFrame, floor: pd.Series, setting: st
     sides = f" of {num:,} model samples" if isinstance(num, int) else " of model samples"
     ends = [f"{panel}: {ends_text(rows) or 'none finite'}." for panel, rows in curves.groupby("panel", sort=False)]
     texts = [
-        f"Fréchet distance{sides} against held-out images of {setting}, {EXTRACTORS[extractor]} features, by degree.",
+        f"Fréchet distance{sides} against the validation images of {setting}, both quantised to 8 bit, "
+        f"{EXTRACTORS[extractor]} features, by degree.",
         describe_means(),
         f"Dotted grey: floor, reference against reference at equal N, {floor.iloc[0]:.3g}." if len(floor) else "",
         "At the last evaluation:",

@@ -43,14 +43,15 @@ PAIR_ON = ["student", "setting", "steps", "batch_size", "seed"]
 
 def draw_nash(frames: Frames) -> list[FigureResult]:
     """One figure a setting: KL(p‖q) of cells that start at the truth, by paradigm, and the adversarial losses."""
-    started = frames.eval[(frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
+    trained = frames.eval["cell"].map(frames.cells["steps"]) > 0  # W* trains nothing: it stays, and says nothing
+    started = frames.eval[trained & (frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
     rows = started[np.isfinite(started["kl_nats"].astype(float))]
     if rows.empty:
-        planned = int((frames.cells["start"] == "truth").sum())
+        planned = int(((frames.cells["start"] == "truth") & (frames.cells["steps"] > 0)).sum())
         reason = (
             f"none of the {planned} cells that start at the truth has a KL yet ({frames.counts_text})"
             if planned
-            else "no cell of the study starts at the truth"
+            else "no cell of the study is trained from the truth"
         )
         return [NotDrawn("nash", TITLE, reason)]
     settings, rest = limited(setting_order(rows), "nash", TITLE)
