@@ -45,6 +45,7 @@ class Run:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            umask=0o002,
         )
 
     def submit(self, *, wait: bool = True) -> tuple[int, str]:
