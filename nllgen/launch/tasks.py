@@ -130,7 +130,7 @@ def record(path: Path, **fields: Any) -> None:
     try:
         with os.fdopen(os.open(path, flags, 0o644), "r+b", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"  # by a full disk or a crash
+            torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"  # or being written
             line = b"\n" * torn + json.dumps(fields).encode() + b"\n"
             if file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -140,5 +139,5 @@ def test_lines_of_writers_at_once_do_not_mix(path):
         one.stdin.flush()
     for one in pair:
         one.communicate(timeout=60)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = read_attempts(path)
     assert [[line["i"] for line in lines if line["writer"] == me] for me in "ab"] == [list(range(200))] * 2
