@@ -246,7 +246,7 @@ def test_what_is_no_study_folder(nllgen: Run, tmp_path: Path, door: str, what: s
     refused(nllgen(door, path), USAGE, str(path), "not a study folder")
 
 
-@pytest.mark.parametrize("door", ["submit --local", "run --cell 0123456789abcdef"])
+@pytest.mark.parametrize("door", ["submit --local", "run --cell truth"])
 def test_a_root_that_is_a_file(nllgen: Run, tiny: Path, door: str) -> None:
     (tiny.parent / "root").write_text("hello")
     refused(nllgen(*door.split(), "--grid", tiny, "--root", "root"), ENVIRONMENT, "root", "a file stands where")
@@ -256,7 +256,7 @@ def test_a_root_that_is_a_file(nllgen: Run, tiny: Path, door: str) -> None:
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs Linux: nobody, root included, may write to /sys")
 def test_a_root_that_nobody_may_write(nllgen: Run, tiny: Path) -> None:
     done = nllgen("submit", "--grid", tiny, "--local", "--root", "/sys/nllgen-test")
-    refused(done, ENVIRONMENT, "/sys/nllgen-test", "another --root")
+    refused(done, ENVIRONMENT, "/sys/nllgen-test", "another folder")
 
 
 @pytest.fixture

@@ -71,14 +71,3 @@ def log_det_levels(y: Tensor, alpha: float) -> Tensor:
     flat = y.flatten(1).double()
     per_dim = math.log1p(-2 * alpha) - math.log(LEVELS) - F.logsigmoid(flat) - F.logsigmoid(-flat)
     return per_dim.sum(1)
-
-
-def bits_per_dim(nll_nats: Number, log_det: Number, num_dims: int) -> Number:
-    """−(log q(y) + log|dy/du|) / (D ln 2), for one image or for means over the same images.
-
-    Args:
-        nll_nats: −log q(y), in nats, of logits.
-        log_det: log|dy/du|, in nats (:func:`log_det_levels`).
-        num_dims: D = C·H·W.
-    """
-    return (nll_nats - log_det) / (num_dims * math.log(2))

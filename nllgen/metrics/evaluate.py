@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nllgen.flow import RealNVP
-from nllgen.metrics.exact import FloatArray, draw, jsd, kl, log_densities, reverse_kl
+from nllgen.metrics.exact import FloatArray, bits_per_dim, draw, jsd, kl, log_densities, reverse_kl
 from nllgen.metrics.frechet import frechet_distance, moments
 
 Row = dict[str, float]
@@ -75,10 +75,11 @@ class Evaluator:
     def measure(self, flow: RealNVP, split: str = "val") -> Row:
         """Every metric column of ``flow``; those on held-out images are named after the split."""
         with np.errstate(invalid="ignore", over="ignore"):  # a diverged flow's numbers are inf and NaN, and stay so
-            row = self._densities(flow, split)
+            log_q = log_densities(flow, self.sets[split].x)
+            row = self._densities(flow, split, log_q)
             samples = draw(flow, self.num_samples, self.generator(f"samples-{split}"))
             if self.truth is not None:
-                row |= self._against_truth(flow, split, samples)
+                row |= self._against_truth(flow, split, log_q, samples)
             return row | self._frechet(samples, split)
 
     def numerical_errors(self, flow: RealNVP, split: str = "test") -> Row:
@@ -90,23 +91,22 @@ class Evaluator:
             inverse = (flow.inverse(flow(x)[0])[0] - x).abs().max()
         return {"fp_error_nats": float(density), "inverse_error": float(inverse)}
 
-    def _densities(self, flow: RealNVP, split: str) -> Row:
+    def _densities(self, flow: RealNVP, split: str, log_q: FloatArray) -> Row:
         train, held_out = self.sets["train"], self.sets[split]
         log_q_train = log_densities(flow, train.x)
-        nll = -float(log_densities(flow, held_out.x).mean())
+        nll = -float(log_q.mean())
         row = {"train_nll_nats": -float(log_q_train.mean()), f"{split}_nll_nats": nll}
         if held_out.log_det is not None:
             num_dims = math.prod(held_out.x.shape[1:])
-            row[f"{split}_bits_per_dim"] = (nll - float(held_out.log_det.mean())) / (num_dims * math.log(2))
+            row[f"{split}_bits_per_dim"] = bits_per_dim(nll, float(held_out.log_det.mean()), num_dims)
         if train.log_p is not None:
             row["overfit_nats"] = float((log_q_train - train.log_p).mean())
         return row
 
-    def _against_truth(self, flow: RealNVP, split: str, samples: Tensor) -> Row:
+    def _against_truth(self, flow: RealNVP, split: str, log_q: FloatArray, samples: Tensor) -> Row:
         assert self.truth is not None
         held_out = self.sets[split]
         assert held_out.log_p is not None
-        log_q = log_densities(flow, held_out.x)
         log_p_at_q, log_q_at_q = log_densities(self.truth, samples), log_densities(flow, samples)
         forward, reverse = kl(held_out.log_p, log_q), reverse_kl(log_p_at_q, log_q_at_q)
         between = jsd(held_out.log_p - log_q, log_p_at_q - log_q_at_q)
@@ -139,6 +139,8 @@ class Evaluator:
             parts = {split: extractor.features(self.to_pixels(self.sets[split].x)) for split in ("val", "test")}
             for split, other in (("val", "test"), ("test", "val")):
                 reference = moments(parts[split])
-                floor = frechet_distance(*moments(parts[other][: self.num_samples]), *reference)
+                others = parts[other][: self.num_samples]
+                enough = len(others) == self.num_samples  # a floor at another N would be another floor
+                floor = frechet_distance(*moments(others), *reference) if enough else math.nan
                 found[split, extractor.name] = (reference, floor)
         return found

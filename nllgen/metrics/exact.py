@@ -50,6 +50,17 @@ def jsd(r_at_p: FloatArray, r_at_q: FloatArray) -> Estimate:
     return Estimate(math.log(2) - 0.5 * (at_p.value + at_q.value), 0.5 * math.hypot(at_p.se, at_q.se))
 
 
+def bits_per_dim(nll_nats: float, log_det: float, num_dims: int) -> float:
+    """−(log q(y) + log|dy/du|) / (D ln 2), for one image or for means over the same images (science.md, *Definitions*).
+
+    Args:
+        nll_nats: −log q(y) of logits, nats.
+        log_det: log|dy/du| with u in 0…256, nats.
+        num_dims: D = C·H·W.
+    """
+    return (nll_nats - log_det) / (num_dims * math.log(2))
+
+
 @torch.no_grad()
 def log_densities(flow: RealNVP, x: Tensor) -> FloatArray:
     """log q of images (N, C, H, W) → (N,) float64 nats, in the flow's own precision whatever the training's."""

@@ -55,6 +55,7 @@ def collect(folder: StudyDir, out: Path, *, allow_missing: bool = False, referen
     datasets, drawn, why = _datasets(folder, study)
     if why and study.needs_dataset:
         holes.append(f"dataset.h5: {why}")
+    holes += _of_another_truth(cells, results, datasets)
     if holes and not allow_missing:
         shown = "\n  ".join(holes[:_MAX_NAMED])
         more = f"\n  and {len(holes) - _MAX_NAMED} more" if len(holes) > _MAX_NAMED else ""
@@ -77,6 +78,19 @@ def _read_all(folder: StudyDir, study: Study, cells: list[Cell]) -> tuple[list[R
         if found is None:
             holes.append(f"{cell.id} ({cell.label}): {why}")
     return results, holes
+
+
+def _of_another_truth(
+    cells: list[Cell], results: list[Result | None], datasets: dict[str, dict[str, Any]]
+) -> list[str]:
+    """Results made with other weights of the truth than the data set's; they are taken out of ``results``."""
+    known = {about["truth_sha256"] for about in datasets.values()} | {""}
+    holes = []
+    for i, (cell, result) in enumerate(zip(cells, results, strict=True)):
+        if datasets and result is not None and result.attrs["truth_sha256"] not in known:
+            results[i] = None
+            holes.append(f"{cell.id} ({cell.label}): made with another truth than the data set's")
+    return holes
 
 
 def _read_one(task: TaskDir, cell: Cell) -> tuple[Result | None, str]:

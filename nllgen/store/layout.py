@@ -31,7 +31,7 @@ METRIC_COLUMNS: Final = {
     "jsd_se_nats": "nats",
     "frechet_lenet": "1",
     "frechet_inception": "1",
-    "frechet_floor_lenet": "1",  # truth against truth (or real against real) at equal N
+    "frechet_floor_lenet": "1",  # truth against truth (or real against real) at equal N; NaN with too few held out
     "frechet_floor_inception": "1",
     "fp_error_nats": "nats",  # |log q in fp32 − log q in fp64|, largest of a few images
     "inverse_error": "1",  # |x − inverse(forward(x))|, largest of the same images
@@ -50,7 +50,7 @@ FINAL_COLUMNS: Final = {
 INTEGER_COLUMNS: Final = frozenset({"step"})
 TEXT_COLUMNS: Final = frozenset({"weights"})
 
-# attributes of result.h5; those marked with None may be empty
+# attributes of result.h5, all required
 RESULT_ATTRS: Final = (
     "schema",
     "cell_id",

@@ -62,6 +62,12 @@ class TaskDir:
                 found.append((path.stat().st_mtime_ns, path))
         return [path for _, path in sorted(found, reverse=True)]
 
+    def remove_checkpoints(self, keep: Path) -> None:
+        """A newer state is saved: those of earlier attempts are not needed."""
+        for path in self.path.glob("checkpoint.*.pt"):
+            if path != keep:
+                path.unlink(missing_ok=True)
+
     def remove_leftovers(self) -> None:
         """A published result needs no checkpoints, nor what killed attempts left half written."""
         for pattern in ("checkpoint.*", "*.part"):
@@ -120,7 +126,7 @@ class StudyDir:
         """Refuse a folder that somebody else could write to: workers load what lies in it.
 
         Raises:
-            MachineError: naming the mode and the command that mends it.
+            MachineError: naming the owner, or the mode and the command that mends it.
         """
         try:
             info = self.path.stat()
@@ -128,6 +134,10 @@ class StudyDir:
             refuse("read the study folder", self.path, error)
         if not stat.S_ISDIR(info.st_mode):
             raise MachineError(f"{self.path} is a file, not a study folder", "choose another --root or study name")
+        if info.st_uid not in (os.geteuid(), 0):
+            raise MachineError(
+                f"the study folder {self.path} is another user's", "submit the grid under your own --root"
+            )
         if info.st_mode & _OTHERS_MAY_WRITE:
             raise MachineError(
                 f"others may write to the study folder {self.path} (mode {stat.S_IMODE(info.st_mode):o})",

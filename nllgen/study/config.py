@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import override
 
 SCHEMA = 1
 MNIST_SIZE: Final = 28
@@ -119,6 +121,11 @@ class ParadigmConfig(Frozen):
     eval_every: Count = 1_000
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
+    @property
+    def images_per_step(self) -> int:
+        """Training images that a step takes."""
+        return self.batch_size
+
 
 class NLLConfig(ParadigmConfig):
     """Maximum likelihood by Adam with cosine decay."""
@@ -148,6 +155,11 @@ class NSGANConfig(ParadigmConfig):
     disc_steps: Annotated[int, Field(ge=1, le=100)] = 1
     disc_width: Annotated[int, Field(ge=1, le=1024)] = 32
     disc_input: Literal["pixels", "logits"] = "pixels"
+
+    @property
+    def images_per_step(self) -> int:
+        """A batch for each step of the discriminator."""
+        return self.batch_size * self.disc_steps
 
 
 AnyParadigm = Annotated[NLLConfig | NSGANConfig, Field(discriminator="name")]
@@ -182,6 +194,13 @@ class Cell(Frozen):
         """16 hexadecimal digits of the SHA-256 of schema version and canonical JSON, without the label."""
         return digest({"schema": SCHEMA, "cell": self.model_dump(mode="json", exclude={"degree"})})
 
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, but the id is worked out anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("id", None)
+        return copied
+
     @property
     def label(self) -> str:
         """Short text for tables and logs: degree, paradigm, N, start, seed."""
@@ -204,7 +223,7 @@ class DatasetConfig(Frozen):
     num_train: Count = 50_000
     num_val: Annotated[int, Field(ge=2, le=10**6)] = 10_000
     num_test: Annotated[int, Field(ge=2, le=10**6)] = 10_000
-    num_entropy: Annotated[int, Field(ge=2, le=10**8)] = 50_000
+    num_entropy: Annotated[int, Field(ge=2, le=10**7)] = 50_000
 
 
 class MetricsConfig(Frozen):
@@ -249,5 +268,5 @@ class Study(Frozen):
 
     @property
     def needs_dataset(self) -> bool:
-        """Whether any cell reads synthetic images or starts at the truth."""
-        return any(c.data.source == "synthetic" or c.start == "truth" for c in self.cells)
+        """Whether any cell reads synthetic images."""
+        return any(cell.data.source == "synthetic" for cell in self.cells)

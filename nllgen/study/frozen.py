@@ -38,7 +38,8 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
             raise ValueError("study.yaml is not a mapping")
         _check_schema(head.pop("schema", None), where)
         count = head.pop("num_cells", None)
-        cells = [_parse_cell(json.loads(line)) for line in manifest.splitlines()]
+        # a growth that was killed before its header was written leaves cells that do not count
+        cells = [_parse_cell(json.loads(line)) for line in manifest.splitlines()[: int(count or 0)]]
         if count != len(cells):
             raise ValueError(f"study.yaml counts {count} cells, manifest.jsonl has {len(cells)}")
         truth = head.pop("truth", None)

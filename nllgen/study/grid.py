@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,9 +149,21 @@ def _cells(reader: BlockReader, resolver: Resolver, value: Any) -> tuple[Cell, .
                 repeated.setdefault((path, variant.path), []).append(same)
     for (path, again), labels in repeated.items():
         reader.add(again, _repeats(reader.source, path, labels))
+    _one_shape(reader, found.values())
     if not found and len(reader.problems) == before:
         reader.add(("cells",), "an empty grid: no cells are left to run")
     return tuple(cell for cell, _ in found.values())
+
+
+def _one_shape(reader: BlockReader, found: Iterable[tuple[Cell, KeyPath]]) -> None:
+    """A study is one file of images of one size."""
+    first: Cell | None = None
+    for cell, path in found:
+        first = first or cell
+        if cell.data.shape != first.data.shape:
+            size, other = first.data.image_size, cell.data.image_size
+            reader.add(path, f"data.image_size is {other}, earlier cells have {size}: a study has images of one size")
+            return
 
 
 def _repeats(source: Source, path: KeyPath, labels: list[str]) -> str:

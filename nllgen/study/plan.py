@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -130,7 +131,7 @@ def _measured_speeds(study: Study, found: Mapping[str, Found], truth: Found | No
         pairs.append((study.truth, truth))
     speeds: dict[tuple[object, ...], list[float]] = {}
     for cell, what in pairs:
-        if what is not None and what.seconds_per_step:
+        if what is not None and what.seconds_per_step and math.isfinite(what.seconds_per_step):
             speeds.setdefault(_speed_key(cell), []).append(what.seconds_per_step)
     return {key: sum(values) / len(values) for key, values in speeds.items()}
 

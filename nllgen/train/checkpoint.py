@@ -18,27 +18,20 @@ def save_checkpoint(path: Path, state: TrainState, write: Write) -> None:
 
 
 def resume(make_state: Callable[[], TrainState], paths: list[Path], say: Callable[[str], None]) -> TrainState:
-    """The state of the checkpoint with the most steps, else a fresh one.
+    """The state of the newest checkpoint that can be read, else a fresh one.
 
     Args:
         make_state: builds the state of step 0; called once for each try, so that a damaged checkpoint leaves no trace.
-        paths: checkpoints of all attempts; those that cannot be read are named and passed over.
+        paths: checkpoints of all attempts, newest first; those that cannot be read are named and passed over.
         say: told what was done.
     """
-    loaded = []
     for path in paths:
-        try:
-            content = load_tensors(path)
-            loaded.append((int(content["step"]), path, content))
-        except (NllgenError, KeyError, TypeError, ValueError) as error:
-            say(f"passing over {path.name}: {error}")
-    for step, path, content in sorted(loaded, key=lambda item: item[0], reverse=True):
         state = make_state()
         try:
-            state.load_state_dict(content)
+            state.load_state_dict(load_tensors(path))
         except NllgenError as error:
             say(f"passing over {path.name}: {error}")
             continue
-        say(f"resuming at step {step} from {path.name}")
+        say(f"resuming at step {state.step} from {path.name}")
         return state
     return make_state()

@@ -22,7 +22,8 @@ class Hooks:
     """What the loop calls.
 
     Attributes:
-        evaluate: (flow, role) → metric columns, role ``raw`` or ``ema``; takes nothing from the training's streams.
+        evaluate: (flow, role) → metric columns, role ``raw`` or ``ema``; takes nothing from the training's streams,
+            and may raise StoppedError.
         save: writes a checkpoint.
         should_stop: whether to stop after this step.
         progress: told (step, scalars) after every logged step.
@@ -90,14 +91,20 @@ def _evaluate_if_due(state: TrainState, hooks: Hooks) -> None:
     if state.evals and state.evals[-1]["step"] == state.step:
         return  # resumed right after an evaluation
     images = state.source.num_images
-    epoch = state.step * config.batch_size / images if images else math.nan
+    epoch = state.step * config.images_per_step / images if images else math.nan
     roles = {"raw": state.flow} | ({"ema": state.ema.flow} if state.ema else {})
+    rows = []
     for role, flow in roles.items():
         started = time.perf_counter()
-        row = hooks.evaluate(flow, role)
+        try:
+            row = hooks.evaluate(flow, role)
+        except StoppedError:
+            hooks.save(state)  # as it was before the evaluation, which comes again
+            raise
         _keep_best(state, flow, role, row)
         elapsed = time.perf_counter() - started
-        state.evals.append({"step": state.step, "epoch": epoch, "weights": role, **row, "time_s": elapsed})
+        rows.append({"step": state.step, "epoch": epoch, "weights": role, **row, "time_s": elapsed})
+    state.evals += rows
 
 
 def _keep_best(state: TrainState, flow: nn.Module, role: str, row: Scalars) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +29,7 @@ class TrainState:
 
     Attributes:
         cell: what is trained.
+        truth_sha256: of the truth's weights that it needs, empty where it needs none.
         flow, paradigm, source, streams, ema: the moving parts.
         step: optimiser steps taken.
         history, evals: rows so far.
@@ -39,6 +39,7 @@ class TrainState:
     """
 
     cell: Cell
+    truth_sha256: str
     flow: nn.Module
     paradigm: Paradigm
     source: Source
@@ -56,6 +57,7 @@ class TrainState:
         return {
             "schema": SCHEMA,
             "cell_id": self.cell.id,
+            "truth_sha256": self.truth_sha256,
             "num_threads": torch.get_num_threads(),
             "flow": self.flow.state_dict(),
             "ema": self.ema.flow.state_dict() if self.ema else None,
@@ -71,14 +73,15 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the state was taken, with its thread count.
+        """Go on where the state was taken, with its thread count. The given tensors become this state's own.
 
         Raises:
-            CorruptFileError: it is another cell's, another schema's, or damaged.
+            CorruptFileError: it is another cell's, another truth's, another schema's, or damaged.
         """
         if (state.get("schema"), state.get("cell_id")) != (SCHEMA, self.cell.id):
             raise CorruptFileError(f"a checkpoint of cell {state.get('cell_id')}, schema {state.get('schema')}")
-        state = copy.deepcopy(state)  # optimisers keep references to what they are given
+        if state.get("truth_sha256") != self.truth_sha256:
+            raise CorruptFileError("a checkpoint of training on another truth's images")
         try:
             self.flow.load_state_dict(state["flow"])
             if self.ema:

@@ -43,7 +43,17 @@ def enter(
         raise MachineError(
             f"device {device} is not to be had: {str(error).splitlines()[0]}", "use auto, cpu, cuda or cuda:N"
         ) from error
-    run_task(study_dir, task, Settings(where, assets, attempt, should_stop, checkpoint_s, checkpoint_steps, attempts))
+    settings = Settings(
+        device=where,
+        assets=assets,
+        attempt=attempt,
+        should_stop=should_stop,
+        checkpoint_s=checkpoint_s,
+        checkpoint_steps=checkpoint_steps,
+        attempts=attempts,
+        interruptible=getattr(should_stop, "interruptible", contextlib.nullcontext),
+    )
+    run_task(study_dir, task, settings)
 
 
 def keep_freed_memory() -> None:

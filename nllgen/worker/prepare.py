@@ -25,10 +25,20 @@ from nllgen.study.config import Cell, MetricsConfig
 from nllgen.train.ema import EMA
 from nllgen.train.precision import autocast
 from nllgen.train.state import TrainState
-from nllgen.train.streams import RandomStreams, generator
+from nllgen.train.streams import RandomStreams, generator, stream_seed
 
 _INIT_BATCH = 256  # images that ActNorm is initialised from, the same for every paradigm
 _HELD_OUT_SEED = 0  # of the noise on held-out images: every cell is measured on the same ones
+
+
+def run_seed(cell: Cell) -> int:
+    """The seed of every stream of a run.
+
+    On synthetic data it is set apart from the truth's own streams: a student of the truth's architecture and seed would
+    start from the very weights that the truth started from.
+    """
+    return stream_seed(cell.seed, "student") if cell.data.source == "synthetic" else cell.seed
+
 
 MakeSource = Callable[[torch.Generator, torch.Generator], Source]
 
@@ -59,8 +69,8 @@ def mnist_data(cell: Cell, metrics: MetricsConfig, folder: Path, device: torch.d
     sets = {}
     for split, levels in images.items():
         levels = levels[: metrics.num_train_eval] if split == "train" else levels
-        noise = generator(device, _HELD_OUT_SEED, "held-out", split)
-        x = to_logits(dequantise(levels.to(device), noise), data.alpha)
+        noise = generator(torch.device("cpu"), _HELD_OUT_SEED, "held-out", split)  # the same bits on every device
+        x = to_logits(dequantise(levels, noise), data.alpha).to(device)
         sets[split] = EvalSet(x, log_det=log_det_levels(x, data.alpha).cpu().numpy())
     on_device = images["train"].to(device)
     return CellData(lambda order, noise: Dequantised(on_device, order, noise, data.alpha), sets)
@@ -110,7 +120,7 @@ def make_flow(cell: Cell, truth: Truth | None, source: Source, device: torch.dev
     For one seed it is the same to the bit under every paradigm.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator(torch.device("cpu"), cell.seed, "weights").initial_seed())
+        torch.manual_seed(stream_seed(run_seed(cell), "weights"))
         flow = RealNVP(cell.flow)
     flow.to(device)
     if cell.start == "truth":
@@ -123,10 +133,10 @@ def make_flow(cell: Cell, truth: Truth | None, source: Source, device: torch.dev
 
 def make_state(cell: Cell, data: CellData, truth: Truth | None, device: torch.device) -> TrainState:
     """The state of step 0."""
-    cpu = torch.device("cpu")
-    first = data.make_source(generator(cpu, cell.seed, "first", "order"), generator(device, cell.seed, "first"))
+    cpu, seed = torch.device("cpu"), run_seed(cell)
+    first = data.make_source(generator(cpu, seed, "first", "order"), generator(device, seed, "first"))
     flow = make_flow(cell, truth, first, device)
-    streams = RandomStreams(cell.seed, device)
+    streams = RandomStreams(seed, device)
     alpha = cell.data.alpha
     context = Context(
         device=device,
@@ -137,7 +147,8 @@ def make_state(cell: Cell, data: CellData, truth: Truth | None, device: torch.de
     )
     ema = EMA(flow, cell.paradigm.ema_decay) if cell.paradigm.ema_decay else None
     source = data.make_source(streams["data"], streams["noise"])
-    return TrainState(cell, flow, make_paradigm(cell.paradigm, flow, context), source, streams, ema)
+    paradigm = make_paradigm(cell.paradigm, flow, context)
+    return TrainState(cell, truth.sha256 if truth else "", flow, paradigm, source, streams, ema)
 
 
 def make_evaluator(
@@ -151,7 +162,7 @@ def make_evaluator(
     """What measures the cell; its latents are the same at every evaluation."""
 
     def latents(purpose: str) -> torch.Generator:
-        return generator(device, cell.seed, "eval", purpose)
+        return generator(device, run_seed(cell), "eval", purpose)
 
     def to_pixels(x: Tensor) -> Tensor:
         return from_logits(x, cell.data.alpha)

@@ -6,6 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from nllgen.data.truth import Truth, load_tensors, to_bytes, weights_sha256
-from nllgen.errors import CorruptFileError
+from nllgen.errors import CorruptFileError, StoppedError
 from nllgen.flow import RealNVP
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import draw
@@ -23,7 +24,7 @@ from nllgen.paradigms.base import Scalars
 from nllgen.store.atomic import make_folder, write_bytes
 from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.store.provenance import code_sha256, nllgen_version
-from nllgen.store.result import Result, columns, write_result
+from nllgen.store.result import Result, columns, read_attrs, write_result
 from nllgen.store.study_dir import TaskDir
 from nllgen.study.config import SCHEMA, Cell, MetricsConfig
 from nllgen.train.checkpoint import resume, save_checkpoint
@@ -43,6 +44,7 @@ class Settings:
         assets: folder of fetched assets.
         attempt: name of this attempt, unique among those of the study.
         should_stop: whether a stop was asked for.
+        interruptible: makes a context in which a stop raises StoppedError at once, for long work that keeps no state.
         checkpoint_s, checkpoint_steps: how often the state is saved.
         attempts: number of attempts on this task so far, this one included.
     """
@@ -54,6 +56,7 @@ class Settings:
     checkpoint_s: float = 300.0
     checkpoint_steps: int = 0
     attempts: int = 1
+    interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -87,7 +90,12 @@ def run_cell(
     say(f"{cell.label}: {state.flow.num_parameters:,} parameters, {cell.precision}, step {state.step}")
     with TaskProgress(cell.label, cell.paradigm.steps) as progress:
         train(state, _hooks(state, folder, evaluator, settings, progress))
-    result, weights = _measure(state, study, truth, evaluator, metrics, settings)
+    try:
+        with settings.interruptible():
+            result, weights = _measure(state, study, truth, evaluator, metrics, settings)
+    except StoppedError:
+        save_checkpoint(folder.checkpoint(settings.attempt), state, write_bytes)
+        raise
     published = write_result(folder.result, result, settings.attempt, lambda: write_bytes(folder.model, weights))
     folder.remove_leftovers()
     say(f"{'published' if published else 'already there'}: {folder.result}")
@@ -101,7 +109,8 @@ def _hooks(
 
     def evaluate(flow: nn.Module, role: str) -> Scalars:
         assert isinstance(flow, RealNVP)
-        row = evaluator.measure(flow, "val")
+        with settings.interruptible():
+            row = evaluator.measure(flow, "val")
         shown = ("val_nll_nats", "val_bits_per_dim", "kl_nats", "frechet_lenet")
         note = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)
         say(f"step {state.step} {role}: {note}")
@@ -110,9 +119,13 @@ def _hooks(
     def report(step: int, scalars: Scalars) -> None:
         progress.at(step, "  ".join(f"{name} {value:.4g}" for name, value in scalars.items() if name != "lr"))
 
+    def save(current: TrainState) -> None:
+        save_checkpoint(checkpoint, current, write_bytes)
+        folder.remove_checkpoints(keep=checkpoint)
+
     return Hooks(
         evaluate=evaluate,
-        save=lambda current: save_checkpoint(checkpoint, current, write_bytes),
+        save=save,
         should_stop=settings.should_stop,
         progress=report,
         checkpoint_s=settings.checkpoint_s,
@@ -163,7 +176,6 @@ def _attrs(
     settings: Settings,
 ) -> dict[str, Any]:
     cell = state.cell
-    flat = {f"{kind}/{name}": tensor for kind, weights in kept.items() for name, tensor in weights.items()}
     return {
         "cell_id": cell.id,
         "cell": cell.model_dump_json(),
@@ -184,8 +196,12 @@ def _attrs(
         "torch_version": str(torch.__version__),
         "precision": cell.precision,
         "truth_sha256": truth.sha256 if truth else "",
-        "model_sha256": weights_sha256(flat),
+        "model_sha256": _model_sha256(kept),
     }
+
+
+def _model_sha256(kept: dict[str, dict[str, torch.Tensor]]) -> str:
+    return weights_sha256({f"{kind}/{name}": tensor for kind, part in kept.items() for name, tensor in part.items()})
 
 
 def _device_name(device: torch.device) -> str:
@@ -196,15 +212,18 @@ def load_model(folder: TaskDir, cell: Cell) -> dict[str, dict[str, torch.Tensor]
     """The weights of model.pt by name (last, best, ema).
 
     Raises:
-        CorruptFileError: it is damaged or another cell's.
+        CorruptFileError: it is damaged, another cell's, or not what result.h5 was measured on.
     """
     content = load_tensors(folder.model)
+    measured = read_attrs(folder.result)["model_sha256"]
     try:
         if Cell.model_validate_json(content["cell"]).id != cell.id:
             raise ValueError("it is another cell's")
         weights: dict[str, dict[str, torch.Tensor]] = content["weights"]
+        if _model_sha256(weights) != measured:
+            raise ValueError("its weights are not those that result.h5 was measured on")
         return weights
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptFileError(f"{folder.model}: {error}", "remove it with its result.h5 and submit again") from error
 
 

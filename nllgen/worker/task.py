@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,13 +11,13 @@ import torch
 from nllgen.assets import inception_weights, require_mnist
 from nllgen.data.synthetic import CHUNK, draw_split, entropy, numerical_errors
 from nllgen.data.truth import Truth, check_fits, load_truth, truth_bytes
-from nllgen.errors import CellsFailedError, ConfigError, CorruptFileError
+from nllgen.errors import AssetError, CellsFailedError, ConfigError, CorruptFileError, NllgenError
 from nllgen.metrics.features import Extractor, load_extractor
 from nllgen.store.atomic import create_bytes
 from nllgen.store.dataset import Dataset, read_dataset, write_dataset
 from nllgen.store.layout import SPLITS
-from nllgen.store.result import read_result
-from nllgen.store.study_dir import StudyDir
+from nllgen.store.result import read_attrs, read_result
+from nllgen.store.study_dir import StudyDir, TaskDir
 from nllgen.study.config import Cell, DatasetConfig, Study
 from nllgen.train.streams import generator
 from nllgen.worker.prepare import make_evaluator, mnist_data, synthetic_data, synthetic_rows
@@ -45,7 +45,7 @@ def run_task(study_dir: StudyDir, task: str, settings: Settings) -> None:
     if task == "truth":
         _truth(study_dir, study, settings)
     elif task == "dataset":
-        _dataset(study_dir, study)
+        _dataset(study_dir, study, settings)
     else:
         _cell(study_dir, study, _find(study, task), settings)
 
@@ -82,13 +82,13 @@ def _require_truth(study: Study) -> Cell:
 
 def _cell(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) -> None:
     folder = study_dir.cell(cell.id)
-    if _done(folder.result):
-        say(f"already there: {folder.result}")
-        return
     truth = None
     if cell.data.source == "synthetic" or cell.start == "truth":
         truth = load_truth(study_dir.truth_weights(_require_truth(study).id), settings.device)
         check_fits(truth, cell)
+    if _done(folder.result, truth):
+        say(f"already there: {folder.result}")
+        return
     if cell.data.source == "synthetic":
         assert truth is not None
         dataset = read_dataset(study_dir.dataset(truth.id), train_rows=synthetic_rows(cell))
@@ -100,25 +100,41 @@ def _cell(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) -> 
     run_cell(cell, study.name, folder, data, truth, evaluator, study.metrics, settings)
 
 
-def _done(path: Any) -> bool:
-    """Whether a valid result is there; a damaged one is moved out of the way, never silently overwritten."""
+def _done(path: Path, truth: Truth | None = None) -> bool:
+    """Whether a valid result is there; a damaged one is moved out of the way, never overwritten."""
     if not path.exists():
         return False
     try:
-        read_result(path)
+        made_with = read_result(path).attrs["truth_sha256"]
+        if truth is not None and made_with != truth.sha256:
+            raise CorruptFileError(f"{path}: made with another truth than truth.pt")
     except CorruptFileError as error:
-        aside = path.with_name(f"{path.name}.damaged")
-        path.replace(aside)
-        say(f"{error}\nmoved to {aside.name}, running again")
+        _move_aside(path, error)
         return False
     return True
+
+
+def _has_weights(folder: TaskDir, cell: Cell) -> bool:
+    """Whether the weights that a result was measured on are there; without them the run is repeated."""
+    try:
+        load_model(folder, cell)
+    except (CorruptFileError, AssetError) as error:
+        _move_aside(folder.result, error)
+        return False
+    return True
+
+
+def _move_aside(path: Path, error: NllgenError) -> None:
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    say(f"{error}\nmoved to {aside.name}, running again")
 
 
 def _truth(study_dir: StudyDir, study: Study, settings: Settings) -> None:
     """Train the truth as a cell of its own, then freeze its best weights."""
     cell = _require_truth(study)
     folder, frozen = study_dir.truth(cell.id), study_dir.truth_weights(cell.id)
-    if not _done(folder.result):
+    if not (_done(folder.result) and _has_weights(folder, cell)):
         data = mnist_data(cell, study.metrics, require_mnist(settings.assets), settings.device)
         extractors = _extractors(study, settings)
         evaluator = make_evaluator(cell, data, None, study.metrics, extractors, settings.device)
@@ -126,28 +142,48 @@ def _truth(study_dir: StudyDir, study: Study, settings: Settings) -> None:
     if frozen.exists():
         return
     weights = load_model(folder, cell)
-    if "best" not in weights:
+    if read_attrs(folder.result)["outcome"] == "diverged":
         raise CellsFailedError(
-            f"the truth of {study.name} diverged before its first finite validation NLL: there is nothing to freeze",
+            f"the truth of {study.name} diverged: it is not frozen, and nothing that needs it can run",
             "choose a smaller learning rate for the truth and submit the grid under another name",
         )
     create_bytes(frozen, truth_bytes(cell, weights["best"]))
     say(f"frozen: {frozen}")
 
 
-def _dataset(study_dir: StudyDir, study: Study) -> None:
+def _dataset(study_dir: StudyDir, study: Study, settings: Settings) -> None:
     """Draw the data set, or the part of it that a grown study lacks. On the CPU: no GPU decides its bits."""
     truth = load_truth(study_dir.truth_weights(_require_truth(study).id), _CPU)
     path = study_dir.dataset(truth.id)
-    old = read_dataset(path) if path.exists() else None
+    old = _old_dataset(path)
     if old is not None and old.truth_sha256 != truth.sha256:
         raise ConfigError(f"{path} was drawn from another truth than truth.pt", "remove it and submit the study again")
     wanted = _sizes(study.dataset)
-    if old is not None and all(old.sizes()[split] >= wanted[split] for split in SPLITS):
+    if _covers(old, wanted):
         say(f"already there: {path}")
         return
-    write_dataset(path, _draw(truth, study.dataset, wanted, old))
+    with settings.interruptible():
+        drawn = _draw(truth, study.dataset, wanted, old)
+    if _covers(_old_dataset(path), wanted):  # a larger study's worker was quicker
+        say(f"already there: {path}")
+        return
+    write_dataset(path, drawn)
     say(f"published: {path}")
+
+
+def _covers(dataset: Dataset | None, wanted: dict[str, int]) -> bool:
+    return dataset is not None and all(dataset.sizes()[split] >= wanted[split] for split in SPLITS)
+
+
+def _old_dataset(path: Path) -> Dataset | None:
+    """The data set that is there; a damaged one is moved out of the way."""
+    if not path.exists():
+        return None
+    try:
+        return read_dataset(path)
+    except CorruptFileError as error:
+        _move_aside(path, error)
+        return None
 
 
 def _sizes(config: DatasetConfig) -> dict[str, int]:

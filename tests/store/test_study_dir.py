@@ -62,6 +62,12 @@ def test_a_manifest_that_lost_a_line_is_refused(folder):
         folder.read_study()
 
 
+def test_a_growth_killed_before_its_header_was_written_has_not_happened(folder):
+    study, text = folder.read_study(), folder.manifest.read_text()
+    folder.manifest.write_text(text + text.splitlines(keepends=True)[0])
+    assert folder.read_study() == study
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"- a\n- b\n", b"{", b"a: *b"])
 def test_a_damaged_header_is_refused(folder, content):
     folder.header.write_bytes(content)
@@ -200,3 +206,10 @@ def test_clearing_up_leaves_results_logs_and_claims(folder, study):
         (Path(task.path) / name).touch()
     task.remove_leftovers()
     assert sorted(path.name for path in task.path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: needs root, to give a folder to somebody else")
+def test_another_users_study_folder_is_refused(folder):
+    os.chown(folder.path, 65534, 65534)
+    with pytest.raises(MachineError, match="another user's"):
+        folder.guard()

@@ -118,6 +118,38 @@ def test_the_average_is_evaluated_beside_the_raw_weights(make_run):
     assert [row["weights"] for row in state.evals[:2]] == ["raw", "ema"]
 
 
+def test_a_student_of_the_truths_seed_does_not_start_from_the_truths_own_start(make_run):
+    """The same architecture and seed on MNIST and on synthetic data: different weights."""
+    real, student = make_run(source="mnist")(), make_run(source="fresh")()
+    first = [run.flow.final.couplings[0].net.first.weight for run in (real, student)]
+    assert not torch.equal(*first)
+
+
+def test_an_epoch_counts_every_batch_of_the_discriminator(make_run):
+    state = make_run("nsgan", disc_steps=5)()
+    train(state, hooks())
+    assert state.evals[-1]["epoch"] == pytest.approx(12 * 16 * 5 / 50)
+
+
+def test_a_stop_during_an_evaluation_saves_and_the_evaluation_comes_again(make_run):
+    make = make_run("nsgan")
+    state, saved, asked = make(), [], []
+
+    def stopping(flow, role):
+        if role == "ema" and state.step == 5:
+            asked.append(role)
+            raise StoppedError("stopped")
+        return {"val_nll_nats": 1.0}
+
+    with pytest.raises(StoppedError):
+        train(state, hooks(evaluate=stopping, save=lambda s: saved.append(weights_only_copy(s.state_dict()))))
+    assert asked
+    again = make()
+    again.load_state_dict(saved[-1])
+    train(again, hooks(evaluate=lambda flow, role: {"val_nll_nats": 1.0}))
+    assert [(row["step"], row["weights"]) for row in again.evals if row["step"] == 5] == [(5, "raw"), (5, "ema")]
+
+
 def test_zero_steps_measure_the_start_once(make_run):
     state = make_run("nll", steps=0)()
     train(state, hooks())

@@ -10,10 +10,13 @@ import time
 
 import h5py
 import pytest
+import torch
 
+from nllgen.errors import IncompleteError
 from nllgen.launch.submit import freeze
+from nllgen.store.collect import collect
 from nllgen.store.dataset import read_dataset
-from nllgen.store.result import read_result
+from nllgen.store.result import read_result, write_result
 from nllgen.study.grid import parse_study
 
 GRID = """
@@ -153,6 +156,34 @@ def test_a_grown_pool_begins_with_the_old_one(prepared, study, mnist_assets):
     assert after.numbers["entropy_nats"] == before.numbers["entropy_nats"]
 
 
+def test_a_diverged_truth_is_not_frozen(study, mnist_assets, tmp_path):
+    wild = study.truth.paradigm.model_copy(update={"lr": 10.0, "schedule": "constant"})
+    truth = study.truth.model_copy(update={"paradigm": wild})
+    cells = tuple(cell for cell in study.cells if cell.start == "random")
+    data = {cell.id: cell.data.model_copy(update={"truth_id": truth.id}) for cell in cells}
+    cells = tuple(cell.model_copy(update={"data": data[cell.id]}) for cell in cells)
+    folder, frozen, _ = freeze(study.model_copy(update={"truth": truth, "cells": cells}), tmp_path)
+    assert work(folder, "truth", mnist_assets) == 1
+    assert read_result(folder.truth(frozen.truth.id).result).attrs["outcome"] == "diverged"
+    assert not folder.truth_weights(frozen.truth.id).exists()
+
+
+def test_a_result_of_another_truth_is_made_again(prepared, study, mnist_assets, tmp_path):
+    """Its truth was trained anew elsewhere: the same cell, other weights behind its data."""
+    control = next(cell for cell in study.cells if cell.degree == "W*")
+    task = prepared.cell(control.id)
+    assert work(prepared, control.id, mnist_assets) == 0
+    result = read_result(task.result)
+    result.attrs["truth_sha256"] = "0" * 64
+    del result.attrs["science_sha256"], result.attrs["schema"]
+    task.result.unlink()
+    assert write_result(task.result, result, "foreign", lambda: None)
+    with pytest.raises(IncompleteError, match="another truth"):
+        collect(prepared, tmp_path / "study.h5", reference={})
+    assert work(prepared, control.id, mnist_assets) == 0
+    assert read_result(task.result).attrs["truth_sha256"] == read_dataset(prepared.dataset(study.truth.id)).truth_sha256
+
+
 def test_an_unknown_task_is_refused_without_a_traceback(prepared, mnist_assets):
     found = subprocess.run(
         command(prepared, "0" * 16, mnist_assets), stdin=subprocess.PIPE, capture_output=True, text=True, check=False
@@ -168,3 +199,23 @@ def test_a_device_that_is_not_there_is_an_environment_error(prepared, study, mni
     found = subprocess.run(words, stdin=subprocess.PIPE, capture_output=True, text=True, check=False)
     assert found.returncode == 3
     assert "cuda:7" in found.stderr
+
+
+def test_a_damaged_data_set_is_moved_aside_and_drawn_again(prepared, study, mnist_assets):
+    path = prepared.dataset(study.truth.id)
+    before = read_dataset(path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert work(prepared, "dataset", mnist_assets) == 0
+    assert (read_dataset(path).x["val"] == before.x["val"]).all()
+    assert path.with_name("dataset.h5.damaged").exists()
+
+
+def test_a_truth_whose_weights_were_lost_is_trained_again_to_the_same_bits(prepared, study, mnist_assets):
+    folder, frozen = prepared.truth(study.truth.id), prepared.truth_weights(study.truth.id)
+    before = frozen.read_bytes()
+    content = torch.load(folder.model, weights_only=True)
+    next(iter(content["weights"]["best"].values())).add_(1)
+    torch.save(content, folder.model)
+    frozen.unlink()
+    assert work(prepared, "truth", mnist_assets) == 0
+    assert frozen.read_bytes() == before

@@ -38,7 +38,7 @@ TITLE = "Started at the truth"
 LOSSES = {"loss_disc": ("discriminator", 2 * math.log(2), "2 ln 2"), "loss_gen": ("generator", math.log(2), "ln 2")}
 LOSS_COLOURS = {"discriminator": "#009E73", "generator": "#CC79A7"}
 NUM_BINS = 200  # of steps; more cannot be seen at a column's width
-PAIR_ON = ["student", "setting", "steps", "batch_size", "seed"]
+PAIR_ON = ["student", "setting", "steps", "batch_size", "lr", "precision", "seed"]
 
 
 def draw_nash(frames: Frames) -> list[FigureResult]:
@@ -87,7 +87,7 @@ def binned(rows: pd.DataFrame, column: str, num_bins: int = NUM_BINS) -> pd.Data
 def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
     """The last finite KL of every adversarial cell beside that of its NLL control: same data, steps, batch and seed."""
     ends = rows.sort_values("step", kind="stable").groupby("cell").tail(1)
-    ends = ends.join(frames.cells[["steps", "batch_size"]], on="cell")
+    ends = ends.join(frames.cells[["steps", "batch_size", "lr", "precision"]], on="cell")
     control = ends[ends["paradigm"] == "nll"]
     return paired(ends[ends["paradigm"] != "nll"], control, "kl_nats", PAIR_ON)
 
