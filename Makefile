@@ -1,7 +1,7 @@
 # make demo    install, fetch MNIST, run the smallest whole study, write its report
 # make test    install, fetch MNIST, lint, types, tests
 # make lint    ruff and mypy alone
-# make bench   the project beside its peers and limits; writes benchmarks/results.md
+# make bench   the project beside its peers and limits; tables in benchmarks/results/
 #
 # PYTHON: 3.11 or newer.  VENV: where to install.  ROOT: where the demo's study goes.
 

@@ -1,1 +1,1 @@
-"""The project beside its peers and limits. ``python -m benchmarks`` runs all and writes benchmarks/results.md."""
+"""The project beside its peers and limits. ``python -m benchmarks`` runs all; tables in benchmarks/results/."""

@@ -1,19 +1,21 @@
-"""Run all benchmarks in one go and write the table."""
+"""Run the benchmarks, or those named: ``python -m benchmarks [doors steps frechet mnist]``. A table for each."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from benchmarks import doors, frechet, mnist, steps
 from nllgen.store.provenance import code_sha256
 
-OUT = Path(__file__).with_name("results.md")
+PARTS = ("doors", "steps", "frechet", "mnist")
+RESULTS = Path(__file__).with_name("results")
 
 
 def machine() -> str:
@@ -29,21 +31,18 @@ def machine() -> str:
 
 def main() -> None:
     """Measure and write."""
-    lines = [
-        "# Measured",
-        "",
-        f"By `make bench` on {datetime.now(UTC):%Y-%m-%d}: {machine()}; code {code_sha256()[:12]}.",
-        "Medians; nothing else ran.",
-        "",
-        "| work | measured | to reach |",
-        "|---|---|---|",
-    ]
-    for part in (doors, steps, frechet, mnist):
-        for row in part.rows():
-            lines.append(f"| {' | '.join(row)} |")
-            print(*row, sep="  ", flush=True)
-    OUT.write_text("\n".join(lines) + "\n")
-    print(f"written to {OUT.name}")
+    RESULTS.mkdir(exist_ok=True)
+    for part in sys.argv[1:] or PARTS:
+        rows = importlib.import_module(f"benchmarks.{part}").rows()
+        lines = [
+            f"`python -m benchmarks {part}` on {datetime.now(UTC):%Y-%m-%d}, {machine()}; code {code_sha256()[:12]}.",
+            "",
+            "| work | measured | to reach |",
+            "|---|---|---|",
+            *(f"| {' | '.join(row)} |" for row in rows),
+        ]
+        (RESULTS / f"{part}.md").write_text("\n".join(lines) + "\n")
+        print("\n".join(lines), flush=True)
 
 
 if __name__ == "__main__":

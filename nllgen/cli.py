@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +21,18 @@ _ROOT = click.option(
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _STUDY = click.argument("study_dir", type=click.Path(path_type=Path))
-_DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+
+
+def _checked_device(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Syntax alone, before anything is frozen; whether there is such a device is the machine's to say."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", value):
+        raise click.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:N (such as cuda:0)")
+    return value
+
+
+_DEVICE = click.option(
+    "--device", default="auto", show_default=True, callback=_checked_device, help="auto, cpu, cuda or cuda:N."
+)
 
 
 class Doors(click.Group):
@@ -64,21 +76,23 @@ def assets_fetch(name: str, source: Path | None) -> None:
 
 
 def _mirrors() -> tuple[str, ...]:
-    """torchvision's own mirrors of MNIST; none where it is not installed."""
+    """torchvision's own mirrors of MNIST; none where it cannot be imported."""
     try:
         from nllgen.data.mnist import mirrors
-    except ImportError:
+
+        return tuple(mirrors())
+    except (ImportError, MachineError):
         return ()
-    return tuple(mirrors())
 
 
 def _inception_url() -> str | None:
-    """Where pytorch-fid fetches its weights from; None where it is not installed."""
+    """Where pytorch-fid fetches its weights from; None where it cannot be imported."""
     try:
         from nllgen.metrics.inception import weights_url
-    except ImportError:
+
+        return weights_url()
+    except (ImportError, MachineError):
         return None
-    return weights_url()
 
 
 @assets.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nllgen.assets import AssetStatus, asset_folder, mnist_pictures
-from nllgen.errors import ConfigError, MachineError, StoppedError
+from nllgen.errors import ConfigError, ConflictError, MachineError, NllgenError, StoppedError
+from nllgen.store.dataset import read_dataset_head
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.grid import load_study
@@ -31,13 +33,25 @@ _MAX_ROWS = 40
 
 def load(grid: str, root: Path) -> Study:
     """A grid. ``precision: auto`` is this machine's, or what it was where the study was first submitted."""
-    study = load_study(grid, precision=auto_precision())
+    here = auto_precision()
+    study = load_study(grid, precision=here)
     folder = StudyDir(root / study.name)
-    if folder.is_frozen:
-        before = {cell.precision for cell in folder.read_study().cells}
-        if before != {auto_precision()} and len(before) == 1:
-            return load_study(grid, precision=before.pop())
+    if not folder.is_frozen:
+        return study
+    frozen = folder.read_study()
+    if not _fits(frozen, study):
+        with contextlib.suppress(ConfigError):  # cells that come out the same in the other precision
+            other = load_study(grid, precision="fp32" if here == "bf16" else "bf16")
+            return other if _fits(frozen, other) else study
     return study
+
+
+def _fits(frozen: Study, study: Study) -> bool:
+    try:
+        merge(frozen, study)
+    except ConflictError:
+        return False
+    return True
 
 
 def plan_of(study: Study, root: Path) -> Plan:
@@ -67,7 +81,13 @@ def _dataset_found(folder: StudyDir, study: Study) -> Found | None:
     path = folder.dataset(study.truth.id)
     if large_enough(path, study.dataset):
         return Found(state="done", detail="large enough")
-    return Found(state="partial", detail="too small: it grows") if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        read_dataset_head(path)
+    except NllgenError as error:
+        return Found(state="damaged", detail=error.message)
+    return Found(state="partial", detail="too small: it grows")
 
 
 def submit_local(
@@ -76,14 +96,17 @@ def submit_local(
     """Freeze, start, and with ``wait`` stay until all has run.
 
     Returns:
-        The study folder and the number of runs that failed (0 without ``wait``).
+        The study folder and the number of runs and supervisors that failed (0 without ``wait``).
 
     Raises:
+        MachineError: there is no such device here; nothing was frozen.
         StoppedError: Ctrl-C; the workers have saved their state.
     """
+    from nllgen.launch.gpus import share_out
     from nllgen.launch.submit import freeze, start_local
 
     _require_torch()
+    share_out(device)
     folder, frozen, num_new = freeze(study, root)
     made = plan_of(frozen, root)
     say = (lambda text: None) if quiet else click.echo
@@ -99,7 +122,7 @@ def submit_local(
     _wait(folder, frozen, jobs, say)
     failed = _count_failed(folder, frozen)
     say(f"{failed} failed; see: nllgen status {folder.path}" if failed else f"next: nllgen collect {folder.path}")
-    return folder, failed
+    return folder, failed + _tell_lost(jobs)
 
 
 def _require_torch() -> None:
@@ -148,6 +171,16 @@ def _count_failed(folder: StudyDir, study: Study) -> int:
     return sum(row.state not in ("done", "diverged") for row in status(folder, study))
 
 
+def _tell_lost(jobs: list[Any]) -> int:
+    """Say on standard error which supervisors did not come to their end; returns how many."""
+    from nllgen.launch.submit import lost
+
+    reasons = [reason for job in jobs if (reason := lost(job))]
+    for reason in reasons:
+        click.echo(reason, err=True)
+    return len(reasons)
+
+
 def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, device: str) -> None:
     """Freeze the study and run one task here, with the truth and the data set before it where it needs them.
 
@@ -155,6 +188,7 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
         ConfigError: the study has no such cell.
         StoppedError: Ctrl-C; the state is saved.
     """
+    from nllgen.launch.attempt import recorded, renewing
     from nllgen.launch.claims import Claims
     from nllgen.launch.stopping import StopRequest
     from nllgen.launch.submit import freeze
@@ -173,7 +207,7 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
     order = [cell_id]
     while needs := [name for name in tasks[order[0]].needs if name not in order]:
         order = [*needs, *order]
-    stop, claims = StopRequest(), Claims()
+    stop, claims, submission = StopRequest(), Claims(), f"run-{uuid.uuid4().hex[:8]}"
     for task in (tasks[name] for name in order):
         if is_done(task, frozen, folder):
             click.echo(f"already done: {task.label}")
@@ -181,10 +215,9 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
         claim = claims.take(task.claim)
         if claim is None:
             raise ConfigError(f"{task.label} is being run by somebody else", f"see: nllgen status {folder.path}")
-        try:
-            enter(folder, task.name, threads, device, asset_folder(), stop, attempt=f"run-{uuid.uuid4().hex[:8]}")
-        finally:
-            claim.release()
+        with recorded(task, claim, submission) as attempt, renewing(claim):
+            how = {"attempt": attempt.name, "attempts": attempt.number}
+            enter(folder, task.name, threads, device, asset_folder(), stop, **how)
 
 
 def collect_study(folder: StudyDir, out: Path | None, allow_missing: bool) -> Collected:
@@ -200,8 +233,7 @@ def collect_study(folder: StudyDir, out: Path | None, allow_missing: bool) -> Co
 
 def print_json(value: dict[str, Any]) -> None:
     """One JSON document on standard output."""
-    json.dump(value, sys.stdout, indent=1)
-    sys.stdout.write("\n")
+    click.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
 def _table(*headings: str) -> Any:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+
+from nllgen.errors import StoppedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
@@ -13,12 +17,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 class StopRequest:
     """True once a stop was asked for. A second SIGINT ends the process at once.
 
+    To be made in the main thread, where Python runs the handlers of signals.
+
     Args:
         watch_stdin: end of file on standard input asks to stop, too.
     """
 
     def __init__(self, *, watch_stdin: bool = False):
         self._asked = threading.Event()
+        self._interruptible = False
+        self._raised = False  # once is enough: what unwinds is not interrupted again
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
         if watch_stdin:
@@ -28,14 +36,38 @@ class StopRequest:
         """Whether a stop was asked for."""
         return self._asked.is_set()
 
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A block of the main thread that a stop ends at once, for long work that keeps no state.
+
+        Raises:
+            StoppedError: a stop was asked for, before or within the block.
+        """
+        before, self._interruptible = self._interruptible, True
+        try:
+            if self._asked.is_set():
+                raise self._stopped()
+            yield
+        finally:
+            self._interruptible = before
+
+    def _stopped(self) -> StoppedError:
+        self._raised = True
+        return StoppedError("stopped when asked to", "run it again: it goes on from its checkpoint")
+
     def _on_signal(self, number: int, frame: object) -> None:
         if number == signal.SIGINT and self._asked.is_set():
             raise KeyboardInterrupt
-        if number == signal.SIGINT:
-            print("stopping after this step; once more to stop at once", file=sys.stderr, flush=True)
         self._asked.set()
+        if self._interruptible:
+            if not self._raised:
+                raise self._stopped()
+        elif number == signal.SIGINT:
+            with contextlib.suppress(OSError):  # print might be what the signal came upon
+                os.write(sys.__stderr__.fileno(), b"stopping after this step; once more to stop at once\n")
 
     def _until_eof(self) -> None:
         while os.read(0, 4096):
             pass
         self._asked.set()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # handlers run in the main thread

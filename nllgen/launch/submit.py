@@ -16,6 +16,7 @@ import submitit
 
 from nllgen.errors import MachineError
 from nllgen.launch.claims import Claims
+from nllgen.launch.gpus import share_out
 from nllgen.launch.supervisor import Supervisor
 from nllgen.store.atomic import make_folder, refuse
 from nllgen.store.study_dir import StudyDir
@@ -75,14 +76,17 @@ def start_local(folder: StudyDir, assets: Path, num_workers: int, device: str = 
 
     Returns:
         submitit's jobs.
+
+    Raises:
+        MachineError: there is no such device here.
     """
+    gpus, worker_device = share_out(device)
     try:
         folder.stop.unlink(missing_ok=True)
     except OSError as error:
         refuse("remove", folder.stop, error)
     make_folder(folder.submitit)
-    supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", 1, assets, device)
-    gpus = _visible_gpus()
+    supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", 1, assets, worker_device)
     jobs = []
     with (
         _ignored_by_children(signal.SIGINT, signal.SIGHUP),
@@ -98,6 +102,19 @@ def start_local(folder: StudyDir, assets: Path, num_workers: int, device: str = 
             )
             jobs.append(executor.submit(supervisor))
     return jobs
+
+
+def lost(job: Any) -> str | None:
+    """Why a job that has ended did so before its supervisor was through, and its log; None where all went well."""
+    if not job.paths.result_pickle.exists():  # submitit would wait for it
+        return f"a supervisor ended without a word ({job.state.lower()}): {job.paths.stderr}"
+    error = job.exception()
+    if error is None:
+        return None
+    # submitit puts the traceback between lines of dashes; its last line that is not indented names the exception
+    trace = str(error).split("-" * 22)[1:2] or [str(error)]
+    lines = [line for line in trace[0].splitlines() if line[:1].strip()]
+    return f"a supervisor failed: {lines[-1] if lines else error!r}: {job.paths.stderr}"
 
 
 @contextlib.contextmanager
@@ -116,14 +133,6 @@ def _away_from_the_terminal(log: Path) -> Iterator[None]:
             os.dup2(file, fd)
         for file in (*kept, *files):
             os.close(file)
-
-
-def _visible_gpus() -> tuple[int, ...]:
-    """GPUs that this process may use: submitit's local executor hides all that it is not told of."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return tuple(int(part) for part in named.split(",") if part.strip().isdigit())
-    return tuple(range(len(list(Path("/dev").glob("nvidia[0-9]*")))))
 
 
 @contextlib.contextmanager

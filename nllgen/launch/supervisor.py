@@ -10,25 +10,12 @@ import os
 import subprocess
 import sys
 import time
-import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
-from nllgen.errors import EXIT_DONE, EXIT_STOPPED
+from nllgen.launch.attempt import Attempt, recorded
 from nllgen.launch.claims import RENEW_S, Claim, Claims
-from nllgen.launch.tasks import (
-    DONE,
-    FAILED,
-    STARTED,
-    STOPPED,
-    Task,
-    is_done,
-    longest_first,
-    read_attempts,
-    record,
-    tasks_of,
-)
+from nllgen.launch.tasks import FAILED, Task, is_done, longest_first, read_attempts, tasks_of
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 
@@ -111,21 +98,13 @@ class Supervisor:
         return any(self._is_lost(waiting[name], waiting) for name in task.needs if name in waiting)
 
     def _run(self, task: Task, claim: Claim, folder: StudyDir) -> str:
-        number = sum(line.get("event") == STARTED for line in read_attempts(task.attempts)) + 1
-        attempt = f"{number}-{uuid.uuid4().hex[:8]}"
-        common = {"attempt": attempt, "submission": self.submission}
-        try:
-            record(task.attempts, event=STARTED, at=_now(), host=os.uname().nodename, pid=os.getpid(), **common)
-            code = self._work(task, attempt, number, claim, folder)
-        finally:
-            claim.release()
-        outcome = {EXIT_DONE: DONE, EXIT_STOPPED: STOPPED}.get(code, FAILED)
-        record(task.attempts, event=outcome, at=_now(), exit_code=code, **common)
-        return outcome
+        with recorded(task, claim, self.submission) as attempt:
+            attempt.exit_code = self._work(task, attempt, claim, folder)
+        return attempt.outcome
 
-    def _work(self, task: Task, attempt: str, number: int, claim: Claim, folder: StudyDir) -> int:
+    def _work(self, task: Task, attempt: Attempt, claim: Claim, folder: StudyDir) -> int:
         command = [sys.executable, "-m", "nllgen", "worker", str(self.study_dir), task.name]
-        command += ["--attempt", attempt, "--attempts", str(number), "--assets", str(self.assets)]
+        command += ["--attempt", attempt.name, "--attempts", str(attempt.number), "--assets", str(self.assets)]
         command += ["--device", self.device, "--threads", str(self.threads), "--checkpoint-s", str(self.checkpoint_s)]
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
@@ -169,7 +148,3 @@ class Supervisor:
 def _ask_to_stop(worker: subprocess.Popen[bytes]) -> None:
     assert worker.stdin is not None
     worker.stdin.close()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
