@@ -216,8 +216,8 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
         if claim is None:
             raise ConfigError(f"{task.label} is being run by somebody else", f"see: nllgen status {folder.path}")
         with recorded(task, claim, submission) as attempt, renewing(claim):
-            how = {"attempt": attempt.name, "attempts": attempt.number}
-            enter(folder, task.name, threads, device, asset_folder(), stop, **how)
+            name, number = attempt.name, attempt.number
+            enter(folder, task.name, threads, device, asset_folder(), stop, attempt=name, attempts=number)
 
 
 def collect_study(folder: StudyDir, out: Path | None, allow_missing: bool) -> Collected:

@@ -214,6 +214,7 @@ def test_a_folder_is_no_grid(nllgen: Run, tmp_path: Path) -> None:
         "plan",
         "plan --grid smoke --nosuch",
         "submit --grid smoke --local --workers 0",
+        "submit --grid smoke --local --device cuda:x",
         "assets fetch cifar",
         "report study.h5",
         "status",
@@ -221,6 +222,19 @@ def test_a_folder_is_no_grid(nllgen: Run, tmp_path: Path) -> None:
 )
 def test_wrong_usage_has_exit_code_2(nllgen: Run, line: str) -> None:
     refused(nllgen(*line.split()), USAGE)
+
+
+@pytest.mark.parametrize("door", ["submit --local", "run --cell truth"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "CPU", "cuda:0\n"])
+def test_a_device_is_checked_before_anything_is_frozen(nllgen: Run, tiny: Path, door: str, device: str) -> None:
+    refused(nllgen(*door.split(), "--grid", tiny, "--device", device), USAGE, "auto, cpu, cuda, cuda:N")
+    assert not (tiny.parent / "runs").exists()
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_frozen(nllgen: Run, tiny: Path) -> None:
+    done = nllgen("submit", "--local", "--grid", tiny, "--device", "cuda:1", CUDA_VISIBLE_DEVICES="0")
+    refused(done, ENVIRONMENT, "1 GPU to be had")
+    assert not (tiny.parent / "runs").exists()
 
 
 def test_submitting_to_a_cluster_is_not_there_yet(nllgen: Run, tiny: Path) -> None:

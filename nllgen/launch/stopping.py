@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -64,7 +63,7 @@ class StopRequest:
                 raise self._stopped()
         elif number == signal.SIGINT:
             with contextlib.suppress(OSError):  # print might be what the signal came upon
-                os.write(sys.__stderr__.fileno(), b"stopping after this step; once more to stop at once\n")
+                os.write(2, b"stopping after this step; once more to stop at once\n")
 
     def _until_eof(self) -> None:
         while os.read(0, 4096):

@@ -107,14 +107,14 @@ def start_local(folder: StudyDir, assets: Path, num_workers: int, device: str = 
 def lost(job: Any) -> str | None:
     """Why a job that has ended did so before its supervisor was through, and its log; None where all went well."""
     if not job.paths.result_pickle.exists():  # submitit would wait for it
-        return f"a supervisor ended without a word ({job.state.lower()}): {job.paths.stderr}"
+        return f"a supervisor was killed: {job.paths.stderr}"
     error = job.exception()
     if error is None:
         return None
     # submitit puts the traceback between lines of dashes; its last line that is not indented names the exception
     trace = str(error).split("-" * 22)[1:2] or [str(error)]
     lines = [line for line in trace[0].splitlines() if line[:1].strip()]
-    return f"a supervisor failed: {lines[-1] if lines else error!r}: {job.paths.stderr}"
+    return f"a supervisor failed: {lines[-1] if lines else error}: {job.paths.stderr}"
 
 
 @contextlib.contextmanager

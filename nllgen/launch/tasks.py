@@ -96,16 +96,20 @@ def is_done(task: Task, study: Study, study_dir: StudyDir) -> bool:
     if task.name == "dataset":
         assert study.truth is not None
         return large_enough(study_dir.dataset(study.truth.id), study.dataset)
-    return _has_result(task, task.name)
+    if not task.folder.result.exists():
+        return False
+    truth_id = study.truth.id if study.truth and "dataset" in task.needs else None
+    return _has_result(task, task.name, study_dir.truth_sha256(truth_id))
 
 
-def _has_result(task: Task, cell_id: str) -> bool:
+def _has_result(task: Task, cell_id: str, truth_sha256: str = "") -> bool:
     if not task.folder.result.exists():
         return False
     try:
-        return bool(read_attrs(task.folder.result)["cell_id"] == cell_id)
+        attrs = read_attrs(task.folder.result)
     except CorruptFileError:
         return False
+    return attrs["cell_id"] == cell_id and truth_sha256 in ("", attrs["truth_sha256"])
 
 
 def large_enough(path: Path, wanted: DatasetConfig) -> bool:

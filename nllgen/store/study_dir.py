@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nllgen.errors import ConfigError, CorruptFileError, MachineError
 from nllgen.store.atomic import make_folder, part_file, refuse, replace, write_part
+from nllgen.store.dataset import read_dataset_head
 from nllgen.store.result import read_attrs
 from nllgen.study.config import Cell, Study
 from nllgen.study.frozen import header_text, manifest_text, parse_frozen
@@ -180,19 +181,29 @@ class StudyDir:
         """What lies there of each cell; cells without a trace are absent."""
         known: dict[str, Found] = {}
         present = _names(self.path / "cells")
+        truths = {truth_id: self.truth_sha256(truth_id) for truth_id in {cell.data.truth_id for cell in cells}}
         for cell in cells:
-            if cell.id in present and (found := self._look(self.cell(cell.id), cell)):
+            if cell.id in present and (found := self._look(self.cell(cell.id), cell, truths[cell.data.truth_id])):
                 known[cell.id] = found
         return known
+
+    def truth_sha256(self, truth_id: str | None) -> str:
+        """Digest of the truth that the data set was drawn from, empty where there is none yet."""
+        if truth_id is None or not self.dataset(truth_id).exists():
+            return ""
+        try:
+            return read_dataset_head(self.dataset(truth_id)).truth_sha256
+        except CorruptFileError:
+            return ""
 
     def found_truth(self, truth: Cell) -> Found | None:
         """What lies there of the truth: done when its result and its frozen weights are there."""
         found = self._look(self.truth(truth.id), truth)
-        if found and found.state in ("done", "diverged") and not self.truth_weights(truth.id).exists():
+        if found and found.state == "done" and not self.truth_weights(truth.id).exists():
             return Found(state="partial", detail="trained, its weights not yet frozen", step=truth.paradigm.steps)
         return found
 
-    def _look(self, folder: TaskDir, cell: Cell) -> Found | None:
+    def _look(self, folder: TaskDir, cell: Cell, truth_sha256: str = "") -> Found | None:
         if folder.result.exists():
             try:
                 attrs = read_attrs(folder.result)
@@ -200,6 +211,8 @@ class StudyDir:
                 return Found(state="damaged", detail=error.message)
             if attrs["cell_id"] != cell.id:
                 return Found(state="damaged", detail=f"{folder.result} is the result of {attrs['cell_id']}")
+            if truth_sha256 not in ("", attrs["truth_sha256"]):
+                return Found(state="damaged", detail="made with another truth than the data set's")
             return Found(
                 state=attrs["outcome"],
                 detail=f"result of {attrs['finished_at']}",

@@ -178,6 +178,7 @@ def test_a_result_of_another_truth_is_made_again(prepared, study, mnist_assets, 
     del result.attrs["science_sha256"], result.attrs["schema"]
     task.result.unlink()
     assert write_result(task.result, result, "foreign", lambda: None)
+    assert prepared.found((control,))[control.id].detail == "made with another truth than the data set's"
     with pytest.raises(IncompleteError, match="another truth"):
         collect(prepared, tmp_path / "study.h5", reference={})
     assert work(prepared, control.id, mnist_assets) == 0

@@ -1,0 +1,81 @@
+"""Which GPUs a local run shares out; no GPU is needed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from nllgen.errors import MachineError
+from nllgen.launch import gpus, submit
+from nllgen.launch.gpus import share_out
+from nllgen.store.study_dir import StudyDir
+
+
+@pytest.fixture(autouse=True)
+def three_gpus(monkeypatch):
+    monkeypatch.setattr(gpus, "_num_device_files", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("named", "device", "shared"),
+    [
+        (None, "auto", ((0, 1, 2), "auto")),
+        (None, "cuda", ((0, 1, 2), "cuda")),
+        (None, "cpu", ((), "cpu")),
+        (None, "cuda:1", ((1,), "cuda")),  # the only one that the worker sees, whatever its number here
+        ("5,7", "cuda:1", ((7,), "cuda")),
+        ("5, 7,", "auto", ((5, 7), "auto")),
+        ("", "auto", ((), "auto")),
+        ("-1", "auto", ((), "auto")),
+        ("2,-1,1", "cuda", ((2,), "cuda")),
+        ("NoDevFiles", "auto", ((), "auto")),
+        ("GPU-8a5c", "cpu", ((), "cpu")),
+    ],
+)
+def test_workers_share_what_this_process_may_use(monkeypatch, named, device, shared):
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert share_out(device) == shared
+
+
+@pytest.mark.parametrize(
+    ("named", "device", "words"),
+    [
+        (None, "cuda:3", "no cuda:3 here: 3 GPUs"),
+        ("7", "cuda:7", "no cuda:7 here: 1 GPU to be had"),
+        ("", "cuda", "no cuda here: 0 GPUs(.|\n)*use auto or cpu"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_refused_with_their_number(monkeypatch, named, device, words):
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    with pytest.raises(MachineError, match=words):
+        share_out(device)
+
+
+@pytest.mark.parametrize("named", ["GPU-8a5c", "0,GPU-8a5c", "MIG-1/2", "²"])
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
+def test_gpus_that_have_no_numbers_are_refused(monkeypatch, named, device):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    with pytest.raises(MachineError, match="by their numbers"):
+        share_out(device)
+
+
+def test_each_worker_is_told_of_the_gpu_that_it_sees(monkeypatch, tmp_path):
+    told = []
+
+    class Executor:
+        def __init__(self, folder):
+            pass
+
+        def update_parameters(self, **parameters):
+            told.append((parameters["gpus_per_node"], parameters["visible_gpus"]))
+
+        def submit(self, supervisor):
+            told.append(supervisor.device)
+
+    monkeypatch.setattr(submit, "submitit", SimpleNamespace(LocalExecutor=Executor))
+    submit.start_local(StudyDir(tmp_path), tmp_path, 2, "cuda:1")
+    assert told == [(1, (1,)), "cuda"] * 2

@@ -1,0 +1,196 @@
+"""What the doors do, called in this process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import submitit
+
+from nllgen import cli, doors
+from nllgen.data import mnist
+from nllgen.errors import MachineError, StoppedError
+from nllgen.launch.stopping import StopRequest
+from nllgen.launch.submit import freeze, lost
+from nllgen.launch.tasks import read_attempts
+from nllgen.metrics import inception
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.grid import parse_study
+from nllgen.worker import entry
+
+GRID = """
+name: tiny
+truth:
+  data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
+  flow: {width: 2, blocks: 0, scales: 1}
+  paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
+dataset: {num_train: 300, num_val: 50, num_test: 50, num_entropy: 50}
+metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
+cells:
+  - data: {source: synthetic, num_train: 100, num_val: 50, num_test: 50}
+    degree: W
+    paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
+    precision: CELLS
+    seed: [0, 1]
+"""
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(GRID.replace("CELLS", "fp32"))
+    return path
+
+
+def frozen(grid: Path, precision: str) -> StudyDir:
+    return freeze(parse_study(grid.read_text(), "g", precision=precision), grid.parent)[0]
+
+
+# precision
+
+
+@pytest.mark.parametrize("cells", ["fp32", "bf16", "auto"])
+@pytest.mark.parametrize("then", ["fp32", "bf16"])
+@pytest.mark.parametrize("now", ["fp32", "bf16"])
+def test_an_unchanged_grid_is_its_own_frozen_study_on_any_machine(grid, monkeypatch, cells, then, now):
+    grid.write_text(GRID.replace("CELLS", cells))
+    folder = frozen(grid, then)
+    monkeypatch.setattr(doors, "auto_precision", lambda: now)
+    assert doors.load(str(grid), grid.parent) == folder.read_study()
+
+
+@pytest.mark.parametrize("now", ["fp32", "bf16"])
+def test_a_grid_that_grew_keeps_the_precision_it_had(grid, monkeypatch, now):
+    frozen(grid, "bf16")
+    monkeypatch.setattr(doors, "auto_precision", lambda: now)
+    grid.write_text(grid.read_text().replace("[0, 1]", "[0, 1, 2]"))
+    study = doors.load(str(grid), grid.parent)
+    assert (study.truth.precision, len(study.cells)) == ("bf16", 3)
+
+
+def test_a_grid_that_has_no_other_precision_is_this_machines(grid, monkeypatch):
+    """With bf16 its cells would come out the same."""
+    frozen(grid, "fp32")
+    monkeypatch.setattr(doors, "auto_precision", lambda: "fp32")
+    grid.write_text(GRID.replace("CELLS", "[auto, bf16]").replace("num_samples: 50", "num_samples: 60"))
+    assert doors.load(str(grid), grid.parent).truth.precision == "fp32"
+
+
+# plans
+
+
+def test_a_data_set_that_cannot_be_read_is_damaged(grid):
+    folder = frozen(grid, "fp32")
+    study = folder.read_study()
+    path = folder.dataset(study.truth.id)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"hello")
+    row = next(row for row in doors.plan_of(study, grid.parent).rows if row.kind == "dataset")
+    assert (row.action, "damaged" in row.reason, "grows" in row.reason) == ("run", True, False)
+    assert str(path) in row.reason
+
+
+def test_json_has_no_nan():
+    with pytest.raises(ValueError, match="JSON"):
+        doors.print_json({"x": float("nan")})
+
+
+# assets
+
+
+def test_other_sources_are_asked_where_torchvision_cannot_be_imported(monkeypatch):
+    def unfit():
+        raise MachineError("torchvision does not fit torch")
+
+    monkeypatch.setattr(mnist, "mirrors", unfit)
+    monkeypatch.setattr(inception, "weights_url", unfit)
+    assert (cli._mirrors(), cli._inception_url()) == ((), None)
+
+
+# supervisors
+
+
+def fails() -> None:
+    raise MachineError("the disk is full", "free some space")
+
+
+def killed() -> None:
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ends() -> None:
+    pass
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """Jobs of submitit that have ended: well, with an exception, killed."""
+    executor = submitit.LocalExecutor(folder=tmp_path / "submitit")
+    executor.update_parameters(timeout_min=1)
+    started = [executor.submit(work) for work in (ends, fails, killed)]
+    end = time.monotonic() + 60
+    while not all(job.done() for job in started):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return started
+
+
+def test_a_supervisor_that_was_lost_is_told_with_its_log(jobs, capsys):
+    assert lost(jobs[0]) is None
+    assert lost(jobs[1]) == f"a supervisor failed: nllgen.errors.MachineError: the disk is full: {jobs[1].paths.stderr}"
+    assert lost(jobs[2]) == f"a supervisor was killed: {jobs[2].paths.stderr}"
+    assert doors._tell_lost(jobs) == 2
+    assert capsys.readouterr().err.count("a supervisor ") == 2
+
+
+def test_a_lost_supervisor_is_a_failure(grid, monkeypatch, capsys):
+    job = SimpleNamespace(
+        done=lambda: True, paths=SimpleNamespace(result_pickle=Path("/nowhere"), stderr=Path("/log.err"))
+    )
+    monkeypatch.setattr("nllgen.launch.submit.start_local", lambda *_: [job])
+    monkeypatch.setattr(doors, "_count_failed", lambda *_: 0)
+    study = parse_study(grid.read_text(), "g", precision="fp32")
+    assert doors.submit_local(study, grid.parent, 1, "cpu", wait=True, quiet=True)[1] == 1
+    assert "/log.err" in capsys.readouterr().err
+
+
+# in the foreground
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(None, "done"), (StoppedError("x"), "stopped"), (MachineError("x"), "failed")]
+)
+def test_a_run_in_the_foreground_is_recorded_and_its_claim_renewed(grid, monkeypatch, error, outcome):
+    """What it ran is not the matter here."""
+    monkeypatch.setattr("nllgen.launch.attempt.RENEW_S", 0.01)
+    monkeypatch.setattr("nllgen.launch.stopping.SIGNALS", ())
+    calls = []
+
+    def enter(folder, task, threads, device, assets, stop, *, attempt, attempts):
+        claim = next(folder.path.glob("truths/*/claim"))
+        before = claim.stat().st_mtime_ns
+        end = time.monotonic() + 20
+        while claim.stat().st_mtime_ns == before:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        calls.append((type(stop), attempt[:2], attempts))
+        if error:
+            raise error
+
+    monkeypatch.setattr(entry, "enter", enter)
+    study = parse_study(grid.read_text(), "g", precision="fp32")
+    if error:
+        with pytest.raises(type(error)):
+            doors.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
+    else:
+        doors.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
+    folder = StudyDir(grid.parent / "tiny")
+    lines = read_attempts(next(folder.path.glob("truths/*/attempts.jsonl")))
+    assert [line["event"] for line in lines] == ["started", outcome]
+    assert calls == [(StopRequest, "1-", 1)]
+    assert not list(folder.path.glob("truths/*/claim"))
