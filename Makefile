@@ -24,7 +24,7 @@ demo: mnist
 	@echo "the report: $(abspath $(STUDY)/report/report.html)"
 
 test: mnist lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest
 
 lint: install
 	$(BIN)/ruff check .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,3 +18,32 @@ def mnist_assets() -> Path:
     folder = assets.asset_folder()
     assets.fetch_mnist(folder, source=None, mirrors=mirrors(), say=print)
     return folder
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a file system in memory with the options it is given."""
+    mounted: list[Path] = []
+
+    def make(options: str) -> Path:
+        folder = tmp_path / f"mounted{len(mounted)}"
+        folder.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError:
+            pytest.skip("NOT TESTED: needs the mount command")
+        if done.returncode:
+            pytest.skip(f"NOT TESTED: needs root to mount a small disk ({done.stderr.strip()})")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(mount: Callable[..., Path]) -> Path:
+    """A file system of 64 KiB."""
+    return mount("size=64k")

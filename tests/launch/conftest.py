@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -38,22 +36,6 @@ def grid_text(steps: int = 20) -> str:
 def tiny() -> Study:
     """A truth, a data set, a cell on real data and two on synthetic ones."""
     return parse_study(grid_text(), "tiny.yaml", precision="fp32")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("NOT TESTED: needs the mount command")
-    if done.returncode:
-        pytest.skip(f"NOT TESTED: needs root to mount a small disk ({done.stderr.strip()})")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

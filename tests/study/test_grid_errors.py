@@ -288,7 +288,5 @@ def test_mutated_yaml_is_a_study_or_a_config_error(edits):
 
 
 def test_images_of_two_sizes_do_not_fit_into_one_study():
-    text = (
-        "name: a\ncells:\n  - data: {source: mnist, image_size: [28, 14]}\n    flow: {}\n    paradigm: {name: nll}\n"
-    )
+    text = "name: a\ncells:\n  - data: {source: mnist, image_size: [28, 14]}\n    flow: {}\n    paradigm: {name: nll}\n"
     assert "a study has images of one size" in refusal(text)
