@@ -52,7 +52,7 @@ def make_cell(degree: str, paradigm: str = "nll", *, seed: int = 0, start: str =
 
 def default_cells(seeds: int = 3, degrees: tuple[str, ...] = ("U2", "W", "O1")) -> list[Cell]:
     cells = [make_cell(d, p, seed=s) for d in degrees for p in ("nll", "nsgan") for s in range(seeds)]
-    cells += [make_cell("W", p, seed=s, start="truth") for p in ("nll", "nsgan") for s in range(seeds)]
+    cells += [make_cell("W", p, seed=s, start="truth", lr=2e-4) for p in ("nll", "nsgan") for s in range(seeds)]
     return cells + [make_cell("W", p, seed=s, source="mnist") for p in ("nll", "nsgan") for s in range(seeds)]
 
 

@@ -110,6 +110,12 @@ def test_nash_pairs_every_adversarial_cell_with_its_control(frames):
     assert sorted(pairs["seed"]) == [0, 1, 2]
 
 
+def test_a_control_at_another_learning_rate_is_no_control(frames):
+    started = frames.eval[(frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
+    lr = frames.cells["lr"].where(frames.cells["paradigm"] != "nll", 1e-3)
+    assert control_pairs(replace(frames, cells=frames.cells.assign(lr=lr)), started).empty
+
+
 def test_nash_losses_start_at_the_equilibrium(frames):
     started = frames.eval[(frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
     losses = nash_data(frames, started)

@@ -36,7 +36,10 @@ class Run:
         return StudyDir(self.root / "tiny")
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        """``nllgen submit`` in a process group of its own, as a terminal has it."""
+        """``nllgen submit`` in a process group of its own that hears Ctrl-C, as a terminal has it.
+
+        What a script runs in the background inherits that Ctrl-C is ignored; these tests may be run like that.
+        """
         command = [sys.executable, "-m", "nllgen", "submit", "--grid", str(self.grid), "--root", str(self.root)]
         return subprocess.Popen(
             [*command, "--local", "--workers", "2", *options],
@@ -46,6 +49,7 @@ class Run:
             text=True,
             start_new_session=True,
             umask=0o002,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def submit(self, *, wait: bool = True) -> tuple[int, str]:
