@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 
@@ -12,7 +11,6 @@ from torch import Tensor
 from nllgen.data.truth import Truth
 
 CHUNK = 500  # images with a random stream of their own: a larger set begins with the smaller one
-_CHECKED = 64  # images whose numerical errors are measured
 
 Progress = Callable[[int], None]
 ChunkGenerator = Callable[[str, int], torch.Generator]
@@ -72,13 +70,3 @@ def _log_probs(truth: Truth, n: int, generator_of: ChunkGenerator, progress: Pro
             z = truth.flow.sample_base(CHUNK, generator_of("entropy", start // CHUNK))
             yield (truth.flow.base_log_prob(z) - truth.flow.inverse(z)[1]).cpu()
         progress(min(CHUNK, n - start))
-
-
-def numerical_errors(truth: Truth, x: Tensor) -> tuple[float, float]:
-    """Largest |log p in fp32 − log p in fp64| in nats and largest |x − inverse(forward(x))| over the first images."""
-    x = x[:_CHECKED].to(next(truth.flow.parameters()).device)
-    double = copy.deepcopy(truth.flow).double()
-    with torch.no_grad():
-        density = (truth.flow.log_prob(x) - double.log_prob(x.double())).abs().max()
-        inverse = (truth.flow.inverse(truth.flow(x)[0])[0] - x).abs().max()
-    return float(density), float(inverse)

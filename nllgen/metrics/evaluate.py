@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nllgen.flow import RealNVP
+from nllgen.flow.numerics import numerical_errors
 from nllgen.metrics.exact import FloatArray, bits_per_dim, draw, jsd, kl, log_densities, reverse_kl
 from nllgen.metrics.frechet import frechet_distance, moments
 
@@ -84,12 +84,8 @@ class Evaluator:
 
     def numerical_errors(self, flow: RealNVP, split: str = "test") -> Row:
         """Largest |fp32 − fp64| log-density and largest inversion error over a few images."""
-        x = self.sets[split].x[:_CHECKED]
-        double = copy.deepcopy(flow).double()
-        with torch.no_grad():
-            density = (flow.log_prob(x) - double.log_prob(x.double())).abs().max()
-            inverse = (flow.inverse(flow(x)[0])[0] - x).abs().max()
-        return {"fp_error_nats": float(density), "inverse_error": float(inverse)}
+        density, inverse = numerical_errors(flow, self.sets[split].x[:_CHECKED])
+        return {"fp_error_nats": density, "inverse_error": inverse}
 
     def _densities(self, flow: RealNVP, split: str, log_q: FloatArray) -> Row:
         train, held_out = self.sets["train"], self.sets[split]

@@ -31,7 +31,7 @@ from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import Hooks, train
 from nllgen.train.precision import require_precision
 from nllgen.train.state import TrainState
-from nllgen.worker.prepare import CellData, make_evaluator, make_state
+from nllgen.worker.prepare import CellData, make_state
 from nllgen.worker.progress import TaskProgress
 
 
@@ -225,6 +225,3 @@ def load_model(folder: TaskDir, cell: Cell) -> dict[str, dict[str, torch.Tensor]
         return weights
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptFileError(f"{folder.model}: {error}", "remove it with its result.h5 and submit again") from error
-
-
-__all__ = ["Settings", "load_model", "make_evaluator", "run_cell", "say"]

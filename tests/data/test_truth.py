@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from nllgen.data.synthetic import CHUNK, draw_split, entropy, numerical_errors
+from nllgen.data.synthetic import CHUNK, draw_split, entropy
 from nllgen.data.truth import Truth, check_fits, load_truth, truth_bytes, weights_sha256
 from nllgen.errors import AssetError, ConfigError, CorruptFileError, SchemaError
 from nllgen.flow import RealNVP
+from nllgen.flow.numerics import numerical_errors
 from nllgen.study.config import Cell, DataConfig, FlowConfig
 from nllgen.train.streams import generator
 
@@ -139,6 +140,6 @@ def test_entropy_of_an_affine_truth_is_the_closed_form():
 
 def test_numerical_errors_are_small_and_not_zero(truth):
     x, _, _ = draw_split(truth, "val", 0, 64, chunks, quiet)
-    density, inverse = numerical_errors(truth, x)
+    density, inverse = numerical_errors(truth.flow, x)
     assert 0 < density < 1e-3
     assert 0 < inverse < 1e-4
