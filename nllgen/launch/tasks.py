@@ -14,7 +14,7 @@ from typing import Any
 from nllgen.errors import CorruptFileError, NllgenError
 from nllgen.store.atomic import refuse
 from nllgen.store.dataset import read_dataset_head
-from nllgen.store.result import read_attrs
+from nllgen.store.result import read_head
 from nllgen.store.study_dir import StudyDir, TaskDir
 from nllgen.study.config import DatasetConfig, Study
 from nllgen.study.cost import cell_cost
@@ -106,7 +106,7 @@ def _has_result(task: Task, cell_id: str, truth_sha256: str = "") -> bool:
     if not task.folder.result.exists():
         return False
     try:
-        attrs = read_attrs(task.folder.result)
+        attrs = read_head(task.folder.result)
     except CorruptFileError:
         return False
     return attrs["cell_id"] == cell_id and truth_sha256 in ("", attrs["truth_sha256"])

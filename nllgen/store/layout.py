@@ -75,6 +75,19 @@ RESULT_ATTRS: Final = (
     "model_sha256",
     "science_sha256",
 )
+# of these, what stands in the block before the HDF5 as well
+HEAD_ATTRS: Final = (
+    "schema",
+    "cell_id",
+    "outcome",
+    "finished_at",
+    "seconds_per_step",
+    "code_sha256",
+    "image_sha256",
+    "truth_sha256",
+    "model_sha256",
+    "science_sha256",
+)
 OUTCOMES: Final = ("done", "diverged")
 SPLITS: Final = ("train", "val", "test")
 

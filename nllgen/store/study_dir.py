@@ -12,7 +12,7 @@ from pathlib import Path
 from nllgen.errors import ConfigError, CorruptFileError, MachineError
 from nllgen.store.atomic import make_folder, part_file, refuse, replace, write_part
 from nllgen.store.dataset import read_dataset_head
-from nllgen.store.result import read_attrs
+from nllgen.store.result import read_head
 from nllgen.study.config import Cell, Study
 from nllgen.study.frozen import header_text, manifest_text, parse_frozen
 from nllgen.study.plan import Found
@@ -206,7 +206,7 @@ class StudyDir:
     def _look(self, folder: TaskDir, cell: Cell, truth_sha256: str = "") -> Found | None:
         if folder.result.exists():
             try:
-                attrs = read_attrs(folder.result)
+                attrs = read_head(folder.result)
             except CorruptFileError as error:
                 return Found(state="damaged", detail=error.message)
             if attrs["cell_id"] != cell.id:
