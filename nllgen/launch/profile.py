@@ -82,11 +82,11 @@ class Profile(Frozen):
     precision: Literal["bf16", "fp32"] | None = None
     image: Text | None = None
     binds: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Text] = {}
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Text] = Field(default={})
     scratch: Text | None = None
     python: Text | None = None
     setup: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    sbatch: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], Text | int | float | bool] = {}
+    sbatch: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], Text | int | float | bool] = Field(default={})
 
     @field_validator("sbatch")
     @classmethod

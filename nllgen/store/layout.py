@@ -65,6 +65,7 @@ RESULT_ATTRS: Final = (
     "host",
     "device",
     "num_threads",
+    "num_cpus",
     "num_parameters",
     "seconds_per_step",
     "attempts",
@@ -113,6 +114,7 @@ CELL_TEXT_COLUMNS: Final = (
 )
 CELL_NUMBER_COLUMNS: Final = {
     "num_threads": "threads",
+    "num_cpus": "processors",
     "num_parameters": "parameters",
     "seconds_per_step": "s",
     "attempts": "attempts",

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from nllgen.errors import CorruptFileError
-from nllgen.store.atomic import part_file, publish, write_part
+from nllgen.store.atomic import locked, part_file, publish, write_part
 from nllgen.store.hdf5 import (
     Array,
     Table,
@@ -43,7 +43,7 @@ from nllgen.store.seal import check_seal, sealed
 from nllgen.study.config import Cell
 
 TABLES = {"history": HISTORY_COLUMNS, "eval": EVAL_COLUMNS, "final": FINAL_COLUMNS}
-_NUMBERS = {"num_threads", "num_parameters", "seconds_per_step", "attempts", "schema"}
+_NUMBERS = {"num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "schema"}
 _OUTSIDE_SCIENCE = frozenset({"s"})  # units of columns that measure time
 
 
@@ -126,10 +126,11 @@ def write_result(path: Path, result: Result, attempt: str, before_publication: C
     with part_file(path, attempt) as part:
         write_part(part, sealed(fill, {name: attrs[name] for name in HEAD_ATTRS}))
         read_result(part)
-        if path.exists():
-            return False
-        before_publication()
-        return publish(part, path)
+        with locked(path.parent):  # a late attempt must not put its weights beside another's result
+            if path.exists():
+                return False
+            before_publication()
+            return publish(part, path)
 
 
 def read_result(path: Path) -> Result:
