@@ -44,7 +44,7 @@ cluster-down:
 
 # Without it the cluster tests skip and say why; NLLGEN_REQUIRE_CLUSTER=1 makes them fail instead.
 cluster-if-possible:
-	@slurm/devcluster/up || test "$$NLLGEN_REQUIRE_CLUSTER" != 1 || exit 1
+	@slurm/devcluster/up || test "$$NLLGEN_REQUIRE_CLUSTER" != 1
 
 install: $(STAMP)
 
