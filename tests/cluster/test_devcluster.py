@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,12 +15,12 @@ from devcluster import MAX_ARRAY, SCRIPTS, Cluster, PlainUser
 
 
 @pytest.fixture
-def shared(plain_user: PlainUser, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that every user may write."""
-    folder = plain_user.home / tmp_path_factory.mktemp("shared").name
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o1777)
-    return folder
+def shared(plain_user: PlainUser) -> Iterator[Path]:
+    """A folder that every user may write; pytest's own are closed to all but root."""
+    with tempfile.TemporaryDirectory(dir=plain_user.home) as name:
+        folder = Path(name)
+        folder.chmod(0o1777)
+        yield folder
 
 
 def lines(path: Path) -> list[str]:
@@ -70,32 +73,6 @@ def test_an_index_beyond_the_limit_is_refused(cluster: Cluster) -> None:
     assert "Invalid job array specification" in done.stderr
 
 
-def test_a_requeued_job_runs_again(cluster: Cluster, shared: Path) -> None:
-    script = f'echo ${{SLURM_RESTART_COUNT:-0}} >> {shared}/runs; [ -n "$SLURM_RESTART_COUNT" ] || sleep 100'
-    job = cluster.sbatch("--requeue", script=script)
-    cluster.wait_for(lambda: lines(shared / "runs") == ["0"], 20)
-    cluster.scontrol("requeue", job)
-    cluster.wait_state(job, "COMPLETED")
-    assert lines(shared / "runs") == ["0", "1"]
-
-
-def test_preemption_signals_requeues_and_finishes(cluster: Cluster, shared: Path) -> None:
-    """The user signal comes at once and the grace period is the job's; USR2 reaches the batch shell alone."""
-    script = f"""
-if [ -n "$SLURM_RESTART_COUNT" ]; then echo again >> {shared}/said; exit; fi
-trap 'echo signalled >> {shared}/said' USR2
-echo started >> {shared}/said
-while :; do sleep 0.2; done"""
-    whole = ("--nodes=4", "--exclusive", "--mem=0")
-    low = cluster.sbatch("-p", "preempt", *whole, "--requeue", "--signal=B:USR2@60", script=script)
-    cluster.wait_for(lambda: lines(shared / "said") == ["started"], 30)
-    high = cluster.sbatch("-p", "urgent", *whole, script="true")
-    cluster.wait_for(lambda: lines(shared / "said") == ["started", "signalled"], 9, "the user signal")
-    cluster.wait_state(high, "COMPLETED")
-    cluster.wait_state(low, "COMPLETED")
-    assert lines(shared / "said") == ["started", "signalled", "again"]
-
-
 def test_too_much_memory_ends_the_job(cluster: Cluster) -> None:
     job = cluster.sbatch("--mem=60", script="python3 -c \"import time; x = b'x' * 400_000_000; time.sleep(20)\"")
     cluster.wait_for(lambda: cluster.states(job) and not cluster.states(job) & {"PENDING", "RUNNING"}, 40)
@@ -111,40 +88,94 @@ def test_jobs_get_gpus_of_their_own(cluster: Cluster, shared: Path) -> None:
     assert sorted(lines(shared / "gpus")) == [f"{node}:{gpu}" for node in cluster.nodes for gpu in "01"]
 
 
-def run_twice(cluster: Cluster, shared: Path, node: str) -> str:
-    """A job that leaves its process's number on a node and lasts there, but ends at once when it is run again."""
-    script = f'echo $$ >> {shared}/pids; [ -n "$SLURM_RESTART_COUNT" ] || sleep 300'
-    job = cluster.sbatch("--requeue", f"--nodelist={node}", script=script)
-    cluster.wait_for(lambda: lines(shared / "pids"), 20, "the job to start")
-    return job
+# ---- what takes Slurm long: four ordeals at once, each on a node of its own
 
 
-def test_a_crashed_node_takes_its_jobs_and_comes_back(cluster: Cluster, shared: Path) -> None:
+def runs_twice(cluster: Cluster, shared: Path, node: str) -> tuple[str, int]:
+    """A job on a node that lasts, but ends at once when it is run again; its id and its first process."""
+    pids = shared / f"pids-{node}"
+    script = f'echo $$ >> {pids}; [ -n "$SLURM_RESTART_COUNT" ] || sleep 300'
+    job = cluster.sbatch("--requeue", f"--nodelist={node}", "--mem=50", script=script)
+    cluster.wait_for(lambda: lines(pids), 30, "the job to start")
+    return job, int(lines(pids)[0])
+
+
+def requeued(cluster: Cluster, shared: Path) -> None:
+    node = cluster.nodes[0]
+    job, _ = runs_twice(cluster, shared, node)
+    cluster.scontrol("requeue", job)
+    cluster.wait_state(job, "COMPLETED")
+    assert len(lines(shared / f"pids-{node}")) == 2
+
+
+def preempted(cluster: Cluster, shared: Path) -> None:
+    said = shared / "said"
+    script = f"""
+if [ -n "$SLURM_RESTART_COUNT" ]; then echo again >> {said}; exit; fi
+trap 'echo signalled >> {said}' USR2
+echo started >> {said}
+while :; do sleep 0.2; done"""
+    whole = (f"--nodelist={cluster.nodes[1]}", "--exclusive", "--mem=0")
+    low = cluster.sbatch("-p", "preempt", *whole, "--requeue", "--signal=B:USR2@60", script=script)
+    cluster.wait_for(lambda: lines(said) == ["started"], 30)
+    high = cluster.sbatch("-p", "urgent", *whole, script="true")
+    cluster.wait_for(lambda: lines(said) == ["started", "signalled"], 9, "the user signal, before the grace is over")
+    cluster.wait_state(high, "COMPLETED")
+    cluster.wait_state(low, "COMPLETED")
+    assert lines(said) == ["started", "signalled", "again"]
+
+
+def crashed(cluster: Cluster, shared: Path) -> None:
     node = cluster.nodes[2]
-    job = run_twice(cluster, shared, node)
+    job, first = runs_twice(cluster, shared, node)
+    time.sleep(15)  # a job that has only just started is not missed by the controller
     cluster.crash(node)
-    cluster.wait_for(lambda: not alive(int(lines(shared / "pids")[0])), 5, "the job's process to be gone")
+    cluster.wait_for(lambda: not alive(first), 5, "the job's process to be gone")
     cluster.start(node)
-    cluster.wait_state(job, "COMPLETED", timeout=60)
-    assert len(lines(shared / "pids")) == 2
-    assert cluster.node_state(node) == "idle"
+    cluster.wait_state(job, "COMPLETED", timeout=90)
+    assert len(lines(shared / f"pids-{node}")) == 2
 
 
-def test_a_deaf_node_is_given_up_while_its_job_runs_on(cluster: Cluster, shared: Path) -> None:
+def went_deaf(cluster: Cluster, shared: Path) -> None:
     node = cluster.nodes[3]
-    job = run_twice(cluster, shared, node)
-    first = int(lines(shared / "pids")[0])
+    job, first = runs_twice(cluster, shared, node)
     cluster.deaf(node)
-    cluster.wait_for(lambda: cluster.states(job) == {"PENDING"}, 60, "the controller to requeue")
+    cluster.wait_for(lambda: cluster.states(job) == {"PENDING"}, 90, "the controller to requeue")
     assert alive(first)
     cluster.start(node)
     cluster.wait_for(lambda: not alive(first), 30, "the returned node to end the job that is no longer its own")
     cluster.wait_state(job, "COMPLETED")
 
 
+@pytest.fixture(scope="module")
+def ordeals(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future[None]]:
+    shared = tmp_path_factory.mktemp("ordeals")
+    with ThreadPoolExecutor() as pool:
+        return {ordeal.__name__: pool.submit(ordeal, cluster, shared) for ordeal in ORDEALS}
+
+
+ORDEALS = (requeued, preempted, crashed, went_deaf)
+
+
+def test_a_requeued_job_runs_again(ordeals: dict[str, Future[None]]) -> None:
+    ordeals["requeued"].result()
+
+
+def test_a_preempted_job_is_signalled_then_requeued_and_finishes(ordeals: dict[str, Future[None]]) -> None:
+    ordeals["preempted"].result()
+
+
+def test_a_crashed_node_takes_its_jobs_along_and_they_run_again(ordeals: dict[str, Future[None]]) -> None:
+    ordeals["crashed"].result()
+
+
+def test_a_deaf_node_is_given_up_while_its_job_runs_on(ordeals: dict[str, Future[None]]) -> None:
+    ordeals["went_deaf"].result()
+
+
 def test_accounting_can_be_switched_off_under_a_running_job(cluster: Cluster) -> None:
     job = cluster.sbatch(script="sleep 300")
-    cluster.wait_state(job, "RUNNING")
+    cluster.wait_for(lambda: cluster.sacct("-X", "-j", job, "--format=State") == ["RUNNING"], 30)
     try:
         assert cluster.up(accounting=False).returncode == 0
         done = cluster.run("sacct", "-j", job, check=False)
