@@ -211,20 +211,26 @@ def report(study_h5: Path, out: Path) -> None:
 
 @cli.command(hidden=True)
 @_STUDY
-@click.argument("task")
-@click.option("--attempt", required=True)
-@click.option("--attempts", type=int, default=1)
 @click.option("--assets", "assets_dir", type=click.Path(path_type=Path), required=True)
 @click.option("--threads", type=click.IntRange(1, 1024), required=True)
 @click.option("--checkpoint-s", type=float, default=300.0)
 @click.option("--checkpoint-steps", type=int, default=0)
+@click.option("--image-sha256", default="")
+@click.option("--strict-image", is_flag=True)
 @_DEVICE
-def worker(study_dir: Path, task: str, threads: int, device: str, assets_dir: Path, **how: Any) -> None:
-    """Run one task for a supervisor; it stops when its standard input is closed."""
+def worker(study_dir: Path, threads: int, device: str, assets_dir: Path, **how: Any) -> None:
+    """Run tasks for a supervisor, which orders them on standard input; it stops when that is closed."""
     from nllgen.launch.stopping import StopRequest
     from nllgen.worker.entry import enter
+    from nllgen.worker.serve import Order, serve
 
-    enter(_folder(study_dir), task, threads, device, assets_dir, StopRequest(watch_stdin=True), **how)
+    folder, stop = _folder(study_dir), StopRequest(watch_stdin=True)
+
+    def run_ordered(order: Order) -> None:
+        how_often = {"attempt": order.attempt, "attempts": order.attempts}
+        enter(folder, order.task, threads, device, assets_dir, stop, **how, **how_often)
+
+    sys.exit(serve(stop.orders(), run_ordered))
 
 
 def _folder(path: Path) -> StudyDir:

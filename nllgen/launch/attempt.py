@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, EXIT_ENVIRONMENT, EXIT_STOPPED, NllgenError
+from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT, EXIT_STOPPED, NllgenError
 from nllgen.launch.claims import RENEW_S, Claim
-from nllgen.launch.tasks import DONE, FAILED, STARTED, STOPPED, Task, read_attempts, record
+from nllgen.launch.failures import DONE, FAILED, LOST, STARTED, STOPPED, Kind, kind_of_exit, unended
+from nllgen.launch.tasks import Task, read_attempts, record
+
+_STOPS = (Kind.TIMEOUT, Kind.PREEMPTED, Kind.ASKED)
 
 
 @dataclass
@@ -20,47 +25,110 @@ class Attempt:
     """An attempt that is under way.
 
     Attributes:
+        task: what is run.
+        claim: held until the end is recorded.
+        submission: name of the submission that it belongs to.
         name: unique among those of the study.
         number: of attempts on this task, this one included.
-        exit_code: what it ended with; 0 unless it is set or an exception ends it.
     """
 
+    task: Task
+    claim: Claim
+    submission: str
     name: str
     number: int
-    exit_code: int = EXIT_DONE
 
-    @property
-    def outcome(self) -> str:
-        """``done``, ``stopped`` or ``failed``."""
-        return {EXIT_DONE: DONE, EXIT_STOPPED: STOPPED}.get(self.exit_code, FAILED)
+    @classmethod
+    def begin(cls, task: Task, claim: Claim, submission: str, **more: Any) -> Attempt:
+        """Record a start.
+
+        Args:
+            task: what is run.
+            claim: held by the caller; let go where nothing can be recorded.
+            submission: name of the submission.
+            more: further facts, such as the job.
+
+        Raises:
+            MachineError: the disk is full, the folder read-only or gone.
+        """
+        try:
+            number = sum(line.get("event") == STARTED for line in read_attempts(task.attempts)) + 1
+            attempt = cls(task, claim, submission, f"{number}-{uuid.uuid4().hex[:8]}", number)
+            attempt._record(STARTED, host=os.uname().nodename, pid=os.getpid(), **more)
+        except BaseException:
+            claim.release()
+            raise
+        return attempt
+
+    def end(self, exit_code: int, kind: Kind | None, reason: str = "") -> str:
+        """Record the end and let the claim go, whatever happens.
+
+        Args:
+            exit_code: of the worker.
+            kind: why it ended; None where it is done.
+            reason: in words.
+
+        Returns:
+            ``done``, ``stopped`` or ``failed``.
+        """
+        event = DONE if kind is None else STOPPED if kind in _STOPS else FAILED
+        facts: dict[str, Any] = {"exit_code": exit_code}
+        if kind is not None:
+            facts |= {"kind": str(kind), "reason": reason, "saved": saved_step(self.task)}
+        try:
+            self._record(event, **facts)
+        finally:
+            self.claim.release()
+        return event
+
+    def _record(self, event: str, **facts: Any) -> None:
+        who = {"attempt": self.name, "submission": self.submission}
+        record(self.task.attempts, event=event, at=_now(), **who, **facts)
+
+
+def saved_step(task: Task) -> int:
+    """Steps that are safe in a checkpoint, as the worker last said; 0 where it said nothing."""
+    return progress_of(task).get("saved", 0)
+
+
+def progress_of(task: Task) -> dict[str, Any]:
+    """What a worker last said of how far it is; empty where it said nothing that can be read."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        found = json.loads(task.folder.progress.read_text("utf-8"))
+        if isinstance(found, dict) and all(isinstance(found.get(key), int) for key in ("done", "total", "saved")):
+            return found
+    return {}
+
+
+def record_lost(task: Task, kind: Kind, reason: str) -> None:
+    """Give an end to an attempt that could not record its own. Whoever holds the claim now says so.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    start = unended(read_attempts(task.attempts))
+    if start is not None:
+        who = {"attempt": start.get("attempt"), "submission": start.get("submission")}
+        what = {"kind": str(kind), "reason": reason, "saved": saved_step(task)}
+        record(task.attempts, event=LOST, at=_now(), **who, **what)
 
 
 @contextlib.contextmanager
 def recorded(task: Task, claim: Claim, submission: str) -> Iterator[Attempt]:
-    """Record the start and the outcome of an attempt; the claim is released after that, whatever happens.
-
-    Args:
-        task: what is run.
-        claim: held by the caller.
-        submission: name of the submission that it belongs to.
+    """An attempt that this process makes itself: its end is what the block ends with.
 
     Raises:
         MachineError: the disk is full, the folder read-only or gone.
     """
+    record_lost(task, Kind.LOST, "its process is gone")
+    attempt = Attempt.begin(task, claim, submission)
     try:
-        number = sum(line.get("event") == STARTED for line in read_attempts(task.attempts)) + 1
-        attempt = Attempt(f"{number}-{uuid.uuid4().hex[:8]}", number)
-        common = {"attempt": attempt.name, "submission": submission}
-        record(task.attempts, event=STARTED, at=_now(), host=os.uname().nodename, pid=os.getpid(), **common)
-        try:
-            yield attempt
-        except BaseException as error:
-            attempt.exit_code = _exit_code(error)
-            raise
-        finally:
-            record(task.attempts, event=attempt.outcome, at=_now(), exit_code=attempt.exit_code, **common)
-    finally:
-        claim.release()
+        yield attempt
+    except BaseException as error:
+        code = _exit_code(error)
+        attempt.end(code, kind_of_exit(code, "", out_of_memory=isinstance(error, MemoryError)), str(error)[:200])
+        raise
+    attempt.end(0, None)
 
 
 @contextlib.contextmanager

@@ -7,18 +7,16 @@ an observer has seen it unchanged for a whole lease by its own monotonic clock, 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from nllgen.store.atomic import make_folder, refuse
+from nllgen.store.atomic import locked, make_folder, refuse
 
 LEASE_S = 300.0
 RENEW_S = 30.0
@@ -87,7 +85,7 @@ class Claims:
         seen = _read(path)
         if seen is None or not self._is_stale(path, seen):
             return None
-        with _one_at_a_time(path.parent):
+        with locked(path.parent):
             taken = _remove_stale(path, seen) and self._create(path, content)
         return Claim(path, content) if taken else None
 
@@ -139,18 +137,6 @@ def _read(path: Path) -> str | None:
         return path.read_text("utf-8", errors="replace")
     except OSError:
         return None
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Only one process takes over claims in a folder, where the file system can lock folders."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _remove_stale(path: Path, content: str) -> bool:

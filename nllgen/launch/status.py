@@ -8,7 +8,7 @@ from typing import Any
 
 from nllgen.launch.claims import Claims
 from nllgen.launch.tasks import FAILED, Task, is_done, read_attempts, tasks_of
-from nllgen.store.result import read_attrs
+from nllgen.store.result import read_head
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 
@@ -49,7 +49,7 @@ def _task_status(task: Task, study: Study, folder: StudyDir) -> TaskStatus:
 
 def _state(task: Task, study: Study, folder: StudyDir, lines: list[dict[str, Any]]) -> tuple[str, str]:
     if is_done(task, study, folder):
-        return "done" if task.name == "dataset" else str(read_attrs(task.folder.result)["outcome"]), ""
+        return "done" if task.name == "dataset" else str(read_head(task.folder.result)["outcome"]), ""
     if task.claim.exists() and Claims().is_held(task.claim):
         return "running", ""
     if task.name not in ("truth", "dataset") and task.folder.result.exists():

@@ -1,12 +1,18 @@
-"""A request to stop, from a signal or from a supervisor that closes this process's standard input."""
+"""A request to stop, from a signal or from a supervisor that closes this process's standard input.
+
+Standard input is also how a supervisor gives its orders, a line each.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import queue
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from nllgen.errors import StoppedError
 
@@ -19,13 +25,14 @@ class StopRequest:
     To be made in the main thread, where Python runs the handlers of signals.
 
     Args:
-        watch_stdin: end of file on standard input asks to stop, too.
+        watch_stdin: lines of standard input are orders, and its end asks to stop.
     """
 
     def __init__(self, *, watch_stdin: bool = False):
         self._asked = threading.Event()
         self._interruptible = False
         self._raised = False  # once is enough: what unwinds is not interrupted again
+        self._orders: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
         if watch_stdin:
@@ -34,6 +41,11 @@ class StopRequest:
     def __call__(self) -> bool:
         """Whether a stop was asked for."""
         return self._asked.is_set()
+
+    def orders(self) -> Iterator[dict[str, Any]]:
+        """What standard input orders, until it ends or a stop is asked for."""
+        while not self() and (order := self._orders.get()) is not None:
+            yield order
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -58,6 +70,7 @@ class StopRequest:
         if number == signal.SIGINT and self._asked.is_set():
             raise KeyboardInterrupt
         self._asked.set()
+        self._orders.put(None)
         if self._interruptible:
             if not self._raised:
                 raise self._stopped()
@@ -66,7 +79,9 @@ class StopRequest:
                 os.write(2, b"stopping after this step; once more to stop at once\n")
 
     def _until_eof(self) -> None:
-        while os.read(0, 4096):
-            pass
+        with os.fdopen(os.dup(0), "rb") as lines:
+            for line in lines:
+                self._orders.put(json.loads(line))
         self._asked.set()
+        self._orders.put(None)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # handlers run in the main thread

@@ -14,12 +14,10 @@ from typing import Any
 from nllgen.errors import CorruptFileError, NllgenError
 from nllgen.store.atomic import refuse
 from nllgen.store.dataset import read_dataset_head
-from nllgen.store.result import read_attrs
+from nllgen.store.result import read_head
 from nllgen.store.study_dir import StudyDir, TaskDir
 from nllgen.study.config import DatasetConfig, Study
 from nllgen.study.cost import cell_cost
-
-STARTED, DONE, STOPPED, FAILED = "started", "done", "stopped", "failed"
 
 
 @dataclass(frozen=True)
@@ -75,15 +73,27 @@ def tasks_of(study: Study, study_dir: StudyDir) -> list[Task]:
 
 def longest_first(tasks: list[Task], study: Study) -> list[Task]:
     """The truth and its data set, then the cells by falling cost, so that no long one is left alone at the end."""
+    seconds = seconds_of(study)
+    return sorted(tasks, key=lambda task: -seconds.get(task.name, math.inf))
+
+
+def seconds_of(study: Study) -> dict[str, float]:
+    """Cell id → what it takes on one core from its start to its end, as :mod:`nllgen.study.cost` estimates it."""
     seconds = {}
     for cell in study.cells:
         cost = cell_cost(cell, study)
         seconds[cell.id] = cell.paradigm.steps * cost.seconds_per_step + cost.eval_seconds
-    return sorted(tasks, key=lambda task: -seconds.get(task.name, math.inf))
+    return seconds
 
 
-def is_done(task: Task, study: Study, study_dir: StudyDir) -> bool:
+def is_done(task: Task, study: Study, study_dir: StudyDir, image_sha256: str | None = None) -> bool:
     """Whether the task's final files are there and whole; a damaged one is as good as none.
+
+    Args:
+        task: the task.
+        study: its study.
+        study_dir: the study's folder.
+        image_sha256: a result counts only if this image made it; None takes every image's.
 
     Raises:
         SchemaError: it was written with another schema.
@@ -92,24 +102,26 @@ def is_done(task: Task, study: Study, study_dir: StudyDir) -> bool:
     if task.name == "truth":
         assert study.truth is not None
         weights = study_dir.truth_weights(study.truth.id)
-        return weights.exists() and _has_result(task, study.truth.id)
+        return weights.exists() and _has_result(task, study.truth.id, "", image_sha256)
     if task.name == "dataset":
         assert study.truth is not None
         return large_enough(study_dir.dataset(study.truth.id), study.dataset)
     if not task.folder.result.exists():
         return False
     truth_id = study.truth.id if study.truth and "dataset" in task.needs else None
-    return _has_result(task, task.name, study_dir.truth_sha256(truth_id))
+    return _has_result(task, task.name, study_dir.truth_sha256(truth_id), image_sha256)
 
 
-def _has_result(task: Task, cell_id: str, truth_sha256: str = "") -> bool:
+def _has_result(task: Task, cell_id: str, truth_sha256: str, image_sha256: str | None) -> bool:
     if not task.folder.result.exists():
         return False
     try:
-        attrs = read_attrs(task.folder.result)
+        head = read_head(task.folder.result)
     except CorruptFileError:
         return False
-    return attrs["cell_id"] == cell_id and truth_sha256 in ("", attrs["truth_sha256"])
+    if image_sha256 is not None and head["image_sha256"] != image_sha256:
+        return False
+    return head["cell_id"] == cell_id and truth_sha256 in ("", head["truth_sha256"])
 
 
 def large_enough(path: Path, wanted: DatasetConfig) -> bool:

@@ -47,7 +47,15 @@ def check_schema(file: h5py.File, path: Path) -> None:
     Raises:
         SchemaError: naming both schemas.
     """
-    found = file.attrs.get("schema")
+    require_schema(file.attrs.get("schema"), path)
+
+
+def require_schema(found: object, path: Path) -> None:
+    """Refuse a schema that is not this version's, or none.
+
+    Raises:
+        SchemaError: naming both schemas.
+    """
     if not isinstance(found, int | np.integer):
         raise CorruptFileError(f"{path}: has no schema attribute", "it was not written by nllgen")
     if int(found) != SCHEMA:

@@ -65,12 +65,26 @@ RESULT_ATTRS: Final = (
     "host",
     "device",
     "num_threads",
+    "num_cpus",
     "num_parameters",
     "seconds_per_step",
     "attempts",
     "assets",
     "torch_version",
     "precision",
+    "truth_sha256",
+    "model_sha256",
+    "science_sha256",
+)
+# of these, what stands in the block before the HDF5 as well
+HEAD_ATTRS: Final = (
+    "schema",
+    "cell_id",
+    "outcome",
+    "finished_at",
+    "seconds_per_step",
+    "code_sha256",
+    "image_sha256",
     "truth_sha256",
     "model_sha256",
     "science_sha256",
@@ -100,6 +114,7 @@ CELL_TEXT_COLUMNS: Final = (
 )
 CELL_NUMBER_COLUMNS: Final = {
     "num_threads": "threads",
+    "num_cpus": "processors",
     "num_parameters": "parameters",
     "seconds_per_step": "s",
     "attempts": "attempts",

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from nllgen.errors import CorruptFileError
-from nllgen.store.atomic import part_file, publish, write_part
+from nllgen.store.atomic import locked, part_file, publish, write_part
 from nllgen.store.hdf5 import (
     Array,
     Table,
@@ -25,11 +25,13 @@ from nllgen.store.hdf5 import (
     open_read,
     put,
     put_table,
+    require_schema,
     text_attr,
 )
 from nllgen.store.layout import (
     EVAL_COLUMNS,
     FINAL_COLUMNS,
+    HEAD_ATTRS,
     HISTORY_COLUMNS,
     INTEGER_COLUMNS,
     OUTCOMES,
@@ -41,7 +43,7 @@ from nllgen.store.seal import check_seal, sealed
 from nllgen.study.config import Cell
 
 TABLES = {"history": HISTORY_COLUMNS, "eval": EVAL_COLUMNS, "final": FINAL_COLUMNS}
-_NUMBERS = {"num_threads", "num_parameters", "seconds_per_step", "attempts", "schema"}
+_NUMBERS = {"num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "schema"}
 _OUTSIDE_SCIENCE = frozenset({"s"})  # units of columns that measure time
 
 
@@ -112,22 +114,23 @@ def write_result(path: Path, result: Result, attempt: str, before_publication: C
         Whether this result was published, False where another one was first.
     """
 
+    attrs = {"schema": SCHEMA, **result.attrs, "science_sha256": science_sha256(result)}
+
     def fill(file: h5py.File) -> None:
-        file.attrs["schema"] = SCHEMA
-        for name, value in result.attrs.items():
+        for name, value in attrs.items():
             file.attrs[name] = value
-        file.attrs["science_sha256"] = science_sha256(result)
         for name, known in TABLES.items():
             put_table(file, name, getattr(result, name), known)
         put(file, "samples/x", result.samples, "1")
 
     with part_file(path, attempt) as part:
-        write_part(part, sealed(fill))
+        write_part(part, sealed(fill, {name: attrs[name] for name in HEAD_ATTRS}))
         read_result(part)
-        if path.exists():
-            return False
-        before_publication()
-        return publish(part, path)
+        with locked(path.parent):  # a late attempt must not put its weights beside another's result
+            if path.exists():
+                return False
+            before_publication()
+            return publish(part, path)
 
 
 def read_result(path: Path) -> Result:
@@ -162,13 +165,29 @@ def _validate(result: Result) -> None:
         raise ValueError("the science digest does not match the content")
 
 
-def read_attrs(path: Path) -> dict[str, Any]:
-    """The attributes alone, checked for schema and outcome: all that a plan needs. Read once for each content.
+def read_head(path: Path) -> dict[str, Any]:
+    """``layout.HEAD_ATTRS`` of a file that has proved whole, without opening it as HDF5: all that a plan needs.
 
     Raises:
         CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
     """
-    return dict(_read_attrs(path, check_seal(path)))
+    try:
+        head = json.loads(check_seal(path).head)
+        require_schema(head["schema"], path)
+        if any(name not in head for name in HEAD_ATTRS) or head["outcome"] not in OUTCOMES:
+            raise ValueError("its head is incomplete")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CorruptFileError(f"{path}: not a result ({error})", "remove it and submit the study again") from error
+    return dict(head)
+
+
+def read_attrs(path: Path) -> dict[str, Any]:
+    """Every attribute, checked for schema and outcome. Read once for each content.
+
+    Raises:
+        CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
+    """
+    return dict(_read_attrs(path, check_seal(path).identity))
 
 
 @lru_cache(maxsize=2**16)

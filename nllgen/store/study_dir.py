@@ -7,12 +7,14 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from nllgen.errors import ConfigError, CorruptFileError, MachineError
 from nllgen.store.atomic import make_folder, part_file, refuse, replace, write_part
 from nllgen.store.dataset import read_dataset_head
-from nllgen.store.result import read_attrs
+from nllgen.store.result import read_head
+from nllgen.store.seal import check_seal
 from nllgen.study.config import Cell, Study
 from nllgen.study.frozen import header_text, manifest_text, parse_frozen
 from nllgen.study.plan import Found
@@ -51,6 +53,11 @@ class TaskDir:
         """attempts.jsonl: one line an attempt."""
         return self.path / "attempts.jsonl"
 
+    @property
+    def progress(self) -> Path:
+        """progress.json: how far the run is, while it is under way."""
+        return self.path / "progress.json"
+
     def checkpoint(self, attempt: str) -> Path:
         """checkpoint.<attempt>.pt."""
         return self.path / f"checkpoint.{attempt}.pt"
@@ -71,7 +78,7 @@ class TaskDir:
 
     def remove_leftovers(self) -> None:
         """A published result needs no checkpoints, nor what killed attempts left half written."""
-        for pattern in ("checkpoint.*", "*.part"):
+        for pattern in ("checkpoint.*", "progress.json", "*.part"):
             for path in self.path.glob(pattern):
                 path.unlink(missing_ok=True)
 
@@ -192,7 +199,7 @@ class StudyDir:
         if truth_id is None or not self.dataset(truth_id).exists():
             return ""
         try:
-            return read_dataset_head(self.dataset(truth_id)).truth_sha256
+            return _drawn_from(self.dataset(truth_id), check_seal(self.dataset(truth_id)).identity)
         except CorruptFileError:
             return ""
 
@@ -206,7 +213,7 @@ class StudyDir:
     def _look(self, folder: TaskDir, cell: Cell, truth_sha256: str = "") -> Found | None:
         if folder.result.exists():
             try:
-                attrs = read_attrs(folder.result)
+                attrs = read_head(folder.result)
             except CorruptFileError as error:
                 return Found(state="damaged", detail=error.message)
             if attrs["cell_id"] != cell.id:
@@ -223,6 +230,12 @@ class StudyDir:
             if folder.checkpoints():
                 return Found(state="partial", detail=f"checkpoint in {folder.path.name}")
         return None
+
+
+@lru_cache(maxsize=1024)
+def _drawn_from(path: Path, identity: tuple[int, ...]) -> str:
+    """Asked once for every cell of a study."""
+    return read_dataset_head(path).truth_sha256
 
 
 def _names(folder: Path) -> set[str]:

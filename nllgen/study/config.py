@@ -246,7 +246,7 @@ class Resources(Frozen):
     """What a job asks for; apart from science."""
 
     time_min: Annotated[int, Field(ge=1, le=60 * 24 * 365)] = 240
-    memory_gb: Annotated[int, Field(ge=1, le=16_384)] = 4
+    memory_gb: Annotated[float, Field(gt=0, le=16_384)] = 4.0
     cpus: Annotated[int, Field(ge=1, le=1024)] = 1
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
 

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,13 +24,18 @@ def enter(
     device: str,
     assets: Path,
     should_stop: Callable[[], bool],
-    *,
-    attempt: str,
-    attempts: int = 1,
-    checkpoint_s: float = 300.0,
-    checkpoint_steps: int = 0,
+    **how: Any,
 ) -> None:
     """Run one task with a thread count and a device.
+
+    Args:
+        study_dir: a frozen study.
+        task: ``truth``, ``dataset`` or a cell's id.
+        threads: of torch; a checkpoint's own count takes its place.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        assets: folder of fetched assets.
+        should_stop: whether a stop was asked for.
+        how: further fields of :class:`Settings`.
 
     Raises:
         MachineError: there is no such device here.
@@ -43,17 +49,8 @@ def enter(
         raise MachineError(
             f"device {device} is not to be had: {str(error).splitlines()[0]}", "use auto, cpu, cuda or cuda:N"
         ) from error
-    settings = Settings(
-        device=where,
-        assets=assets,
-        attempt=attempt,
-        should_stop=should_stop,
-        checkpoint_s=checkpoint_s,
-        checkpoint_steps=checkpoint_steps,
-        attempts=attempts,
-        interruptible=getattr(should_stop, "interruptible", contextlib.nullcontext),
-    )
-    run_task(study_dir, task, settings)
+    interruptible = getattr(should_stop, "interruptible", contextlib.nullcontext)
+    run_task(study_dir, task, Settings(where, assets, should_stop=should_stop, interruptible=interruptible, **how))
 
 
 def keep_freed_memory() -> None:

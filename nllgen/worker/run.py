@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -47,6 +48,8 @@ class Settings:
         interruptible: makes a context in which a stop raises StoppedError at once, for long work that keeps no state.
         checkpoint_s, checkpoint_steps: how often the state is saved.
         attempts: number of attempts on this task so far, this one included.
+        image_sha256: of the container image that this runs in, empty outside one.
+        strict_image: a result that another image made does not count.
     """
 
     device: torch.device
@@ -56,6 +59,8 @@ class Settings:
     checkpoint_s: float = 300.0
     checkpoint_steps: int = 0
     attempts: int = 1
+    image_sha256: str = ""
+    strict_image: bool = False
     interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -88,7 +93,7 @@ def run_cell(
     make_folder(folder.path)
     state = resume(lambda: make_state(cell, data, truth, settings.device), folder.checkpoints(), say)
     say(f"{cell.label}: {state.flow.num_parameters:,} parameters, {cell.precision}, step {state.step}")
-    with TaskProgress(cell.label, cell.paradigm.steps) as progress:
+    with TaskProgress(cell.label, cell.paradigm.steps, folder.progress, state.step) as progress:
         train(state, _hooks(state, folder, evaluator, settings, progress))
     try:
         with settings.interruptible():
@@ -122,6 +127,7 @@ def _hooks(
     def save(current: TrainState) -> None:
         save_checkpoint(checkpoint, current, write_bytes)
         folder.remove_checkpoints(keep=checkpoint)
+        progress.saved(current.step)
 
     return Hooks(
         evaluate=evaluate,
@@ -183,12 +189,13 @@ def _attrs(
         "outcome": "diverged" if state.diverged else "done",
         "version": nllgen_version(),
         "code_sha256": code_sha256(),
-        "image_sha256": "",
+        "image_sha256": settings.image_sha256,
         "started_at": settings.started_at,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "device": _device_name(settings.device),
         "num_threads": torch.get_num_threads(),
+        "num_cpus": len(os.sched_getaffinity(0)),
         "num_parameters": state.flow.num_parameters,
         "seconds_per_step": state.train_s / state.step if state.step else float("nan"),
         "attempts": settings.attempts,

@@ -88,7 +88,7 @@ def _cell(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) -> 
     if cell.data.source == "synthetic" or cell.start == "truth":
         truth = load_truth(study_dir.truth_weights(_require_truth(study).id), settings.device)
         check_fits(truth, cell)
-    if _done(folder.result, truth):
+    if _done(folder.result, truth, settings):
         say(f"already there: {folder.result}")
         return
     if cell.data.source == "synthetic":
@@ -102,14 +102,16 @@ def _cell(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) -> 
     run_cell(cell, study.name, folder, data, truth, evaluator, study.metrics, settings)
 
 
-def _done(path: Path, truth: Truth | None = None) -> bool:
-    """Whether a valid result is there; a damaged one is moved out of the way, never overwritten."""
+def _done(path: Path, truth: Truth | None, settings: Settings) -> bool:
+    """Whether a valid result is there; one that does not count is moved out of the way, never overwritten."""
     if not path.exists():
         return False
     try:
-        made_with = read_result(path).attrs["truth_sha256"]
-        if truth is not None and made_with != truth.sha256:
+        attrs = read_result(path).attrs
+        if truth is not None and attrs["truth_sha256"] != truth.sha256:
             raise CorruptFileError(f"{path}: made with another truth than truth.pt")
+        if settings.strict_image and attrs["image_sha256"] != settings.image_sha256:
+            raise CorruptFileError(f"{path}: made in another image")
     except CorruptFileError as error:
         _move_aside(path, error)
         return False
@@ -136,7 +138,7 @@ def _truth(study_dir: StudyDir, study: Study, settings: Settings) -> None:
     """Train the truth as a cell of its own, then freeze its best weights."""
     cell = _require_truth(study)
     folder, frozen = study_dir.truth(cell.id), study_dir.truth_weights(cell.id)
-    if not (_done(folder.result) and _has_weights(folder, cell)):
+    if not (_done(folder.result, None, settings) and _has_weights(folder, cell)):
         data = mnist_data(cell, study.metrics, require_mnist(settings.assets), settings.device)
         extractors = _extractors(study, settings)
         evaluator = make_evaluator(cell, data, None, study.metrics, extractors, settings.device)
