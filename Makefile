@@ -1,7 +1,9 @@
 # make demo    install, fetch MNIST, run the smallest whole study, write its report
-# make test    install, fetch MNIST, lint, types, tests
+# make test    install, fetch MNIST, start the devcluster where possible, lint, types, tests
 # make lint    ruff and mypy alone
 # make bench   the project beside its peers and limits; tables in benchmarks/results/
+# make cluster-up, make cluster-down
+#              a real Slurm of four virtual nodes on this machine (Debian, root), which tests/cluster uses
 #
 # PYTHON: 3.11 or newer.  VENV: where to install.  ROOT: where the demo's study goes.
 
@@ -14,7 +16,7 @@ NLLGEN := $(BIN)/nllgen
 STAMP := $(VENV)/.nllgen-installed
 STUDY := $(ROOT)/smoke
 
-.PHONY: demo test lint bench install mnist constraints
+.PHONY: demo test lint bench install mnist constraints cluster-up cluster-down cluster-if-possible
 
 demo: mnist
 	$(NLLGEN) submit --grid smoke --local --wait --root $(ROOT)
@@ -23,7 +25,7 @@ demo: mnist
 	@echo
 	@echo "the report: $(abspath $(STUDY)/report/report.html)"
 
-test: mnist lint
+test: mnist lint cluster-if-possible
 	$(BIN)/python -m pytest
 
 lint: install
@@ -33,6 +35,16 @@ lint: install
 
 bench: mnist
 	$(BIN)/python -m benchmarks
+
+cluster-up:
+	slurm/devcluster/up
+
+cluster-down:
+	slurm/devcluster/down
+
+# Without it the cluster tests skip and say why; NLLGEN_REQUIRE_CLUSTER=1 makes them fail instead.
+cluster-if-possible:
+	@slurm/devcluster/up || test "$$NLLGEN_REQUIRE_CLUSTER" != 1
 
 install: $(STAMP)
 

@@ -105,6 +105,21 @@ def assets_list() -> None:
 
 
 @cli.command()
+@_ROOT
+@click.option("--write", "name", help="Write a profile of the cluster under this name into your configuration folder.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write it to this file instead.")
+@click.option("--partition", help="That the profile uses; the cluster's default one if not given.")
+@click.option("--force", is_flag=True, help="Replace a profile that is there.")
+@_JSON
+def doctor(root: Path | None, **how: Any) -> None:
+    """What this machine and its cluster are like, what that means for nllgen, and a profile to begin with."""
+    from nllgen.doors import asset_findings
+    from nllgen.launch.doctor import doctor as examine_and_show
+
+    sys.exit(examine_and_show(_root(root), asset_findings(), _say, **how))
+
+
+@cli.command()
 @_GRID
 @_ROOT
 @_JSON

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nllgen.assets import AssetStatus, asset_folder, mnist_pictures
+from nllgen.assets import AssetStatus, asset_folder, mnist_pictures, status
 from nllgen.errors import ConfigError, ConflictError, MachineError, NllgenError, StoppedError
 from nllgen.store.dataset import read_dataset_head
 from nllgen.store.study_dir import StudyDir
@@ -25,6 +25,7 @@ from nllgen.study.merge import merge
 from nllgen.study.plan import Found, Plan, make_plan
 
 if TYPE_CHECKING:
+    from nllgen.launch.doctor_probe import Finding
     from nllgen.launch.status import TaskStatus
     from nllgen.store.collect import Collected
 
@@ -256,6 +257,22 @@ def show_assets(found: list[AssetStatus]) -> None:
     for asset in found:
         table.add_row(asset.name, asset.state, asset.digest, asset.why, str(asset.path))
     _print(table)
+
+
+def asset_findings() -> list[Finding]:
+    """The assets as `nllgen doctor` shows them; MNIST's four files are one."""
+    from nllgen.launch.doctor_probe import Finding
+
+    found = []
+    for folder in dict.fromkeys(asset.path.parent for asset in status(asset_folder())):
+        files = [asset for asset in status(asset_folder()) if asset.path.parent == folder]
+        bad = [f"{asset.name} {asset.state}" for asset in files if asset.state != "present"]
+        name = folder.name
+        todo = f"nllgen assets fetch {name}" if bad else ""
+        found.append(
+            Finding("assets", name, ", ".join(bad) or str(folder), "note" if bad else "ok", files[0].why, todo)
+        )
+    return found
 
 
 def show_plan(plan: Plan) -> None:

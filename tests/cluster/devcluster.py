@@ -1,0 +1,182 @@
+"""The devcluster and its users, as the tests of this folder see them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SCRIPTS = Path(__file__).parents[2] / "slurm" / "devcluster"
+FOLDER = Path(os.environ.get("NLLGEN_DEVCLUSTER", "/var/lib/nllgen-devcluster"))
+PREFIX = os.environ.get("NLLGEN_DEVCLUSTER_NODE", "node")
+MAX_ARRAY = 101
+LEAKING = ("SLURM_", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_")
+
+
+def wait_for(predicate: Callable[[], object], timeout: float, what: str = "") -> None:
+    """Poll until the predicate is true; what it last returned is in the failure."""
+    end = time.monotonic() + timeout
+    while not (last := predicate()):
+        assert time.monotonic() < end, f"not within {timeout:g} s: {what or predicate}; it is {last!r}"
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class PlainUser:
+    """Somebody who is not root."""
+
+    name: str
+    home: Path
+
+    @classmethod
+    def made(cls, name: str) -> PlainUser:
+        """The user, created with a home folder that all may read where missing."""
+        try:
+            home = Path(pwd.getpwnam(name).pw_dir)
+        except KeyError:
+            subprocess.run(
+                ["useradd", "--create-home", "--shell", "/bin/bash", name], check=True, env={"PATH": "/usr/sbin:/sbin"}
+            )
+            home = Path(pwd.getpwnam(name).pw_dir)
+        home.chmod(0o755)
+        return cls(name, home)
+
+    @property
+    def uid(self) -> int:
+        return pwd.getpwnam(self.name).pw_uid
+
+    def command(self, *argv: str) -> list[str]:
+        """The command as this user runs it; called by root."""
+        identity = [f"HOME={self.home}", f"USER={self.name}", f"LOGNAME={self.name}"]
+        return ["runuser", "-u", self.name, "--", "env", *identity, *argv]
+
+
+@dataclass
+class Cluster:
+    """A running devcluster; everything goes through Slurm's own commands."""
+
+    folder: Path = FOLDER
+    submitted: list[str] = field(default_factory=list)  # cancelled after the test
+
+    @property
+    def nodes(self) -> list[str]:
+        return [f"{PREFIX}{number}" for number in range(1, 5)]
+
+    @property
+    def slurm_conf(self) -> Path:
+        return self.folder / "etc" / "slurm.conf"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a user's shell on the login node would have."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(LEAKING)}
+        return clean | {"SLURM_CONF": str(self.slurm_conf)}
+
+    # ---- the cluster itself
+
+    def up(self, *, accounting: bool = True, max_array: int = MAX_ARRAY) -> subprocess.CompletedProcess[str]:
+        """Start or repair it with these settings; jobs run on meanwhile."""
+        settings = {
+            "NLLGEN_DEVCLUSTER_ACCOUNTING": "on" if accounting else "off",
+            "NLLGEN_DEVCLUSTER_MAX_ARRAY": str(max_array),
+        }
+        return subprocess.run(
+            [str(SCRIPTS / "up")], env=os.environ | settings, capture_output=True, text=True, timeout=400
+        )
+
+    def crash(self, node: str) -> None:
+        """The node dies with all its jobs' processes."""
+        self._node("crash", node)
+
+    def deaf(self, node: str) -> None:
+        """The node's slurmd dies; its jobs run on."""
+        self._node("deaf", node)
+
+    def start(self, node: str) -> None:
+        """The node comes back."""
+        self._node("start", node)
+
+    def _node(self, what: str, node: str) -> None:
+        done = subprocess.run([str(SCRIPTS / "node"), what, node], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+    # ---- Slurm's commands
+
+    def run(
+        self,
+        *argv: str,
+        user: PlainUser | None = None,
+        check: bool = True,
+        cwd: Path | None = None,
+        timeout: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """A command with the cluster's environment, as root or as a plain user."""
+        where = cwd or (user.home if user else self.folder)
+        command = user.command(*argv) if user else list(argv)
+        done = subprocess.run(command, env=self.env, cwd=where, capture_output=True, text=True, timeout=timeout)
+        assert done.returncode == 0 or not check, f"{' '.join(argv)}: {done.stderr or done.stdout}"
+        return done
+
+    def sbatch(self, *options: str, script: str, user: PlainUser | None = None, cwd: Path | None = None) -> str:
+        """Submit a shell script; its job id. Its output goes nowhere unless the options say so."""
+        default = () if any(option.startswith(("-o", "--output")) for option in options) else ("--output=/dev/null",)
+        done = self.run("sbatch", "--parsable", *default, *options, "--wrap", script, user=user, cwd=cwd)
+        job = done.stdout.strip().split(";")[0]
+        self.submitted.append(job)
+        return job
+
+    def squeue(self, *options: str) -> list[str]:
+        """Its lines without the header."""
+        return self.run("squeue", "--noheader", *options).stdout.splitlines()
+
+    def scontrol(self, *words: str, check: bool = True) -> str:
+        return self.run("scontrol", *words, check=check).stdout
+
+    def sacct(self, *options: str, check: bool = True) -> list[str]:
+        """Its lines without the header, fields parted by |."""
+        return self.run("sacct", "--noheader", "--parsable2", *options, check=check).stdout.splitlines()
+
+    def field(self, job: str, name: str) -> list[str]:
+        """A field of scontrol's record of a job, a value for each array element; none where it is forgotten."""
+        records = self.scontrol("show", "job", "--oneliner", job, check=False).splitlines()
+        pairs = [dict(word.partition("=")[::2] for word in record.split()) for record in records]
+        return [pair[name] for pair in pairs if name in pair]
+
+    def states(self, job: str) -> set[str]:
+        """The states of a job's elements."""
+        return set(self.field(job, "JobState"))
+
+    def node_state(self, node: str) -> str:
+        """Such as idle, mixed, allocated, down*; the star means that it does not answer."""
+        return self.run("sinfo", "--noheader", "-n", node, "-p", "short", "-o", "%T").stdout.strip()
+
+    def wait_for(self, predicate: Callable[[], object], timeout: float = 60, what: str = "") -> None:
+        wait_for(predicate, timeout, what)
+
+    def wait_state(self, job: str, *states: str, timeout: float = 60) -> None:
+        """Until every element of the job is in one of the states."""
+        self.wait_for(lambda: self.states(job) and self.states(job) <= set(states), timeout, f"{job} to be {states}")
+
+    def tidy(self) -> None:
+        """Cancel what a test submitted, bring back the nodes it took away, and wait for both."""
+        if self.submitted:
+            self.run("scancel", *self.submitted, check=False)
+            jobs, self.submitted = self.submitted, []
+            ended = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "DEADLINE"}
+            for job in jobs:
+                self.wait_for(lambda job=job: self.states(job) <= ended, 30, f"{job} to end")
+        if any(self.node_state(node) not in ("idle", "mixed", "allocated", "completing") for node in self.nodes):
+            done = self.up()
+            assert done.returncode == 0, done.stderr
+
+
+def why_not() -> str:
+    """Why this machine cannot carry the devcluster; empty where it can."""
+    if not Path("/etc/debian_version").exists() or shutil.which("apt-get") is None:
+        return "it is no Debian machine with apt-get"
+    return "" if os.geteuid() == 0 else "the tests do not run as root"
