@@ -77,7 +77,8 @@ def room_of(module: str) -> str:
     """The room of a module of the project; its first name below nllgen where it has no other."""
     if module.split(".")[0] == "nllgen_analysis":
         return "analysis"
-    return GROWN.get(module, module.split(".")[1] if "." in module else "nllgen")
+    top = ".".join(module.split(".")[:2])
+    return GROWN.get(top, module.split(".")[1] if "." in module else "nllgen")
 
 
 def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterator[tuple[int, str]]:

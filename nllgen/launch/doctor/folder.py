@@ -1,6 +1,6 @@
 """Looks at a folder by using it. Run as a program of its own, for a file server that hangs takes its caller along.
 
-``python -m nllgen.launch.doctor_folder FOLDER`` prints one JSON object and leaves nothing behind.
+``python -m nllgen.launch.doctor.folder FOLDER`` prints one JSON object and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def file_system(path: Path) -> str:
         lines = Path("/proc/self/mountinfo").read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    device, best, kind = os.stat(path).st_dev, -1, ""
+    device, best, kind = Path(path).stat().st_dev, -1, ""
     for line in lines:
         before, _, after = line.partition(" - ")
         fields = before.split()

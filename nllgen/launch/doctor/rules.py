@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from nllgen.launch.doctor_facts import Facts
-from nllgen.launch.doctor_probe import Finding, Level
-from nllgen.launch.doctor_slurm import Partition, parse_number, parse_version
+from nllgen.launch.doctor.facts import Facts
+from nllgen.launch.doctor.probe import Finding, Level
+from nllgen.launch.doctor.slurm import Partition, parse_number, parse_version
 
 SECTION = "Slurm"
 OLDEST = (20, 11)  # of which the options that are used are documented
