@@ -15,6 +15,7 @@ from nllgen.errors import EXIT_CELLS_FAILED, EXIT_STOPPED, ConfigError, MachineE
 if TYPE_CHECKING:
     from nllgen.store.study_dir import StudyDir
 
+_PATH = click.Path(path_type=Path)
 _GRID = click.option("--grid", "-g", required=True, help="A YAML study, or the name of a built-in one.")
 _ROOT = click.option(
     "--root", type=click.Path(path_type=Path), help="Where studies lie; default $NLLGEN_ROOT or ./runs."
@@ -215,6 +216,40 @@ def report(study_h5: Path, out: Path) -> None:
         ) from error
     paths = write_report(study_h5, out)
     _say(f"open {paths.html}")
+
+
+@cli.command()
+@click.option("-o", "--out", type=_PATH, help="The image; default nllgen.sif.")
+@click.option("--base", type=click.Choice(["docker", "debootstrap", "localimage"]), default="docker", show_default=True)
+@click.option("--from", "origin", default="", help="Which one: a Docker image, a mirror's URL, or a local image.")
+@click.option("--wheel", type=_PATH, help="A wheel of nllgen, instead of this checkout or installation.")
+@click.option("--bind", "binds", multiple=True, metavar="SRC[:DST]", help="Show the build something of the host.")
+@click.option("--sandbox", is_flag=True, help="Make a folder to look around in instead of a SIF.")
+@click.option("--sign", default="", metavar="KEY", help="Sign it: a PEM private key, or the number of a PGP key.")
+@click.option("--fresh", is_flag=True, help="Build anew even if the same inputs were built before.")
+@click.option("--check", "checked", type=_PATH, metavar="SIF", help="Build nothing: verify an image.")
+@click.option("--key", type=_PATH, metavar="PEM", help="With --check: the public key of who signed it.")
+def build(checked: Path | None, key: Path | None, out: Path | None, **what: Any) -> None:
+    """Build the Apptainer image in which jobs run, or verify one."""
+    from nllgen.doors import images
+
+    if checked is not None:
+        images.check_image(checked, key)
+    else:
+        images.build_image(images.Request(out=out or Path("nllgen.sif"), **what))
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--image", type=_PATH, default="nllgen.sif", show_default=True, help="A SIF or a sandbox.")
+@click.option("--study", "study_dir", type=_PATH, help="A study folder to show, writable.")
+@click.option("--bind", "binds", multiple=True, metavar="SRC[:DST]", help="Something else to show, writable.")
+@click.option("--gpus", is_flag=True, help="Show the GPUs.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def shell(image: Path, study_dir: Path | None, binds: tuple[str, ...], gpus: bool, command: tuple[str, ...]) -> None:
+    """Look around in the image as a job sees it: a shell, or one COMMAND after --."""
+    from nllgen.doors.images import enter_image
+
+    enter_image(image, study_dir, command, binds, gpus)
 
 
 @cli.command(hidden=True)
