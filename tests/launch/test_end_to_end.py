@@ -20,7 +20,7 @@ from nllgen.store.result import read_attrs
 from nllgen.store.study_dir import StudyDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-STEPS = 1_200  # long enough to be killed twice on the way
+STEPS = 400
 
 
 @dataclass
@@ -163,10 +163,8 @@ def kill_its_worker(run: Run, cell: str, attempt: int) -> None:
     """In this attempt; a worker stays warm, so that it is known by the cell that it was last started for."""
     task = run.folder.cell(cell)
     wait_for(lambda: task.log.exists() and task.log.read_text().count("step 0 raw") >= 1, "it trains")
-    wait_for(
-        lambda: sum(line["event"] == "started" for line in read_attempts(task.attempts)) == attempt,
-        f"attempt {attempt}",
-    )
+    wait_for(lambda: run.starts(cell) == attempt, f"attempt {attempt} begins")
+    wait_for(lambda: run.workers_of(cell), "its worker is up")
     for pid in run.workers_of(cell):
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: read_attempts(task.attempts)[-1]["event"] != "started" or not run.workers_of(cell), "it is dead")
