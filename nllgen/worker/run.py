@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from nllgen.errors import CorruptFileError, StoppedError
 from nllgen.flow import RealNVP
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import draw
+from nllgen.metrics.model import Sampler
 from nllgen.paradigms.base import Scalars
 from nllgen.store.atomic import make_folder, write_bytes
 from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
@@ -108,9 +110,9 @@ def _hooks(
     checkpoint = folder.checkpoint(settings.attempt)
 
     def evaluate(flow: nn.Module, role: str) -> Scalars:
-        assert isinstance(flow, RealNVP)
+        assert isinstance(flow, Sampler)
         with settings.interruptible():
-            row = evaluator.measure(flow, "val")
+            row = {"val_nll_nats": math.nan} | evaluator.measure(flow)  # validation chooses the best by it
         shown = ("val_nll_nats", "val_bits_per_dim", "kl_nats", "frechet_lenet")
         note = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)
         say(f"step {state.step} {role}: {note}")
@@ -145,16 +147,17 @@ def _measure(
     cell = state.cell
     flow = RealNVP(cell.flow).to(settings.device)
     kept = state.weights()
+    references = evaluator.references
     rows = []
     for name, weights in kept.items():
         started = time.perf_counter()
         flow.load_state_dict(weights)
-        row = evaluator.measure(flow, "test") | evaluator.numerical_errors(flow, "test")
+        row = evaluator.measure_final(flow)
         step = state.best["step"] if name == "best" else state.step
         rows.append({"weights": name, "step": step, **row, "time_s": time.perf_counter() - started})
     flow.load_state_dict(kept["last"])
     pixels = (
-        evaluator.to_pixels(draw(flow, metrics.num_kept, evaluator.generator("kept"))) if metrics.num_kept else None
+        references.to_pixels(draw(flow, metrics.num_kept, references.generator("kept"))) if metrics.num_kept else None
     )
     shape = (0, *cell.data.shape)
     result = Result(
@@ -192,7 +195,7 @@ def _attrs(
         "num_parameters": state.flow.num_parameters,
         "seconds_per_step": state.train_s / state.step if state.step else float("nan"),
         "attempts": settings.attempts,
-        "assets": json.dumps({extractor.name: extractor.sha256 for extractor in evaluator.extractors}),
+        "assets": json.dumps({extractor.name: extractor.sha256 for extractor in evaluator.references.extractors}),
         "torch_version": str(torch.__version__),
         "precision": cell.precision,
         "truth_sha256": truth.sha256 if truth else "",
