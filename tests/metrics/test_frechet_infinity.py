@@ -19,7 +19,7 @@ def drawn(n, seed):
 @pytest.fixture(scope="module")
 def repetitions():
     """Of Fréchet∞ and of the plain distance at the same 400 samples."""
-    samples = [drawn(400, seed) for seed in range(60)]
+    samples = [drawn(400, seed) for seed in range(40)]
     return [frechet_infinity(x, STANDARD) for x in samples], [STANDARD(x) for x in samples]
 
 
