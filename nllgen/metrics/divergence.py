@@ -7,16 +7,15 @@ import math
 from nllgen.metrics.exact import jsd, mean_and_se
 from nllgen.metrics.group import Group
 from nllgen.metrics.measurement import Measurement, Row
-from nllgen.metrics.model import num_parameters
 
 
-def kl_reference(num_parameters: int | None, num_images: int | None) -> float:
+def kl_reference(num_parameters: int, num_images: int | None) -> float:
     """Expected KL(p‖q) of a well-specified maximum-likelihood fit of k parameters to N images: k/(2N) nats.
 
     Asymptotic, from Wilks' theorem (Wilks 1938; Akaike 1974): 2N·KL → χ²_k. It says nothing where N is not ≫ k.
-    NaN without a number of parameters or of images (fresh ones at every step).
+    NaN without a number of images (fresh ones at every step).
     """
-    if not num_parameters or not num_images:
+    if not num_images:
         return math.nan
     return num_parameters / (2 * num_images)
 
@@ -32,7 +31,7 @@ def _measure(m: Measurement) -> Row:
         "reverse_kl_se_nats": reverse.se,
         "jsd_nats": between.value,
         "jsd_se_nats": between.se,
-        "kl_reference_nats": kl_reference(num_parameters(m.model), None if training is None else len(training)),
+        "kl_reference_nats": kl_reference(m.model.num_parameters, None if training is None else len(training)),
     }
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nllgen.flow import Model
 from nllgen.metrics.measurement import Measurement, References, Row
-from nllgen.metrics.model import Sampler
 from nllgen.metrics.registry import GROUPS
 
 
@@ -26,15 +26,15 @@ class Evaluator:
     every: tuple[str, ...]
     final: tuple[str, ...]
 
-    def measure(self, model: Sampler) -> Row:
+    def measure(self, model: Model) -> Row:
         """The columns of an evaluation; NaN is a metric that could not be had."""
         return self.measure_groups(model, "val", self.every)
 
-    def measure_final(self, model: Sampler) -> Row:
+    def measure_final(self, model: Model) -> Row:
         """The columns of the final metrics."""
         return self.measure_groups(model, "test", self.final)
 
-    def measure_groups(self, model: Sampler, split: str, names: Iterable[str]) -> Row:
+    def measure_groups(self, model: Model, split: str, names: Iterable[str]) -> Row:
         """The columns of some groups on a split; those of a group whose needs are not met are absent."""
         measurement = Measurement(self.references, model, split)
         row: Row = {}

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nllgen.flow import DensityModel, Model
 from nllgen.metrics.exact import FloatArray, draw, log_densities
-from nllgen.metrics.model import Density, Sampler
 
 Row = dict[str, float]
 Need = Literal["density", "truth", "extractor", "training"]
@@ -71,7 +71,7 @@ class References:
     """
 
     sets: Mapping[str, EvalSet]
-    truth: Density | None
+    truth: DensityModel | None
     extractors: tuple[Extractor, ...]
     num_samples: int
     to_pixels: Callable[[Tensor], Tensor]
@@ -110,7 +110,7 @@ class Measurement:
     """One model on one held-out split. Each quantity is computed when the first metric asks for it."""
 
     references: References
-    model: Sampler
+    model: Model
     split: str
 
     @property
@@ -121,7 +121,7 @@ class Measurement:
     def has(self, need: Need) -> bool:
         """Whether something that a metric needs is there."""
         there = {
-            "density": isinstance(self.model, Density),
+            "density": isinstance(self.model, DensityModel),
             "truth": self.references.truth is not None,
             "extractor": bool(self.references.extractors),
             "training": self.references.training is not None,
@@ -129,9 +129,9 @@ class Measurement:
         return there[need]
 
     @property
-    def density(self) -> Density:
+    def density(self) -> DensityModel:
         """The model, which has a density."""
-        assert isinstance(self.model, Density)
+        assert isinstance(self.model, DensityModel)
         return self.model
 
     @cached_property

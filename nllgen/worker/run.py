@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import time
 from collections.abc import Callable
@@ -18,10 +17,9 @@ from torch import nn
 
 from nllgen.data.truth import Truth, load_tensors, to_bytes, weights_sha256
 from nllgen.errors import CorruptFileError, StoppedError
-from nllgen.flow import RealNVP
+from nllgen.flow import Model, make_model
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import draw
-from nllgen.metrics.model import Sampler
 from nllgen.paradigms.base import Scalars
 from nllgen.store.atomic import make_folder, write_bytes
 from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
@@ -110,9 +108,9 @@ def _hooks(
     checkpoint = folder.checkpoint(settings.attempt)
 
     def evaluate(flow: nn.Module, role: str) -> Scalars:
-        assert isinstance(flow, Sampler)
+        assert isinstance(flow, Model)
         with settings.interruptible():
-            row = {"val_nll_nats": math.nan} | evaluator.measure(flow)  # validation chooses the best by it
+            row = evaluator.measure(flow)
         shown = ("val_nll_nats", "val_bits_per_dim", "kl_nats", "frechet_lenet")
         note = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)
         say(f"step {state.step} {role}: {note}")
@@ -145,7 +143,7 @@ def _measure(
 ) -> tuple[Result, bytes]:
     """The final metrics on the test split, the samples, and the weights as model.pt's bytes."""
     cell = state.cell
-    flow = RealNVP(cell.flow).to(settings.device)
+    flow = make_model(cell).to(settings.device)
     kept = state.weights()
     references = evaluator.references
     rows = []
@@ -179,6 +177,7 @@ def _attrs(
     settings: Settings,
 ) -> dict[str, Any]:
     cell = state.cell
+    assert isinstance(state.flow, Model)
     return {
         "cell_id": cell.id,
         "cell": cell.model_dump_json(),
@@ -195,7 +194,9 @@ def _attrs(
         "num_parameters": state.flow.num_parameters,
         "seconds_per_step": state.train_s / state.step if state.step else float("nan"),
         "attempts": settings.attempts,
-        "assets": json.dumps({extractor.name: extractor.sha256 for extractor in evaluator.references.extractors}),
+        "assets": json.dumps(
+            {extractor.name: extractor.sha256 for extractor in evaluator.references.extractors} | state.flow.provenance
+        ),
         "torch_version": str(torch.__version__),
         "precision": cell.precision,
         "truth_sha256": truth.sha256 if truth else "",
