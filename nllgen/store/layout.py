@@ -99,6 +99,21 @@ RESULT_ATTRS: Final = (
     "model_sha256",
     "science_sha256",
 )
+# attributes of metrics.<group>.h5, all text and required, beside the schema
+SUPPLEMENT_ATTRS: Final = (
+    "group",
+    "cell_id",
+    "model_sha256",
+    "truth_sha256",
+    "code_sha256",
+    "version",
+    "torch_version",
+    "measured_at",
+    "host",
+    "device",
+    "num_samples",
+    "assets",
+)
 OUTCOMES: Final = ("done", "diverged")
 SPLITS: Final = ("train", "val", "test")
 
@@ -121,6 +136,7 @@ CELL_TEXT_COLUMNS: Final = (
     "truth_sha256",
     "science_sha256",
     "assets",
+    "supplements",  # JSON: group measured after the run → the attributes of its file; empty where there are none
 )
 CELL_NUMBER_COLUMNS: Final = {
     "num_threads": "threads",

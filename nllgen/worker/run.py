@@ -189,14 +189,12 @@ def _attrs(
         "started_at": settings.started_at,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
-        "device": _device_name(settings.device),
+        "device": device_name(settings.device),
         "num_threads": torch.get_num_threads(),
         "num_parameters": state.flow.num_parameters,
         "seconds_per_step": state.train_s / state.step if state.step else float("nan"),
         "attempts": settings.attempts,
-        "assets": json.dumps(
-            {extractor.name: extractor.sha256 for extractor in evaluator.references.extractors} | state.flow.provenance
-        ),
+        "assets": json.dumps(asset_digests(evaluator) | state.flow.provenance),
         "torch_version": str(torch.__version__),
         "precision": cell.precision,
         "truth_sha256": truth.sha256 if truth else "",
@@ -208,7 +206,13 @@ def _model_sha256(kept: dict[str, dict[str, torch.Tensor]]) -> str:
     return weights_sha256({f"{kind}/{name}": tensor for kind, part in kept.items() for name, tensor in part.items()})
 
 
-def _device_name(device: torch.device) -> str:
+def asset_digests(evaluator: Evaluator) -> dict[str, str]:
+    """Extractor → digest of its weights."""
+    return {extractor.name: extractor.sha256 for extractor in evaluator.references.extractors}
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called in a result."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
