@@ -29,7 +29,7 @@ class ExtractorCost:
 
 
 COSTS = {
-    "lenet": ExtractorCost(image=2e-4, pair=12e-9, frechet=0.1, frechet_inf=0.5),
+    "lenet": ExtractorCost(image=1.2e-4, pair=12e-9, frechet=0.1, frechet_inf=0.5),
     "inception": ExtractorCost(image=0.1, pair=150e-9, frechet=3.0, frechet_inf=200.0),
 }
 
