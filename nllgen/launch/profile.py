@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from nllgen.errors import ConfigError
 from nllgen.study.block import BlockReader
 from nllgen.study.builtin import builtin_names, builtin_path
-from nllgen.study.config import Count, Frozen, Resources
+from nllgen.study.config import Resources
+from nllgen.study.models import Count, Frozen
 from nllgen.study.problems import Problems, explain, near
 from nllgen.study.source import read_text, read_yaml
 

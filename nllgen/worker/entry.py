@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import torch
 
 from nllgen.errors import MachineError
 from nllgen.store.study_dir import StudyDir
+from nllgen.study.config import Cell
 from nllgen.train.precision import choose_device
+from nllgen.worker.evaluate import Evaluated, evaluate
 from nllgen.worker.run import Settings
 from nllgen.worker.task import run_task
 
@@ -40,17 +42,64 @@ def enter(
     Raises:
         MachineError: there is no such device here.
     """
+    settings = set_up(threads, device, assets, should_stop, **how)
+    run_task(study_dir, task, settings)
+
+
+def enter_evaluation(
+    study_dir: StudyDir,
+    names: Sequence[str],
+    cells: Sequence[Cell],
+    threads: int,
+    device: str,
+    assets: Path,
+    should_stop: Callable[[], bool],
+) -> Evaluated:
+    """Measure groups of metrics on finished cells with a thread count and a device.
+
+    Raises:
+        MachineError: there is no such device here.
+    """
+    return evaluate(study_dir, names, cells, set_up(threads, device, assets, should_stop, attempt="evaluate"))
+
+
+def set_up(
+    threads: int, device: str, assets: Path, should_stop: Callable[[], bool], *, attempt: str, **how: Any
+) -> Settings:
+    """Set up torch in this process.
+
+    Args:
+        threads: of torch; a checkpoint's own count takes its place.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        assets: folder of fetched assets.
+        should_stop: whether a stop was asked for.
+        attempt: name of the attempt.
+        how: further fields of :class:`Settings`.
+
+    Raises:
+        MachineError: there is no such device here.
+    """
     keep_freed_memory()
     torch.set_num_threads(threads)
+    where = device_of(device)
+    interruptible = getattr(should_stop, "interruptible", contextlib.nullcontext)
+    return Settings(where, assets, attempt, should_stop, interruptible=interruptible, **how)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        MachineError: there is no such device here.
+    """
     try:
-        where = choose_device(device)
-        torch.empty(0, device=where)
+        device = choose_device(name)
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise MachineError(
-            f"device {device} is not to be had: {str(error).splitlines()[0]}", "use auto, cpu, cuda or cuda:N"
+            f"device {name} is not to be had: {str(error).splitlines()[0]}", "use auto, cpu, cuda or cuda:N"
         ) from error
-    interruptible = getattr(should_stop, "interruptible", contextlib.nullcontext)
-    run_task(study_dir, task, Settings(where, assets, should_stop=should_stop, interruptible=interruptible, **how))
+    return device
 
 
 def keep_freed_memory() -> None:
