@@ -88,7 +88,7 @@ def file_system(path: Path) -> str:
         lines = Path("/proc/self/mountinfo").read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    device, best, kind = os.stat(path).st_dev, -1, ""
+    device, best, kind = path.stat().st_dev, -1, ""
     for line in lines:
         before, _, after = line.partition(" - ")
         fields = before.split()
@@ -187,9 +187,8 @@ def clock(folder: Path, num: int = 20) -> tuple[float, float]:
     times, skews = set(), []
     for _ in range(num):
         before = time.time()
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND)
-        os.write(fd, b".")
-        os.close(fd)
+        with path.open("ab", buffering=0) as file:
+            file.write(b".")
         modified, after = path.stat().st_mtime_ns / 1e9, time.time()
         skews.append(modified - after if modified > after else min(modified - before, 0.0))
         times.add(path.stat().st_mtime_ns)

@@ -109,7 +109,8 @@ def _clock(seen: Mapping[str, Any]) -> Iterator[Finding]:
     if "skew_s" not in seen:
         return
     skew = seen["skew_s"]
-    value = f"{abs(skew):.3f} s {'ahead' if skew > 0 else 'behind'}, counts in {seen['granularity_s']:g} s"
+    unit = {1.0: "s", 1e-3: "ms", 1e-6: "µs", 1e-9: "ns"}[seen["granularity_s"]]
+    value = f"{abs(skew):.2f} s {'ahead' if skew > 0 else 'behind'}, counts in {unit}"
     if abs(skew) > _SKEW_S:
         yield _folder(
             "clock", value, "note", "times shown by `nllgen status` are off by that; leases do not depend on it"
@@ -189,7 +190,11 @@ def python() -> Iterator[Finding]:
     where = Path(sys.executable)
     kind = file_system(where.parent)
     yield Finding(
-        "Python", "version", f"{platform.python_version()}, {where} ({kind})", "ok", "nodes use the same path"
+        "Python",
+        "version",
+        f"{platform.python_version()}, {where} ({kind})",
+        "ok",
+        "jobs without an image use the same path on the nodes",
     )
     home = Path(sys.executable).resolve()
     closed = next((path for path in home.parents if not path.stat().st_mode & stat.S_IXOTH), None)

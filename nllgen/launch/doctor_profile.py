@@ -116,13 +116,13 @@ def _limits(facts: Facts, part: Partition) -> list[str]:
         lines.append(f"gpus: {cell.gpus}")
     lines += [
         "",
-        f"array_parallelism: {cell.at_once}   # elements of an array at once: what the partition holds, at most 256",
+        f"array_parallelism: {cell.at_once}   # elements of an array at once: the partition's slots, at most 256",
     ]
     if size := _array_size(facts):
         lines.append(f"max_array_size: {size}   # MaxArraySize, and what you may have queued")
     signal_s = max(10, min(120, time_min * 60 // 5))
     lines.append(
-        f"signal_s: {signal_s}   # before its end, at which a job saves its state; Slurm may say it 60 s sooner"
+        f"signal_s: {signal_s}   # seconds before its end at which a job saves its state; Slurm may be 60 s early"
     )
     return lines
 
