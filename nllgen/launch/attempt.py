@@ -88,7 +88,7 @@ class Attempt:
 
 def saved_step(task: Task) -> int:
     """Steps that are safe in a checkpoint, as the worker last said; 0 where it said nothing."""
-    return progress_of(task).get("saved", 0)
+    return int(progress_of(task).get("saved", 0))
 
 
 def progress_of(task: Task) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Who works on a task. Claims save compute; correctness rests on the publication of results alone.
 
-A claim is a file created exclusively, renewed by touching it. It is stale when its process is gone (same host), or when
-an observer has seen it unchanged for a whole lease by its own monotonic clock, so that wrong clocks do no harm.
+A claim is a file created exclusively, renewed by touching it. It is stale when its process is gone (same host), when
+the scheduler has started its job anew (the node failed, or was cut off), or when an observer has seen it unchanged for
+a whole lease by its own monotonic clock, so that wrong clocks do no harm.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class Claim:
         """Whether it still stands, and is not another's."""
         return _read(self.path) == self.content
 
+    def is_anothers(self) -> bool:
+        """Whether somebody has taken it over."""
+        return _read(self.path) not in (None, self.content)
+
     def renew(self) -> bool:
         """Show that the holder is alive; False if the claim was taken over."""
         if not self.is_mine():
@@ -67,9 +72,16 @@ class Claim:
 
 @dataclass
 class Claims:
-    """Takes claims and remembers what it has seen of others'."""
+    """Takes claims and remembers what it has seen of others'.
+
+    Attributes:
+        lease_s: seconds without a sign of life after which a claim of another host is stale.
+        job, restarts: of the scheduler's job that this process runs in, and how often it was started before.
+    """
 
     lease_s: float = LEASE_S
+    job: str = ""
+    restarts: int = 0
     _seen: dict[Path, tuple[str, int, float]] = field(default_factory=dict)
 
     def take(self, path: Path) -> Claim | None:
@@ -96,7 +108,7 @@ class Claims:
 
     def _content(self) -> str:
         who = {"host": _host(), "process": process_identity(os.getpid()), "nonce": uuid.uuid4().hex}
-        return json.dumps(who)
+        return json.dumps(who | ({"job": self.job, "restarts": self.restarts} if self.job else {}))
 
     def _create(self, path: Path, content: str) -> bool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -115,11 +127,13 @@ class Claims:
         return True
 
     def _is_stale(self, path: Path, content: str) -> bool:
-        with contextlib.suppress(ValueError, AttributeError):
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
             who = json.loads(content)
             if who.get("host") == _host():
                 pid = str(who.get("process")).partition(":")[0]
                 return not pid.isdigit() or process_identity(int(pid)) != who.get("process")
+            if self.job and who.get("job") == self.job and int(who.get("restarts")) < self.restarts:
+                return True
         try:
             touched = path.stat().st_mtime_ns
         except OSError:

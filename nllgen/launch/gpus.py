@@ -1,8 +1,9 @@
-"""Which GPUs a local run may use. No torch: a worker sees the one GPU that it is given."""
+"""Which GPUs a run may use. No torch: a worker sees the one GPU that it is given."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from nllgen.errors import MachineError
@@ -21,7 +22,7 @@ def share_out(device: str) -> tuple[tuple[int, ...], str]:
     """
     if device == "cpu":
         return (), device
-    gpus = _visible()
+    gpus = visible(os.environ)
     if device == "auto":
         return gpus, device
     number = int(device.partition(":")[2] or 0)
@@ -35,9 +36,16 @@ def _count(num: int) -> str:
     return f"{num} GPU{'' if num == 1 else 's'} to be had"
 
 
-def _visible() -> tuple[int, ...]:
-    """GPUs that this process may use: submitit's local executor hides all that it is not told of."""
-    named = os.environ.get(_NAMES)
+def visible(environ: Mapping[str, str]) -> tuple[int, ...]:
+    """GPUs that a process may use: submitit's local executor hides all that it is not told of.
+
+    Args:
+        environ: its environment.
+
+    Raises:
+        MachineError: they have names that are not numbers.
+    """
+    named = environ.get(_NAMES)
     if named is None:
         return tuple(range(_num_device_files()))
     gpus: list[int] = []

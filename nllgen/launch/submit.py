@@ -17,13 +17,15 @@ import submitit
 from nllgen.errors import MachineError
 from nllgen.launch.claims import Claims
 from nllgen.launch.gpus import share_out
+from nllgen.launch.snapshot import snapshot
 from nllgen.launch.supervisor import Supervisor
+from nllgen.launch.workers import WorkerSetup
 from nllgen.store.atomic import make_folder, refuse
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.merge import merge
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 120.0
 _NO_LIMIT_MIN = 60 * 24 * 365  # submitit's local executor ends a job after a time; a study's is its own affair
 
 
@@ -41,7 +43,7 @@ def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
     folder = StudyDir(root / study.name)
     before, merged = _grown(folder, study)
     if merged != before:
-        with _only_submission(folder):
+        with only_submission(folder):
             before, merged = _grown(folder, study)  # what another has frozen meanwhile is not lost
             folder.freeze(merged)
     return folder, merged, len(merged.cells) - (len(before.cells) if before else 0)
@@ -57,8 +59,12 @@ def _grown(folder: StudyDir, study: Study) -> tuple[Study | None, Study]:
 
 
 @contextlib.contextmanager
-def _only_submission(folder: StudyDir) -> Iterator[None]:
-    """Freezing reads, merges and writes: two at once would lose the cells of one."""
+def only_submission(folder: StudyDir) -> Iterator[None]:
+    """Freezing and sending look, decide and write: two at once would lose the cells of one, or send them twice.
+
+    Raises:
+        MachineError: another is at it for too long.
+    """
     claims, path = Claims(), folder.path.with_name(f".{folder.path.name}.submitting")
     give_up = time.monotonic() + _PATIENCE_S
     while (claim := claims.take(path)) is None:
@@ -71,8 +77,17 @@ def _only_submission(folder: StudyDir) -> Iterator[None]:
         claim.release()
 
 
-def start_local(folder: StudyDir, assets: Path, num_workers: int, device: str = "auto") -> list[Any]:
+def start_local(
+    folder: StudyDir, assets: Path, num_workers: int, device: str = "auto", **image_options: Any
+) -> list[Any]:
     """Start supervisors on this machine through submitit, one thread each; they outlive this process.
+
+    Args:
+        folder: a frozen study.
+        assets: folder of fetched assets.
+        num_workers: cells at once.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        image_options: fields of :class:`WorkerSetup` that say which image, where there is one.
 
     Returns:
         submitit's jobs.
@@ -86,11 +101,12 @@ def start_local(folder: StudyDir, assets: Path, num_workers: int, device: str = 
     except OSError as error:
         refuse("remove", folder.stop, error)
     make_folder(folder.submitit)
-    supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", 1, assets, worker_device)
+    setup = WorkerSetup(assets, worker_device, snapshot(folder), **image_options)
+    supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", setup, threads=1)
     jobs = []
     with (
         _ignored_by_children(signal.SIGINT, signal.SIGHUP),
-        _closed_to_others(),
+        closed_to_others(),
         _away_from_the_terminal(folder.submitit / "launcher.log"),
     ):
         for slot in range(num_workers):
@@ -136,7 +152,7 @@ def _away_from_the_terminal(log: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _closed_to_others() -> Iterator[None]:
+def closed_to_others() -> Iterator[None]:
     """What submitit, the supervisors and their workers write, others cannot: pickles are run, weights are loaded."""
     before = os.umask(0o022)
     os.umask(before | 0o022)

@@ -1,150 +1,146 @@
-"""The host's part of a job: claims tasks one after another and runs a worker for each.
+"""The host's part of a job: claims tasks and has workers run them, several at once where it is told to. No torch.
 
-The worker is asked to stop by closing its standard input, which needs no signal (and so passes into a container), and
-happens by itself when the supervisor dies.
+submitit's callable. On a node it runs outside the container, and its workers inside; it alone hears the scheduler's
+signals, asks its workers to stop, waits for their checkpoints and has the job requeued.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import selectors
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nllgen.launch.attempt import Attempt, recorded
-from nllgen.launch.claims import RENEW_S, Claim, Claims
-from nllgen.launch.tasks import FAILED, Task, is_done, longest_first, read_attempts, tasks_of
-from nllgen.store.study_dir import StudyDir
-from nllgen.study.config import Study
+from submitit.helpers import DelayedSubmission
 
-_POLL_S = 0.2
+from nllgen.errors import CellsFailedError
+from nllgen.launch.failures import Kind
+from nllgen.launch.job import Job, Signals
+from nllgen.launch.slot import Slot
+from nllgen.launch.todo import Todo
+from nllgen.launch.workers import WorkerSetup
+from nllgen.store.study_dir import StudyDir
+
+_POLL_S = 0.5
+_IDLE_S = 0.2  # nothing of its own to do: what is left waits for others
+_GRACE_S = 20.0  # a supervisor that was told to stop by TERM has about this long
 _STOP_S = 600.0  # an evaluation may be under way when a stop is asked for
 
 
 @dataclass
 class Supervisor:
-    """Works until no task of the study is left that it could run. Called by submitit.
+    """Works until no task is left that it could run.
 
     Attributes:
         study_dir: a frozen study.
-        submission: name of the submission; a task that failed under it is not tried again under it.
-        threads: of each worker.
-        assets: folder of fetched assets.
-        device: for the workers, or ``auto``.
-        checkpoint_s: seconds between checkpoints.
+        submission: name of the submission; failures are counted under it.
+        setup: how workers are started.
+        threads: of each worker; 0 shares out the job's processors.
+        at_once: tasks that run at the same time.
+        elements: names of the tasks of each array element; None is every task of the study, for whoever comes first.
+        time_min: the limit that was asked for, minutes; None where there is none.
+        signal_s: how long before the limit the scheduler's signal was asked for.
     """
 
     study_dir: Path
     submission: str
-    threads: int
-    assets: Path
-    device: str = "auto"
-    checkpoint_s: float = 300.0
-    _claims: Claims = field(default_factory=Claims)
-    _stopping: bool = False
+    setup: WorkerSetup
+    threads: int = 1
+    at_once: int = 1
+    elements: tuple[tuple[str, ...], ...] | None = None
+    time_min: float | None = None
+    signal_s: float = 90.0
+    _stopping: Kind | None = field(default=None, init=False)
 
     def __call__(self) -> dict[str, str]:
-        """Run tasks; returns name → outcome of those that this supervisor ran."""
+        """Run tasks; returns name → outcome of those that this supervisor ran.
+
+        Raises:
+            CellsFailedError: under Slurm, if any failed for good: a job with failures is not shown as completed.
+            SystemExit: it was requeued.
+        """
+        self._stopping = None  # also where it was pickled for another start
+        job = Job.here(self.time_min)
+        signals = Signals(job, self.signal_s)
         folder = StudyDir(self.study_dir)
         folder.guard()
-        study = folder.read_study()
-        waiting = {task.name: task for task in longest_first(tasks_of(study, folder), study)}
-        outcomes: dict[str, str] = {}
-        while not self._is_asked_to_stop(folder):
-            claimed = self._claim_next(waiting, study, folder)
-            if claimed is not None:
-                task, claim = claimed
-                outcomes[task.name] = self._run(task, claim, folder)
-            elif all(self._is_lost(task, waiting) for task in waiting.values()):
-                break
-            else:
-                time.sleep(_POLL_S)  # what is left is another's, or waits for another's
-        return outcomes
-
-    def _is_asked_to_stop(self, folder: StudyDir) -> bool:
-        """Also where the study was taken away; for good, since the next submission removes the stop file."""
-        self._stopping = self._stopping or folder.stop.exists() or not folder.is_frozen
-        return self._stopping
-
-    def _claim_next(self, waiting: dict[str, Task], study: Study, folder: StudyDir) -> tuple[Task, Claim] | None:
-        """Claim the first task that can run; those that are done by now leave ``waiting``."""
-        for task in list(waiting.values()):
-            if any(name in waiting for name in task.needs):
-                continue
-            if is_done(task, study, folder):
-                del waiting[task.name]
-                continue
-            if self._failed(task) or (claim := self._claims.take(task.claim)) is None:
-                continue
-            if is_done(task, study, folder):  # between the look and the claim
-                claim.release()
-                del waiting[task.name]
-                continue
-            return task, claim
-        return None
-
-    def _failed(self, task: Task) -> bool:
-        return any(
-            line.get("submission") == self.submission and line.get("event") == FAILED
-            for line in read_attempts(task.attempts)
-        )
-
-    def _is_lost(self, task: Task, waiting: dict[str, Task]) -> bool:
-        """Whether the task cannot be done under this submission any more."""
-        if self._failed(task):
-            return True
-        return any(self._is_lost(waiting[name], waiting) for name in task.needs if name in waiting)
-
-    def _run(self, task: Task, claim: Claim, folder: StudyDir) -> str:
-        with recorded(task, claim, self.submission) as attempt:
-            attempt.exit_code = self._work(task, attempt, claim, folder)
-        return attempt.outcome
-
-    def _work(self, task: Task, attempt: Attempt, claim: Claim, folder: StudyDir) -> int:
-        command = [sys.executable, "-m", "nllgen", "worker", str(self.study_dir), task.name]
-        command += ["--attempt", attempt.name, "--attempts", str(attempt.number), "--assets", str(self.assets)]
-        command += ["--device", self.device, "--threads", str(self.threads), "--checkpoint-s", str(self.checkpoint_s)]
-        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        log = os.open(task.log, flags, 0o644)
+        todo = Todo(folder, self.submission, job, self._names(job), self.setup, self.signal_s)
+        slots = [self._slot(number, job, folder) for number in range(self.at_once)]
         try:
-            worker = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=os.environ | threads,
-                start_new_session=True,  # a Ctrl-C in the terminal is this supervisor's to pass on
-            )
+            self._work(todo, slots, folder, signals)
         finally:
-            os.close(log)
-        return self._attend(worker, claim, folder)
+            self._end(slots, signals)
+        if (signals.may_requeue or todo.needs_fresh_time) and todo.is_open:
+            signals.requeue()
+        return self._outcome(todo, job)
 
-    def _attend(self, worker: subprocess.Popen[bytes], claim: Claim, folder: StudyDir) -> int:
-        renewed = time.monotonic()
-        stop_at: float | None = None
-        try:
-            while (code := worker.poll()) is None:
-                now = time.monotonic()
-                if now - renewed > RENEW_S:
-                    renewed = now
-                    claim.renew()
-                if stop_at is None and self._is_asked_to_stop(folder):
-                    stop_at = now
-                    _ask_to_stop(worker)
-                if stop_at is not None and now - stop_at > _STOP_S:
-                    worker.kill()
-                time.sleep(_POLL_S)
-            return code
-        finally:
-            _ask_to_stop(worker)
+    def checkpoint(self) -> DelayedSubmission:
+        """submitit asks for this by name before it requeues; everything is on the disk by then."""
+        return DelayedSubmission(self)
 
-    def checkpoint(self) -> None:
-        """submitit asks for this by name; local jobs have no time limit, so that it is never called here."""
+    def _names(self, job: Job) -> tuple[str, ...] | None:
+        if self.elements is None:
+            return None
+        return self.elements[job.element % len(self.elements)]
+
+    def _slot(self, number: int, job: Job, folder: StudyDir) -> Slot:
+        """Its share of the processors and GPUs; bound to it only where the scheduler has bound the job."""
+        share = max(1, job.cpus // self.at_once)
+        bound = job.is_scheduled and len(job.affinity) == job.cpus and self.at_once > 1
+        cpus = job.affinity[number * share : (number + 1) * share] if bound else ()
+        gpus = job.gpus[number % len(job.gpus) :][:1] if job.gpus else ()
+        if self.at_once == 1:
+            gpus = job.gpus
+        return Slot(folder, self.submission, self.setup, self.threads or share, cpus, gpus, job)
+
+    def _work(self, todo: Todo, slots: list[Slot], folder: StudyDir, signals: Signals) -> None:
+        while True:
+            if self._is_asked_to_stop(folder, signals):
+                return
+            for slot in slots:
+                if slot.is_free and (claimed := todo.claim_next()):
+                    slot.start(*claimed)
+            if all(slot.is_free for slot in slots):
+                if not todo.may_come:
+                    return
+                time.sleep(_IDLE_S)
+                continue
+            for slot in _ready(slots):
+                if (outcome := slot.advance()) is not None:
+                    todo.ended(slot.ended_task, outcome, slot.ended_seconds)
+
+    def _is_asked_to_stop(self, folder: StudyDir, signals: Signals) -> bool:
+        """By a signal, by the stop file, or because the study was taken away."""
+        if self._stopping is None and (folder.stop.exists() or not folder.is_frozen):
+            signals.may_requeue = False
+            self._stopping = Kind.ASKED
+        self._stopping = self._stopping or signals.kind
+        return self._stopping is not None
+
+    def _end(self, slots: list[Slot], signals: Signals) -> None:
+        """Let every worker save its state and end; all at once, since each may take its time."""
+        kind = self._stopping or Kind.ASKED
+        patience = _STOP_S if kind is Kind.ASKED else max(_GRACE_S, self.signal_s if signals.may_requeue else 0)
+        for slot in slots:
+            slot.ask_to_stop()
+        give_up = time.monotonic() + patience
+        for slot in slots:
+            slot.close(kind, max(0.0, give_up - time.monotonic()))
+
+    def _outcome(self, todo: Todo, job: Job) -> dict[str, str]:
+        failed = todo.failures()
+        if failed and job.is_scheduled:
+            told = "; ".join(f"{name}: {kind}" for name, kind in list(failed.items())[:5])
+            raise CellsFailedError(f"{len(failed)} failed: {told}", f"see: nllgen status {self.study_dir}")
+        return todo.outcomes
 
 
-def _ask_to_stop(worker: subprocess.Popen[bytes]) -> None:
-    assert worker.stdin is not None
-    worker.stdin.close()
+def _ready(slots: list[Slot]) -> Iterator[Slot]:
+    """Slots whose worker has said something or ended, or all of them after a while."""
+    busy = [slot for slot in slots if not slot.is_free]
+    with selectors.DefaultSelector() as selector:
+        for slot in busy:
+            selector.register(slot.fileno(), selectors.EVENT_READ)
+        selector.select(_POLL_S)
+    yield from busy

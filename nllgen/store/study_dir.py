@@ -105,6 +105,11 @@ class StudyDir:
         return self.path / "submitit"
 
     @property
+    def code(self) -> Path:
+        """Copies of the program as it was when the study was submitted."""
+        return self.path / "code"
+
+    @property
     def stop(self) -> Path:
         """A file that asks every supervisor of this study to stop."""
         return self.path / "stop"

@@ -8,7 +8,8 @@ import pytest
 from nllgen.launch.claims import Claims
 from nllgen.launch.status import STATES, status, to_json
 from nllgen.launch.submit import freeze
-from nllgen.launch.tasks import FAILED, STARTED, STOPPED, record, tasks_of
+from nllgen.launch.failures import FAILED, STARTED, STOPPED
+from nllgen.launch.tasks import record, tasks_of
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import signal
 import subprocess
@@ -39,17 +41,35 @@ cells:
 """
 
 
-def command(folder, task, assets, *more):
-    how = ["--attempt", f"a{random.random()}", "--assets", str(assets), "--threads", "1", "--device", "cpu"]
-    return [sys.executable, "-m", "nllgen", "worker", str(folder.path), task, *how, *more]
+@contextlib.contextmanager
+def ordered(folder, task, assets, *more):
+    """A worker that has been ordered one task; its standard input is closed at the end of the block, where it ends."""
+    how = ["--assets", str(assets), "--threads", "1", "--device", "cpu"]
+    command = [sys.executable, "-m", "nllgen", "worker", str(folder.path), *how, *more]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        order(worker, folder, task)
+        yield worker
+        worker.stdin.close()
+        worker.wait(timeout=120)
+
+
+def order(worker, folder, task):
+    values = {"task": task, "attempt": f"a{random.random()}", "attempts": 1, "log": str(folder.path / "log.txt")}
+    worker.stdin.write(json.dumps(values).encode() + b"\n")
+    worker.stdin.flush()
+
+
+def answer(worker):
+    """Its next answer; None where it ends without one."""
+    line = worker.stdout.readline()
+    return json.loads(line) if line else None
 
 
 def work(folder, task, assets, *more):
-    """Run to the end with standard input held open."""
-    worker = subprocess.Popen(command(folder, task, assets, *more), stdin=subprocess.PIPE)
-    code = worker.wait(timeout=120)
-    worker.stdin.close()
-    return code
+    """Run to the end with standard input held open; the exit code that the worker answers."""
+    with ordered(folder, task, assets, *more) as worker:
+        found = answer(worker)
+    return found["exit_code"] if found else worker.returncode
 
 
 def wait_for_progress(worker, task):
@@ -108,9 +128,10 @@ def test_a_finished_task_is_not_run_again(prepared, study, mnist_assets):
 def test_closing_standard_input_stops_the_worker_with_its_state_saved(prepared, study, mnist_assets):
     cell = study.cells[0]
     long = prepared.cell(cell.id)
-    worker = subprocess.Popen(command(prepared, cell.id, mnist_assets), stdin=subprocess.PIPE)
-    worker.stdin.close()
-    assert worker.wait(timeout=60) == 75
+    with ordered(prepared, cell.id, mnist_assets) as worker:
+        worker.stdin.close()
+        assert answer(worker)["exit_code"] == 75
+    assert worker.returncode == 75
     assert len(long.checkpoints()) == 1
     assert not long.result.exists()
 
@@ -125,16 +146,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(prepared, study, mn
     task.path.rename(tmp_path / "undisturbed")
     rng, kills = random.Random(index), 0
     while not task.result.exists():
-        worker = subprocess.Popen(
-            command(prepared, cell.id, mnist_assets, "--checkpoint-steps", "3"), stdin=subprocess.PIPE
-        )
-        if kills < 4:
-            wait_for_progress(worker, task)
-            time.sleep(rng.random() * 0.3)
-            worker.send_signal(signal.SIGKILL)
-            kills += 1
-        worker.wait(timeout=120)
-        worker.stdin.close()
+        with ordered(prepared, cell.id, mnist_assets, "--checkpoint-steps", "3") as worker:
+            if kills < 4:
+                wait_for_progress(worker, task)
+                time.sleep(rng.random() * 0.3)
+                worker.send_signal(signal.SIGKILL)
+                kills += 1
+            answer(worker)
     again = read_result(task.result)
     assert kills >= 1
     assert again.attrs["science_sha256"] == undisturbed.attrs["science_sha256"]
@@ -186,20 +204,37 @@ def test_a_result_of_another_truth_is_made_again(prepared, study, mnist_assets, 
 
 
 def test_an_unknown_task_is_refused_without_a_traceback(prepared, mnist_assets):
-    found = subprocess.run(
-        command(prepared, "0" * 16, mnist_assets), stdin=subprocess.PIPE, capture_output=True, text=True, check=False
-    )
-    assert found.returncode == 2
-    assert "has no cell" in found.stderr
-    assert "Traceback" not in found.stderr
+    with ordered(prepared, "0" * 16, mnist_assets) as worker:
+        found = answer(worker)
+    assert (found["exit_code"], "has no cell" in found["reason"], worker.returncode) == (2, True, 2)
+    log = (prepared.path / "log.txt").read_text()
+    assert "has no cell" in log
+    assert "Traceback" not in log
 
 
 def test_a_device_that_is_not_there_is_an_environment_error(prepared, study, mnist_assets):
-    words = command(prepared, study.cells[0].id, mnist_assets)
-    words[words.index("cpu")] = "cuda:7"
-    found = subprocess.run(words, stdin=subprocess.PIPE, capture_output=True, text=True, check=False)
-    assert found.returncode == 3
-    assert "cuda:7" in found.stderr
+    with ordered(prepared, study.cells[0].id, mnist_assets, "--device", "cuda:7") as worker:
+        found = answer(worker)
+    assert (found["exit_code"], "cuda:7" in found["reason"]) == (3, True)
+
+
+def test_one_worker_runs_one_task_after_another_each_with_its_own_log(prepared, study, mnist_assets):
+    values = {"task": "dataset", "attempt": "b1", "attempts": 1, "log": str(prepared.path / "other.txt")}
+    with ordered(prepared, "truth", mnist_assets) as worker:
+        assert answer(worker)["exit_code"] == 0
+        worker.stdin.write(json.dumps(values).encode() + b"\n")
+        worker.stdin.flush()
+        assert answer(worker) == {"attempt": "b1", "exit_code": 0, "reason": ""}
+    assert worker.returncode == 0
+    assert "dataset.h5" in (prepared.path / "other.txt").read_text()
+
+
+def test_after_a_failure_the_next_task_is_left_to_a_new_process(prepared, mnist_assets):
+    with ordered(prepared, "0" * 16, mnist_assets) as worker:
+        with contextlib.suppress(BrokenPipeError):
+            order(worker, prepared, "truth")
+        assert [answer(worker)["exit_code"], answer(worker)] == [2, None]
+    assert worker.returncode == 2
 
 
 def test_a_damaged_data_set_is_moved_aside_and_drawn_again(prepared, study, mnist_assets):

@@ -1,0 +1,224 @@
+"""A study on a cluster: what is queued already, what has to be sent, and sending it so that a kill loses nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nllgen.launch.collector import Collector
+from nllgen.launch.profile import Profile
+from nllgen.launch.scheduler import Queued, max_array_size, queued
+from nllgen.launch.slurm import Order, executor_for, resources_of, send
+from nllgen.launch.snapshot import snapshot
+from nllgen.launch.stages import COLLECT, Stage, Submission, SubmissionDir, job_prefix, stages_for, submissions
+from nllgen.launch.supervisor import Supervisor
+from nllgen.launch.tasks import Task, is_done, longest_first, tasks_of
+from nllgen.launch.workers import WorkerSetup
+from nllgen.store.atomic import make_folder
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.config import Study
+
+_SLURMS_DEFAULT = 1001  # MaxArraySize where nobody says
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How cells are spread over elements.
+
+    Attributes:
+        pack: cells that run at once in one element.
+        workers: elements that claim cells until none is left; 0 gives each element its own.
+    """
+
+    pack: int = 1
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the scheduler still has of a study.
+
+    Attributes:
+        tasks: name → the state of the job that will run it, or runs it.
+        jobs: name of a task → number of its job.
+    """
+
+    tasks: Mapping[str, str]
+    jobs: Mapping[str, str]
+    ids: tuple[str, ...]
+
+
+def live_tasks(folder: StudyDir, study: str) -> Live:
+    """Ask the scheduler, by name: a submitter that was killed may have noted nothing.
+
+    Raises:
+        MachineError: it is not there or does not answer.
+    """
+    return match(folder, study, queued(job_prefix(study)))
+
+
+def match(folder: StudyDir, study: str, jobs: Sequence[Queued]) -> Live:
+    """Jobs of the scheduler → tasks of this study's submissions; a study of the same name elsewhere has others."""
+    by_name: dict[str, list[Queued]] = {}
+    for job in jobs:
+        by_name.setdefault(job.name, []).append(job)
+    tasks: dict[str, str] = {}
+    numbers: dict[str, str] = {}
+    ids: dict[str, None] = {}
+    for _, submission in submissions(folder):
+        for stage in (*submission.stages, Stage(COLLECT, ((COLLECT,),))):
+            for job in by_name.get(submission.job_name(study, stage), ()):
+                ids[job.id] = None
+                for element in job.elements or (0,):
+                    for name in stage.tasks_of(element) if element < stage.num_elements else ():
+                        tasks[name], numbers[name] = job.state, job.id
+    return Live(tasks, numbers, tuple(ids))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a submission came to.
+
+    Attributes:
+        submission: its record; None where there was nothing to send.
+        jobs: stage → number.
+        scripts: stage → text for sbatch.
+        num_queued: tasks that the scheduler has already.
+    """
+
+    submission: Submission | None
+    jobs: Mapping[str, str]
+    scripts: Mapping[str, str]
+    num_queued: int
+
+
+def to_send(folder: StudyDir, study: Study, live: Live, only: Collection[str] | None, image: str | None) -> list[Task]:
+    """Tasks that are neither done nor queued, the longest first; with those that they need."""
+    tasks = longest_first(tasks_of(study, folder), study)
+    wanted = {task.name for task in tasks} if only is None else set(only)
+    for task in reversed(tasks):  # those that are needed come before
+        wanted |= set(task.needs) if task.name in wanted else set()
+    return [
+        task
+        for task in tasks
+        if task.name in wanted and task.name not in live.tasks and not is_done(task, study, folder, image)
+    ]
+
+
+def submit(
+    folder: StudyDir,
+    study: Study,
+    profile: Profile,
+    setup: WorkerSetup,
+    shape: Shape,
+    *,
+    only: Collection[str] | None = None,
+    under: str = "",
+    memory_factors: Mapping[str, float] | None = None,
+    dry_run: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Sent:
+    """Send what is missing of a frozen study. The caller holds the submission claim.
+
+    Args:
+        folder: its folder.
+        study: as it is frozen.
+        profile: of the cluster.
+        setup: how workers are started; the snapshot of the program is added here.
+        shape: of the arrays.
+        only: names of tasks; with what they need.
+        under: submission that failures are counted under, where this one continues it.
+        memory_factors: task → how many times the memory.
+        dry_run: write nothing and send nothing.
+        say: told what was sent.
+
+    Raises:
+        MachineError: the scheduler is not there, refuses a job, or a folder cannot be written.
+    """
+    live = Live({}, {}, ()) if dry_run and not folder.is_frozen else live_tasks(folder, study.name)
+    image = setup.image_sha256 if setup.strict_image else None
+    tasks = to_send(folder, study, live, only, image)
+    if not tasks:
+        return Sent(None, {}, {}, len(live.tasks))
+    limit = profile.max_array_size or max_array_size() or _SLURMS_DEFAULT
+    stages = stages_for(
+        tasks, pack=shape.pack, workers=shape.workers, max_elements=limit, memory_factors=memory_factors or {}
+    )
+    name = uuid.uuid4().hex[:8]
+    code = folder.code if dry_run else snapshot(folder)
+    setup = replace(setup, code=code)
+    options = {"setup": _plain(setup), "shape": asdict(shape), "under": under or name}
+    record = Submission(name, stages, profile.model_dump(mode="json"), options)
+    where = SubmissionDir(folder.submitit / name)
+    if not dry_run:
+        make_folder(where.path)
+        where.write(record)  # before anything is sent: whatever happens now, it can be found
+    sender = _Sender(folder, study, profile, setup, shape, record, where, code, dry_run, say)
+    return replace(sender.all(live), num_queued=len(live.tasks))
+
+
+@dataclass
+class _Sender:
+    folder: StudyDir
+    study: Study
+    profile: Profile
+    setup: WorkerSetup
+    shape: Shape
+    record: Submission
+    where: SubmissionDir
+    code: Path
+    dry_run: bool
+    say: Callable[[str], None]
+
+    def all(self, live: Live) -> Sent:
+        """One sbatch a stage, each after those that it needs, and the collection after all of them."""
+        numbers: dict[str, str] = dict(live.jobs)
+        jobs: dict[str, str] = {}
+        scripts: dict[str, str] = {}
+        for stage in self.record.stages:
+            after = tuple(dict.fromkeys(numbers[need] for need in stage.needs if need in numbers))
+            scripts[stage.name], jobs[stage.name] = self._one(stage, self._supervisor(stage), after_ok=after)
+            numbers |= dict.fromkeys(stage.tasks, jobs[stage.name])
+        last = Stage(COLLECT, ((COLLECT,),))
+        before = tuple(dict.fromkeys([*jobs.values(), *(live.jobs[name] for name in live.jobs if name != COLLECT)]))
+        collector = Collector(self.folder.path, self.record.name)
+        scripts[COLLECT], jobs[COLLECT] = self._one(last, collector, after_any=before)
+        return Sent(self.record, jobs, scripts, 0)
+
+    def _supervisor(self, stage: Stage) -> Supervisor:
+        at_once = self.shape.pack if stage.name.startswith("cells") else 1
+        resources = resources_of(stage, self.profile, self.study.resources, self.shape.pack)
+        return Supervisor(
+            self.folder.path,
+            self.record.options["under"],
+            self.setup,
+            threads=0,
+            at_once=at_once,
+            elements=stage.elements,
+            time_min=resources.time_min,
+            signal_s=self.profile.signal_s,
+        )
+
+    def _one(
+        self, stage: Stage, callable_: Any, after_ok: tuple[str, ...] = (), after_any: tuple[str, ...] = ()
+    ) -> tuple[str, str]:
+        resources = resources_of(stage, self.profile, self.study.resources, self.shape.pack)
+        name = self.record.job_name(self.study.name, stage)
+        order = Order(name, stage.num_elements, resources, after_ok, after_any)
+        executor = executor_for(self.where.path, stage, order, self.profile, self.code)
+        script = executor.script()
+        if self.dry_run:
+            return script, f"<{stage.name}>"
+        number = send(executor, callable_)
+        self.where.add_job(stage.name, number)
+        elements = f"{stage.num_elements} element{'s' * (stage.num_elements != 1)}"
+        self.say(f"job {number}: {stage.name}, {elements}, {len(stage.tasks)} to run")
+        return script, number
+
+
+def _plain(setup: WorkerSetup) -> dict[str, Any]:
+    """A setup as JSON has it."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(setup).items()}

@@ -1,0 +1,129 @@
+"""The last stage: sends again what deserves it, then proves the study complete and writes study.h5."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from submitit.helpers import DelayedSubmission
+
+from nllgen.errors import CellsFailedError, NllgenError
+from nllgen.launch.attempt import record_lost
+from nllgen.launch.claims import Claims
+from nllgen.launch.failures import Kind, given_up, kind_of, kind_of_state, last_ended, num_of_kind, unended
+from nllgen.launch.profile import Profile
+from nllgen.launch.stages import Submission, SubmissionDir
+from nllgen.launch.tasks import Task, is_done, read_attempts, tasks_of
+from nllgen.launch.todo import accounted_state
+from nllgen.launch.workers import WorkerSetup
+from nllgen.store.study_dir import StudyDir
+
+
+@dataclass
+class Collector:
+    """submitit's callable of the stage ``collect``.
+
+    Attributes:
+        study_dir: the frozen study.
+        submission: that it belongs to.
+    """
+
+    study_dir: Path
+    submission: str
+
+    def __call__(self) -> str:
+        """Send again, or collect.
+
+        Returns:
+            What was done, in words.
+
+        Raises:
+            CellsFailedError: the study is not complete, and nothing is left to try.
+        """
+        folder = StudyDir(self.study_dir)
+        folder.guard()
+        record = SubmissionDir(folder.submitit / self.submission).read()
+        sent = self._send_again(folder, record)
+        if sent:
+            return f"{sent} sent again; they bring their own collection"
+        command = [sys.executable, "-m", "nllgen", "collect", str(self.study_dir)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, env=os.environ)
+        if done.returncode != 0:
+            raise CellsFailedError(f"{self.study_dir} is not complete", f"see: nllgen status {self.study_dir}")
+        return "collected"
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Nothing to save: it starts anew."""
+        return DelayedSubmission(self)
+
+    def _send_again(self, folder: StudyDir, record: Submission) -> int:
+        """Number of tasks that were sent again: those whose last failure's policy allows it."""
+        from nllgen.launch.cluster import Shape, live_tasks, submit
+        from nllgen.launch.submit import only_submission
+
+        if folder.stop.exists():
+            return 0
+        study = folder.read_study()
+        under = str(record.options["under"])
+        with only_submission(folder):
+            live = live_tasks(folder, study.name)
+            again: dict[str, float] = {}
+            for task in tasks_of(study, folder):
+                if task.name in live.tasks or is_done(task, study, folder):
+                    continue
+                factor = retry_factor(task, under)
+                if factor:
+                    again[task.name] = factor
+            if not again:
+                return 0
+            profile = Profile.model_validate(record.profile)
+            sent = submit(
+                folder,
+                study,
+                profile,
+                setup_of(record.options["setup"]),
+                Shape(**record.options["shape"]),
+                only=tuple(again),
+                under=under,
+                memory_factors=again,
+                say=lambda text: print(text, flush=True),
+            )
+        return len(again) if sent.submission else 0
+
+
+def retry_factor(task: Task, under: str) -> float:
+    """How many times the first memory a failed task is to be sent again with; 0 where it is not."""
+    lines = read_attempts(task.attempts)
+    start = unended(lines)
+    if start is not None and last_ended(lines) is None:
+        if Claims().is_held(task.claim) and not start.get("job"):
+            return 0.0
+        state = accounted_state(str(start.get("job", "")))
+        record_lost(task, kind_of_state(state), f"its job is gone ({state or 'nobody knows why'})")
+        lines = read_attempts(task.attempts)
+    last = last_ended(lines)
+    if last is None or kind_of(last) in (None, Kind.ASKED) or given_up(lines, under) is not None:
+        return 0.0
+    if last.get("submission") != under:
+        return 0.0
+    return float(2 ** num_of_kind(lines, Kind.OUT_OF_MEMORY, under))
+
+
+def setup_of(values: Mapping[str, Any]) -> WorkerSetup:
+    """A setup from a record.
+
+    Raises:
+        NllgenError: the record is not one of this version.
+    """
+    try:
+        paths = {name: None if values[name] is None else Path(values[name]) for name in ("assets", "code", "image")}
+        lists = {name: tuple(values[name]) for name in ("binds", "program")}
+        variables = tuple((str(name), str(value)) for name, value in values["environment"])
+        return WorkerSetup(**{**values, **paths, **lists, "environment": variables})
+    except (KeyError, TypeError, ValueError) as error:
+        raise NllgenError(f"the record of the submission is damaged: {error}", "submit the grid again") from error

@@ -1,0 +1,140 @@
+"""What Slurm's commands say. They are asked seldom and with patience; their answers are hints, files are the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nllgen.errors import MachineError
+
+_PATIENCE_S = 30.0
+_AFTER = "see: nllgen doctor"
+# states of jobs that will run or are running
+_LIVE = frozenset(
+    (
+        *("PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"),
+        *("RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Queued:
+    """An array, an element of one, or a job that the scheduler still has.
+
+    Attributes:
+        id: number of the job or array.
+        elements: those that this line speaks of; empty for a job that is no array.
+        name: of the job.
+        state: in Slurm's words, such as ``PENDING``.
+        reason: why it waits, or where it runs.
+    """
+
+    id: str
+    elements: range | tuple[int, ...]
+    name: str
+    state: str
+    reason: str
+
+
+def run(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
+    """What a command of Slurm prints.
+
+    Raises:
+        MachineError: it is not installed, fails, or does not answer in time.
+    """
+    if shutil.which(command[0]) is None:
+        raise MachineError(f"{command[0]} is not installed here", "run this on a login node of the cluster, or --local")
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=patience_s, stdin=subprocess.DEVNULL, env=_environment()
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MachineError(
+            f"{command[0]} did not answer in {patience_s:.0f} s", f"try again later; {_AFTER}"
+        ) from error
+    except OSError as error:
+        raise MachineError(f"{command[0]} cannot be run: {error.strerror}", _AFTER) from error
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise MachineError(f"{command[0]} failed: {said[0] if said else f'exit code {done.returncode}'}", _AFTER)
+    return done.stdout
+
+
+def queued(name_begins: str) -> list[Queued]:
+    """This user's jobs whose name begins like this, waiting or running.
+
+    Raises:
+        MachineError: squeue is missing or does not answer.
+    """
+    format_ = "%i|%j|%T|%R"
+    output = run(["squeue", "--noheader", f"--user={_user()}", "--states=all", f"--format={format_}"])
+    found = [_parse(line) for line in output.splitlines() if line.count("|") >= 3]
+    return [job for job in found if job.name.startswith(name_begins) and job.state in _LIVE]
+
+
+def _user() -> str:
+    return str(os.geteuid())
+
+
+def _parse(line: str) -> Queued:
+    job, name, state, reason = line.strip().split("|", 3)
+    number, _, rest = job.partition("_")
+    return Queued(number, tuple(_elements(rest)), name, state, reason)
+
+
+def _elements(text: str) -> Iterator[int]:
+    """``7`` or ``[0-3,5,8-9:1%4]`` → indices."""
+    for part in text.strip("[]").split("%")[0].split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+))?", part)
+        if match:
+            first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+            yield from range(first, last + 1, step)
+
+
+def max_array_size() -> int | None:
+    """Indices of an array are below this; None where Slurm does not say."""
+    with contextlib.suppress(MachineError):
+        match = re.search(r"^MaxArraySize\s*=\s*(\d+)", run(["scontrol", "show", "config"]), re.MULTILINE)
+        return int(match[1]) if match else None
+    return None
+
+
+def cancel(ids: Sequence[str], *, states: Sequence[str] = ()) -> None:
+    """Cancel jobs, arrays or elements.
+
+    Args:
+        ids: ``7``, or ``7_3``.
+        states: only those in one of these states.
+
+    Raises:
+        MachineError: scancel is missing or fails.
+    """
+    for start in range(0, len(ids), 500):
+        for state in states or ("",):
+            run(["scancel", *([f"--state={state}"] if state else []), *ids[start : start + 500]])
+
+
+def _environment() -> dict[str, str]:
+    """Without what an outer job would say of itself; options of commands that a user has set are kept out as well."""
+    return {name: value for name, value in os.environ.items() if not leaks(name)}
+
+
+def leaks(name: str) -> bool:
+    """Whether a variable is an outer job's and would change what a nested command does; SLURM_CONF is the cluster's."""
+    return name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SALLOC_", "SUBMITIT_")) and name != "SLURM_CONF"
+
+
+@contextlib.contextmanager
+def without_outer_job() -> Iterator[None]:
+    """A block in which submitit sees no outer job's variables."""
+    taken = {name: os.environ.pop(name) for name in list(os.environ) if leaks(name)}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)

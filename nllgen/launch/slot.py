@@ -1,0 +1,162 @@
+"""One place in a job where one task runs at a time, in a worker that stays warm."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nllgen.errors import EXIT_DONE, EXIT_STOPPED
+from nllgen.launch.attempt import Attempt
+from nllgen.launch.claims import RENEW_S, Claim
+from nllgen.launch.failures import Kind, kind_of_exit
+from nllgen.launch.job import Job, oom_kills, peak_memory_bytes
+from nllgen.launch.tasks import Task
+from nllgen.launch.workers import Worker, WorkerSetup
+from nllgen.store.study_dir import StudyDir
+
+_POLL_S = 0.05
+_MEMORY_EVERY_S = 2.0
+_LAST_WORDS_S = 5.0
+
+
+@dataclass
+class Slot:
+    """Runs attempts one after another.
+
+    Attributes:
+        study_dir: the frozen study.
+        submission: name of the submission.
+        setup: how workers are started.
+        threads: of the worker.
+        cpus, gpus: that the worker gets; without processors it is not bound to any.
+        job: that it is a part of.
+    """
+
+    study_dir: StudyDir
+    submission: str
+    setup: WorkerSetup
+    threads: int
+    cpus: Sequence[int]
+    gpus: Sequence[int]
+    job: Job
+    ended_task: str = ""
+    ended_seconds: float = 0.0
+    _worker: Worker | None = field(default=None, init=False)
+    _attempt: Attempt | None = field(default=None, init=False)
+    _started: float = field(default=0.0, init=False)
+    _renewed: float = field(default=0.0, init=False)
+    _looked: float = field(default=0.0, init=False)
+    _kills: int = field(default=0, init=False)
+    _peak: int = field(default=0, init=False)
+    _superseded: bool = field(default=False, init=False)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it could take a task."""
+        return self._attempt is None
+
+    def fileno(self) -> int:
+        """Readable when there is something to hear."""
+        assert self._worker is not None
+        return self._worker.fileno()
+
+    def start(self, task: Task, claim: Claim) -> None:
+        """Begin an attempt.
+
+        Raises:
+            NllgenError: it cannot be recorded, or the worker cannot be started; the claim is let go.
+        """
+        self._attempt = attempt = Attempt.begin(task, claim, self.submission, **self.job.facts())
+        self._started = self._renewed = time.monotonic()
+        self._kills, self._peak, self._superseded = oom_kills(), 0, False
+        try:
+            if self._worker is None:
+                command, variables = self.setup.command(self.study_dir.path, self.threads, self.gpus)
+                self._worker = Worker(command, variables, task.log, self.cpus)
+        except Exception as error:
+            self._finish(getattr(error, "exit_code", 3), Kind.ENVIRONMENT, str(error)[:200])
+            raise
+        self._worker.order(task=task.name, attempt=attempt.name, attempts=attempt.number, log=str(task.log.absolute()))
+
+    def advance(self) -> str | None:
+        """Look after the worker.
+
+        Returns:
+            ``done``, ``stopped`` or ``failed`` if the attempt has ended, else None.
+        """
+        assert self._worker is not None
+        assert self._attempt is not None
+        self._keep_claim(self._attempt)
+        # in this order: what it said before it ended is heard
+        ended = self._worker.process.poll()
+        answer = self._worker.answer()
+        if answer is None and ended is None:
+            return None
+        code, reason = (answer["exit_code"], str(answer.get("reason", ""))) if answer else (ended or 0, "")
+        if answer is None and ended == EXIT_DONE:
+            code, reason = 1, "the worker ended without an answer"
+        if code != EXIT_DONE:
+            self._worker.close(_LAST_WORDS_S)  # the next task gets a process without a past
+            self._worker = None
+        kind = self._kind(code, reason)
+        if self._superseded and kind is not None:
+            kind, reason = Kind.LOST, "another supervisor has taken it over"
+        return self._finish(code, kind, reason)
+
+    def ask_to_stop(self) -> None:
+        """Have the worker save its state and end."""
+        if self._worker is not None:
+            self._worker.ask_to_stop()
+
+    def close(self, kind: Kind, patience_s: float) -> None:
+        """End the worker, and an attempt that is under way: it was stopped for the reason ``kind``."""
+        if self._worker is None:
+            return
+        worker, answer = self._worker, None
+        give_up = time.monotonic() + patience_s
+        while self._attempt is not None and answer is None:
+            ended = worker.process.poll() is not None or time.monotonic() > give_up
+            self._keep_claim(self._attempt)
+            answer = worker.answer()
+            if ended:
+                break
+            time.sleep(_POLL_S)
+        if self._attempt is not None and answer is None:
+            worker.process.kill()  # does nothing where it has ended by itself
+            worker.process.wait()
+        worker.close(_LAST_WORDS_S)
+        self._worker = None
+        if self._attempt is not None:
+            code = int(answer["exit_code"]) if answer else worker.process.returncode
+            found = self._kind(code, "")
+            was_stopped = found is not None and code in (EXIT_STOPPED, -signal.SIGKILL, -signal.SIGTERM)
+            self._finish(code, kind if was_stopped else found)
+
+    def _keep_claim(self, attempt: Attempt) -> None:
+        """Renew it now and then; where another has taken it over, the worker's time is better spent elsewhere."""
+        now = time.monotonic()
+        if now - self._looked > _MEMORY_EVERY_S and self._worker is not None:
+            self._looked = now
+            self._peak = max(self._peak, peak_memory_bytes(self._worker.process.pid))
+        if now - self._renewed > RENEW_S:
+            self._renewed = now
+            if not attempt.claim.renew() and attempt.claim.is_anothers():
+                self._superseded = True
+                self.ask_to_stop()
+
+    def _kind(self, code: int, reason: str) -> Kind | None:
+        killed = code in (-9, 137) and (oom_kills() > self._kills or self._is_at_its_limit())
+        return kind_of_exit(code, reason, out_of_memory=killed)
+
+    def _is_at_its_limit(self) -> bool:
+        """Whether the worker was last seen close to what the job may use."""
+        limit = self.job.memory_bytes
+        return limit > 0 and self._peak > 0.9 * limit
+
+    def _finish(self, code: int, kind: Kind | None, reason: str = "") -> str:
+        assert self._attempt is not None
+        attempt, self._attempt = self._attempt, None
+        self.ended_task, self.ended_seconds = attempt.task.name, time.monotonic() - self._started
+        return attempt.end(code, kind, reason)

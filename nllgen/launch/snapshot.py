@@ -1,0 +1,38 @@
+"""A study runs the code that it was submitted with, even when the checkout changes afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+from nllgen.store.atomic import make_folder, refuse
+from nllgen.store.provenance import code_sha256
+from nllgen.store.study_dir import StudyDir
+
+_PACKAGE = Path(__file__).parents[1]
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "share")
+
+
+def snapshot(study_dir: StudyDir) -> Path:
+    """Copy the package into a study's folder, once for each content.
+
+    Returns:
+        The folder to put before all others on Python's path.
+
+    Raises:
+        MachineError: the disk is full, the folder read-only or gone.
+    """
+    folder = study_dir.code / code_sha256()[:16]
+    if folder.is_dir():
+        return folder
+    make_folder(study_dir.code)
+    part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
+    try:
+        shutil.copytree(_PACKAGE, part / "nllgen", ignore=_LEFT_OUT, copy_function=shutil.copyfile)
+        part.rename(folder)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if not folder.is_dir():  # else another submission of the same code was quicker
+            refuse("copy the program to", folder, error)
+    return folder

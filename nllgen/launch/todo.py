@@ -1,0 +1,174 @@
+"""Which task a supervisor takes next: claimed, not done, not given up, and with time enough."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+from nllgen.launch.attempt import record_lost
+from nllgen.launch.claims import Claim, Claims
+from nllgen.launch.failures import Kind, given_up, kind_of_state, last_ended, unended
+from nllgen.launch.job import Job
+from nllgen.launch.tasks import Task, is_done, longest_first, read_attempts, seconds_of, tasks_of
+from nllgen.launch.workers import WorkerSetup
+from nllgen.store.study_dir import StudyDir
+
+_SACCT_S = 10.0
+
+
+class Todo:
+    """The tasks of one supervisor.
+
+    Args:
+        folder: the frozen study.
+        submission: name of the submission; what has failed for good under it is not tried again under it.
+        job: that the supervisor runs in.
+        names: of its tasks; None is every task of the study.
+        setup: how workers are started; it says which results count.
+        reserve_s: seconds before the job's limit that are not for work.
+    """
+
+    def __init__(
+        self,
+        folder: StudyDir,
+        submission: str,
+        job: Job,
+        names: Sequence[str] | None,
+        setup: WorkerSetup,
+        reserve_s: float,
+    ):
+        self._folder = folder
+        self._submission = submission
+        self._job = job
+        self._image = setup.image_sha256 if setup.strict_image else None
+        self._claims = Claims(job=job.id, restarts=job.restarts)
+        self._study = folder.read_study()
+        tasks = longest_first(tasks_of(self._study, folder), self._study)
+        self._all = {task.name: task for task in tasks}
+        mine = set(self._all if names is None else names)
+        self._waiting = {task.name: task for task in tasks if task.name in mine}
+        self._seconds = seconds_of(self._study)
+        self._ratio = 1.0  # of what cells took to what they were estimated at, once one has been seen
+        self._whole_s = job.remaining_s - reserve_s
+        self._reserve_s = reserve_s
+        self._num_ended = 0
+        self._given_up: dict[str, Kind] = {}
+        self._is_short = False
+        self.outcomes: dict[str, str] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is left that this supervisor could still do."""
+        return any(name not in self._given_up and not self._is_lost(name) for name in self._waiting)
+
+    @property
+    def may_come(self) -> bool:
+        """Whether waiting makes sense: something is another's, or waits for another's.
+
+        Under a scheduler nobody waits in an allocation: stages follow each other, and another's death has it run anew.
+        """
+        return not self._job.is_scheduled and self.is_open
+
+    @property
+    def needs_fresh_time(self) -> bool:
+        """Whether tasks are left only because the rest of this job is too short, and a new one would get further."""
+        return self._is_short and self._num_ended > 0
+
+    def claim_next(self) -> tuple[Task, Claim] | None:
+        """Claim the first task that can run; those that are done by now are dropped."""
+        self._is_short = False
+        for name, task in list(self._waiting.items()):
+            if name in self._given_up or any(not self._is_over(need) for need in task.needs):
+                continue
+            if self._is_done(task):
+                continue
+            if (kind := given_up(read_attempts(task.attempts), self._submission)) is not None:
+                self._given_up[name] = kind
+                continue
+            if not self._fits(name):
+                self._is_short = True
+                continue
+            if (claim := self._claims.take(task.claim)) is None:
+                continue
+            if self._is_done(task):  # between the look and the claim
+                claim.release()
+                continue
+            if self._was_lost_for_good(task, claim):
+                continue
+            return task, claim
+        return None
+
+    def ended(self, name: str, outcome: str, seconds: float) -> None:
+        """Learn from an attempt that has ended."""
+        self.outcomes[name] = outcome
+        if outcome == "done":
+            self._num_ended += 1
+            if self._seconds.get(name, 0.0) > 0:
+                self._ratio = max(0.01, seconds / self._seconds[name])
+
+    def failures(self) -> dict[str, str]:
+        """Tasks that will not be done under this submission, and why."""
+        lost = {name: "what it needs is not there" for name in self._waiting if self._is_lost(name)}
+        return lost | {name: str(kind) for name, kind in self._given_up.items()}
+
+    def _is_done(self, task: Task) -> bool:
+        done = is_done(task, self._study, self._folder, self._image)
+        if done:
+            self._waiting.pop(task.name, None)
+        return done
+
+    def _is_over(self, name: str) -> bool:
+        """Whether a task that others need is done; it may be another supervisor's."""
+        task = self._all[name]
+        return is_done(task, self._study, self._folder, self._image) if name not in self._waiting else False
+
+    def _is_lost(self, name: str) -> bool:
+        """Whether a task waits for one that will not be done under this submission."""
+        for need in self._all[name].needs:
+            if need in self._given_up or (need not in self._waiting and not self._is_over(need)):
+                return True
+            if need in self._waiting and self._is_lost(need):
+                return True
+        return False
+
+    def _fits(self, name: str) -> bool:
+        """A task that no job of this length could finish is begun all the same: it goes on from its checkpoint."""
+        needed = self._seconds.get(name, 0.0) * self._ratio
+        return needed <= self._job.remaining_s - self._reserve_s or needed > self._whole_s
+
+    def _was_lost_for_good(self, task: Task, claim: Claim) -> bool:
+        """Give the attempt before an end if it has none: its supervisor died, and its claim was stale."""
+        lines = read_attempts(task.attempts)
+        start = unended(lines)
+        if start is None or last_ended(lines) is not None:
+            return False
+        kind, reason = _what_became_of(str(start.get("job", "")), self._job)
+        record_lost(task, kind, reason)
+        kind_given_up = given_up(read_attempts(task.attempts), self._submission)
+        if kind_given_up is not None:
+            self._given_up[task.name] = kind_given_up
+            claim.release()
+        return kind_given_up is not None
+
+
+def _what_became_of(job: str, mine: Job) -> tuple[Kind, str]:
+    """Why a supervisor vanished, as far as the scheduler remembers; it is a hint and may be empty."""
+    if not job:
+        return Kind.LOST, "its process is gone"
+    state = accounted_state(job)
+    if state:
+        return kind_of_state(state), f"the scheduler says {state} of job {job}"
+    again = "the scheduler has started its job anew" if job == mine.id else "its job is gone"
+    return Kind.LOST, again
+
+
+def accounted_state(job: str) -> str:
+    """The state in which sacct saw a job end the last time; empty where it does not know or does not answer."""
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--jobs={job}", "--format=State"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SACCT_S, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    states = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    over = [state for state in states if state.split()[0] not in ("RUNNING", "PENDING", "COMPLETING", "RESIZING")]
+    return over[-1] if done.returncode == 0 and over else ""
