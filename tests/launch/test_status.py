@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 
 from nllgen.launch.claims import Claims
+from nllgen.launch.failures import FAILED, STARTED, STOPPED
 from nllgen.launch.status import STATES, status, to_json
 from nllgen.launch.submit import freeze
-from nllgen.launch.failures import FAILED, STARTED, STOPPED
 from nllgen.launch.tasks import record, tasks_of
 
 
