@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devcluster import Cluster, PlainUser, why_not
+from devcluster import Cluster, PlainUser, python_for, why_not
 
 HERE = Path(__file__).parent
 
@@ -57,6 +57,16 @@ def plain_user() -> PlainUser:
     if reason := why_not():
         missing(reason)
     return PlainUser.made("nllgen-alice")
+
+
+@pytest.fixture(scope="session")
+def plain_python(plain_user: PlainUser) -> str:
+    """A Python with nllgen that the plain user can run, on the login node and in jobs."""
+    if not (found := python_for(plain_user)):
+        missing(
+            f"{plain_user.name} cannot read {HERE.parents[1]} or its packages, or there is no system Python like this"
+        )
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,10 +52,33 @@ class PlainUser:
     def uid(self) -> int:
         return pwd.getpwnam(self.name).pw_uid
 
+    def can(self, *argv: str) -> bool:
+        """Whether a command succeeds for this user."""
+        return subprocess.run(self.command(*argv), capture_output=True, cwd=self.home).returncode == 0
+
     def command(self, *argv: str) -> list[str]:
         """The command as this user runs it; called by root."""
         identity = [f"HOME={self.home}", f"USER={self.name}", f"LOGNAME={self.name}"]
         return ["runuser", "-u", self.name, "--", "env", *identity, *argv]
+
+
+def python_for(user: PlainUser) -> str:
+    """A Python that the user can run, with the packages of this one: root's own often lies where nobody else may look.
+
+    It is made of the system's Python of the same version; empty where there is none, or where the packages are closed.
+    """
+    if user.can(sys.executable, "-c", "import nllgen"):
+        return sys.executable
+    packages, checkout = Path(sysconfig.get_paths()["purelib"]), SCRIPTS.parents[1]
+    system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    made = user.home / "venv" / "bin" / "python"
+    if not all(user.can("ls", str(folder)) for folder in (packages, checkout)):
+        return ""
+    if not user.can(system, "-m", "venv", "--clear", "--without-pip", str(made.parents[1])):
+        return ""
+    (own,) = made.parents[1].glob("lib/python3*/site-packages")
+    (own / "shared.pth").write_text(f"{checkout}\nimport site; site.addsitedir({str(packages)!r})\n")
+    return str(made) if user.can(str(made), "-c", "import nllgen.launch, torch") else ""
 
 
 @dataclass
