@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from nllgen.errors import EXIT_CELLS_FAILED, EXIT_STOPPED, MachineError, NllgenError
+from nllgen.errors import EXIT_CELLS_FAILED, EXIT_STOPPED, ConfigError, MachineError, NllgenError
 
 if TYPE_CHECKING:
     from nllgen.store.study_dir import StudyDir
 
+_PATH = click.Path(path_type=Path)
 _GRID = click.option("--grid", "-g", required=True, help="A YAML study, or the name of a built-in one.")
 _ROOT = click.option(
     "--root", type=click.Path(path_type=Path), help="Where studies lie; default $NLLGEN_ROOT or ./runs."
@@ -134,37 +135,32 @@ def plan(grid: str, root: Path | None, as_json: bool) -> None:
 @cli.command()
 @_GRID
 @_ROOT
+@click.option("--profile", help="The cluster: a file, or a name; default $NLLGEN_PROFILE.")
 @click.option("--local", is_flag=True, help="Run on this machine, one cell a core.")
-@click.option("--workers", type=click.IntRange(1, 1024), help="Cells at once; default one a core.")
+@click.option("--image", type=click.Path(path_type=Path), help="Run in this Apptainer image; default the profile's.")
+@click.option("--strict-image", is_flag=True, help="Results that another image made do not count.")
+@click.option("--pack", type=click.IntRange(1, 256), default=1, help="Cells that run at once in one job.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Jobs that take one cell after another.")
 @click.option("--wait", is_flag=True, help="Stay until everything has run.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, with a profile also what sbatch would get, and stop.")
 @_DEVICE
 @_JSON
-def submit(
-    grid: str,
-    root: Path | None,
-    local: bool,
-    workers: int | None,
-    wait: bool,
-    dry_run: bool,
-    device: str,
-    as_json: bool,
-) -> None:
+def submit(grid: str, root: Path | None, workers: int | None, wait: bool, dry_run: bool, **how: Any) -> None:
     """Freeze a study and run what is missing of it. Submitting twice runs nothing twice."""
-    from nllgen import doors
+    from nllgen.doors import launching, print_json
 
-    study = doors.load(grid, _root(root))
-    made = doors.plan_of(study, _root(root))
+    quiet = how.pop("as_json")
+    if how["local"] and how["pack"] > 1:
+        raise ConfigError("--pack goes with a cluster", "a local run has --workers cells at once")
+    request = launching.Request(grid, _root(root), workers=workers or 0, quiet=quiet, **how)
+    prepared = launching.prepare(request)
     if dry_run:
-        doors.print_json(made.to_json()) if as_json else doors.show_plan(made)
+        found = launching.dry_run(prepared)
+        print_json(found) if quiet else None
         return
-    if not local:
-        raise MachineError(
-            "this version runs studies on this machine only", "add --local (submission to Slurm is not there yet)"
-        )
-    folder, failed = doors.submit_local(study, _root(root), workers, device, wait=wait, quiet=as_json)
-    if as_json:
-        doors.print_json({"study_dir": str(folder.path), "plan": made.to_json()})
+    folder, failed = launching.submit(prepared, wait=wait)
+    if quiet:
+        print_json({"study_dir": str(folder.path), "plan": prepared.plan.to_json()})
     if failed:
         sys.exit(EXIT_CELLS_FAILED)
 
@@ -177,9 +173,9 @@ def submit(
 @_DEVICE
 def run(grid: str, root: Path | None, cell_id: str, threads: int | None, device: str) -> None:
     """Run one cell in the foreground, with what it needs before it."""
-    from nllgen import doors
+    from nllgen.doors import launching, load
 
-    doors.run_in_foreground(doors.load(grid, _root(root)), _root(root), cell_id, threads or _cores(), device)
+    launching.run_in_foreground(load(grid, _root(root)), _root(root), cell_id, threads or _cores(), device)
 
 
 @cli.command()
@@ -187,13 +183,11 @@ def run(grid: str, root: Path | None, cell_id: str, threads: int | None, device:
 @_JSON
 def status(study_dir: Path, as_json: bool) -> None:
     """What became of each run of a study."""
-    from nllgen import doors
-    from nllgen.launch.status import status as status_of
+    from nllgen.doors import print_json, watching
     from nllgen.launch.status import to_json
 
-    folder = _folder(study_dir)
-    rows = status_of(folder, folder.read_study())
-    doors.print_json(to_json(rows)) if as_json else doors.show_status(rows)
+    rows = watching.look(_folder(study_dir))
+    print_json(to_json(rows)) if as_json else watching.show_status(rows)
 
 
 @cli.command()
@@ -222,6 +216,40 @@ def report(study_h5: Path, out: Path) -> None:
         ) from error
     paths = write_report(study_h5, out)
     _say(f"open {paths.html}")
+
+
+@cli.command()
+@click.option("-o", "--out", type=_PATH, help="The image; default nllgen.sif.")
+@click.option("--base", type=click.Choice(["docker", "debootstrap", "localimage"]), default="docker", show_default=True)
+@click.option("--from", "origin", default="", help="Which one: a Docker image, a mirror's URL, or a local image.")
+@click.option("--wheel", type=_PATH, help="A wheel of nllgen, instead of this checkout or installation.")
+@click.option("--bind", "binds", multiple=True, metavar="SRC[:DST]", help="Show the build something of the host.")
+@click.option("--sandbox", is_flag=True, help="Make a folder to look around in instead of a SIF.")
+@click.option("--sign", default="", metavar="KEY", help="Sign it: a PEM private key, or the number of a PGP key.")
+@click.option("--fresh", is_flag=True, help="Build anew even if the same inputs were built before.")
+@click.option("--check", "checked", type=_PATH, metavar="SIF", help="Build nothing: verify an image.")
+@click.option("--key", type=_PATH, metavar="PEM", help="With --check: the public key of who signed it.")
+def build(checked: Path | None, key: Path | None, out: Path | None, **what: Any) -> None:
+    """Build the Apptainer image in which jobs run, or verify one."""
+    from nllgen.doors import images
+
+    if checked is not None:
+        images.check_image(checked, key)
+    else:
+        images.build_image(images.Request(out=out or Path("nllgen.sif"), **what))
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--image", type=_PATH, default="nllgen.sif", show_default=True, help="A SIF or a sandbox.")
+@click.option("--study", "study_dir", type=_PATH, help="A study folder to show, writable.")
+@click.option("--bind", "binds", multiple=True, metavar="SRC[:DST]", help="Something else to show, writable.")
+@click.option("--gpus", is_flag=True, help="Show the GPUs.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def shell(image: Path, study_dir: Path | None, binds: tuple[str, ...], gpus: bool, command: tuple[str, ...]) -> None:
+    """Look around in the image as a job sees it: a shell, or one COMMAND after --."""
+    from nllgen.doors.images import enter_image
+
+    enter_image(image, study_dir, command, binds, gpus)
 
 
 @cli.command(hidden=True)

@@ -56,6 +56,12 @@ class MachineError(NllgenError):
     exit_code = EXIT_ENVIRONMENT
 
 
+class ImageError(NllgenError):
+    """A container image that cannot be built, or must not be used."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
 class IncompleteError(NllgenError):
     """A study with holes where completeness was asked for."""
 

@@ -12,7 +12,7 @@ from nllgen.launch.collector import Collector
 from nllgen.launch.profile import Profile
 from nllgen.launch.scheduler import Queued, max_array_size, queued
 from nllgen.launch.slurm import Order, executor_for, resources_of, send
-from nllgen.launch.snapshot import snapshot
+from nllgen.launch.snapshot import snapshot, snapshot_folder
 from nllgen.launch.stages import COLLECT, Stage, Submission, SubmissionDir, job_prefix, stages_for, submissions
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import Task, is_done, longest_first, tasks_of
@@ -148,7 +148,7 @@ def submit(
         tasks, pack=shape.pack, workers=shape.workers, max_elements=limit, memory_factors=memory_factors or {}
     )
     name = uuid.uuid4().hex[:8]
-    code = folder.code if dry_run else snapshot(folder)
+    code = snapshot_folder(folder) if dry_run else snapshot(folder)
     setup = replace(setup, code=code)
     options = {"setup": _plain(setup), "shape": asdict(shape), "under": under or name}
     record = Submission(name, stages, profile.model_dump(mode="json"), options)

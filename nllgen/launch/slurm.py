@@ -20,7 +20,7 @@ from nllgen.launch.stages import COLLECT, Stage
 from nllgen.study.config import Resources
 
 _COUNTDOWN = 10**9  # submitit would stop requeueing after so many time limits; failures.POLICIES decides instead
-_COLLECT = Resources(time_min=60, memory_gb=4.0, cpus=1, gpus=0)
+_COLLECT = Resources(time_min=60, memory_gb=2.0, cpus=1, gpus=0)
 
 
 class OnePickle(submitit.SlurmExecutor):

@@ -14,6 +14,11 @@ _PACKAGE = Path(__file__).parents[1]
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "share")
 
 
+def snapshot_folder(study_dir: StudyDir) -> Path:
+    """Where the program's copy goes."""
+    return study_dir.code / code_sha256()[:16]
+
+
 def snapshot(study_dir: StudyDir) -> Path:
     """Copy the package into a study's folder, once for each content.
 
@@ -23,7 +28,7 @@ def snapshot(study_dir: StudyDir) -> Path:
     Raises:
         MachineError: the disk is full, the folder read-only or gone.
     """
-    folder = study_dir.code / code_sha256()[:16]
+    folder = snapshot_folder(study_dir)
     if folder.is_dir():
         return folder
     make_folder(study_dir.code)

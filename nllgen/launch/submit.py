@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +78,13 @@ def only_submission(folder: StudyDir) -> Iterator[None]:
         claim.release()
 
 
-def start_local(
-    folder: StudyDir, assets: Path, num_workers: int, device: str = "auto", **image_options: Any
-) -> list[Any]:
+def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int) -> list[Any]:
     """Start supervisors on this machine through submitit, one thread each; they outlive this process.
 
     Args:
         folder: a frozen study.
-        assets: folder of fetched assets.
+        setup: how workers are started; the snapshot of the program is added here.
         num_workers: cells at once.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        image_options: fields of :class:`WorkerSetup` that say which image, where there is one.
 
     Returns:
         submitit's jobs.
@@ -95,13 +92,13 @@ def start_local(
     Raises:
         MachineError: there is no such device here.
     """
-    gpus, worker_device = share_out(device)
+    gpus, worker_device = share_out(setup.device)
     try:
         folder.stop.unlink(missing_ok=True)
     except OSError as error:
         refuse("remove", folder.stop, error)
     make_folder(folder.submitit)
-    setup = WorkerSetup(assets, worker_device, snapshot(folder), **image_options)
+    setup = replace(setup, device=worker_device, code=snapshot(folder))
     supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", setup, threads=1)
     jobs = []
     with (

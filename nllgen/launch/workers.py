@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nllgen.image import Bind, exec_command, image_python, open_image
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -66,8 +68,6 @@ class WorkerSetup:
                     [str(self.code), *filter(None, [os.environ.get("PYTHONPATH")])]
                 )
             return [*(self.program or (sys.executable, "-m", "nllgen")), *options], variables
-        from nllgen.image import Bind, exec_command, image_python, open_image
-
         binds = [Bind(study_dir, writable=True), *map(_bind, self.binds)]
         binds += [Bind(self.assets)] if self.assets.is_dir() else []
         binds += [Bind(Path(variables["TMPDIR"]), writable=True)] if self.scratch else []
@@ -77,9 +77,7 @@ class WorkerSetup:
         )
 
 
-def _bind(text: str) -> Any:
-    from nllgen.image import Bind
-
+def _bind(text: str) -> Bind:
     source, _, target = text.partition(":")
     return Bind(Path(source), target)
 

@@ -230,6 +230,7 @@ class StudyDir:
                 detail=f"result of {attrs['finished_at']}",
                 step=cell.paradigm.steps,
                 seconds_per_step=attrs["seconds_per_step"],
+                image_sha256=attrs["image_sha256"],
             )
         with contextlib.suppress(OSError):
             if folder.checkpoints():

@@ -24,12 +24,27 @@ class Found:
         detail: words for the reason, such as ``result of 2026-07-01 12:00`` or what the damage is.
         step: of the checkpoint.
         seconds_per_step: as measured while training.
+        image_sha256: of the image that made it, empty without one.
     """
 
     state: Literal["done", "diverged", "partial", "damaged"]
     detail: str = ""
     step: int | None = None
     seconds_per_step: float | None = None
+    image_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class ImageRule:
+    """What a plan says of results that another image made.
+
+    Attributes:
+        sha256: of the image that runs are to be made in.
+        strict: such results do not count.
+    """
+
+    sha256: str
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,7 @@ def make_plan(
     truth_found: Found | None = None,
     dataset_found: Found | None = None,
     cores: int = 1,
+    image: ImageRule | None = None,
 ) -> Plan:
     """Decide what runs.
 
@@ -100,17 +116,18 @@ def make_plan(
         truth_found: the same for the truth; apart, since a cell may have the truth's id.
         dataset_found: the same for the dataset.
         cores: that work is spread over, each cell taking ``resources.cpus``.
+        image: that runs are to be made in, None without one.
     """
     assert cores >= 1
     speeds = _measured_speeds(study, found, truth_found)
     price = _Pricer(study, speeds)
     rows: list[PlanRow] = []
     if study.truth is not None:
-        rows.append(_row("truth", study.truth, truth_found, price))
+        rows.append(_row("truth", study.truth, truth_found, price, image))
     if study.truth is not None and study.needs_dataset:
         rows.append(_dataset_row(study, study.truth, dataset_found))
     first = sum(row.seconds for row in rows)
-    cells = [_row("cell", cell, found.get(cell.id), price) for cell in study.cells]
+    cells = [_row("cell", cell, found.get(cell.id), price, image) for cell in study.cells]
     cpus = study.resources.cpus
     spread = _makespan([row.seconds for row in cells if row.seconds], max(1, cores // cpus))
     total = first + sum(row.seconds for row in cells)
@@ -161,8 +178,13 @@ def _row(
     cell: Cell,
     found: Found | None,
     price: Callable[[Cell, int], tuple[float, Estimate, float]],
+    image: ImageRule | None,
 ) -> PlanRow:
     action, reason = _decide(found, cell.paradigm.steps)
+    if image and found and found.state in ("done", "diverged") and found.image_sha256 != image.sha256:
+        made_in = f"image {found.image_sha256[:12]}" if found.image_sha256 else "no image"
+        action = "run" if image.strict else action
+        reason = f"{reason}, but made in {made_in}" + (": does not count, runs again" if image.strict else "")
     if kind == "truth" and found is not None and found.state == "diverged":
         reason = "diverged: nothing that needs it can run; change the truth in the grid"
     step = found.step or 0 if found is not None and found.state == "partial" else 0

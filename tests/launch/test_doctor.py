@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from nllgen.errors import ConfigError, MachineError
-from nllgen.launch import doctor_folder
 from nllgen.launch.doctor import checked_name, examine, write_profile
-from nllgen.launch.doctor_facts import Facts
-from nllgen.launch.doctor_machine import judge_folder
-from nllgen.launch.doctor_probe import Answer, Finding, ask
-from nllgen.launch.doctor_profile import profile_text
-from nllgen.launch.doctor_rules import duration, judge
-from nllgen.launch.doctor_slurm import (
+from nllgen.launch.doctor import folder as folder_probe
+from nllgen.launch.doctor.facts import Facts
+from nllgen.launch.doctor.machine import judge_folder
+from nllgen.launch.doctor.probe import Answer, Finding, ask
+from nllgen.launch.doctor.profile import profile_text
+from nllgen.launch.doctor.rules import duration, judge
+from nllgen.launch.doctor.slurm import (
     Limits,
     Nodes,
     gpus_of,
@@ -203,7 +203,7 @@ def test_the_devcluster_is_fit() -> None:
         ({"maxarraysize": "1"}, "MaxArraySize", "problem", "switched off"),
         ({"maxjobcount": "5000"}, "MaxJobCount", "note", "do not fit"),
         ({"selecttypeparameters": "CR_CORE"}, "memory", "note", "reserves nothing"),
-        ({"taskplugin": "", "jobacctgatherparams": "OverMemoryKill"}, "memory", "note", "cancelled"),
+        ({"taskplugin": "", "jobacctgatherparams": "OverMemoryKill"}, "memory", "note", "FAILED"),
         ({"proctracktype": "proctrack/pgid"}, "process tracking", "note", "may live on"),
         ({"enforcepartlimits": "NO"}, "EnforcePartLimits", "note", "waits for ever"),
         ({"jobsubmitplugins": "lua"}, "JobSubmitPlugins", "note", "refuse"),
@@ -352,7 +352,7 @@ def test_a_machine_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_good_folder_is_good_and_left_as_it_was(tmp_path: Path) -> None:
-    seen = doctor_folder.probe(tmp_path / "not" / "there")
+    seen = folder_probe.probe(tmp_path / "not" / "there")
     assert seen["path"] == str(tmp_path)
     assert not any(tmp_path.iterdir())
     found = list(judge_folder(seen, Facts()))
@@ -361,11 +361,11 @@ def test_a_good_folder_is_good_and_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_file_system_is_named(mount: Callable[..., Path]) -> None:
-    assert doctor_folder.file_system(mount("size=64k")) == "tmpfs"
+    assert folder_probe.file_system(mount("size=64k")) == "tmpfs"
 
 
 def test_a_folder_that_cannot_be_written_stops_submission(mount: Callable[..., Path]) -> None:
-    (finding,) = judge_folder(doctor_folder.probe(mount("ro,size=64k")), Facts())
+    (finding,) = judge_folder(folder_probe.probe(mount("ro,size=64k")), Facts())
     assert finding.stops_submission
     assert "Read-only" in finding.means
 
@@ -373,7 +373,7 @@ def test_a_folder_that_cannot_be_written_stops_submission(mount: Callable[..., P
 def test_a_full_disk_is_told_and_does_not_end_the_doctor(mount: Callable[..., Path]) -> None:
     folder = mount("size=64k")
     (folder / "filler").write_bytes(bytes(60_000))
-    seen = doctor_folder.probe(folder)
+    seen = folder_probe.probe(folder)
     assert "No space" in seen["fsync"] or "No space" in seen.get("error", "") or "No space" in seen["links"]
 
 
@@ -385,19 +385,15 @@ def test_a_folder_without_locks_is_worth_a_note(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     monkeypatch.delenv("HDF5_USE_FILE_LOCKING", raising=False)
-    (finding,) = [
-        finding for finding in judge_folder(doctor_folder.probe(tmp_path), Facts()) if finding.name == "flock"
-    ]
+    (finding,) = [finding for finding in judge_folder(folder_probe.probe(tmp_path), Facts()) if finding.name == "flock"]
     assert (finding.level, finding.value) == ("note", "fails: Function not implemented")
     monkeypatch.setenv("HDF5_USE_FILE_LOCKING", "TRUE")
-    (finding,) = [
-        finding for finding in judge_folder(doctor_folder.probe(tmp_path), Facts()) if finding.name == "flock"
-    ]
+    (finding,) = [finding for finding in judge_folder(folder_probe.probe(tmp_path), Facts()) if finding.name == "flock"]
     assert finding.stops_submission
 
 
 def test_a_local_disk_is_doubted_where_nodes_are_other_machines(tmp_path: Path) -> None:
-    seen = doctor_folder.probe(tmp_path) | {"kind": "ext4", "network": False}
+    seen = folder_probe.probe(tmp_path) | {"kind": "ext4", "network": False}
     assert "shared" in {finding.name for finding in judge_folder(seen, Facts(hosts=frozenset({"c001"})))}
     assert "shared" not in {
         finding.name for finding in judge_folder(seen | {"network": True}, Facts(hosts=frozenset({"c001"})))
@@ -405,7 +401,7 @@ def test_a_local_disk_is_doubted_where_nodes_are_other_machines(tmp_path: Path) 
 
 
 def test_the_clock_of_a_folder(tmp_path: Path) -> None:
-    skew, unit = doctor_folder.clock(tmp_path)
+    skew, unit = folder_probe.clock(tmp_path)
     assert abs(skew) < 1
     assert unit < 1
 
@@ -413,7 +409,5 @@ def test_the_clock_of_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mode", "level"), [(0o755, "ok"), (0o1777, "ok"), (0o775, "note")])
 def test_a_folder_that_others_may_write(tmp_path: Path, mode: int, level: str) -> None:
     tmp_path.chmod(mode)
-    (finding,) = [
-        finding for finding in judge_folder(doctor_folder.probe(tmp_path), Facts()) if finding.name == "owner"
-    ]
+    (finding,) = [finding for finding in judge_folder(folder_probe.probe(tmp_path), Facts()) if finding.name == "owner"]
     assert finding.level == level

@@ -19,11 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nllgen.errors import EXIT_DONE, EXIT_ENVIRONMENT, ConfigError
-from nllgen.launch import doctor_machine
-from nllgen.launch.doctor_facts import Facts, gather
-from nllgen.launch.doctor_probe import Finding
-from nllgen.launch.doctor_profile import profile_text
-from nllgen.launch.doctor_rules import judge
+from nllgen.launch.doctor import machine
+from nllgen.launch.doctor.facts import Facts, gather
+from nllgen.launch.doctor.probe import Finding
+from nllgen.launch.doctor.profile import profile_text
+from nllgen.launch.doctor.rules import judge
 from nllgen.launch.profile import user_folder
 from nllgen.store.atomic import create_bytes, make_folder, write_bytes
 
@@ -61,12 +61,12 @@ def examine(root: Path, more: Sequence[Finding] = ()) -> Report:
     """
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(gather)
-        container = pool.submit(lambda: list(doctor_machine.container()))
+        container = pool.submit(lambda: list(machine.container()))
         facts = asked.result()
-        folder = pool.submit(doctor_machine.folder, root, facts)
-        gpus = pool.submit(lambda: list(doctor_machine.gpus(facts)))
+        folder = pool.submit(machine.folder, root, facts)
+        gpus = pool.submit(lambda: list(machine.gpus(facts)))
         found = [*judge(facts), *folder.result(), *container.result(), *gpus.result()]
-    return Report((*found, *doctor_machine.python(), *more), facts)
+    return Report((*found, *machine.python(), *more), facts)
 
 
 def write_profile(facts: Facts, target: Path, partition: str | None, *, force: bool) -> Path:

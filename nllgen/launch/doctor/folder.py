@@ -1,7 +1,4 @@
-"""Looks at a folder by using it. Run as a program of its own, for a file server that hangs takes its caller along.
-
-``python -m nllgen.launch.doctor_folder FOLDER`` prints one JSON object and leaves nothing behind.
-"""
+"""Looks at a folder by using it, in a process of its own, for a file server that hangs takes its caller along."""
 
 from __future__ import annotations
 
@@ -197,5 +194,6 @@ def clock(folder: Path, num: int = 20) -> tuple[float, float]:
     return min(skews, key=abs), unit_ns / 1e9
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The process: prints one JSON object about the folder that it is given, and leaves nothing behind."""
     print(json.dumps(probe(Path(sys.argv[1]))))

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nllgen.launch.doctor_facts import Facts
-from nllgen.launch.doctor_folder import file_system
-from nllgen.launch.doctor_probe import Finding, ask
+from nllgen.launch.doctor.facts import Facts
+from nllgen.launch.doctor.folder import file_system
+from nllgen.launch.doctor.folder import main as probe_folder
+from nllgen.launch.doctor.probe import Finding, ask
 
 _FEW_FILES = 100_000
 _LITTLE_GB = 5.0
@@ -26,7 +27,8 @@ _SKEW_S = 5.0
 
 def folder(root: Path, facts: Facts) -> list[Finding]:
     """What a study's folder will stand on."""
-    answer = ask([sys.executable, "-m", "nllgen.launch.doctor_folder", str(root)], 30.0)
+    program = f"from {probe_folder.__module__} import main; main()"
+    answer = ask([sys.executable, "-c", program, str(root)], 30.0)
     if answer.error:
         means = f"its file server may hang: {answer.error.rpartition(': ')[2]}"
         return [_folder("folder", str(root), "problem", means, "choose another with --root or NLLGEN_ROOT", True)]
@@ -38,7 +40,7 @@ def _folder(name: str, value: str, level: Any = "ok", means: str = "", todo: str
 
 
 def judge_folder(seen: Mapping[str, Any], facts: Facts) -> Iterator[Finding]:
-    """Findings from what :func:`nllgen.launch.doctor_folder.probe` saw."""
+    """Findings from what :func:`nllgen.launch.doctor.folder.probe` saw."""
     other = "choose another with --root or NLLGEN_ROOT"
     if "error" in seen:
         yield _folder("folder", seen["path"], "problem", f"cannot be written: {seen['error']}", other, True)

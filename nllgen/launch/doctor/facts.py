@@ -9,8 +9,8 @@ import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from nllgen.launch.doctor_probe import Answer, ask
-from nllgen.launch.doctor_slurm import (
+from nllgen.launch.doctor.probe import Answer, ask
+from nllgen.launch.doctor.slurm import (
     ASSOCIATION_FIELDS,
     QOS_FIELDS,
     SINFO_FORMAT,
@@ -30,7 +30,7 @@ class Facts:
     Attributes:
         version: of ``sbatch --version``; empty where it is missing.
         error: why Slurm cannot be used; empty where it answers.
-        config: see :func:`~nllgen.launch.doctor_slurm.parse_config`.
+        config: see :func:`~nllgen.launch.doctor.slurm.parse_config`.
         partitions: with their nodes.
         hosts: names of the nodes' machines.
         limits: this user's; None where accounting does not say.

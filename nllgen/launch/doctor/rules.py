@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from nllgen.launch.doctor_facts import Facts
-from nllgen.launch.doctor_probe import Finding, Level
-from nllgen.launch.doctor_slurm import Partition, parse_number, parse_version
+from nllgen.launch.doctor.facts import Facts
+from nllgen.launch.doctor.probe import Finding, Level
+from nllgen.launch.doctor.slurm import Partition, parse_number, parse_version
 
 SECTION = "Slurm"
 OLDEST = (20, 11)  # of which the options that are used are documented
@@ -206,7 +206,7 @@ def _memory(facts: Facts) -> Iterator[Finding]:
             "memory", "kept by cgroups", "ok", "a job over its --mem is ended as OUT_OF_MEMORY, and retried with more"
         )
     elif "OverMemoryKill" in params:
-        means = "a job over its --mem is cancelled at the next look at it; nllgen may take that for somebody's scancel"
+        means = "a job over its --mem is killed at the next look at it, and Slurm calls that FAILED, not OUT_OF_MEMORY"
         yield _finding("memory", "kept by polling", "note", means, "ask for memory with room to spare")
     else:
         yield _finding("memory", "a resource", "ok", "whether --mem is enforced is not said here")

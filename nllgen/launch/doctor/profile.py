@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 
 from nllgen.errors import ConfigError, MachineError
-from nllgen.launch.doctor_facts import Facts
-from nllgen.launch.doctor_slurm import Nodes, Partition, parse_number
+from nllgen.launch.doctor.facts import Facts
+from nllgen.launch.doctor.slurm import Nodes, Partition, parse_number
 from nllgen.launch.profile import parse_profile
 from nllgen.study.problems import near
 

@@ -1,0 +1,153 @@
+"""The calls of Apptainer that build, sign, verify and test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from nllgen.errors import ImageError
+from nllgen.image.host import build_environment, is_whole_root
+
+# zstd packs and unpacks several times as fast as gzip, at the same size. One owner, since root may lack the capability
+# to give files to others when the second step unpacks what the first packed.
+_SQUASHFS = "-comp zstd -Xcompression-level 3 -all-root"
+_TOLD = {  # beginnings of lines of debootstrap and Apptainer → what is told of them
+    "I: Retrieving InRelease": "fetching Debian",
+    "I: Extracting": "unpacking Debian",
+    "I: Unpacking the base": "installing Debian",
+    "INFO:    Fetching OCI image": "fetching the base image",
+    "INFO:    Creating SIF file": "",
+}
+_SHOWN = 15  # lines of a failed build
+
+
+def build(
+    recipe: Path,
+    target: Path,
+    arguments: Mapping[str, str],
+    bound: Path,
+    work: Path,
+    say: Callable[[str], None],
+    *,
+    folder: Path | None = None,
+    binds: Sequence[str] = (),
+    test: bool = True,
+    sandbox: bool = False,
+) -> None:
+    """Run ``apptainer build``.
+
+    Args:
+        recipe: the definition file.
+        target: what it writes.
+        arguments: of the recipe.
+        bound: what the recipe finds at /mnt.
+        work: for temporary files.
+        say: gets a line at each step.
+        folder: where a relative FROM lies.
+        binds: further ones.
+        test: whether to run the recipe's test.
+        sandbox: whether the target is to be a folder.
+
+    Raises:
+        ImageError: it failed; with the end of its output.
+    """
+    command = ["apptainer", "build", "--force", "--mksquashfs-args", _SQUASHFS, "--bind", f"{bound}:/mnt:ro"]
+    command += [word for bind in binds for word in ("--bind", bind)]
+    command += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    command += ["--warn-unused-build-args"]
+    command += [] if is_whole_root() else ["--fakeroot"]
+    command += [] if test else ["--notest"]
+    command += ["--sandbox"] if sandbox else []
+    command += [str(target), str(recipe.absolute())]
+    environment = build_environment(work)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace",
+    )  # fmt: skip
+    lines = _follow(process, say)
+    if process.wait() != 0:
+        shown = "\n    ".join(line for line in lines[-_SHOWN:] if line.strip())
+        raise ImageError(f"apptainer build failed:\n    {shown}", "the lines above are the end of its output")
+
+
+def _follow(process: subprocess.Popen[str], say: Callable[[str], None]) -> list[str]:
+    """Every line, after telling what the important ones mean, each once."""
+    lines, told = [], set()
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            meaning = line[6:].strip() if line.startswith("step: ") else _meaning(line)
+            if meaning and meaning not in told:
+                told.add(meaning)
+                say(meaning)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    return lines
+
+
+def _meaning(line: str) -> str:
+    return next((meaning for start, meaning in _TOLD.items() if line.startswith(start)), "")
+
+
+def sign(image: Path, key: str) -> None:
+    """Add a signature.
+
+    Args:
+        image: is written.
+        key: a PEM file with a private key, or the number of a PGP key (``apptainer key list --secret``).
+
+    Raises:
+        ImageError: there is no such key, or its passphrase was wrong.
+    """
+    if Path(key).is_file():
+        how = ["--key", key]
+    elif key.isdecimal():
+        how = ["--keyidx", key]
+    else:
+        raise ImageError(
+            f"no key {key!r} to sign with",
+            "a PEM file with a private key, or the number of a PGP key in: apptainer key list --secret",
+        )
+    done = subprocess.run(
+        ["apptainer", "sign", *how, str(image)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode != 0:
+        raise ImageError(
+            f"apptainer could not sign the image:\n    {done.stdout.strip()}", "see: apptainer key list --secret"
+        )
+
+
+def verify(image: Path, public_key: Path | None) -> None:
+    """Verify the signatures with a public key, or with those of Apptainer's keyring on this machine.
+
+    Raises:
+        ImageError: a signature is wrong, or made with another key.
+    """
+    how = ["--key", str(public_key)] if public_key else ["--local"]
+    done = subprocess.run(["apptainer", "verify", *how, str(image)], capture_output=True, text=True)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("FATAL:").strip()
+        raise ImageError(
+            f"the signature of {image} is not good: {reason}",
+            "give the signer's public key: --key PEM, or import it: apptainer key import FILE; or build it anew",
+        )
+
+
+def test(image: Path) -> None:
+    """Run the recipe's test in the image.
+
+    Raises:
+        ImageError: it failed.
+    """
+    command = ["apptainer", "--silent", "test", "--contain", "--cleanenv", "--no-home", str(image)]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+    )
+    if done.returncode != 0 or "nllgen samples and scores" not in done.stdout:
+        last = "\n    ".join(done.stdout.strip().splitlines()[-8:])
+        raise ImageError(f"the test of {image} failed:\n    {last}", "build it anew: nllgen build --fresh")

@@ -1,0 +1,265 @@
+"""`nllgen build`: from the host's settings, the locks and this nllgen to a SIF, in two steps that are cached each."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nllgen.errors import ImageError
+from nllgen.image import apptainer
+from nllgen.image.host import debian_mirror, require_programs, temporary_parent
+from nllgen.image.opening import cache_folder, open_image
+from nllgen.image.running import Image, require_apptainer
+from nllgen.image.sif import hash_range
+from nllgen.image.source import Source, find_source
+from nllgen.image.wheels import CUDA_LOCK, LOCK, choice_of_packages, fetch_wheels, host_pip
+from nllgen.store.atomic import make_folder, part_file, replace
+from nllgen.study.builtin import builtin_folder
+from nllgen.study.config import SCHEMA
+
+Base = Literal["docker", "debootstrap", "localimage"]
+Say = Callable[[str], None]
+DOCKER_IMAGE = "python:3.11-slim-bookworm"
+RECIPE = "nllgen.def"
+_KEPT = {"image": 4, "base": 2}  # how many of each the cache folder holds, the newest
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to build.
+
+    Attributes:
+        out: the SIF, or with ``sandbox`` the folder.
+        base: what the image starts from.
+        origin: docker: an image name; debootstrap: a mirror; localimage: a SIF or a sandbox with Python 3.11.
+        wheel: of nllgen, instead of the checkout or the installed distribution.
+        binds: for the build alone, as Apptainer's ``--bind`` takes them.
+        sandbox: a folder to look around in instead of a SIF.
+        sign: a PEM file with a private key, or the number of a PGP key in Apptainer's keyring.
+        fresh: build anew what was built before.
+    """
+
+    out: Path
+    base: Base = "docker"
+    origin: str = ""
+    wheel: Path | None = None
+    binds: tuple[str, ...] = ()
+    sandbox: bool = False
+    sign: str = ""
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that decides what is in the image.
+
+    Attributes:
+        base: arguments of the recipe for the first step.
+        labels: arguments of the recipe for the second.
+        base_key: digest of the first step's inputs.
+        key: digest of all inputs.
+    """
+
+    base: dict[str, str]
+    labels: dict[str, str]
+    base_key: str
+    key: str
+
+
+def build(request: Request, say: Say) -> Image | None:
+    """Build, or take from the cache folder what the same inputs gave before.
+
+    Args:
+        request: what.
+        say: gets a line at each step.
+
+    Returns:
+        The image; None for a sandbox.
+
+    Raises:
+        ImageError: something that goes in is missing, or a step failed; with the end of what it said.
+        MachineError: Apptainer or pip is missing, or the disk is full.
+    """
+    require_apptainer()
+    containers = builtin_folder("containers")
+    if containers is None:
+        raise ImageError("this nllgen came without its image recipe", "install it again, from a wheel or a checkout")
+    if request.out.is_dir() or (request.sandbox and request.out.exists()):
+        raise ImageError(f"{request.out} is there already", "remove it, or choose another name with -o")
+    source = find_source(request.wheel)
+    inputs = gather(request, containers, source)
+    if request.sandbox:
+        _sandbox(request, inputs, containers, source, say)
+        return None
+    with _locked(say):
+        built = _cached("image", inputs.key)
+        if built.exists() and not request.fresh:
+            os.utime(built)
+            say(f"the same inputs were built before ({inputs.key[:12]}): taken from {built.parent}")
+        else:
+            _second_step(inputs, built, containers, source, request, say)
+        _deliver(built, request, say)
+        _prune()
+    return open_image(request.out)
+
+
+def gather(request: Request, containers: Path, source: Source) -> Inputs:
+    """Digests of what goes in. Nothing is built or fetched."""
+    base = _base(request)
+    locks = b"".join((containers / name).read_bytes() for name in (LOCK, CUDA_LOCK))
+    recipe = (containers / RECIPE).read_bytes()
+    first = {
+        "recipe": hashlib.sha256(recipe).hexdigest(),
+        "locks": hashlib.sha256(locks).hexdigest(),
+        "machine": platform.machine(),
+        "base": base,
+        "origin": _digest_of(Path(base["FROM"])) if request.base == "localimage" else "",
+        "packages": choice_of_packages(host_pip()),
+        "binds": request.binds,
+    }
+    base_key = _key(first)
+    labels = {
+        "VERSION": source.version,
+        "COMMIT": source.commit,
+        "CODE": source.digest,
+        "LOCK": hashlib.sha256(locks).hexdigest(),
+        "SCHEMA": str(SCHEMA),
+    }
+    key = _key({"base": base_key, **labels})
+    return Inputs(base, {**labels, "INPUTS": key}, base_key, key)
+
+
+def _base(request: Request) -> dict[str, str]:
+    """Arguments of the recipe that say where it starts."""
+    if request.base == "docker":
+        return {"BASE": "docker", "FROM": request.origin or DOCKER_IMAGE, "MIRROR": "none"}
+    if request.base == "debootstrap":
+        require_programs(["debootstrap"])
+        return {"BASE": "debootstrap", "FROM": "none", "MIRROR": request.origin or debian_mirror()}
+    if not request.origin or not Path(request.origin).exists():
+        raise ImageError(
+            f"the base image {request.origin!r} does not exist" if request.origin else "which local image is the base?",
+            "nllgen build --base localimage --from SIF, with an image or sandbox that has Python 3.11",
+        )
+    return {"BASE": "localimage", "FROM": str(Path(request.origin).absolute()), "MIRROR": "none"}
+
+
+def _digest_of(origin: Path) -> str:
+    """Of a file its content, of a sandbox the names, sizes and times of its files."""
+    if origin.is_file():
+        return hash_range(origin)
+    stats = ((path, path.lstat()) for path in sorted(origin.rglob("*")))
+    return _key({str(path): [stat.st_size, stat.st_mtime_ns] for path, stat in stats})
+
+
+def _key(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _cached(kind: str, key: str) -> Path:
+    return make_folder(cache_folder() / "images") / f"{kind}-{key[:32]}.sif"
+
+
+@contextlib.contextmanager
+def _locked(say: Say) -> Iterator[None]:
+    """One build at a time, so that the second of two of the same inputs finds the first's; without locks, both build."""
+    with (make_folder(cache_folder() / "images") / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another build")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        yield
+
+
+@contextlib.contextmanager
+def _work_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(
+        prefix="nllgen-build-", dir=temporary_parent(), ignore_cleanup_errors=True
+    ) as name:
+        yield Path(name)
+
+
+def _first_step(inputs: Inputs, containers: Path, request: Request, say: Say) -> Path:
+    """Python and the locked packages; from the cache where they were built before."""
+    base = _cached("base", inputs.base_key)
+    if base.exists() and not request.fresh:
+        os.utime(base)
+        say(f"Python and the packages were built before ({inputs.base_key[:12]})")
+        return base
+    with _work_folder() as work, part_file(base) as part:
+        bound = make_folder(work / "bound")
+        for lock in fetch_wheels(host_pip(), containers, bound, say):
+            shutil.copy(containers / lock, bound)
+        say(f"building Python and the packages from {request.base}")
+        apptainer.build(containers / RECIPE, part, inputs.base, bound, work, say, binds=request.binds, test=False)
+        replace(part, base)
+    return base
+
+
+def _second_step(
+    inputs: Inputs, target: Path, containers: Path, source: Source, request: Request, say: Say, *, sandbox: bool = False
+) -> None:
+    """nllgen itself, and the recipe's test."""
+    base = _first_step(inputs, containers, request, say)
+    with _work_folder() as work, part_file(target) as part:
+        bound = make_folder(work / "bound")
+        say(f"adding nllgen {source.version} ({source.kind}, commit {source.commit[:12]})")
+        source.write(bound)
+        arguments = {"BASE": "localimage", "FROM": base.name, "MIRROR": "none", **inputs.labels}
+        apptainer.build(
+            containers / RECIPE,
+            part,
+            arguments,
+            bound,
+            work,
+            say,
+            folder=base.parent,
+            binds=request.binds,
+            sandbox=sandbox,
+        )
+        if sandbox:
+            part.rename(target)
+        else:
+            replace(part, target)
+
+
+def _sandbox(request: Request, inputs: Inputs, containers: Path, source: Source, say: Say) -> None:
+    out = request.out.absolute()
+    make_folder(out.parent)
+    _second_step(inputs, out, containers, source, request, say, sandbox=True)
+
+
+def _deliver(built: Path, request: Request, say: Say) -> None:
+    """A copy under the name that was asked for: signing or editing it does not reach the cache."""
+    out = request.out.absolute()
+    make_folder(out.parent)
+    with part_file(out, uuid.uuid4().hex) as part:
+        shutil.copyfile(built, part)
+        part.chmod(0o755)
+        if request.sign:
+            say("signing")
+            apptainer.sign(part, request.sign)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        replace(part, out)
+
+
+def _prune() -> None:
+    for kind, kept in _KEPT.items():
+        found = sorted((cache_folder() / "images").glob(f"{kind}-*.sif"), key=lambda path: path.stat().st_mtime)
+        for path in found[:-kept]:
+            path.unlink(missing_ok=True)
