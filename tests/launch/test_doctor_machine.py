@@ -123,3 +123,13 @@ def test_a_folder_that_others_may_write(tmp_path: Path, mode: int, level: str) -
     tmp_path.chmod(mode)
     (finding,) = [finding for finding in judge_folder(folder_probe.probe(tmp_path), Facts()) if finding.name == "owner"]
     assert finding.level == level
+
+
+def test_a_closed_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)  # root, who runs the tests, may look everywhere
+    (finding,) = judge_folder(folder_probe.probe(tmp_path / "closed"), Facts())
+    assert finding.stops_submission
+    assert "Permission denied" in finding.means

@@ -29,9 +29,12 @@ def probe(folder: Path) -> dict[str, Any]:
         what went wrong.
     """
     place = folder.absolute()
-    while not place.is_dir() and place != place.parent:
-        place = place.parent
-    info = place.stat()
+    try:
+        while not place.is_dir() and place != place.parent:
+            place = place.parent
+        info = place.stat()
+    except OSError as error:  # a folder on the way is closed
+        return {"path": str(place), "error": error.strerror or str(error)}
     kind = file_system(place)
     found: dict[str, Any] = {
         "path": str(place),

@@ -30,7 +30,8 @@ def folder(root: Path, facts: Facts) -> list[Finding]:
     program = f"from {probe_folder.__module__} import main; main()"
     answer = ask([sys.executable, "-c", program, str(root)], 30.0)
     if answer.error:
-        means = f"its file server may hang: {answer.error.rpartition(': ')[2]}"
+        why = answer.error.rpartition(": ")[2]
+        means = f"its file server hangs: {why}" if "did not answer" in why else f"cannot be looked at: {why}"
         return [_folder("folder", str(root), "problem", means, "choose another with --root or NLLGEN_ROOT", True)]
     return list(judge_folder(json.loads(answer.text), facts))
 
