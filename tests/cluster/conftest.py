@@ -6,6 +6,7 @@ Where it cannot be had, they skip with the reason; with NLLGEN_REQUIRE_CLUSTER=1
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,13 +61,12 @@ def plain_user() -> PlainUser:
 
 
 @pytest.fixture(scope="session")
-def plain_python(plain_user: PlainUser) -> str:
+def plain_python(plain_user: PlainUser) -> Iterator[str]:
     """A Python with nllgen that the plain user can run, on the login node and in jobs."""
-    if not (found := python_for(plain_user)):
-        missing(
-            f"{plain_user.name} cannot read {HERE.parents[1]} or its packages, or there is no system Python like this"
-        )
-    return found
+    with python_for(plain_user) as found:
+        if not found:
+            missing(f"there is no system Python like {sys.executable} for {plain_user.name}")
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,23 +63,42 @@ class PlainUser:
         return ["runuser", "-u", self.name, "--", "env", *identity, *argv]
 
 
-def python_for(user: PlainUser) -> str:
+@contextlib.contextmanager
+def seen_by(user: PlainUser, folder: Path) -> Iterator[Path]:
+    """The folder where the user can read it: where it lies, or mounted a second time if only root may look there."""
+    if user.can("ls", str(folder)):
+        yield folder
+        return
+    place = user.home / "seen" / folder.name
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "--bind", str(folder), str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@contextlib.contextmanager
+def python_for(user: PlainUser) -> Iterator[str]:
     """A Python that the user can run, with the packages of this one: root's own often lies where nobody else may look.
 
-    It is made of the system's Python of the same version; empty where there is none, or where the packages are closed.
+    It is made of the system's Python of the same version; empty where that does not do.
     """
-    if user.can(sys.executable, "-c", "import nllgen"):
-        return sys.executable
-    packages, checkout = Path(sysconfig.get_paths()["purelib"]), SCRIPTS.parents[1]
+    if user.can(sys.executable, "-c", "import nllgen.launch, torch"):
+        yield sys.executable
+        return
     system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    packages, checkout = Path(sysconfig.get_paths()["purelib"]), SCRIPTS.parents[1]
     made = user.home / "venv" / "bin" / "python"
-    if not all(user.can("ls", str(folder)) for folder in (packages, checkout)):
-        return ""
-    if not user.can(system, "-m", "venv", "--clear", "--without-pip", str(made.parents[1])):
-        return ""
-    (own,) = made.parents[1].glob("lib/python3*/site-packages")
-    (own / "shared.pth").write_text(f"{checkout}\nimport site; site.addsitedir({str(packages)!r})\n")
-    return str(made) if user.can(str(made), "-c", "import nllgen.launch, torch") else ""
+    with seen_by(user, checkout) as checkout_seen, seen_by(user, packages) as packages_seen:
+        if not user.can(system, "-m", "venv", "--clear", "--without-pip", str(made.parents[1])):
+            yield ""
+            return
+        (own,) = made.parents[1].glob("lib/python3*/site-packages")
+        paths = (checkout_seen, checkout_seen / "analysis")
+        site = f"import site; site.addsitedir({str(packages_seen)!r})"
+        (own / "shared.pth").write_text("\n".join((*map(str, paths), site)) + "\n")
+        yield str(made) if user.can(str(made), "-c", "import nllgen.launch, torch") else ""
 
 
 @dataclass
