@@ -19,8 +19,9 @@ from nllgen.errors import ConfigError, MachineError, StoppedError
 from nllgen.launch.cluster import Sent, Shape
 from nllgen.launch.cluster import submit as send_to_cluster
 from nllgen.launch.profile import Profile, load_profile
-from nllgen.launch.submit import closed_to_others, freeze, only_submission, start_local
+from nllgen.launch.submit import freeze, only_submission, start_local
 from nllgen.launch.workers import WorkerSetup
+from nllgen.store.atomic import closed_to_others
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.plan import ImageRule, Plan

@@ -6,7 +6,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from nllgen.store.atomic import make_folder, refuse
+from nllgen.store.atomic import closed_to_others, make_folder, refuse
 from nllgen.store.provenance import code_sha256
 from nllgen.store.study_dir import StudyDir
 
@@ -34,7 +34,8 @@ def snapshot(study_dir: StudyDir) -> Path:
     make_folder(study_dir.code)
     part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     try:
-        shutil.copytree(_PACKAGE, part / "nllgen", ignore=_LEFT_OUT, copy_function=shutil.copyfile)
+        with closed_to_others():  # it is run later on
+            shutil.copytree(_PACKAGE, part / "nllgen", ignore=_LEFT_OUT, copy_function=shutil.copyfile)
         part.rename(folder)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)

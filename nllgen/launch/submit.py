@@ -21,7 +21,7 @@ from nllgen.launch.gpus import share_out
 from nllgen.launch.snapshot import snapshot
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.workers import WorkerSetup
-from nllgen.store.atomic import make_folder, refuse
+from nllgen.store.atomic import closed_to_others, make_folder, refuse
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.merge import merge
@@ -146,17 +146,6 @@ def _away_from_the_terminal(log: Path) -> Iterator[None]:
             os.dup2(file, fd)
         for file in (*kept, *files):
             os.close(file)
-
-
-@contextlib.contextmanager
-def closed_to_others() -> Iterator[None]:
-    """What submitit, the supervisors and their workers write, others cannot: pickles are run, weights are loaded."""
-    before = os.umask(0o022)
-    os.umask(before | 0o022)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 @contextlib.contextmanager

@@ -71,6 +71,17 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def closed_to_others() -> Iterator[None]:
+    """What submitit, the supervisors and their workers write, others cannot: pickles are run, weights are loaded."""
+    before = os.umask(0o022)
+    os.umask(before | 0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Only one process at a time does this in a folder, where the file system can lock folders."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

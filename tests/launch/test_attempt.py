@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import time
 
 import pytest
 
-from nllgen.errors import EXIT_STOPPED, MachineError, StoppedError
+from nllgen.errors import EXIT_STOPPED, ConfigError, MachineError, StoppedError
 from nllgen.launch import attempt as attempts
-from nllgen.launch import supervisor
-from nllgen.launch.attempt import recorded, renewing
+from nllgen.launch.attempt import Attempt, recorded, renewing, saved_step
 from nllgen.launch.claims import Claim, Claims
+from nllgen.launch.failures import Kind
 from nllgen.launch.submit import freeze
-from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import read_attempts, tasks_of
+from nllgen.store.atomic import make_folder
 
 
 @pytest.fixture
@@ -29,39 +29,76 @@ def claim(task):
 
 
 def events(task):
-    return [(line["event"], line.get("exit_code")) for line in read_attempts(task.attempts)]
+    return [(line["event"], line.get("exit_code"), line.get("kind")) for line in read_attempts(task.attempts)]
 
 
-@pytest.mark.parametrize(("code", "outcome"), [(0, "done"), (EXIT_STOPPED, "stopped"), (1, "failed"), (-9, "failed")])
-def test_an_exit_code_is_recorded(task, claim, code, outcome):
-    with recorded(task, claim, "s") as attempt:
-        attempt.exit_code = code
-    assert events(task) == [("started", None), (outcome, code)]
-    assert attempt.outcome == outcome
+@pytest.mark.parametrize(
+    ("code", "kind", "outcome"),
+    [
+        (0, None, "done"),
+        (EXIT_STOPPED, Kind.ASKED, "stopped"),
+        (EXIT_STOPPED, Kind.PREEMPTED, "stopped"),
+        (1, Kind.CRASH, "failed"),
+        (-9, Kind.OUT_OF_MEMORY, "failed"),
+    ],
+)
+def test_an_end_is_recorded_with_its_kind_and_the_claim_let_go(task, claim, code, kind, outcome):
+    assert Attempt.begin(task, claim, "s").end(code, kind, "so it was") == outcome
+    assert events(task) == [("started", None, None), (outcome, code, kind)]
     assert not task.claim.exists()
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome", "code"),
+    ("error", "outcome", "code", "kind"),
     [
-        (StoppedError("x"), "stopped", 75),
-        (KeyboardInterrupt(), "stopped", 75),
-        (MachineError("x"), "failed", 3),
-        (OSError("x"), "failed", 3),
-        (ValueError("x"), "failed", 1),
+        (StoppedError("x"), "stopped", 75, "asked"),
+        (KeyboardInterrupt(), "stopped", 75, "asked"),
+        (ConfigError("x"), "failed", 2, "config"),
+        (MachineError("x"), "failed", 3, "environment"),
+        (OSError("x"), "failed", 3, "environment"),
+        (ValueError("x"), "failed", 1, "crash"),
+        (MemoryError("x"), "failed", 1, "out of memory"),
     ],
 )
-def test_an_exception_is_recorded_and_passed_on(task, claim, error, outcome, code):
+def test_an_exception_is_recorded_and_passed_on(task, claim, error, outcome, code, kind):
     with pytest.raises(type(error)), recorded(task, claim, "s"):
         raise error
-    assert events(task) == [("started", None), (outcome, code)]
+    assert events(task) == [("started", None, None), (outcome, code, kind)]
     assert not task.claim.exists()
+
+
+def test_a_block_that_ends_well_is_done(task, claim):
+    with recorded(task, claim, "s"):
+        pass
+    assert events(task) == [("started", None, None), ("done", 0, None)]
 
 
 def test_attempts_are_counted(task):
     for number in (1, 2):
         with recorded(task, Claims().take(task.claim), "s") as attempt:
             assert (attempt.number, attempt.name[:2]) == (number, f"{number}-")
+
+
+def test_an_attempt_that_could_not_record_its_end_is_given_one_by_its_successor(task, claim):
+    Attempt.begin(task, claim, "s")  # and its process is killed
+    claim.release()
+    with recorded(task, Claims().take(task.claim), "t"):
+        pass
+    assert [event for event, *_ in events(task)] == ["started", "lost", "started", "done"]
+
+
+def test_the_step_that_is_safe_in_a_checkpoint_is_recorded(task, claim):
+    attempt = Attempt.begin(task, claim, "s")
+    task.folder.progress.write_text(json.dumps({"done": 70, "total": 100, "saved": 50}))
+    attempt.end(EXIT_STOPPED, Kind.TIMEOUT)
+    assert read_attempts(task.attempts)[-1]["saved"] == 50
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"saved": "x"}', '{"saved": 3}', "[" * 100_000])
+def test_progress_that_cannot_be_read_is_none(task, text):
+    make_folder(task.folder.path)
+    task.folder.progress.write_text(text)
+    assert saved_step(task) == 0
 
 
 def test_a_claim_is_let_go_where_nothing_can_be_recorded(task, claim, monkeypatch):
@@ -75,22 +112,17 @@ def refuse(path, **fields):
     raise MachineError("the disk is full")
 
 
-@pytest.mark.parametrize("work", [lambda *_: 1, lambda *_: refuse(None)], ids=["fails", "raises"])
-def test_a_supervisor_holds_its_claim_until_the_outcome_is_recorded(task, tmp_path, monkeypatch, work):
+def test_a_claim_is_held_until_the_end_is_recorded(task, claim, monkeypatch):
     """Else another supervisor of the submission may run again what has just failed."""
     at_release = []
     release = Claim.release
 
     def watched(claim):
-        at_release.append([event for event, _ in events(task)] if claim.path == task.claim else None)
+        at_release.append([event for event, *_ in events(task)])
         release(claim)
 
     monkeypatch.setattr(Claim, "release", watched)
-    monkeypatch.setattr(Supervisor, "_work", work)
-    mine = Supervisor(tmp_path / "tiny", "s", 1, tmp_path)
-    monkeypatch.setattr(supervisor, "tasks_of", lambda *_: [task])
-    with contextlib.suppress(MachineError):
-        mine()
+    Attempt.begin(task, claim, "s").end(1, Kind.CRASH)
     assert at_release == [["started", "failed"]]
 
 

@@ -79,10 +79,26 @@ class Run:
                 found.append(int(path.parent.name))
         return found
 
+    def workers_of(self, cell: str) -> list[int]:
+        """Workers that print into the cell's log."""
+        log = str(self.folder.cell(cell).log)
+        found = []
+        for pid in self.pids("worker"):
+            try:
+                found += [pid] if str(Path(f"/proc/{pid}/fd/1").readlink()) == log else []
+            except OSError:
+                continue
+        return found
+
+    def starts(self, cell: str) -> int:
+        """Attempts that were begun."""
+        return sum(line["event"] == "started" for line in read_attempts(self.folder.cell(cell).attempts))
+
     def training(self) -> list[str]:
         """Cells whose log says that steps are under way."""
         logs = self.folder.path.glob("cells/*/log.txt")
-        return [path.parent.name for path in logs if "step 0 raw" in path.read_text() and self.pids(path.parent.name)]
+        names = [path.parent.name for path in logs if "step 0 raw" in path.read_text()]
+        return [name for name in names if self.workers_of(name)]
 
     def unfinished(self) -> list[str]:
         return [name for name in self.training() if not self.folder.cell(name).result.exists()]
@@ -143,17 +159,44 @@ def test_nobody_else_may_write_what_a_run_leaves(calm: Run) -> None:
     assert [path for path in calm.folder.path.rglob("*") if path.stat().st_mode & 0o022] == []
 
 
-def test_a_killed_worker_fails_its_cell_alone_and_the_next_submission_mends_it(calm: Run, fresh: Run) -> None:
+def kill_its_worker(run: Run, cell: str, attempt: int) -> None:
+    """In this attempt; a worker stays warm, so that it is known by the cell that it was last started for."""
+    task = run.folder.cell(cell)
+    wait_for(lambda: task.log.exists() and task.log.read_text().count("step 0 raw") >= 1, "it trains")
+    wait_for(
+        lambda: sum(line["event"] == "started" for line in read_attempts(task.attempts)) == attempt,
+        f"attempt {attempt}",
+    )
+    for pid in run.workers_of(cell):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: read_attempts(task.attempts)[-1]["event"] != "started" or not run.workers_of(cell), "it is dead")
+
+
+def test_a_worker_that_is_killed_once_is_started_once_more(calm: Run, fresh: Run) -> None:
     process = fresh.start("--wait")
     wait_for(fresh.unfinished, "a cell trains")
     victim = fresh.unfinished()[0]
-    for pid in fresh.pids(victim):
-        os.kill(pid, signal.SIGKILL)
+    kill_its_worker(fresh, victim, 1)
+    output, _ = process.communicate(timeout=200)
+    events = [(line["event"], line.get("kind")) for line in read_attempts(fresh.folder.cell(victim).attempts)]
+    assert (process.returncode, events) == (
+        0,
+        [("started", None), ("failed", "crash"), ("started", None), ("done", None)],
+    ), output
+    assert fresh.science() == calm.science()
+
+
+def test_a_worker_that_is_killed_twice_fails_its_cell_alone_and_the_next_submission_mends_it(
+    calm: Run, fresh: Run
+) -> None:
+    process = fresh.start("--wait")
+    wait_for(fresh.unfinished, "a cell trains")
+    victim = fresh.unfinished()[0]
+    for attempt in (1, 2):
+        kill_its_worker(fresh, victim, attempt)
     output, _ = process.communicate(timeout=200)
     states = fresh.states()
-    assert (process.returncode, states[victim]["state"], states[victim]["detail"]) == (1, "failed", "exit code -9"), (
-        output
-    )
+    assert (process.returncode, states[victim]["state"], states[victim]["kind"]) == (1, "failed", "crash"), output
     assert [row["state"] for name, row in states.items() if name != victim] == ["done"] * 4
     assert fresh.submit()[0] == 0
     assert fresh.science() == calm.science()
@@ -237,8 +280,8 @@ def test_a_truth_that_cannot_be_read_fails_those_who_need_it_and_no_others(fresh
     weights.write_bytes(weights.read_bytes()[:1000])
     code, output = fresh.submit()
     assert (code, "2 failed" in output) == (1, True), output
-    states = [(row["state"], row["detail"]) for row in fresh.states().values()]
-    assert states == [("done", "")] * 3 + [("failed", "exit code 2")] * 2
+    states = [(row["state"], row["kind"]) for row in fresh.states().values()]
+    assert states == [("done", "")] * 3 + [("failed", "config")] * 2
     logs = [path.read_text() for path in fresh.folder.path.glob("cells/*/log.txt")]
     assert sum("truth.pt" in log and "→" in log and "Traceback" not in log for log in logs) == 2
 

@@ -9,6 +9,7 @@ import pytest
 from nllgen.errors import MachineError
 from nllgen.launch import gpus, submit
 from nllgen.launch.gpus import share_out
+from nllgen.launch.workers import WorkerSetup
 from nllgen.store.study_dir import StudyDir
 
 
@@ -74,8 +75,8 @@ def test_each_worker_is_told_of_the_gpu_that_it_sees(monkeypatch, tmp_path):
             told.append((parameters["gpus_per_node"], parameters["visible_gpus"]))
 
         def submit(self, supervisor):
-            told.append(supervisor.device)
+            told.append(supervisor.setup.device)
 
     monkeypatch.setattr(submit, "submitit", SimpleNamespace(LocalExecutor=Executor))
-    submit.start_local(StudyDir(tmp_path), tmp_path, 2, "cuda:1")
+    submit.start_local(StudyDir(tmp_path), WorkerSetup(tmp_path, "cuda:1"), 2)
     assert told == [(1, (1,)), "cuda"] * 2

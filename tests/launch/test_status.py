@@ -53,10 +53,11 @@ def test_a_claim_of_a_dead_process_does_not_run(task, row):
     assert row().state == "stopped"
 
 
-def test_a_failure_has_its_exit_code(task, row):
+def test_a_failure_has_its_kind_its_reason_and_its_exit_code(task, row):
     record(task.attempts, event=STARTED)
-    record(task.attempts, event=FAILED, exit_code=3)
-    assert (row().state, row().detail, row().attempts) == ("failed", "exit code 3", 1)
+    record(task.attempts, event=FAILED, exit_code=3, kind="environment", reason="no such asset")
+    expected = ("failed", "environment", "environment: no such asset: exit code 3", 1)
+    assert (row().state, row().kind, row().detail, row().attempts) == expected
 
 
 def test_a_stopped_task_goes_on_when_submitted_again(task, row):
