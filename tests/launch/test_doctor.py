@@ -160,6 +160,14 @@ def test_a_profile_of_a_large_cluster(as_user: None) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("limits", "time_min", "why"),
+    [(Limits(), 1440, "the partition allows 3 d"), (Limits(max_minutes=90), 90, "your account allows 1 h 30 min")],
+)
+def test_time_is_what_is_allowed_and_a_day_at_most(as_user: None, limits: Limits, time_min: int, why: str) -> None:
+    assert f"time_min: {time_min}   # {why}\n" in profile_text(large(limits=limits), "batch")
+
+
 def test_memory_is_left_out_of_a_profile_where_it_is_no_resource() -> None:
     facts = with_config(selecttypeparameters="CR_CORE")
     assert parse_profile(profile_text(facts, None), "p").memory_gb is None
