@@ -210,7 +210,8 @@ class Cluster:
     def tidy(self) -> None:
         """Cancel what a test submitted, bring back the nodes it took away, and wait for both."""
         if self.submitted:
-            self.run("scancel", *self.submitted, check=False)
+            self.squeue()  # fails where the controller does not answer
+            self.run("scancel", *self.submitted, check=False)  # some are forgotten
             jobs, self.submitted = self.submitted, []
             ended = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "DEADLINE"}
             for job in jobs:

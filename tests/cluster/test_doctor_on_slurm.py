@@ -48,8 +48,8 @@ def test_sbatch_takes_a_job_of_the_profile_that_it_writes(cluster: Cluster, tmp_
         *("--partition", str(profile.partition), f"--time={profile.time_min}", f"--cpus-per-task={profile.cpus}"),
         *(f"--mem={round(profile.memory_gb * 1024)}M", f"--gpus-per-node={profile.gpus}"),
     )
-    job = cluster.sbatch(f"--array=0-{profile.array_parallelism - 1}", *resources, script="sleep 3")
-    cluster.wait_for(lambda: len(cluster.squeue("-r", "-t", "running", "-j", job)) == profile.array_parallelism, 30)
+    job = cluster.sbatch(f"--array=0-{profile.array_parallelism - 1}", *resources, script="sleep 100")
+    cluster.wait_for(lambda: len(cluster.squeue("-r", "-t", "running", "-j", job)) == profile.array_parallelism, 60)
     last = profile.max_array_size - 1
     cluster.run("sbatch", "--test-only", f"--array={last}", *resources, "--wrap", "true")
 
