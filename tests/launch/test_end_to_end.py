@@ -20,7 +20,7 @@ from nllgen.store.result import read_attrs
 from nllgen.store.study_dir import StudyDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-STEPS = 400
+STEPS = 1_200  # long enough to be killed twice on the way
 
 
 @dataclass
@@ -196,7 +196,10 @@ def test_a_worker_that_is_killed_twice_fails_its_cell_alone_and_the_next_submiss
         kill_its_worker(fresh, victim, attempt)
     output, _ = process.communicate(timeout=200)
     states = fresh.states()
-    assert (process.returncode, states[victim]["state"], states[victim]["kind"]) == (1, "failed", "crash"), output
+    assert (process.returncode, states[victim]["state"], states[victim]["kind"]) == (1, "failed", "crash"), (
+        output,
+        fresh.folder.cell(victim).attempts.read_text(),
+    )
     assert [row["state"] for name, row in states.items() if name != victim] == ["done"] * 4
     assert fresh.submit()[0] == 0
     assert fresh.science() == calm.science()
