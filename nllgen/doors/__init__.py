@@ -145,14 +145,12 @@ def asset_findings() -> list[Finding]:
     from nllgen.launch.doctor.probe import Finding
 
     found = []
-    for folder in dict.fromkeys(asset.path.parent for asset in status(asset_folder())):
-        files = [asset for asset in status(asset_folder()) if asset.path.parent == folder]
+    assets = status(asset_folder())
+    for folder in dict.fromkeys(asset.path.parent for asset in assets):
+        files = [asset for asset in assets if asset.path.parent == folder]
         bad = [f"{asset.name} {asset.state}" for asset in files if asset.state != "present"]
-        name = folder.name
-        todo = f"nllgen assets fetch {name}" if bad else ""
-        found.append(
-            Finding("assets", name, ", ".join(bad) or str(folder), "note" if bad else "ok", files[0].why, todo)
-        )
+        value, todo = (", ".join(bad), f"nllgen assets fetch {folder.name}") if bad else (str(folder), "")
+        found.append(Finding("assets", folder.name, value, "note" if bad else "ok", files[0].why, todo))
     return found
 
 

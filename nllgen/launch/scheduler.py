@@ -23,6 +23,9 @@ _LIVE = frozenset(
 )
 
 
+_LEAKING = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SINFO_", "SACCT_", "SALLOC_", "SUBMITIT_")
+
+
 @dataclass(frozen=True)
 class Queued:
     """An array, an element of one, or a job that the scheduler still has.
@@ -127,7 +130,7 @@ def _environment() -> dict[str, str]:
 
 def leaks(name: str) -> bool:
     """Whether a variable is an outer job's and would change what a nested command does; SLURM_CONF is the cluster's."""
-    return name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SALLOC_", "SUBMITIT_")) and name != "SLURM_CONF"
+    return name.startswith(_LEAKING) and name != "SLURM_CONF"
 
 
 @contextlib.contextmanager

@@ -6,11 +6,12 @@ Where it cannot be had, they skip with the reason; with NLLGEN_REQUIRE_CLUSTER=1
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devcluster import Cluster, PlainUser, why_not
+from devcluster import Cluster, PlainUser, python_for, why_not
 
 HERE = Path(__file__).parent
 
@@ -57,6 +58,15 @@ def plain_user() -> PlainUser:
     if reason := why_not():
         missing(reason)
     return PlainUser.made("nllgen-alice")
+
+
+@pytest.fixture(scope="session")
+def plain_python(plain_user: PlainUser) -> Iterator[str]:
+    """A Python with nllgen that the plain user can run, on the login node and in jobs."""
+    with python_for(plain_user) as found:
+        if not found:
+            missing(f"there is no system Python like {sys.executable} for {plain_user.name}")
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
 import subprocess
+import sys
+import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,10 +53,52 @@ class PlainUser:
     def uid(self) -> int:
         return pwd.getpwnam(self.name).pw_uid
 
+    def can(self, *argv: str) -> bool:
+        """Whether a command succeeds for this user."""
+        return subprocess.run(self.command(*argv), capture_output=True, cwd=self.home).returncode == 0
+
     def command(self, *argv: str) -> list[str]:
         """The command as this user runs it; called by root."""
         identity = [f"HOME={self.home}", f"USER={self.name}", f"LOGNAME={self.name}"]
         return ["runuser", "-u", self.name, "--", "env", *identity, *argv]
+
+
+@contextlib.contextmanager
+def seen_by(user: PlainUser, folder: Path) -> Iterator[Path]:
+    """The folder where the user can read it: where it lies, or mounted a second time if only root may look there."""
+    if user.can("ls", str(folder)):
+        yield folder
+        return
+    place = user.home / "seen" / folder.name
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "--bind", str(folder), str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@contextlib.contextmanager
+def python_for(user: PlainUser) -> Iterator[str]:
+    """A Python that the user can run, with the packages of this one: root's own often lies where nobody else may look.
+
+    It is made of the system's Python of the same version; empty where that does not do.
+    """
+    if user.can(sys.executable, "-c", "import nllgen.launch, torch"):
+        yield sys.executable
+        return
+    system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    packages, checkout = Path(sysconfig.get_paths()["purelib"]), SCRIPTS.parents[1]
+    made = user.home / "venv" / "bin" / "python"
+    with seen_by(user, checkout) as checkout_seen, seen_by(user, packages) as packages_seen:
+        if not user.can(system, "-m", "venv", "--clear", "--without-pip", str(made.parents[1])):
+            yield ""
+            return
+        (own,) = made.parents[1].glob("lib/python3*/site-packages")
+        paths = (checkout_seen, checkout_seen / "analysis")
+        site = f"import site; site.addsitedir({str(packages_seen)!r})"
+        (own / "shared.pth").write_text("\n".join((*map(str, paths), site)) + "\n")
+        yield str(made) if user.can(str(made), "-c", "import nllgen.launch, torch") else ""
 
 
 @dataclass
@@ -165,7 +210,8 @@ class Cluster:
     def tidy(self) -> None:
         """Cancel what a test submitted, bring back the nodes it took away, and wait for both."""
         if self.submitted:
-            self.run("scancel", *self.submitted, check=False)
+            self.squeue()  # fails where the controller does not answer
+            self.run("scancel", *self.submitted, check=False)  # some are forgotten
             jobs, self.submitted = self.submitted, []
             ended = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "DEADLINE"}
             for job in jobs:

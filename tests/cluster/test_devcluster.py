@@ -42,6 +42,16 @@ def test_a_second_up_changes_nothing(cluster: Cluster) -> None:
     assert {path.name: path.read_text("utf-8") for path in (cluster.folder / "pid").iterdir()} == pids
 
 
+def test_up_repairs_what_died(cluster: Cluster) -> None:
+    """Before any job: a controller that is killed forgets its last five seconds."""
+    for name in ("slurmctld", "munged", f"slurmd.{cluster.nodes[0]}"):
+        os.kill(int((cluster.folder / "pid" / f"{name}.pid").read_text("utf-8")), 9)
+    time.sleep(0.2)
+    done = cluster.up()
+    assert done.returncode == 0, done.stderr
+    assert cluster.run("srun", "--nodes=4", "hostname").stdout.count("\n") == 4
+
+
 def test_a_plain_user_submits_and_owns_the_output(cluster: Cluster, plain_user: PlainUser, shared: Path) -> None:
     job = cluster.sbatch(f"--output={shared}/%j.txt", script="id -un; nproc", user=plain_user)
     cluster.wait_state(job, "COMPLETED")
@@ -185,15 +195,6 @@ def test_accounting_can_be_switched_off_under_a_running_job(cluster: Cluster) ->
     finally:
         assert cluster.up().returncode == 0
     assert cluster.sacct("-X", "-j", job, "--format=State") == ["RUNNING"]
-
-
-def test_up_repairs_what_died(cluster: Cluster) -> None:
-    for name in ("slurmctld", "munged", f"slurmd.{cluster.nodes[0]}"):
-        os.kill(int((cluster.folder / "pid" / f"{name}.pid").read_text("utf-8")), 9)
-    time.sleep(0.2)
-    done = cluster.up()
-    assert done.returncode == 0, done.stderr
-    assert cluster.run("srun", "--nodes=4", "hostname").stdout.count("\n") == 4
 
 
 def test_a_wrong_setting_is_refused_with_what_is_allowed() -> None:

@@ -6,6 +6,7 @@ Looks, and changes nothing: what it writes to try a folder out is removed again.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -132,11 +133,7 @@ def checked_name(name: str) -> str:
         ConfigError: it is a path, or would not be found again.
     """
     plain = name.removesuffix(".yaml")
-    if (
-        not plain
-        or not all(letter.isascii() and (letter.isalnum() or letter in "_-.") for letter in plain)
-        or plain[0] in "-._"
-    ):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", plain):
         raise ConfigError(f"{name!r} is no name of a profile", "letters, digits, - and _; --out PATH takes a path")
     return plain
 

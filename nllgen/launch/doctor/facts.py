@@ -22,9 +22,6 @@ from nllgen.launch.doctor.slurm import (
     parse_sinfo,
 )
 
-# of an outer job or of the user's habits: they would change what the commands print
-_LEAKING = ("SLURM_", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SALLOC_", "SRUN_", "SCONTROL_")
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -60,22 +57,18 @@ class Facts:
         return sorted(found, key=lambda part: (not part.is_default, -part.cpus))
 
 
-def _ask(*command: str) -> Answer:
-    return ask(command, clean=_LEAKING)
-
-
 def gather() -> Facts:
     """Ask; the first silence ends it, so that a dead controller is waited for once."""
     user, groups = _identity()
-    version = _ask("sbatch", "--version")
+    version = ask(["sbatch", "--version"])
     if version.error:
         return Facts(error=version.error, user=user, groups=groups)
     known = Facts(version=version.text.strip(), user=user, groups=groups)
-    config = _ask("scontrol", "show", "config")
+    config = ask(["scontrol", "show", "config"])
     if config.error:
         return replace(known, error=config.error)
-    partitions = _ask("scontrol", "show", "partition", "--oneliner")
-    nodes = _ask("sinfo", "--noheader", "--exact", f"--format={SINFO_FORMAT}")
+    partitions = ask(["scontrol", "show", "partition", "--oneliner"])
+    nodes = ask(["sinfo", "--noheader", "--exact", f"--format={SINFO_FORMAT}"])
     if error := partitions.error or nodes.error:
         return replace(known, error=error, config=parse_config(config.text))
     kinds = parse_sinfo(nodes.text)
@@ -83,19 +76,19 @@ def gather() -> Facts:
         known,
         config=parse_config(config.text),
         partitions=tuple(replace(part, nodes=kinds.get(part.name, ())) for part in parse_partitions(partitions.text)),
-        hosts=frozenset(_ask("sinfo", "--noheader", "--Node", "--format=%n").text.split()),
+        hosts=frozenset(ask(["sinfo", "--noheader", "--Node", "--format=%n"]).text.split()),
         limits=_limits(user, parse_config(config.text).get("clustername", "")),
-        accounting=_ask("sacct", "--noheader", "--allocations", "--starttime=now", "--format=JobID"),
+        accounting=ask(["sacct", "--noheader", "--allocations", "--starttime=now", "--format=JobID"]),
     )
 
 
 def _limits(user: str, cluster: str) -> Limits | None:
     where = [f"user={user}", *([f"cluster={cluster}"] if cluster else [])]
-    associations = _ask("sacctmgr", "-nP", "show", "associations", "where", *where, f"format={ASSOCIATION_FIELDS}")
+    associations = ask(["sacctmgr", "-nP", "show", "associations", "where", *where, f"format={ASSOCIATION_FIELDS}"])
     if associations.error:
         return None
-    qos = _ask("sacctmgr", "-nP", "show", "qos", f"format={QOS_FIELDS}")
-    default = _ask("sacctmgr", "-nP", "show", "user", user, "format=defaultaccount")
+    qos = ask(["sacctmgr", "-nP", "show", "qos", f"format={QOS_FIELDS}"])
+    default = ask(["sacctmgr", "-nP", "show", "user", user, "format=defaultaccount"])
     return parse_limits(associations.text, qos.text, default.text.strip())
 
 

@@ -1,7 +1,4 @@
-"""Looks at a folder by using it. Run as a program of its own, for a file server that hangs takes its caller along.
-
-``python -m nllgen.launch.doctor.folder FOLDER`` prints one JSON object and leaves nothing behind.
-"""
+"""Looks at a folder by using it, in a process of its own, for a file server that hangs takes its caller along."""
 
 from __future__ import annotations
 
@@ -32,9 +29,12 @@ def probe(folder: Path) -> dict[str, Any]:
         what went wrong.
     """
     place = folder.absolute()
-    while not place.is_dir() and place != place.parent:
-        place = place.parent
-    info = place.stat()
+    try:
+        while not place.is_dir() and place != place.parent:
+            place = place.parent
+        info = place.stat()
+    except OSError as error:  # a folder on the way is closed
+        return {"path": str(place), "error": error.strerror or str(error)}
     kind = file_system(place)
     found: dict[str, Any] = {
         "path": str(place),
@@ -88,7 +88,7 @@ def file_system(path: Path) -> str:
         lines = Path("/proc/self/mountinfo").read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    device, best, kind = Path(path).stat().st_dev, -1, ""
+    device, best, kind = path.stat().st_dev, -1, ""
     for line in lines:
         before, _, after = line.partition(" - ")
         fields = before.split()
@@ -187,9 +187,8 @@ def clock(folder: Path, num: int = 20) -> tuple[float, float]:
     times, skews = set(), []
     for _ in range(num):
         before = time.time()
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND)
-        os.write(fd, b".")
-        os.close(fd)
+        with path.open("ab", buffering=0) as file:
+            file.write(b".")
         modified, after = path.stat().st_mtime_ns / 1e9, time.time()
         skews.append(modified - after if modified > after else min(modified - before, 0.0))
         times.add(path.stat().st_mtime_ns)
@@ -198,5 +197,6 @@ def clock(folder: Path, num: int = 20) -> tuple[float, float]:
     return min(skews, key=abs), unit_ns / 1e9
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The process: prints one JSON object about the folder that it is given, and leaves nothing behind."""
     print(json.dumps(probe(Path(sys.argv[1]))))

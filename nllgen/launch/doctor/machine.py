@@ -17,6 +17,7 @@ from typing import Any
 
 from nllgen.launch.doctor.facts import Facts
 from nllgen.launch.doctor.folder import file_system
+from nllgen.launch.doctor.folder import main as probe_folder
 from nllgen.launch.doctor.probe import Finding, ask
 
 _FEW_FILES = 100_000
@@ -26,9 +27,11 @@ _SKEW_S = 5.0
 
 def folder(root: Path, facts: Facts) -> list[Finding]:
     """What a study's folder will stand on."""
-    answer = ask([sys.executable, "-m", "nllgen.launch.doctor.folder", str(root)], 30.0)
+    program = f"from {probe_folder.__module__} import main; main()"
+    answer = ask([sys.executable, "-c", program, str(root)], 30.0)
     if answer.error:
-        means = f"its file server may hang: {answer.error.rpartition(': ')[2]}"
+        why = answer.error.rpartition(": ")[2]
+        means = f"its file server hangs: {why}" if "did not answer" in why else f"cannot be looked at: {why}"
         return [_folder("folder", str(root), "problem", means, "choose another with --root or NLLGEN_ROOT", True)]
     return list(judge_folder(json.loads(answer.text), facts))
 
@@ -109,7 +112,8 @@ def _clock(seen: Mapping[str, Any]) -> Iterator[Finding]:
     if "skew_s" not in seen:
         return
     skew = seen["skew_s"]
-    value = f"{abs(skew):.3f} s {'ahead' if skew > 0 else 'behind'}, counts in {seen['granularity_s']:g} s"
+    unit = {1.0: "s", 1e-3: "ms", 1e-6: "µs", 1e-9: "ns"}[seen["granularity_s"]]
+    value = f"{abs(skew):.2f} s {'ahead' if skew > 0 else 'behind'}, counts in {unit}"
     if abs(skew) > _SKEW_S:
         yield _folder(
             "clock", value, "note", "times shown by `nllgen status` are off by that; leases do not depend on it"
@@ -189,7 +193,11 @@ def python() -> Iterator[Finding]:
     where = Path(sys.executable)
     kind = file_system(where.parent)
     yield Finding(
-        "Python", "version", f"{platform.python_version()}, {where} ({kind})", "ok", "nodes use the same path"
+        "Python",
+        "version",
+        f"{platform.python_version()}, {where} ({kind})",
+        "ok",
+        "jobs without an image use the same path on the nodes",
     )
     home = Path(sys.executable).resolve()
     closed = next((path for path in home.parents if not path.stat().st_mode & stat.S_IXOTH), None)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from nllgen.launch.scheduler import leaks
+
 Level = Literal["ok", "note", "problem"]
 PATIENCE_S = 15.0  # the commands of Slurm give a silent controller ten
 
@@ -51,19 +53,16 @@ class Answer:
     error: str = ""
 
 
-def ask(command: Sequence[str], patience_s: float = PATIENCE_S, *, clean: Sequence[str] = ()) -> Answer:
-    """Run a command that only looks; never raises, and never waits longer than it is told.
+def ask(command: Sequence[str], patience_s: float = PATIENCE_S) -> Answer:
+    """Run a command that only looks; never raises, and never waits longer than it is told. Prints English.
 
     Args:
         command: program and arguments.
         patience_s: seconds until it is ended with all its children.
-        clean: beginnings of names of variables that it shall not see.
     """
     if shutil.which(command[0]) is None:
         return Answer(error=f"{command[0]} is not on PATH")
-    begins = tuple(clean)
-    kept = {name: value for name, value in os.environ.items() if not begins or not name.startswith(begins)}
-    env = kept | {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ} | {"LC_ALL": "C"}
+    env = {name: value for name, value in os.environ.items() if not leaks(name)} | {"LC_ALL": "C"}
     try:
         process = subprocess.Popen(
             list(command),

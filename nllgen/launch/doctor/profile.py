@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.doctor.facts import Facts
+from nllgen.launch.doctor.rules import duration
 from nllgen.launch.doctor.slurm import Nodes, Partition, parse_number
 from nllgen.launch.profile import parse_profile
 from nllgen.study.problems import near
 
-_ENDLESS_MIN = 1440  # what is asked for where there is no limit
+_DAY_MIN = 1440  # longer is not asked for: a cell goes on where it was stopped, and shorter jobs start sooner
 _MOST_AT_ONCE = 256
 _MOST_CPUS = 4  # a small flow gains nothing from more
 
@@ -99,13 +100,14 @@ def _head(facts: Facts, part: Partition) -> list[str]:
 
 def _limits(facts: Facts, part: Partition) -> list[str]:
     cell = share(facts, part)
-    asked = min(filter(None, (part.max_minutes, facts.limits.max_minutes if facts.limits else None)), default=None)
-    time_min = max(1, asked or _ENDLESS_MIN)
-    why = "the partition's limit" if asked == part.max_minutes else "your limit"
+    most = min(filter(None, (part.max_minutes, facts.limits.max_minutes if facts.limits else None)), default=None)
+    time_min = min(most or _DAY_MIN, _DAY_MIN)
+    whose = "the partition" if most == part.max_minutes else "your account"
+    why = f"{whose} allows {duration(most)}" if most else "there is no limit"
     lines = [
         "",
         "# of one cell; a cell that needs longer than time_min is saved, requeued and goes on",
-        f"time_min: {time_min}   # {why if asked else 'there is no limit; shorter jobs start sooner'}",
+        f"time_min: {time_min}   # {why}",
         f"cpus: {cell.cpus}",
     ]
     counted = "MEMORY" in facts.config.get("selecttypeparameters", "").upper()
@@ -116,13 +118,13 @@ def _limits(facts: Facts, part: Partition) -> list[str]:
         lines.append(f"gpus: {cell.gpus}")
     lines += [
         "",
-        f"array_parallelism: {cell.at_once}   # elements of an array at once: what the partition holds, at most 256",
+        f"array_parallelism: {cell.at_once}   # elements of an array at once: the partition's slots, at most 256",
     ]
     if size := _array_size(facts):
         lines.append(f"max_array_size: {size}   # MaxArraySize, and what you may have queued")
     signal_s = max(10, min(120, time_min * 60 // 5))
     lines.append(
-        f"signal_s: {signal_s}   # before its end, at which a job saves its state; Slurm may say it 60 s sooner"
+        f"signal_s: {signal_s}   # seconds before its end at which a job saves its state; Slurm may be 60 s early"
     )
     return lines
 

@@ -11,6 +11,7 @@ from nllgen.launch.doctor.slurm import Partition, parse_number, parse_version
 
 SECTION = "Slurm"
 OLDEST = (20, 11)  # of which the options that are used are documented
+_SHORT_MIN = 30
 _MANY = 10_000  # cells of a large study
 
 
@@ -60,13 +61,11 @@ def _partitions(facts: Facts) -> Iterator[Finding]:
     usable = {part.name for part in facts.usable}
     for part in facts.partitions:
         if part.name in usable:
-            level, means, todo = "ok", "", ""
-            if part.is_default and part.max_minutes is not None and part.max_minutes < 10:
-                level, means = "note", "a cell that takes longer is stopped, saved and requeued again and again"
+            short = part.max_minutes is not None and part.max_minutes < _SHORT_MIN
+            means = "a longer cell is stopped, saved and requeued, again and again" if short else ""
         else:
-            level = "note"
-            means, todo = ("no jobs start in it now", "") if not part.is_up else ("you may not use it", "")
-        yield _finding(f"partition {part.name}", describe(part), level, means, todo)  # type: ignore[arg-type]
+            means = "you may not use it" if part.is_up else "no jobs start in it now"
+        yield _finding(f"partition {part.name}", describe(part), "note" if means else "ok", means)
     if not usable:
         yield _finding(
             "partitions",
@@ -207,7 +206,7 @@ def _memory(facts: Facts) -> Iterator[Finding]:
             "memory", "kept by cgroups", "ok", "a job over its --mem is ended as OUT_OF_MEMORY, and retried with more"
         )
     elif "OverMemoryKill" in params:
-        means = "a job over its --mem is cancelled at the next look at it; nllgen may take that for somebody's scancel"
+        means = "a job over its --mem is killed at the next look at it, and Slurm calls that FAILED, not OUT_OF_MEMORY"
         yield _finding("memory", "kept by polling", "note", means, "ask for memory with room to spare")
     else:
         yield _finding("memory", "a resource", "ok", "whether --mem is enforced is not said here")

@@ -33,7 +33,7 @@ def parse_minutes(text: str) -> int | None:
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
     if match is None:
         return None
-    days, first, second, _ = (int(part) if part else 0 for part in match.groups())
+    days, first, second = (int(part) if part else 0 for part in match.groups()[:3])
     if match[1] is not None:
         return days * 1440 + first * 60 + second
     return first * 60 + second if match[4] is not None else first
