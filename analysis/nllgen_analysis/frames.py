@@ -161,7 +161,7 @@ def _parse(text: str, row: int) -> Cell:
 
 def _config_row(cell: Cell) -> dict[str, Hashable]:
     return {
-        "degree": cell.degree,
+        "degree": cell.kind,
         "paradigm": cell.paradigm.name,
         "source": cell.data.source,
         "num_train": str(cell.data.num_train),
@@ -173,11 +173,8 @@ def _config_row(cell: Cell) -> dict[str, Hashable]:
         "steps": cell.paradigm.steps,
         "batch_size": cell.paradigm.batch_size,
         "lr": cell.paradigm.lr,
-        "width": cell.flow.width,
-        "blocks": cell.flow.blocks,
-        "scales": cell.flow.scales,
-        "coupling": cell.flow.coupling,
-        "num_dims": cell.flow.num_dims,
+        **{key: getattr(cell.flow, key, None) for key in ("width", "blocks", "scales", "coupling")},
+        "num_dims": cell.architecture.num_dims,
         "label": cell.label,
     }
 
@@ -216,8 +213,9 @@ def _slugs(frame: pd.DataFrame) -> list[str]:
 
 def _settings_of(cell: Cell) -> dict[str, Hashable]:
     """What may tell two cells apart and is not in student, paradigm, setting or seed."""
-    parts = {"": cell.model_dump(exclude={"data", "flow", "paradigm", "seed", "degree", "start"})}
-    parts |= {"flow.": cell.flow.model_dump(exclude={"shape"}), "": parts[""] | cell.paradigm.model_dump()}
+    parts = {"": cell.model_dump(include={"precision"}) | cell.paradigm.model_dump()}
+    parts["flow."] = cell.architecture.model_dump(exclude={"shape", "options"})
+    parts["options."] = cell.model.options if cell.model is not None else {}
     parts["data."] = cell.data.model_dump(exclude={"source", "num_train", "image_size"})
     return {f"{prefix}{key}": value for prefix, values in parts.items() for key, value in values.items()}
 

@@ -93,7 +93,7 @@ def load_truth(path: Path, device: torch.device) -> Truth:
         )
     try:
         cell = Cell.model_validate_json(content["cell"])
-        flow = RealNVP(cell.flow)
+        flow = RealNVP(cell.real_nvp)
         flow.load_state_dict(content["weights"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CorruptFileError(f"{path}: not a truth: {error}", "remove it and submit the study again") from error

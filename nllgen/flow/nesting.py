@@ -19,7 +19,7 @@ def embed(small: RealNVP, large_config: FlowConfig) -> RealNVP:
 
     Args:
         small: the flow to reproduce; its dtype and device are kept.
-        large_config: the same shape, scales and coupling; width and blocks at least the small ones.
+        large_config: the same shape, scales, coupling and base; width and blocks at least the small ones.
 
     Raises:
         ConfigError: the small flow does not fit into the large one.
@@ -42,7 +42,7 @@ def embed(small: RealNVP, large_config: FlowConfig) -> RealNVP:
 
 
 def _check_nested(small: FlowConfig, large: FlowConfig) -> None:
-    for key in ("shape", "scales", "coupling"):
+    for key in ("shape", "scales", "coupling", "base", "dof"):
         ours, theirs = getattr(small, key), getattr(large, key)
         if ours != theirs:
             raise ConfigError(

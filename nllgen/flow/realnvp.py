@@ -5,18 +5,18 @@ One map in both directions and in train and eval mode.
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from nllgen.flow.actnorm import ActNorm
+from nllgen.flow.base import normal_log_prob, student_t_from_normal, student_t_log_prob
 from nllgen.flow.coupling import CHECKERBOARD, Coupling, squeeze, unsqueeze
+from nllgen.flow.model import DensityModel
 from nllgen.study.config import FlowConfig
-
-_LOG_2PI = math.log(2 * math.pi)
 
 
 class Stage(nn.Module):
@@ -110,7 +110,7 @@ class Scale(nn.Module):
         return x, first + second
 
 
-class RealNVP(nn.Module):
+class RealNVP(DensityModel):
     """A density on (C, H, W) arrays with an exact log-density and exact sampling.
 
     ``forward`` maps data to latents, ``inverse`` maps back; both are the same map in train and eval mode. Terms are
@@ -120,6 +120,7 @@ class RealNVP(nn.Module):
     def __init__(self, config: FlowConfig):
         super().__init__()
         self.config = config
+        self.shape = config.shape
         self.scales = nn.ModuleList()
         shape, width = config.shape, config.width
         for _ in range(config.scales - 1):
@@ -129,11 +130,6 @@ class RealNVP(nn.Module):
         one_pixel = shape[1:] == (1, 1)  # has no checkerboard; its channels are split if there is more than one
         self.final = Stage(shape, 4, width, config, checkerboard=not one_pixel or shape[0] % 2 == 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @property
-    def num_parameters(self) -> int:
-        """Trainable numbers."""
-        return sum(p.numel() for p in self.parameters())
 
     def forward(self, x: Tensor, *, initialise: bool = False) -> tuple[Tensor, Tensor]:
         """Data to latents.
@@ -167,28 +163,32 @@ class RealNVP(nn.Module):
             log_det = log_det + from_scale
         return x, log_det + from_final
 
+    @override
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Initialise every ActNorm from the batch ``x`` (N, C, H, W); those already initialised keep their values."""
         self.forward(x, initialise=True)
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
         """log-density of x (N, C, H, W) → (N,) in float64, nats."""
         z, log_det = self.forward(x)
         return self.base_log_prob(z) + log_det
 
+    @override
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n draws → (n, C, H, W). Latents come from ``generator``, which must be on the model's device."""
         return self.inverse(self.sample_base(n, generator))[0]
 
     def base_log_prob(self, z: Tensor) -> Tensor:
-        """Standard-normal log-density of latents (N, C, H, W) → (N,) in float64, nats."""
-        return -0.5 * (z.square() + _LOG_2PI).sum((1, 2, 3), dtype=torch.float64)
+        """log-density of latents (N, C, H, W) under the base → (N,) in float64, nats."""
+        return normal_log_prob(z) if self.config.dof is None else student_t_log_prob(z, self.config.dof)
 
     def sample_base(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Latents (n, C, H, W) in the model's dtype and on its device."""
         like = next(self.parameters())
-        return torch.randn(n, *self.config.shape, generator=generator, device=like.device, dtype=like.dtype)
+        z = torch.randn(n, *self.config.shape, generator=generator, device=like.device, dtype=like.dtype)
+        return z if self.config.dof is None else student_t_from_normal(z, self.config.dof, generator)
 
 
 def _zeros(x: Tensor) -> Tensor:

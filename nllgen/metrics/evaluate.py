@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nllgen.flow import RealNVP
+from nllgen.flow import DensityModel, Model, RealNVP
 from nllgen.flow.numerics import numerical_errors
 from nllgen.metrics.exact import FloatArray, bits_per_dim, draw, jsd, kl, log_densities, reverse_kl
 from nllgen.metrics.frechet import frechet_distance, moments
@@ -72,22 +72,26 @@ class Evaluator:
     to_pixels: Callable[[Tensor], Tensor]
     generator: Callable[[str], torch.Generator]
 
-    def measure(self, flow: RealNVP, split: str = "val") -> Row:
-        """Every metric column of ``flow``; those on held-out images are named after the split."""
+    def measure(self, flow: Model, split: str = "val") -> Row:
+        """Every metric column of ``flow`` that it can have; those on held-out images are named after the split."""
         with np.errstate(invalid="ignore", over="ignore"):  # a diverged flow's numbers are inf and NaN, and stay so
-            log_q = log_densities(flow, self.sets[split].x)
-            row = self._densities(flow, split, log_q)
             samples = draw(flow, self.num_samples, self.generator(f"samples-{split}"))
-            if self.truth is not None:
-                row |= self._against_truth(flow, split, log_q, samples)
-            return row | self._frechet(samples, split)
+            row = self._frechet(samples, split)
+            if isinstance(flow, DensityModel):
+                log_q = log_densities(flow, self.sets[split].x)
+                row |= self._densities(flow, split, log_q)
+                if self.truth is not None:
+                    row |= self._against_truth(flow, split, log_q, samples)
+            return row
 
-    def numerical_errors(self, flow: RealNVP, split: str = "test") -> Row:
-        """Largest |fp32 − fp64| log-density and largest inversion error over a few images."""
+    def numerical_errors(self, flow: Model, split: str = "test") -> Row:
+        """Largest |fp32 − fp64| log-density and largest inversion error over a few images, of a Real NVP."""
+        if not isinstance(flow, RealNVP):
+            return {}
         density, inverse = numerical_errors(flow, self.sets[split].x[:_CHECKED])
         return {"fp_error_nats": density, "inverse_error": inverse}
 
-    def _densities(self, flow: RealNVP, split: str, log_q: FloatArray) -> Row:
+    def _densities(self, flow: DensityModel, split: str, log_q: FloatArray) -> Row:
         train, held_out = self.sets["train"], self.sets[split]
         log_q_train = log_densities(flow, train.x)
         nll = -float(log_q.mean())
@@ -99,7 +103,7 @@ class Evaluator:
             row["overfit_nats"] = float((log_q_train - train.log_p).mean())
         return row
 
-    def _against_truth(self, flow: RealNVP, split: str, log_q: FloatArray, samples: Tensor) -> Row:
+    def _against_truth(self, flow: DensityModel, split: str, log_q: FloatArray, samples: Tensor) -> Row:
         assert self.truth is not None
         held_out = self.sets[split]
         assert held_out.log_p is not None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nllgen.flow import RealNVP
+from nllgen.flow import DensityModel, Model
 
 BATCH = 500  # images scored at once; densities depend on it by about 3e-5 nats
 FloatArray = npt.NDArray[np.float64]
@@ -62,15 +62,14 @@ def bits_per_dim(nll_nats: float, log_det: float, num_dims: int) -> float:
 
 
 @torch.no_grad()
-def log_densities(flow: RealNVP, x: Tensor) -> FloatArray:
+def log_densities(flow: DensityModel, x: Tensor) -> FloatArray:
     """log q of images (N, C, H, W) → (N,) float64 nats, in the flow's own precision whatever the training's."""
     with torch.autocast(x.device.type, enabled=False):
         return np.concatenate([flow.log_prob(part).cpu().numpy() for part in torch.split(x, BATCH)])
 
 
 @torch.no_grad()
-def draw(flow: RealNVP, n: int, generator: torch.Generator) -> Tensor:
-    """n images of the flow (n, C, H, W), in its own precision."""
-    z = flow.sample_base(n, generator)
-    with torch.autocast(z.device.type, enabled=False):
-        return torch.cat([flow.inverse(part)[0] for part in torch.split(z, BATCH)])
+def draw(flow: Model, n: int, generator: torch.Generator) -> Tensor:
+    """n images of the model (n, C, H, W), in its own precision."""
+    with torch.autocast(generator.device.type, enabled=False):
+        return torch.cat([flow.sample(min(BATCH, n - i), generator) for i in range(0, n, BATCH)])

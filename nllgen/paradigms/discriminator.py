@@ -12,15 +12,18 @@ _SLOPE = 0.2
 class Discriminator(nn.Module):
     """(N, C, H, W) in about [−1, 1] → logits d (N,).
 
-    Its last layer starts at 0, so that a fresh discriminator answers d ≡ 0, the optimum at the Nash equilibrium.
+    Where its last layer starts at 0 it answers d ≡ 0, the optimum at the Nash equilibrium.
 
     Args:
         shape: (C, H, W).
         width: feature maps of the first convolution; they double at each of the two that follow.
         generator: of the weights.
+        start_at_zero: the last layer's weights are 0; else they are random too, and all others the same.
     """
 
-    def __init__(self, shape: tuple[int, int, int], width: int, generator: torch.Generator):
+    def __init__(
+        self, shape: tuple[int, int, int], width: int, generator: torch.Generator, *, start_at_zero: bool = True
+    ):
         super().__init__()
         channels, height, width_px = shape
         self.convs = nn.ModuleList(
@@ -31,6 +34,8 @@ class Discriminator(nn.Module):
             height, width_px = -(-height // 2), -(-width_px // 2)
         self.last = nn.Linear(4 * width * height * width_px, 1)
         self._initialise(generator)
+        if not start_at_zero:
+            nn.init.kaiming_normal_(self.last.weight, nonlinearity="linear", generator=generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()

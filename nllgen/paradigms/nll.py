@@ -8,19 +8,29 @@ from typing import Any
 import torch
 from typing_extensions import override
 
-from nllgen.flow import RealNVP
-from nllgen.paradigms.base import Context, NextBatch, Paradigm, Scalars, check_finite, gradient_norm, set_lr
+from nllgen.flow import Model
+from nllgen.paradigms.base import (
+    Context,
+    NextBatch,
+    Paradigm,
+    Scalars,
+    check_finite,
+    gradient_norm,
+    make_optimizer,
+    require_density,
+    set_lr,
+)
 from nllgen.study.config import NLLConfig
 
 
 class NLL(Paradigm):
-    """Adam with cosine decay and gradient clipping."""
+    """Gradient descent with cosine decay and gradient clipping."""
 
-    def __init__(self, config: NLLConfig, flow: RealNVP, context: Context):
+    def __init__(self, config: NLLConfig, flow: Model, context: Context):
         self.config = config
-        self.flow = flow
+        self.flow = require_density(flow, config.name)
         self.context = context
-        self.optimizer = torch.optim.Adam(flow.parameters(), lr=config.lr, fused=True)
+        self.optimizer = make_optimizer(config, flow, config.lr)
 
     @override
     def step(self, next_batch: NextBatch, step: int) -> Scalars:

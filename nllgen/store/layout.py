@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 # name → unit. Columns whose unit is "s" measure time and stay out of science_sha256.
 HISTORY_COLUMNS: Final = {
     "step": "steps",
     "train_nll_nats": "nats",  # of the batch, before the step; in training precision
     "loss_disc": "nats",
-    "loss_gen": "nats",
+    "loss_gen": "nats",  # of wgan_gp both losses are in its critic's own unit
+    "penalty_disc": "1",  # R1, or a gradient penalty; part of what the discriminator minimises, not of loss_disc
     "grad_norm": "1",
     "grad_norm_disc": "1",
     "lr": "1",

@@ -12,19 +12,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from nllgen.study.config import AnyParadigm, DataConfig, FlowConfig, ParadigmConfig
+from nllgen.study.config import AnyParadigm, DataConfig, DCGANConfig, FlowConfig, Frozen, ImportedConfig, ParadigmConfig
 from nllgen.study.problems import KeyPath, Problems, dotted, show, unknown_key
 from nllgen.study.source import Source
 
 Scalar = str | int | float | bool
-Raw = dict[str, Scalar]
+Raw = dict[str, Any]  # a Scalar, but for OPTIONS
+OPTIONS = "model.options"  # a mapping is one value of it
 
 PARADIGMS: dict[str, type[ParadigmConfig]] = {
     model.model_fields["name"].default: model for model in get_args(get_args(AnyParadigm)[0])
 }
+ARCHITECTURES: dict[str, type[Frozen]] = {"flow": FlowConfig, "dcgan": DCGANConfig, "model": ImportedConfig}
 SECTIONS: dict[str, tuple[str, ...]] = {
     "data": tuple(key for key in DataConfig.model_fields if key != "truth_id"),
-    "flow": tuple(key for key in FlowConfig.model_fields if key != "shape"),
+    **{name: tuple(key for key in model.model_fields if key != "shape") for name, model in ARCHITECTURES.items()},
     "paradigm": tuple(dict.fromkeys(key for model in PARADIGMS.values() for key in ("name", *model.model_fields))),
 }
 SINGLES = ("degree", "start", "precision", "seed")
@@ -35,7 +37,7 @@ KEYS = (*(f"{section}.{key}" for section, keys in SECTIONS.items() for key in ke
 class Leaf:
     """The values of one dotted key, and where they are written."""
 
-    values: Sequence[Scalar]
+    values: Sequence[Any]
     path: KeyPath
     is_axis: bool
 
@@ -154,17 +156,19 @@ class BlockReader:
             extras: the block belongs to ``cells``; else it describes one cell, the truth.
         """
         allowed = [*SECTIONS, *SINGLES, *(("zip", "exclude", "include") if extras else ())]
-        if not extras:
-            allowed.remove("degree")
+        if not extras:  # a truth is a flow
+            allowed = [key for key in allowed if key not in ("degree", "dcgan", "model")]
         found: dict[str, Leaf | None] = {}
         for key, value in block.items():
             at = (*path, key)
             if key not in allowed:
                 self.add(at, unknown_key(key, allowed))
             elif key in SECTIONS:
+                if key in ARCHITECTURES and value == {}:  # all its defaults
+                    found[key] = Leaf([True], at, False)
                 for inner, item in self.mapping(at, value).items():
                     if inner in SECTIONS[key]:
-                        found[f"{key}.{inner}"] = self._leaf((*at, inner), item)
+                        found[f"{key}.{inner}"] = self._leaf((*at, inner), item, f"{key}.{inner}" == OPTIONS)
                     else:
                         self.add((*at, inner), unknown_key(inner, SECTIONS[key]))
             else:
@@ -179,7 +183,7 @@ class BlockReader:
         for key, item in entries.items():
             if key not in KEYS:
                 self.add((*path, key), unknown_key(key, KEYS))
-            elif leaf := self._leaf((*path, key), item):
+            elif leaf := self._leaf((*path, key), item, key == OPTIONS):
                 found[key] = leaf
         return found
 
@@ -208,22 +212,32 @@ class BlockReader:
         return Variant(path, leaves, zipped)
 
     def _check_flow(self, path: KeyPath, keys: set[str], *, is_block: bool) -> None:
-        has_flow = any(key.split(".")[0] == "flow" for key in keys)
-        if has_flow and "degree" in keys:
-            self.add(path, "give either flow or degree; a degree is a flow relative to the truth")
-        elif is_block and not has_flow and "degree" not in keys:
-            self.add(path, "needs a degree (relative to the truth) or a flow")
+        sections = {key.split(".")[0] for key in keys}
+        given = [name for name in (*ARCHITECTURES, "degree") if name in sections]
+        if len(given) > 1:
+            self.add(path, f"give either {' or '.join(given)}; a degree is a flow relative to the truth")
+        elif is_block and not given:
+            self.add(path, "needs a degree (relative to the truth) or a flow, dcgan or model")
 
-    def _leaf(self, path: KeyPath, value: Any) -> Leaf | None:
+    def _leaf(self, path: KeyPath, value: Any, is_mapping: bool = False) -> Leaf | None:
         if isinstance(value, dict):
+            if is_mapping:
+                return Leaf([value], path, False)
             values = self._range(path, value)
             return Leaf(values, path, True) if values else None
         if not isinstance(value, list):
-            return Leaf([value], path, False) if self._is_scalar(path, value) else None
+            return Leaf([value], path, False) if self._is_value(path, value, is_mapping) else None
         if not value:
             self.add(path, "an empty list makes no cells; give at least one value")
-        good = [self._is_scalar((*path, i), item) for i, item in enumerate(value)]
+        good = [self._is_value((*path, i), item, is_mapping) for i, item in enumerate(value)]
         return Leaf(value, path, True) if value and all(good) else None
+
+    def _is_value(self, path: KeyPath, value: Any, is_mapping: bool) -> bool:
+        if not is_mapping:
+            return self._is_scalar(path, value)
+        if not isinstance(value, dict):
+            self.add(path, f"{show(value)} is not a mapping of names to values")
+        return isinstance(value, dict)
 
     def _is_scalar(self, path: KeyPath, value: Any) -> bool:
         if value is None:

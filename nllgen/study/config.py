@@ -10,59 +10,67 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import override
 
-SCHEMA = 1
-MNIST_SIZE: Final = 28
+from nllgen.study.models import (
+    MNIST_SIZE,
+    AnyArchitecture,
+    Count,
+    DCGANConfig,
+    FlowConfig,
+    Frozen,
+    ImportedConfig,
+    Name,
+)
+from nllgen.study.paradigms import (
+    AdversarialConfig,
+    AnyParadigm,
+    HybridConfig,
+    NLLConfig,
+    NSGANConfig,
+    OracleConfig,
+    ParadigmConfig,
+    WGANGPConfig,
+)
+
+__all__ = [
+    "MNIST_HELD_OUT",
+    "MNIST_SIZE",
+    "MNIST_TRAIN",
+    "SCHEMA",
+    "AdversarialConfig",
+    "AnyArchitecture",
+    "AnyParadigm",
+    "Cell",
+    "DCGANConfig",
+    "DataConfig",
+    "DatasetConfig",
+    "Degree",
+    "FlowConfig",
+    "Frozen",
+    "HybridConfig",
+    "ImportedConfig",
+    "MetricsConfig",
+    "NLLConfig",
+    "NSGANConfig",
+    "OracleConfig",
+    "ParadigmConfig",
+    "Precision",
+    "Resources",
+    "Study",
+    "WGANGPConfig",
+    "digest",
+]
+
+SCHEMA = 2
 MNIST_TRAIN = 50_000
 MNIST_HELD_OUT = 10_000
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Rate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 Degree = Literal["U3", "U2", "U1", "W", "W*", "O1", "O2"]
 Precision = Literal["fp32", "bf16"]
-
-
-class Frozen(BaseModel):
-    """Immutable, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FlowConfig(Frozen):
-    """A Real NVP.
-
-    Attributes:
-        shape: (C, H, W) of an image; the grid takes it from the data.
-        width: feature maps of the coupling networks at the first scale; they double at each squeeze.
-        blocks: residual blocks in each coupling network.
-        scales: 1 is a single scale (4 checkerboard couplings), 2 is science.md's multi-scale model.
-        coupling: ``additive`` is volume preserving up to ActNorm.
-    """
-
-    shape: Annotated[tuple[Count, Count, Count], Field(strict=False)] = (1, MNIST_SIZE, MNIST_SIZE)
-    width: Annotated[int, Field(ge=1, le=1024)] = 32
-    blocks: Annotated[int, Field(ge=0, le=64)] = 2
-    scales: Annotated[int, Field(ge=1, le=6)] = 2
-    coupling: Literal["affine", "additive"] = "affine"
-
-    @model_validator(mode="after")
-    def _divisible(self) -> Self:
-        factor = 2 ** (self.scales - 1)
-        if self.shape[1] % factor or self.shape[2] % factor:
-            raise ValueError(
-                f"{self.scales} scales need a height and width divisible by {factor}, the image is {self.shape}"
-            )
-        return self
-
-    @property
-    def num_dims(self) -> int:
-        """H·W·C."""
-        return self.shape[0] * self.shape[1] * self.shape[2]
 
 
 class DataConfig(Frozen):
@@ -106,69 +114,15 @@ class DataConfig(Frozen):
         return (1, self.image_size, self.image_size)
 
 
-class ParadigmConfig(Frozen):
-    """What every way of training has.
-
-    Attributes:
-        steps: optimiser steps of the flow; 0 measures the start and trains nothing.
-        batch_size: images a step.
-        eval_every: steps between evaluations (the start and the end are always evaluated); they choose ``best``.
-        ema_decay: exponential moving average of the weights, evaluated beside the raw ones; 0 is none.
-    """
-
-    steps: Annotated[int, Field(ge=0, le=10**8)] = 20_000
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
-    eval_every: Count = 1_000
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    @property
-    def images_per_step(self) -> int:
-        """Training images that a step takes."""
-        return self.batch_size
-
-
-class NLLConfig(ParadigmConfig):
-    """Maximum likelihood by Adam with cosine decay."""
-
-    name: Literal["nll"] = "nll"
-    lr: Rate = 1e-3
-    schedule: Literal["cosine", "constant"] = "cosine"
-    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-
-
-class NSGANConfig(ParadigmConfig):
-    """Non-saturating GAN (Goodfellow et al. 2014, §3) with the flow as generator.
-
-    Attributes:
-        lr, disc_lr: of generator and discriminator.
-        beta1: Adam's first moment, of both.
-        disc_steps: discriminator steps for each generator step.
-        disc_width: feature maps of the discriminator's first convolution.
-        disc_input: what the discriminator sees.
-    """
-
-    name: Literal["nsgan"] = "nsgan"
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    lr: Rate = 2e-4
-    disc_lr: Rate = 2e-4
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    disc_steps: Annotated[int, Field(ge=1, le=100)] = 1
-    disc_width: Annotated[int, Field(ge=1, le=1024)] = 32
-    disc_input: Literal["pixels", "logits"] = "pixels"
-
-    @property
-    def images_per_step(self) -> int:
-        """A batch for each step of the discriminator."""
-        return self.batch_size * self.disc_steps
-
-
-AnyParadigm = Annotated[NLLConfig | NSGANConfig, Field(discriminator="name")]
+# paradigms that train through samples alone
+_BY_SAMPLES = [NSGANConfig.model_fields["name"].default, WGANGPConfig.model_fields["name"].default]
 
 
 class Cell(Frozen):
-    """One training run.
+    """One training run, of one of three kinds of model.
 
     Attributes:
+        flow, dcgan, model: what is trained; one of them is given.
         start: ``random``, or ``truth``: the truth's own weights.
         precision: arithmetic of training, resolved at submission; reported densities are always fp32.
         seed: of every random stream; on synthetic data also the disjoint block of training images.
@@ -176,7 +130,9 @@ class Cell(Frozen):
     """
 
     data: DataConfig
-    flow: FlowConfig
+    flow: FlowConfig | None = None
+    dcgan: DCGANConfig | None = None
+    model: ImportedConfig | None = None
     paradigm: AnyParadigm = NLLConfig()
     start: Literal["random", "truth"] = "random"
     precision: Precision = "fp32"
@@ -185,9 +141,31 @@ class Cell(Frozen):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.flow.shape != self.data.shape:
-            raise ValueError(f"the flow is for images of shape {self.flow.shape}, the data are {self.data.shape}")
+        if (given := sum(part is not None for part in (self.flow, self.dcgan, self.model))) != 1:
+            raise ValueError(f"one of flow, dcgan and model is needed, {given or 'none'} of them are given")
+        shape, name = self.architecture.shape, self.paradigm.name
+        if shape != self.data.shape:
+            raise ValueError(f"the flow is for images of shape {shape}, the data are {self.data.shape}")
+        if self.dcgan and self.paradigm.needs_log_prob:
+            raise ValueError(f"dcgan has no density, and paradigm {name} needs one; allowed: {', '.join(_BY_SAMPLES)}")
+        if self.start == "truth" and self.flow is None:
+            raise ValueError("start: truth takes the truth's weights, which only a flow has a place for")
+        if self.paradigm.needs_truth and self.data.source != "synthetic":
+            raise ValueError(f"paradigm {name} needs the data's density: source: synthetic, not {self.data.source}")
         return self
+
+    @property
+    def architecture(self) -> AnyArchitecture:
+        """Of the model that is trained."""
+        found = self.flow or self.dcgan or self.model
+        assert found is not None
+        return found
+
+    @property
+    def real_nvp(self) -> FlowConfig:
+        """The flow of a cell that is known to train one, as a truth does."""
+        assert self.flow is not None
+        return self.flow
 
     @cached_property
     def id(self) -> str:
@@ -202,10 +180,17 @@ class Cell(Frozen):
         return copied
 
     @property
+    def kind(self) -> str:
+        """What is trained, in a word: the degree of a flow, ``dcgan``, or the name of a factory."""
+        if self.model is not None:
+            return self.model.factory.partition(":")[2]
+        return "dcgan" if self.dcgan is not None else self.degree
+
+    @property
     def label(self) -> str:
-        """Short text for tables and logs: degree, paradigm, N, start, seed."""
+        """Short text for tables and logs: kind, paradigm, N, start, seed."""
         size = f"{self.data.source}:{self.data.num_train}"
-        return f"{self.degree} {self.paradigm.name} {size} {self.start} seed {self.seed}"
+        return f"{self.kind} {self.paradigm.name} {size} {self.start} seed {self.seed}"
 
 
 def digest(value: object) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nllgen.study.config import Cell, NSGANConfig, Study
-from nllgen.study.cost import CellCost, cell_cost, dataset_seconds
+from nllgen.study.config import AdversarialConfig, Cell, Study
+from nllgen.study.cost import CellCost, cell_cost, dataset_seconds, has_penalty
 
 Action = Literal["run", "skip"]
 Estimate = Literal["measured", "analytic", "none"]
@@ -39,7 +39,8 @@ class PlanRow:
     Attributes:
         reason: in words, why it runs or not.
         seconds: still to be computed, on one core; 0 if skipped.
-        estimate: where ``seconds`` comes from: a run of the same model on this root, or configuration alone.
+        estimate: where ``seconds`` comes from: a run of the same model on this root, or configuration alone; ``none``
+            where nothing runs, or for a model of the user's own of which only its truth's share is known.
     """
 
     kind: Literal["truth", "dataset", "cell"]
@@ -119,9 +120,9 @@ def make_plan(
 
 def _speed_key(cell: Cell) -> tuple[object, ...]:
     """What decides the time of a step."""
-    paradigm = cell.paradigm
-    extra = (paradigm.disc_steps, paradigm.disc_width) if isinstance(paradigm, NSGANConfig) else ()
-    return (cell.flow, paradigm.name, paradigm.batch_size, cell.precision, cell.data.num_train == "fresh", *extra)
+    paradigm, fresh = cell.paradigm, cell.data.num_train == "fresh"
+    disc = (paradigm.disc_steps, paradigm.disc_width) if isinstance(paradigm, AdversarialConfig) else ()
+    return (cell.architecture, paradigm.name, paradigm.batch_size, cell.precision, fresh, has_penalty(cell), *disc)
 
 
 def _measured_speeds(study: Study, found: Mapping[str, Found], truth: Found | None) -> dict[tuple[object, ...], float]:
@@ -146,14 +147,16 @@ class _Pricer:
 
     def __call__(self, cell: Cell, step: int) -> tuple[float, Estimate, float]:
         # the grid shares equal sub-models, and identity is looked up ten times faster than equality
-        key = (id(cell.data), id(cell.flow), id(cell.paradigm), cell.precision == "bf16")
+        key = (id(cell.data), id(cell.architecture), id(cell.paradigm), cell.precision == "bf16")
         if key not in self.costs:
             self.costs[key] = (cell_cost(cell, self.study), self.speeds.get(_speed_key(cell)))
         cost, measured = self.costs[key]
         steps = max(0, cell.paradigm.steps - step)
         per_step = cost.seconds_per_step if measured is None else measured
-        estimate: Estimate = "analytic" if measured is None else "measured"
-        return steps * per_step + cost.eval_seconds, estimate, cost.memory_gb
+        # nothing is known of a model of the user's own before it has run
+        estimate: Estimate = "measured" if measured is not None else "none" if cell.model is not None else "analytic"
+        prepare = 0.0 if step else cost.prepare_seconds
+        return prepare + steps * per_step + cost.eval_seconds, estimate, cost.memory_gb
 
 
 def _row(

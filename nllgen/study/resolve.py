@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from nllgen.study.block import PARADIGMS, SECTIONS, BlockReader, Raw, Variant
+from nllgen.study.block import ARCHITECTURES, PARADIGMS, SECTIONS, BlockReader, Raw, Variant
 from nllgen.study.config import Cell, DataConfig, DatasetConfig, FlowConfig, Frozen, ParadigmConfig, Precision
 from nllgen.study.degrees import DEGREES, student
 from nllgen.study.problems import KeyPath, dotted, explain, not_allowed, show
@@ -51,6 +52,8 @@ class _VariantResolver:
         self.cache: dict[tuple[object, ...], Any] = {}
         keys = [*variant.leaves, *variant.zipped]
         self.keys = {name: [key for key in keys if key.startswith(f"{name}.")] for name in SECTIONS}
+        # a section without keys is in the leaves under its own name
+        self.kind = next((name for name in ARCHITECTURES if name in keys or self.keys[name]), "flow")
         self.pool: tuple[int, Cell] | None = None  # the cell that needs the largest pool of training images
 
     def add(self, key: str, text: str, value: object = None) -> None:
@@ -62,7 +65,7 @@ class _VariantResolver:
         control = degree == "W*"
         data = self._once("data", raw, (), lambda: self._data(raw))
         shape = None if data is None else data.shape
-        flow = self._once("flow", raw, (type(degree), degree, shape), lambda: self._flow(raw, data))
+        model = self._once(self.kind, raw, (type(degree), degree, shape), lambda: self._architecture(raw, data))
         paradigm = self._once("paradigm", raw, (control,), lambda: self._paradigm(raw, control))
         precision = raw.get("precision", "auto")
         if precision == "auto":
@@ -70,11 +73,11 @@ class _VariantResolver:
         elif precision not in ("fp32", "bf16"):
             self.add("precision", not_allowed(precision, ("auto", "fp32", "bf16")), precision)
             return None
-        if data is None or flow is None or paradigm is None:
+        if data is None or model is None or paradigm is None:
             return None
         parts: dict[str, Any] = {
             "data": data,
-            "flow": flow,
+            self.kind: model,
             "paradigm": paradigm,
             "start": "truth" if control else raw.get("start", "random"),
             "precision": precision,
@@ -101,7 +104,7 @@ class _VariantResolver:
 
     def _once(self, name: str, raw: Raw, also: tuple[object, ...], build: Callable[[], Model | None]) -> Model | None:
         # with types, since 1 == 1.0 == True and only one of them is a seed
-        values = tuple((raw[key].__class__, raw[key]) for key in self.keys[name])
+        values = tuple((raw[key].__class__, _hashable(raw[key])) for key in self.keys[name])
         key = (name, values, also)
         if key not in self.cache:
             self.cache[key] = build()
@@ -140,11 +143,11 @@ class _VariantResolver:
         payload["truth_id"] = truth.id
         return len(self.study.reader.problems) == before
 
-    def _flow(self, raw: Raw, data: DataConfig | None) -> FlowConfig | None:
+    def _architecture(self, raw: Raw, data: DataConfig | None) -> Frozen | None:
         if "degree" in raw:
             return self._degree(raw["degree"], data)
         shape = {} if data is None else {"shape": data.shape}
-        return self._validate(FlowConfig, "flow", self._payload("flow", raw) | shape, raw)
+        return self._validate(ARCHITECTURES[self.kind], self.kind, self._payload(self.kind, raw) | shape, raw)
 
     def _degree(self, name: Any, data: DataConfig | None) -> FlowConfig | None:
         truth = self.study.truth
@@ -159,7 +162,7 @@ class _VariantResolver:
             self.add("data.image_size", text, data.image_size)
             return None
         try:
-            return student(truth.flow, name)
+            return student(truth.real_nvp, name)
         except ValidationError as error:
             for key, text in explain(error, SECTIONS["flow"]):
                 self.add("degree", f"degree {name} of this truth has no valid flow: {key}: {text}", name)
@@ -212,6 +215,10 @@ class _VariantResolver:
             if self.pool is None or needed > self.pool[0]:
                 self.pool = (needed, cell)
         return True
+
+
+def _hashable(value: Any) -> object:
+    return json.dumps(value, sort_keys=True, default=str) if isinstance(value, dict) else value
 
 
 def _without_index(path: KeyPath) -> KeyPath:

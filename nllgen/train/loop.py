@@ -47,14 +47,11 @@ def train(state: TrainState, hooks: Hooks) -> None:
     """
     config = state.cell.paradigm
     log_every = max(1, math.ceil(config.steps / MAX_HISTORY))
+    _prepare(state, hooks)
     saved_at = time.monotonic()
     _evaluate_if_due(state, hooks)
     while state.step < config.steps and not state.diverged:
-        if hooks.should_stop():
-            hooks.save(state)
-            raise StoppedError(
-                f"stopped at step {state.step} of {config.steps}", "the checkpoint is kept: run it again"
-            )
+        _stop_if_asked(state, hooks, f"step {state.step} of {config.steps}")
         started = time.perf_counter()
         scalars = _step(state)
         state.train_s += time.perf_counter() - started
@@ -68,6 +65,28 @@ def train(state: TrainState, hooks: Hooks) -> None:
             saved_at = time.monotonic()
     if time.monotonic() - saved_at > _WORTH_SAVING_S:
         hooks.save(state)  # what follows is measured at length
+
+
+def _prepare(state: TrainState, hooks: Hooks) -> None:
+    """What a paradigm does before its first step, such as training a discriminator alone; it can stop and go on too."""
+    saved_at = time.monotonic()
+    while not state.diverged and (left := state.paradigm.num_preparing):
+        _stop_if_asked(state, hooks, f"step 0, {left} steps of preparation before it")
+        try:
+            state.paradigm.prepare()
+        except Diverged:
+            state.diverged = True
+        if hooks.checkpoint_steps and left % hooks.checkpoint_steps == 0:
+            hooks.save(state)
+        elif time.monotonic() - saved_at > hooks.checkpoint_s:
+            hooks.save(state)
+            saved_at = time.monotonic()
+
+
+def _stop_if_asked(state: TrainState, hooks: Hooks, where: str) -> None:
+    if hooks.should_stop():
+        hooks.save(state)
+        raise StoppedError(f"stopped at {where}", "the checkpoint is kept: run it again")
 
 
 def _step(state: TrainState) -> Scalars:
@@ -109,6 +128,6 @@ def _evaluate_if_due(state: TrainState, hooks: Hooks) -> None:
 
 def _keep_best(state: TrainState, flow: nn.Module, role: str, row: Scalars) -> None:
     """Validation selects ``best`` among the raw weights; the first finite value always counts."""
-    value = row["val_nll_nats"]
+    value = row.get("val_nll_nats", math.nan)  # a model without a density has none, and no best
     if role == "raw" and math.isfinite(value) and value < state.best.get("value", math.inf):
         state.best = {"step": state.step, "value": value, "weights": clone_weights(flow)}

@@ -7,7 +7,8 @@ import hashlib
 import torch
 from torch import Tensor
 
-NAMES = ("init", "data", "noise", "latent", "eval")
+NAMES = ("init", "data", "noise", "latent", "disc", "pretrain", "pretrain_data", "eval")
+_ON_CPU = ("data", "pretrain_data")
 
 
 def stream_seed(seed: int, *names: str | int) -> int:
@@ -25,14 +26,15 @@ def generator(device: torch.device, seed: int, *names: str | int) -> torch.Gener
 
 
 class RandomStreams:
-    """The generators of one run: weights, order of the data, dequantisation noise, latents, evaluation.
+    """The generators of one run.
 
-    The order of the data is drawn on the CPU, everything else where it is used.
+    Weights, order of the data, dequantisation noise, latents, what a discriminator's step needs, all of training a
+    discriminator alone (and the order of its data), evaluation. The order of the data is drawn on the CPU, everything else where it is used.
     """
 
     def __init__(self, seed: int, device: torch.device):
         self.seed = seed
-        places = {name: torch.device("cpu") if name == "data" else device for name in NAMES}
+        places = {name: torch.device("cpu") if name in _ON_CPU else device for name in NAMES}
         self._generators = {name: generator(places[name], seed, name) for name in NAMES}
 
     def __getitem__(self, name: str) -> torch.Generator:

@@ -16,7 +16,7 @@ from nllgen.data.mnist import load_mnist
 from nllgen.data.sources import Dequantised, Finite, Fresh, Source
 from nllgen.data.truth import Truth
 from nllgen.errors import ConfigError
-from nllgen.flow import RealNVP
+from nllgen.flow import Model, make_model
 from nllgen.metrics.evaluate import EvalSet, Evaluator, Extractor
 from nllgen.paradigms import make_paradigm
 from nllgen.paradigms.base import Context
@@ -114,14 +114,14 @@ def synthetic_data(
     return CellData(lambda order, _: Finite(images, order), sets)
 
 
-def make_flow(cell: Cell, truth: Truth | None, source: Source, device: torch.device) -> RealNVP:
-    """The flow at step 0: the truth's weights, or random ones with ActNorm initialised from one batch.
+def make_flow(cell: Cell, truth: Truth | None, source: Source, device: torch.device) -> Model:
+    """The model at step 0: the truth's weights, or random ones with ActNorm initialised from one batch.
 
     For one seed it is the same to the bit under every paradigm.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(run_seed(cell), "weights"))
-        flow = RealNVP(cell.flow)
+        flow = make_model(cell)
     flow.to(device)
     if cell.start == "truth":
         assert truth is not None
@@ -144,6 +144,8 @@ def make_state(cell: Cell, data: CellData, truth: Truth | None, device: torch.de
         autocast=partial(autocast, cell.precision, device),
         to_pixels=partial(from_logits, alpha=alpha),
         max_logit=math.log((1 - alpha) / alpha),
+        pretrain_batches=data.make_source(streams["pretrain_data"], streams["pretrain"]),
+        truth=truth.flow if truth is not None and cell.data.source == "synthetic" else None,
     )
     ema = EMA(flow, cell.paradigm.ema_decay) if cell.paradigm.ema_decay else None
     source = data.make_source(streams["data"], streams["noise"])

@@ -17,7 +17,7 @@ from torch import nn
 
 from nllgen.data.truth import Truth, load_tensors, to_bytes, weights_sha256
 from nllgen.errors import CorruptFileError, StoppedError
-from nllgen.flow import RealNVP
+from nllgen.flow import Model, make_model
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import draw
 from nllgen.paradigms.base import Scalars
@@ -108,7 +108,7 @@ def _hooks(
     checkpoint = folder.checkpoint(settings.attempt)
 
     def evaluate(flow: nn.Module, role: str) -> Scalars:
-        assert isinstance(flow, RealNVP)
+        assert isinstance(flow, Model)
         with settings.interruptible():
             row = evaluator.measure(flow, "val")
         shown = ("val_nll_nats", "val_bits_per_dim", "kl_nats", "frechet_lenet")
@@ -143,7 +143,7 @@ def _measure(
 ) -> tuple[Result, bytes]:
     """The final metrics on the test split, the samples, and the weights as model.pt's bytes."""
     cell = state.cell
-    flow = RealNVP(cell.flow).to(settings.device)
+    flow = make_model(cell).to(settings.device)
     kept = state.weights()
     rows = []
     for name, weights in kept.items():
@@ -176,6 +176,7 @@ def _attrs(
     settings: Settings,
 ) -> dict[str, Any]:
     cell = state.cell
+    assert isinstance(state.flow, Model)
     return {
         "cell_id": cell.id,
         "cell": cell.model_dump_json(),
@@ -192,7 +193,9 @@ def _attrs(
         "num_parameters": state.flow.num_parameters,
         "seconds_per_step": state.train_s / state.step if state.step else float("nan"),
         "attempts": settings.attempts,
-        "assets": json.dumps({extractor.name: extractor.sha256 for extractor in evaluator.extractors}),
+        "assets": json.dumps(
+            {extractor.name: extractor.sha256 for extractor in evaluator.extractors} | state.flow.provenance
+        ),
         "torch_version": str(torch.__version__),
         "precision": cell.precision,
         "truth_sha256": truth.sha256 if truth else "",

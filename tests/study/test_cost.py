@@ -1,7 +1,8 @@
 import pytest
 
 from nllgen.study.config import FlowConfig
-from nllgen.study.cost import cell_cost, dataset_seconds, flow_cost, pass_seconds
+from nllgen.study.cost import cell_cost, dataset_seconds, pass_seconds
+from nllgen.study.counts import flow_cost
 from nllgen.study.degrees import DEGREES, student
 from nllgen.study.grid import parse_study
 

@@ -1,0 +1,43 @@
+"""What every model gives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class Model(nn.Module, ABC):
+    """A generative model of (C, H, W) arrays in logit space.
+
+    Attributes:
+        shape: (C, H, W).
+    """
+
+    shape: tuple[int, int, int]
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n draws → (n, C, H, W); random numbers come from ``generator``, which is on the model's device."""
+
+    def initialise(self, x: Tensor) -> None:  # noqa: B027  most have nothing to initialise
+        """Take what depends on data from a batch ``x`` (N, C, H, W), once, before training."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Name → version or digest of code that is not nllgen's own."""
+        return {}
+
+
+class DensityModel(Model):
+    """A model whose density is known exactly."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log-density of x (N, C, H, W) → (N,) in float64, nats."""

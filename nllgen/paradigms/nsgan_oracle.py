@@ -1,0 +1,78 @@
+"""NSGAN against the optimal discriminator, which a known truth gives: d(x) = r(x) = log p(x) − log q(x).
+
+L_G = E_q softplus(−r(x)), q's parameters inside r detached: the gradient goes through x alone. Its expectation is
+∇[KL(q‖p) − 2·JSD(p, q)] (Arjovsky & Bottou 2017, theorem 2.5).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+from typing_extensions import override
+
+from nllgen.errors import ConfigError
+from nllgen.flow import Model
+from nllgen.paradigms.base import (
+    Context,
+    NextBatch,
+    Paradigm,
+    Scalars,
+    check_finite,
+    frozen,
+    gradient_norm,
+    make_optimizer,
+    require_density,
+)
+from nllgen.study.config import OracleConfig
+
+
+class NSGANOracle(Paradigm):
+    """Steps of the generator; there is no other player, and training images are not looked at.
+
+    r is in fp32 whatever the training's precision: near the truth it is a small difference of large numbers.
+
+    Raises:
+        ConfigError: there is no truth, or the model has no density.
+    """
+
+    def __init__(self, config: OracleConfig, flow: Model, context: Context):
+        if context.truth is None:
+            raise ConfigError(f"paradigm {config.name} needs the data's density", "train on source: synthetic")
+        self.config = config
+        self.flow = require_density(flow, config.name)
+        self.truth = context.truth
+        self.context = context
+        self.optimizer = make_optimizer(config, flow, config.lr)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """E softplus(−r) at draws x (N, C, H, W) of the model; its graph leads through x alone."""
+        with frozen(self.flow), torch.autocast(x.device.type, enabled=False):
+            r = self.truth.log_prob(x) - self.flow.log_prob(x)
+        return softplus(-r).mean()
+
+    @override
+    def step(self, next_batch: NextBatch, step: int) -> Scalars:
+        del next_batch, step
+        with self.context.autocast():
+            x = self.flow.sample(self.config.batch_size, self.context.streams["latent"])
+        if not x.requires_grad:
+            raise ConfigError("no gradient goes through the model's sample to its parameters", "train it by nll")
+        loss = self.loss(x)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = gradient_norm(list(self.flow.parameters()))
+        scalars = {"loss_gen": loss.item(), "grad_norm": norm.item(), "lr": self.config.lr}
+        check_finite(scalars)
+        self.optimizer.step()
+        return scalars
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict()}
+
+    @override
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,114 @@
+"""What can be trained: a Real NVP, the DCGAN generator of the positive control, or a model by its import path."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from typing_extensions import override
+
+MNIST_SIZE: Final = 28
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Rate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False)]
+
+
+class Frozen(BaseModel):
+    """Immutable, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Architecture(Frozen):
+    """What every model has.
+
+    Attributes:
+        shape: (C, H, W) of an image; the grid takes it from the data.
+    """
+
+    shape: Annotated[tuple[Count, Count, Count], Field(strict=False)] = (1, MNIST_SIZE, MNIST_SIZE)
+
+    @property
+    def num_dims(self) -> int:
+        """H·W·C."""
+        return self.shape[0] * self.shape[1] * self.shape[2]
+
+
+class FlowConfig(Architecture):
+    """A Real NVP.
+
+    Attributes:
+        width: feature maps of the coupling networks at the first scale; they double at each squeeze.
+        blocks: residual blocks in each coupling network.
+        scales: 1 is a single scale (4 checkerboard couplings), 2 is science.md's multi-scale model.
+        coupling: ``additive`` is volume preserving up to ActNorm.
+        base: density of the latents; ``student_t`` is the multivariate t of Alexanderson & Henter (2020).
+        dof: its degrees of freedom ν; with ``student_t`` alone.
+    """
+
+    width: Annotated[int, Field(ge=1, le=1024)] = 32
+    blocks: Annotated[int, Field(ge=0, le=64)] = 2
+    scales: Annotated[int, Field(ge=1, le=6)] = 2
+    coupling: Literal["affine", "additive"] = "affine"
+    base: Literal["normal", "student_t"] = "normal"
+    dof: Annotated[float, Field(gt=0, le=10**6, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        factor = 2 ** (self.scales - 1)
+        if self.shape[1] % factor or self.shape[2] % factor:
+            raise ValueError(
+                f"{self.scales} scales need a height and width divisible by {factor}, the image is {self.shape}"
+            )
+        if self.base == "student_t" and self.dof is None:
+            raise ValueError("base: student_t needs dof, its degrees of freedom, for example 20")
+        if self.base == "normal" and self.dof is not None:
+            raise ValueError(f"dof is {self.dof}, which goes with base: student_t alone")
+        return self
+
+
+class DCGANConfig(Architecture):
+    """A DCGAN generator (Radford et al. 2016): samples without a density, the positive control of claim C1.
+
+    Attributes:
+        width: feature maps before the last layer; twice and four times as many before them.
+        latent_dim: of its standard normal latents.
+    """
+
+    width: Annotated[int, Field(ge=1, le=1024)] = 32
+    latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
+class ImportedConfig(Architecture):
+    """A model of the user's own, made by ``factory(shape, **options)`` in the worker (see ``nllgen.flow.imported``).
+
+    Attributes:
+        factory: its import path, ``package.module:name``.
+        options: keyword arguments of the factory.
+    """
+
+    factory: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", max_length=200)]
+    options: dict[str, JsonValue] = {}
+
+    @model_validator(mode="after")
+    def _plain(self) -> Self:
+        if wrong := [key for key in self.options if not key.isidentifier() or key == "shape"]:
+            raise ValueError(f"options has {wrong[0]!r}, which is no name of a keyword argument other than shape")
+        self._options_json()
+        return self
+
+    def _options_json(self) -> str:
+        try:
+            return json.dumps(self.options, sort_keys=True, allow_nan=False)
+        except ValueError as error:
+            raise ValueError(f"options hold a number that is not finite: {error}") from error
+
+    @override
+    def __hash__(self) -> int:
+        return hash((self.shape, self.factory, self._options_json()))
+
+
+AnyArchitecture = FlowConfig | DCGANConfig | ImportedConfig

@@ -1,0 +1,176 @@
+"""How a model is trained: the configuration of each paradigm. Defaults live here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from typing_extensions import override
+
+from nllgen.study.models import Count, Frozen, Rate, Weight
+
+
+class ParadigmConfig(Frozen):
+    """What every way of training has.
+
+    Attributes:
+        steps: optimiser steps of the model; 0 measures the start and trains nothing.
+        batch_size: images a step.
+        eval_every: steps between evaluations (the start and the end are always evaluated); they choose ``best``.
+        ema_decay: exponential moving average of the weights, evaluated beside the raw ones; 0 is none.
+        lr: learning rate of the model.
+        optimizer: ``adam``, or ``sgd``: plain gradient steps, without momentum.
+        beta1, beta2: Adam's.
+    """
+
+    needs_log_prob: ClassVar[bool] = False
+    needs_truth: ClassVar[bool] = False
+
+    steps: Annotated[int, Field(ge=0, le=10**8)] = 20_000
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+    eval_every: Count = 1_000
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    lr: Rate = 1e-3
+    optimizer: Literal["adam", "sgd"] = "adam"
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+    @property
+    def images_per_step(self) -> int:
+        """Training images that a step takes."""
+        return self.batch_size
+
+
+class NLLConfig(ParadigmConfig):
+    """Maximum likelihood with cosine decay.
+
+    Attributes:
+        schedule: of the learning rate.
+        clip_norm: largest norm of the gradient that is stepped.
+    """
+
+    needs_log_prob = True
+
+    name: Literal["nll"] = "nll"
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+
+
+class GeneratorConfig(ParadigmConfig):
+    """Training through the model's samples; all players have one kind of optimiser."""
+
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    lr: Rate = 2e-4
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
+class AdversarialConfig(GeneratorConfig):
+    """A generator against a discriminator.
+
+    Attributes:
+        disc_lr: learning rate of the discriminator.
+        disc_steps: discriminator steps for each generator step.
+        disc_width: feature maps of the discriminator's first convolution.
+        disc_input: what the discriminator sees.
+        disc_start: ``zero``: its last layer is 0, so that d ≡ 0; ``fresh``: its last layer is random as well;
+            ``pretrained``: from ``zero``, trained alone before the first step of the generator.
+        disc_pretrain_steps: how long that is, for ``disc_start: pretrained``.
+        updates: ``alternating``: the generator meets the discriminator after its step; ``simultaneous``: both gradients
+            are taken at the same point.
+        instance_noise: standard deviation of normal noise on all that the discriminator sees, in the units of its
+            input, [−1, 1] (Sønderby et al. 2017; Arjovsky & Bottou 2017); 0 is none.
+        instance_noise_decay: ``linear`` to 0 at the last step, or ``constant``.
+    """
+
+    disc_lr: Rate = 2e-4
+    disc_steps: Annotated[int, Field(ge=1, le=100)] = 1
+    disc_width: Annotated[int, Field(ge=1, le=1024)] = 32
+    disc_input: Literal["pixels", "logits"] = "pixels"
+    disc_start: Literal["zero", "fresh", "pretrained"] = "zero"
+    disc_pretrain_steps: Annotated[int, Field(ge=1, le=10**7)] = 1_000
+    updates: Literal["alternating", "simultaneous"] = "alternating"
+    instance_noise: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
+    instance_noise_decay: Literal["linear", "constant"] = "linear"
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.updates == "simultaneous" and self.disc_steps != 1:
+            raise ValueError(f"updates: simultaneous needs disc_steps 1, it is {self.disc_steps}")
+        return self
+
+    @property
+    @override
+    def images_per_step(self) -> int:
+        """A batch for each step of the discriminator."""
+        return self.batch_size * self.disc_steps
+
+    @property
+    def pretrain_steps(self) -> int:
+        """Steps of the discriminator alone, before the first one of the generator."""
+        return self.disc_pretrain_steps if self.disc_start == "pretrained" else 0
+
+
+class NonSaturatingConfig(AdversarialConfig):
+    """The losses of a non-saturating GAN.
+
+    Attributes:
+        r1_gamma: γ of the penalty γ/2 E_p‖∇ₓd(x)‖² (Mescheder et al. 2018, eq. 9), x in the discriminator's input space;
+            0 is none.
+    """
+
+    r1_gamma: Weight = 0.0
+
+
+class NSGANConfig(NonSaturatingConfig):
+    """Non-saturating GAN (Goodfellow et al. 2014, §3)."""
+
+    name: Literal["nsgan"] = "nsgan"
+
+
+class HybridConfig(NonSaturatingConfig):
+    """NSGAN and likelihood at once (Flow-GAN: Grover et al. 2018, eq. 6).
+
+    Attributes:
+        nll_weight: λ; the generator's loss is its adversarial one + λ · NLL in nats per dimension.
+    """
+
+    needs_log_prob = True
+
+    name: Literal["hybrid"] = "hybrid"
+    nll_weight: Weight = 1.0
+
+
+class WGANGPConfig(AdversarialConfig):
+    """Wasserstein GAN with gradient penalty (Gulrajani et al. 2017); its defaults are those of their algorithm 1.
+
+    Attributes:
+        gp_weight: λ of the penalty λ E(‖∇ₓd(x̂)‖₂ − 1)², the norm over all dimensions.
+    """
+
+    name: Literal["wgan_gp"] = "wgan_gp"
+    lr: Rate = 1e-4
+    disc_lr: Rate = 1e-4
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    disc_steps: Annotated[int, Field(ge=1, le=100)] = 5
+    gp_weight: Weight = 10.0
+
+
+class OracleConfig(GeneratorConfig):
+    """NSGAN against the optimal discriminator d = log p − log q of a known truth; no discriminator is trained."""
+
+    needs_log_prob = True
+    needs_truth = True
+
+    name: Literal["nsgan_oracle"] = "nsgan_oracle"
+
+    @property
+    @override
+    def images_per_step(self) -> int:
+        """None: the truth's density takes the place of its images."""
+        return 0
+
+
+AnyParadigm = Annotated[
+    NLLConfig | NSGANConfig | WGANGPConfig | HybridConfig | OracleConfig, Field(discriminator="name")
+]
