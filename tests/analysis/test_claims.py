@@ -84,7 +84,7 @@ def test_c0_is_refuted_where_it_scatters_less():
 
 
 def test_c0_is_undecided_where_seeds_disagree():
-    found = finding("C0", both(), scatter(lambda s: (0.5, 2, 0.5, 2, 1)[s], lambda s: 1))
+    found = finding("C0", both(), scatter(lambda s: (0.5, 2, 0.5, 2, 1)[s % 5], lambda s: 1))
     assert found.verdict == "undecided"
     assert "reaches across 0" in found.why
 
@@ -136,7 +136,7 @@ def quality(ratio, control=15.0):
 
 @pytest.mark.parametrize(
     ("ratio", "expected"), [(lambda s: 1.1 + s / 100, "supported"), (lambda s: 2 + s / 100, "refuted"),
-                            (lambda s: (1.2, 1.8, 1.4, 1.6, 1.5)[s], "undecided")]
+                            (lambda s: (1.2, 1.8, 1.4, 1.6, 1.5)[s % 5], "undecided")]
 )  # fmt: skip
 def test_c1_is_the_ratio_of_frechet_distances(ratio, expected):
     assert finding("C1", [*both("mnist"), dcgan()], quality(ratio)).verdict == expected
@@ -149,7 +149,7 @@ def test_c1_effect_is_the_mean_log_ratio():
     assert found.low == pytest.approx(found.high)
 
 
-@pytest.mark.parametrize(("cells", "control", "why"), [([], 15.0, "no positive control"), ([dcgan()], 23.0, "reached")])
+@pytest.mark.parametrize(("cells", "control", "why"), [([], 15.0, "no positive control"), ([dcgan()], 24.0, "reached")])
 def test_c1_is_undecided_without_a_control_that_works(cells, control, why):
     found = finding("C1", [*both("mnist"), *cells], quality(lambda s: 1.1, control))
     assert found.verdict == "undecided"
@@ -262,7 +262,7 @@ def ends(levels, jitter=1.0, column="train_nll_nats"):
 
     def values(cell, step):
         fall = 100 * (1 - np.asarray(step, float) / STEPS) ** 2
-        return {column: levels[cell.degree] + jitter * JITTER[cell.degree][cell.seed] + fall}
+        return {column: levels[cell.degree] + jitter * JITTER[cell.degree][cell.seed % 5] + fall}
 
     return values
 
@@ -383,7 +383,7 @@ def harms(nll, frechet):
     [
         (lambda s: 0.8 + s / 100, lambda s: 0.1, "supported"),
         (lambda s: 0.5 + s / 100, lambda s: 0.6, "refuted"),
-        (lambda s: (0.2, 0.8, 0.3, 0.7, 0.4)[s], lambda s: 0.3, "undecided"),
+        (lambda s: (0.2, 0.8, 0.3, 0.7, 0.4)[s % 5], lambda s: 0.3, "undecided"),
         (lambda s: 0.01, lambda s: 0.0, "undecided"),
     ],
 )
@@ -474,8 +474,8 @@ def related(signs):
     """NLL rises by degree, the Fréchet distance by its sign."""
     place = {"U1": 0, "W": 1, "O1": 2}
     return lambda cell, step: {
-        "val_nll_nats": 10.0 * place[cell.degree] + 0.01 * JITTER[cell.degree][cell.seed],
-        "frechet_lenet": 10.0 * signs * place[cell.degree] + 0.01 * JITTER[cell.degree][cell.seed],
+        "val_nll_nats": 10.0 * place[cell.degree] + 0.01 * JITTER[cell.degree][cell.seed % 5],
+        "frechet_lenet": 10.0 * signs * place[cell.degree] + 0.01 * JITTER[cell.degree][cell.seed % 5],
     }
 
 

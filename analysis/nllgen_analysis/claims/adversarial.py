@@ -17,7 +17,8 @@ from nllgen_analysis.text import number
 
 def judge_stability(evidence: Evidence) -> Finding:
     """C0."""
-    found, skipped = [], []
+    found: list[Finding] = []
+    skipped: list[str] = []
     for arm in evidence.arms:
         if not (_is_trained_flow(arm.cell, "random") and evidence.is_plain_nsgan(arm.cell)):
             continue
@@ -61,7 +62,8 @@ def judge_quality(evidence: Evidence) -> Finding:
                 sides[0].append(arm)
             elif evidence.is_plain_nsgan(cell):
                 sides[1].append(arm)
-    found, skipped = [], []
+    found: list[Finding] = []
+    skipped: list[str] = []
     for likelihood, adversarial in groups.values():
         if not likelihood or not adversarial:
             skipped.append(f"{(likelihood or adversarial)[0].label} has no partner" if likelihood or adversarial
@@ -135,7 +137,9 @@ def _controlled(evidence: Evidence, found: Finding, gan: Arm) -> Finding:
 
 def judge_nash(evidence: Evidence) -> Finding:
     """C2."""
-    counted, others, skipped = [], [], []
+    counted: list[Finding] = []
+    others: list[Finding] = []
+    skipped: list[str] = []
     for arm in evidence.arms:
         if not _is_trained_flow(arm.cell, "truth") or arm.cell.paradigm.name == "nll":
             continue

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import ValidationError
 
@@ -19,6 +20,9 @@ from nllgen.study.degrees import DEGREES, student
 from nllgen_analysis.claims.rules import Rules
 from nllgen_analysis.claims.verdict import NAN, Sample
 from nllgen_analysis.frames import Frames
+
+FloatArray = npt.NDArray[np.float64]
+Rows = dict[tuple[int, str], pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ class Evidence:
         for arm in self.arms:
             if arm.degree in (*required, *extra) and _is_finite_nll(arm.cell):
                 key = arm.cell.model_dump_json(exclude={"flow", "seed", "degree"})
-                found.setdefault(key, {})[arm.degree] = arm  # type: ignore[index]
+                found.setdefault(key, {})[arm.degree] = arm
         labels = _setting_labels([next(iter(arms.values())).cell for arms in found.values()])
         settings, skipped = [], []
         for label, arms in zip(labels, found.values(), strict=True):
@@ -175,8 +179,8 @@ class Evidence:
 
     def last(self, run: Run, column: str, weights: str = "raw") -> float:
         """At the last evaluation of a finished run."""
-        rows = self._rows(run, weights)
-        return NAN if run.outcome != "done" or rows is None else float(rows[column].iloc[-1])
+        values = self._values(self._eval, run, weights, column)
+        return float(values[-1]) if run.outcome == "done" and len(values) else NAN
 
     def last_finite(self, run: Run, column: str) -> float:
         """The last finite value after the start, also of a run that diverged."""
@@ -185,19 +189,15 @@ class Evidence:
 
     def final(self, run: Run, column: str, weights: str = "last") -> float:
         """On the test split."""
-        rows = self._final.get(run.row)
-        if rows is None or run.outcome != "done":
-            return NAN
-        values = rows.loc[rows["weights"] == weights, column]
-        return float(values.iloc[0]) if len(values) else NAN
+        values = self._values(self._final, run, weights, column)
+        return float(values[-1]) if run.outcome == "done" and len(values) else NAN
 
     def curve(self, run: Run, column: str) -> pd.Series:
         """Finite values of the raw weights by step."""
-        rows = self._rows(run, "raw")
-        if rows is None:
-            return pd.Series(dtype=float)
-        values = pd.Series(rows[column].to_numpy(float), index=rows["step"].to_numpy())
-        return values[np.isfinite(values)]
+        values = self._values(self._eval, run, "raw", column)
+        steps = self._values(self._eval, run, "raw", "step")
+        finite = np.isfinite(values)
+        return pd.Series(values[finite], index=steps[finite])
 
     def number(self, run: Run, column: str) -> float:
         """A number of the frame of cells, such as ``seconds_per_step``."""
@@ -207,12 +207,10 @@ class Evidence:
         """A text of the frame of cells, such as ``device``."""
         return str(self.frames.cells[column].iloc[run.row])
 
-    def _rows(self, run: Run, weights: str) -> pd.DataFrame | None:
-        rows = self._eval.get(run.row)
-        if rows is None:
-            return None
-        rows = rows[rows["weights"] == weights]
-        return rows.sort_values("step", kind="stable").drop_duplicates("step", keep="last") if len(rows) else None
+    @staticmethod
+    def _values(table: Rows, run: Run, weights: str, column: str) -> FloatArray:
+        rows = table.get((run.row, weights))
+        return np.empty(0) if rows is None else rows[column].to_numpy(float)
 
 
 def pair_up(
@@ -263,8 +261,10 @@ def common_seeds(first: Arm, second: Arm) -> list[int]:
     return sorted(set(first.by_seed) & set(second.by_seed))
 
 
-def _by_cell(table: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    return {int(row): part for row, part in table.groupby("cell", sort=False)}  # type: ignore[call-overload]
+def _by_cell(table: pd.DataFrame) -> Rows:
+    """Rows of one cell and one kind of weights by step; of rows with the same step the last."""
+    ordered = table.sort_values("step", kind="stable").drop_duplicates(["cell", "weights", "step"], keep="last")
+    return {(int(cell), str(weights)): part for (cell, weights), part in ordered.groupby(["cell", "weights"])}
 
 
 def _degrees(truth: FlowConfig | None) -> dict[FlowConfig, Degree]:
