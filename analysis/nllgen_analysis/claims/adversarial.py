@@ -156,10 +156,8 @@ def judge_nash(evidence: Evidence) -> Finding:
 def _is_nash_control(nash: Cell, other: Cell) -> bool:
     if not _is_trained_flow(other, "truth") or other.paradigm.name != "nll" or other.paradigm.schedule != "constant":
         return False
-    return all((
-        (nash.data, nash.flow, nash.precision) == (other.data, other.flow, other.precision),
-        _optimisation(nash) == _optimisation(other),
-    ))  # fmt: skip
+    same = (nash.data, nash.flow, nash.precision) == (other.data, other.flow, other.precision)
+    return same and _optimisation(nash) == _optimisation(other)
 
 
 def _optimisation(cell: Cell) -> tuple[object, ...]:
