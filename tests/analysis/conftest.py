@@ -123,7 +123,7 @@ def build_study(
     missing: tuple[int, ...] = (),
     diverged: tuple[int, ...] = (),
     host: str = "node1",
-    truth: bool = True,
+    truth: bool | Cell = True,
     samples: int = 12,
     override: Override | None = None,
     claims_sha256: str = "",
@@ -135,7 +135,7 @@ def build_study(
     """
     rows = [("cell", cell) for cell in cells]
     if truth:
-        rows.append(("truth", make_cell("W", source="mnist", seed=99)))
+        rows.append(("truth", truth if isinstance(truth, Cell) else make_cell("W", source="mnist", seed=99)))
     outcome = ["missing" if i in missing else "diverged" if i in diverged else "done" for i in range(len(rows))]
     columns = {key: np.array([""] * len(rows), dtype=object) for key in CELL_TEXT_COLUMNS}
     columns |= {key: np.full(len(rows), np.nan) for key in CELL_NUMBER_COLUMNS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,22 +17,33 @@ from nllgen_analysis.text import number
 
 def judge_stability(evidence: Evidence) -> Finding:
     """C0."""
+
+    def run(cell: Cell) -> tuple[object, ...]:
+        return cell.data, cell.flow, cell.precision, cell.paradigm.steps, cell.paradigm.eval_every
+
     found: list[Finding] = []
     skipped: list[str] = []
-    for arm in evidence.arms:
-        if not (_is_trained_flow(arm.cell, "random") and evidence.is_plain_nsgan(arm.cell)):
-            continue
-        partners = [other for other in evidence.arms if _is_trained_flow(other.cell, "random")
-                    and other.cell.paradigm.name == "nll" and _same_run(arm.cell, other.cell)]  # fmt: skip
-        for partner in _with_seeds(evidence, arm, partners, skipped):
-            found.append(less_stable(evidence, f"{arm.label} against {partner.label}", arm, partner))
+    for likelihood, adversarial in _two_sides(evidence, run, skipped):
+        nll, _ = _best(evidence, likelihood, ("raw",))
+        gan, _ = _best(evidence, adversarial, ("raw",))
+        for partner in _with_seeds(evidence, gan, [nll], skipped):
+            found.append(less_stable(evidence, f"{gan.label} against {partner.label}", gan, partner))
     return agreement("C0", found, skipped, "plain NSGAN and NLL from a random start on the same data, flow and steps")
 
 
-def _same_run(first: Cell, second: Cell) -> bool:
-    return (first.data, first.flow, first.precision, first.paradigm.steps, first.paradigm.eval_every) == (
-        second.data, second.flow, second.precision, second.paradigm.steps, second.paradigm.eval_every
-    )  # fmt: skip
+def _two_sides(
+    evidence: Evidence, key: Callable[[Cell], tuple[object, ...]], skipped: list[str]
+) -> list[tuple[list[Arm], list[Arm]]]:
+    """Arms of NLL and of plain NSGAN that train a flow from a random start, with the same key."""
+    groups: dict[tuple[object, ...], tuple[list[Arm], list[Arm]]] = {}
+    for arm in evidence.arms:
+        if _is_trained_flow(arm.cell, "random"):
+            if arm.cell.paradigm.name == "nll":
+                groups.setdefault(key(arm.cell), ([], []))[0].append(arm)
+            elif evidence.is_plain_nsgan(arm.cell):
+                groups.setdefault(key(arm.cell), ([], []))[1].append(arm)
+    skipped += [f"{gan[0].label} has no NLL partner" for nll, gan in groups.values() if gan and not nll]
+    return [sides for sides in groups.values() if all(sides)]
 
 
 def _is_trained_flow(cell: Cell, start: str) -> bool:
@@ -53,26 +64,17 @@ def _with_seeds(evidence: Evidence, arm: Arm, partners: Sequence[Arm], skipped: 
 
 def judge_quality(evidence: Evidence) -> Finding:
     """C1."""
-    groups: dict[tuple[object, ...], tuple[list[Arm], list[Arm]]] = {}
-    for arm in evidence.arms:
-        cell = arm.cell
-        if cell.data.source == "mnist" and _is_trained_flow(cell, "random"):
-            sides = groups.setdefault((cell.data, cell.flow, cell.precision), ([], []))
-            if cell.paradigm.name == "nll":
-                sides[0].append(arm)
-            elif evidence.is_plain_nsgan(cell):
-                sides[1].append(arm)
     found: list[Finding] = []
     skipped: list[str] = []
-    for likelihood, adversarial in groups.values():
-        if not likelihood or not adversarial:
-            skipped.append(f"{(likelihood or adversarial)[0].label} has no partner" if likelihood or adversarial
-                           else "arms of other paradigms alone")  # fmt: skip
-        elif len(likelihood) != len(adversarial):
-            counts = f"{len(likelihood)} configurations of NLL and {len(adversarial)} of NSGAN"
-            skipped.append(f"{data_label(likelihood[0].cell)}: unequal tuning budgets, {counts}")
-        else:
+    for likelihood, adversarial in _two_sides(evidence, lambda cell: (cell.data, cell.flow, cell.precision), skipped):
+        data = likelihood[0].cell
+        if data.data.source != "mnist":
+            continue
+        if len(likelihood) == len(adversarial):
             found += _quality(evidence, likelihood, adversarial, skipped)
+        else:
+            counts = f"{len(likelihood)} configurations of NLL and {len(adversarial)} of NSGAN"
+            skipped.append(f"{data_label(data)}: unequal tuning budgets, {counts}")
     return agreement("C1", found, skipped, "NLL and plain NSGAN of one flow on MNIST, equally many configurations each")
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from nllgen_analysis.claims.evidence import Evidence, Run, Setting, each, pair_up
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement, all_of, any_of, compare
-from nllgen_analysis.text import number
 
 NEEDS = "trained by NLL on a finite synthetic set"
 
@@ -119,31 +118,34 @@ def judge_finite(evidence: Evidence) -> Finding:
 
 def judge_harm(evidence: Evidence) -> Finding:
     """C6."""
-    settings, skipped = evidence.degree_settings([evidence.rules.C6.degree], [])
-    found = [_harm(evidence, setting) for setting in settings]
-    return agreement("C6", found, skipped, f"{evidence.rules.C6.degree} {NEEDS}")
+    rule = evidence.rules.C6
+    settings, skipped = evidence.degree_settings([rule.degree], [])
+    found = []
+    for setting in settings:
+        harms, larger = _harm(evidence, setting)
+        if harms.verdict != "undecided" and larger.verdict != "supported":
+            skipped.append(f"{setting.label} has not overfitted: of its larger harm, {larger.why}")
+        else:
+            found.append(harms)
+    return agreement("C6", found, skipped, f"{rule.degree} {NEEDS}, and overfitted")
 
 
-def _harm(evidence: Evidence, setting: Setting) -> Finding:
+def _harm(evidence: Evidence, setting: Setting) -> tuple[Finding, Finding]:
+    """The difference of harms, and the larger of the two."""
     rule, arm = evidence.rules.C6, setting.arms[evidence.rules.C6.degree]
+    columns = ("val_nll_nats", evidence.rules.general.frechet)
 
-    def harms(run: Run) -> tuple[float, float]:
-        columns = ("val_nll_nats", evidence.rules.general.frechet)
-        first, second = (harm(evidence.curve(run, column), rule.min_evaluations) for column in columns)
-        return first, second
+    def harms(run: Run) -> list[float]:
+        return [harm(evidence.curve(run, column), rule.min_evaluations) for column in columns]
 
-    def difference(run: Run) -> float:
-        return harms(run)[0] - harms(run)[1]
+    def held_against_margin(label: str, measure: Callable[[Run], float]) -> Finding:
+        without = f"no harm from fewer than {rule.min_evaluations} evaluations, or a start that is the best"
+        sample = each(arm, measure, without=without)
+        return compare(label, sample, confidence=evidence.confidence(1), min_seeds=evidence.min_seeds,
+                       threshold=rule.margin, unit="1")  # fmt: skip
 
-    without = f"no harm from fewer than {rule.min_evaluations} evaluations, or a start that is the best"
-    settled = {"confidence": evidence.confidence(1), "min_seeds": evidence.min_seeds}
-    found = compare(setting.label, each(arm, difference, without=without), threshold=rule.margin, unit="1", **settled)  # type: ignore[arg-type]
-    larger = each(arm, lambda run: float(np.max(harms(run))), without=without)
-    overfitted = compare("larger harm", larger, threshold=rule.margin, unit="1", **settled)  # type: ignore[arg-type]
-    if found.verdict != "undecided" and overfitted.verdict != "supported":
-        why = f"the model has not overfitted: its larger harm is {number(overfitted.effect)}, {overfitted.why}"
-        return replace(found, verdict="undecided", why=why)
-    return found
+    difference = held_against_margin(setting.label, lambda run: -float(np.diff(harms(run))[0]))
+    return difference, held_against_margin("larger harm", lambda run: float(np.max(harms(run))))
 
 
 def harm(curve: pd.Series, min_evaluations: int) -> float:
