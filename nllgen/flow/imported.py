@@ -18,8 +18,8 @@ from nllgen.flow.model import DensityModel
 from nllgen.study.config import ImportedConfig
 
 _CONTRACT = (
-    "a factory takes shape=(C, H, W) and its options, and returns a torch.nn.Module with log_prob(x (N, C, H, W)) → (N,) "
-    "in nats and sample(n, generator) → (n, C, H, W) in logit space"
+    "a factory takes shape=(C, H, W) and its options, and returns a torch.nn.Module with "
+    "log_prob(x (N, C, H, W)) → (N,) in nats and sample(n, generator) → (n, C, H, W) in logit space"
 )
 
 
@@ -56,7 +56,7 @@ class ImportedModel(DensityModel):
     @property
     @override
     def provenance(self) -> dict[str, str]:
-        """Digest of the file that the factory is defined in, and the versions of the packages behind factory and model."""
+        """Digest of the file that the factory is defined in, and the version of each package behind it and the model."""
         found = {f"model:{self.config.factory}": _file_sha256(self.factory.__module__)}
         for module in dict.fromkeys((self.factory.__module__, *(type(m).__module__ for m in self.inner.modules()))):
             top = module.partition(".")[0]
