@@ -10,12 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from nllgen_analysis.claims import judge
+from nllgen_analysis.claims.rules import load_rules
 from nllgen_analysis.claims.tables import verdict_lines, verdicts_json, verdicts_table
 from nllgen_analysis.frames import to_frames
 from scipy import stats
 
+from nllgen.errors import CorruptFileError
 from nllgen.study.builtin import builtin_names, builtin_path
-from nllgen.study.claims import claims_sha256
+from nllgen.study.claims import claims_rules, claims_sha256
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, NSGANConfig
 from nllgen.study.grid import load_study
 
@@ -599,3 +601,14 @@ def test_a_study_has_the_cells_of_the_claims_that_it_serves(name):
     for claim in claims:
         why = found[claim].why
         assert "have results" in why or "have a value" in why or "are open" in why or "has no result" in why, claim
+
+
+@pytest.mark.parametrize("wrong", [{"C3": {}}, {"general": {"confidence": 2.0, "min_seeds": 5, "extractor": "lenet"}}])
+def test_rules_that_are_none_are_a_typed_error(monkeypatch, wrong):
+    monkeypatch.setattr("nllgen_analysis.claims.rules.claims_rules", lambda: claims_rules() | wrong)
+    load_rules.cache_clear()
+    try:
+        with pytest.raises(CorruptFileError, match=r"claims\.toml"):
+            load_rules()
+    finally:
+        load_rules.cache_clear()
