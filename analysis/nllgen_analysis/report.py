@@ -97,7 +97,9 @@ def _write_tables(frames: Frames, judged: Judged, folder: Path) -> list[Path]:
         "final.tex": tables.to_latex(printed, caption),
         "datasets.csv": tables.to_csv(tables.datasets_table(frames)),
         "claims.csv": tables.to_csv(verdicts_table(judged)),
-        "claims.tex": tables.to_latex(printed_verdicts(judged), f"{frames.name}: claims. {judged.status_text}"),
+        "claims.tex": tables.to_latex(
+            printed_verdicts(judged), f"{frames.name}: claims. {judged.status_text}", wrapped="statement"
+        ),
         "provenance.csv": tables.to_csv(tables.provenance_table(frames)),
         "provenance.tex": tables.to_latex(tables.provenance_table(frames), f"{frames.name}: provenance"),
     }

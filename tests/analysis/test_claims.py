@@ -322,7 +322,7 @@ def test_c3_depends_on_the_setting_where_two_disagree():
 
 
 def test_c3_fresh_samples_are_no_finite_set():
-    assert "no setting" in finding("C3", degrees(*LADDER, num="fresh"), ends(ORDERED)).why
+    assert "none of the settings" in finding("C3", degrees(*LADDER, num="fresh"), ends(ORDERED)).why
 
 
 def test_degrees_are_known_by_their_flow_and_not_by_their_label():

@@ -29,13 +29,14 @@ def judge_over(evidence: Evidence) -> Verdict:
                       len(larger))
                 for degree in larger
             ]  # fmt: skip
-            found.append(agreement(setting.label, each, (), "a larger degree"))
+            found.append(agreement(setting.label, each, (), "a larger degree", "degrees"))
         claim = getattr(rule, letter)
         whole = agreement(f"C7{letter}", found, skipped, f"{rule.degree} and {' or '.join(rule.larger)} {NEEDS}")
         subclaims.append(Verdict(f"C7{letter}", claim.statement, claim.rule, whole))
     together = all_of("C7", [replace(sub.finding, label=f"{sub.id} {sub.statement}") for sub in subclaims])
-    # the four effects have four units: the whole has none
-    together = replace(together, effect=NAN, low=NAN, high=NAN, num_seeds=0)
+    # the four effects have four units: the whole has none, and their reasons are told beside them
+    why = "; ".join(f"{sub.id} {sub.statement}: {sub.finding.verdict}" for sub in subclaims)
+    together = replace(together, why=why, effect=NAN, low=NAN, high=NAN, num_seeds=0)
     return Verdict("C7", rule.statement, rule.rule, together, tuple(subclaims))
 
 

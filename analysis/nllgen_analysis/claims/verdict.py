@@ -13,6 +13,7 @@ from nllgen_analysis.text import number
 Outcome = Literal["supported", "refuted", "undecided"]
 Sense = Literal["above", "below"]
 NAN = float("nan")
+MAX_TOLD = 4  # parts in a sentence; all of them are in the table
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,9 @@ def any_of(label: str, parts: Sequence[Finding]) -> Finding:
     return _together(label, "refuted", parts, min(parts, key=lambda part: part.opposition), ())
 
 
-def agreement(label: str, settings: Sequence[Finding], skipped: Sequence[str], needs: str) -> Finding:
+def agreement(
+    label: str, settings: Sequence[Finding], skipped: Sequence[str], needs: str, among: str = "settings"
+) -> Finding:
     """What all settings say; undecided where they do not say the same, or where there is none.
 
     Args:
@@ -154,26 +157,40 @@ def agreement(label: str, settings: Sequence[Finding], skipped: Sequence[str], n
         settings: one finding a setting that was judged.
         skipped: settings that were not, with the reason.
         needs: what a setting has to have, told where there is none.
+        among: what the settings are, in the plural.
     """
-    left_out = f" Not judged: {'; '.join(skipped)}." if skipped else ""
+    left_out = f"; not judged: {'; '.join(skipped)}" if skipped else ""
     if not settings:
-        return undecided(label, f"no setting of this study can be judged: it needs {needs}.{left_out}")
+        return undecided(label, f"none of the {among} of this study can be judged: it needs {needs}{left_out}")
     if len(settings) == 1:
         only = settings[0]
-        return replace(only, label=label, why=f"{only.label}: {only.why}.{left_out}", parts=only.parts or (only,))
+        return replace(only, label=label, why=f"{only.label}: {only.why}{left_out}", parts=only.parts or (only,))
     verdicts = {setting.verdict for setting in settings}
-    made = all_of(label, settings) if len(verdicts) == 1 else _together(label, "undecided", settings, None, ())
-    if len(verdicts) == 1:
-        return replace(made, why=f"so in all {len(settings)} settings: {made.why}.{left_out}")
-    told = "; ".join(f"{setting.label}: {setting.verdict}" for setting in settings)
-    return replace(made, why=f"it depends on the setting: {told}.{left_out}")
+    if len(verdicts) > 1:
+        told = "; ".join(f"{setting.label}: {setting.verdict}" for setting in settings)
+        made = _together(label, "undecided", settings, None, ())
+        return replace(made, why=f"it depends on the {among}: {told}{left_out}")
+    shown = _telling(settings)
+    why = f"the same in all {len(settings)} {among}; least clearly for {shown.label}: {shown.why}{left_out}"
+    return replace(_together(label, shown.verdict, settings, shown, ()), why=why)
+
+
+def _telling(settings: Sequence[Finding]) -> Finding:
+    """Of findings with one verdict the one that is nearest to another."""
+    if settings[0].verdict == "supported":
+        return min(settings, key=lambda setting: setting.clearance)
+    if settings[0].verdict == "refuted":
+        return min(settings, key=lambda setting: setting.opposition)
+    return _first_shown(settings) or settings[0]
 
 
 def _together(
     label: str, verdict: Outcome, parts: Sequence[Finding], shown: Finding | None, reasons: Sequence[Finding]
 ) -> Finding:
     cells = tuple(dict.fromkeys(cell for part in parts for cell in part.cells))
-    why = "; ".join(f"{part.label}: {part.why}" for part in reasons) or _shown_text(shown)
+    told = [f"{part.label}: {part.why}" for part in reasons[:MAX_TOLD]]
+    more = [f"and {len(reasons) - MAX_TOLD} more"] if len(reasons) > MAX_TOLD else []
+    why = "; ".join([*told, *more]) or _shown_text(shown)
     if shown is None:
         return Finding(label, verdict, why, cells=cells, parts=tuple(parts))
     return replace(shown, label=label, verdict=verdict, why=why, cells=cells, parts=tuple(parts))
