@@ -579,6 +579,7 @@ def test_verdicts_as_json_and_as_a_table():
     table = verdicts_table(judged)
     assert {"C0", "C7d", "C3: U2 − U1"} <= set(table["claim"])
     assert len(verdict_lines(judged)) == 13
+    assert content["claims"][1]["rule"].endswith("Registered: max_ratio = 1.5; max_control = 28: 70.0, 14: 22.0.")
 
 
 def test_verdicts_do_not_depend_on_the_order_of_rows():
