@@ -24,6 +24,7 @@ from nllgen.launch.workers import WorkerSetup
 from nllgen.store.atomic import closed_to_others
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
+from nllgen.study.merge import merge, rules_note
 from nllgen.study.plan import ImageRule, Plan
 
 if TYPE_CHECKING:
@@ -127,8 +128,6 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
 
 
 def _as_frozen(prepared: Prepared, folder: StudyDir) -> Study:
-    from nllgen.study.merge import merge
-
     return merge(folder.read_study(), prepared.study) if folder.is_frozen else prepared.study
 
 
@@ -159,8 +158,8 @@ def submit(prepared: Prepared, *, wait: bool) -> tuple[StudyDir, int]:
     """
     if prepared.profile is None:
         return submit_local(prepared, wait=wait)
-    folder, study, num_new = freeze(prepared.study, prepared.request.root)
     say = prepared.say
+    folder, study, num_new = _frozen(prepared.study, prepared.request.root, say)
     say(f"{folder.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
     sent = send(folder, study, prepared.profile, prepared.setup, prepared.shape, say=say)
     if sent.submission is None:
@@ -173,6 +172,14 @@ def submit(prepared: Prepared, *, wait: bool) -> tuple[StudyDir, int]:
     failed = count_failed(folder, study)
     say(f"{failed} failed; see: nllgen status {folder.path}" if failed else f"next: nllgen collect {folder.path}")
     return folder, failed
+
+
+def _frozen(study: Study, root: Path, say: Say) -> tuple[StudyDir, Study, int]:
+    """Freeze, and say where the rules that it will be judged by are older ones."""
+    folder, frozen, num_new = freeze(study, root)
+    if note := rules_note(frozen, study):
+        say(note)
+    return folder, frozen, num_new
 
 
 def _what_is_left(num_queued: int) -> str:
@@ -223,7 +230,7 @@ def submit_local(prepared: Prepared, *, wait: bool) -> tuple[StudyDir, int]:
     if setup.image is None:
         _require_torch()
     share_out(request.device)
-    folder, frozen, num_new = freeze(prepared.study, request.root)
+    folder, frozen, num_new = _frozen(prepared.study, request.root, say)
     say(f"{folder.path}: {len(frozen.cells)} cells, {num_new} new; {made.num_run} to run, {made.num_skip} done before")
     if made.num_run == 0:
         say(f"nothing to run; next: nllgen collect {folder.path}")
@@ -319,7 +326,7 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
     known = {"truth", "dataset", *(cell.id for cell in study.cells)}
     if cell_id not in known:
         raise ConfigError(f"study {study.name} has no cell {cell_id!r}", "`nllgen plan` lists the ids of its cells")
-    folder, frozen, _ = freeze(study, root)
+    folder, frozen, _ = _frozen(study, root, click.echo)
     tasks = {task.name: task for task in tasks_of(frozen, folder)}
     if cell_id not in tasks:
         raise ConfigError(f"study {study.name} has no {cell_id}", "its grid has no truth section, or needs none")
