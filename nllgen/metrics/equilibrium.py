@@ -1,15 +1,16 @@
 """The game linearised at an equilibrium: how large may a step of simultaneous gradient play be?
 
 Near an equilibrium w*, simultaneous steps are w ← w + h A (w − w*), with A the Jacobian of the field
-(−∇θ L_G, −ρ ∇ψ L_D). A mode λ of A dies out while |1 + hλ| < 1: for h < −2 Re λ/|λ|² where Re λ < 0, for no h elsewhere
-(Mescheder, Nowozin & Geiger 2017, §3; Mescheder, Geiger & Nowozin 2018, §2). The smallest bound is the critical step h*.
+(−∇θ L_G, −ρ ∇ψ L_D). A mode λ of A dies out while |1 + hλ| < 1: for h < −2 Re λ/|λ|² where Re λ < 0, for no h
+elsewhere (Mescheder, Nowozin & Geiger 2017, §3; Mescheder, Geiger & Nowozin 2018, §2). The smallest of these bounds is
+the critical step h*.
 
 For NSGAN where d ≡ 0 and q = p, with f = ∂d/∂ψ, m = E_p[ffᵀ] and c = ∂θ E_q[f] (cf. Nagarajan & Kolter 2017, §3),
 
     A = ½ [[0, cᵀ], [−ρ c, −ρ m]],
 
-for L_D has the Hessian ¼ E_p[ffᵀ] + ¼ E_q[ffᵀ] and the mixed derivative ½ c in ψ, L_G has −½ cᵀ, and neither ∇ₓd nor its
-derivative in x is left. Where m and c share a mode and ρ = 1, λ = ¼(−m ± √(m² − 4c²)): h* = 2m/c² where m < 2c, and
+for L_D has the Hessian ¼ E_p[ffᵀ] + ¼ E_q[ffᵀ] and the mixed derivative ½ c in ψ, L_G has −½ cᵀ, and neither ∇ₓd nor
+its derivative in x is left. Where m and c share a mode and ρ = 1, λ = ¼(−m ± √(m² − 4c²)): h* = 2m/c² where m < 2c, and
 8/(m + √(m² − 4c²)) where m ≥ 2c. The kernel {cθ = 0, mψ = 0, cᵀψ = 0} is what the game does not decide: generators with
 the same E_q[f], discriminators with the same d. Nothing to first order holds training there.
 """
@@ -68,7 +69,7 @@ def predict(game: Game, num_steps: float, *, dense: int = DENSE_PARAMETERS) -> E
         dense: up to so many parameters every eigenvalue is found; beyond, those that decide, by Krylov.
     """
     if game.num_parameters <= dense:
-        modes = np.linalg.eigvals(jacobian(game))
+        modes = np.linalg.eigvals(jacobian(game)).astype(np.complex128)
         num_null = int((~not_null(modes)).sum())
     else:
         modes, num_null = krylov_modes(game, num_steps), least_null(game)
@@ -142,7 +143,8 @@ def krylov_modes(game: Game, num_steps: float) -> ComplexArray:
 
 
 def _normalised(vector: torch.Tensor) -> torch.Tensor:
-    return vector / vector.norm().clamp_min(torch.finfo(torch.float64).tiny)
+    unit: torch.Tensor = vector / vector.norm().clamp_min(torch.finfo(torch.float64).tiny)
+    return unit
 
 
 def _settled(seen: list[FloatArray]) -> bool:

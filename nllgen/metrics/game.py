@@ -107,7 +107,7 @@ def nsgan_game(
             the truth, and then E_p[f] = E_q[f] holds on the samples as it does in expectation.
     """
     flow, disc, z = copy.deepcopy(flow).double(), copy.deepcopy(disc).double(), z.double()
-    latents = z.split(_BATCH)
+    latents = torch.split(z, _BATCH)
     with torch.no_grad():
         data = [flow.inverse(part)[0] for part in latents] if real is None else real.double().split(_BATCH)
 
