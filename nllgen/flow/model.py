@@ -21,7 +21,7 @@ class Model(nn.Module, ABC):
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n draws → (n, C, H, W); random numbers come from ``generator``, which is on the model's device."""
 
-    def initialise(self, x: Tensor) -> None:  # noqa: B027  most have nothing to initialise
+    def initialise(self, x: Tensor) -> None:
         """Take what depends on data from a batch ``x`` (N, C, H, W), once, before training."""
 
     @property
