@@ -32,7 +32,7 @@ ComplexArray = npt.NDArray[np.complex128]
 # |λ| of at most this times the largest is a null direction. At any step that the largest real mode survives, h ≤ 2/|λ|,
 # such a mode grows by a factor of at most 1 + 2·τ² a step, and shrinks by at most 1 − 2·τ.
 NULL_TOLERANCE = 1e-6
-DENSE_PARAMETERS = 2_000  # up to here the whole Jacobian is made: 32 MB, and seconds for its eigenvalues
+DENSE_PARAMETERS = 300  # up to here the whole Jacobian is made, at a product a parameter; Krylov takes some 30
 _ROUNDING = 1e-13  # of the largest |λ|: a real part this small may have either sign
 _MAX_KRYLOV = 300  # products with the Jacobian
 _CHECK_EVERY = 4

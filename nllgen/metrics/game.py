@@ -109,7 +109,7 @@ def nsgan_game(
     flow, disc, z = copy.deepcopy(flow).double(), copy.deepcopy(disc).double(), z.double()
     latents = torch.split(z, _BATCH)
     with torch.no_grad():
-        data = [flow.inverse(part)[0] for part in latents] if real is None else real.double().split(_BATCH)
+        data = [flow.inverse(part)[0] for part in latents] if real is None else list(torch.split(real.double(), _BATCH))
 
     def losses() -> Iterator[tuple[Tensor, Tensor]]:
         for z_part, x_part in zip(latents, data, strict=True):
