@@ -255,7 +255,7 @@ def collect(study_dir: Path, out: Path | None, allow_missing: bool) -> None:
 @click.argument("study_h5", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for figures, tables and HTML.")
 def report(study_h5: Path, out: Path) -> None:
-    """Figures, tables and report.html from a study.h5, with neither torch nor a network."""
+    """Verdicts, figures, tables and report.html from a study.h5, with neither torch nor a network."""
     try:
         from nllgen_analysis.report import write_report
     except ImportError as error:
@@ -263,6 +263,8 @@ def report(study_h5: Path, out: Path) -> None:
             f"the analysis packages are not installed ({error.name})", "pip install 'nllgen[analysis]'"
         ) from error
     paths = write_report(study_h5, out)
+    for line in paths.lines:
+        _say(line)
     _say(f"open {paths.html}")
 
 

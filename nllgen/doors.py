@@ -21,7 +21,7 @@ from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.grid import load_study
 from nllgen.study.hardware import auto_precision
-from nllgen.study.merge import merge
+from nllgen.study.merge import merge, rules_note
 from nllgen.study.plan import Found, Plan, make_plan
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ def submit_local(
     folder, frozen, num_new = freeze(study, root)
     made = plan_of(frozen, root)
     say = (lambda text: None) if quiet else click.echo
+    if note := rules_note(frozen, study):
+        say(note)
     say(f"{folder.path}: {len(frozen.cells)} cells, {num_new} new; {made.num_run} to run, {made.num_skip} done before")
     if made.num_run == 0:
         say(f"nothing to run; next: nllgen collect {folder.path}")
@@ -201,6 +203,8 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
     if cell_id not in known:
         raise ConfigError(f"study {study.name} has no cell {cell_id!r}", "`nllgen plan` lists the ids of its cells")
     folder, frozen, _ = freeze(study, root)
+    if note := rules_note(frozen, study):
+        click.echo(note)
     tasks = {task.name: task for task in tasks_of(frozen, folder)}
     if cell_id not in tasks:
         raise ConfigError(f"study {study.name} has no {cell_id}", "its grid has no truth section, or needs none")

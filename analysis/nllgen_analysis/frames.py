@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Frames:
         datasets: one row a truth, its dataset's attributes in columns.
         samples: images (M, C, H, W) in [0, 1], of the cells ``samples_cell`` (M,).
         reference: ``mnist`` and ``truth`` images (m, C, H, W), where the study has them.
+        configs: the configuration of each row of ``cells``.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Frames:
     samples: Array
     samples_cell: Array
     reference: dict[str, Array]
+    configs: tuple[Cell, ...]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -95,7 +97,8 @@ def load_frames(path: Path) -> Frames:
 
 def to_frames(study: StudyFile) -> Frames:
     """The arrays of a study as frames."""
-    cells = _cells(study.cells)
+    configs = tuple(_parse(text, row) for row, text in enumerate(study.cells["config"]))
+    cells = _cells(study.cells, configs)
     return Frames(
         name=study.name,
         study=study.study,
@@ -107,6 +110,7 @@ def to_frames(study: StudyFile) -> Frames:
         samples=study.samples,
         samples_cell=study.samples_cell,
         reference=study.reference,
+        configs=configs,
     )
 
 
@@ -126,9 +130,8 @@ def _long(table: Table, columns: Mapping[str, str], name: str) -> pd.DataFrame:
     return frame
 
 
-def _cells(table: Table) -> pd.DataFrame:
+def _cells(table: Table, parsed: Sequence[Cell]) -> pd.DataFrame:
     frame = pd.DataFrame(table)
-    parsed = [_parse(text, row) for row, text in enumerate(frame["config"])]
     config = pd.DataFrame([_config_row(cell) for cell in parsed], columns=list(_config_row(_EXAMPLE)))
     frame = frame.drop(columns=["config", "precision"]).join(config)
     frame["student"] = [

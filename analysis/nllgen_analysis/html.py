@@ -13,6 +13,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from nllgen_analysis import tables
+from nllgen_analysis.claims import Finding, Judged, Verdict
+from nllgen_analysis.claims.tables import interval_text
 from nllgen_analysis.figures.style import NotDrawn
 from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.text import MINUS, number
@@ -69,11 +71,14 @@ class Value:
         return self.key is not None or self.text == "–"
 
 
-def render_report(frames: Frames, figures: list[ShownFigure], absent: list[NotDrawn], source_sha256: str) -> str:
+def render_report(
+    frames: Frames, judged: Judged, figures: list[ShownFigure], absent: list[NotDrawn], source_sha256: str
+) -> str:
     """The whole page.
 
     Args:
         frames: the study.
+        judged: its verdicts, which come first.
         figures: in the order of the page.
         absent: figures without data, with their reasons.
         source_sha256: of the study.h5 that all of it was read from.
@@ -94,6 +99,9 @@ def render_report(frames: Frames, figures: list[ShownFigure], absent: list[NotDr
         counts=frames.counts,
         total=sum(frames.counts.values()),
         ran=what_ran(frames),
+        verdicts=[_verdict_row(verdict) for verdict in judged.rows],
+        rules_status=judged.status,
+        rules_text=judged.status_text,
         warnings=tables.warnings_of(frames),
         figures=figures,
         absent=absent,
@@ -106,6 +114,37 @@ def render_report(frames: Frames, figures: list[ShownFigure], absent: list[NotDr
         provenance=_plain_rows(tables.provenance_table(frames)),
         source_sha256=source_sha256,
     )
+
+
+def _verdict_row(verdict: Verdict) -> dict[str, Any]:
+    found = verdict.finding
+    return {
+        "id": verdict.id,
+        "statement": verdict.statement,
+        "is_part": len(verdict.id) > 2,
+        "rule": verdict.rule,
+        "parts": [] if verdict.subclaims else [line for part in found.parts for line in _part_lines(part, 0)],
+        "cells": found.cells,
+        **_shown(found),
+    }
+
+
+def _part_lines(part: Finding, depth: int) -> list[dict[str, Any]]:
+    return [
+        {"label": part.label, "depth": depth, **_shown(part)},
+        *(line for inner in part.parts for line in _part_lines(inner, depth + 1)),
+    ]
+
+
+def _shown(found: Finding) -> dict[str, Any]:
+    effect = number(found.effect)
+    return {
+        "verdict": found.verdict,
+        "effect": effect if effect == "–" or found.unit == "1" else f"{effect} {found.unit}",
+        "interval": interval_text(found),
+        "seeds": found.num_seeds,
+        "why": found.why,
+    }
 
 
 def what_ran(frames: Frames) -> str:

@@ -10,15 +10,11 @@ from pathlib import Path
 from nllgen.errors import CorruptFileError
 from nllgen.store.atomic import make_folder, write_bytes
 from nllgen_analysis import tables
+from nllgen_analysis.claims import Judged, judge
+from nllgen_analysis.claims.tables import printed_verdicts, verdict_lines, verdicts_json, verdicts_table
 from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, render
 from nllgen_analysis.frames import Frames, load_frames
 from nllgen_analysis.html import ShownFigure, render_report
-
-VERDICTS_SCHEMA = 1
-NO_VERDICTS = (
-    "The claims C0-C8 and their pre-registered rules come with a later version of nllgen. No claim was evaluated for "
-    "this report, so that there is no verdict in it: neither supported, nor refuted, nor undecided."
-)
 
 
 @dataclass(frozen=True)
@@ -31,6 +27,7 @@ class ReportPaths:
         figures: PDF, PNG and CSV of every figure drawn.
         tables: CSV and LaTeX.
         not_drawn: figures without data, name → reason.
+        lines: the verdicts for a terminal, and whether their rules are the registered ones.
     """
 
     html: Path
@@ -38,6 +35,7 @@ class ReportPaths:
     figures: tuple[Path, ...]
     tables: tuple[Path, ...]
     not_drawn: dict[str, str]
+    lines: tuple[str, ...]
 
 
 def write_report(study_h5: Path, out: Path) -> ReportPaths:
@@ -53,15 +51,18 @@ def write_report(study_h5: Path, out: Path) -> ReportPaths:
         MachineError: out is a file, is read-only, or the disk is full.
     """
     frames = load_frames(study_h5)
+    judged = judge(frames)
     make_folder(out)
     shown, absent, figures = _write_figures(frames, make_folder(out / "figures"))
-    table_paths = _write_tables(frames, make_folder(out / "tables"))
+    table_paths = _write_tables(frames, judged, make_folder(out / "tables"))
     verdicts = out / "verdicts.json"
-    write_bytes(verdicts, _json({"schema": VERDICTS_SCHEMA, "claims": [], "note": NO_VERDICTS}))
+    write_bytes(verdicts, _json(verdicts_json(judged)))
     html = out / "report.html"
     # last: whoever sees a new report.html sees its files
-    write_bytes(html, render_report(frames, shown, absent, _sha256(study_h5)).encode())
-    return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), {item.name: item.reason for item in absent})
+    write_bytes(html, render_report(frames, judged, shown, absent, _sha256(study_h5)).encode())
+    not_drawn = {item.name: item.reason for item in absent}
+    lines = (*verdict_lines(judged), judged.status_text)
+    return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), not_drawn, lines)
 
 
 def _write_figures(frames: Frames, folder: Path) -> tuple[list[ShownFigure], list[NotDrawn], list[Path]]:
@@ -85,7 +86,7 @@ def _write_figure(drawn: Drawn, folder: Path) -> ShownFigure:
     return ShownFigure(drawn.name, drawn.title, drawn.caption, png, drawn.cell_ids)
 
 
-def _write_tables(frames: Frames, folder: Path) -> list[Path]:
+def _write_tables(frames: Frames, judged: Judged, folder: Path) -> list[Path]:
     printed = tables.printed_table(frames)
     caption = f"{frames.name}: final metrics on the test split, mean ± half the 95 % t interval over seeds"
     contents = {
@@ -95,6 +96,10 @@ def _write_tables(frames: Frames, folder: Path) -> list[Path]:
         "final.csv": tables.to_csv(tables.final_table(frames)),
         "final.tex": tables.to_latex(printed, caption),
         "datasets.csv": tables.to_csv(tables.datasets_table(frames)),
+        "claims.csv": tables.to_csv(verdicts_table(judged)),
+        "claims.tex": tables.to_latex(
+            printed_verdicts(judged), f"{frames.name}: claims. {judged.status_text}", wrapped="statement"
+        ),
         "provenance.csv": tables.to_csv(tables.provenance_table(frames)),
         "provenance.tex": tables.to_latex(tables.provenance_table(frames), f"{frames.name}: provenance"),
     }

@@ -55,10 +55,7 @@ def summarise(frame: pd.DataFrame, by: list[str], value: str, confidence: float 
     groups = finite.groupby(by, sort=False, dropna=False)["_value"]
     table = groups.agg(["mean", "std", "count", "size"]).reset_index()
     count = table["count"].to_numpy()
-    half = np.full(len(table), np.nan)
-    several = count > 1
-    quantile = stats.t.ppf((1 + confidence) / 2, count[several] - 1)
-    half[several] = quantile * table["std"].to_numpy()[several] / np.sqrt(count[several])
+    half = half_width(table["std"].to_numpy(), count, confidence)
     return table[by].assign(
         mean=table["mean"],
         low=table["mean"] - half,
@@ -72,11 +69,31 @@ def summarise(frame: pd.DataFrame, by: list[str], value: str, confidence: float 
 def mean_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Mean and t interval of values, one a seed; those that are not finite are left out."""
     array = np.asarray(values, dtype=float).ravel()
-    table = summarise(pd.DataFrame({"all": 0, "value": array}), ["all"], "value", confidence)
-    if table.empty:
+    finite = array[np.isfinite(array)]
+    count = len(finite)
+    if count == 0:
         return Interval(np.nan, np.nan, np.nan, 0, NO_VALUE)
-    row = table.iloc[0]
-    return Interval(float(row["mean"]), float(row["low"]), float(row["high"]), int(row["num_seeds"]), str(row["note"]))
+    mean = float(finite.mean())
+    std = finite.std(ddof=1) if count > 1 else np.nan
+    half = float(half_width(np.array([std]), np.array([count]), confidence)[0])
+    return Interval(mean, mean - half, mean + half, count, ONE_SEED if count == 1 else "")
+
+
+def half_width(
+    std: npt.NDArray[np.float64], count: npt.NDArray[np.int64], confidence: float
+) -> npt.NDArray[np.float64]:
+    """Half of a t interval: the quantile times std / √count; NaN where there are fewer than two values.
+
+    Args:
+        std: (G,) with one degree of freedom taken off.
+        count: (G,) values behind each.
+        confidence: coverage under normality.
+    """
+    half = np.full(len(count), np.nan)
+    several = count > 1
+    quantile = stats.t.ppf((1 + confidence) / 2, count[several] - 1)
+    half[several] = quantile * std[several] / np.sqrt(count[several])
+    return half
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, value: str, on: list[str]) -> pd.DataFrame:

@@ -142,15 +142,18 @@ def to_csv(table: pd.DataFrame) -> bytes:
     return bytes(table.to_csv(index=False, float_format="%.10g").encode())
 
 
-def to_latex(table: pd.DataFrame, caption: str) -> bytes:
+def to_latex(table: pd.DataFrame, caption: str, wrapped: str = "") -> bytes:
     """A booktabs table, every text escaped; a ``longtable`` where it does not fit a page.
+
+    ``wrapped`` names a column whose texts are broken into lines.
 
     Needs ``\\usepackage{booktabs}`` (and ``longtable``); compiles with pdfLaTeX.
     """
     plain = table.map(lambda value: _plain(str(value))).rename(columns=_plain)
     styler = plain.style.format(escape="latex").format_index(escape="latex", axis=1).hide(axis="index")
     numeric = [name for name in plain if name in ("seeds", *(_plain(title) for title in MAIN_METRICS.values()))]
-    columns = "".join("r" if name in numeric else "l" for name in plain)
+    kinds = {wrapped: r"p{0.4\linewidth}", **dict.fromkeys(numeric, "r")}
+    columns = "".join(kinds.get(name, "l") for name in plain)
     long = len(table) > LONGEST_TABULAR
     text = styler.to_latex(column_format=columns, hrules=True, environment="longtable" if long else None)
     return f"% {_plain(caption)}\n{_accents(text)}".encode()
@@ -158,10 +161,18 @@ def to_latex(table: pd.DataFrame, caption: str) -> bytes:
 
 def _plain(text: str) -> str:
     """One line, and only characters that :func:`_accents` or LaTeX itself knows."""
-    return " ".join(text.split()).replace("−", "-").replace("–", "--").replace("×", "x").replace("·", "-")
+    return (
+        " ".join(text.split())
+        .replace("−", "-")
+        .replace("–", "--")
+        .replace("×", "x")
+        .replace("·", "-")
+        .replace("…", "...")
+    )
 
 
 def _accents(text: str) -> str:
+    text = text.replace(">", "$>$").replace("<", "$<$")  # OT1 fonts have other signs there
     return text.replace("±", r"$\pm$").replace("é", r"\'e").replace("∞", r"$\infty$")
 
 

@@ -56,7 +56,7 @@ class ImportedModel(DensityModel):
     @property
     @override
     def provenance(self) -> dict[str, str]:
-        """Digest of the file that the factory is defined in, and the version of each package behind it and the model."""
+        """Digest of the factory's file, and the version of each package behind it and the model."""
         found = {f"model:{self.config.factory}": _file_sha256(self.factory.__module__)}
         for module in dict.fromkeys((self.factory.__module__, *(type(m).__module__ for m in self.inner.modules()))):
             top = module.partition(".")[0]

@@ -256,6 +256,8 @@ class Study(Frozen):
     Attributes:
         truth: the training run whose best weights become the truth; None in a study of real data alone.
         cells: in the order of the file, no two with the same id.
+        claims_sha256: of the rules by which its claims will be judged, as registered when it was first submitted; empty
+            where none were.
     """
 
     name: Name
@@ -264,6 +266,7 @@ class Study(Frozen):
     cells: tuple[Cell, ...]
     metrics: MetricsConfig = MetricsConfig()
     resources: Resources = Resources()
+    claims_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
     @property
     def needs_dataset(self) -> bool:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from nllgen.errors import ConfigError
 from nllgen.study.block import BlockReader, Variant
 from nllgen.study.builtin import builtin_names, builtin_path
+from nllgen.study.claims import claims_sha256
 from nllgen.study.config import Cell, DatasetConfig, Frozen, MetricsConfig, Precision, Resources, Study
 from nllgen.study.problems import KeyPath, Problems, dotted, explain, near, unknown_key
 from nllgen.study.resolve import Resolver
@@ -65,7 +66,7 @@ def parse_study(text: str, name_for_errors: str, *, precision: Precision) -> Stu
     resolver = Resolver(reader, precision, truth, has_truth, dataset)
     cells = _cells(reader, resolver, root["cells"]) if root.get("cells") is not None else ()
     given = {"dataset": dataset, "metrics": metrics, "resources": resources}
-    fields = {"name": root.get("name"), "truth": truth, "cells": cells}
+    fields = {"name": root.get("name"), "truth": truth, "cells": cells, "claims_sha256": claims_sha256()}
     fields |= {key: model for key, model in given.items() if model is not None}
     try:
         study = Study.model_validate(fields)

@@ -1,4 +1,7 @@
-"""A frozen study grows: more cells, a larger pool of training images, other resources. Nothing else may change."""
+"""A frozen study grows: more cells, a larger pool of training images, other resources. Nothing else may change.
+
+The rules of its claims stay those that were registered when it was first frozen.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,19 @@ from nllgen.study.config import Study
 from nllgen.study.problems import show
 
 MAX_SHOWN = 20
-_FREE: dict[str, bool | set[str]] = {"cells": True, "resources": True, "dataset": {"num_train"}}
+_FREE: dict[str, bool | set[str]] = {
+    "cells": True,
+    "resources": True,
+    "dataset": {"num_train"},
+    "claims_sha256": True,
+}
 
 
 def merge(frozen: Study, new: Study) -> Study:
     """The frozen study with the cells that ``new`` adds, frozen ones first.
 
-    Resources are the new ones; ``dataset.num_train`` takes the larger, since a larger pool begins with the smaller one.
+    Resources are the new ones, the digest of the claims' rules is the frozen one; ``dataset.num_train`` takes the
+    larger, since a larger pool begins with the smaller one.
 
     Raises:
         ConflictError: ``new`` lacks frozen cells or differs in what its results depend on.
@@ -34,7 +43,19 @@ def merge(frozen: Study, new: Study) -> Study:
     cells = (*frozen.cells, *(cell for cell in new.cells if cell.id not in known))
     num_train = max(frozen.dataset.num_train, new.dataset.num_train)
     dataset = new.dataset.model_copy(update={"num_train": num_train})
-    return new.model_copy(update={"cells": cells, "dataset": dataset})
+    kept = {"cells": cells, "dataset": dataset, "claims_sha256": frozen.claims_sha256}
+    return new.model_copy(update=kept)
+
+
+def rules_note(frozen: Study, new: Study) -> str | None:
+    """What a submission has to say where the rules of the claims are not the registered ones."""
+    if frozen.claims_sha256 == new.claims_sha256:
+        return None
+    registered = f"SHA-256 {frozen.claims_sha256}" if frozen.claims_sha256 else "none"
+    return (
+        f"the rules of the claims have changed since {frozen.name} was first submitted; the registered ones stay "
+        f"({registered}; this version's: {new.claims_sha256 or 'none'}), and its report will say so"
+    )
 
 
 def _differences(frozen: Study, new: Study) -> Iterator[str]:

@@ -75,9 +75,53 @@ def test_figure_csv_holds_the_plotted_numbers(written):
 
 
 def test_no_verdict_is_invented(written):
+    """Three seeds are too few for every claim."""
     verdicts = json.loads(written.verdicts.read_text())
-    assert (verdicts["schema"], verdicts["claims"]) == (1, [])
-    assert "no verdict" in verdicts["note"]
+    assert verdicts["schema"] == 1
+    assert [claim["id"] for claim in verdicts["claims"]] == [f"C{i}" for i in range(9)]
+    assert {claim["verdict"] for claim in verdicts["claims"]} == {"undecided"}
+    assert all(claim["why"] for claim in verdicts["claims"])
+
+
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory):
+    """The report of a study with five seeds, so that some claims are decided, and its cells."""
+    from nllgen.store.study_file import write_study
+
+    folder = tmp_path_factory.mktemp("decided")
+    cells = [make_cell(degree, seed=seed) for degree in ("U2", "W", "O1") for seed in range(5)]
+    write_study(folder / "study.h5", build_study(cells, samples=1))
+    return write_report(folder / "study.h5", folder / "out"), cells
+
+
+def test_verdicts_come_first_on_the_page(decided):
+    text = decided[0].html.read_text()
+    assert text.index('id="verdicts"') < text.index('id="summary"') < text.index('id="figures"')
+    assert 'class="rules unregistered"' in text
+
+
+def test_a_verdict_links_to_the_cells_behind_it(decided):
+    paths, cells = decided
+    c5 = next(claim for claim in json.loads(paths.verdicts.read_text())["claims"] if claim["id"] == "C5")
+    assert c5["verdict"] == "refuted"  # W is better than U2 by 20 nats in every seed
+    assert (c5["effect"], c5["interval"]) == (pytest.approx(-20), pytest.approx([-20, -20]))
+    assert set(c5["cells"]) == {cell.id for cell in cells if cell.degree in ("U2", "W")}
+    hrefs = Page(paths.html.read_text()).values("href")
+    assert {f"#cell-{id}" for id in c5["cells"]} <= set(hrefs)
+
+
+def test_verdicts_are_a_table_as_well(decided):
+    folder = decided[0].tables[0].parent
+    table = pd.read_csv(folder / "claims.csv").set_index("claim")
+    assert table.loc["C5", "verdict"] == "refuted"
+    assert table.loc["C5: W − U2", "effect"] == pytest.approx(-20)
+    assert "C7d & worse images" in (folder / "claims.tex").read_text()
+
+
+def test_verdicts_are_told_on_the_terminal(decided):
+    lines = decided[0].lines
+    assert any(line.startswith("C5   refuted") for line in lines)
+    assert "without registered rules" in lines[-1]
 
 
 def test_html_asks_for_nothing_outside(written):

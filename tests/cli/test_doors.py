@@ -48,6 +48,19 @@ def frozen(grid: Path, precision: str) -> StudyDir:
     return freeze(parse_study(grid.read_text(), "g", precision=precision), grid.parent)[0]
 
 
+# rules of the claims
+
+
+def test_a_submission_says_that_the_rules_have_changed(grid, monkeypatch, capsys):
+    before = parse_study(grid.read_text(), "g", precision="fp32").model_copy(update={"claims_sha256": "a" * 64})
+    freeze(before, grid.parent)
+    monkeypatch.setattr("nllgen.launch.submit.start_local", lambda *_: [])
+    study = doors.load(str(grid), grid.parent)
+    folder, _ = doors.submit_local(study, grid.parent, 1, "cpu", wait=False, quiet=False)
+    assert "the rules of the claims have changed since tiny was first submitted" in capsys.readouterr().out
+    assert folder.read_study().claims_sha256 == "a" * 64
+
+
 # precision
 
 

@@ -16,7 +16,7 @@ from nllgen.flow import make_model
 from nllgen.flow.imported import ImportedModel
 from nllgen.study.config import Cell, DataConfig, ImportedConfig
 
-MODULE = '''
+MODULE = """
 import torch
 from torch import nn
 
@@ -72,7 +72,7 @@ def not_a_module(shape):
     return 3
 
 number = 3
-'''
+"""
 
 
 @pytest.fixture

@@ -70,7 +70,8 @@ def test_a_discriminator_starts_at_zero_or_at_random(flow, context, start, is_ze
 
 def test_all_starts_share_the_layers_below_the_last():
     zero, fresh = (
-        Discriminator((1, 6, 6), 4, torch.Generator().manual_seed(3), start_at_zero=at_zero) for at_zero in (True, False)
+        Discriminator((1, 6, 6), 4, torch.Generator().manual_seed(3), start_at_zero=at_zero)
+        for at_zero in (True, False)
     )
     for a, b in zip(zero.convs.parameters(), fresh.convs.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -67,7 +67,10 @@ RUNS = {
 def distances(flow, target):
     """Both KL in nats and the energy distance (Székely & Rizzo 2013), from 2,000 draws of each."""
     with torch.no_grad():
-        x, y = target.sample(2000, torch.Generator().manual_seed(5)), flow.sample(2000, torch.Generator().manual_seed(6))
+        x, y = (
+            target.sample(2000, torch.Generator().manual_seed(5)),
+            flow.sample(2000, torch.Generator().manual_seed(6)),
+        )
         forward = (target.log_prob(x) - flow.log_prob(x)).mean().item()
         reverse = (flow.log_prob(y) - target.log_prob(y)).mean().item()
         a, b = x.flatten(1), y.flatten(1)

@@ -2,7 +2,7 @@ import pytest
 
 from nllgen.errors import ConflictError
 from nllgen.study.grid import parse_study
-from nllgen.study.merge import merge
+from nllgen.study.merge import merge, rules_note
 
 GRID = """
 name: small
@@ -83,3 +83,17 @@ def test_resources_may_change():
 
 def test_another_precision_is_a_conflict():
     assert 'truth.precision: frozen "fp32", now "bf16"' in conflict(precision="bf16").message
+
+
+@pytest.mark.parametrize("first", ["a" * 64, ""])
+def test_the_rules_of_the_claims_stay_the_first_registered_ones(first):
+    frozen = study().model_copy(update={"claims_sha256": first})
+    grown = merge(frozen, study(("[0, 2]", "[0, 3]")))
+    assert (grown.claims_sha256, len(grown.cells)) == (first, 3)
+
+
+def test_changed_rules_are_told():
+    frozen = study().model_copy(update={"claims_sha256": "a" * 64})
+    assert "a" * 64 in rules_note(frozen, study())
+    assert "(none;" in rules_note(frozen.model_copy(update={"claims_sha256": ""}), study())
+    assert rules_note(study(), study()) is None

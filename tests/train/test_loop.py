@@ -19,8 +19,7 @@ def weights_only_copy(value):
 
 def hooks(stop_at=None, evaluate=None, state=None, save=None):
     return Hooks(
-        evaluate=evaluate
-        or (lambda flow, role: {"val_nll_nats": next(flow.parameters()).detach().sum().abs().item()}),
+        evaluate=evaluate or (lambda flow, role: {"val_nll_nats": next(flow.parameters()).detach().sum().abs().item()}),
         save=save or (lambda state: None),
         should_stop=lambda: stop_at is not None and state.step >= stop_at,
         progress=lambda step, scalars: None,

@@ -1,0 +1,86 @@
+"""The claims C0 to C8 as tests with rules that were registered before the runs (nllgen/study/claims.toml)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nllgen.study.claims import claims_sha256
+from nllgen_analysis.claims.adversarial import judge_nash, judge_quality, judge_stability
+from nllgen_analysis.claims.degrees import judge_convergence, judge_finite, judge_harm, judge_ladder
+from nllgen_analysis.claims.evidence import Evidence
+from nllgen_analysis.claims.over import judge_over
+from nllgen_analysis.claims.relation import judge_relation
+from nllgen_analysis.claims.rules import Rules, load_rules
+from nllgen_analysis.claims.verdict import Finding, Verdict
+from nllgen_analysis.frames import Frames
+
+__all__ = ["Finding", "Judged", "Verdict", "judge"]
+
+_JUDGES: dict[str, Callable[[Evidence], Finding]] = {
+    "C0": judge_stability,
+    "C1": judge_quality,
+    "C2": judge_nash,
+    "C3": judge_ladder,
+    "C4": judge_convergence,
+    "C5": judge_finite,
+    "C6": judge_harm,
+    "C8": judge_relation,
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Every claim's verdict, and whether its rules are the registered ones.
+
+    Attributes:
+        verdicts: C0 to C8.
+        rules_sha256: of the rules that were used.
+        registered_sha256: of those that were registered when the study was submitted; empty where none were.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    rules_sha256: str
+    registered_sha256: str
+
+    @property
+    def status(self) -> str:
+        """``registered``, ``changed`` or ``unregistered``."""
+        if not self.registered_sha256:
+            return "unregistered"
+        return "registered" if self.registered_sha256 == self.rules_sha256 else "changed"
+
+    @property
+    def status_text(self) -> str:
+        """The same in a sentence."""
+        return {
+            "registered": "The rules are those registered when the study was submitted",
+            "changed": "The rules have changed since the study was submitted, so that these verdicts are not "
+            f"pre-registered (registered: SHA-256 {self.registered_sha256})",
+            "unregistered": "The study was submitted without registered rules, so that these verdicts are not "
+            "pre-registered",
+        }[self.status] + f"; SHA-256 of the rules used: {self.rules_sha256}."
+
+    @property
+    def rows(self) -> list[Verdict]:
+        """Every claim, each followed by its sub-claims."""
+        return [row for verdict in self.verdicts for row in (verdict, *verdict.subclaims)]
+
+
+def judge(frames: Frames, rules: Rules | None = None) -> Judged:
+    """Judge all claims by the registered rules.
+
+    Args:
+        frames: the study.
+        rules: others than those that ship with this version, for tests.
+    """
+    rules = rules or load_rules()
+    evidence = Evidence(frames, rules)
+    verdicts = [_verdict(evidence, id, judge_one) for id, judge_one in _JUDGES.items()]
+    verdicts.insert(-1, judge_over(evidence))
+    return Judged(tuple(verdicts), claims_sha256(), str(frames.study.get("claims_sha256", "")))
+
+
+def _verdict(evidence: Evidence, id: str, judge_one: Callable[[Evidence], Finding]) -> Verdict:
+    rule = getattr(evidence.rules, id)
+    return Verdict(id, rule.statement, rule.rule, judge_one(evidence))

@@ -1,0 +1,71 @@
+"""The rules of the claims as a file of the package, and their digest in a study."""
+
+import hashlib
+
+import pytest
+
+from nllgen.errors import CorruptFileError
+from nllgen.study import claims
+from nllgen.study.claims import claims_rules, claims_sha256, claims_text
+from nllgen.study.frozen import header_text, manifest_text, parse_frozen
+from nllgen.study.grid import parse_study
+
+GRID = "name: a\ncells: [{flow: {}, paradigm: {name: nll}}]"
+
+
+def test_the_digest_is_that_of_the_file():
+    assert claims_sha256() == hashlib.sha256(claims.PATH.read_bytes()).hexdigest()
+
+
+def test_every_claim_has_a_statement_and_a_rule():
+    rules = claims_rules()
+    for id in (f"C{i}" for i in range(9)):
+        assert rules[id]["statement"]
+        assert rules[id]["rule"]
+
+
+def test_a_submitted_study_carries_the_digest():
+    study = parse_study(GRID, "g.yaml", precision="fp32")
+    assert study.claims_sha256 == claims_sha256()
+    assert f"claims_sha256: {claims_sha256()}" in header_text(study)
+    assert parse_frozen(header_text(study), manifest_text(study), "x") == study
+
+
+def test_a_study_frozen_with_other_rules_is_read():
+    study = parse_study(GRID, "g.yaml", precision="fp32")
+    other = header_text(study).replace(claims_sha256(), "b" * 64)
+    assert parse_frozen(other, manifest_text(study), "x").claims_sha256 == "b" * 64
+
+
+def test_a_study_frozen_before_there_were_rules_is_read():
+    study = parse_study(GRID, "g.yaml", precision="fp32")
+    lines = [line for line in header_text(study).splitlines(keepends=True) if "claims_sha256" not in line]
+    assert parse_frozen("".join(lines), manifest_text(study), "x").claims_sha256 == ""
+
+
+def test_a_digest_that_was_edited_is_damage():
+    study = parse_study(GRID, "g.yaml", precision="fp32")
+    edited = header_text(study).replace(claims_sha256(), "mine")
+    with pytest.raises(CorruptFileError, match="claims_sha256"):
+        parse_frozen(edited, manifest_text(study), "x")
+
+
+@pytest.fixture
+def rules(tmp_path, monkeypatch):
+    """A file of rules that a test may spoil."""
+    path = tmp_path / "claims.toml"
+    monkeypatch.setattr(claims, "PATH", path)
+    claims_text.cache_clear()
+    yield path
+    claims_text.cache_clear()
+
+
+def test_rules_that_are_missing_are_a_typed_error(rules):
+    with pytest.raises(CorruptFileError, match="install nllgen again"):
+        claims_text()
+
+
+def test_rules_that_are_no_toml_are_a_typed_error(rules):
+    rules.write_text("= 1")
+    with pytest.raises(CorruptFileError, match="is not TOML"):
+        claims_rules()

@@ -1,0 +1,56 @@
+"""The studies that ship: each loads, says what it costs, and means what it says."""
+
+import re
+
+import pytest
+
+from nllgen.study.builtin import builtin_names, builtin_path
+from nllgen.study.config import Study
+from nllgen.study.grid import load_study
+from nllgen.study.plan import make_plan
+
+COSTED = [name for name in builtin_names("jobs") if name != "smoke"]
+
+
+def planned(name):
+    return make_plan(load_study(name, precision="bf16"), {}, cores=2)
+
+
+def header(name):
+    return builtin_path("jobs", name).read_text().split("\nname:")[0]
+
+
+def test_the_studies_of_the_science_ship():
+    assert {"hybrid", "laptop", "misspec", "mnist", "nash", "sample-size", "smoke"} == set(builtin_names("jobs"))
+
+
+@pytest.mark.parametrize("name", COSTED)
+def test_a_study_says_what_it_costs(name):
+    stated = float(re.search(r"Cost by `plan`: ([\d,.]+) core-hours in bf16", header(name)).group(1).replace(",", ""))
+    assert stated == pytest.approx(planned(name).core_hours, rel=0.1)
+
+
+def test_the_laptop_s_study_takes_two_hours_on_two_cores():
+    hours = planned("laptop").wall_seconds / 3600
+    assert hours <= 2
+    stated = float(re.search(r"core-hours in bf16, ([\d.]+) h on 2 cores", header("laptop")).group(1))
+    assert stated == pytest.approx(hours, rel=0.1)
+
+
+@pytest.mark.parametrize("name", COSTED)
+def test_every_arm_of_a_study_has_five_seeds(name):
+    study: Study = load_study(name, precision="bf16")
+    seeds: dict[str, set[int]] = {}
+    for cell in study.cells:
+        seeds.setdefault(cell.model_dump_json(exclude={"seed"}), set()).add(cell.seed)
+    # on a laptop: O2 is too dear, and W* and the control need no interval
+    few = [key for key, found in seeds.items() if len(found) < 5]
+    assert len(few) == (3 if name == "laptop" else 0)
+
+
+@pytest.mark.parametrize("name", ["mnist", "nash", "sample-size", "hybrid", "laptop"])
+def test_seeds_of_a_study_train_on_disjoint_blocks(name):
+    study = load_study(name, precision="bf16")
+    for cell in study.cells:
+        if cell.data.source == "synthetic" and isinstance(cell.data.num_train, int):
+            assert (cell.seed + 1) * cell.data.num_train <= study.dataset.num_train
