@@ -140,10 +140,14 @@ class Adversarial(Paradigm):
         left = 1 - step / self.game.steps if self.game.instance_noise_decay == "linear" and self.game.steps else 1.0
         return self.game.instance_noise * left
 
-    def _view(self, x: Tensor, noise_std: float, noise: torch.Generator) -> Tensor:
-        """Logits as the discriminator sees them: in [−1, 1], and noisy where that is asked for."""
+    def view(self, x: Tensor) -> Tensor:
+        """Logits (N, C, H, W) as the discriminator sees them: in [−1, 1]."""
         logits = self.game.disc_input == "logits"
-        seen = x / self.context.max_logit if logits else 2 * self.context.to_pixels(x) - 1
+        return x / self.context.max_logit if logits else 2 * self.context.to_pixels(x) - 1
+
+    def _view(self, x: Tensor, noise_std: float, noise: torch.Generator) -> Tensor:
+        """What the discriminator is given in training: noisy where that is asked for."""
+        seen = self.view(x)
         if noise_std:
             seen = seen + noise_std * torch.randn(x.shape, generator=noise, device=x.device, dtype=x.dtype)
         return seen

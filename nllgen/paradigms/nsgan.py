@@ -24,6 +24,13 @@ class NSGAN(Adversarial):
         super().__init__(config, flow, context)
         self._half_gamma = 0.5 * config.r1_gamma
 
+    @torch.no_grad()
+    def logit(self, x: Tensor) -> Tensor:
+        """d at images in logit space (N, C, H, W) → (N,), in fp32 and without noise. Its optimum is log p − log q."""
+        with torch.autocast(x.device.type, enabled=False):
+            d: Tensor = self.disc(self.view(x))
+        return d
+
     @override
     def disc_loss(self, d_real: Tensor, d_fake: Tensor) -> Tensor:
         return softplus(-d_real).mean() + softplus(d_fake).mean()

@@ -61,7 +61,25 @@ METRIC_COLUMNS: Final = {
     "inverse_error": "1",  # |x − inverse(forward(x))|, largest of the same images
 }
 
-EVAL_COLUMNS: Final = {"step": "steps", "epoch": "epochs", "weights": "name", **METRIC_COLUMNS, "time_s": "s"}
+# of the game between the raw weights and their discriminator, not of the model alone
+GAME_COLUMNS: Final = {
+    "d_minus_r_nats": "nats",  # root mean square of d − (log p − log q) under ½(p + q)
+    # where a cell starts at the equilibrium and both players take plain gradient steps at once, at step 0:
+    "critical_step": "1",  # the generator's learning rate below which the linearised game contracts
+    "critical_step_run": "1",  # the smallest one at which a mode grows by a factor e within the cell's steps
+    "critical_real": "1",  # of the eigenvalue behind critical_step
+    "critical_imag": "1",
+    "num_null": "1",  # null directions; of a large game a lower bound
+}
+
+EVAL_COLUMNS: Final = {
+    "step": "steps",
+    "epoch": "epochs",
+    "weights": "name",
+    **METRIC_COLUMNS,
+    **GAME_COLUMNS,
+    "time_s": "s",
+}
 
 # on the test split: the val_ columns become test_ ones
 FINAL_COLUMNS: Final = {

@@ -227,6 +227,9 @@ class MetricsConfig(Frozen):
         num_samples: model samples behind every metric that needs samples.
         num_train_eval: training images behind ``train_nll_nats`` at an evaluation.
         num_kept: samples kept in the result for pictures.
+        num_equilibrium: latents behind the predicted critical step of a cell that starts at the equilibrium and takes
+            simultaneous plain gradient steps; well above the features of its discriminator's last layer. 0 predicts
+            nothing.
     """
 
     every: Annotated[tuple[MetricGroup, ...], Field(strict=False)] = ("divergence", "pareto", "frechet")
@@ -235,6 +238,7 @@ class MetricsConfig(Frozen):
     num_samples: Annotated[int, Field(ge=2, le=10**6)] = 2_000
     num_train_eval: Annotated[int, Field(ge=2, le=10**6)] = 2_000
     num_kept: Annotated[int, Field(ge=0, le=4096)] = 64
+    num_equilibrium: Annotated[int, Field(ge=0, le=10**6)] = 2_000
 
 
 class Resources(Frozen):

@@ -22,6 +22,7 @@ from nllgen.flow import Model, make_model
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import draw
 from nllgen.paradigms.base import Scalars
+from nllgen.paradigms.nsgan import NSGAN
 from nllgen.store.atomic import make_folder, write_bytes
 from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.store.provenance import code_sha256, nllgen_version
@@ -32,6 +33,7 @@ from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import Hooks, train
 from nllgen.train.precision import require_precision
 from nllgen.train.state import TrainState
+from nllgen.worker.equilibrium import has_prediction, prediction
 from nllgen.worker.prepare import CellData, make_state
 from nllgen.worker.progress import TaskProgress
 
@@ -94,7 +96,7 @@ def run_cell(
     state = resume(lambda: make_state(cell, data, truth, settings.device), folder.checkpoints(), say)
     say(f"{cell.label}: {state.flow.num_parameters:,} parameters, {cell.precision}, step {state.step}")
     with TaskProgress(cell.label, cell.paradigm.steps, folder.progress, state.step) as progress:
-        train(state, _hooks(state, folder, evaluator, settings, progress))
+        train(state, _hooks(state, folder, evaluator, metrics, settings, progress))
     try:
         with settings.interruptible():
             result, weights = _measure(state, study, truth, evaluator, metrics, settings)
@@ -108,14 +110,19 @@ def run_cell(
 
 
 def _hooks(
-    state: TrainState, folder: TaskDir, evaluator: Evaluator, settings: Settings, progress: TaskProgress
+    state: TrainState,
+    folder: TaskDir,
+    evaluator: Evaluator,
+    metrics: MetricsConfig,
+    settings: Settings,
+    progress: TaskProgress,
 ) -> Hooks:
     checkpoint = folder.checkpoint(settings.attempt)
 
     def evaluate(flow: nn.Module, role: str) -> Scalars:
         assert isinstance(flow, Model)
         with settings.interruptible():
-            row = evaluator.measure(flow)
+            row = _evaluation(state, flow, role, evaluator, metrics)
         shown = ("val_nll_nats", "val_bits_per_dim", "kl_nats", "frechet_lenet")
         note = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)
         say(f"step {state.step} {role}: {note}")
@@ -137,6 +144,17 @@ def _hooks(
         checkpoint_s=settings.checkpoint_s,
         checkpoint_steps=settings.checkpoint_steps,
     )
+
+
+def _evaluation(state: TrainState, model: Model, role: str, evaluator: Evaluator, metrics: MetricsConfig) -> Scalars:
+    """The columns of one model; the raw weights stand in their game."""
+    paradigm = state.paradigm
+    if role != "raw" or not isinstance(paradigm, NSGAN):
+        return evaluator.measure(model)
+    row = evaluator.measure(model, paradigm.logit)
+    if state.step == 0 and not state.diverged and metrics.num_equilibrium and has_prediction(state.cell):
+        row |= prediction(state, metrics.num_equilibrium, evaluator.references.generator("equilibrium"))
+    return row
 
 
 def _measure(

@@ -11,7 +11,7 @@ import torch
 
 from nllgen.errors import CellsFailedError, ConfigError
 from nllgen.launch.submit import freeze
-from nllgen.measuring_doors import evaluate_study
+from nllgen.doors.measuring import evaluate_study
 from nllgen.store.collect import collect
 from nllgen.store.result import read_result
 from nllgen.store.study_file import read_study

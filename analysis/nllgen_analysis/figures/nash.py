@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from nllgen_analysis.figures.critical import critical_data, critical_text, draw_critical
 from nllgen_analysis.figures.curves import (
     curve_data,
     describe_means,
@@ -37,6 +38,10 @@ from nllgen_analysis.text import estimate, listing, number
 TITLE = "Started at the truth"
 LOSSES = {"loss_disc": ("discriminator", 2 * math.log(2), "2 ln 2"), "loss_gen": ("generator", math.log(2), "ln 2")}
 LOSS_COLOURS = {"discriminator": "#009E73", "generator": "#CC79A7"}
+CURVES = {
+    "kl": ("distance from the truth", "KL(p‖q) (nats)"),
+    "distance": ("distance of the discriminator from its optimum", "‖d − r‖ (nats)"),
+}
 NUM_BINS = 200  # of steps; more cannot be seen at a column's width
 PAIR_ON = ["student", "setting", "steps", "batch_size", "lr", "precision", "seed"]
 
@@ -59,7 +64,7 @@ def draw_nash(frames: Frames) -> list[FigureResult]:
 
 
 def nash_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
-    """The plotted numbers of one setting: panel ``kl``, and panel ``loss`` where a cell has a discriminator."""
+    """The plotted numbers of one setting: panel ``kl``; ``loss``, ``distance`` and ``critical`` where there are any."""
     multiple = rows["student"].nunique() > 1
     names = rows["paradigm"] + (" " + rows["student"] if multiple else "")
     rows = rows.assign(series=names.str.cat(rows["variant"], sep=" ").str.strip()).sort_values("series", kind="stable")
@@ -70,6 +75,12 @@ def nash_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
         if len(losses):
             losses = binned(losses, column).assign(series=name, loss=name)
             parts.append(curve_data(losses, column, panel="loss", hue="loss"))
+    distance = rows[np.isfinite(rows["d_minus_r_nats"].astype(float))]
+    if len(distance):
+        parts.append(curve_data(distance, "d_minus_r_nats", panel="distance", hue="paradigm"))
+    critical = critical_data(frames, rows)
+    if len(critical):
+        parts.append(critical)
     return pd.concat(parts, ignore_index=True)
 
 
@@ -94,24 +105,35 @@ def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
     data = nash_data(frames, rows)
-    kl, loss = data[data["panel"] == "kl"], data[data["panel"] == "loss"]
+    panels = {str(name): part for name, part in data.groupby("panel", sort=False)}
+    kl, loss = panels["kl"], panels.get("loss", data.iloc[:0])
     styles = series_styles(kl)
-    figure = new_figure(1, 2 if len(loss) else 1, row_height=2.5)
-    axes = figure.subplots(1, 2 if len(loss) else 1, squeeze=False)[0]
-    draw_curves(axes[0], kl, paradigm_colour, styles)
-    axes[0].set_title("distance from the truth")
-    axes[0].set_ylabel("KL(p‖q) (nats)")
-    set_scale(axes[0], "y", kl["value"])
+    num_rows, num_columns = -(-len(panels) // 2), min(len(panels), 2)
+    figure = new_figure(num_rows, num_columns, row_height=2.5)
+    axes = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
     handles = legend_handles(kl, paradigm_colour, styles)
-    if len(loss):
-        _draw_losses(axes[1], loss)
-        handles += [Line2D([], [], color=LOSS_COLOURS[name], label=f"{name} loss") for name in loss["series"].unique()]
-    for ax in axes:
+    for ax, (name, part) in zip(axes, panels.items(), strict=False):
+        if name == "critical":
+            handles += draw_critical(ax, part)
+            continue
+        if name == "loss":
+            _draw_losses(ax, loss)
+            names = loss["series"].unique()
+            handles += [Line2D([], [], color=LOSS_COLOURS[name], label=f"{name} loss") for name in names]
+        else:
+            draw_curves(ax, part, paradigm_colour, styles)
+            title, label = CURVES[name]
+            ax.set_title(title)
+            ax.set_ylabel(label)
+            set_scale(ax, "y", part["value"])
         ax.set_xlabel("optimiser steps")
         minor_ticks(ax, "x")
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
     legend_below(figure, handles)
     setting, slug = rows["setting"].iloc[0], rows["slug"].iloc[0]
-    caption = _caption(setting, kl, loss, control_pairs(frames, rows))
+    critical = panels.get("critical", data.iloc[:0])
+    caption = _caption(setting, kl, loss, control_pairs(frames, rows), critical)
     return Drawn(f"nash_{slug}", f"{TITLE}: {setting}", figure, data, caption)
 
 
@@ -126,7 +148,7 @@ def _draw_losses(ax: Axes, loss: pd.DataFrame) -> None:
     ax.set_ylabel("loss (nats)")
 
 
-def _caption(setting: str, kl: pd.DataFrame, loss: pd.DataFrame, pairs: pd.DataFrame) -> str:
+def _caption(setting: str, kl: pd.DataFrame, loss: pd.DataFrame, pairs: pd.DataFrame, critical: pd.DataFrame) -> str:
     texts = [
         f"Cells that start at the truth's own weights, trained on {setting}.",
         describe_means(),
@@ -136,6 +158,7 @@ def _caption(setting: str, kl: pd.DataFrame, loss: pd.DataFrame, pairs: pd.DataF
         "equilibrium."
         if len(loss)
         else "No cell here has adversarial losses.",
+        critical_text(critical) if len(loss) else "",
         diverged_text(kl),
     ]
     return " ".join(text for text in texts if text)

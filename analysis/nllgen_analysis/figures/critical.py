@@ -1,0 +1,87 @@
+"""Simultaneous plain gradient steps from the truth: where a run ended, beside the step that theory calls critical."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from nllgen_analysis.figures.curves import COLUMNS
+from nllgen_analysis.figures.style import GREY, paradigm_colour, set_scale
+from nllgen_analysis.frames import Frames
+from nllgen_analysis.text import listing, number
+
+BOUNDS = {"critical_step": "critical step", "critical_step_run": "critical step within the run"}
+_STYLES = {"critical_step": (0, (1, 2)), "critical_step_run": (0, (5, 2))}
+_CONTROL = ["student", "setting", "steps", "batch_size"]
+
+
+def critical_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of the panel ``critical``; empty where no cell has a prediction.
+
+    Args:
+        frames: the study.
+        rows: evaluations of raw weights of cells that start at the truth, with a finite KL.
+
+    Returns:
+        ``curves.COLUMNS``: of kind ``seed`` the learning rate ``x`` and the last KL of every predicted cell and of the
+        likelihood cells at the same data, steps, batch size and optimiser; of kind ``prediction`` the critical steps
+        in ``x``, from the evaluation at step 0.
+    """
+    first = rows[rows["step"] == 0]
+    known = first[np.isfinite(first["critical_step"].astype(float))]
+    if known.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    optimizer = pd.Series([cell.paradigm.optimizer for cell in frames.configs], frames.cells.index, name="optimizer")
+    settings = frames.cells[["steps", "batch_size", "lr"]].join(optimizer)
+    ends = rows.sort_values("step", kind="stable").groupby("cell").tail(1).join(settings, on="cell")
+    predicted = ends[ends["cell"].isin(known["cell"])]
+    controls = ends[(ends["paradigm"] == "nll") & (ends["optimizer"] == "sgd")]
+    controls = controls[controls[_CONTROL].apply(tuple, axis=1).isin(set(predicted[_CONTROL].apply(tuple, axis=1)))]
+    shown = pd.concat([predicted, controls])
+    seeds = shown.assign(kind="seed", x=shown["lr"], value=shown["kl_nats"], hue=shown["paradigm"])
+    parts = [seeds.assign(series=shown["paradigm"])]
+    parts += [
+        known.assign(kind="prediction", series=BOUNDS[column], hue="nsgan", x=known[column].astype(float))
+        for column in BOUNDS
+    ]
+    both = pd.concat(parts, ignore_index=True)
+    return both.assign(panel="critical", cell_id=both["id"]).reindex(columns=COLUMNS)
+
+
+def draw_critical(ax: Axes, data: pd.DataFrame) -> list[Line2D]:
+    """Draw the panel; gives what its legend needs besides the paradigms."""
+    seeds = data[data["kind"] == "seed"]
+    for (hue, diverged), rows in seeds.groupby(["hue", seeds["outcome"] == "diverged"], sort=False):
+        marker = {"marker": "x"} if diverged else {"marker": "o", "markeredgewidth": 0.0}
+        ax.plot(rows["x"], rows["value"], linestyle="", markersize=4, color=paradigm_colour(hue), **marker)
+    handles = []
+    for column, name in BOUNDS.items():
+        middle = _middle(data, name)
+        if np.isfinite(middle) and middle > 0:
+            ax.axvline(middle, color=GREY, linewidth=1.1, linestyle=_STYLES[column], zorder=0)
+            handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=_STYLES[column], label=name))
+    ax.set_xscale("log")
+    set_scale(ax, "y", seeds["value"])
+    ax.set_title("last KL by learning rate, simultaneous SGD")
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel("KL(p‖q) (nats)")
+    return handles
+
+
+def critical_text(data: pd.DataFrame) -> str:
+    """What the panel says, for the caption."""
+    if data.empty:
+        return "No cell has a predicted critical step: that is of simultaneous plain gradient steps alone."
+    bounds = [f"{name} {number(_middle(data, name))}" for name in BOUNDS.values()]
+    return (
+        "Predicted for simultaneous SGD from the eigenvalues of the game linearised at the start, median over cells: "
+        f"{listing(bounds)}. Below the first every mode but the null directions contracts; at the second one grows by "
+        "a factor e within the run. Noise and what lies beyond the linear range are not in it."
+    )
+
+
+def _middle(data: pd.DataFrame, name: str) -> float:
+    values = data.loc[(data["kind"] == "prediction") & (data["series"] == name), "x"].astype(float)
+    return float(values.median()) if len(values) else float("nan")

@@ -1,0 +1,128 @@
+"""A cell that starts at the Nash equilibrium, through the worker: what is recorded there, and what it is to be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nllgen.data.synthetic import draw_split
+from nllgen.data.truth import Truth, weights_sha256
+from nllgen.flow import RealNVP
+from nllgen.store.dataset import Dataset
+from nllgen.store.result import read_result
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig, NLLConfig, NSGANConfig
+from nllgen.train.streams import generator
+from nllgen.worker.equilibrium import has_prediction, prediction
+from nllgen.worker.prepare import make_evaluator, make_state, synthetic_data
+from nllgen.worker.run import Settings, run_cell
+
+CPU = torch.device("cpu")
+FLOW = FlowConfig(shape=(1, 7, 7), width=2, blocks=0, scales=1)
+DATA = DataConfig(source="synthetic", image_size=7, num_train="fresh", num_val=100, num_test=100)
+METRICS = MetricsConfig(
+    every=("divergence",), final=(), frechet=(), num_samples=100, num_train_eval=100, num_kept=0, num_equilibrium=200
+)
+
+
+def nash_cell(start="truth", **settings):
+    plain = {"optimizer": "sgd", "updates": "simultaneous", "lr": 1e-3, "disc_lr": 1e-3, "disc_width": 2}
+    paradigm = NSGANConfig(steps=4, batch_size=8, eval_every=2, **(plain | settings))
+    return Cell(data=DATA, flow=FLOW, paradigm=paradigm, start=start)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    torch.manual_seed(0)
+    flow = RealNVP(FLOW).requires_grad_(False)
+    for parameter in flow.parameters():
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    cell = Cell(data=DataConfig(image_size=7), flow=FLOW, paradigm=NLLConfig())
+    return Truth(cell, flow, weights_sha256(flow.state_dict()))
+
+
+@pytest.fixture(scope="module")
+def dataset(truth):
+    def chunks(split, chunk):
+        return generator(CPU, 0, "dataset", split, chunk)
+
+    drawn = {split: draw_split(truth, split, 0, 100, chunks, lambda n: None) for split in ("train", "val", "test")}
+    x = {split: images.numpy() for split, (images, _, _) in drawn.items()}
+    log_prob = {split: densities.numpy() for split, (_, densities, _) in drawn.items()}
+    return Dataset(truth.id, truth.sha256, x, log_prob, {})
+
+
+def run(cell, truth, dataset, folder, metrics=METRICS):
+    data = synthetic_data(cell, metrics, dataset, truth, CPU)
+    evaluator = make_evaluator(cell, data, truth, metrics, (), CPU)
+    task = StudyDir(folder).cell(cell.id)
+    run_cell(cell, "test", task, data, truth, evaluator, metrics, Settings(CPU, folder, "one", lambda: False))
+    return read_result(task.result)
+
+
+@pytest.fixture(scope="module")
+def result(truth, dataset, tmp_path_factory):
+    return run(nash_cell(), truth, dataset, tmp_path_factory.mktemp("nash"))
+
+
+def test_the_first_step_has_both_losses_of_the_equilibrium(result):
+    assert result.history["loss_disc"][0] == pytest.approx(2 * math.log(2), rel=1e-6)
+    assert result.history["loss_gen"][0] == pytest.approx(math.log(2), rel=1e-6)
+
+
+def test_at_the_start_the_discriminator_is_the_optimum_and_every_divergence_zero(result):
+    first = {name: column[0] for name, column in result.eval.items()}
+    assert first["step"] == 0
+    for name in ("d_minus_r_nats", "kl_nats", "reverse_kl_nats"):
+        assert first[name] == pytest.approx(0, abs=1e-4), name
+
+
+def test_the_distance_to_the_optimum_is_recorded_at_every_evaluation_of_the_raw_weights(result):
+    raw = result.eval["weights"] == "raw"
+    assert result.eval["step"][raw].tolist() == [0, 2, 4]
+    assert np.isfinite(result.eval["d_minus_r_nats"]).tolist() == raw.tolist()
+
+
+def test_the_critical_step_is_recorded_once_at_the_start(result):
+    known = np.isfinite(result.eval["critical_step"])
+    assert result.eval["step"][known].tolist() == [0]
+    assert 0 <= result.eval["critical_step"][0] < result.eval["critical_step_run"][0] < math.inf
+    assert result.eval["num_null"][0] > 0
+
+
+def test_a_prediction_leaves_the_training_as_it_is(result, truth, dataset, tmp_path):
+    without = run(nash_cell(), truth, dataset, tmp_path, METRICS.model_copy(update={"num_equilibrium": 0}))
+    assert np.isnan(without.eval["critical_step"]).all()
+    assert without.attrs["model_sha256"] == result.attrs["model_sha256"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"optimizer": "adam"}, {"updates": "alternating"}, {"instance_noise": 0.1}, {"start": "random"}],
+    ids=lambda settings: str(*settings.values()),
+)
+def test_no_critical_step_is_predicted_where_the_linearised_game_does_not_speak(settings):
+    assert has_prediction(nash_cell())
+    assert not has_prediction(nash_cell(**settings))
+
+
+def test_a_pretrained_discriminator_is_predicted_after_its_training(truth, dataset):
+    cell = nash_cell(disc_start="pretrained", disc_pretrain_steps=3)
+    state = make_state(cell, synthetic_data(cell, METRICS, dataset, truth, CPU), truth, CPU)
+    before = prediction(state, 200, generator(CPU, 0, "latents"))
+    while state.paradigm.num_preparing:
+        state.paradigm.prepare()
+    after = prediction(state, 200, generator(CPU, 0, "latents"))
+    assert after["critical_step_run"] != before["critical_step_run"]
+    assert math.isfinite(after["critical_step_run"])
