@@ -262,7 +262,7 @@ def show_plan(plan: Plan) -> None:
     """A table of what runs, with the totals."""
     table = _table("id", "run", "", "does", "why", "core-minutes")
     for row in plan.rows[:_MAX_ROWS]:
-        minutes = f"{row.seconds / 60:.1f}" if row.action == "run" else ""
+        minutes = "" if row.action != "run" else "?" if row.estimate == "none" else f"{row.seconds / 60:.1f}"
         table.add_row(row.id, row.kind, row.label, row.action, row.reason, minutes)
     left_out = len(plan.rows) - _MAX_ROWS
     _print(table, f"… and {left_out} more (all with --json)" if left_out > 0 else "")

@@ -18,8 +18,8 @@ from nllgen.flow.model import DensityModel
 from nllgen.study.config import ImportedConfig
 
 _CONTRACT = (
-    "a factory takes shape=(C, H, W) and its options, and returns a torch.nn.Module with log_prob(x (N, C, H, W)) → (N,) "
-    "in nats and sample(n, generator) → (n, C, H, W) in logit space"
+    "a factory takes shape=(C, H, W) and its options, and returns a torch.nn.Module with "
+    "log_prob(x (N, C, H, W)) → (N,) in nats and sample(n, generator) → (n, C, H, W) in logit space"
 )
 
 
@@ -56,7 +56,7 @@ class ImportedModel(DensityModel):
     @property
     @override
     def provenance(self) -> dict[str, str]:
-        """Digest of the file that the factory is defined in, and the versions of the packages behind factory and model."""
+        """Digest of the factory's file, and the version of each package behind it and the model."""
         found = {f"model:{self.config.factory}": _file_sha256(self.factory.__module__)}
         for module in dict.fromkeys((self.factory.__module__, *(type(m).__module__ for m in self.inner.modules()))):
             top = module.partition(".")[0]
@@ -72,18 +72,25 @@ class ImportedModel(DensityModel):
         if not any(p.requires_grad for p in self.inner.parameters()):
             raise ConfigError(f"model.factory {path} made a model without anything to train", _CONTRACT)
         with torch.random.fork_rng(devices=[]):
-            try:
-                x = self.sample(3, torch.Generator().manual_seed(0))
-                again = self.sample(3, torch.Generator().manual_seed(0))
-                density = self.log_prob(x.detach())
-            except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
-                raise ConfigError(f"model.factory {path}: {type(error).__name__}: {error}", _CONTRACT) from error
-        self._check("sample(3)", x, (3, *self.shape))
+            x, again = (self._call("sample", 3, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+            self._check("sample(3)", x, (3, *self.shape))
+            density = self._call("log_prob", x.detach())
         self._check("log_prob of 3 images", density, (3,))
         if not torch.equal(x, again):
             raise ConfigError(f"model.factory {path}: sample draws elsewhere than from its generator", _CONTRACT)
         if not density.requires_grad:
             raise ConfigError(f"model.factory {path}: no gradient goes through log_prob to the parameters", _CONTRACT)
+
+    def _call(self, name: str, *args: Any, **options: Any) -> Tensor:
+        try:
+            found = getattr(self.inner, name)(*args, **options)
+        except Exception as error:  # the user's own code: whatever it raises
+            raise ConfigError(
+                f"model.factory {self.config.factory}: {name} raised {type(error).__name__}: {error}", _CONTRACT
+            ) from error
+        if not isinstance(found, Tensor):
+            raise ConfigError(f"model.factory {self.config.factory}: {name} gave a {type(found).__name__}", _CONTRACT)
+        return found
 
     def _check(self, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(tensor.shape) != shape:
@@ -109,7 +116,7 @@ def _load(path: str) -> Callable[..., Any]:
 def _make(factory: Callable[..., Any], config: ImportedConfig) -> nn.Module:
     try:
         made = factory(shape=config.shape, **config.options)
-    except (TypeError, ValueError, RuntimeError, ImportError) as error:
+    except Exception as error:  # the user's own code: whatever it raises
         raise ConfigError(
             f"model.factory {config.factory} with options {config.options}: {type(error).__name__}: {error}", _CONTRACT
         ) from error
@@ -127,6 +134,7 @@ def _file_sha256(module: str) -> str:
 
 def _version(top: str) -> str:
     try:
-        return version(packages_distributions().get(top, [top])[0])
-    except PackageNotFoundError:
-        return "unknown"
+        return version(top)
+    except PackageNotFoundError:  # most distributions have the name of what they hold, and this reads all of them
+        names = packages_distributions().get(top)
+        return version(names[0]) if names else "unknown"

@@ -16,7 +16,7 @@ from nllgen.study.config import WGANGPConfig
 
 
 class WGANGP(Adversarial):
-    """The losses above. The norm is over all dimensions of an image (Flow-GAN's published code reduces over one axis)."""
+    """The losses above. The norm is over all dimensions of an image; Flow-GAN's published code has one axis of it."""
 
     def __init__(self, config: WGANGPConfig, flow: Model, context: Context):
         super().__init__(config, flow, context)

@@ -114,8 +114,8 @@ class NonSaturatingConfig(AdversarialConfig):
     """The losses of a non-saturating GAN.
 
     Attributes:
-        r1_gamma: γ of the penalty γ/2 E_p‖∇ₓd(x)‖² (Mescheder et al. 2018, eq. 9), x in the discriminator's input space;
-            0 is none.
+        r1_gamma: γ of the penalty γ/2 E_p‖∇ₓd(x)‖² (Mescheder et al. 2018, eq. 9), with x in the discriminator's
+            input space; 0 is none.
     """
 
     r1_gamma: Weight = 0.0

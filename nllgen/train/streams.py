@@ -29,7 +29,8 @@ class RandomStreams:
     """The generators of one run.
 
     Weights, order of the data, dequantisation noise, latents, what a discriminator's step needs, all of training a
-    discriminator alone (and the order of its data), evaluation. The order of the data is drawn on the CPU, everything else where it is used.
+    discriminator alone and the order of its data, evaluation. Orders are drawn on the CPU, everything else where it is
+    used.
     """
 
     def __init__(self, seed: int, device: torch.device):

@@ -18,15 +18,26 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def context():
+def make_context():
+    """make_context(**changes): streams are those of seed 0 each time."""
     torch.set_num_threads(1)
-    return Context(
-        device=CPU,
-        streams=RandomStreams(0, CPU),
-        autocast=nullcontext,
-        to_pixels=lambda x: from_logits(x, 1e-6),
-        max_logit=math.log((1 - 1e-6) / 1e-6),
-    )
+
+    def make(**changes):
+        given = {
+            "device": CPU,
+            "streams": RandomStreams(0, CPU),
+            "autocast": nullcontext,
+            "to_pixels": lambda x: from_logits(x, 1e-6),
+            "max_logit": math.log((1 - 1e-6) / 1e-6),
+        }
+        return Context(**given | changes)
+
+    return make
+
+
+@pytest.fixture
+def context(make_context):
+    return make_context()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from nllgen.flow import RealNVP
 from nllgen.paradigms import REGISTRY, make_paradigm
 from nllgen.paradigms.base import Diverged
 from nllgen.paradigms.nll import learning_rate
-from nllgen.study.config import FlowConfig, NLLConfig, NSGANConfig
+from nllgen.study.block import PARADIGMS
+from nllgen.study.config import FlowConfig, NLLConfig
 
 
 def batches(seed=0, shape=(1, 6, 6)):
@@ -79,4 +80,12 @@ def test_it_finds_a_known_density(context):
 
 
 def test_every_paradigm_of_the_study_has_its_file():
-    assert set(REGISTRY) == {config.model_fields["name"].default for config in (NLLConfig, NSGANConfig)}
+    assert set(REGISTRY) == set(PARADIGMS)
+
+
+def test_plain_steps_go_along_the_gradient(flow, context):
+    nll = make_paradigm(NLLConfig(optimizer="sgd", lr=0.1, schedule="constant", clip_norm=1e9), flow, context)
+    before = [p.detach().clone() for p in flow.parameters()]
+    nll.step(batches(), 0)
+    for old, parameter in zip(before, flow.parameters(), strict=True):
+        torch.testing.assert_close(parameter.detach(), old - 0.1 * parameter.grad)

@@ -58,7 +58,7 @@ def test_the_generators_step_gives_the_discriminator_no_gradient(flow, context):
     nsgan = make_paradigm(NSGANConfig(batch_size=8, disc_width=4), flow, context)
     nsgan.step(batches(), 0)
     grads = [p.grad.clone() for p in nsgan.disc.parameters()]
-    nsgan._gen_step(flow.sample(8, context.streams["latent"]))
+    nsgan._gen_gradient(batches()(8), flow.sample(8, context.streams["latent"]), 0.0, context.streams["disc"])
     for before, p in zip(grads, nsgan.disc.parameters(), strict=True):
         assert torch.equal(before, p.grad)
     assert all(p.requires_grad for p in nsgan.disc.parameters())
@@ -82,7 +82,7 @@ def test_n_discriminator_steps_take_n_batches(flow, context):
 def test_logits_may_be_the_discriminators_input(flow, context):
     nsgan = make_paradigm(NSGANConfig(batch_size=4, disc_width=4, disc_input="logits"), flow, context)
     x = torch.full((1, 1, 6, 6), context.max_logit)
-    assert torch.equal(nsgan._view(x), torch.ones_like(x))
+    assert torch.equal(nsgan._view(x, 0.0, context.streams["disc"]), torch.ones_like(x))
     assert math.isfinite(nsgan.step(batches(), 0)["loss_gen"])
 
 

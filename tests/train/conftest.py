@@ -8,11 +8,19 @@ import torch
 from nllgen.data.sources import Dequantised, Finite, Fresh
 from nllgen.data.truth import Truth
 from nllgen.flow import RealNVP
-from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, NSGANConfig
+from nllgen.study.block import PARADIGMS
+from nllgen.study.config import Cell, DataConfig, DCGANConfig, FlowConfig, ImportedConfig
 from nllgen.worker.prepare import CellData, make_state
 
 CPU = torch.device("cpu")
 FLOW = FlowConfig(shape=(1, 7, 7), width=4, blocks=1, scales=1)
+ZUKO = {"name": "NSF", "transforms": 1, "hidden_features": [8], "bins": 4}
+MODELS = {
+    "flow": {"flow": FLOW},
+    "student_t": {"flow": FlowConfig(shape=(1, 7, 7), width=4, blocks=1, scales=1, base="student_t", dof=5.0)},
+    "dcgan": {"dcgan": DCGANConfig(shape=(1, 7, 7), width=4, latent_dim=8)},
+    "zuko": {"model": ImportedConfig(shape=(1, 7, 7), factory="nllgen.flow.from_zuko:flow", options=ZUKO)},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -32,17 +40,18 @@ def truth():
 
 @pytest.fixture
 def make_run(truth):
-    """(paradigm, source, precision, start) → a function that builds the state of step 0 anew."""
+    """(paradigm, source, precision, start, model) → a function that builds the state of step 0 anew."""
 
-    def make(paradigm="nll", source="mnist", precision="fp32", start="random", seed=0, **options):
-        config = {"nll": NLLConfig, "nsgan": NSGANConfig}[paradigm]
+    def make(paradigm="nll", source="mnist", precision="fp32", start="random", seed=0, model="flow", **options):
+        config = PARADIGMS[paradigm]
         settings = {"steps": 12, "batch_size": 16, "eval_every": 5} | options
         data = (
             DataConfig(image_size=7)
             if source == "mnist"
             else DataConfig(source="synthetic", image_size=7, num_train=40 if source == "finite" else "fresh")
         )
-        cell = Cell(data=data, flow=FLOW, paradigm=config(**settings), precision=precision, start=start, seed=seed)
+        how = {"paradigm": config(**settings), "precision": precision, "start": start, "seed": seed}
+        cell = Cell(data=data, **MODELS[model], **how)
         levels = torch.randint(0, 256, (50, 1, 7, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
         images = truth.flow.sample(40, torch.Generator().manual_seed(6))
         sources = {

@@ -19,8 +19,7 @@ def weights_only_copy(value):
 
 def hooks(stop_at=None, evaluate=None, state=None, save=None):
     return Hooks(
-        evaluate=evaluate
-        or (lambda flow, role: {"val_nll_nats": flow.final.norms[0].bias.detach().sum().abs().item()}),
+        evaluate=evaluate or (lambda flow, role: {"val_nll_nats": next(flow.parameters()).detach().sum().abs().item()}),
         save=save or (lambda state: None),
         should_stop=lambda: stop_at is not None and state.step >= stop_at,
         progress=lambda step, scalars: None,
@@ -62,21 +61,88 @@ def run_interrupted(make, *stops):
 
 
 RUNS = [
-    ("nll", "mnist", "fp32", "random"),
-    ("nll", "finite", "bf16", "random"),
-    ("nll", "fresh", "fp32", "truth"),
-    ("nsgan", "mnist", "fp32", "random"),
-    ("nsgan", "fresh", "bf16", "truth"),
+    ("nll", "mnist", "fp32", "random", {}),
+    ("nll", "finite", "bf16", "random", {}),
+    ("nll", "fresh", "fp32", "truth", {"optimizer": "sgd"}),
+    ("nll", "finite", "fp32", "random", {"model": "student_t"}),
+    ("nll", "finite", "fp32", "random", {"model": "zuko"}),
+    ("nsgan", "mnist", "fp32", "random", {}),
+    ("nsgan", "fresh", "bf16", "truth", {"r1_gamma": 1.0, "disc_steps": 2}),
+    ("nsgan", "fresh", "fp32", "truth", {"optimizer": "sgd", "updates": "simultaneous"}),
+    ("nsgan", "mnist", "fp32", "random", {"model": "dcgan", "instance_noise": 0.1}),
+    ("wgan_gp", "finite", "fp32", "random", {"disc_steps": 2, "disc_start": "fresh"}),
+    ("hybrid", "finite", "bf16", "random", {"nll_weight": 0.5}),
+    ("nsgan_oracle", "finite", "bf16", "random", {}),
+    ("nsgan_oracle", "fresh", "fp32", "random", {"model": "student_t"}),
 ]
 
 
-@pytest.mark.parametrize(("paradigm", "source", "precision", "start"), RUNS)
-def test_a_run_resumed_at_any_step_equals_an_undisturbed_one_to_the_bit(make_run, paradigm, source, precision, start):
-    make = make_run(paradigm, source, precision, start)
+@pytest.mark.parametrize(
+    ("paradigm", "source", "precision", "start", "options"),
+    RUNS,
+    ids=["-".join((*run[:4], *map(str, run[4].values()))) for run in RUNS],
+)
+def test_a_run_resumed_at_any_step_equals_an_undisturbed_one_to_the_bit(
+    make_run, paradigm, source, precision, start, options
+):
+    make = make_run(paradigm, source, precision, start, **options)
     undisturbed = make()
     train(undisturbed, hooks())
     assert undisturbed.step == 12
     assert fingerprint(run_interrupted(make, 0, 1, 5, 7, 11)) == fingerprint(undisturbed)
+
+
+@pytest.mark.parametrize("source", ["mnist", "finite"])
+def test_a_run_stopped_while_its_discriminator_trains_alone_ends_with_the_same_bits(make_run, source):
+    make = make_run("nsgan", source, disc_start="pretrained", disc_pretrain_steps=7, instance_noise=0.1)
+    undisturbed = make()
+    train(undisturbed, hooks())
+    saved, stops = None, []
+    for calls in (3, 2, None):
+        state, kept, left = make(), [], iter(range(calls)) if calls else None
+        if saved is not None:
+            state.load_state_dict(weights_only_copy(saved))
+        stopping = hooks(save=lambda s, kept=kept: kept.append(weights_only_copy(s.state_dict())))
+        if left:
+            stopping = Hooks(**{**stopping.__dict__, "should_stop": lambda left=left: next(left, None) is None})
+        try:
+            train(state, stopping)
+        except StoppedError as stop:
+            saved, stops = kept[-1], [*stops, str(stop)]
+    assert ["4 steps of preparation" in stops[0], "2 steps of preparation" in stops[1]] == [True, True]
+    assert fingerprint(state) == fingerprint(undisturbed)
+
+
+def test_a_pretrained_discriminator_leaves_the_generators_batches_as_they_are(make_run):
+    """The same images and latents in the steps, whatever came before them: NLL of the first batch is the same."""
+    seen = []
+    for start in ("zero", "pretrained"):
+        state = make_run("nsgan", "mnist", disc_start=start, disc_pretrain_steps=3)()
+        original = state.source.next
+        state.source.next = lambda n, original=original: seen.append(original(n)) or seen[-1]
+        train(state, hooks())
+    assert all(torch.equal(a, b) for a, b in zip(seen[:12], seen[12:], strict=True))
+
+
+def test_a_discriminator_that_diverges_alone_ends_the_run_as_diverged(make_run):
+    state = make_run("nsgan", disc_start="pretrained", disc_pretrain_steps=3)()
+    state.paradigm.context.pretrain_batches.next = lambda n: torch.full((n, 1, 7, 7), math.nan)
+    train(state, hooks())
+    assert (state.diverged, state.step, len(state.evals)) == (True, 0, 2)
+
+
+def test_a_model_without_a_density_has_no_best_weights(make_run):
+    state = make_run("nsgan", model="dcgan", ema_decay=0.9)()
+    train(state, hooks(evaluate=lambda flow, role: {"frechet_lenet": 1.0}))
+    assert set(state.weights()) == {"last", "ema"}
+
+
+def test_the_oracle_looks_at_no_training_image(make_run):
+    state = make_run("nsgan_oracle", "finite")()
+    before = state.source.state_dict()
+    train(state, hooks())
+    assert state.source.state_dict() == before
+    assert state.evals[-1]["epoch"] == 0
 
 
 def test_metrics_leave_the_training_as_it_is(make_run):
