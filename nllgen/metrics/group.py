@@ -84,53 +84,56 @@ def image_group(
         compare: two sets of features → values and errors.
         training: whether it needs the training images.
     """
-    columns = tuple(
-        column
-        for extractor in EXTRACTORS
-        for column in (
-            *(f"{value}_{extractor}" for value in (*values, *errors)),
-            *(f"{value}_floor_{extractor}" for value in values),
-        )
-    )
+    needs: set[Need] = {"extractor", "training"} if training else {"extractor"}
+    metric = _ImageMetric(name, values, errors, compare, training)
+    return Group(name, metric.columns(), frozenset(needs), metric.measure)
 
-    def measure(measurement: Measurement) -> Row:
+
+@dataclass(frozen=True)
+class _ImageMetric:
+    """What :func:`image_group` was given."""
+
+    name: str
+    values: tuple[str, ...]
+    errors: tuple[str, ...]
+    compare: Compare
+    training: bool
+
+    def columns(self) -> tuple[str, ...]:
+        found = []
+        for extractor in EXTRACTORS:
+            found += [f"{value}_{extractor}" for value in (*self.values, *self.errors)]
+            found += [f"{value}_floor_{extractor}" for value in self.values]
+        return tuple(found)
+
+    def measure(self, measurement: Measurement) -> Row:
         row: Row = {}
-        references, split = measurement.references, measurement.split
-        for extractor in references.extractors:
-
-            def against_truth(features: FloatArray | None, extractor: Extractor = extractor) -> Row:
-                return _compared(references, extractor, split, name, features, compare, training)
-
-            found = against_truth(measurement.features(extractor))
-            row |= {f"{key}_{extractor.name}": found.get(key, math.nan) for key in (*values, *errors)}
-            key = ("floor", name, extractor.name, split)
-            floor = references.once(key, lambda: against_truth(_others(references, extractor, split)))  # noqa: B023
-            row |= {f"{value}_floor_{extractor.name}": floor.get(value, math.nan) for value in values}
+        for extractor in measurement.references.extractors:
+            row |= self._measure_with(extractor, measurement)
         return row
 
-    needs: set[Need] = {"extractor", "training"} if training else {"extractor"}
-    return Group(name, columns, frozenset(needs), measure)
+    def _measure_with(self, extractor: Extractor, measurement: Measurement) -> Row:
+        references, split = measurement.references, measurement.split
 
+        def make_floor() -> Row:
+            return self._compared(references, extractor, split, _others(references, extractor, split))
 
-def _compared(
-    references: References,
-    extractor: Extractor,
-    split: str,
-    name: str,
-    features: FloatArray | None,
-    compare: Compare,
-    training: bool,
-) -> Row:
-    if features is None:
-        return {}
-    trained_on = references.training_features(extractor) if training else None
-    generator = references.generator(f"{name}-{split}")
-    reference = references.features(extractor, split)
+        found = self._compared(references, extractor, split, measurement.features(extractor))
+        floor = references.once(("floor", self.name, extractor.name, split), make_floor)
+        row = {f"{name}_{extractor.name}": found.get(name, math.nan) for name in (*self.values, *self.errors)}
+        return row | {f"{value}_floor_{extractor.name}": floor.get(value, math.nan) for value in self.values}
 
-    def once(what: str, make: Callable[[], Any]) -> Any:
-        return references.once((what, extractor.name, split), make)
+    def _compared(self, references: References, extractor: Extractor, split: str, features: FloatArray | None) -> Row:
+        if features is None:
+            return {}
 
-    return compare(Features(features, reference, trained_on, generator, extractor.device, once))
+        def once(what: str, make: Callable[[], Any]) -> Any:
+            return references.once((what, extractor.name, split), make)
+
+        trained_on = references.training_features(extractor) if self.training else None
+        generator = references.generator(f"{self.name}-{split}")
+        reference = references.features(extractor, split)
+        return self.compare(Features(features, reference, trained_on, generator, extractor.device, once))
 
 
 def _others(references: References, extractor: Extractor, split: str) -> FloatArray | None:
