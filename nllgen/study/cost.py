@@ -25,7 +25,8 @@ from nllgen.study.counts import ModelCost, discriminator_cost, model_cost
 class Calibration:
     """Speed and size of one core, fitted to NLL steps of width 8 to 32 on an AMD EPYC with AVX-512 bf16, torch 2.13.
 
-    Within a quarter of what was measured there (batches of 16 and 128, 14×14 and 28×28, one thread).
+    Within a quarter of what was measured there (batches of 16 and 128, 14×14 and 28×28, one thread), for the steps of every
+    paradigm and of a DCGAN too.
 
     Attributes:
         gflops_bf16, gflops_fp32: effective 10⁹ floating-point operations a second in convolutions.
@@ -43,7 +44,7 @@ class Calibration:
     ns_per_activation: float = 1.5
     s_per_coupling: float = 0.0009
     backward: float = 2.0
-    penalty: float = 6.0
+    penalty: float = 8.0
     base_gb: float = 0.5
     bytes_per_activation: float = 8.0
 
