@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -179,6 +179,63 @@ def status(study_dir: Path, as_json: bool) -> None:
     folder = _folder(study_dir)
     rows = status_of(folder, folder.read_study())
     doors.print_json(to_json(rows)) if as_json else doors.show_status(rows)
+
+
+@cli.command()
+@_STUDY
+@click.option("--metric", "metrics", multiple=True, required=True, help="A group of metrics; may be given again.")
+@click.option("--cell", "cell_ids", multiple=True, help="An id, or `truth`; may be given again. Default: all.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Default: every core.")
+@_DEVICE
+def evaluate(
+    study_dir: Path, metrics: tuple[str, ...], cell_ids: tuple[str, ...], threads: int | None, device: str
+) -> None:
+    """Measure a further metric on finished cells, from the weights they kept; nothing is trained."""
+    from nllgen.measuring_doors import evaluate_study
+
+    done = evaluate_study(_folder(study_dir), metrics, cell_ids, threads or _cores(), device)
+    _say(
+        f"{done.measured} measured, {done.there} there before, {done.unmeasurable} that lack what it needs, "
+        f"{done.unfinished} without a result"
+    )
+    _say(f"next: nllgen collect {study_dir}")
+
+
+@cli.command()
+@click.option("--truth", type=click.Path(path_type=Path), required=True, help="truth.pt, its folder, or a study's.")
+@click.option("--samples", type=click.Path(path_type=Path), help=".npz or HDF5 with x or samples/x (n, C, H, W).")
+@click.option("--log-probs", type=click.Path(path_type=Path), help=".npz or HDF5 with log_prob (N,), nats.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="Rows of dataset.h5 that the log-densities are of.",
+)
+@click.option(
+    "--space",
+    type=click.Choice(["logits", "pixels"]),
+    default="logits",
+    show_default=True,
+    help="What the samples are; pixels lie in [0, 1], or are uint8.",
+)
+@_DEVICE
+@_JSON
+def score(
+    truth: Path,
+    samples: Path | None,
+    log_probs: Path | None,
+    split: str,
+    space: Literal["logits", "pixels"],
+    device: str,
+    as_json: bool,
+) -> None:
+    """Score log-densities or samples made elsewhere against a truth of known density."""
+    from nllgen import measuring_doors
+    from nllgen.doors import print_json
+
+    found = measuring_doors.score(truth.absolute(), samples, log_probs, split, space, device)
+    print_json(measuring_doors.as_json(found)) if as_json else measuring_doors.show_scores(found)
 
 
 @cli.command()

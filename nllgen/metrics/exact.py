@@ -62,14 +62,14 @@ def bits_per_dim(nll_nats: float, log_det: float, num_dims: int) -> float:
 
 
 @torch.no_grad()
-def log_densities(flow: DensityModel, x: Tensor) -> FloatArray:
-    """log q of images (N, C, H, W) → (N,) float64 nats, in the flow's own precision whatever the training's."""
+def log_densities(model: DensityModel, x: Tensor) -> FloatArray:
+    """log q of images (N, C, H, W) → (N,) float64 nats, in the model's own precision whatever the training's."""
     with torch.autocast(x.device.type, enabled=False):
-        return np.concatenate([flow.log_prob(part).cpu().numpy() for part in torch.split(x, BATCH)])
+        return np.concatenate([model.log_prob(part).double().cpu().numpy() for part in torch.split(x, BATCH)])
 
 
 @torch.no_grad()
-def draw(flow: Model, n: int, generator: torch.Generator) -> Tensor:
-    """n images of the model (n, C, H, W), in its own precision."""
+def draw(model: Model, n: int, generator: torch.Generator) -> Tensor:
+    """n images of the model (n, C, H, W), in its own precision; more of them begin with the fewer."""
     with torch.autocast(generator.device.type, enabled=False):
-        return torch.cat([flow.sample(min(BATCH, n - i), generator) for i in range(0, n, BATCH)])
+        return torch.cat([model.sample(min(BATCH, n - i), generator) for i in range(0, n, BATCH)])

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from nllgen.errors import NllgenError
+from nllgen.metrics.group import Features, image_group
+from nllgen.metrics.measurement import Row
 
 Array = npt.ArrayLike | Tensor
 
@@ -73,6 +75,48 @@ def frechet_from_features(X: Array, Y: Array) -> float:
     B = centred_x @ centred_y.T
     traces = centred_x.square().sum() + centred_y.square().sum()
     return _distance(x.mean(0), y.mean(0), traces, B.T @ B if len(x) > len(y) else B @ B.T)
+
+
+class FrechetTo:
+    """Distances of many sets of features to one Gaussian, whose covariance is factorised once.
+
+    With Σ₂ = FFᵀ and centred features X̃ scaled by 1/√(n−1), Σ₁Σ₂ has the eigenvalues of ZᵀZ and of ZZᵀ, Z = X̃F: the
+    smaller of the two is taken. Sets that share images share their product with F as well (:meth:`project`).
+
+    Args:
+        mean, cov: (d,) and (d, d); cov may be singular.
+
+    Raises:
+        MetricInputError: as :func:`frechet_distance`.
+    """
+
+    def __init__(self, mean: Array, cov: Array):
+        self._mean = _checked("mean", mean, 1)
+        c = _covariance("cov", cov, self._mean)
+        self._trace = c.trace()
+        alive = c.diagonal() > 0
+        live = c if alive.all() else c[alive][:, alive]
+        factor, failed = torch.linalg.cholesky_ex(live)
+        if failed:
+            factor = _low_rank_factor("cov", live, int(failed) - 1)
+        self._factor = c.new_zeros(len(c), factor.shape[1])
+        self._factor[alive] = factor
+
+    def __call__(self, x: Array) -> float:
+        """Squared Fréchet distance of features (n, d); as :func:`frechet_distance` of their moments."""
+        return self.distance(*self.project(x))
+
+    def project(self, x: Array) -> tuple[Tensor, Tensor]:
+        """Features (n, d) → (x − μ₂, (x − μ₂)F), any rows of which :meth:`distance` takes."""
+        shifted = _features("x", x) - self._mean
+        return shifted, shifted @ self._factor
+
+    def distance(self, shifted: Tensor, projected: Tensor) -> float:
+        """Squared Fréchet distance of projected features."""
+        traces = _scaled(shifted).square().sum() + self._trace
+        z = _scaled(projected)
+        gram = z.T @ z if len(z) > z.shape[1] else z @ z.T
+        return _distance(shifted.mean(0), torch.zeros_like(self._mean), traces, gram)
 
 
 def moments(features: Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -164,3 +208,16 @@ def _checked(name: str, value: Array, ndim: int) -> Tensor:
             f"{name} has values that are not finite", "look at the samples: the model may have diverged"
         )
     return tensor
+
+
+def distance_to_reference(features: Features) -> FrechetTo:
+    """The distance to the held-out images; their moments are computed once."""
+    found: FrechetTo = features.once("frechet", lambda: FrechetTo(*moments(features.reference)))
+    return found
+
+
+def _compare(features: Features) -> Row:
+    return {"frechet": distance_to_reference(features)(features.samples)}
+
+
+GROUP = image_group("frechet", ("frechet",), (), _compare)

@@ -15,6 +15,7 @@ from nllgen.store.layout import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, INTEGER_
 from nllgen.store.result import Result, read_result
 from nllgen.store.study_dir import StudyDir, TaskDir
 from nllgen.store.study_file import LONG_TABLES, StudyFile, write_study
+from nllgen.store.supplement import with_supplements
 from nllgen.study.config import Cell, Study
 
 _NUM_REFERENCE = 64
@@ -28,7 +29,7 @@ class Collected:
     Attributes:
         path: study.h5.
         num_done, num_diverged: cells with a result, the truth not counted.
-        holes: "id: why" of each cell without one.
+        holes: "id: why" of each cell without one, or with a file of further metrics that is not its own or damaged.
     """
 
     path: Path
@@ -75,7 +76,7 @@ def _read_all(folder: StudyDir, study: Study, cells: list[Cell]) -> tuple[list[R
         task = folder.truth(cell.id) if cell is study.truth else folder.cell(cell.id)
         found, why = _read_one(task, cell)
         results.append(found)
-        if found is None:
+        if why:
             holes.append(f"{cell.id} ({cell.label}): {why}")
     return results, holes
 
@@ -102,7 +103,10 @@ def _read_one(task: TaskDir, cell: Cell) -> tuple[Result | None, str]:
         return None, error.message
     if result.cell_id != cell.id:
         return None, f"its folder has the result of {result.cell_id}"
-    return result, ""
+    try:
+        return with_supplements(result, task.supplements()), ""
+    except NllgenError as error:  # the run's own metrics are whole
+        return result, error.message
 
 
 def _datasets(folder: StudyDir, study: Study) -> tuple[dict[str, dict[str, Any]], dict[str, Array], str]:

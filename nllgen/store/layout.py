@@ -19,6 +19,23 @@ HISTORY_COLUMNS: Final = {
     "time_s": "s",
 }
 
+EXTRACTORS: Final = ("lenet", "inception")
+
+# of images, by the features of each extractor: <name>_<extractor>; all but the standard errors also have
+# <name>_floor_<extractor>, truth against truth (or real against real) at equal N, NaN with too few held out
+IMAGE_METRICS: Final = {
+    "frechet": "1",
+    "frechet_inf": "1",
+    "frechet_inf_se": "1",
+    "kid": "1",
+    "kid_se": "1",
+    "precision": "1",
+    "recall": "1",
+    "density": "1",
+    "coverage": "1",
+    "copying_ct": "1",
+}
+
 METRIC_COLUMNS: Final = {
     "train_nll_nats": "nats",
     "val_nll_nats": "nats",
@@ -30,10 +47,16 @@ METRIC_COLUMNS: Final = {
     "reverse_kl_se_nats": "nats",
     "jsd_nats": "nats",
     "jsd_se_nats": "nats",
-    "frechet_lenet": "1",
-    "frechet_inception": "1",
-    "frechet_floor_lenet": "1",  # truth against truth (or real against real) at equal N; NaN with too few held out
-    "frechet_floor_inception": "1",
+    "kl_reference_nats": "nats",  # k/(2N), NaN where every image is fresh
+    "pareto_k": "1",  # of the weights p/q at draws of q
+    "reverse_pareto_k": "1",  # of q/p at draws of p
+    **{
+        f"{metric}{floor}_{extractor}": unit
+        for extractor in EXTRACTORS
+        for metric, unit in IMAGE_METRICS.items()
+        for floor in ("", "_floor")
+        if not (floor and metric.endswith("_se"))
+    },
     "fp_error_nats": "nats",  # |log q in fp32 − log q in fp64|, largest of a few images
     "inverse_error": "1",  # |x − inverse(forward(x))|, largest of the same images
 }
@@ -76,6 +99,21 @@ RESULT_ATTRS: Final = (
     "model_sha256",
     "science_sha256",
 )
+# attributes of metrics.<group>.h5, all text and required, beside the schema
+SUPPLEMENT_ATTRS: Final = (
+    "group",
+    "cell_id",
+    "model_sha256",
+    "truth_sha256",
+    "code_sha256",
+    "version",
+    "torch_version",
+    "measured_at",
+    "host",
+    "device",
+    "num_samples",
+    "assets",
+)
 OUTCOMES: Final = ("done", "diverged")
 SPLITS: Final = ("train", "val", "test")
 
@@ -98,6 +136,7 @@ CELL_TEXT_COLUMNS: Final = (
     "truth_sha256",
     "science_sha256",
     "assets",
+    "supplements",  # JSON: group measured after the run → the attributes of its file; empty where there are none
 )
 CELL_NUMBER_COLUMNS: Final = {
     "num_threads": "threads",

@@ -36,6 +36,14 @@ class TaskDir:
         """model.pt: weights last, best and EMA."""
         return self.path / "model.pt"
 
+    def supplement(self, group: str) -> Path:
+        """metrics.<group>.h5: metrics measured after the run."""
+        return self.path / f"metrics.{group}.h5"
+
+    def supplements(self) -> list[Path]:
+        """Those that are there."""
+        return sorted(self.path.glob("metrics.*.h5"))
+
     @property
     def log(self) -> Path:
         """log.txt: what the worker printed, attempt after attempt."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 from typing_extensions import override
@@ -53,6 +53,7 @@ __all__ = [
     "Frozen",
     "HybridConfig",
     "ImportedConfig",
+    "MetricGroup",
     "MetricsConfig",
     "NLLConfig",
     "NSGANConfig",
@@ -71,6 +72,9 @@ MNIST_HELD_OUT = 10_000
 
 Degree = Literal["U3", "U2", "U1", "W", "W*", "O1", "O2"]
 Precision = Literal["fp32", "bf16"]
+MetricGroup = Literal[
+    "divergence", "pareto", "frechet", "frechet_inf", "kid", "prdc", "memorisation", "numerics"
+]  # and likelihood, which is always measured
 
 
 class DataConfig(Frozen):
@@ -212,15 +216,21 @@ class DatasetConfig(Frozen):
 
 
 class MetricsConfig(Frozen):
-    """What is measured. Not part of a cell's id: a metric more or less leaves the training as it is.
+    """What is measured, and when. Not part of a cell's id: a metric more or less leaves the training as it is.
+
+    Likelihoods are measured whatever is asked for: they choose the best weights.
 
     Attributes:
-        frechet: feature extractors that a Fréchet distance is computed with.
-        num_samples: model samples behind Fréchet distances and the reverse KL.
+        every: groups of metrics at every evaluation, on validation.
+        final: groups at the end, on the test split, for the last, the best and the averaged weights.
+        frechet: feature extractors that Fréchet distances and the other metrics of images are computed with.
+        num_samples: model samples behind every metric that needs samples.
         num_train_eval: training images behind ``train_nll_nats`` at an evaluation.
         num_kept: samples kept in the result for pictures.
     """
 
+    every: Annotated[tuple[MetricGroup, ...], Field(strict=False)] = ("divergence", "pareto", "frechet")
+    final: Annotated[tuple[MetricGroup, ...], Field(strict=False)] = get_args(MetricGroup)
     frechet: Annotated[tuple[Literal["lenet", "inception"], ...], Field(strict=False)] = ("lenet",)
     num_samples: Annotated[int, Field(ge=2, le=10**6)] = 2_000
     num_train_eval: Annotated[int, Field(ge=2, le=10**6)] = 2_000

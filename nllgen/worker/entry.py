@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nllgen.errors import MachineError
 from nllgen.store.study_dir import StudyDir
+from nllgen.study.config import Cell
 from nllgen.train.precision import choose_device
+from nllgen.worker.evaluate import Evaluated, evaluate
 from nllgen.worker.run import Settings
 from nllgen.worker.task import run_task
 
@@ -34,26 +37,65 @@ def enter(
     Raises:
         MachineError: there is no such device here.
     """
-    keep_freed_memory()
-    torch.set_num_threads(threads)
-    try:
-        where = choose_device(device)
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as error:
-        raise MachineError(
-            f"device {device} is not to be had: {str(error).splitlines()[0]}", "use auto, cpu, cuda or cuda:N"
-        ) from error
-    settings = Settings(
-        device=where,
-        assets=assets,
+    settings = set_up(
+        threads,
+        device,
+        assets,
+        should_stop,
         attempt=attempt,
-        should_stop=should_stop,
+        attempts=attempts,
         checkpoint_s=checkpoint_s,
         checkpoint_steps=checkpoint_steps,
-        attempts=attempts,
-        interruptible=getattr(should_stop, "interruptible", contextlib.nullcontext),
     )
     run_task(study_dir, task, settings)
+
+
+def enter_evaluation(
+    study_dir: StudyDir,
+    names: Sequence[str],
+    cells: Sequence[Cell],
+    threads: int,
+    device: str,
+    assets: Path,
+    should_stop: Callable[[], bool],
+) -> Evaluated:
+    """Measure groups of metrics on finished cells with a thread count and a device.
+
+    Raises:
+        MachineError: there is no such device here.
+    """
+    return evaluate(study_dir, names, cells, set_up(threads, device, assets, should_stop, attempt="evaluate"))
+
+
+def set_up(
+    threads: int, device: str, assets: Path, should_stop: Callable[[], bool], *, attempt: str, **how: Any
+) -> Settings:
+    """Set up torch in this process.
+
+    Raises:
+        MachineError: there is no such device here.
+    """
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    where = device_of(device)
+    interruptible = getattr(should_stop, "interruptible", contextlib.nullcontext)
+    return Settings(where, assets, attempt, should_stop, interruptible=interruptible, **how)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        MachineError: there is no such device here.
+    """
+    try:
+        device = choose_device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise MachineError(
+            f"device {name} is not to be had: {str(error).splitlines()[0]}", "use auto, cpu, cuda or cuda:N"
+        ) from error
+    return device
 
 
 def keep_freed_memory() -> None:

@@ -17,7 +17,8 @@ from nllgen.data.sources import Dequantised, Finite, Fresh, Source
 from nllgen.data.truth import Truth
 from nllgen.errors import ConfigError
 from nllgen.flow import Model, make_model
-from nllgen.metrics.evaluate import EvalSet, Evaluator, Extractor
+from nllgen.metrics.evaluate import Evaluator
+from nllgen.metrics.measurement import EvalSet, Extractor, References
 from nllgen.paradigms import make_paradigm
 from nllgen.paradigms.base import Context
 from nllgen.store.dataset import Dataset
@@ -50,10 +51,12 @@ class CellData:
     Attributes:
         make_source: (order, noise) → the stream of training batches.
         sets: what densities are measured on.
+        training: every training image, logits or uint8 levels; None where each is fresh.
     """
 
     make_source: MakeSource
     sets: dict[str, EvalSet]
+    training: Tensor | None
 
 
 def mnist_data(cell: Cell, metrics: MetricsConfig, folder: Path, device: torch.device) -> CellData:
@@ -73,7 +76,7 @@ def mnist_data(cell: Cell, metrics: MetricsConfig, folder: Path, device: torch.d
         x = to_logits(dequantise(levels, noise), data.alpha).to(device)
         sets[split] = EvalSet(x, log_det=log_det_levels(x, data.alpha).cpu().numpy())
     on_device = images["train"].to(device)
-    return CellData(lambda order, noise: Dequantised(on_device, order, noise, data.alpha), sets)
+    return CellData(lambda order, noise: Dequantised(on_device, order, noise, data.alpha), sets, on_device)
 
 
 def synthetic_rows(cell: Cell) -> slice:
@@ -109,9 +112,9 @@ def synthetic_data(
         for split, n in counts.items()
     }
     if cell.data.num_train == "fresh":
-        return CellData(lambda _, noise: Fresh(truth.flow, noise), sets)
+        return CellData(lambda _, noise: Fresh(truth.flow, noise), sets, None)
     images = torch.from_numpy(dataset.x["train"]).to(device)
-    return CellData(lambda order, _: Finite(images, order), sets)
+    return CellData(lambda order, _: Finite(images, order), sets, images)
 
 
 def make_flow(cell: Cell, truth: Truth | None, source: Source, device: torch.device) -> Model:
@@ -170,4 +173,5 @@ def make_evaluator(
         return from_logits(x, cell.data.alpha)
 
     known = truth.flow if truth is not None and cell.data.source == "synthetic" else None
-    return Evaluator(data.sets, known, extractors, metrics.num_samples, to_pixels, latents)
+    references = References(data.sets, known, extractors, metrics.num_samples, to_pixels, latents, data.training)
+    return Evaluator(references, ("likelihood", *metrics.every), ("likelihood", *metrics.final))

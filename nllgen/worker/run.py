@@ -110,7 +110,7 @@ def _hooks(
     def evaluate(flow: nn.Module, role: str) -> Scalars:
         assert isinstance(flow, Model)
         with settings.interruptible():
-            row = evaluator.measure(flow, "val")
+            row = evaluator.measure(flow)
         shown = ("val_nll_nats", "val_bits_per_dim", "kl_nats", "frechet_lenet")
         note = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)
         say(f"step {state.step} {role}: {note}")
@@ -145,16 +145,17 @@ def _measure(
     cell = state.cell
     flow = make_model(cell).to(settings.device)
     kept = state.weights()
+    references = evaluator.references
     rows = []
     for name, weights in kept.items():
         started = time.perf_counter()
         flow.load_state_dict(weights)
-        row = evaluator.measure(flow, "test") | evaluator.numerical_errors(flow, "test")
+        row = evaluator.measure_final(flow)
         step = state.best["step"] if name == "best" else state.step
         rows.append({"weights": name, "step": step, **row, "time_s": time.perf_counter() - started})
     flow.load_state_dict(kept["last"])
     pixels = (
-        evaluator.to_pixels(draw(flow, metrics.num_kept, evaluator.generator("kept"))) if metrics.num_kept else None
+        references.to_pixels(draw(flow, metrics.num_kept, references.generator("kept"))) if metrics.num_kept else None
     )
     shape = (0, *cell.data.shape)
     result = Result(
@@ -188,14 +189,12 @@ def _attrs(
         "started_at": settings.started_at,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
-        "device": _device_name(settings.device),
+        "device": device_name(settings.device),
         "num_threads": torch.get_num_threads(),
         "num_parameters": state.flow.num_parameters,
         "seconds_per_step": state.train_s / state.step if state.step else float("nan"),
         "attempts": settings.attempts,
-        "assets": json.dumps(
-            {extractor.name: extractor.sha256 for extractor in evaluator.extractors} | state.flow.provenance
-        ),
+        "assets": json.dumps(asset_digests(evaluator) | state.flow.provenance),
         "torch_version": str(torch.__version__),
         "precision": cell.precision,
         "truth_sha256": truth.sha256 if truth else "",
@@ -207,7 +206,13 @@ def _model_sha256(kept: dict[str, dict[str, torch.Tensor]]) -> str:
     return weights_sha256({f"{kind}/{name}": tensor for kind, part in kept.items() for name, tensor in part.items()})
 
 
-def _device_name(device: torch.device) -> str:
+def asset_digests(evaluator: Evaluator) -> dict[str, str]:
+    """Extractor → digest of its weights."""
+    return {extractor.name: extractor.sha256 for extractor in evaluator.references.extractors}
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called in a result."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 

@@ -13,6 +13,7 @@ from nllgen.data.synthetic import CHUNK, draw_split, entropy
 from nllgen.data.truth import Truth, check_fits, load_truth, truth_bytes
 from nllgen.errors import AssetError, CellsFailedError, ConfigError, CorruptFileError, NllgenError
 from nllgen.flow.numerics import numerical_errors
+from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.features import Extractor, load_extractor
 from nllgen.store.atomic import create_bytes
 from nllgen.store.dataset import Dataset, read_dataset, write_dataset
@@ -21,7 +22,7 @@ from nllgen.store.result import read_attrs, read_result
 from nllgen.store.study_dir import StudyDir, TaskDir
 from nllgen.study.config import Cell, DatasetConfig, Study
 from nllgen.train.streams import generator
-from nllgen.worker.prepare import make_evaluator, mnist_data, synthetic_data, synthetic_rows
+from nllgen.worker.prepare import CellData, make_evaluator, mnist_data, synthetic_data, synthetic_rows
 from nllgen.worker.progress import TaskProgress
 from nllgen.worker.run import Settings, load_model, run_cell, say
 
@@ -41,7 +42,7 @@ def run_task(study_dir: StudyDir, task: str, settings: Settings) -> None:
         ConfigError: the study has no such task, or one before it is not done.
         StoppedError: a stop was asked for.
     """
-    _exact_arithmetic()
+    exact_arithmetic()
     study_dir.guard()
     study = study_dir.read_study()
     if task == "truth":
@@ -52,7 +53,7 @@ def run_task(study_dir: StudyDir, task: str, settings: Settings) -> None:
         _cell(study_dir, study, _find(study, task), settings)
 
 
-def _exact_arithmetic() -> None:
+def exact_arithmetic() -> None:
     """fp32 means fp32, and the same input gives the same bits, on CUDA too."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -84,22 +85,40 @@ def _require_truth(study: Study) -> Cell:
 
 def _cell(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) -> None:
     folder = study_dir.cell(cell.id)
-    truth = None
-    if cell.data.source == "synthetic" or cell.start == "truth":
-        truth = load_truth(study_dir.truth_weights(_require_truth(study).id), settings.device)
-        check_fits(truth, cell)
+    truth = truth_of(study_dir, study, cell, settings)
     if _done(folder.result, truth):
         say(f"already there: {folder.result}")
         return
-    if cell.data.source == "synthetic":
-        assert truth is not None
-        dataset = read_dataset(study_dir.dataset(truth.id), train_rows=synthetic_rows(cell))
-        data = synthetic_data(cell, study.metrics, dataset, truth, settings.device)
-    else:
-        data = mnist_data(cell, study.metrics, require_mnist(settings.assets), settings.device)
-    extractors = _extractors(study, settings)
-    evaluator = make_evaluator(cell, data, truth, study.metrics, extractors, settings.device)
+    data = _data(study_dir, study, cell, truth, settings)
+    evaluator = make_evaluator(cell, data, truth, study.metrics, _extractors(study, settings), settings.device)
     run_cell(cell, study.name, folder, data, truth, evaluator, study.metrics, settings)
+
+
+def truth_of(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) -> Truth | None:
+    """The truth that a cell needs, None where it needs none.
+
+    Raises:
+        AssetError, CorruptFileError: it is missing or damaged.
+    """
+    if cell.data.source != "synthetic" and cell.start != "truth":
+        return None
+    truth = load_truth(study_dir.truth_weights(_require_truth(study).id), settings.device)
+    check_fits(truth, cell)
+    return truth
+
+
+def evaluator_of(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | None, settings: Settings) -> Evaluator:
+    """What measured a cell, as it was while it ran."""
+    data = _data(study_dir, study, cell, truth, settings)
+    return make_evaluator(cell, data, truth, study.metrics, _extractors(study, settings), settings.device)
+
+
+def _data(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | None, settings: Settings) -> CellData:
+    if cell.data.source != "synthetic":
+        return mnist_data(cell, study.metrics, require_mnist(settings.assets), settings.device)
+    assert truth is not None
+    dataset = read_dataset(study_dir.dataset(truth.id), train_rows=synthetic_rows(cell))
+    return synthetic_data(cell, study.metrics, dataset, truth, settings.device)
 
 
 def _done(path: Path, truth: Truth | None = None) -> bool:
@@ -111,7 +130,7 @@ def _done(path: Path, truth: Truth | None = None) -> bool:
         if truth is not None and made_with != truth.sha256:
             raise CorruptFileError(f"{path}: made with another truth than truth.pt")
     except CorruptFileError as error:
-        _move_aside(path, error)
+        move_aside(path, error)
         return False
     return True
 
@@ -121,15 +140,16 @@ def _has_weights(folder: TaskDir, cell: Cell) -> bool:
     try:
         load_model(folder, cell)
     except (CorruptFileError, AssetError) as error:
-        _move_aside(folder.result, error)
+        move_aside(folder.result, error)
         return False
     return True
 
 
-def _move_aside(path: Path, error: NllgenError) -> None:
+def move_aside(path: Path, error: NllgenError, then: str = "running again") -> None:
+    """Keep a damaged file under another name, and say what is done about it."""
     aside = path.with_name(f"{path.name}.damaged")
     path.replace(aside)
-    say(f"{error}\nmoved to {aside.name}, running again")
+    say(f"{error}\nmoved to {aside.name}, {then}")
 
 
 def _truth(study_dir: StudyDir, study: Study, settings: Settings) -> None:
@@ -137,9 +157,8 @@ def _truth(study_dir: StudyDir, study: Study, settings: Settings) -> None:
     cell = _require_truth(study)
     folder, frozen = study_dir.truth(cell.id), study_dir.truth_weights(cell.id)
     if not (_done(folder.result) and _has_weights(folder, cell)):
-        data = mnist_data(cell, study.metrics, require_mnist(settings.assets), settings.device)
-        extractors = _extractors(study, settings)
-        evaluator = make_evaluator(cell, data, None, study.metrics, extractors, settings.device)
+        data = _data(study_dir, study, cell, None, settings)
+        evaluator = make_evaluator(cell, data, None, study.metrics, _extractors(study, settings), settings.device)
         run_cell(cell, study.name, folder, data, None, evaluator, study.metrics, settings)
     if frozen.exists():
         return
@@ -184,7 +203,7 @@ def _old_dataset(path: Path) -> Dataset | None:
     try:
         return read_dataset(path)
     except CorruptFileError as error:
-        _move_aside(path, error)
+        move_aside(path, error)
         return None
 
 

@@ -86,9 +86,9 @@ def test_a_conflicting_grid_is_refused_with_the_difference(
 def test_a_study_of_a_newer_schema(nllgen: Run, tiny: Path, tmp_path: Path, door: str) -> None:
     folder = frozen(tmp_path / "runs")
     header = folder / "study.yaml"
-    assert "schema: 1\n" in header.read_text()
-    header.write_text(header.read_text().replace("schema: 1\n", "schema: 99\n"))
-    refused(nllgen(*door.format(folder).split()), USAGE, "schema 99", "reads schema 1")
+    assert "schema: 2\n" in header.read_text()
+    header.write_text(header.read_text().replace("schema: 2\n", "schema: 99\n"))
+    refused(nllgen(*door.format(folder).split()), USAGE, "schema 99", "reads schema 2")
 
 
 @pytest.mark.parametrize("name", ["study.yaml", "manifest.jsonl"])

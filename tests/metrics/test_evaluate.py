@@ -1,18 +1,22 @@
-"""All metrics of a flow at once."""
+"""All metrics of a model at once: the registry, its schedule, and models that lack something."""
 
+import dataclasses
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from nllgen.data.logits import from_logits
-from nllgen.flow import RealNVP
-from nllgen.metrics.evaluate import EvalSet, Evaluator
+from nllgen.flow import DensityModel, Model, RealNVP
+from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import log_densities
 from nllgen.metrics.lenet import LeNetExtractor
-from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS
-from nllgen.study.config import FlowConfig
+from nllgen.metrics.measurement import EvalSet, References
+from nllgen.metrics.registry import GROUPS
+from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, METRIC_COLUMNS
+from nllgen.study.config import FlowConfig, MetricGroup, MetricsConfig
 from nllgen.train.streams import generator
 
 CPU = torch.device("cpu")
@@ -21,6 +25,15 @@ FLOW = FlowConfig(shape=(1, 28, 28), width=2, blocks=0, scales=1)
 
 def latents(purpose):
     return generator(CPU, 0, "eval", purpose)
+
+
+def pixels(x):
+    return from_logits(x, 1e-6)
+
+
+def another_flow():
+    torch.manual_seed(1)
+    return RealNVP(FLOW)
 
 
 @pytest.fixture(scope="module")
@@ -33,81 +46,152 @@ def truth():
 
 
 @pytest.fixture(scope="module")
-def evaluator(truth):
+def references(truth):
     def drawn(seed, n=150):
         x = truth.sample(n, torch.Generator().manual_seed(seed))
         return EvalSet(x, log_p=log_densities(truth, x))
 
     sets = {split: drawn(seed) for seed, split in enumerate(("train", "val", "test"))}
-    return Evaluator(sets, truth, (LeNetExtractor("cpu"),), 100, lambda x: from_logits(x, 1e-6), latents)
+    return References(sets, truth, (LeNetExtractor("cpu"),), 100, pixels, latents, sets["train"].x)
+
+
+@pytest.fixture(scope="module")
+def evaluator(references):
+    config = MetricsConfig()
+    return Evaluator(references, ("likelihood", *config.every), ("likelihood", *config.final))
+
+
+def test_the_registry_has_what_a_study_may_ask_for():
+    assert set(GROUPS) == {"likelihood", *get_args(MetricGroup)}
+
+
+def test_the_groups_columns_are_those_of_the_layout_each_in_one_group():
+    columns = [column for group in GROUPS.values() for column in group.columns]
+    assert sorted(columns) == sorted(METRIC_COLUMNS)
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_gives_the_columns_that_it_names(evaluator, name):
+    row = evaluator.measure_groups(another_flow(), "test", [name])
+    absent = {"val_bits_per_dim"}  # of real data
+    named = {c.replace("val_", "test_") for c in GROUPS[name].columns if "inception" not in c and c not in absent}
+    assert set(row) == named
+    assert all(math.isfinite(value) for value in row.values())
 
 
 def test_the_truth_has_no_divergence_from_itself(evaluator, truth):
     row = evaluator.measure(truth)
     assert [row[name] for name in ("kl_nats", "kl_se_nats", "reverse_kl_nats", "overfit_nats")] == [0, 0, 0, 0]
     assert row["jsd_nats"] == pytest.approx(0, abs=1e-12)
+    assert row["pareto_k"] == row["reverse_pareto_k"] == 0
 
 
 def test_another_flow_diverges_in_every_measure(evaluator):
-    torch.manual_seed(1)
-    row = evaluator.measure(RealNVP(FLOW))
+    row = evaluator.measure(another_flow())
     assert row["kl_nats"] > 5 * row["kl_se_nats"]
     assert row["reverse_kl_nats"] > 5 * row["reverse_kl_se_nats"]
     assert 0 < row["jsd_nats"] <= math.log(2)
 
 
-def test_kl_and_nll_are_means_over_the_same_images(evaluator, truth):
-    torch.manual_seed(1)
-    flow = RealNVP(FLOW)
-    row = evaluator.measure(flow)
-    assert row["kl_nats"] == pytest.approx(row["val_nll_nats"] + evaluator.sets["val"].log_p.mean())
+def test_kl_and_nll_are_means_over_the_same_images(evaluator, references):
+    row = evaluator.measure(another_flow())
+    assert row["kl_nats"] == pytest.approx(row["val_nll_nats"] + references.sets["val"].log_p.mean())
 
 
-def test_measuring_twice_gives_the_same_numbers(evaluator, truth):
-    torch.manual_seed(1)
-    flow = RealNVP(FLOW)
-    assert evaluator.measure(flow, "test") == evaluator.measure(flow, "test")
+def test_the_reference_is_half_the_parameters_over_the_training_images(evaluator):
+    flow = another_flow()
+    assert evaluator.measure(flow)["kl_reference_nats"] == flow.num_parameters / (2 * 150)
+
+
+def test_fresh_images_have_neither_a_reference_nor_a_memory(evaluator, references):
+    fresh = dataclasses.replace(references, training=None)
+    row = dataclasses.replace(evaluator, references=fresh).measure_final(another_flow())
+    assert math.isnan(row["kl_reference_nats"])
+    assert "copying_ct_lenet" not in row
+
+
+def test_measuring_twice_gives_the_same_numbers(evaluator):
+    flow = another_flow()
+    assert evaluator.measure_final(flow) == evaluator.measure_final(flow)
 
 
 def test_measuring_changes_neither_the_flow_nor_the_global_generator(evaluator, truth):
     before, state = torch.random.get_rng_state(), [p.clone() for p in truth.parameters()]
     evaluator.measure(truth)
-    evaluator.numerical_errors(truth)
+    evaluator.measure_final(truth)
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(state, truth.parameters(), strict=True))
 
 
 def test_every_name_is_a_column_of_the_layout(evaluator, truth):
-    assert set(evaluator.measure(truth, "val")) <= set(EVAL_COLUMNS)
-    assert set(evaluator.measure(truth, "test") | evaluator.numerical_errors(truth)) <= set(FINAL_COLUMNS)
+    assert set(evaluator.measure(truth)) <= set(EVAL_COLUMNS)
+    assert set(evaluator.measure_final(truth)) <= set(FINAL_COLUMNS)
 
 
 def test_a_flow_that_is_not_finite_is_measured_as_nan_not_as_a_crash(evaluator):
     flow = RealNVP(FLOW)
     with torch.no_grad():
         next(flow.parameters()).fill_(math.nan)
-    row = evaluator.measure(flow)
-    assert all(math.isnan(row[name]) for name in ("kl_nats", "val_nll_nats", "frechet_lenet"))
+    row = evaluator.measure_final(flow)
+    diverged = ("kl_nats", "test_nll_nats", "pareto_k", "frechet_lenet", "kid_lenet", "coverage_lenet", "fp_error_nats")
+    assert all(math.isnan(row[name]) for name in diverged)
     assert row["frechet_floor_lenet"] >= 0
 
 
-def test_the_floor_is_the_distance_of_the_truth_to_itself_at_equal_n(evaluator, truth):
-    row = evaluator.measure(truth)
-    assert row["frechet_floor_lenet"] > 0
-    assert row["frechet_lenet"] < 10 * row["frechet_floor_lenet"]
+def test_a_model_without_a_density_is_measured_by_its_images_alone(evaluator, truth):
+    class Generator(Model):
+        def sample(self, n, generator=None):
+            return truth.sample(n, generator)
+
+    row = evaluator.measure_final(Generator())
+    expected = evaluator.measure_final(truth)
+    assert row == {name: value for name, value in expected.items() if "lenet" in name}
+
+
+def test_a_density_that_is_no_flow_of_ours_has_all_but_numerical_errors(evaluator, truth):
+    class Foreign(DensityModel):
+        def sample(self, n, generator=None):
+            return truth.sample(n, generator)
+
+        def log_prob(self, x):
+            return truth.log_prob(x)
+
+    row = evaluator.measure_final(Foreign())
+    expected = evaluator.measure_final(truth)
+    missing = {"fp_error_nats", "inverse_error"}
+    assert set(expected) - set(row) == missing
+    assert row.pop("kl_reference_nats") == 0  # this one has no parameters of its own
+    assert row == {name: expected[name] for name in row}
+
+
+@pytest.mark.parametrize("metric", ["frechet", "kid", "frechet_inf"])
+def test_the_floor_is_what_the_truth_gets_at_equal_n(evaluator, truth, metric):
+    own = evaluator.measure_final(truth)
+    wrong = evaluator.measure_final(another_flow())
+    floor = own[f"{metric}_floor_lenet"]
+    assert wrong[f"{metric}_floor_lenet"] == floor
+    assert abs(own[f"{metric}_lenet"] - floor) < 0.3 * (wrong[f"{metric}_lenet"] - floor)
+
+
+def test_there_is_no_floor_with_fewer_held_out_images_than_samples(evaluator, references, truth):
+    more = dataclasses.replace(references, num_samples=151, _kept={})
+    row = dataclasses.replace(evaluator, references=more).measure(truth)
+    assert math.isfinite(row["frechet_lenet"])
+    assert math.isnan(row["frechet_floor_lenet"])
 
 
 def test_bits_per_dim_follow_the_definition(truth):
     x = truth.sample(50, torch.Generator().manual_seed(3))
     log_det = np.linspace(-10, 10, 50)
     sets = dict.fromkeys(("train", "val", "test"), EvalSet(x, log_det=log_det))
-    row = Evaluator(sets, None, (), 10, lambda x: from_logits(x, 1e-6), latents).measure(truth)
+    references = References(sets, None, (), 10, pixels, latents)
+    row = Evaluator(references, ("likelihood", "divergence"), ()).measure(truth)
     expected = -(log_densities(truth, x) + log_det).mean() / (784 * math.log(2))
     assert row["val_bits_per_dim"] == pytest.approx(expected)
     assert "kl_nats" not in row
 
 
 def test_numerical_errors_are_below_a_thousandth_of_a_nat(evaluator, truth):
-    errors = evaluator.numerical_errors(truth)
+    errors = evaluator.measure_groups(truth, "test", ["numerics"])
     assert 0 < errors["fp_error_nats"] < 1e-2
     assert 0 < errors["inverse_error"] < 1e-4

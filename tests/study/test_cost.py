@@ -135,6 +135,31 @@ def test_evaluations_cost_by_their_number():
     assert cost(paradigm="name: nll, eval_every: 10").eval_seconds > cost().eval_seconds
 
 
+def evaluation(metrics, data="{source: mnist}", paradigm="name: nll"):
+    found = study(f"{{degree: W, data: {data}, paradigm: {{{paradigm}}}}}", head=f"metrics: {{{metrics}}}")
+    return cell_cost(found.cells[0], found).eval_seconds
+
+
+@pytest.mark.parametrize("group", ["frechet", "frechet_inf", "kid", "prdc", "memorisation"])
+def test_every_metric_of_images_costs_something(group):
+    assert evaluation(f"every: [], final: [{group}]") > evaluation("every: [], final: []")
+
+
+@pytest.mark.parametrize("group", ["divergence", "pareto"])
+def test_divergences_cost_samples_and_both_densities_of_them(group):
+    synthetic = "{source: synthetic, num_train: 9}"
+    assert evaluation(f"every: [{group}]", synthetic) > evaluation("every: []", synthetic)
+    assert evaluation(f"every: [{group}]") == evaluation("every: []")  # real data have no truth
+
+
+def test_a_metric_at_every_evaluation_costs_more_than_at_the_end():
+    assert evaluation("every: [prdc], final: []") > evaluation("every: [], final: [prdc]")
+
+
+def test_without_extractors_there_are_no_metrics_of_images():
+    assert evaluation("frechet: []") == evaluation("frechet: [], every: [], final: []")
+
+
 def test_memory_grows_with_the_batch():
     assert cost(paradigm="name: nll, batch_size: 1024").memory_gb > cost().memory_gb
 

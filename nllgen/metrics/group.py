@@ -1,0 +1,139 @@
+"""A metric group: columns that are computed together, and what they need. A group is a file and a registry line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nllgen.metrics.exact import FloatArray
+from nllgen.metrics.measurement import OTHER, Extractor, Measurement, Need, References, Row
+
+EXTRACTORS = ("lenet", "inception")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Metrics that are computed together.
+
+    Attributes:
+        name: in a study's ``metrics.every`` and ``metrics.final``, and of ``nllgen evaluate --metric``.
+        columns: what it may give; ``val_`` in a name is ``test_`` on the test split.
+        needs: what has to be there; else its columns are absent, and NaN in the files.
+        measure: one model at one moment → columns.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    needs: frozenset[Need]
+    measure: Callable[[Measurement], Row]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Two sets of images as a network sees them.
+
+    Attributes:
+        samples: features (n, d) of a model's draws, or for the floor of other true images.
+        reference: (N, d) of the held-out images.
+        training: (T, d) of every training image; None where nobody asked or each is fresh.
+        generator: of whatever the metric draws; the same at every call.
+        device: where distances are computed.
+        once: (name, make) → what ``make`` gives, kept with the reference for the next model.
+    """
+
+    samples: FloatArray
+    reference: FloatArray
+    training: FloatArray | None
+    generator: torch.Generator
+    device: torch.device
+    once: Callable[[str, Callable[[], Any]], Any]
+
+    def tensor(self, features: FloatArray) -> Tensor:
+        """Features as float64 on the device."""
+        return torch.from_numpy(np.ascontiguousarray(features)).to(self.device, torch.float64)
+
+    def shuffled(self, features: FloatArray) -> FloatArray:
+        """Rows in a random order: files have an order of their own (MNIST's test set begins with the cleaner hands)."""
+        order = torch.randperm(len(features), generator=self.generator, device=self.generator.device)
+        shuffled: FloatArray = features[order.cpu().numpy()]
+        return shuffled
+
+
+Compare = Callable[[Features], Row]
+
+
+def image_group(
+    name: str, values: tuple[str, ...], errors: tuple[str, ...], compare: Compare, *, training: bool = False
+) -> Group:
+    """A group that compares images by their features, with each extractor, and with the floor of every value.
+
+    The floor is what other true images get in the place of the model's, at the same number of images: what a perfect
+    model would get. It is NaN where the other held-out split is too small, for a floor at another N is another floor.
+
+    Args:
+        name: of the group.
+        values: names that ``compare`` gives and that have a floor: columns ``<value>_<extractor>`` and
+            ``<value>_floor_<extractor>``.
+        errors: further names, without a floor: columns ``<error>_<extractor>``.
+        compare: two sets of features → values and errors.
+        training: whether it needs the training images.
+    """
+    columns = tuple(
+        column
+        for extractor in EXTRACTORS
+        for column in (
+            *(f"{value}_{extractor}" for value in (*values, *errors)),
+            *(f"{value}_floor_{extractor}" for value in values),
+        )
+    )
+
+    def measure(measurement: Measurement) -> Row:
+        row: Row = {}
+        references, split = measurement.references, measurement.split
+        for extractor in references.extractors:
+
+            def against_truth(features: FloatArray | None, extractor: Extractor = extractor) -> Row:
+                return _compared(references, extractor, split, name, features, compare, training)
+
+            found = against_truth(measurement.features(extractor))
+            row |= {f"{key}_{extractor.name}": found.get(key, math.nan) for key in (*values, *errors)}
+            key = ("floor", name, extractor.name, split)
+            floor = references.once(key, lambda: against_truth(_others(references, extractor, split)))  # noqa: B023
+            row |= {f"{value}_floor_{extractor.name}": floor.get(value, math.nan) for value in values}
+        return row
+
+    needs: set[Need] = {"extractor", "training"} if training else {"extractor"}
+    return Group(name, columns, frozenset(needs), measure)
+
+
+def _compared(
+    references: References,
+    extractor: Extractor,
+    split: str,
+    name: str,
+    features: FloatArray | None,
+    compare: Compare,
+    training: bool,
+) -> Row:
+    if features is None:
+        return {}
+    trained_on = references.training_features(extractor) if training else None
+    generator = references.generator(f"{name}-{split}")
+    reference = references.features(extractor, split)
+
+    def once(what: str, make: Callable[[], Any]) -> Any:
+        return references.once((what, extractor.name, split), make)
+
+    return compare(Features(features, reference, trained_on, generator, extractor.device, once))
+
+
+def _others(references: References, extractor: Extractor, split: str) -> FloatArray | None:
+    """Features of as many other true images as a model draws, None where there are fewer."""
+    others = references.features(extractor, OTHER[split])[: references.num_samples]
+    return others if len(others) == references.num_samples else None

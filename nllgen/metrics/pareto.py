@@ -1,0 +1,82 @@
+"""How heavy the tail of importance weights is: Pareto-k̂ (Vehtari, Simpson, Gelman, Yao & Gabry 2024, PSIS).
+
+With weights p/q at draws of q, moments of the weights exist up to order 1/k. Below 0.7 an importance-sampling estimate
+of E_p by draws of q is usable at any practical size; above 1 the weights have no mean that a sample would show. So k̂
+says whether q covers p, which KL alone does not. Everything is computed from log-weights: theirs spread over hundreds
+of nats, and their exponentials would under- and overflow.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nllgen.metrics.exact import FloatArray
+from nllgen.metrics.group import Group
+from nllgen.metrics.measurement import Measurement, Row
+
+_MIN_TAIL = 5  # weights in the tail, below which PSIS does not fit
+_PRIOR_MEAN, _PRIOR_WEIGHT = 0.5, 10  # of k, in the worth of observations (Vehtari et al. 2024, appendix G)
+
+
+def pareto_k(log_weights: FloatArray) -> float:
+    """Shape k̂ of the generalised Pareto distribution fitted to the largest importance weights.
+
+    The tail is the M = min(S/5, 3√S) largest of S weights, above the next smaller one (Vehtari et al. 2024, §2.4);
+    a weak prior pulls k̂ of small tails towards 0.5 (appendix G).
+
+    Args:
+        log_weights: (S,) logarithms of the weights, known up to a constant.
+
+    Returns:
+        k̂; 0 where the weights do not vary, and NaN with values that are not finite or fewer than 25 of them.
+    """
+    num = len(log_weights)
+    size = min(num // 5, math.ceil(3 * math.sqrt(num)))
+    if size < _MIN_TAIL or not np.isfinite(log_weights).all():
+        return math.nan
+    tail = np.sort(log_weights)[-size - 1 :]
+    cutoff, largest = tail[0], tail[1:]
+    with np.errstate(divide="ignore"):
+        log_excess = largest + np.log(-np.expm1(cutoff - largest))  # log(exp(largest) − exp(cutoff))
+    if not np.isfinite(log_excess[_quartile(size)]):
+        return 0.0  # ties: as many weights stand at the cutoff itself
+    k = gpd_shape(log_excess)
+    return (size * k + _PRIOR_WEIGHT * _PRIOR_MEAN) / (size + _PRIOR_WEIGHT)
+
+
+def gpd_shape(log_x: FloatArray) -> float:
+    """Shape of a generalised Pareto distribution from a sample of it (Zhang & Stephens 2009, with ξ = −their k).
+
+    The posterior mean of θ = −ξ/σ under their data-driven prior, on their grid (eqs. 5 to 8); then ξ at that θ.
+
+    Args:
+        log_x: (n,) logarithms of the sample, ascending; x has location 0.
+    """
+    n = len(log_x)
+    log_x = log_x - log_x[_quartile(n)]  # the shape knows no scale: the lower quartile becomes 1
+    m = 30 + math.isqrt(n)
+    theta = math.exp(-log_x[-1]) + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / 3
+    shapes = np.array([_shape_at(float(t), log_x) for t in theta])
+    log_likelihood = n * (np.log(-theta / shapes) - shapes - 1)  # ξ has the sign of −θ
+    weights = np.exp(log_likelihood - log_likelihood.max())
+    return _shape_at(float(theta @ weights / weights.sum()), log_x)
+
+
+def _quartile(n: int) -> int:
+    return math.floor(n / 4 + 0.5) - 1
+
+
+def _shape_at(theta: float, log_x: FloatArray) -> float:
+    """ξ(θ) = mean log(1 − θx), the maximum of the likelihood at a given θ."""
+    if theta < 0:
+        return float(np.logaddexp(0, math.log(-theta) + log_x).mean())
+    return float(np.log1p(-theta * np.exp(log_x)).mean())  # θ < 1/max x: nothing overflows
+
+
+def _measure(m: Measurement) -> Row:
+    return {"pareto_k": pareto_k(m.r_samples), "reverse_pareto_k": pareto_k(-m.r_held_out)}
+
+
+GROUP = Group("pareto", ("pareto_k", "reverse_pareto_k"), frozenset({"density", "truth"}), _measure)

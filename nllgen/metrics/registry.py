@@ -1,0 +1,33 @@
+"""Every metric group. A new one is a file with a ``GROUP``, its line here, and its names where there is no torch:
+``MetricGroup`` in ``study/config.py`` and the columns with their units in ``store/layout.py``.
+"""
+
+from __future__ import annotations
+
+from nllgen.metrics import (
+    divergence,
+    frechet,
+    frechet_infinity,
+    kid,
+    likelihood,
+    memorisation,
+    numerics,
+    pareto,
+    prdc,
+)
+from nllgen.metrics.group import Group
+
+GROUPS: dict[str, Group] = {
+    module.GROUP.name: module.GROUP
+    for module in (
+        likelihood,
+        divergence,
+        pareto,
+        frechet,
+        frechet_infinity,
+        kid,
+        prdc,
+        memorisation,
+        numerics,
+    )
+}

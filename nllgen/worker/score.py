@@ -1,0 +1,188 @@
+"""Models made elsewhere against a truth of known density: from their log-densities, or from their samples."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from nllgen.data.logits import from_logits, to_logits
+from nllgen.data.truth import Truth, load_truth
+from nllgen.errors import ConfigError
+from nllgen.metrics.evaluate import Evaluator
+from nllgen.metrics.exact import kl, log_densities, mean_and_se
+from nllgen.metrics.features import Extractor
+from nllgen.metrics.given import GivenSamples
+from nllgen.metrics.lenet import LeNetExtractor
+from nllgen.metrics.measurement import EvalSet, References
+from nllgen.store.dataset import Dataset, read_dataset
+from nllgen.store.outside import read_array
+from nllgen.store.study_dir import StudyDir
+from nllgen.train.streams import generator
+
+Space = Literal["logits", "pixels"]
+GROUPS = ("frechet", "frechet_inf", "kid", "prdc")
+_SEED = 0  # of what the metrics of images draw
+
+
+class TruthFiles(NamedTuple):
+    """Where a truth lies."""
+
+    weights: Path
+    dataset: Path
+
+
+def find_truth(path: Path) -> TruthFiles:
+    """The truth that a user means: truth.pt, the folder that it lies in, or a study's folder.
+
+    Raises:
+        ConfigError: there is none, or no dataset.h5 beside it.
+    """
+    if StudyDir(path).is_frozen:
+        study = StudyDir(path).read_study()
+        if study.truth is None:
+            raise ConfigError(f"study {study.name} has no truth", "give a study on synthetic data, or a truth.pt")
+        path = StudyDir(path).truth(study.truth.id).path
+    files = (
+        TruthFiles(path / "truth.pt", path / "dataset.h5")
+        if path.is_dir()
+        else TruthFiles(path, path.with_name("dataset.h5"))
+    )
+    for file, what in ((files.weights, "truth"), (files.dataset, "data set of the truth")):
+        if not file.is_file():
+            raise ConfigError(
+                f"no {what} at {file}",
+                "--truth is a truth.pt with its dataset.h5 beside it, their folder truths/<id>, or a study's folder",
+            )
+    return files
+
+
+def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]:
+    """Exact divergence of a density q from its log-density at the rows of a split of the truth's data set.
+
+    Args:
+        files: of the truth.
+        path: .npz or HDF5 with ``<split>/log_prob`` or ``log_prob``: (N,) nats, in logit space, in the order of the
+            rows of the split in dataset.h5.
+        split: train, val or test.
+
+    Returns:
+        Cross-entropy −E_p[log q], entropy and KL(p‖q) over the same images, each with its standard error, in nats and
+        in bits a dimension. Where q gives an image no density at all (−∞), KL and cross-entropy are infinite.
+
+    Raises:
+        ConfigError: another number of rows, or values that no log-density has.
+        CorruptFileError: the file cannot be read.
+    """
+    dataset = read_dataset(files.dataset)
+    log_p = dataset.log_prob[split]
+    log_q = _log_probs(path, split, len(log_p))
+    num_dims = math.prod(dataset.x[split].shape[1:])
+    entropy = mean_and_se(-log_p)
+    found: dict[str, Any] = _about(dataset, split) | {"num_zero_density": int(np.isneginf(log_q).sum())}
+    with np.errstate(invalid="ignore"):
+        cross_entropy, divergence = mean_and_se(-log_q), kl(log_p, log_q)
+    for name, estimate in (("cross_entropy", cross_entropy), ("entropy", entropy), ("kl", divergence)):
+        found[f"{name}_nats"], found[f"{name}_se_nats"] = estimate
+        found[f"{name}_bits_per_dim"] = estimate.value / (num_dims * math.log(2))
+    return found
+
+
+def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.device) -> dict[str, Any]:
+    """Image metrics and the reverse cross-entropy of samples against the truth's test split.
+
+    Args:
+        files: of the truth.
+        path: .npz or HDF5 with ``x`` or ``samples/x``: (n, C, H, W).
+        space: ``logits``, or ``pixels`` in [0, 1] (uint8: levels 0…255), which have image metrics alone.
+        device: where the truth and the networks are put.
+
+    Returns:
+        The columns of :data:`GROUPS` with their floors; −E_q[log p] with its standard error, nats, of logits.
+
+    Raises:
+        ConfigError: images of another shape, too few, not finite, or outside of their space.
+        CorruptFileError: a file cannot be read.
+    """
+    truth, dataset = load_truth(files.weights, device), read_dataset(files.dataset, train_rows=slice(0, 2))
+    if dataset.truth_sha256 != truth.sha256:
+        raise ConfigError(
+            f"{files.dataset} was drawn from another truth than {files.weights}", "give one truth's folder"
+        )
+    images = _samples(path, space, truth).to(device)
+    evaluator = _evaluator(truth, dataset, len(images), LeNetExtractor(device), device)
+    found: dict[str, Any] = _about(dataset, "test") | {"space": space, "num_samples": len(images)}
+    found["num_reference"] = len(dataset.x["test"])
+    if space == "logits":
+        found["reverse_cross_entropy_nats"], found["reverse_cross_entropy_se_nats"] = mean_and_se(
+            -log_densities(truth.flow, images)
+        )
+        found["entropy_nats"], found["entropy_se_nats"] = (
+            dataset.numbers["entropy_nats"],
+            dataset.numbers["entropy_se_nats"],
+        )
+    return found | evaluator.measure_final(GivenSamples(images))
+
+
+def _about(dataset: Dataset, split: str) -> dict[str, Any]:
+    return {
+        "truth_id": dataset.truth_id,
+        "truth_sha256": dataset.truth_sha256,
+        "split": split,
+        "num_images": len(dataset.log_prob[split]),
+    }
+
+
+def _log_probs(path: Path, split: str, num: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    values = read_array(path, (f"{split}/log_prob", "log_prob"), ndim=1).astype(np.float64)
+    if len(values) != num:
+        raise ConfigError(
+            f"{path}: {len(values)} log-densities, the {split} split of the truth's data set has {num} images",
+            "one for each row of the split, in its order; --split chooses another split",
+        )
+    wrong = np.flatnonzero(np.isnan(values) | np.isposinf(values))
+    if len(wrong):
+        raise ConfigError(
+            f"{path}: {len(wrong)} log-densities are NaN or +inf, the first in row {wrong[0]}",
+            "a log-density is a number, or −inf where the model excludes the image",
+        )
+    return values
+
+
+def _samples(path: Path, space: Space, truth: Truth) -> torch.Tensor:
+    """Images as float32 logits."""
+    values, shape = read_array(path, ("x", "samples/x"), ndim=4), truth.cell.data.shape
+    if values.shape[1:] != shape or len(values) < 2:
+        raise ConfigError(
+            f"{path}: images of shape {values.shape}, the truth's are (n, {', '.join(map(str, shape))})",
+            "two or more images of the truth's channels, height and width",
+        )
+    levels = values.dtype == np.uint8
+    if values.dtype.kind != "f" and not (levels and space == "pixels"):
+        raise ConfigError(f"{path}: {space} of type {values.dtype}", "logits are floats; pixels are floats or uint8")
+    images = torch.from_numpy(values.astype(np.float32))
+    images = images / 255 if levels else images
+    if not images.isfinite().all():
+        raise ConfigError(f"{path}: some values are NaN or infinite", "leave those images out, and say so")
+    outside = bool(((images < 0) | (images > 1)).any())
+    if space == "pixels" and outside:
+        raise ConfigError(f"{path}: pixels outside [0, 1]", "scale them, or say --space logits")
+    if space == "logits" and not outside:
+        raise ConfigError(f"{path}: every value lies in [0, 1], as pixels do", "say --space pixels")
+    return to_logits(images, truth.cell.data.alpha) if space == "pixels" else images
+
+
+def _evaluator(truth: Truth, dataset: Dataset, num: int, extractor: Extractor, device: torch.device) -> Evaluator:
+    sets = {
+        split: EvalSet(torch.from_numpy(dataset.x[split]).to(device), log_p=dataset.log_prob[split])
+        for split in ("val", "test")
+    }
+    to_pixels = partial(from_logits, alpha=truth.cell.data.alpha)
+    references = References(
+        sets, truth.flow, (extractor,), num, to_pixels, lambda purpose: generator(device, _SEED, "score", purpose)
+    )
+    return Evaluator(references, (), GROUPS)

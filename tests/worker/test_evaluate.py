@@ -1,0 +1,235 @@
+"""Metrics of finished cells, measured afterwards; and that no metric touches the training."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from nllgen.errors import CellsFailedError, ConfigError
+from nllgen.launch.submit import freeze
+from nllgen.measuring_doors import evaluate_study
+from nllgen.store.collect import collect
+from nllgen.store.result import read_result
+from nllgen.store.study_file import read_study
+from nllgen.store.supplement import read_supplement
+from nllgen.study.grid import parse_study
+from nllgen.worker import Settings, run_task
+from nllgen.worker.evaluate import evaluate
+
+GRID = """
+name: tiny
+truth:
+  data: {source: mnist, image_size: 7, num_val: 120, num_test: 120}
+  flow: {width: 2, blocks: 0, scales: 1}
+  paradigm: {name: nll, steps: 3, batch_size: 32, eval_every: 3}
+dataset: {num_train: 240, num_val: 120, num_test: 120, num_entropy: 500}
+metrics: {frechet: [lenet], num_samples: 120, num_train_eval: 50, num_kept: 4, METRICS}
+cells:
+  - data: {source: synthetic, num_train: 120}
+    degree: W
+    paradigm: {name: nsgan, steps: 4, batch_size: 16, eval_every: 2}
+    seed: [0, 1]
+  - data: {source: synthetic, num_train: fresh}
+    degree: W
+    paradigm: {name: nll, steps: 2, batch_size: 16, eval_every: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(mnist_assets):
+    return Settings(torch.device("cpu"), mnist_assets, "a", lambda: False)
+
+
+@pytest.fixture(scope="module")
+def run(settings, tmp_path_factory):
+    """A study run whole with a choice of metrics."""
+
+    def make(metrics):
+        text = GRID.replace("METRICS", metrics)
+        folder, study, _ = freeze(parse_study(text, "tiny.yaml", precision="fp32"), tmp_path_factory.mktemp("runs"))
+        for task in ("truth", "dataset", *(cell.id for cell in study.cells)):
+            run_task(folder, task, settings)
+        return folder, study
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def bare(run):
+    """Nothing but likelihoods was measured."""
+    return run("every: [], final: []")
+
+
+@pytest.fixture(scope="module")
+def full(run):
+    """Everything that there is was measured, at every evaluation."""
+    everything = "[divergence, pareto, frechet, frechet_inf, kid, prdc, memorisation, numerics]"
+    return run(f"every: {everything}, final: {everything}")
+
+
+def results(folder, study):
+    return [read_result(folder.cell(cell.id).result) for cell in study.cells]
+
+
+def same(one, two):
+    return np.array_equal(one, two, equal_nan=True)
+
+
+def test_a_runs_weights_do_not_depend_on_what_is_measured(bare, full):
+    for one, two in zip(results(*bare), results(*full), strict=True):
+        assert one.attrs["model_sha256"] == two.attrs["model_sha256"]
+        assert one.attrs["science_sha256"] != two.attrs["science_sha256"]
+        assert same(one.history["loss_gen"], two.history["loss_gen"])
+
+
+def test_only_what_was_asked_for_is_measured(bare, full):
+    (one, *_), (two, *_) = results(*bare), results(*full)
+    for table in ("eval", "final"):
+        assert np.isnan(getattr(one, table)["kl_nats"]).all()
+        assert np.isfinite(getattr(two, table)["kl_nats"]).all()
+        assert np.isfinite(getattr(two, table)["coverage_lenet"]).all()
+    assert np.isfinite(one.final["test_nll_nats"]).all()
+
+
+def test_a_metric_added_later_is_what_the_run_would_have_measured(bare, full, settings, tmp_path):
+    folder, study = bare
+    digests = [path.read_bytes() for path in sorted(folder.path.glob("cells/*/result.h5"))]
+    done = evaluate(folder, ["kid", "divergence"], study.cells, settings)
+    assert (done.measured, done.failed) == (6, [])
+    collect(folder, tmp_path / "bare.h5", reference={})
+    collect(full[0], tmp_path / "full.h5", reference={})
+    one, two = (read_study(tmp_path / f"{name}.h5") for name in ("bare", "full"))
+    cells = one.final["cell"] > 0  # the truth's are not in it
+    for column in ("kid_lenet", "kid_se_lenet", "kid_floor_lenet", "kl_nats", "kl_reference_nats", "jsd_se_nats"):
+        assert same(one.final[column][cells], two.final[column][cells]), column
+        assert np.isfinite(one.final[column][cells]).any()
+    assert np.isnan(one.final["kid_lenet"][~cells]).all()
+    assert [path.read_bytes() for path in sorted(folder.path.glob("cells/*/result.h5"))] == digests
+    about = json.loads(one.cells["supplements"][1])
+    assert set(about) == {"kid", "divergence"}
+    assert about["kid"]["code_sha256"] == one.cells["code_sha256"][1]
+
+
+def test_measuring_again_does_nothing(bare, settings):
+    folder, study = bare
+    evaluate(folder, ["frechet"], study.cells, settings)
+    path = folder.cell(study.cells[0].id).supplement("frechet")
+    before = path.stat().st_mtime_ns, path.read_bytes()
+    done = evaluate(folder, ["frechet"], study.cells, settings)
+    assert (done.measured, done.there) == (0, 3)
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+
+
+def test_what_the_run_measured_is_not_measured_again(full, settings):
+    folder, study = full
+    done = evaluate(folder, ["frechet", "prdc"], study.cells, settings)
+    assert (done.measured, done.there) == (0, 6)
+    assert not list(folder.path.glob("cells/*/metrics.*"))
+
+
+def test_a_cell_that_lacks_what_a_group_needs_is_told_and_passed_over(bare, settings, capsys):
+    folder, study = bare
+    done = evaluate(folder, ["memorisation"], study.cells, settings)
+    assert (done.measured, done.unmeasurable) == (2, 1)
+    assert "memorisation needs extractor and training" in capsys.readouterr().out
+
+
+def test_the_truth_can_be_measured_too(bare, settings):
+    folder, study = bare
+    assert evaluate(folder, ["numerics"], [study.truth], settings).measured == 1
+    found = read_supplement(folder.truth(study.truth.id).supplement("numerics"))
+    assert (found.final["fp_error_nats"] < 1e-2).all()
+
+
+def test_every_dataset_of_a_supplement_has_a_unit(bare, settings):
+    folder, study = bare
+    evaluate(folder, ["pareto"], study.cells[:1], settings)
+    with h5py.File(folder.cell(study.cells[0].id).supplement("pareto")) as file:
+        assert file.attrs["schema"] == 2
+        assert {name: item.attrs["unit"] for name, item in file["final"].items()} == {
+            "weights": "name", "step": "steps", "pareto_k": "1", "reverse_pareto_k": "1", "time_s": "s"
+        }  # fmt: skip
+
+
+# what can go wrong
+
+
+@pytest.fixture
+def one(run, settings):
+    """A study of which a test may break something."""
+    folder, study = run("every: [], final: []")
+    return folder, study, study.cells[0]
+
+
+def test_an_unknown_metric_names_the_nearest(bare):
+    with pytest.raises(ConfigError, match="did you mean kid") as caught:
+        evaluate_study(bare[0], ["kidd"], [], 1, "cpu")
+    assert "frechet_inf" in caught.value.message
+
+
+def test_an_unknown_cell_is_refused(bare):
+    with pytest.raises(ConfigError, match="has no cell"):
+        evaluate_study(bare[0], ["kid"], ["0" * 16], 1, "cpu")
+
+
+def test_a_named_cell_without_a_result_is_refused(one):
+    folder, _, cell = one
+    folder.cell(cell.id).result.unlink()
+    with pytest.raises(ConfigError, match="no result yet"):
+        evaluate_study(folder, ["kid"], [cell.id], 1, "cpu")
+
+
+def test_missing_weights_fail_that_cell_alone(one, monkeypatch):
+    monkeypatch.setattr("nllgen.launch.stopping.SIGNALS", ())
+    folder, study, cell = one
+    folder.cell(cell.id).model.unlink()
+    with pytest.raises(CellsFailedError, match=r"model\.pt: no such file"):
+        evaluate_study(folder, ["kid"], [], 1, "cpu")
+    assert not folder.cell(cell.id).supplement("kid").exists()
+    assert folder.cell(study.cells[1].id).supplement("kid").exists()
+
+
+def test_weights_that_were_changed_are_refused(one, settings):
+    folder, _, cell = one
+    content = torch.load(folder.cell(cell.id).model, weights_only=True)
+    next(iter(content["weights"]["last"].values())).add_(1)
+    torch.save(content, folder.cell(cell.id).model)
+    (why,) = evaluate(folder, ["kid"], [cell], settings).failed
+    assert "not those that result.h5 was measured on" in why
+
+
+def test_a_result_of_another_truth_is_refused(one, settings):
+    folder, study, cell = one
+    path = folder.truth_weights(study.truth.id)
+    content = torch.load(path, weights_only=True)
+    next(iter(content["weights"].values())).add_(0.1)
+    torch.save(content, path)
+    (why,) = evaluate(folder, ["kid"], [cell], settings).failed
+    assert "another truth than truth.pt" in why
+
+
+def test_a_damaged_supplement_is_named_by_collect_and_measured_again(one, settings, tmp_path):
+    folder, study, cell = one
+    evaluate(folder, ["kid"], study.cells, settings)
+    path = folder.cell(cell.id).supplement("kid")
+    path.write_bytes(path.read_bytes()[:-5])
+    found = collect(folder, tmp_path / "study.h5", reference={}, allow_missing=True)
+    assert (found.num_done, len(found.holes)) == (3, 1)
+    assert "metrics.kid.h5" in found.holes[0]
+    assert evaluate(folder, ["kid"], study.cells, settings).measured == 1
+    assert path.with_name("metrics.kid.h5.damaged").exists()
+    assert collect(folder, tmp_path / "study.h5", reference={}).holes == []
+
+
+def test_a_supplement_of_other_weights_is_not_merged(one, settings, tmp_path):
+    folder, study, cell = one
+    evaluate(folder, ["kid"], study.cells, settings)
+    other = folder.cell(study.cells[1].id).supplement("kid")
+    folder.cell(cell.id).supplement("kid").write_bytes(other.read_bytes())
+    found = collect(folder, tmp_path / "study.h5", reference={}, allow_missing=True)
+    assert "other weights or another truth" in found.holes[0]
+    assert np.isnan(read_study(tmp_path / "study.h5").final["kid_lenet"][:4]).all()

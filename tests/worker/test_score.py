@@ -1,0 +1,273 @@
+"""Log-densities and samples made elsewhere, against a truth whose density is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from nllgen.data.logits import from_logits
+from nllgen.data.truth import load_truth, truth_bytes
+from nllgen.errors import ConfigError, CorruptFileError
+from nllgen.flow import RealNVP
+from nllgen.measuring_doors import as_json, score, show_scores
+from nllgen.metrics.exact import log_densities
+from nllgen.store import outside
+from nllgen.store.dataset import NUMBERS, Dataset, read_dataset, write_dataset
+from nllgen.study.config import Cell, DataConfig, FlowConfig
+
+CPU = torch.device("cpu")
+N = 400
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    """A folder with truth.pt and dataset.h5."""
+    folder = tmp_path_factory.mktemp("truth")
+    flow_config = FlowConfig(shape=(1, 7, 7), width=2, blocks=0, scales=1)
+    cell = Cell(data=DataConfig(image_size=7), flow=flow_config)
+    torch.manual_seed(0)
+    flow = RealNVP(flow_config).requires_grad_(False)
+    for parameter in flow.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    (folder / "truth.pt").write_bytes(truth_bytes(cell, flow.state_dict()))
+    loaded = load_truth(folder / "truth.pt", CPU)
+    x = {split: flow.sample(N, torch.Generator().manual_seed(i)) for i, split in enumerate(("train", "val", "test"))}
+    log_prob = {split: log_densities(flow, images) for split, images in x.items()}
+    numbers = dict.fromkeys(NUMBERS, 1.0) | {"entropy_nats": -float(log_prob["val"].mean()), "entropy_se_nats": 0.3}
+    images = {split: part.numpy() for split, part in x.items()}
+    write_dataset(folder / "dataset.h5", Dataset(cell.id, loaded.sha256, images, log_prob, numbers))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flow(truth):
+    return load_truth(truth / "truth.pt", CPU).flow
+
+
+@pytest.fixture(scope="module")
+def dataset(truth):
+    return read_dataset(truth / "dataset.h5")
+
+
+def densities(truth, path, split="test"):
+    return score(truth, None, path, split, "logits", "cpu")
+
+
+def images(truth, path, space="logits"):
+    return score(truth, path, None, "test", space, "cpu")
+
+
+def npz(tmp_path: Path, **arrays) -> Path:
+    path = tmp_path / "mine.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_the_truth_has_no_divergence_from_itself(truth, split):
+    found = densities(truth, truth / "dataset.h5", split)
+    assert (found["kl_nats"], found["kl_se_nats"]) == (0, 0)
+    assert found["cross_entropy_nats"] == found["entropy_nats"]
+    assert found["num_images"] == N
+
+
+def test_a_shifted_truth_has_its_known_divergence(truth, flow, dataset, tmp_path):
+    """q is the truth with latents z − δ: log q − log p = zᵀδ − ½δᵀδ, and KL(p‖q) = ½ δᵀδ exactly in expectation."""
+    shift = 0.1
+    x = torch.from_numpy(dataset.x["test"])
+    with torch.no_grad():
+        z, log_det = flow.forward(x)
+        log_q = flow.base_log_prob(z - shift) + log_det
+    found = densities(truth, npz(tmp_path, log_prob=log_q.numpy()))
+    expected = 0.5 * 49 * shift**2
+    assert abs(found["kl_nats"] - expected) < 4 * found["kl_se_nats"]
+    assert found["kl_se_nats"] == pytest.approx(shift * 7 / math.sqrt(N), rel=0.2)
+    assert found["kl_nats"] == pytest.approx((dataset.log_prob["test"] - log_q.numpy()).mean(), rel=1e-12)
+
+
+def test_a_constant_is_the_divergence_itself_in_nats_and_bits(truth, dataset, tmp_path):
+    found = densities(truth, npz(tmp_path, log_prob=dataset.log_prob["test"] - 2.5))
+    assert found["kl_nats"] == pytest.approx(2.5)
+    assert found["kl_bits_per_dim"] == pytest.approx(2.5 / (49 * math.log(2)))
+    assert found["cross_entropy_nats"] == pytest.approx(found["entropy_nats"] + 2.5)
+
+
+def test_an_image_that_q_excludes_makes_the_divergence_infinite(truth, dataset, tmp_path):
+    log_q = dataset.log_prob["test"].copy()
+    log_q[[3, 7]] = -np.inf
+    found = densities(truth, npz(tmp_path, log_prob=log_q))
+    assert found["kl_nats"] == math.inf
+    assert found["num_zero_density"] == 2
+    assert json.loads(json.dumps(as_json(found), allow_nan=False))["kl_nats"] is None
+
+
+@pytest.mark.parametrize("key", ["log_prob", "val/log_prob"])
+def test_npz_and_hdf5_hold_the_same(truth, dataset, tmp_path, key):
+    log_q = dataset.log_prob["val"] - 1
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file[key] = log_q
+    found = densities(truth, tmp_path / "mine.h5", "val")
+    assert found == densities(truth, npz(tmp_path, **{key: log_q}), "val")
+    assert found["kl_nats"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda v: v[:-1], "399 log-densities, the test split of the truth's data set has 400"),
+        (lambda v: np.where(np.arange(N) == 5, np.nan, v), "1 log-densities are NaN or .inf, the first in row 5"),
+        (lambda v: np.where(np.arange(N) > 397, np.inf, v), "2 log-densities"),
+    ],
+)
+def test_log_densities_that_do_not_fit_are_refused(truth, dataset, tmp_path, edit, reason):
+    with pytest.raises(ConfigError, match=reason):
+        densities(truth, npz(tmp_path, log_prob=edit(dataset.log_prob["test"])))
+
+
+def test_samples_of_the_truth_score_as_the_truth(truth, flow, tmp_path):
+    x = flow.sample(N, torch.Generator().manual_seed(9)).numpy()
+    found = images(truth, npz(tmp_path, x=x))
+    se = math.hypot(found["reverse_cross_entropy_se_nats"], found["entropy_se_nats"])
+    assert abs(found["reverse_cross_entropy_nats"] - found["entropy_nats"]) < 4 * se
+    assert found["frechet_lenet"] < 4 * found["frechet_floor_lenet"]
+    assert found["coverage_lenet"] == pytest.approx(1 - 2**-5, abs=0.05)
+
+
+def test_the_test_images_themselves_are_at_distance_0(truth, dataset, tmp_path):
+    found = images(truth, npz(tmp_path, x=dataset.x["test"]))
+    assert found["frechet_lenet"] < 1e-3 * found["frechet_floor_lenet"]
+    assert (found["precision_lenet"], found["recall_lenet"], found["coverage_lenet"]) == (1, 1, 1)
+    assert found["reverse_cross_entropy_nats"] == pytest.approx(-dataset.log_prob["test"].mean(), abs=1e-4)
+
+
+def test_noise_is_far_away(truth, tmp_path):
+    x = 8 * np.random.default_rng(0).standard_normal((N, 1, 7, 7)).astype(np.float32)
+    found = images(truth, npz(tmp_path, x=x))
+    assert found["frechet_lenet"] > 5 * found["frechet_floor_lenet"]
+    assert found["reverse_cross_entropy_nats"] > found["entropy_nats"] + 100
+
+
+def test_pixels_have_the_image_metrics_of_their_logits(truth, flow, tmp_path):
+    x = flow.sample(N, torch.Generator().manual_seed(9))
+    by_logits = images(truth, npz(tmp_path, x=x.numpy()))
+    by_pixels = images(truth, npz(tmp_path, x=from_logits(x, 1e-6).double().numpy()), "pixels")
+    assert "reverse_cross_entropy_nats" not in by_pixels
+    assert by_pixels["frechet_lenet"] == pytest.approx(by_logits["frechet_lenet"], rel=1e-2)
+
+
+def test_levels_are_pixels(truth, tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (N, 1, 7, 7)).astype(np.uint8)
+    by_levels = images(truth, npz(tmp_path, x=levels), "pixels")
+    by_pixels = images(truth, npz(tmp_path, x=levels / 255.0), "pixels")
+    assert by_levels["kid_lenet"] == pytest.approx(by_pixels["kid_lenet"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("x", "space", "reason"),
+    [
+        (np.ones((5, 1, 8, 8), np.float32), "logits", "the truth's are"),
+        (np.ones((1, 1, 7, 7), np.float32), "logits", "two or more"),
+        (np.full((5, 1, 7, 7), np.nan, np.float32), "logits", "NaN or infinite"),
+        (np.full((5, 1, 7, 7), 0.5, np.float32), "logits", "say --space pixels"),
+        (np.full((5, 1, 7, 7), 5.0, np.float32), "pixels", "outside"),
+        (np.zeros((5, 1, 7, 7), np.uint8), "logits", "logits are floats"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(truth, tmp_path, x, space, reason):
+    with pytest.raises(ConfigError) as caught:
+        images(truth, npz(tmp_path, x=x), space)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["truth.pt", ""])
+def test_a_truth_is_its_file_or_its_folder(truth, name):
+    assert densities(truth / name, truth / "dataset.h5")["kl_nats"] == 0
+
+
+def test_a_truth_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no truth at"):
+        densities(tmp_path, tmp_path / "x.npz")
+
+
+def test_either_samples_or_log_densities(truth, tmp_path):
+    for both in (None, tmp_path):
+        with pytest.raises(ConfigError, match="either"):
+            score(truth, both, both, "test", "logits", "cpu")
+
+
+def test_what_is_shown_has_values_with_their_errors(truth, capsys):
+    show_scores(densities(truth, truth / "dataset.h5"))
+    lines = capsys.readouterr().out.splitlines()
+    assert "kl_nats                      0 ± 0" in lines
+    assert not any("_se_" in line for line in lines)
+
+
+# files from elsewhere
+
+
+class Boom:
+    def __reduce__(self):
+        return (Path("/tmp/nllgen-boom").touch, ())
+
+
+def broken(tmp_path: Path, how: str) -> Path:
+    path = tmp_path / "mine"
+    if how == "text":
+        path.write_text("log_prob\n1\n2\n")
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "pickle":
+        np.savez(path.with_suffix(".npz"), log_prob=np.array([Boom()], dtype=object))
+        return path.with_suffix(".npz")
+    elif how == "cut npz":
+        path.write_bytes(npz(tmp_path, log_prob=np.zeros(N)).read_bytes()[:900])
+    elif how == "no such array":
+        return npz(tmp_path, other=np.zeros(N))
+    elif how == "two axes":
+        return npz(tmp_path, log_prob=np.zeros((N, 1)))
+    elif how == "texts":
+        return npz(tmp_path, log_prob=np.array(["1"] * N))
+    elif how == "cut hdf5":
+        with h5py.File(path, "w") as file:
+            file["log_prob"] = np.zeros(50_000)
+        path.write_bytes(path.read_bytes()[:5_000])
+    elif how == "link":
+        with h5py.File(path, "w") as file:
+            file["log_prob"] = h5py.ExternalLink("/etc/passwd", "x")
+    return path
+
+
+@pytest.mark.parametrize(
+    "how", ["text", "empty", "pickle", "cut npz", "no such array", "two axes", "texts", "cut hdf5", "link", "absent"]
+)
+def test_a_file_that_is_not_one_is_a_typed_error(truth, tmp_path, how):
+    with pytest.raises(CorruptFileError):
+        densities(truth, broken(tmp_path, how))
+    assert not Path("/tmp/nllgen-boom").exists()
+
+
+def test_an_array_that_claims_more_than_it_holds_is_not_allocated(tmp_path):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000,), }"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "big.npz", "w") as archive:
+        archive.writestr("log_prob.npy", data)
+    with pytest.raises(CorruptFileError, match="more than it can hold"):
+        outside.read_array(tmp_path / "big.npz", ("log_prob",), 1)
+
+
+def test_an_array_beyond_the_limit_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(outside, "MAX_BYTES", 100)
+    with pytest.raises(CorruptFileError, match="more than 100"):
+        outside.read_array(npz(tmp_path, log_prob=np.zeros(50)), ("log_prob",), 1)
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["log_prob"] = np.zeros(50)
+    with pytest.raises(CorruptFileError, match="more than 100"):
+        outside.read_array(tmp_path / "mine.h5", ("log_prob",), 1)
