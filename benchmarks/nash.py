@@ -123,9 +123,9 @@ def rows() -> list[Row]:
     modes, vectors = reduced(game, nsgan)
     exact, exact_run = critical_step(modes), critical_step(modes, RUN)
     mode = modes[np.argmin(np.abs(modes - krylov.mode))]
-    n = f"{game.num_parameters:,}"
+    n, num_null = f"{game.num_parameters:,}", game.num_parameters - 17
     return [
-        (f"null directions of {n} (the Krylov bound)", f"{krylov.num_null:,}", f"{game.num_parameters - 17:,} are null"),
+        (f"null directions of {n} (the Krylov bound)", f"{krylov.num_null:,}", f"{num_null:,} are null"),
         (
             f"critical step by Krylov, {krylov.num_modes} products",
             f"{krylov.critical_step:.6f}",
@@ -188,4 +188,5 @@ def fresh_batches(flow: RealNVP, h: float, factor: float) -> Row:
     x = draw(flow, 2000, torch.Generator().manual_seed(4))
     found = kl(log_densities(flow, x), log_densities(nsgan.flow, x))
     what = f"fresh batches of {BATCH}, fp32, lr {h:.5f}: KL after {steps} steps"
-    return what, f"{found.value:.3g} ± {found.se:.2g} nats{end}", f"lr is {factor:g} of the step predicted for {RUN} steps"
+    measured = f"{found.value:.3g} ± {found.se:.2g} nats{end}"
+    return what, measured, f"lr is {factor:g} of the step predicted for {RUN} steps"
