@@ -71,6 +71,7 @@ setup(
         "test": [
             "pytest>=8",  # the tests
             "pytest-timeout>=2.3",  # a hanging test is a failing test
+            "zuko>=1.3",  # a flow that is not ours, trained by import path
             "hypothesis>=6.100",  # properties over random shapes and broken files
             "ruff>=0.6",  # lint and format
             "mypy>=1.11",  # types

@@ -1,4 +1,4 @@
-"""Run the benchmarks, or those named: ``python -m benchmarks [doors steps frechet mnist nash]``. A table for each."""
+"""Run the benchmarks, or those named: ``python -m benchmarks [doors steps frechet metrics mnist nash]``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from nllgen.store.provenance import code_sha256
 
-PARTS = ("doors", "steps", "frechet", "mnist", "nash")
+PARTS = ("doors", "steps", "frechet", "metrics", "mnist", "nash")
 RESULTS = Path(__file__).with_name("results")
 
 

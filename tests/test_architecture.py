@@ -59,6 +59,7 @@ OWNERS = {
     "click": {"cli"},
     "torchvision": {"torchvision_ops"},
     "pytorch_fid": {"metrics"},
+    "zuko": {"flow"},
     "torch": {"worker", "train", "paradigms", "metrics", "data", "flow", "torchvision_ops"},
 }
 NO_TORCH = {"study", "store", "launch", "image", "assets", "cli", "analysis"}

@@ -87,7 +87,12 @@ def test_the_wheel_has_all_that_is_read_at_run_time(wheel: Path) -> None:
         for path in (folder / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert beside >= {"nllgen/metrics/lenet.pt", "nllgen_analysis/report.html.j2", "nllgen/py.typed"}
+    assert beside >= {
+        "nllgen/metrics/lenet.pt",
+        "nllgen/study/claims.toml",
+        "nllgen_analysis/report.html.j2",
+        "nllgen/py.typed",
+    }
     assert names >= jobs | beside
 
 

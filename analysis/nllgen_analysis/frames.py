@@ -215,7 +215,7 @@ def _settings_of(cell: Cell) -> dict[str, Hashable]:
     """What may tell two cells apart and is not in student, paradigm, setting or seed."""
     parts = {"": cell.model_dump(include={"precision"}) | cell.paradigm.model_dump()}
     parts["flow."] = cell.architecture.model_dump(exclude={"shape", "options"})
-    parts["options."] = cell.model.options if cell.model is not None else {}
+    parts["options."] = {key: str(value) for key, value in cell.model.options.items()} if cell.model else {}
     parts["data."] = cell.data.model_dump(exclude={"source", "num_train", "image_size"})
     return {f"{prefix}{key}": value for prefix, values in parts.items() for key, value in values.items()}
 

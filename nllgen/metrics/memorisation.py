@@ -26,30 +26,31 @@ _ITERATIONS = 20  # of Lloyd's
 _MIN_IN_CELL = 10  # of each side: below that the normal approximation of U is not one
 
 
-def copying_ct(
-    samples: Tensor, held_out: Tensor, training: Tensor, generator: torch.Generator, num_cells: int = NUM_CELLS
-) -> float:
-    """C_T (Meehan et al. 2020, eq. 2), on a partition of the training images by k-means.
+class CopyingTest:
+    """C_T of any number of models (Meehan et al. 2020, eq. 2), on a partition of the training images by k-means.
 
     Args:
-        samples, held_out, training: (n, d), (m, d), (t, d) float64 features on one device.
+        held_out, training: (m, d) and (t, d) float64 features on one device.
         generator: of k-means' first centres.
-        num_cells: cells of the partition, at most: each should have 50 images of either side.
-
-    Returns:
-        NaN where no cell has ten images of either side.
+        num_cells: cells of the partition.
     """
-    num_cells = max(1, min(num_cells, len(samples) // _PER_CELL, len(held_out) // _PER_CELL, len(training)))
-    centres = k_means(training, num_cells, generator)
-    sample_cells, true_cells = assign(samples, centres), assign(held_out, centres)
-    sample_distances, true_distances = (nearest(part, training).cpu().numpy() for part in (samples, held_out))
-    scores, weights = [], []
-    for cell in range(len(centres)):
-        ours, theirs = sample_distances[sample_cells == cell], true_distances[true_cells == cell]
-        if min(len(ours), len(theirs)) >= _MIN_IN_CELL:
-            scores.append(mann_whitney_z(ours, theirs))
-            weights.append(len(theirs))
-    return float(np.average(scores, weights=weights)) if scores else math.nan
+
+    def __init__(self, held_out: Tensor, training: Tensor, generator: torch.Generator, num_cells: int = NUM_CELLS):
+        self._training = training
+        self._centres = k_means(training, min(num_cells, len(training)), generator)
+        self._cells = assign(held_out, self._centres)
+        self._distances = nearest(held_out, training).cpu().numpy()
+
+    def __call__(self, samples: Tensor) -> float:
+        """C_T of samples (n, d); NaN where no cell has ten images of either side."""
+        cells, distances = assign(samples, self._centres), nearest(samples, self._training).cpu().numpy()
+        scores, weights = [], []
+        for cell in range(len(self._centres)):
+            ours, theirs = distances[cells == cell], self._distances[self._cells == cell]
+            if min(len(ours), len(theirs)) >= _MIN_IN_CELL:
+                scores.append(mann_whitney_z(ours, theirs))
+                weights.append(len(theirs))
+        return float(np.average(scores, weights=weights)) if scores else math.nan
 
 
 def mann_whitney_z(x: FloatArray, y: FloatArray) -> float:
@@ -95,10 +96,15 @@ def _pick(weights: Tensor, generator: torch.Generator) -> int:
 
 
 def _compare(features: Features) -> Row:
-    assert features.training is not None
-    parts = (features.samples, features.reference, features.training)
-    samples, held_out, training = (features.tensor(part) for part in parts)
-    return {"copying_ct": copying_ct(samples, held_out, training, features.generator)}
+    held_out, training = features.reference, features.training
+    assert training is not None
+    num_cells = max(1, min(NUM_CELLS, len(features.samples) // _PER_CELL, len(held_out) // _PER_CELL))
+
+    def make() -> CopyingTest:
+        return CopyingTest(features.tensor(held_out), features.tensor(training), features.generator, num_cells)
+
+    test: CopyingTest = features.once(f"copying test of {num_cells} cells", make)
+    return {"copying_ct": test(features.tensor(features.samples))}
 
 
 GROUP = image_group("memorisation", ("copying_ct",), (), _compare, training=True)

@@ -5,13 +5,16 @@ Counts are exact (``study.counts``); seconds and memory are estimates by :class:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from nllgen.study.config import (
+    MNIST_TRAIN,
     AdversarialConfig,
     AnyArchitecture,
     Cell,
     HybridConfig,
+    MetricsConfig,
     NSGANConfig,
     OracleConfig,
     Precision,
@@ -19,13 +22,15 @@ from nllgen.study.config import (
     WGANGPConfig,
 )
 from nllgen.study.counts import ModelCost, discriminator_cost, model_cost
+from nllgen.study.metric_cost import OF_DENSITIES, OF_IMAGES, image_metric_seconds
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Speed and size of one core, fitted to NLL steps of width 8 to 32 on an AMD EPYC with AVX-512 bf16, torch 2.13.
 
-    Within a quarter of what was measured there (batches of 16 and 128, 14×14 and 28×28, one thread).
+    Within a quarter of what was measured there (batches of 16 and 128, 14×14 and 28×28, one thread), for the steps of every
+    paradigm and of a DCGAN too.
 
     Attributes:
         gflops_bf16, gflops_fp32: effective 10⁹ floating-point operations a second in convolutions.
@@ -43,7 +48,7 @@ class Calibration:
     ns_per_activation: float = 1.5
     s_per_coupling: float = 0.0009
     backward: float = 2.0
-    penalty: float = 6.0
+    penalty: float = 8.0
     base_gb: float = 0.5
     bytes_per_activation: float = 8.0
 
@@ -158,21 +163,32 @@ def _fresh_seconds(cell: Cell, truth: AnyArchitecture | None) -> float:
 
 
 def _eval_seconds(cell: Cell, study: Study, truth: AnyArchitecture | None) -> float:
-    """All evaluations: densities of held-out and training images, samples, and the truth's density of those."""
+    """All evaluations: those on validation, and the final one of last, best and EMA on the test split."""
     metrics, paradigm = study.metrics, cell.paradigm
-    # start and end are always evaluated; the final one measures last, best and EMA on the test split
-    regular = 1 + -(-paradigm.steps // paradigm.eval_every)
+    regular = 1 + -(-paradigm.steps // paradigm.eval_every)  # start and end are always evaluated
     weights = 2 if paradigm.ema_decay else 1
-    samples = pass_seconds(cell.architecture, metrics.num_samples, "fp32")
-    if cell.dcgan is not None:  # has no densities
-        return (regular * weights + weights) * samples
-    if truth is not None:
-        samples += pass_seconds(cell.architecture, metrics.num_samples, "fp32")
-        samples += pass_seconds(truth, metrics.num_samples, "fp32")
-    densities = pass_seconds(cell.architecture, metrics.num_train_eval, "fp32") + samples
-    val = densities + pass_seconds(cell.architecture, cell.data.num_val, "fp32")
-    test = densities + pass_seconds(cell.architecture, cell.data.num_test, "fp32")
-    return regular * weights * val + (1 + weights) * test
+    kept = weights if cell.dcgan is not None else 1 + weights  # without a density none is the best
+    val = _measure_seconds(cell, metrics, metrics.every, cell.data.num_val, truth)
+    test = _measure_seconds(cell, metrics, metrics.final, cell.data.num_test, truth)
+    return regular * weights * val + kept * test
+
+
+def _measure_seconds(
+    cell: Cell, metrics: MetricsConfig, groups: Collection[str], num_held_out: int, truth: AnyArchitecture | None
+) -> float:
+    """One model once: densities of held-out and training images, samples, and both densities of those."""
+    has_density = cell.dcgan is None
+    against_truth = has_density and truth is not None and bool(OF_DENSITIES & set(groups))
+    seconds = 0.0
+    if has_density:
+        seconds += pass_seconds(cell.architecture, metrics.num_train_eval + num_held_out, "fp32")
+    if against_truth or (metrics.frechet and OF_IMAGES & set(groups)):
+        seconds += pass_seconds(cell.architecture, metrics.num_samples, "fp32")
+    if against_truth:
+        assert truth is not None
+        seconds += sum(pass_seconds(model, metrics.num_samples, "fp32") for model in (cell.architecture, truth))
+    num_train = {"all": MNIST_TRAIN, "fresh": 0}.get(str(cell.data.num_train), cell.data.num_train)
+    return seconds + image_metric_seconds(groups, metrics, int(num_train), num_held_out)
 
 
 def _memory(cell: Cell) -> float:

@@ -24,7 +24,20 @@ def test_help_answers_at_once(nllgen: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "door", ["assets fetch", "assets list", "plan", "submit", "run", "status", "collect", "report", "worker"]
+    "door",
+    [
+        "assets fetch",
+        "assets list",
+        "plan",
+        "submit",
+        "run",
+        "status",
+        "evaluate",
+        "score",
+        "collect",
+        "report",
+        "worker",
+    ],
 )
 def test_every_door_has_help(nllgen: Run, door: str) -> None:
     done = nllgen(*door.split(), "--help")

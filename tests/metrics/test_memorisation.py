@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from nllgen.metrics.memorisation import copying_ct, k_means, mann_whitney_z
+from nllgen.metrics.memorisation import CopyingTest, k_means, mann_whitney_z
 
 
 def drawn(n, seed):
@@ -16,7 +16,7 @@ def drawn(n, seed):
 
 
 def ct(samples, training, num_cells=3, seed=0):
-    return copying_ct(samples, drawn(600, 1), training, torch.Generator().manual_seed(seed), num_cells)
+    return CopyingTest(drawn(600, 1), training, torch.Generator().manual_seed(seed), num_cells)(samples)
 
 
 @pytest.fixture(scope="module")

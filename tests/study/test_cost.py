@@ -105,6 +105,27 @@ def test_a_dcgan_costs_less_than_the_flow_and_has_no_densities_to_measure():
     assert dcgan.eval_seconds < flow.eval_seconds / 2
 
 
+@pytest.mark.parametrize(
+    ("model", "paradigm", "seconds"),
+    [
+        ("degree: W", "name: nsgan", 0.193),
+        ("degree: W", "name: nsgan, disc_steps: 5", 0.527),
+        ("degree: W", "name: wgan_gp", 0.834),
+        ("degree: W", "name: hybrid", 0.318),
+        ("degree: W", "name: nsgan_oracle", 0.422),
+        ("dcgan: {width: 32}", "name: nsgan", 0.098),
+    ],
+)
+def test_a_step_of_each_paradigm_costs_what_was_measured(model, paradigm, seconds):
+    """On one core in bf16, 64 images of 28×28, a truth of width 16; the estimate is to be right within a factor of 1.5."""
+    head = "name: a\ntruth: {flow: {width: 16}}\ncells:\n"
+    data = "{source: synthetic, num_train: 1000}"
+    found = parse_study(
+        f"{head}  - {{data: {data}, {model}, paradigm: {{{paradigm}, batch_size: 64}}}}", "g.yaml", precision="bf16"
+    )
+    assert seconds / 1.5 < cell_cost(found.cells[0], found).seconds_per_step < 1.5 * seconds
+
+
 def test_fresh_images_cost_a_pass_through_the_truth():
     fresh = cost(data="{source: synthetic, num_train: fresh}").seconds_per_step
     assert fresh > cost(data="{source: synthetic, num_train: 9}").seconds_per_step
@@ -112,6 +133,31 @@ def test_fresh_images_cost_a_pass_through_the_truth():
 
 def test_evaluations_cost_by_their_number():
     assert cost(paradigm="name: nll, eval_every: 10").eval_seconds > cost().eval_seconds
+
+
+def evaluation(metrics, data="{source: mnist}", paradigm="name: nll"):
+    found = study(f"{{degree: W, data: {data}, paradigm: {{{paradigm}}}}}", head=f"metrics: {{{metrics}}}")
+    return cell_cost(found.cells[0], found).eval_seconds
+
+
+@pytest.mark.parametrize("group", ["frechet", "frechet_inf", "kid", "prdc", "memorisation"])
+def test_every_metric_of_images_costs_something(group):
+    assert evaluation(f"every: [], final: [{group}]") > evaluation("every: [], final: []")
+
+
+@pytest.mark.parametrize("group", ["divergence", "pareto"])
+def test_divergences_cost_samples_and_both_densities_of_them(group):
+    synthetic = "{source: synthetic, num_train: 9}"
+    assert evaluation(f"every: [{group}]", synthetic) > evaluation("every: []", synthetic)
+    assert evaluation(f"every: [{group}]") == evaluation("every: []")  # real data have no truth
+
+
+def test_a_metric_at_every_evaluation_costs_more_than_at_the_end():
+    assert evaluation("every: [prdc], final: []") > evaluation("every: [], final: [prdc]")
+
+
+def test_without_extractors_there_are_no_metrics_of_images():
+    assert evaluation("frechet: []") == evaluation("frechet: [], every: [], final: []")
 
 
 def test_memory_grows_with_the_batch():

@@ -35,7 +35,15 @@ cells:
   - data: {source: synthetic, num_train: fresh}
     degree: W
     start: truth
-    paradigm: {name: nsgan, steps: 60, batch_size: 16, eval_every: 20}
+    paradigm:
+      name: nsgan
+      steps: 60
+      batch_size: 16
+      eval_every: 20
+      r1_gamma: 0.5
+      instance_noise: 0.1
+      disc_start: pretrained
+      disc_pretrain_steps: 30
 """
 
 

@@ -83,4 +83,4 @@ def judge(frames: Frames, rules: Rules | None = None) -> Judged:
 
 def _verdict(evidence: Evidence, id: str, judge_one: Callable[[Evidence], Finding]) -> Verdict:
     rule = getattr(evidence.rules, id)
-    return Verdict(id, rule.statement, rule.rule, judge_one(evidence))
+    return Verdict(id, rule.statement, rule.told, judge_one(evidence))

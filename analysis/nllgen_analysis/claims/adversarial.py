@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from nllgen.study.config import Cell
-from nllgen_analysis.claims.evidence import Arm, Evidence, Run, common_seeds, data_label, pair_up
+from nllgen_analysis.claims.evidence import Arm, Evidence, Run, data_label
+from nllgen_analysis.claims.pairing import common_seeds, pair_up
 from nllgen_analysis.claims.stability import less_stable
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement, compare, undecided
 from nllgen_analysis.text import number

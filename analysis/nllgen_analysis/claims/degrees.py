@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from nllgen_analysis.claims.evidence import Evidence, Run, Setting, each, pair_up
+from nllgen_analysis.claims.evidence import Evidence, Run, Setting
+from nllgen_analysis.claims.pairing import each, pair_up
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement, all_of, any_of, compare
 
 NEEDS = "trained by NLL on a finite synthetic set"

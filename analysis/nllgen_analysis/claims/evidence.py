@@ -5,8 +5,7 @@ All of it is found from the cells' configurations; names and labels are only sho
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 from nllgen.study.config import Cell, Degree, FlowConfig
 from nllgen.study.degrees import DEGREES, student
 from nllgen_analysis.claims.rules import Rules
-from nllgen_analysis.claims.verdict import NAN, Sample
+from nllgen_analysis.claims.verdict import NAN
 from nllgen_analysis.frames import Frames
 
 FloatArray = npt.NDArray[np.float64]
@@ -211,54 +210,6 @@ class Evidence:
     def _values(table: Rows, run: Run, weights: str, column: str) -> FloatArray:
         rows = table.get((run.row, weights))
         return np.empty(0) if rows is None else rows[column].to_numpy(float)
-
-
-def pair_up(
-    first: Arm,
-    second: Arm,
-    measure: Callable[[Run, Run], float],
-    *,
-    without: str = "no finite value",
-    first_may_diverge: bool = False,
-) -> Sample:
-    """``measure`` for every seed that both arms have.
-
-    Args:
-        first, second: the arms.
-        measure: of two finished runs of one seed; NaN or infinity where there is no value.
-        without: what is said of a seed without a value.
-        first_may_diverge: ``measure`` knows what to do with a diverged run of the first arm.
-    """
-    pairs = [(first.by_seed[seed], second.by_seed[seed]) for seed in common_seeds(first, second)]
-    return _sample(pairs, measure, without, first_may_diverge)
-
-
-def each(arm: Arm, measure: Callable[[Run], float], *, without: str = "no finite value") -> Sample:
-    """``measure`` for every seed of an arm."""
-    return _sample([(run,) for run in arm.runs], measure, without, False)
-
-
-def _sample(
-    groups: Sequence[tuple[Run, ...]], measure: Callable[..., float], without: str, first_may_diverge: bool
-) -> Sample:
-    values, lost = [], []
-    for runs in groups:
-        unfinished = [
-            f"{run.id} {run.outcome}"
-            for run in runs
-            if run.outcome != "done" and not (first_may_diverge and run is runs[0] and run.outcome == "diverged")
-        ]
-        value = NAN if unfinished else measure(*runs)
-        if math.isfinite(value):
-            values.append(value)
-        else:
-            lost.append(f"seed {runs[0].cell.seed}: {', '.join(unfinished) or without}")
-    return Sample(tuple(values), len(groups), tuple(run.id for runs in groups for run in runs), tuple(lost))
-
-
-def common_seeds(first: Arm, second: Arm) -> list[int]:
-    """Seeds that are planned for both."""
-    return sorted(set(first.by_seed) & set(second.by_seed))
 
 
 def _by_cell(table: pd.DataFrame) -> Rows:

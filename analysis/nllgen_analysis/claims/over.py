@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nllgen_analysis.claims.degrees import NEEDS, normalised
-from nllgen_analysis.claims.evidence import Arm, Evidence, Run, pair_up
+from nllgen_analysis.claims.evidence import Arm, Evidence, Run
+from nllgen_analysis.claims.pairing import pair_up
 from nllgen_analysis.claims.stability import less_stable
 from nllgen_analysis.claims.verdict import NAN, Finding, Verdict, agreement, all_of, compare
 
@@ -32,12 +33,12 @@ def judge_over(evidence: Evidence) -> Verdict:
             found.append(agreement(setting.label, each, (), "a larger degree", "degrees"))
         claim = getattr(rule, letter)
         whole = agreement(f"C7{letter}", found, skipped, f"{rule.degree} and {' or '.join(rule.larger)} {NEEDS}")
-        subclaims.append(Verdict(f"C7{letter}", claim.statement, claim.rule, whole))
+        subclaims.append(Verdict(f"C7{letter}", claim.statement, claim.told, whole))
     together = all_of("C7", [replace(sub.finding, label=f"{sub.id} {sub.statement}") for sub in subclaims])
     # the four effects have four units: the whole has none, and their reasons are told beside them
     why = "; ".join(f"{sub.id} {sub.statement}: {sub.finding.verdict}" for sub in subclaims)
     together = replace(together, why=why, effect=NAN, low=NAN, high=NAN, num_seeds=0)
-    return Verdict("C7", rule.statement, rule.rule, together, tuple(subclaims))
+    return Verdict("C7", rule.statement, rule.told, together, tuple(subclaims))
 
 
 def slower(evidence: Evidence, label: str, larger: Arm, well: Arm, num_parts: int) -> Finding:

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nllgen_analysis.claims.evidence import Arm, Evidence, common_seeds, data_label, pair_up
+from nllgen_analysis.claims.evidence import Arm, Evidence, data_label
+from nllgen_analysis.claims.pairing import common_seeds, pair_up
 from nllgen_analysis.claims.verdict import Finding, compare, undecided
 from nllgen_analysis.text import number
 

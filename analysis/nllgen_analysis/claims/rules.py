@@ -11,6 +11,13 @@ from nllgen.errors import CorruptFileError
 from nllgen.study.claims import PATH, claims_rules
 from nllgen.study.config import Degree, Frozen
 
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 Degrees = Annotated[tuple[Degree, ...], Field(strict=False)]
 
 
@@ -37,6 +44,13 @@ class Claim(Frozen):
 
     statement: str
     rule: str
+
+    @property
+    def told(self) -> str:
+        """The rule with its registered numbers."""
+        own = {name: value for name, value in self if name not in Claim.model_fields and not isinstance(value, Claim)}
+        numbers = "; ".join(f"{name} = {_text(value)}" for name, value in own.items())
+        return f"{self.rule} Registered: {numbers}." if own else self.rule
 
 
 class Stability(Claim):

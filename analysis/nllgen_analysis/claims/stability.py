@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from nllgen_analysis.claims.evidence import Arm, Evidence, Run, common_seeds, pair_up
+from nllgen_analysis.claims.evidence import Arm, Evidence, Run
+from nllgen_analysis.claims.pairing import common_seeds, pair_up
 from nllgen_analysis.claims.verdict import NAN, Finding, compare, undecided
 from nllgen_analysis.text import number
 

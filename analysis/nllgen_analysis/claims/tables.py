@@ -101,7 +101,8 @@ def verdict_lines(judged: Judged) -> list[str]:
     lines = []
     for verdict in judged.rows:
         found = verdict.finding
-        effect = "" if math.isnan(found.effect) else f"  [{number(found.effect)}; {interval_text(found)} {found.unit}]"
+        unit = "" if found.unit == "1" else f" {found.unit}"
+        effect = "" if math.isnan(found.effect) else f"  [{number(found.effect)}; {interval_text(found)}{unit}]"
         indent = "  " if len(verdict.id) > 2 else ""
         lines.append(f"{indent}{verdict.id:<4} {found.verdict:<9}  {verdict.statement}{effect}")
     return lines

@@ -1,0 +1,77 @@
+"""What the final metrics of one set of weights take on one core: ``python -m benchmarks metrics``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from nllgen.data.logits import from_logits
+from nllgen.flow import RealNVP
+from nllgen.metrics.exact import log_densities
+from nllgen.metrics.lenet import LeNetExtractor
+from nllgen.metrics.measurement import EvalSet, Measurement, References
+from nllgen.metrics.registry import GROUPS
+from nllgen.study.config import FlowConfig
+from nllgen.train.streams import generator
+
+CPU = torch.device("cpu")
+
+
+def make_references(num: int, num_train: int) -> tuple[References, RealNVP]:
+    """28×28 images of a small flow: what metrics of images cost does not depend on what drew them."""
+    torch.manual_seed(0)
+    truth = RealNVP(FlowConfig(width=2, blocks=0, scales=1)).requires_grad_(False)
+    for parameter in truth.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    x = {split: truth.sample(num, torch.Generator().manual_seed(i)) for i, split in enumerate(("val", "test"))}
+    x["train"] = truth.sample(num_train, torch.Generator().manual_seed(2))
+    sets = {split: EvalSet(images[:num], log_densities(truth, images[:num])) for split, images in x.items()}
+    references = References(
+        sets,
+        truth,
+        (LeNetExtractor(CPU),),
+        num,
+        lambda y: from_logits(y, 1e-6),
+        lambda purpose: generator(CPU, 0, purpose),
+        x["train"],
+    )
+    return references, truth
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Seconds of this process, so that other load on the machine does not count."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def rows(num: int = 10_000, num_train: int = 50_000) -> list[tuple[str, str, str]]:
+    """(what, measured, reached for); the first model also pays for floors and the reference, the next do not."""
+    torch.set_num_threads(1)
+    references, truth = make_references(num, num_train)
+    first, second = (Measurement(references, truth, "test") for _ in range(2))
+    found = []
+    for measurement in (first, second):
+        seconds = {"samples, 28×28": cpu_seconds(lambda m=measurement: m.samples)}
+        seconds["LeNet's features of samples"] = cpu_seconds(lambda m=measurement: m.features(references.extractors[0]))
+        for name, group in GROUPS.items():
+            seconds[name] = cpu_seconds(lambda m=measurement, g=group: g.measure(m))
+        found.append(seconds)
+    once, each = found
+    title = f"N = {num:,}, {num_train:,} training images, one core"
+    table = [
+        (f"{name}; {title}", f"{each[name]:.2f} s a set of weights, {once[name]:.2f} s the first time", "")
+        for name in each
+    ]
+    own = ("frechet", "frechet_inf", "kid", "prdc", "memorisation", "pareto")
+    total = [sum(part[name] for name in own) for part in (each, once)]
+    return [
+        *table,
+        (
+            f"all metrics of images, and Pareto-k̂; {title}",
+            f"{total[0]:.1f} s a set of weights, {total[1]:.1f} s the first time",
+            "",
+        ),
+    ]

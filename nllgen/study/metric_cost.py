@@ -1,0 +1,54 @@
+"""What measuring a model once costs beside its own passes, by the groups of metrics that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from nllgen.study.config import MetricsConfig
+
+OF_DENSITIES = frozenset({"divergence", "pareto"})
+OF_IMAGES = frozenset({"frechet", "frechet_inf", "kid", "prdc", "memorisation"})
+
+
+@dataclass(frozen=True)
+class ExtractorCost:
+    """Seconds of one core with an extractor's features (benchmarks/results/metrics.md has LeNet's).
+
+    Attributes:
+        image: of an image's features.
+        pair: of a distance between two images, or of a kernel.
+        frechet: of one Fréchet distance.
+        frechet_inf: of the fits of Fréchet∞.
+    """
+
+    image: float
+    pair: float
+    frechet: float
+    frechet_inf: float
+
+
+COSTS = {
+    "lenet": ExtractorCost(image=1.2e-4, pair=12e-9, frechet=0.1, frechet_inf=0.5),
+    "inception": ExtractorCost(image=0.1, pair=150e-9, frechet=3.0, frechet_inf=200.0),
+}
+
+
+def image_metric_seconds(groups: Collection[str], metrics: MetricsConfig, num_train: int, num_held_out: int) -> float:
+    """Seconds on one core of the metrics of images of one model.
+
+    Args:
+        groups: that are asked for.
+        metrics: the study's.
+        num_train: training images behind the memorisation test; 0 where each is fresh.
+        num_held_out: true images that the samples are compared with.
+    """
+    asked, n, seconds = OF_IMAGES & set(groups), metrics.num_samples, 0.0
+    for name in metrics.frechet if asked else ():
+        cost = COSTS[name]
+        equal = min(n, num_held_out)
+        kid = (n**2 + num_held_out**2 + n * num_held_out) / 10  # in ten blocks
+        pairs = {"kid": kid, "prdc": 3 * equal**2, "memorisation": n * num_train}
+        seconds += n * cost.image + cost.pair * sum(pairs.get(group, 0) for group in asked)
+        seconds += cost.frechet * ("frechet" in asked) + cost.frechet_inf * ("frechet_inf" in asked)
+    return seconds

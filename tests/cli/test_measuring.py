@@ -1,0 +1,96 @@
+"""``evaluate`` and ``score`` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from process import TINY, USAGE, Run, frozen, refused
+
+from nllgen.data.truth import load_truth, truth_bytes
+from nllgen.flow import RealNVP
+from nllgen.metrics.exact import log_densities
+from nllgen.store.dataset import NUMBERS, Dataset, write_dataset
+from nllgen.store.result import read_result
+from nllgen.study.config import Cell, DataConfig, FlowConfig
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    """A folder with a truth of 60 images a split."""
+    folder = tmp_path / "truth"
+    folder.mkdir()
+    config = FlowConfig(shape=(1, 7, 7), width=2, blocks=0, scales=1)
+    cell = Cell(data=DataConfig(image_size=7), flow=config)
+    torch.manual_seed(0)
+    flow = RealNVP(config).requires_grad_(False)
+    (folder / "truth.pt").write_bytes(truth_bytes(cell, flow.state_dict()))
+    sha256 = load_truth(folder / "truth.pt", torch.device("cpu")).sha256
+    x = {split: flow.sample(60, torch.Generator().manual_seed(i)) for i, split in enumerate(("train", "val", "test"))}
+    log_prob = {split: log_densities(flow, images) for split, images in x.items()}
+    images = {split: part.numpy() for split, part in x.items()}
+    dataset = Dataset(cell.id, sha256, images, log_prob, dict.fromkeys(NUMBERS, 1.0))
+    write_dataset(folder / "dataset.h5", dataset)
+    return folder
+
+
+def test_the_truth_scored_against_itself_is_0(nllgen: Run, truth: Path) -> None:
+    done = nllgen("score", "--truth", truth, "--log-probs", truth / "dataset.h5", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["kl_nats"], found["kl_se_nats"], found["num_images"]) == (0, 0, 60)
+
+
+def test_samples_are_scored_and_shown(nllgen: Run, truth: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", x=5 * np.random.default_rng(0).standard_normal((60, 1, 7, 7)))
+    done = nllgen("score", "--truth", truth / "truth.pt", "--samples", "mine.npz", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert lines["num_samples"] == "60"
+    assert "±" in lines["reverse_cross_entropy_nats"]
+    assert float(lines["frechet_lenet"]) > float(lines["frechet_floor_lenet"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--truth nowhere --log-probs x.npz", ["no truth at"]),
+        ("--truth truth --log-probs truth/truth.pt", ["has no test/log_prob or log_prob"]),
+        ("--truth truth --samples x.npz --split tset", ["'tset' is not one of"]),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(nllgen: Run, truth: Path, arguments: str, words: list[str]) -> None:
+    refused(nllgen("score", *arguments.split()), USAGE, *words)
+
+
+def test_an_unknown_metric_is_refused_with_the_nearest(nllgen: Run, tmp_path: Path) -> None:
+    folder = frozen(tmp_path / "runs")
+    refused(nllgen("evaluate", folder, "--metric", "frechet_infinity"), USAGE, "did you mean frechet_inf?")
+
+
+def test_a_study_without_results_has_nothing_to_measure(nllgen: Run, tmp_path: Path) -> None:
+    done = nllgen("evaluate", frozen(tmp_path / "runs"), "--metric", "kid")
+    assert done.returncode == 0, done.stderr
+    assert "0 measured" in done.stdout
+    assert "2 without a result" in done.stdout
+
+
+def test_a_finished_cell_is_measured_once(nllgen: Run, tmp_path: Path, mnist_assets: Path) -> None:
+    text = TINY.replace("frechet: []", "frechet: [lenet], every: [], final: []").replace(
+        "range: [0, 2]", "range: [0, 1]"
+    )
+    (tmp_path / "tiny.yaml").write_text(text)
+    (cell_id,) = json.loads(nllgen("plan", "--grid", "tiny.yaml", "--json").stdout)["rows"]
+    env = {"NLLGEN_ASSETS": str(mnist_assets)}
+    done = nllgen("run", "--grid", "tiny.yaml", "--cell", cell_id["id"], "--device", "cpu", **env)
+    assert done.returncode == 0, done.stderr
+    words = ("evaluate", "runs/tiny", "--metric", "kid", "--metric", "prdc", "--cell", cell_id["id"], "--device", "cpu")
+    assert "2 measured, 0 there before" in nllgen(*words, **env).stdout
+    assert "0 measured, 2 there before" in nllgen(*words, **env).stdout
+    (result,) = tmp_path.glob("runs/tiny/cells/*/result.h5")
+    assert math.isnan(read_result(result).final["kid_lenet"][0])
+    assert nllgen("collect", "runs/tiny", **env).returncode == 0
