@@ -120,7 +120,7 @@ def small_players(width=1, disc_width=3, trained=False):
             p.add_(0.3 * torch.randn_like(p))
         for p in disc[3].parameters():
             p.mul_(0.1 if trained else 0.0)
-    z = torch.randn(300, 1, 2, 2)  # two parts
+    z = torch.randn(200, 1, 2, 2)  # two parts
     return nsgan_game(flow, disc, lambda x: 2 * from_logits(x, 0.05) - 1, z)
 
 

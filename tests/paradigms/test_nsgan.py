@@ -104,3 +104,11 @@ def test_the_game_moves_a_wrong_generator_towards_the_data(context, flow):
     with torch.no_grad():
         mean = context.to_pixels(flow.sample(200, torch.Generator().manual_seed(9))).mean().item()
     assert mean > 0.65  # it starts at 0.5, the data have 0.87
+
+
+def test_the_logit_is_the_discriminators_answer_to_pixels_without_the_noise_of_training(flow, context):
+    config = NSGANConfig(batch_size=8, disc_width=4, disc_start="fresh", instance_noise=0.5)
+    nsgan = make_paradigm(config, flow, context)
+    x = torch.randn(5, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(nsgan.logit(x), nsgan.disc(2 * context.to_pixels(x) - 1))
+    assert not nsgan.logit(x).requires_grad

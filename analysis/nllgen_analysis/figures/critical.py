@@ -54,8 +54,12 @@ def draw_critical(ax: Axes, data: pd.DataFrame) -> list[Line2D]:
     """Draw the panel; gives what its legend needs besides the paradigms."""
     seeds = data[data["kind"] == "seed"]
     for (hue, diverged), rows in seeds.groupby(["hue", seeds["outcome"] == "diverged"], sort=False):
-        marker = {"marker": "x"} if diverged else {"marker": "o", "markeredgewidth": 0.0}
-        ax.plot(rows["x"], rows["value"], linestyle="", markersize=4, color=paradigm_colour(hue), **marker)
+        marker = "x" if diverged else "o" if hue == "nsgan" else "s"
+        filled = paradigm_colour(hue) if hue == "nsgan" else "none"  # a control may lie under its partner
+        ax.plot(
+            rows["x"], rows["value"], marker, markersize=4 if hue == "nsgan" else 6, color=paradigm_colour(hue),
+            markerfacecolor=filled,
+        )  # fmt: skip
     handles = []
     for column, name in BOUNDS.items():
         middle = _middle(data, name)
