@@ -1,6 +1,7 @@
 # make demo    install, fetch MNIST, run the smallest whole study, write its report
 # make test    install, fetch MNIST, lint, types, tests
 # make lint    ruff and mypy alone
+# make apptainer  install Apptainer on Debian 12, as root
 # make bench   the project beside its peers and limits; tables in benchmarks/results/
 #
 # PYTHON: 3.11 or newer.  VENV: where to install.  ROOT: where the demo's study goes.
@@ -14,7 +15,7 @@ NLLGEN := $(BIN)/nllgen
 STAMP := $(VENV)/.nllgen-installed
 STUDY := $(ROOT)/smoke
 
-.PHONY: demo test lint bench install mnist constraints
+.PHONY: demo test lint bench install mnist constraints lock apptainer
 
 demo: mnist
 	$(NLLGEN) submit --grid smoke --local --wait --root $(ROOT)
@@ -24,6 +25,7 @@ demo: mnist
 	@echo "the report: $(abspath $(STUDY)/report/report.html)"
 
 test: mnist lint
+	@containers/apptainer-up --if-possible || echo "Apptainer could not be installed: its tests are left out"
 	$(BIN)/python -m pytest
 
 lint: install
@@ -50,6 +52,14 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	@echo "installing nllgen and torch into $(VENV), which takes a few minutes the first time"
 	$(BIN)/python -m pip install --quiet --quiet -c constraints.txt -e '.[train,analysis,test]'
 	@touch $@
+
+# Needs root; elsewhere, Apptainer is the site's to install.
+apptainer:
+	containers/apptainer-up
+
+# What the image holds, with hashes, from constraints.txt: by pip, as this machine is set up and by the index alone.
+lock:
+	$(PYTHON) containers/make-lock
 
 # The newest versions that fit the pinned torch; the comment at the top of the file is kept.
 constraints:

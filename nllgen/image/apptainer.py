@@ -13,6 +13,7 @@ from nllgen.image.host import build_environment, is_whole_root
 # zstd packs and unpacks several times as fast as gzip, at the same size. One owner, since root may lack the capability
 # to give files to others when the second step unpacks what the first packed.
 _SQUASHFS = "-comp zstd -Xcompression-level 3 -all-root"
+_SQUASHFS_BASE = "-comp lz4 -all-root"  # larger, and unpacked again at once
 _TOLD = {  # beginnings of lines of debootstrap and Apptainer → what is told of them
     "I: Retrieving InRelease": "fetching Debian",
     "I: Extracting": "unpacking Debian",
@@ -47,13 +48,14 @@ def build(
         say: gets a line at each step.
         folder: where a relative FROM lies.
         binds: further ones.
-        test: whether to run the recipe's test.
+        test: whether this is the image itself: packed small, and the recipe's test is run.
         sandbox: whether the target is to be a folder.
 
     Raises:
         ImageError: it failed; with the end of its output.
     """
-    command = ["apptainer", "build", "--force", "--mksquashfs-args", _SQUASHFS, "--bind", f"{bound}:/mnt:ro"]
+    squashfs = _SQUASHFS if test else _SQUASHFS_BASE
+    command = ["apptainer", "build", "--force", "--mksquashfs-args", squashfs, "--bind", f"{bound}:/mnt:ro"]
     command += [word for bind in binds for word in ("--bind", bind)]
     command += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     command += ["--warn-unused-build-args"]
