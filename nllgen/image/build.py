@@ -173,7 +173,7 @@ def _cached(kind: str, key: str) -> Path:
 
 @contextlib.contextmanager
 def _locked(say: Say) -> Iterator[None]:
-    """One build at a time, so that the second of two of the same inputs finds the first's; without locks, both build."""
+    """One build at a time: the second of the same inputs finds what the first built. Without locks, both build."""
     with (make_folder(cache_folder() / "images") / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

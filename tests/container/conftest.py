@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -150,6 +151,12 @@ def inside(image: Image) -> Run:
         if owner is not None and os.geteuid() != owner.pw_uid:
             who = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
             env |= {"HOME": owner.pw_dir, "USER": owner.pw_name, "LOGNAME": owner.pw_name}
-        return subprocess.run(words, env=env, input=stdin, cwd="/", capture_output=True, text=True, timeout=600, **who)  # type: ignore[call-overload, no-any-return]
+        with contextlib.ExitStack() as stack:
+            given: dict[str, object] = {"input": stdin}
+            if stdin is None:  # open, and silent
+                read, write = os.pipe()
+                stack.callback(os.close, write)
+                given = {"stdin": stack.enter_context(os.fdopen(read))}
+            return subprocess.run(words, env=env, cwd="/", capture_output=True, text=True, timeout=600, **given, **who)  # type: ignore[call-overload, no-any-return]
 
     return run

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.image import Bind, Image, exec_command, image_python
+from nllgen.image import Bind, Image, image_python
 from nllgen.launch.submit import freeze
 from nllgen.store.result import read_result
 from nllgen.store.study_dir import StudyDir
@@ -70,48 +70,21 @@ def assets(mnist_assets: Path, open_folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("who", ["root", "user"])
-def test_a_cell_trains_offline_and_equals_the_hosts(
-    inside: Run, folder: Make, open_folder: Path, user: User, assets: Path, undisturbed: str, image: Image, who: str
+def test_a_cell_stopped_by_the_end_of_its_input_goes_on_offline_and_equals_the_hosts(
+    inside: Run, folder: Make, open_folder: Path, user: User, assets: Path, undisturbed: str, who: str
 ) -> None:
     owner = user if who == "user" else None
     study, cell = frozen(folder(open_folder / f"runs-{who}", owner), owner)
-    binds = [Bind(study.path, writable=True), Bind(assets)]
-    read, write = os.pipe()  # standard input stays open as a supervisor's does
-    words, variables = exec_command(
-        image, worker(study, cell, assets), binds=binds, environment={"OMP_NUM_THREADS": "1"}, network=False
-    )
-    done = subprocess.run(
-        words, stdin=read, env=dict(os.environ) | variables, cwd="/", capture_output=True, text=True, timeout=600,
-        **({"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if owner else {}),
-    )  # fmt: skip
-    os.close(read)
-    os.close(write)
+    how = {"binds": [Bind(study.path, writable=True), Bind(assets)], "environment": {"OMP_NUM_THREADS": "1"}}
+    stopped = inside(worker(study, cell, assets), owner=owner, stdin="", network=False, **how)
+    assert stopped.returncode == STOPPED, stopped.stdout + stopped.stderr
+    assert not study.cell(cell).result.exists()
+    done = inside(worker(study, cell, assets), owner=owner, stdin=None, network=False, **how)  # as a supervisor's, open
     assert done.returncode == 0, done.stdout + done.stderr
     result = read_result(study.cell(cell).result)
     assert result.attrs["outcome"] == "done"
     assert result.attrs["science_sha256"] == undisturbed
     assert study.cell(cell).result.stat().st_uid == (user.pw_uid if owner else os.geteuid())
-
-
-@pytest.mark.parametrize("who", ["root", "user"])
-def test_a_worker_stops_when_its_standard_input_ends_and_goes_on(
-    inside: Run, folder: Make, open_folder: Path, user: User, assets: Path, undisturbed: str, who: str
-) -> None:
-    owner = user if who == "user" else None
-    study, cell = frozen(folder(open_folder / f"stops-{who}", owner), owner)
-    binds = [Bind(study.path, writable=True), Bind(assets)]
-    codes = []
-    for _ in range(20):
-        done = inside(
-            [*worker(study, cell, assets), "--checkpoint-steps", "1"],
-            binds=binds, environment={"OMP_NUM_THREADS": "1"}, owner=owner, stdin="",
-        )  # fmt: skip
-        codes.append(done.returncode)
-        if done.returncode != STOPPED:
-            break
-    assert codes[0] == STOPPED, done.stdout + done.stderr
-    if codes[-1] == 0:
-        assert read_result(study.cell(cell).result).attrs["science_sha256"] == undisturbed
 
 
 @pytest.mark.parametrize("who", ["root", "user"])
