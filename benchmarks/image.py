@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,11 +24,11 @@ metrics: {frechet: [], num_samples: 16, num_train_eval: 16, num_kept: 4}
 cells:
   - data: {source: mnist, num_val: 16, num_test: 16}
     flow: {width: 16, blocks: 1}
-    paradigm: {name: nll, steps: 100, batch_size: 128, eval_every: 100}
+    paradigm: {name: nll, steps: 60, batch_size: 128, eval_every: 60}
     precision: fp32
     seed: {range: [0, 2]}
 """
-PAIRS = 6
+PAIRS = 5
 HOST = [sys.executable, "-I", "-m", "nllgen"]
 
 
@@ -40,10 +41,17 @@ def seconds(words: Sequence[str], environment: dict[str, str] | None = None) -> 
     return time.perf_counter() - started
 
 
-def build(out: Path, cache: Path, *options: str) -> float:
-    """Wall time of ``nllgen build`` by debootstrap with a cache folder."""
-    words = [*HOST, "build", "--base", "debootstrap", "-o", str(out), *options]
-    return seconds(words, {"NLLGEN_CACHE": str(cache)})
+def build(out: Path, cache: Path) -> str:
+    """Wall time and processor time of ``nllgen build`` by debootstrap with a cache folder."""
+
+    def processor_s() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = processor_s()
+    words = [*HOST, "build", "--base", "debootstrap", "-o", str(out)]
+    wall_s = seconds(words, {"NLLGEN_CACHE": str(cache)})
+    return f"{wall_s:.1f} s ({processor_s() - before:.1f} s of processor time)"
 
 
 def starts(image: Image, rounds: int = 7) -> tuple[float, float]:
@@ -92,20 +100,20 @@ def rows() -> list[tuple[str, str, str]]:
     load = os.getloadavg()[1]
     with tempfile.TemporaryDirectory(prefix="nllgen-benchmark-") as name:
         folder = Path(name)
-        cold_s = build(folder / "nllgen.sif", folder / "cache")
-        hit_s = build(folder / "again.sif", folder / "cache")
+        cold = build(folder / "nllgen.sif", folder / "cache")
+        hit = build(folder / "again.sif", folder / "cache")
         os.environ["NLLGEN_CACHE"] = str(folder / "cache")
         image = open_image(folder / "nllgen.sif")
         (next((folder / "cache" / "images").glob("image-*"))).unlink()
-        again_s = build(folder / "again.sif", folder / "cache")
+        again = build(folder / "again.sif", folder / "cache")
         host_s, inside_s = starts(image)
         ratios = paired(image, folder)
         size = image.path.stat().st_size / 1e6
     spread = f"{100 * (min(ratios) - 1):+.1f} to {100 * (max(ratios) - 1):+.1f} %"
     return [
-        ("nllgen build --base debootstrap, cold", f"{cold_s:.0f} s, {size:.0f} MB", "≤ 300 s"),
-        ("the same, after a change of nllgen alone", f"{again_s:.0f} s", ""),
-        ("the same inputs again", f"{hit_s:.1f} s", "≤ 5 s"),
+        ("nllgen build --base debootstrap, cold", f"{cold}, {size:.0f} MB", "≤ 300 s"),
+        ("the same, after a change of nllgen alone", again, ""),
+        ("the same inputs again", hit, "≤ 5 s"),
         ("a worker's imports", f"{inside_s:.2f} s in the image, {host_s:.2f} s on the host", "≤ 1 s slower"),
         (
             f"training in the image, seconds per step against the host, median of {PAIRS} pairs",

@@ -14,13 +14,7 @@ from nllgen.image.host import build_environment, is_whole_root
 # to give files to others when the second step unpacks what the first packed.
 _SQUASHFS = "-comp zstd -Xcompression-level 3 -all-root"
 _SQUASHFS_BASE = "-comp lz4 -all-root"  # larger, and unpacked again at once
-_TOLD = {  # beginnings of lines of debootstrap and Apptainer → what is told of them
-    "I: Retrieving InRelease": "fetching Debian",
-    "I: Extracting": "unpacking Debian",
-    "I: Unpacking the base": "installing Debian",
-    "INFO:    Fetching OCI image": "fetching the base image",
-    "INFO:    Creating SIF file": "",
-}
+_STEP = "step: "  # begins what the recipe says of its steps
 _SHOWN = 15  # lines of a failed build
 
 
@@ -75,25 +69,19 @@ def build(
 
 
 def _follow(process: subprocess.Popen[str], say: Callable[[str], None]) -> list[str]:
-    """Every line, after telling what the important ones mean, each once."""
-    lines, told = [], set()
+    """Every line; those of the recipe's steps are told as they come."""
+    lines = []
     assert process.stdout is not None
     try:
         for line in process.stdout:
             lines.append(line.rstrip())
-            meaning = line[6:].strip() if line.startswith("step: ") else _meaning(line)
-            if meaning and meaning not in told:
-                told.add(meaning)
-                say(meaning)
+            if line.startswith(_STEP):
+                say(line.removeprefix(_STEP).strip())
     except BaseException:
         process.terminate()
         process.wait()
         raise
     return lines
-
-
-def _meaning(line: str) -> str:
-    return next((meaning for start, meaning in _TOLD.items() if line.startswith(start)), "")
 
 
 def sign(image: Path, key: str) -> None:

@@ -204,7 +204,7 @@ def _first_step(inputs: Inputs, containers: Path, request: Request, say: Say) ->
         bound = make_folder(work / "bound")
         for lock in fetch_wheels(host_pip(), containers, bound, say):
             shutil.copy(containers / lock, bound)
-        say(f"building Python and the packages from {request.base}")
+        say(f"building Python and the packages, first of all the base by {request.base}: a minute or more")
         apptainer.build(containers / RECIPE, part, inputs.base, bound, work, say, binds=request.binds, test=False)
         replace(part, base)
     return base

@@ -73,9 +73,11 @@ def built(apptainer: str, door: Run, open_folder: Path) -> tuple[Path, str]:
     """The image, and what `nllgen build` said."""
     if shutil.which("debootstrap", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
         missing("debootstrap is not installed (`make apptainer`)")
-    out = open_folder / "nllgen.sif"
+    out, canary = open_folder / "nllgen.sif", open_folder / "canary"
+    canary.touch()  # in the host's temporary folder, which Apptainer shows to a build
     done = door("build", "--base", "debootstrap", "-o", out)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert canary.exists()
     return out, done.stdout
 
 
