@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from nllgen.image.host import build_environment, is_whole_root
 _SQUASHFS = "-comp zstd -Xcompression-level 3 -all-root"
 _SQUASHFS_BASE = "-comp lz4 -all-root"  # larger, and unpacked again at once
 _STEP = "step: "  # begins what the recipe says of its steps
+_ENDS_S = 5.0
 _SHOWN = 15  # lines of a failed build
 
 
@@ -60,7 +63,7 @@ def build(
     environment = build_environment(work)
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace",
+        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
     )  # fmt: skip
     lines = _follow(process, say)
     if process.wait() != 0:
@@ -77,8 +80,12 @@ def _follow(process: subprocess.Popen[str], say: Callable[[str], None]) -> list[
             lines.append(line.rstrip())
             if line.startswith(_STEP):
                 say(line.removeprefix(_STEP).strip())
-    except BaseException:
-        process.terminate()
+    except BaseException:  # Ctrl-C: Apptainer's own processes may be deaf to anything milder
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_ENDS_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
     return lines
