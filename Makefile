@@ -1,6 +1,7 @@
 # make demo    install, fetch MNIST, run the smallest whole study, write its report
 # make test    install, fetch MNIST, start the devcluster where possible, lint, types, tests
 # make lint    ruff and mypy alone
+# make apptainer  install Apptainer on Debian 12, as root
 # make bench   the project beside its peers and limits; tables in benchmarks/results/
 # make cluster-up, make cluster-down
 #              a real Slurm of four virtual nodes on this machine (Debian, root), which tests/cluster uses
@@ -16,7 +17,7 @@ NLLGEN := $(BIN)/nllgen
 STAMP := $(VENV)/.nllgen-installed
 STUDY := $(ROOT)/smoke
 
-.PHONY: demo test lint bench install mnist constraints cluster-up cluster-down cluster-if-possible
+.PHONY: demo test lint bench install mnist constraints lock apptainer apptainer-if-possible cluster-up cluster-down cluster-if-possible
 
 demo: mnist
 	$(NLLGEN) submit --grid smoke --local --wait --root $(ROOT)
@@ -25,7 +26,7 @@ demo: mnist
 	@echo
 	@echo "the report: $(abspath $(STUDY)/report/report.html)"
 
-test: mnist lint cluster-if-possible
+test: mnist lint cluster-if-possible apptainer-if-possible
 	$(BIN)/python -m pytest
 
 lint: install
@@ -43,6 +44,10 @@ cluster-down:
 	slurm/devcluster/down
 
 # Without it the cluster tests skip and say why; NLLGEN_REQUIRE_CLUSTER=1 makes them fail instead.
+# The same with Apptainer, NLLGEN_REQUIRE_CONTAINER=1 and tests/container.
+apptainer-if-possible:
+	@containers/apptainer-up --if-possible || test "$$NLLGEN_REQUIRE_CONTAINER" != 1
+
 cluster-if-possible:
 	@slurm/devcluster/up || test "$$NLLGEN_REQUIRE_CLUSTER" != 1
 
@@ -62,6 +67,14 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	@echo "installing nllgen and torch into $(VENV), which takes a few minutes the first time"
 	$(BIN)/python -m pip install --quiet --quiet -c constraints.txt -e '.[train,analysis,test]'
 	@touch $@
+
+# Needs root; elsewhere, Apptainer is the site's to install.
+apptainer:
+	containers/apptainer-up
+
+# What the image holds, with hashes, from constraints.txt: by pip, as this machine is set up and by the index alone.
+lock:
+	$(PYTHON) containers/make-lock
 
 # The newest versions that fit the pinned torch; the comment at the top of the file is kept.
 constraints:

@@ -93,13 +93,16 @@ def test_the_wheel_has_all_that_is_read_at_run_time(wheel: Path) -> None:
         "nllgen_analysis/report.html.j2",
         "nllgen/py.typed",
     }
-    assert names >= jobs | beside
+    image = {f"nllgen/share/containers/{path.name}" for path in (CHECKOUT / "containers").iterdir()}
+    assert image >= {f"nllgen/share/containers/{name}" for name in ("nllgen.def", "requirements.lock")}
+    assert names >= jobs | beside | image
 
 
 def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert tops == {"nllgen", "nllgen_analysis", "nllgen-0.1.0.dist-info"}
-    assert not [name for name in zipfile.ZipFile(wheel).namelist() if "/share/" in name and "share/jobs/" not in name]
+    shared = {name.split("/")[2] for name in zipfile.ZipFile(wheel).namelist() if name.startswith("nllgen/share/")}
+    assert shared == {"jobs", "containers"}
 
 
 def test_a_plain_install_brings_no_torch_and_no_plots(login_node: Environment) -> None:
@@ -119,6 +122,23 @@ def test_a_plain_install_tells_the_status_of_a_study(login_node: Environment) ->
     done = login_node.run("nllgen", "status", folder.path)
     assert done.returncode == 0, done.stderr
     assert f"{len(study.cells) + 2} waiting" in done.stdout
+
+
+def test_a_plain_install_packs_itself_again_for_an_image(login_node: Environment, wheel: Path) -> None:
+    code = "from pathlib import Path; from nllgen.image.source import find_source as f; print(f(None).write(Path('.')))"
+    done = login_node.run("python", "-I", "-c", code)
+    assert done.returncode == 0, done.stderr
+    packed, original = zipfile.ZipFile(login_node.folder / done.stdout.strip()), zipfile.ZipFile(wheel)
+    names = [name for name in original.namelist() if not name.endswith("/RECORD")]
+    assert {name: packed.read(name) for name in names} == {name: original.read(name) for name in names}
+
+
+def test_a_plain_install_says_that_apptainer_is_missing(login_node: Environment) -> None:
+    done = login_node.run(
+        "python", "-c", "import os; os.environ['PATH'] = ''; from nllgen.cli import main; main()", "build"
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "Apptainer is not installed here" in done.stderr
 
 
 def test_a_plain_install_lists_assets(login_node: Environment) -> None:

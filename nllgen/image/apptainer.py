@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +15,9 @@ from nllgen.image.host import build_environment, is_whole_root
 # zstd packs and unpacks several times as fast as gzip, at the same size. One owner, since root may lack the capability
 # to give files to others when the second step unpacks what the first packed.
 _SQUASHFS = "-comp zstd -Xcompression-level 3 -all-root"
-_TOLD = {  # beginnings of lines of debootstrap and Apptainer → what is told of them
-    "I: Retrieving InRelease": "fetching Debian",
-    "I: Extracting": "unpacking Debian",
-    "I: Unpacking the base": "installing Debian",
-    "INFO:    Fetching OCI image": "fetching the base image",
-    "INFO:    Creating SIF file": "",
-}
+_SQUASHFS_BASE = "-comp lz4 -all-root"  # larger, and unpacked again at once
+_STEP = "step: "  # begins what the recipe says of its steps
+_ENDS_S = 5.0
 _SHOWN = 15  # lines of a failed build
 
 
@@ -47,13 +45,14 @@ def build(
         say: gets a line at each step.
         folder: where a relative FROM lies.
         binds: further ones.
-        test: whether to run the recipe's test.
+        test: whether this is the image itself: packed small, and the recipe's test is run.
         sandbox: whether the target is to be a folder.
 
     Raises:
         ImageError: it failed; with the end of its output.
     """
-    command = ["apptainer", "build", "--force", "--mksquashfs-args", _SQUASHFS, "--bind", f"{bound}:/mnt:ro"]
+    squashfs = _SQUASHFS if test else _SQUASHFS_BASE
+    command = ["apptainer", "build", "--force", "--mksquashfs-args", squashfs, "--bind", f"{bound}:/mnt:ro"]
     command += [word for bind in binds for word in ("--bind", bind)]
     command += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     command += ["--warn-unused-build-args"]
@@ -64,7 +63,7 @@ def build(
     environment = build_environment(work)
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace",
+        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
     )  # fmt: skip
     lines = _follow(process, say)
     if process.wait() != 0:
@@ -73,25 +72,23 @@ def build(
 
 
 def _follow(process: subprocess.Popen[str], say: Callable[[str], None]) -> list[str]:
-    """Every line, after telling what the important ones mean, each once."""
-    lines, told = [], set()
+    """Every line; those of the recipe's steps are told as they come."""
+    lines = []
     assert process.stdout is not None
     try:
         for line in process.stdout:
             lines.append(line.rstrip())
-            meaning = line[6:].strip() if line.startswith("step: ") else _meaning(line)
-            if meaning and meaning not in told:
-                told.add(meaning)
-                say(meaning)
-    except BaseException:
-        process.terminate()
+            if line.startswith(_STEP):
+                say(line.removeprefix(_STEP).strip())
+    except BaseException:  # Ctrl-C: Apptainer's own processes may be deaf to anything milder
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_ENDS_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
     return lines
-
-
-def _meaning(line: str) -> str:
-    return next((meaning for start, meaning in _TOLD.items() if line.startswith(start)), "")
 
 
 def sign(image: Path, key: str) -> None:

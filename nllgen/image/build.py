@@ -173,7 +173,7 @@ def _cached(kind: str, key: str) -> Path:
 
 @contextlib.contextmanager
 def _locked(say: Say) -> Iterator[None]:
-    """One build at a time, so that the second of two of the same inputs finds the first's; without locks, both build."""
+    """One build at a time: the second of the same inputs finds what the first built. Without locks, both build."""
     with (make_folder(cache_folder() / "images") / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -204,7 +204,7 @@ def _first_step(inputs: Inputs, containers: Path, request: Request, say: Say) ->
         bound = make_folder(work / "bound")
         for lock in fetch_wheels(host_pip(), containers, bound, say):
             shutil.copy(containers / lock, bound)
-        say(f"building Python and the packages from {request.base}")
+        say(f"building Python and the packages, first of all the base by {request.base}: a minute or more")
         apptainer.build(containers / RECIPE, part, inputs.base, bound, work, say, binds=request.binds, test=False)
         replace(part, base)
     return base

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from email.parser import HeaderParser
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +26,7 @@ _GLIBC = 36  # 2.36 is Debian 12's; pip in the image refuses what an older base 
 _WHERE = ("index-url", "extra-index-url", "find-links", "no-index")
 
 
+@cache
 def host_pip() -> list[str]:
     """How pip is called here.
 

@@ -48,7 +48,8 @@ def test_a_changed_recipe_or_lock_changes_both_keys(containers: Path, name: str)
     with (containers / name).open("a") as file:
         file.write("# changed\n")
     after = gather(DEBIAN, containers, SOURCE)
-    assert (before.base_key != after.base_key) and (before.key != after.key)
+    assert before.base_key != after.base_key
+    assert before.key != after.key
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,8 @@ def test_a_changed_recipe_or_lock_changes_both_keys(containers: Path, name: str)
 )
 def test_another_base_or_bind_changes_both_keys(containers: Path, request_: Request) -> None:
     before, after = (gather(each, containers, SOURCE) for each in (DEBIAN, request_))
-    assert (before.base_key != after.base_key) and (before.key != after.key)
+    assert before.base_key != after.base_key
+    assert before.key != after.key
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,8 @@ def test_a_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_wheel_needs_is_read_from_it(tmp_path: Path) -> None:
-    needs = 'Requires-Dist: triton==3.7.1; platform_system == "Linux"\nRequires-Dist: Foo_Bar>=1\nRequires-Dist: opt; extra == "x"\n'
+    needs = 'Requires-Dist: triton==3.7.1; platform_system == "Linux"\nRequires-Dist: Foo_Bar>=1\n'
+    needs += 'Requires-Dist: opt; extra == "x"\n'
     with zipfile.ZipFile(tmp_path / "torch.whl", "w") as archive:
         archive.writestr(
             "torch-2.dist-info/METADATA", f"Metadata-Version: 2.1\nName: torch\n{needs}\nRequires-Dist: in-text\n"

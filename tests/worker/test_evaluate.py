@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from nllgen.doors.measuring import evaluate_study
 from nllgen.errors import CellsFailedError, ConfigError
 from nllgen.launch.submit import freeze
-from nllgen.doors.measuring import evaluate_study
 from nllgen.store.collect import collect
 from nllgen.store.result import read_result
 from nllgen.store.study_file import read_study

@@ -13,9 +13,9 @@ import torch
 
 from nllgen.data.logits import from_logits
 from nllgen.data.truth import load_truth, truth_bytes
+from nllgen.doors.measuring import as_json, score, show_scores
 from nllgen.errors import ConfigError, CorruptFileError
 from nllgen.flow import RealNVP
-from nllgen.doors.measuring import as_json, score, show_scores
 from nllgen.metrics.exact import log_densities
 from nllgen.store import outside
 from nllgen.store.dataset import NUMBERS, Dataset, read_dataset, write_dataset

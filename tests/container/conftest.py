@@ -1,0 +1,164 @@
+"""A real image, built by `nllgen build` and cached outside the checkout by the digest of its inputs; a plain user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from nllgen.image import Bind, Image, exec_command, open_image
+
+NLLGEN = str(Path(sys.executable).with_name("nllgen"))
+USER = "nllgen-test"
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs Apptainer; the first test may have to build the image."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.container)
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(1500))
+
+
+def missing(what: str) -> None:
+    """Skip, or fail where containers were required."""
+    if os.environ.get("NLLGEN_REQUIRE_CONTAINER") == "1":
+        pytest.fail(f"{what}, and NLLGEN_REQUIRE_CONTAINER=1 requires it")
+    pytest.skip(f"NOT TESTED: {what}")
+
+
+@pytest.fixture(scope="session")
+def door() -> Run:
+    """``nllgen`` on the host."""
+
+    def run(*words: object, **extra: str) -> Done:
+        command = [NLLGEN, *map(str, words)]
+        env = os.environ | extra
+        return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1200)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def apptainer() -> str:
+    found = shutil.which("apptainer")
+    if found is None:
+        missing("Apptainer is not installed (`make apptainer`)")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach; pytest's own are their owner's alone."""
+    with tempfile.TemporaryDirectory(prefix="nllgen-container-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def built(apptainer: str, door: Run, open_folder: Path) -> tuple[Path, str]:
+    """The image, and what `nllgen build` said."""
+    if shutil.which("debootstrap", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
+        missing("debootstrap is not installed (`make apptainer`)")
+    out, canary = open_folder / "nllgen.sif", open_folder / "canary"
+    canary.touch()  # in the host's temporary folder, which Apptainer shows to a build
+    done = door("build", "--base", "debootstrap", "-o", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert canary.exists()
+    return out, done.stdout
+
+
+@pytest.fixture(scope="session")
+def image(built: tuple[Path, str]) -> Image:
+    return open_image(built[0])
+
+
+@pytest.fixture
+def copy(built: tuple[Path, str], open_folder: Path) -> Iterator[Path]:
+    """A copy of the image that a test may spoil."""
+    path = open_folder / "copy.sif"
+    shutil.copyfile(built[0], path)
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def user() -> Iterator[pwd.struct_passwd]:
+    """A plain user; made for the tests, and removed after them, where there is none of the name."""
+    if os.geteuid() != 0:
+        yield pwd.getpwuid(os.geteuid())
+        return
+    made = False
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        subprocess.run(["useradd", "--create-home", USER], check=True)
+        made = True
+    yield pwd.getpwnam(USER)
+    if made:
+        subprocess.run(["userdel", "--remove", USER], check=True, capture_output=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Callable[..., Path]]:
+    """Makes folders anywhere, for any owner; removed with their new parents at the end."""
+    made: list[Path] = []
+
+    def make(path: Path, owner: pwd.struct_passwd | None = None) -> Path:
+        first = path
+        while not first.parent.exists():
+            first = first.parent
+        if not first.exists():
+            made.append(first)
+        path.mkdir(parents=True, exist_ok=True)
+        if owner is not None:
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+        return path
+
+    yield make
+    for path in made:
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def inside(image: Image) -> Run:
+    """Run words in the image, as root or as a plain user, and wait."""
+
+    def run(
+        command: Sequence[str],
+        *,
+        binds: Sequence[Bind] = (),
+        environment: Mapping[str, str] | None = None,
+        owner: pwd.struct_passwd | None = None,
+        host: Mapping[str, str] | None = None,
+        network: bool = True,
+        stdin: str | None = "",
+    ) -> Done:
+        words, variables = exec_command(image, command, binds=binds, environment=environment or {}, network=network)
+        env = dict(os.environ) | (host or {}) | variables
+        who: dict[str, object] = {}
+        if owner is not None and os.geteuid() != owner.pw_uid:
+            who = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+            env |= {"HOME": owner.pw_dir, "USER": owner.pw_name, "LOGNAME": owner.pw_name}
+        with contextlib.ExitStack() as stack:
+            given: dict[str, object] = {"input": stdin}
+            if stdin is None:  # open, and silent
+                read, write = os.pipe()
+                stack.callback(os.close, write)
+                given = {"stdin": stack.enter_context(os.fdopen(read))}
+            return subprocess.run(words, env=env, cwd="/", capture_output=True, text=True, timeout=600, **given, **who)  # type: ignore[call-overload, no-any-return]
+
+    return run

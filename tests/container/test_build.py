@@ -1,0 +1,178 @@
+"""`nllgen build` with the real Apptainer: the image, its second build, its check, and images that are not right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nllgen.errors import ImageError
+from nllgen.image import Image, open_image
+from nllgen.image.sif import labels_of, read_sif
+
+ENVIRONMENT = 3
+Door = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def refused(door: Door, path: Path, *words: str) -> None:
+    """Both ways of asking say so, and neither with a traceback."""
+    with pytest.raises(ImageError) as caught:
+        open_image(path)
+    done = door("build", "--check", path)
+    assert done.returncode == ENVIRONMENT, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in str(caught.value)
+        assert word in done.stderr
+
+
+def test_the_labels_say_what_is_inside(image: Image) -> None:
+    expected = {"nllgen.version", "nllgen.commit", "nllgen.code", "nllgen.lock", "nllgen.schema", "nllgen.inputs"}
+    assert expected <= set(image.labels)
+    assert image.labels["nllgen.version"] == "0.1.0"
+    assert "none" not in {image.labels[name] for name in expected}
+
+
+def test_apptainer_reads_the_same_labels(image: Image) -> None:
+    done = subprocess.run(["apptainer", "inspect", "--json", image.path], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout)["data"]["attributes"]["labels"] == dict(image.labels)
+    assert labels_of(read_sif(image.path)) == image.labels
+
+
+def test_the_image_passes_its_check(door: Door, image: Image) -> None:
+    done = door("build", "--check", image.path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"sha256 {image.sha256}" in done.stdout
+    assert "imports, samples and scores" in done.stdout
+
+
+def test_a_second_build_is_found_again_and_is_the_same_file(door: Door, image: Image, open_folder: Path) -> None:
+    done = door("build", "--base", "debootstrap", "-o", open_folder / "again.sif")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the same inputs were built before" in done.stdout
+    assert open_image(open_folder / "again.sif").sha256 == image.sha256
+    assert not list(open_folder.glob("*.part"))
+    (open_folder / "again.sif").unlink()
+
+
+def test_a_build_leaves_the_hosts_temporary_files_alone() -> None:
+    """Apptainer shows a build the host's /tmp, /var/tmp and home; the recipe may clear its own folders only."""
+    text = (Path(__file__).resolve().parents[2] / "containers" / "nllgen.def").read_text()
+    removed = [line for line in text.splitlines() if not line.lstrip().startswith("#") and "rm " in line]
+    assert removed
+    assert not [
+        word for line in removed for word in line.split() if word.startswith(("/tmp", "/var/tmp", "/root", "~"))
+    ]
+
+
+def test_the_image_has_bytecode_and_no_compiler(inside: Door) -> None:
+    code = "import torch, importlib.util as u, os; print(os.path.exists(u.cache_from_source(torch.__file__)))"
+    assert inside(["/opt/nllgen/bin/python", "-I", "-c", code]).stdout.strip() == "True"
+    assert inside(["sh", "-c", "command -v gcc cc make"]).returncode != 0
+
+
+# images that are not right
+
+
+def test_a_truncated_image(door: Door, copy: Path) -> None:
+    with copy.open("r+b") as file:
+        file.truncate(copy.stat().st_size * 2 // 3)
+    refused(door, copy, "truncated", "nllgen build")
+
+
+def test_an_image_for_other_processors(door: Door, copy: Path) -> None:
+    with copy.open("r+b") as file:  # the two digits of the architecture, after the launcher, the magic and the version
+        file.seek(32 + 10 + 3)
+        file.write(b"04\0")
+    refused(door, copy, "aarch64")
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> tuple[Path, Path]:
+    """A private and a public key as PEM."""
+    if shutil.which("openssl") is None:
+        pytest.skip("NOT TESTED: needs openssl")
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True, capture_output=True)
+    return private, public
+
+
+def test_a_signed_image_verifies_until_it_is_tampered_with(
+    door: Door, image: Image, open_folder: Path, key: tuple[Path, Path]
+) -> None:
+    private, public = key
+    out = open_folder / "signed.sif"
+    done = door("build", "--base", "debootstrap", "-o", out, "--sign", private)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert open_image(out).sha256 != image.sha256  # the signature is in the file
+    assert door("build", "--check", out, "--key", public).returncode == 0
+    unknown = door("build", "--check", out)
+    assert unknown.returncode == ENVIRONMENT
+    assert "signature" in unknown.stderr
+    system = max(read_sif(out).parts, key=lambda part: part.size)
+    with out.open("r+b") as file:
+        file.seek(system.offset + system.size // 2)
+        byte = file.read(1)[0]
+        file.seek(system.offset + system.size // 2)
+        file.write(bytes([byte ^ 1]))
+    refused(door, out, "changed after it was signed")
+    out.unlink()
+
+
+def test_a_key_that_is_not_there(door: Door, built: tuple[Path, str], open_folder: Path) -> None:
+    done = door("build", "--base", "debootstrap", "-o", open_folder / "x.sif", "--sign", "no-such-key")
+    assert done.returncode == ENVIRONMENT
+    assert "no-such-key" in done.stderr
+    assert not (open_folder / "x.sif").exists()
+    assert not list(open_folder.glob("*.part"))
+
+
+@pytest.fixture
+def empty(apptainer: str, open_folder: Path) -> Iterator[Path]:
+    """A sandbox with a shell and nothing else, and room for images made from it."""
+    root = open_folder / "empty"
+    (root / "bin").mkdir(parents=True)
+    yield root
+    shutil.rmtree(root)
+    for path in open_folder.glob("empty-*"):
+        path.unlink()
+
+
+def made(root: Path, name: str, labels: str = "") -> Path:
+    """An image of a sandbox, with labels."""
+    recipe, out = root.parent / f"{name}.def", root.parent / f"{name}.sif"
+    recipe.write_text(f"Bootstrap: localimage\nFrom: {root}\n\n%labels\n{labels}\n")
+    done = subprocess.run(["apptainer", "build", "--force", out, recipe], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_an_image_without_nllgen(door: Door, empty: Path) -> None:
+    refused(door, made(empty, "empty-plain", "    maintainer somebody"), "holds no nllgen")
+
+
+def test_an_image_that_only_says_it_has_nllgen(door: Door, empty: Path) -> None:
+    labels = "    nllgen.version 0.1.0\n    nllgen.schema 1"
+    refused(door, made(empty, "empty-liar", labels), "does not run")
+
+
+def test_an_image_of_another_schema(door: Door, empty: Path) -> None:
+    labels = "    nllgen.version 9.0\n    nllgen.schema 99"
+    refused(door, made(empty, "empty-new", labels), "schema 99", "has 1")
+
+
+def test_a_failed_build_says_why_and_leaves_nothing(door: Door, empty: Path, open_folder: Path, tmp_path: Path) -> None:
+    shutil.copy("/bin/sh", empty / "bin" / "sh")  # without its libraries it cannot run
+    done = door(
+        "build", "--base", "localimage", "--from", empty, "-o", open_folder / "x.sif", NLLGEN_CACHE=str(tmp_path)
+    )
+    assert done.returncode == ENVIRONMENT, done.stdout
+    assert "apptainer build failed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (open_folder / "x.sif").exists()
+    assert not list((tmp_path / "images").glob("*.part"))
