@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -138,14 +139,15 @@ def find_profile(name: str | None) -> Path:
     if not wanted:
         raise ConfigError("no profile of the cluster is named", f"add --profile NAME, or --local; {ways}")
     path = Path(wanted)
-    if path.is_file():
-        return path
+    with contextlib.suppress(OSError):  # a name that no file can have
+        if path.is_file():
+            return path
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", wanted):
         own = user_folder() / f"{wanted.removesuffix('.yaml')}.yaml"
         found = own if own.is_file() else builtin_path("profiles", wanted)
         if found is not None:
             return found
-    raise ConfigError(f"profile {wanted!r} does not exist{near(path.stem, known)}", f"give a path or a name; {ways}")
+    raise ConfigError(f"profile {wanted[:200]!r} does not exist{near(path.stem, known)}", f"give a path or a name; {ways}")
 
 
 def load_profile(name: str | None) -> Profile:
