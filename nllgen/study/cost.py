@@ -29,8 +29,8 @@ from nllgen.study.metric_cost import OF_DENSITIES, OF_IMAGES, image_metric_secon
 class Calibration:
     """Speed and size of one core, fitted to NLL steps of width 8 to 32 on an AMD EPYC with AVX-512 bf16, torch 2.13.
 
-    Within a quarter of what was measured there (batches of 16 and 128, 14×14 and 28×28, one thread), for the steps of every
-    paradigm and of a DCGAN too.
+    Within a quarter of what was measured there (batches of 16 to 128, 14×14 and 28×28, one thread), for steps of every
+    paradigm and of a DCGAN.
 
     Attributes:
         gflops_bf16, gflops_fp32: effective 10⁹ floating-point operations a second in convolutions.

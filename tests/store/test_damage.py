@@ -228,7 +228,7 @@ def test_a_density_that_is_not_finite_is_refused(dataset, tamper, value):
 
 @pytest.mark.parametrize("read", [read_dataset, read_dataset_head])
 def test_a_data_set_of_a_newer_schema_is_refused(dataset, tamper, read):
-    tamper(dataset, attribute("schema", 99))
+    tamper(dataset, attribute("schema", 3))
     with pytest.raises(SchemaError, match="newer nllgen"):
         read(dataset)
 

@@ -117,7 +117,7 @@ def test_a_dcgan_costs_less_than_the_flow_and_has_no_densities_to_measure():
     ],
 )
 def test_a_step_of_each_paradigm_costs_what_was_measured(model, paradigm, seconds):
-    """On one core in bf16, 64 images of 28×28, a truth of width 16; the estimate is to be right within a factor of 1.5."""
+    """On one core in bf16, 64 images of 28×28, a truth of width 16; to be right within a factor of 1.5."""
     head = "name: a\ntruth: {flow: {width: 16}}\ncells:\n"
     data = "{source: synthetic, num_train: 1000}"
     found = parse_study(

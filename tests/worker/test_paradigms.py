@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from nllgen_analysis.frames import load_frames
 
 from nllgen.cli import cli
 from nllgen.launch.submit import freeze
+from nllgen.store.collect import collect
 from nllgen.store.result import read_result
 from nllgen.study.grid import parse_study
 
@@ -62,19 +64,24 @@ def study():
 
 
 @pytest.fixture(scope="module")
-def results(study, mnist_assets, tmp_path_factory):
-    """Everything run once, in this process: kind, paradigm and start → result."""
+def folder(study, mnist_assets, tmp_path_factory):
+    """The study's folder with everything run once, in this process."""
     root = tmp_path_factory.mktemp("runs")
     grid = root / "every.yaml"
     grid.write_text(GRID)
-    folder, frozen, _ = freeze(study, root)
-    for task in ("truth", "dataset", *(cell.id for cell in frozen.cells)):
+    made, _, _ = freeze(study, root)
+    for task in ("truth", "dataset", *(cell.id for cell in study.cells)):
         words = ["run", "--grid", str(grid), "--cell", task, "--root", str(root), "--threads", "1", "--device", "cpu"]
         done = CliRunner().invoke(cli, words, env={"NLLGEN_ASSETS": str(mnist_assets)}, catch_exceptions=False)
         assert done.exit_code == 0, done.output
-    return {
-        (cell.kind, cell.paradigm.name, cell.start): read_result(folder.cell(cell.id).result) for cell in frozen.cells
-    }
+    return made
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    """Kind, paradigm and start → result."""
+    cells = folder.read_study().cells
+    return {(cell.kind, cell.paradigm.name, cell.start): read_result(folder.cell(cell.id).result) for cell in cells}
 
 
 @pytest.mark.slow
@@ -138,3 +145,12 @@ def test_a_model_by_import_path_has_an_exact_kl_and_its_source_on_record(results
     assert 0 < kl[-1] < kl[0]
     assets = json.loads(result.attrs["assets"])
     assert {"package:zuko", "model:nllgen.flow.from_zuko:flow"} <= set(assets)
+
+
+@pytest.mark.slow
+def test_all_of_them_stand_in_one_study_file(folder, study, tmp_path):
+    collect(folder, tmp_path / "study.h5", reference={})
+    cells = load_frames(tmp_path / "study.h5").cells
+    assert len(cells) == len(study.cells) + 1
+    assert {"dcgan", "flow"} <= set(cells["degree"])
+    assert cells["group"].nunique() == len(cells)
