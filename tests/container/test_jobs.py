@@ -1,0 +1,189 @@
+"""Jobs of a real cluster in a real image: as root and as a plain user, preempted in the middle, with the same bits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from devcluster import Cluster, PlainUser, python_for, wait_for, why_not
+
+from nllgen.assets import asset_folder
+from nllgen.image import Image
+from nllgen.launch.tasks import read_attempts
+from nllgen.store.result import read_attrs, read_head
+from nllgen.store.study_dir import StudyDir
+
+pytestmark = pytest.mark.cluster
+
+GRID = """
+name: contained
+truth:
+  data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
+  flow: {width: 2, blocks: 0, scales: 1}
+  paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
+dataset: {num_train: 200, num_val: 50, num_test: 50, num_entropy: 50}
+metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
+cells:
+  - data: {source: synthetic, num_train: 100, num_val: 50, num_test: 50}
+    degree: W
+    paradigm: {name: nll, steps: 3_000, batch_size: 16, eval_every: 1_500}
+    seed: [0, 1]
+"""
+
+
+@dataclass
+class Study:
+    """A study under a root of its own, and the command on it."""
+
+    root: Path
+    image: Image
+    user: PlainUser | None = None
+    python: str = sys.executable
+
+    @property
+    def folder(self) -> StudyDir:
+        return StudyDir(self.root / "runs" / "contained")
+
+    def submit(self, env: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+        (self.root / "grid.yaml").write_text(GRID)
+        words = ["submit", "--grid", "grid.yaml", "--root", str(self.root / "runs"), "--image", str(self.image.path)]
+        command = [self.python, "-m", "nllgen", *words, *options]
+        variables = {"NLLGEN_ASSETS": str(self.root / "assets")}
+        if self.user:
+            command = self.user.command(*(f"{name}={value}" for name, value in variables.items()), *command)
+        return subprocess.run(
+            command, env=env | variables, cwd=self.root, capture_output=True, text=True, timeout=400, check=False
+        )
+
+    def cells(self) -> list[Path]:
+        return sorted((self.folder.path / "cells").glob("*"))
+
+    def science(self) -> dict[str, str]:
+        return {path.name: read_head(path / "result.h5")["science_sha256"] for path in self.cells()}
+
+    def is_done(self) -> bool:
+        return (self.folder.path / "study.h5").exists()
+
+
+def prepared(root: Path, owner: PlainUser | None = None) -> Path:
+    """A folder with a profile for each partition, and MNIST."""
+    root.mkdir()
+    for partition in ("short", "preempt"):
+        text = f"partition: {partition}\ntime_min: 10\nmemory_gb: 1.5\ncpus: 1\nsignal_s: 15\n"
+        (root / f"{partition}.yaml").write_text(text)
+    shutil.copytree(asset_folder() / "mnist", root / "assets" / "mnist")
+    if owner:
+        for path in (root, *root.rglob("*")):
+            os.chown(path, owner.uid, owner.uid)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Cluster:
+    if reason := why_not():
+        required = os.environ.get("NLLGEN_REQUIRE_CLUSTER") == "1"
+        pytest.fail(reason) if required else pytest.skip(f"NOT TESTED: no devcluster: {reason}")
+    found = Cluster()
+    done = found.up()
+    assert done.returncode == 0, done.stderr
+    return found
+
+
+@pytest.fixture(scope="module")
+def alice() -> PlainUser:
+    return PlainUser.made("nllgen-alice")
+
+
+@pytest.fixture(scope="module")
+def base(alice: PlainUser) -> Iterator[Path]:
+    """A folder that every user can reach."""
+    with tempfile.TemporaryDirectory(dir=alice.home, ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@dataclass
+class Runs:
+    """The same grid three times, all at once: the cluster runs two of them while this machine runs one itself."""
+
+    undisturbed: Study
+    preempted: Study
+    plain: Study
+
+
+@pytest.fixture(scope="module")
+def runs(base: Path, image: Image, cluster: Cluster, alice: PlainUser) -> Iterator[Runs]:
+    with python_for(alice) as python:
+        assert python
+        found = Runs(
+            Study(prepared(base / "calm"), image),
+            Study(prepared(base / "root"), image),
+            Study(prepared(base / "alice", alice), image, alice, python),
+        )
+        sent(found.preempted, cluster, "./preempt.yaml")
+        # driven out of all nodes while its cells train
+        training = lambda: any((path / "progress.json").exists() for path in found.preempted.cells())  # noqa: E731
+        wait_for(training, 200, "a cell trains")
+        cluster.sbatch("-p", "urgent", "--nodes=4", "--exclusive", script="sleep 5")
+        sent(found.plain, cluster, "./short.yaml")
+        done = found.undisturbed.submit(cluster.env, "--local", "--wait")
+        assert done.returncode == 0, done.stdout + done.stderr
+        for study in (found.plain, found.preempted):
+            wait_for(study.is_done, 300, f"{study.root} is collected")
+        yield found
+
+
+def sent(study: Study, cluster: Cluster, profile: str) -> None:
+    done = study.submit(cluster.env, "--profile", profile)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_contained_job_that_is_preempted_ends_with_the_same_bits(runs: Runs) -> None:
+    assert runs.preempted.science() == runs.undisturbed.science()
+
+
+def test_it_was_preempted_and_went_on_from_its_checkpoint(runs: Runs) -> None:
+    kinds = [[line.get("kind") for line in read_attempts(path / "attempts.jsonl")] for path in runs.preempted.cells()]
+    assert any("preempted" in found for found in kinds), kinds
+    logs = [(path / "log.txt").read_text() for path in runs.preempted.cells()]
+    assert any("resuming at step" in log for log in logs)
+
+
+def test_a_plain_user_s_jobs_run_in_the_image_with_the_same_bits(undisturbed: Study, plain: Study) -> None:
+    assert plain.science() == undisturbed.science()
+    assert {path.stat().st_uid for path in plain.folder.path.rglob("result.h5")} == {
+        plain.user.uid if plain.user else 0
+    }
+
+
+def test_every_result_names_its_image(runs: Runs, image: Image) -> None:
+    for study in (runs.preempted, runs.plain):
+        assert {read_attrs(path / "result.h5")["image_sha256"] for path in study.cells()} == {image.sha256}
+
+
+def test_a_result_of_another_image_is_shown_and_counts_unless_it_is_strict(
+    runs: Runs, copy: Path, cluster: Cluster
+) -> None:
+    with copy.open("ab") as file:  # the same programs, other bytes
+        file.write(b"\0" * 4096)
+    other = Study(runs.undisturbed.root, Image(copy, "", {}))
+    lax, strict = (other.submit(cluster.env, "--local", "--dry-run", *more) for more in ((), ("--strict-image",)))
+    assert (lax.stdout.count("but made in image"), "0 to run" in lax.stdout) == (3, True), lax.stdout + lax.stderr
+    assert strict.stdout.count("does not count, runs again") == 3, strict.stdout + strict.stderr
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "no image"])
+def test_an_image_that_cannot_be_used_is_refused_at_submission(
+    base: Path, copy: Path, cluster: Cluster, spoil: str
+) -> None:
+    copy.write_bytes(copy.read_bytes()[:100_000] if spoil == "truncated" else b"hello")
+    study = Study(prepared(base / spoil.replace(" ", "-")), Image(copy, "", {}))
+    done = study.submit(cluster.env, "--profile", "./short.yaml")
+    assert (done.returncode, "→" in done.stderr, study.folder.path.exists()) == (3, True, False), done.stderr
