@@ -132,7 +132,7 @@ def rows() -> list[Row]:
             f"{exact:.6f} by all modes",
         ),
         (f"within {RUN} steps, by Krylov", f"{krylov.critical_step_run:.6f}", f"{exact_run:.6f} by all modes"),
-        ("its mode λ", f"{krylov.mode.real:.5f} ± {abs(krylov.mode.imag):.4f}i", "it turns, for |Re λ| ≪ |Im λ|"),
+        ("its mode λ", f"{krylov.mode.real:.5f} ± {abs(krylov.mode.imag):.4f}i", "it turns: Re λ is small beside Im λ"),
         along_mode(flow, real, mode, vectors[:, modes == mode][:, 0], exact),
         from_anywhere(flow, real, exact_run),
         *(fresh_batches(flow, factor * exact_run, factor) for factor in (0.01, 0.1, 1.0, 3.0)),

@@ -56,10 +56,9 @@ def draw_critical(ax: Axes, data: pd.DataFrame) -> list[Line2D]:
     for (hue, diverged), rows in seeds.groupby(["hue", seeds["outcome"] == "diverged"], sort=False):
         marker = "x" if diverged else "o" if hue == "nsgan" else "s"
         filled = paradigm_colour(hue) if hue == "nsgan" else "none"  # a control may lie under its partner
-        ax.plot(
-            rows["x"], rows["value"], marker, markersize=4 if hue == "nsgan" else 6, color=paradigm_colour(hue),
-            markerfacecolor=filled,
-        )  # fmt: skip
+        size = 4 if hue == "nsgan" else 6
+        ax.plot(rows["x"], rows["value"], marker, color=paradigm_colour(hue), markersize=size, markerfacecolor=filled,
+                clip_on=False, zorder=3)  # fmt: skip
     handles = []
     for column, name in BOUNDS.items():
         middle = _middle(data, name)
