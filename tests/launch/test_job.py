@@ -1,0 +1,80 @@
+"""A supervisor knows its job, and what a signal of the scheduler means at which time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from nllgen.launch.failures import Kind
+from nllgen.launch.job import Job, Signals
+
+ARRAY = {
+    "SLURM_JOB_ID": "12",
+    "SLURM_ARRAY_JOB_ID": "10",
+    "SLURM_ARRAY_TASK_ID": "2",
+    "SLURM_RESTART_COUNT": "3",
+    "SLURM_CPUS_PER_TASK": "2",
+    "SLURM_MEM_PER_NODE": "100",
+    "SUBMITIT_EXECUTOR": "slurm",
+}
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_an_element_knows_its_array() -> None:
+    job = Job.here(10, ARRAY)
+    assert (job.id, job.element, job.restarts, job.cpus, job.memory_bytes) == ("10_2", 2, 3, 2, 100 * 2**20)
+    assert 590 < job.remaining_s <= 600
+
+
+def test_a_job_that_is_no_array_has_its_plain_number() -> None:
+    assert Job.here(10, {"SLURM_JOB_ID": "12", "SUBMITIT_EXECUTOR": "slurm"}).id == "12"
+
+
+def test_the_schedulers_own_end_counts() -> None:
+    end = int(time.time()) + 30
+    assert Job.here(10, ARRAY | {"SLURM_JOB_END_TIME": str(end)}).ends_at == end
+
+
+def test_a_local_supervisor_within_an_allocation_is_not_its_job() -> None:
+    job = Job.here(10, ARRAY | {"SUBMITIT_EXECUTOR": "local"})
+    assert (job.id, job.remaining_s, job.facts()) == ("", float("inf"), {})
+
+
+@pytest.mark.parametrize(
+    ("number", "left_s", "kind", "requeue"),
+    [
+        (signal.SIGUSR2, 30, Kind.TIMEOUT, True),
+        (signal.SIGUSR2, 3600, Kind.PREEMPTED, True),
+        (signal.SIGTERM, -5, Kind.TIMEOUT, True),
+        (signal.SIGTERM, 3600, Kind.PREEMPTED, False),
+        (signal.SIGTERM, 60, Kind.PREEMPTED, False),  # scancel shortly before the limit: it is not to come back
+    ],
+)
+def test_a_signal_means(number: signal.Signals, left_s: float, kind: Kind, requeue: bool) -> None:
+    signals = Signals(Job("7", 0, 0, time.time() + left_s, 1, (0,), ()), 20.0)
+    os.kill(os.getpid(), number)
+    assert (signals.kind, signals.may_requeue) == (kind, requeue)
+
+
+def test_the_first_signal_decides() -> None:
+    signals = Signals(Job("7", 0, 0, time.time() + 30, 1, (0,), ()), 20.0)
+    os.kill(os.getpid(), signal.SIGUSR2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert (signals.kind, signals.may_requeue) == (Kind.TIMEOUT, True)
+
+
+def test_outside_a_scheduler_a_signal_asks() -> None:
+    signals = Signals(Job("", 0, 0, float("inf"), 1, (0,), ()), 20.0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert (signals.kind, signals.may_requeue) == (Kind.ASKED, False)
