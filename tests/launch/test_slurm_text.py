@@ -1,0 +1,84 @@
+"""The exact text that sbatch gets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nllgen.launch.profile import Profile
+from nllgen.launch.slurm import Order, executor_for, resources_of
+from nllgen.launch.stages import COLLECT, Stage
+from nllgen.study.config import Resources
+
+ONE = Resources(time_min=30, memory_gb=2.0, cpus=2, gpus=0)
+CELLS = Stage("cells0", (("a",), ("b",)))
+
+
+@pytest.fixture(autouse=True)
+def _has_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """submitit only looks whether srun is there."""
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+
+
+def text(tmp_path: Path, profile: Profile, stage: Stage = CELLS, **order: tuple[str, ...]) -> list[str]:
+    resources = resources_of(stage, profile, ONE, 1)
+    told = Order("nllgen:s:x:cells0", stage.num_elements, resources, **order)
+    return executor_for(tmp_path / "a b", stage, told, profile, tmp_path / "code").script().splitlines()
+
+
+def options(lines: list[str]) -> dict[str, str]:
+    pairs = (line.removeprefix("#SBATCH --").partition("=") for line in lines if line.startswith("#SBATCH --"))
+    return {name: value for name, _, value in pairs}
+
+
+def test_the_options_are_those_of_the_profile_and_the_study(tmp_path: Path) -> None:
+    profile = Profile(partition="p", account="a", qos="q", constraint="c", array_parallelism=1, signal_s=60)
+    found = options(text(tmp_path, profile))
+    expected = {"partition": "p", "account": "a", "qos": "q", "constraint": "c", "time": "30", "mem": "2048M"}
+    expected |= {"cpus-per-task": "2", "signal": "B:USR2@60", "array": "0-1%1", "job-name": "nllgen:s:x:cells0"}
+    assert {name: found[name] for name in expected} == expected
+    assert "requeue" in found
+    assert not {"wckey", "gpus-per-node", "dependency", "kill-on-invalid-dep"} & set(found)
+
+
+def test_stages_wait_for_each_other(tmp_path: Path) -> None:
+    found = options(text(tmp_path, Profile(), after_ok=("3", "4"), after_any=("5",)))
+    assert found["dependency"] == "afterok:3:4,afterany:5"
+    assert found["kill-on-invalid-dep"] == "yes"
+
+
+def test_further_options_go_through_and_false_leaves_one_out(tmp_path: Path) -> None:
+    found = options(text(tmp_path, Profile(sbatch={"hold": True, "exclusive": False, "reservation": "r"})))
+    assert ("hold" in found, found["reservation"], "exclusive" in found) == (True, "r", False)
+
+
+def test_a_failing_setup_ends_the_job_before_the_program_replaces_the_shell(tmp_path: Path) -> None:
+    lines = text(tmp_path, Profile(setup=("module load x",), environment={"A": "b c"}))
+    words = ("set -euo pipefail", "module load", "exec ")
+    at = [next(i for i, line in enumerate(lines) if word in line) for word in words]
+    assert at == sorted(at)
+    assert "export A='b c'" in lines
+    assert not any(line.startswith("srun") for line in lines)
+
+
+@pytest.mark.parametrize(("pack", "factor", "memory", "cpus"), [(1, 1.0, 2.0, 2), (3, 1.0, 6.0, 6), (1, 4.0, 8.0, 2)])
+def test_memory_grows_with_what_runs_at_once_and_with_retries(
+    pack: int, factor: float, memory: float, cpus: int
+) -> None:
+    found = resources_of(Stage("cells0", (("a",),), memory_factor=factor), Profile(), ONE, pack)
+    assert (found.memory_gb, found.cpus, found.time_min) == (memory, cpus, 30)
+
+
+def test_the_truth_is_never_packed() -> None:
+    assert resources_of(Stage("truth", (("truth",),)), Profile(), ONE, 3) == ONE
+
+
+def test_a_collection_takes_no_more_time_than_the_partition_gives() -> None:
+    found = resources_of(Stage(COLLECT, ((COLLECT,),)), Profile(time_min=10), ONE, 3)
+    assert (found.time_min, found.cpus, found.gpus) == (10, 1, 0)
