@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +62,7 @@ class OnCluster:
     profile: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
     user: PlainUser | None = None
+    python: str = sys.executable
 
     def __post_init__(self) -> None:
         self.base.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ class OnCluster:
 
     def command(self, *options: str) -> list[str]:
         where = ["--grid", str(self.grid), "--root", str(self.root)]
-        return [sys.executable, "-m", "nllgen", "submit", *where, *(options or ("--profile", str(self.profile_file)))]
+        return [self.python, "-m", "nllgen", "submit", *where, *(options or ("--profile", str(self.profile_file)))]
 
     def start(self, *more: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         command = [*self.command(*options), *more]
@@ -182,7 +182,3 @@ def processes(*words: str) -> list[int]:
 def kill(pids: list[int], number: signal.Signals = signal.SIGKILL) -> None:
     for pid in pids:
         os.kill(pid, number)
-
-
-def pause(seconds: float) -> None:
-    time.sleep(seconds)
