@@ -101,6 +101,17 @@ class Claims:
             taken = _remove_stale(path, seen) and self._create(path, content)
         return Claim(path, content) if taken else None
 
+    def drop_of_gone_job(self, path: Path) -> None:
+        """Remove the claim of a job that the scheduler does not have any more, as the caller knows.
+
+        On a cluster nobody waits out the lease of a killed supervisor: jobs that find a claim held end at once.
+        """
+        content = _read(path)
+        with contextlib.suppress(ValueError, AttributeError):
+            if content is not None and json.loads(content).get("job"):
+                with locked(path.parent):
+                    _remove_stale(path, content)
+
     def is_held(self, path: Path) -> bool:
         """Whether somebody holds a claim that is not known to be stale."""
         content = _read(path)
@@ -129,11 +140,11 @@ class Claims:
     def _is_stale(self, path: Path, content: str) -> bool:
         with contextlib.suppress(ValueError, TypeError, AttributeError):
             who = json.loads(content)
+            if self.job and who.get("job") == self.job and int(who.get("restarts")) < self.restarts:
+                return True  # also where its process lives on, out of the scheduler's sight
             if who.get("host") == _host():
                 pid = str(who.get("process")).partition(":")[0]
                 return not pid.isdigit() or process_identity(int(pid)) != who.get("process")
-            if self.job and who.get("job") == self.job and int(who.get("restarts")) < self.restarts:
-                return True
         try:
             touched = path.stat().st_mtime_ns
         except OSError:

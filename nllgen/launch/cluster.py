@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nllgen.launch.claims import Claims
 from nllgen.launch.collector import Collector
 from nllgen.launch.profile import Profile
 from nllgen.launch.scheduler import Queued, max_array_size, queued
@@ -141,7 +142,7 @@ def submit(
     live = Live({}, {}, ()) if dry_run and not folder.is_frozen else live_tasks(folder, study.name)
     image = setup.image_sha256 if setup.strict_image else None
     tasks = to_send(folder, study, live, only, image)
-    if not tasks:
+    if not tasks and (not live.tasks or COLLECT in live.tasks):
         return Sent(None, {}, {}, len(live.tasks))
     limit = profile.max_array_size or max_array_size() or _SLURMS_DEFAULT
     stages = stages_for(
@@ -150,12 +151,15 @@ def submit(
     name = uuid.uuid4().hex[:8]
     code = snapshot_folder(folder) if dry_run else snapshot(folder)
     setup = replace(setup, code=code)
-    options = {"setup": _plain(setup), "shape": asdict(shape), "under": under or name}
+    under = under or (name if tasks else _newest_under(folder, name))
+    options = {"setup": _plain(setup), "shape": asdict(shape), "under": under}
     record = Submission(name, stages, profile.model_dump(mode="json"), options)
     where = SubmissionDir(folder.submitit / name)
     if not dry_run:
         make_folder(where.path)
         where.write(record)  # before anything is sent: whatever happens now, it can be found
+        for task in tasks:  # no job has them
+            Claims().drop_of_gone_job(task.claim)
     sender = _Sender(folder, study, profile, setup, shape, record, where, code, dry_run, say)
     return replace(sender.all(live), num_queued=len(live.tasks))
 
@@ -217,6 +221,12 @@ class _Sender:
         elements = f"{stage.num_elements} element{'s' * (stage.num_elements != 1)}"
         self.say(f"job {number}: {stage.name}, {elements}, {len(stage.tasks)} to run")
         return script, number
+
+
+def _newest_under(folder: StudyDir, otherwise: str) -> str:
+    """What a collection alone belongs to: its submitter was killed after it had sent all but the collection."""
+    sent = submissions(folder)
+    return str(sent[-1][1].options.get("under", otherwise)) if sent else otherwise
 
 
 def _plain(setup: WorkerSetup) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from nllgen.launch.attempt import record_lost
 from nllgen.launch.claims import Claims
 from nllgen.launch.failures import Kind, given_up, kind_of, kind_of_state, last_ended, num_of_kind, unended
 from nllgen.launch.profile import Profile
+from nllgen.launch.scheduler import was_cancelled
 from nllgen.launch.stages import Submission, SubmissionDir
 from nllgen.launch.tasks import Task, is_done, read_attempts, tasks_of
 from nllgen.launch.todo import accounted_state
@@ -77,6 +78,8 @@ class Collector:
                 if task.name in live.tasks or is_done(task, study, folder):
                     continue
                 factor = retry_factor(task, under)
+                if not factor and any(need in again for need in task.needs) and not read_attempts(task.attempts):
+                    factor = 1.0  # it was never begun: the scheduler dropped it when what it needs had failed
                 if factor:
                     again[task.name] = factor
             if not again:
@@ -107,11 +110,19 @@ def retry_factor(task: Task, under: str) -> float:
         record_lost(task, kind_of_state(state), f"its job is gone ({state or 'nobody knows why'})")
         lines = read_attempts(task.attempts)
     last = last_ended(lines)
+    if last is not None and kind_of(last) is Kind.PREEMPTED and was_cancelled(_job_of(last, lines)):
+        return 0.0
     if last is None or kind_of(last) in (None, Kind.ASKED) or given_up(lines, under) is not None:
         return 0.0
     if last.get("submission") != under:
         return 0.0
     return float(2 ** num_of_kind(lines, Kind.OUT_OF_MEMORY, under))
+
+
+def _job_of(ended: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str:
+    """The job that an attempt ran in."""
+    jobs = [str(line.get("job", "")) for line in lines if line.get("attempt") == ended.get("attempt")]
+    return next((job for job in jobs if job), "")
 
 
 def setup_of(values: Mapping[str, Any]) -> WorkerSetup:

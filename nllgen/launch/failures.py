@@ -136,6 +136,15 @@ def given_up(lines: Sequence[Line], submission: str) -> Kind | None:
     return kind
 
 
+def needs_other_job(lines: Sequence[Line], job: str) -> bool:
+    """Whether a task ran out of memory in this job or array: only another one has more."""
+    line = last_ended(lines)
+    if not job or line is None or kind_of(line) is not Kind.OUT_OF_MEMORY:
+        return False
+    starts = [start for start in lines if start.get("event") == STARTED and start.get("attempt") == line.get("attempt")]
+    return any(str(start.get("job", "")).partition("_")[0] == job.partition("_")[0] for start in starts)
+
+
 def _step(line: Line) -> int:
     saved = line.get("saved", 0)
     return saved if isinstance(saved, int) else 0

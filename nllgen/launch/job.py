@@ -14,6 +14,7 @@ from nllgen.launch.failures import Kind
 from nllgen.launch.gpus import visible
 
 _SHORT_S = 90.0  # Slurm may give its signal a minute early, and looks at the time every half minute
+_CLOCKS_S = 10.0  # by which the clocks of a node and of the controller may differ
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ class Signals:
         self.may_requeue = number == signal.SIGUSR2 and self._job.is_scheduled
         if not self._job.is_scheduled:
             self.kind = Kind.ASKED
-        elif self._job.remaining_s <= self._warning_s + _SHORT_S:
+        elif self._job.remaining_s <= (self._warning_s + _SHORT_S if number == signal.SIGUSR2 else _CLOCKS_S):
             self.kind = Kind.TIMEOUT
             self.may_requeue = True  # Slurm itself would not start it again
         else:
-            # preempted jobs are requeued by Slurm, and cancelled ones cannot be
+            # a preempted job is requeued by Slurm itself; requeueing one that was cancelled would bring it back
             self.kind = Kind.PREEMPTED
 
     def requeue(self) -> None:

@@ -108,6 +108,16 @@ def max_array_size() -> int | None:
     return None
 
 
+def was_cancelled(job: str) -> bool:
+    """Whether somebody ended a job by scancel, which its processes cannot tell from a preemption.
+
+    The controller is asked, which remembers a while and needs no accounting.
+    """
+    with contextlib.suppress(MachineError):
+        return bool(job) and "JobState=CANCELLED" in run(["scontrol", "--oneliner", "show", "job", job])
+    return False
+
+
 def cancel(ids: Sequence[str], *, states: Sequence[str] = ()) -> None:
     """Cancel jobs, arrays or elements.
 

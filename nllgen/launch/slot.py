@@ -130,9 +130,10 @@ class Slot:
         self._worker = None
         if self._attempt is not None:
             code = int(answer["exit_code"]) if answer else worker.process.returncode
-            found = self._kind(code, "")
+            reason = str(answer.get("reason", "")) if answer else ""
+            found = self._kind(code, reason)
             was_stopped = found is not None and code in (EXIT_STOPPED, -signal.SIGKILL, -signal.SIGTERM)
-            self._finish(code, kind if was_stopped else found)
+            self._finish(code, kind if was_stopped else found, "" if was_stopped else reason)
 
     def _keep_claim(self, attempt: Attempt) -> None:
         """Renew it now and then; where another has taken it over, the worker's time is better spent elsewhere."""

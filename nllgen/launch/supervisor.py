@@ -6,12 +6,14 @@ signals, asks its workers to stop, waits for their checkpoints and has the job r
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from submitit import JobEnvironment
 from submitit.helpers import DelayedSubmission
 
 from nllgen.errors import CellsFailedError
@@ -73,6 +75,7 @@ class Supervisor:
             self._end(slots, signals)
         if (signals.may_requeue or todo.needs_fresh_time) and todo.is_open:
             signals.requeue()
+        _forget_pickle(job)
         return self._outcome(todo, job)
 
     def checkpoint(self) -> DelayedSubmission:
@@ -134,6 +137,15 @@ class Supervisor:
             told = "; ".join(f"{name}: {kind}" for name, kind in list(failed.items())[:5])
             raise CellsFailedError(f"{len(failed)} failed: {told}", f"see: nllgen status {self.study_dir}")
         return todo.outcomes
+
+
+def _forget_pickle(job: Job) -> None:
+    """Remove the link by which this element found the callable: a start to come makes it anew."""
+    if job.is_scheduled:
+        with contextlib.suppress(OSError):
+            link = JobEnvironment().paths.submitted_pickle
+            if link.is_symlink():
+                link.unlink()
 
 
 def _ready(slots: list[Slot]) -> Iterator[Slot]:

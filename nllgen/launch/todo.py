@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nllgen.launch.attempt import record_lost
 from nllgen.launch.claims import Claim, Claims
-from nllgen.launch.failures import Kind, given_up, kind_of_state, last_ended, unended
+from nllgen.launch.failures import Kind, given_up, kind_of_state, last_ended, needs_other_job, unended
 from nllgen.launch.job import Job
 from nllgen.launch.tasks import Task, is_done, longest_first, read_attempts, seconds_of, tasks_of
 from nllgen.launch.workers import WorkerSetup
@@ -82,7 +82,7 @@ class Todo:
                 continue
             if self._is_done(task):
                 continue
-            if (kind := given_up(read_attempts(task.attempts), self._submission)) is not None:
+            if (kind := self._why_not_again(task)) is not None:
                 self._given_up[name] = kind
                 continue
             if not self._fits(name):
@@ -110,6 +110,12 @@ class Todo:
         """Tasks that will not be done under this submission, and why."""
         lost = {name: "what it needs is not there" for name in self._waiting if self._is_lost(name)}
         return lost | {name: str(kind) for name, kind in self._given_up.items()}
+
+    def _why_not_again(self, task: Task) -> Kind | None:
+        lines = read_attempts(task.attempts)
+        if needs_other_job(lines, self._job.id):
+            return Kind.OUT_OF_MEMORY
+        return given_up(lines, self._submission)
 
     def _is_done(self, task: Task) -> bool:
         done = is_done(task, self._study, self._folder, self._image)
@@ -144,7 +150,7 @@ class Todo:
             return False
         kind, reason = _what_became_of(str(start.get("job", "")), self._job)
         record_lost(task, kind, reason)
-        kind_given_up = given_up(read_attempts(task.attempts), self._submission)
+        kind_given_up = self._why_not_again(task)
         if kind_given_up is not None:
             self._given_up[task.name] = kind_given_up
             claim.release()

@@ -6,12 +6,17 @@ Where it cannot be had, they skip with the reason; with NLLGEN_REQUIRE_CLUSTER=1
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from devcluster import Cluster, PlainUser, python_for, why_not
+from studies import OnCluster
+
+import nllgen
 
 HERE = Path(__file__).parent
 
@@ -75,3 +80,29 @@ def other_user() -> PlainUser:
     if reason := why_not():
         missing(reason)
     return PlainUser.made("nllgen-bob")
+
+
+@pytest.fixture(scope="module")
+def make_study(
+    cluster: Cluster, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., OnCluster]]:
+    """Makes studies on the cluster, which lose their jobs at the module's end."""
+    made: list[OnCluster] = []
+
+    def make(name: str, *, at: str = "", sbatch: dict[str, Any] | None = None, **how: Any) -> OnCluster:
+        profile = how.pop("profile", {}) | ({"sbatch": sbatch} if sbatch else {})
+        base = tmp_path_factory.mktemp(at or name)
+        made.append(OnCluster(cluster, base, mnist_assets, name, profile=profile, **how))
+        return made[-1]
+
+    yield make
+    for study in made:
+        study.cancel()
+
+
+@pytest.fixture
+def copied_package(tmp_path: Path) -> Path:
+    """A folder with a copy of the package, for PYTHONPATH."""
+    source = Path(nllgen.__file__).parent
+    shutil.copytree(source, tmp_path / "copy" / "nllgen", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "copy"

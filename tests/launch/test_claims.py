@@ -263,3 +263,20 @@ def test_processes_never_take_over_one_claim_together(tmp_path):
     race(tmp_path, 1)  # and its claims are a dead process's
     held = Counter(i for got in race(tmp_path, 4) for i in got)
     assert (len(held), set(held.values())) == (200, {1})
+
+
+def test_a_claim_of_an_earlier_start_of_the_same_job_is_taken_over_though_its_process_lives(tmp_path):
+    path = tmp_path / "claim"
+    old = Claims(job="7_0").take(path)
+    assert Claims(job="7_0", restarts=0).take(path) is None
+    assert Claims(job="7_1", restarts=1).take(path) is None
+    assert Claims(job="7_0", restarts=1).take(path) is not None
+    assert (old.is_anothers(), old.renew()) == (True, False)
+
+
+def test_the_claim_of_a_job_that_is_gone_can_be_dropped_and_a_local_one_stays(tmp_path):
+    Claims(job="7_0").take(tmp_path / "claim")
+    Claims().drop_of_gone_job(tmp_path / "claim")
+    assert Claims().take(tmp_path / "claim") is not None
+    Claims().drop_of_gone_job(tmp_path / "claim")
+    assert (tmp_path / "claim").exists()

@@ -1,10 +1,11 @@
-"""Policies: what each kind of end is worth, and when enough is enough."""
+"""Which failures are tried again, how often, and what scheduler and exit codes say of them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, EXIT_ENVIRONMENT, EXIT_STOPPED, EXIT_USAGE
 from nllgen.launch.failures import (
     POLICIES,
     Kind,
@@ -13,109 +14,120 @@ from nllgen.launch.failures import (
     kind_of_exit,
     kind_of_state,
     last_ended,
+    needs_other_job,
     num_of_kind,
     unended,
 )
 
-
-def attempts(*ends: tuple[Kind | None, int], submission: str = "s") -> list[dict[str, object]]:
-    """Lines of attempts that ended like this, with the step that was safe."""
-    lines: list[dict[str, object]] = []
-    for number, (kind, saved) in enumerate(ends):
-        who = {"attempt": str(number), "submission": submission}
-        end = {"event": "failed" if kind else "done", "saved": saved} | ({"kind": str(kind)} if kind else {})
-        lines += [{"event": "started", **who}, {**end, **who}]
-    return lines
+RENEWED = [kind for kind, policy in POLICIES.items() if policy.progress_renews]
 
 
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [
-        (EXIT_DONE, None),
-        (EXIT_CELLS_FAILED, Kind.CRASH),
-        (EXIT_USAGE, Kind.CONFIG),
-        (EXIT_ENVIRONMENT, Kind.ENVIRONMENT),
-        (EXIT_STOPPED, Kind.ASKED),
-        (-9, Kind.CRASH),
-        (-11, Kind.CRASH),
-        (137, Kind.CRASH),
-    ],
-)
-def test_an_exit_code_has_a_kind(code: int, kind: Kind | None) -> None:
-    assert kind_of_exit(code, "", out_of_memory=False) is kind
+def attempt(number: int, kind: str, *, saved: int = 0, submission: str = "s", job: str = "7_0") -> list[dict[str, Any]]:
+    name = {"attempt": str(number), "submission": submission}
+    return [
+        {"event": "started", "job": job, **name},
+        {"event": "failed", "kind": kind, "saved": saved, **name},
+    ]
 
 
-def test_a_worker_that_was_killed_for_its_memory_is_told_from_a_crash() -> None:
-    assert kind_of_exit(-9, "", out_of_memory=True) is Kind.OUT_OF_MEMORY
+def attempts(*kinds: str, saved: tuple[int, ...] = ()) -> list[dict[str, Any]]:
+    steps = saved or (0,) * len(kinds)
+    return [
+        line for i, (kind, step) in enumerate(zip(kinds, steps, strict=True)) for line in attempt(i, kind, saved=step)
+    ]
 
 
-def test_a_worker_may_say_itself_that_memory_was_short() -> None:
-    assert kind_of_exit(1, "out of memory", out_of_memory=False) is Kind.OUT_OF_MEMORY
+def test_every_kind_has_a_policy() -> None:
+    assert set(POLICIES) == set(Kind)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_kind_is_given_up_after_as_many_retries_as_its_policy_has(kind: Kind) -> None:
+    retries = POLICIES[kind].retries
+    assert given_up(attempts(*[kind] * retries), "s") is None
+    assert given_up(attempts(*[kind] * (retries + 1)), "s") is kind
+
+
+@pytest.mark.parametrize("kind", RENEWED)
+def test_an_attempt_that_got_further_does_not_count(kind: Kind) -> None:
+    assert given_up(attempts(*[kind] * 20, saved=tuple(range(1, 21))), "s") is None
+
+
+def test_memory_is_capped_whatever_the_progress() -> None:
+    assert given_up(attempts(*[Kind.OUT_OF_MEMORY] * 3, saved=(1, 2, 3)), "s") is Kind.OUT_OF_MEMORY
+
+
+def test_progress_is_measured_against_all_attempts_before() -> None:
+    lines = attempts("timeout", "timeout", "timeout", "timeout", saved=(50, 10, 20, 30))
+    assert given_up(lines, "s") is Kind.TIMEOUT
+
+
+def test_another_submission_starts_to_count_anew() -> None:
+    lines = [line for i in range(5) for line in attempt(i, "crash", submission="old")]
+    assert given_up(lines, "s") is None
+    assert num_of_kind([*lines, *attempt(9, "crash")], Kind.CRASH, "s") == 1
+
+
+def test_kinds_are_counted_apart() -> None:
+    assert given_up(attempts("crash", "timeout", "preempted", "lost"), "s") is None
+
+
+def test_a_running_attempt_is_not_given_up() -> None:
+    assert given_up([*attempts("crash", "crash"), {"event": "started", "attempt": "x"}], "s") is None
+
+
+def test_a_done_task_is_not_given_up() -> None:
+    assert given_up([*attempts("crash", "crash"), {"event": "done", "attempt": "x", "submission": "s"}], "s") is None
+
+
+def test_an_unknown_kind_is_a_crash() -> None:
+    assert kind_of({"event": "failed", "kind": "frobnicated"}) is Kind.CRASH
+
+
+def test_the_start_without_an_end_is_found() -> None:
+    lines = [*attempts("crash"), {"event": "started", "attempt": "x"}]
+    assert (unended(lines), last_ended(lines)) == (lines[-1], None)
+    assert unended(attempts("crash")) is None
 
 
 @pytest.mark.parametrize(
     ("state", "kind"),
     [
+        ("CANCELLED by 0", Kind.ASKED),
         ("NODE_FAIL", Kind.NODE_FAILURE),
-        ("CANCELLED by 1000", Kind.ASKED),
         ("OUT_OF_MEMORY", Kind.OUT_OF_MEMORY),
         ("TIMEOUT", Kind.TIMEOUT),
         ("PREEMPTED", Kind.PREEMPTED),
-        ("COMPLETED", Kind.LOST),
+        ("FAILED", Kind.LOST),
         ("", Kind.LOST),
     ],
 )
-def test_the_scheduler_s_word_for_an_end_has_a_kind(state: str, kind: Kind) -> None:
+def test_a_state_of_the_scheduler_stands_for_a_kind(state: str, kind: Kind) -> None:
     assert kind_of_state(state) is kind
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_a_kind_is_given_up_after_its_retries_and_not_before(kind: Kind) -> None:
-    allowed = POLICIES[kind].retries
-    assert given_up(attempts(*[(kind, 0)] * allowed), "s") is None
-    assert given_up(attempts(*[(kind, 0)] * (allowed + 1)), "s") is kind
+@pytest.mark.parametrize(
+    ("code", "reason", "oom", "kind"),
+    [
+        (0, "", False, None),
+        (1, "", False, Kind.CRASH),
+        (2, "", False, Kind.CONFIG),
+        (3, "", False, Kind.ENVIRONMENT),
+        (75, "", False, Kind.ASKED),
+        (-9, "", False, Kind.CRASH),
+        (-9, "", True, Kind.OUT_OF_MEMORY),
+        (1, "out of memory", False, Kind.OUT_OF_MEMORY),
+        (-11, "", False, Kind.CRASH),
+    ],
+)
+def test_an_exit_code_stands_for_a_kind(code: int, reason: str, oom: bool, kind: Kind | None) -> None:
+    assert kind_of_exit(code, reason, out_of_memory=oom) is kind
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if POLICIES[kind].progress_renews])
-def test_progress_makes_an_attempt_free(kind: Kind) -> None:
-    assert given_up(attempts(*[(kind, 100 * i) for i in range(1, 30)]), "s") is None
-
-
-@pytest.mark.parametrize("kind", [kind for kind in Kind if POLICIES[kind].progress_renews])
-def test_attempts_that_save_the_same_step_again_make_no_progress(kind: Kind) -> None:
-    ends = [(kind, 100)] * (POLICIES[kind].retries + 2)
-    assert given_up(attempts(*ends), "s") is kind
-
-
-@pytest.mark.parametrize("kind", [Kind.CONFIG, Kind.ENVIRONMENT, Kind.ASKED])
-def test_progress_does_not_help_where_the_same_would_come_again(kind: Kind) -> None:
-    assert given_up(attempts((kind, 500)), "s") is kind
-
-
-def test_a_new_submission_counts_anew() -> None:
-    lines = attempts((Kind.CRASH, 0), (Kind.CRASH, 0))
-    assert given_up(lines, "s") is Kind.CRASH
-    assert given_up(lines, "t") is None
-
-
-def test_a_task_that_is_done_is_not_given_up() -> None:
-    assert given_up(attempts((Kind.CRASH, 0), (None, 0)), "s") is None
-
-
-def test_one_kind_s_failures_do_not_count_for_another() -> None:
-    lines = attempts((Kind.CRASH, 0), (Kind.OUT_OF_MEMORY, 0), (Kind.OUT_OF_MEMORY, 0))
-    assert num_of_kind(lines, Kind.OUT_OF_MEMORY, "s") == 2
-    assert given_up(lines, "s") is None
-
-
-def test_an_attempt_without_an_end_is_found() -> None:
-    lines = [*attempts((Kind.CRASH, 0)), {"event": "started", "attempt": "x", "submission": "s"}]
-    found = unended(lines)
-    assert found is not None
-    assert (found["attempt"], last_ended(lines)) == ("x", None)
-    assert unended(attempts((None, 0))) is None
-
-
-def test_a_word_of_another_version_is_a_crash() -> None:
-    assert kind_of({"event": "failed", "kind": "bitrot"}) is Kind.CRASH
-    assert kind_of({"event": "failed"}) is Kind.CRASH
+def test_what_ran_out_of_memory_needs_another_job() -> None:
+    lines = attempt(0, "out of memory", job="7_0")
+    assert needs_other_job(lines, "7_0")
+    assert needs_other_job(lines, "7_3")  # of the same array, which has the same memory
+    assert not needs_other_job(lines, "8_0")
+    assert not needs_other_job(lines, "")
+    assert not needs_other_job(attempt(0, "crash", job="7_0"), "7_0")

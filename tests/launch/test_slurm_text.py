@@ -1,121 +1,84 @@
-"""What sbatch gets, to the letter: options, quoting, and the lines before the supervisor."""
+"""The exact text that sbatch gets."""
 
 from __future__ import annotations
 
-import re
-import shlex
-import subprocess
+import os
 from pathlib import Path
 
 import pytest
 
-from nllgen.launch.profile import Profile, parse_profile
+from nllgen.launch.profile import Profile
 from nllgen.launch.slurm import Order, executor_for, resources_of
 from nllgen.launch.stages import COLLECT, Stage
 from nllgen.study.config import Resources
 
-STAGE = Stage("cells0", (("a",), ("b",), ("c",)), ("dataset",))
-RESOURCES = Resources(time_min=30, memory_gb=1.5, cpus=2)
+ONE = Resources(time_min=30, memory_gb=2.0, cpus=2, gpus=0)
+CELLS = Stage("cells0", (("a",), ("b",)))
 
 
 @pytest.fixture(autouse=True)
-def _slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """submitit looks for srun, and starts nothing here."""
-    (tmp_path / "srun").touch(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+def _has_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """submitit only looks whether srun is there."""
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
 
 
-def script(profile: Profile, folder: Path = Path("/studies/a/submitit/s"), **how: object) -> str:
-    order = Order("nllgen:a:s:cells0", 3, RESOURCES, **how)  # type: ignore[arg-type]
-    return executor_for(folder, STAGE, order, profile, Path("/studies/a/code/c")).script()
+def text(tmp_path: Path, profile: Profile, stage: Stage = CELLS, **order: tuple[str, ...]) -> list[str]:
+    resources = resources_of(stage, profile, ONE, 1)
+    told = Order("nllgen:s:x:cells0", stage.num_elements, resources, **order)
+    return executor_for(tmp_path / "a b", stage, told, profile, tmp_path / "code").script().splitlines()
 
 
-def options(text: str) -> dict[str, str]:
-    found = [re.fullmatch(r"#SBATCH --([a-z-]+)(?:=(.*))?", line) for line in text.splitlines()]
-    return {match[1]: " ".join(shlex.split(match[2] or "")) for match in found if match}
+def options(lines: list[str]) -> dict[str, str]:
+    pairs = (line.removeprefix("#SBATCH --").partition("=") for line in lines if line.startswith("#SBATCH --"))
+    return {name: value for name, _, value in pairs}
 
 
-def test_the_options_are_these_and_no_others() -> None:
-    assert options(script(Profile(), after_ok=("7", "8"))) == {
-        "array": "0-2%3",
-        "cpus-per-task": "2",
-        "dependency": "afterok:7:8",
-        "job-name": "nllgen:a:s:cells0",
-        "kill-on-invalid-dep": "yes",
-        "mem": "1536M",
-        "nodes": "1",
-        "open-mode": "append",
-        "output": "/studies/a/submitit/s/%A_%a_0_log.out",
-        "requeue": "",
-        "signal": "B:USR2@90",
-        "time": "30",
-    }
+def test_the_options_are_those_of_the_profile_and_the_study(tmp_path: Path) -> None:
+    profile = Profile(partition="p", account="a", qos="q", constraint="c", array_parallelism=1, signal_s=60)
+    found = options(text(tmp_path, profile))
+    expected = {"partition": "p", "account": "a", "qos": "q", "constraint": "c", "time": "30", "mem": "2048M"}
+    expected |= {"cpus-per-task": "2", "signal": "B:USR2@60", "array": "0-1%1", "job-name": "nllgen:s:x:cells0"}
+    assert {name: found[name] for name in expected} == expected
+    assert "requeue" in found
+    assert not {"wckey", "gpus-per-node", "dependency", "kill-on-invalid-dep"} & set(found)
 
 
-def test_a_profile_s_options_reach_sbatch() -> None:
-    profile = parse_profile(
-        "partition: p\naccount: a\nqos: q\nconstraint: c&d\narray_parallelism: 2\nsignal_s: 33\n"
-        "sbatch: {mail-type: FAIL, exclusive: true, contiguous: false, nice: 100}",
-        "p.yaml",
-    )
-    found = options(script(profile))
-    expected = {"partition": "p", "account": "a", "qos": "q", "constraint": "c&d", "array": "0-2%2"}
-    expected |= {"signal": "B:USR2@33", "mail-type": "FAIL", "exclusive": "", "nice": "100"}
-    assert found.items() >= expected.items()
-    assert "contiguous" not in found
+def test_stages_wait_for_each_other(tmp_path: Path) -> None:
+    found = options(text(tmp_path, Profile(), after_ok=("3", "4"), after_any=("5",)))
+    assert found["dependency"] == "afterok:3:4,afterany:5"
+    assert found["kill-on-invalid-dep"] == "yes"
 
 
-def test_jobs_that_end_any_way_are_awaited_too() -> None:
-    assert options(script(Profile(), after_any=("7",)))["dependency"] == "afterany:7"
+def test_further_options_go_through_and_false_leaves_one_out(tmp_path: Path) -> None:
+    found = options(text(tmp_path, Profile(sbatch={"hold": True, "exclusive": False, "reservation": "r"})))
+    assert ("hold" in found, found["reservation"], "exclusive" in found) == (True, "r", False)
 
 
-def test_only_the_supervisor_hears_signals() -> None:
-    text = script(Profile())
-    assert "srun " not in text
-    last = [line for line in text.splitlines() if line][-1]
-    assert last.startswith("exec ")
+def test_a_failing_setup_ends_the_job_before_the_program_replaces_the_shell(tmp_path: Path) -> None:
+    lines = text(tmp_path, Profile(setup=("module load x",), environment={"A": "b c"}))
+    words = ("set -euo pipefail", "module load", "exec ")
+    at = [next(i for i, line in enumerate(lines) if word in line) for word in words]
+    assert at == sorted(at)
+    assert "export A='b c'" in lines
+    assert not any(line.startswith("srun") for line in lines)
 
 
-def test_a_failing_line_of_setup_ends_the_job() -> None:
-    lines = script(parse_profile("setup: [module load x]", "p.yaml")).split("# setup\n")[1].splitlines()
-    assert lines[:2] == ["set -euo pipefail", "module load x"]
-    assert "# teardown" not in lines
+@pytest.mark.parametrize(("pack", "factor", "memory", "cpus"), [(1, 1.0, 2.0, 2), (3, 1.0, 6.0, 6), (1, 4.0, 8.0, 2)])
+def test_memory_grows_with_what_runs_at_once_and_with_retries(
+    pack: int, factor: float, memory: float, cpus: int
+) -> None:
+    found = resources_of(Stage("cells0", (("a",),), memory_factor=factor), Profile(), ONE, pack)
+    assert (found.memory_gb, found.cpus, found.time_min) == (memory, cpus, 30)
 
 
-def test_the_number_of_processors_reaches_srun() -> None:
-    assert 'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"' in script(Profile())
+def test_the_truth_is_never_packed() -> None:
+    assert resources_of(Stage("truth", (("truth",),)), Profile(), ONE, 3) == ONE
 
 
-def test_the_lines_before_the_supervisor_are_a_shell_s_and_link_the_one_pickle(tmp_path: Path) -> None:
-    folder = tmp_path / "a study's $HOME; rm -rf x"
-    folder.mkdir()
-    (folder / "cells0.pkl").write_text("supervisor")
-    profile = Profile(environment={"LANG": "C; touch bad", "B": "$(touch bad)"})
-    text = script(profile, folder).split("# setup\n")[1].split("# command")[0]
-    text += '\nprintf "%s|%s|%s" "$LANG" "$B" "$PYTHONPATH"'
-    job = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "PATH": "/usr/bin:/bin", "PYTHONPATH": "/x"}
-    done = subprocess.run(["bash", "-c", text], env=job, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert (folder / "12_3_submitted.pkl").read_text() == "supervisor"
-    assert done.stdout == "C; touch bad|$(touch bad)|/studies/a/code/c:/x"
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([folder.name, "srun"])
-
-
-def test_a_job_whose_study_was_removed_ends_at_once(tmp_path: Path) -> None:
-    text = script(Profile(), tmp_path / "gone").split("# setup\n")[1].split("# command")[0]
-    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=False)
-    assert (done.returncode, "moved or removed" in done.stderr) == (75, True)
-
-
-def test_an_element_that_runs_several_cells_asks_for_as_much() -> None:
-    found = resources_of(STAGE, Profile(), RESOURCES, at_once=4)
-    assert (found.cpus, found.memory_gb, found.time_min) == (8, 6.0, 30)
-
-
-def test_a_cell_that_ran_out_of_memory_gets_more() -> None:
-    stage = Stage("cells1", (("a",),), memory_factor=2.0)
-    assert resources_of(stage, Profile(), RESOURCES, at_once=1).memory_gb == 3.0
-
-
-def test_collecting_needs_no_gpu() -> None:
-    found = resources_of(Stage(COLLECT, ()), Profile(gpus=4, cpus=8), RESOURCES, at_once=8)
-    assert (found.gpus, found.cpus) == (0, 1)
+def test_a_collection_takes_no_more_time_than_the_partition_gives() -> None:
+    found = resources_of(Stage(COLLECT, ((COLLECT,),)), Profile(time_min=10), ONE, 3)
+    assert (found.time_min, found.cpus, found.gpus) == (10, 1, 0)

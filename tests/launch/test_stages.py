@@ -1,8 +1,7 @@
-"""Stages of a submission: how tasks are grouped, and what is written down before anything is sent."""
+"""Tasks become arrays, and arrays are found again by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,110 +10,95 @@ from nllgen.errors import CorruptFileError
 from nllgen.launch.cluster import match
 from nllgen.launch.scheduler import Queued
 from nllgen.launch.stages import Stage, Submission, SubmissionDir, stages_for, submissions
-from nllgen.launch.submit import freeze
-from nllgen.launch.tasks import Task, longest_first, tasks_of
-from nllgen.store.atomic import make_folder
-from nllgen.store.study_dir import StudyDir, TaskDir
+from nllgen.launch.tasks import Task, tasks_of
+from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 
 
-def cell(number: int, needs: tuple[str, ...] = ("dataset",)) -> Task:
-    return Task(f"{number:016x}", "", TaskDir(Path(f"cells/{number:016x}")), needs)
-
-
-def grouped(tasks: list[Task], pack: int = 1, workers: int = 0, limit: int = 100) -> tuple[Stage, ...]:
-    return stages_for(tasks, pack=pack, workers=workers, max_elements=limit, memory_factors={})
-
-
-def test_stages_follow_what_they_need(tiny: Study, tmp_path: Path) -> None:
-    stages = grouped(longest_first(tasks_of(tiny, StudyDir(tmp_path)), tiny))
-    assert [(stage.name, stage.needs, stage.num_elements) for stage in stages] == [
-        ("truth", (), 1),
-        ("dataset", ("truth",), 1),
-        ("cells0", (), 1),  # on real data: waits for nothing
-        ("cells1", ("dataset",), 2),
-    ]
-
-
-@pytest.mark.parametrize(("num", "pack", "limit", "sizes"), [(7, 1, 3, [3, 3, 1]), (7, 2, 3, [3, 1]), (6, 3, 9, [2])])
-def test_arrays_are_split_at_the_limit_and_every_cell_is_in_one_element(
-    num: int, pack: int, limit: int, sizes: list[int]
-) -> None:
-    tasks = [cell(i) for i in range(num)]
-    stages = grouped(tasks, pack, 0, limit)
-    assert [stage.num_elements for stage in stages] == sizes
-    found = [name for stage in stages for i in range(stage.num_elements) for name in stage.tasks_of(i)]
-    assert found == [task.name for task in tasks]
-    assert len({stage.name for stage in stages}) == len(stages)
-
-
-def test_workers_share_one_list_and_are_not_more_than_cells() -> None:
-    (stage,) = grouped([cell(i) for i in range(5)], workers=8)
-    assert (stage.num_elements, stage.workers) == (5, 5)
-    assert {stage.tasks_of(i) for i in range(5)} == {tuple(cell(i).name for i in range(5))}
-
-
-def test_cells_that_need_more_memory_are_an_array_of_their_own() -> None:
-    tasks = [cell(0), cell(1)]
-    stages = stages_for(tasks, pack=1, workers=0, max_elements=9, memory_factors={tasks[1].name: 4.0})
-    assert [(stage.tasks, stage.memory_factor) for stage in stages] == [
-        ((tasks[0].name,), 1.0),
-        ((tasks[1].name,), 4.0),
-    ]
-
-
 @pytest.fixture
-def sent(tiny: Study, tmp_path: Path) -> Callable[[str], Submission]:
-    """Writes the record of a submission of all tasks."""
-    folder = freeze(tiny, tmp_path)[0]
-
-    def send(name: str) -> Submission:
-        record = Submission(name, grouped(longest_first(tasks_of(tiny, folder), tiny)), {"cpus": 1}, {"under": name})
-        where = SubmissionDir(folder.submitit / name)
-        make_folder(where.path)
-        where.write(record)
-        return record
-
-    return send
+def tasks(tiny: Study, tmp_path: Path) -> list[Task]:
+    return tasks_of(tiny, StudyDir(tmp_path / "tiny"))
 
 
-def test_a_record_is_read_as_it_was_written(sent: Callable[[str], Submission], tiny: Study, tmp_path: Path) -> None:
-    record = sent("a")
-    ((where, found),) = submissions(StudyDir(tmp_path / tiny.name))
-    assert (found, where.job_ids()) == (record, {})
-    where.add_job("truth", "17")
-    assert where.job_ids() == {"truth": "17"}
+def cells(tmp_path: Path, number: int) -> list[Task]:
+    folder = StudyDir(tmp_path).cell("0" * 16)
+    return [Task(f"{i:016x}", "", folder) for i in range(number)]
 
 
-def test_a_folder_without_a_record_was_never_sent(
-    sent: Callable[[str], Submission], tiny: Study, tmp_path: Path
-) -> None:
-    sent("a")
-    folder = StudyDir(tmp_path / tiny.name)
-    make_folder(folder.submitit / "b")
-    assert [record.name for _, record in submissions(folder)] == ["a"]
+def sizes(stages: tuple[Stage, ...]) -> list[tuple[str, int]]:
+    return [(stage.name, stage.num_elements) for stage in stages]
+
+
+def test_truth_data_set_and_cells_are_stages_of_their_own(tasks: list[Task]) -> None:
+    stages = stages_for(tasks, pack=1, workers=0, max_elements=101, memory_factors={})
+    assert sizes(stages) == [("truth", 1), ("dataset", 1), ("cells0", 1), ("cells1", 2)]
+    assert [stage.needs for stage in stages] == [(), ("truth",), (), ("dataset",)]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"name": "a"}', '{"name":"a","stages":[{}],"profile":{},"options":{}}']
+    ("number", "pack", "expected"), [(101, 1, [101]), (102, 1, [101, 1]), (230, 1, [101, 101, 28]), (230, 3, [77])]
 )
-def test_a_damaged_record_is_refused(sent: Callable[[str], Submission], tiny: Study, tmp_path: Path, text: str) -> None:
-    sent("a")
-    folder = StudyDir(tmp_path / tiny.name)
-    SubmissionDir(folder.submitit / "a").record.write_text(text)
-    with pytest.raises(CorruptFileError, match="not a submission"):
-        submissions(folder)
+def test_arrays_are_split_at_the_limit(tmp_path: Path, number: int, pack: int, expected: list[int]) -> None:
+    stages = stages_for(cells(tmp_path, number), pack=pack, workers=0, max_elements=101, memory_factors={})
+    assert [stage.num_elements for stage in stages] == expected
+    assert [name for stage in stages for name in stage.tasks] == [task.name for task in cells(tmp_path, number)]
 
 
-def test_what_is_queued_is_found_by_name_alone(sent: Callable[[str], Submission], tiny: Study, tmp_path: Path) -> None:
-    """A submitter that was killed after sbatch has noted nothing."""
-    record = sent("a")
-    jobs = [
-        Queued("5", (0,), f"nllgen:tiny:{record.name}:truth", "RUNNING", "node1"),
-        Queued("8", (1,), f"nllgen:tiny:{record.name}:cells1", "PENDING", "Dependency"),
-        Queued("9", (0,), "nllgen:tiny:another:cells1", "PENDING", "Dependency"),
+@pytest.mark.parametrize(("workers", "expected"), [(2, 2), (9, 5), (200, 5)])
+def test_workers_share_one_list_and_are_no_more_than_cells(tmp_path: Path, workers: int, expected: int) -> None:
+    (stage,) = stages_for(cells(tmp_path, 5), pack=1, workers=workers, max_elements=101, memory_factors={})
+    assert stage.num_elements == expected
+    assert stage.tasks_of(0) == stage.tasks_of(expected - 1) == stage.tasks
+
+
+def test_cells_with_more_memory_are_an_array_of_their_own(tmp_path: Path) -> None:
+    some = cells(tmp_path, 3)
+    stages = stages_for(some, pack=1, workers=0, max_elements=101, memory_factors={some[1].name: 2.0})
+    assert [(stage.tasks, stage.memory_factor) for stage in stages] == [
+        ((some[0].name, some[2].name), 1.0),
+        ((some[1].name,), 2.0),
     ]
-    live = match(StudyDir(tmp_path / tiny.name), tiny.name, jobs)
-    second = record.stages[3].elements[1][0]
-    assert live.tasks == {"truth": "RUNNING", second: "PENDING"}
-    assert (live.jobs, live.ids) == ({"truth": "5", second: "8"}, ("5", "8"))
+
+
+def test_a_record_comes_back_as_it_was(tasks: list[Task], tmp_path: Path) -> None:
+    stages = stages_for(tasks, pack=2, workers=0, max_elements=101, memory_factors={})
+    where = SubmissionDir(tmp_path)
+    where.write(Submission("abc", stages, {"partition": "p"}, {"under": "abc"}))
+    assert where.read() == Submission("abc", stages, {"partition": "p"}, {"under": "abc"})
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    where = SubmissionDir(tmp_path)
+    where.record.write_text("[]")
+    with pytest.raises(CorruptFileError, match=r"submission\.json: not a submission"):
+        where.read()
+
+
+def test_a_folder_without_a_record_was_never_sent(tmp_path: Path) -> None:
+    folder = StudyDir(tmp_path)
+    (folder.submitit / "abc").mkdir(parents=True)
+    assert submissions(folder) == []
+
+
+@pytest.fixture
+def sent(tasks: list[Task], tmp_path: Path) -> StudyDir:
+    folder = StudyDir(tmp_path / "tiny")
+    where = SubmissionDir(folder.submitit / "abc")
+    where.path.mkdir(parents=True)
+    where.write(Submission("abc", stages_for(tasks, pack=1, workers=0, max_elements=101, memory_factors={})))
+    return folder
+
+
+def test_queued_elements_are_tasks(tasks: list[Task], sent: StudyDir) -> None:
+    jobs = [
+        Queued("5", (), "nllgen:tiny:abc:truth", "RUNNING", ""),
+        Queued("7", (1,), "nllgen:tiny:abc:cells1", "PENDING", ""),
+        Queued("8", (), "nllgen:tiny:abc:collect", "PENDING", ""),
+    ]
+    live = match(sent, "tiny", jobs)
+    assert live.tasks == {"truth": "RUNNING", tasks[-1].name: "PENDING", "collect": "PENDING"}
+    assert (live.jobs[tasks[-1].name], live.ids) == ("7", ("5", "7", "8"))
+
+
+def test_jobs_of_a_study_of_the_same_name_elsewhere_are_not_ours(sent: StudyDir) -> None:
+    assert match(sent, "tiny", [Queued("5", (), "nllgen:tiny:other:truth", "RUNNING", "")]).tasks == {}

@@ -1,0 +1,184 @@
+"""Tiny studies on the devcluster, as the tests of this folder see them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from devcluster import Cluster, PlainUser, wait_for
+
+from nllgen.launch.tasks import read_attempts
+from nllgen.store.result import read_head
+from nllgen.store.study_dir import StudyDir
+
+GRID = """
+name: NAME
+truth:
+  data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
+  flow: {width: 2, blocks: 0, scales: 1}
+  paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
+dataset: {num_train: 200, num_val: 50, num_test: 50, num_entropy: 50}
+metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
+cells:
+  - data: {source: synthetic, num_train: 100, num_val: 50, num_test: 50}
+    degree: W
+    paradigm: {name: nll, steps: STEPS, batch_size: 16, eval_every: 100000}
+    seed: SEEDS
+"""
+REAL = """
+name: NAME
+metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
+cells:
+  - data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
+    flow: {width: 2, blocks: 0, scales: 1}
+    paradigm: {name: nll, steps: STEPS, batch_size: 16, eval_every: 100000}
+    seed: SEEDS
+"""
+PROFILE = {"partition": "short", "time_min": 10, "memory_gb": 1.0, "cpus": 1, "signal_s": 20}
+
+
+def wait(condition: Callable[[], object], what: str, patience_s: float = 120) -> None:
+    wait_for(condition, patience_s, what)
+
+
+@dataclass
+class OnCluster:
+    """A study in a root of its own, and the commands on it."""
+
+    cluster: Cluster
+    base: Path
+    assets: Path
+    name: str
+    seeds: int = 1
+    steps: int = 20
+    text: str = GRID
+    profile: dict[str, Any] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
+    user: PlainUser | None = None
+    python: str = sys.executable
+
+    def __post_init__(self) -> None:
+        self.base.mkdir(parents=True, exist_ok=True)
+        text = self.text.replace("NAME", self.name).replace("STEPS", str(self.steps))
+        self.grid.write_text(text.replace("SEEDS", str(list(range(self.seeds)))))
+        self.profile_file.write_text(json.dumps(PROFILE | self.profile))
+
+    @property
+    def grid(self) -> Path:
+        return self.base / f"{self.name}.yaml"
+
+    @property
+    def profile_file(self) -> Path:
+        return self.base / f"{self.name}-profile.yaml"
+
+    @property
+    def root(self) -> Path:
+        return self.base / "runs"
+
+    @property
+    def folder(self) -> StudyDir:
+        return StudyDir(self.root / self.name)
+
+    def command(self, *options: str) -> list[str]:
+        where = ["--grid", str(self.grid), "--root", str(self.root)]
+        return [self.python, "-m", "nllgen", "submit", *where, *(options or ("--profile", str(self.profile_file)))]
+
+    def start(self, *more: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        command = [*self.command(*options), *more]
+        return subprocess.Popen(
+            self.user.command(*command) if self.user else command,
+            env=self.cluster.env | {"NLLGEN_ASSETS": str(self.assets)} | self.environ,
+            cwd=self.base,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            umask=0o022,
+            start_new_session=True,
+        )
+
+    def submit(self, *more: str, options: tuple[str, ...] = (), code: int = 0) -> str:
+        process = self.start(*more, options=options)
+        output, _ = process.communicate(timeout=250)
+        assert process.returncode == code, output
+        return output
+
+    def run_locally(self) -> None:
+        self.submit("--wait", options=("--local", "--workers", "2"))
+
+    def queue(self, *options: str) -> list[list[str]]:
+        """Live elements of the study: id, name of the job without its beginning, state."""
+        lines = self.cluster.squeue("-r", "-o", "%i|%j|%T", *options)
+        rows = [line.split("|") for line in lines]
+        begin = f"nllgen:{self.name}:"
+        return [[row[0], row[1].removeprefix(begin), row[2]] for row in rows if row[1].startswith(begin)]
+
+    def wait_end(self, patience_s: float = 150) -> None:
+        wait(lambda: not self.queue(), f"the jobs of {self.name} end", patience_s)
+
+    def cancel(self) -> None:
+        ids = sorted({row[0].partition("_")[0] for row in self.queue()})
+        if ids:
+            self.cluster.run("scancel", *ids, check=False)
+            self.wait_end(60)
+
+    def job_states(self) -> dict[str, set[str]]:
+        """Job number → states of its elements, of every job that was sent, as the controller remembers them."""
+        files = self.folder.submitit.glob("*/jobs.jsonl")
+        numbers = [str(line["job"]) for path in files for line in read_attempts(path)]
+        return {number: self.cluster.states(number) for number in numbers}
+
+    def science(self) -> dict[str, str]:
+        results = self.folder.path.glob("*/*/result.h5")
+        return {path.parent.name: read_head(path)["science_sha256"] for path in results}
+
+    def cells(self) -> list[str]:
+        return [cell.id for cell in self.folder.read_study().cells]
+
+    def attempts(self, cell: str) -> list[dict[str, Any]]:
+        return read_attempts(self.folder.cell(cell).attempts)
+
+    def ends(self, cell: str) -> list[str]:
+        """How its attempts ended, in order: done, or the kind."""
+        lines = self.attempts(cell)
+        return [str(line.get("kind", line["event"])) for line in lines if line["event"] != "started"]
+
+    def is_training(self, cell: str, times: int = 1) -> bool:
+        """Whether steps are under way, in an attempt that is at least so many-th."""
+        path = self.folder.cell(cell).log
+        lines = self.attempts(cell)
+        begun = sum(line["event"] == "started" for line in lines)
+        shown = path.read_text() if path.exists() else ""
+        return begun >= times and lines[-1]["event"] == "started" and len(started(shown)) >= times
+
+    def workers(self) -> list[int]:
+        """Live worker processes of this study."""
+        return processes("nllgen\0worker", str(self.folder.path))
+
+
+def started(log: str) -> list[str]:
+    """A line for each time that a cell's training began or went on."""
+    return [line for line in log.splitlines() if "resuming at" in line or "step 0 raw" in line]
+
+
+def processes(*words: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if all(word in line for word in words):
+            found.append(int(path.parent.name))
+    return found
+
+
+def kill(pids: list[int], number: signal.Signals = signal.SIGKILL) -> None:
+    for pid in pids:
+        os.kill(pid, number)

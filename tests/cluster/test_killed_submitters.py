@@ -1,0 +1,86 @@
+"""A submitter is killed at any moment: a rerun completes what it left, without losing or doubling a cell."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from devcluster import Cluster
+from studies import REAL, OnCluster, wait
+
+from nllgen.launch.cluster import live_tasks
+from nllgen.launch.scheduler import _parse
+from nllgen.launch.stages import submissions
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+NUM_KILLS = 100
+NUM_STUDIES = 5  # so that the kills fall on all moments of a submission and not on its end alone
+
+
+def covered(study: OnCluster) -> Counter[str]:
+    """Task → live elements of the queue that will run it, counted one by one."""
+    found: Counter[str] = Counter()
+    stages = {
+        submission.job_name(study.name, stage): stage
+        for _, submission in submissions(study.folder)
+        for stage in submission.stages
+    }
+    for line in study.cluster.squeue("-r", "-o", "%i|%j|%T|%R"):
+        job = _parse(line)
+        if job.name in stages:
+            for element in job.elements or (0,):
+                found.update(stages[job.name].tasks_of(element))
+    return found
+
+
+def killed(study: OnCluster, after_s: float) -> None:
+    process = study.start()
+    try:
+        process.communicate(timeout=after_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_a_hundred_killed_submitters_lose_and_double_nothing(
+    make_study: Callable[..., OnCluster], cluster: Cluster
+) -> None:
+    chance = random.Random(0)
+    measured = make_study("measured", text=REAL, seeds=3, sbatch={"hold": True})
+    begin = time.monotonic()
+    measured.submit()
+    whole_s = time.monotonic() - begin
+    measured.cancel()
+    for number in range(NUM_STUDIES):
+        study = make_study(f"killed{number}", text=REAL, seeds=3, sbatch={"hold": True})
+        for _ in range(NUM_KILLS // NUM_STUDIES):
+            killed(study, chance.uniform(0.2, 1.1) * whole_s)
+            if len(study.queue()) == 4:  # it is whole: the next kills shall meet a submitter at work
+                study.cancel()
+        study.submit()
+        cells = study.cells()
+        assert covered(study) == Counter(cells)
+        live = live_tasks(study.folder, study.name)
+        assert set(live.tasks) == {*cells, "collect"}
+        study.cancel()
+
+
+def test_a_collection_that_was_never_sent_is_owed(make_study: Callable[..., OnCluster], cluster: Cluster) -> None:
+    study = make_study("owed", text=REAL, seeds=2, sbatch={"hold": True})
+    study.submit()
+    (collection,) = [row[0] for row in study.queue() if row[1].endswith("collect")]
+    cluster.run("scancel", collection)
+    wait(lambda: len(study.queue()) == 2, "the collection is gone")
+    study.submit()
+    names = sorted(row[1].partition(":")[2] for row in study.queue())
+    assert names == ["cells0", "cells0", "collect"]
+    assert covered(study) == Counter(study.cells())
+    (first, second) = [submission for _, submission in submissions(study.folder)]
+    assert second.options["under"] == first.options["under"]
+    study.cancel()

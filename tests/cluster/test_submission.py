@@ -1,0 +1,119 @@
+"""Studies go to the cluster whole, once, and as they were submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from devcluster import Cluster
+from studies import REAL, OnCluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+Make = Callable[..., OnCluster]
+
+
+@pytest.fixture(scope="module")
+def finished(make_study: Make) -> OnCluster:
+    """A study that the cluster has run from its truth to its collection."""
+    study = make_study("smoke", seeds=2)
+    output = study.submit("--wait")
+    assert "failed" not in output
+    return study
+
+
+def test_the_cluster_finds_what_a_local_run_finds(finished: OnCluster, make_study: Make) -> None:
+    local = make_study("smoke", seeds=2, at="local")
+    local.run_locally()
+    assert finished.science() == local.science()
+    assert len(finished.science()) == 3
+
+
+def test_the_last_job_collects(finished: OnCluster) -> None:
+    assert (finished.folder.path / "study.h5").exists()
+
+
+def test_every_job_of_a_study_without_failures_is_completed(finished: OnCluster) -> None:
+    assert list(finished.job_states().values()) == [{"COMPLETED"}] * 4
+
+
+def test_a_second_submission_sends_nothing(finished: OnCluster) -> None:
+    assert "nothing to send: all is done" in finished.submit()
+    assert finished.queue() == []
+
+
+def test_a_finished_cell_leaves_six_files_at_most(finished: OnCluster) -> None:
+    (array,) = finished.folder.submitit.glob("*/cells0.pkl")
+    logs = [
+        path
+        for path in array.parent.iterdir()
+        if path.name.startswith(f"{_cells_job(finished)}_") and path.suffix != ".sh"
+    ]
+    in_cells = [path for cell in finished.cells() for path in finished.folder.cell(cell).path.iterdir()]
+    assert (len(in_cells) + len(logs)) / len(finished.cells()) <= 6, [*in_cells, *logs]
+
+
+def _cells_job(study: OnCluster) -> str:
+    from nllgen.launch.stages import submissions
+
+    ((where, _),) = submissions(study.folder)
+    return where.job_ids()["cells0"]
+
+
+def test_what_was_submitted_runs_although_the_program_changes_while_it_waits(
+    make_study: Make, copied_package: Path, finished: OnCluster
+) -> None:
+    study = make_study("changed", seeds=1, sbatch={"hold": True}, environ={"PYTHONPATH": str(copied_package)})
+    study.submit()
+    for path in (copied_package / "nllgen").rglob("*.py"):
+        path.write_text("raise SystemExit('this is not what was submitted')\n")
+    study.cluster.scontrol("release", *_numbers(study))
+    study.wait_end()
+    assert [study.ends(cell) for cell in study.cells()] == [["done"]]
+    assert (study.folder.path / "study.h5").exists()
+
+
+def _numbers(study: OnCluster) -> list[str]:
+    return [",".join(sorted({row[0].partition("_")[0] for row in study.queue()}))]
+
+
+def test_an_array_larger_than_the_limit_is_split(make_study: Make, cluster: Cluster) -> None:
+    study = make_study("large", text=REAL, seeds=230, sbatch={"hold": True})
+    output = study.submit()
+    rows = study.queue()
+    sizes = {name: sum(row[1].endswith(name) for row in rows) for name in ("cells0", "cells1", "cells2", "cells3")}
+    assert sizes == {"cells0": 101, "cells1": 101, "cells2": 28, "cells3": 0}, output
+    study.cancel()
+
+
+def test_a_packed_array_has_as_many_fewer_elements(make_study: Make) -> None:
+    study = make_study("packed", text=REAL, seeds=7, sbatch={"hold": True})
+    study.submit("--pack", "3")
+    assert sum(row[1].endswith("cells0") for row in study.queue()) == 3
+    study.cancel()
+
+
+def test_two_submitters_at_once_send_nothing_twice(make_study: Make) -> None:
+    study = make_study("twice", seeds=2, sbatch={"hold": True})
+    pair = [study.start(), study.start()]
+    outputs = [process.communicate(timeout=100)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    assert sorted(row[1].partition(":")[2] for row in study.queue()) == ["cells0"] * 2 + ["collect", "dataset", "truth"]
+    study.cancel()
+
+
+def test_variables_of_an_outer_job_do_not_leak(make_study: Make) -> None:
+    outer = {"SLURM_JOB_ID": "1", "SBATCH_PARTITION": "nowhere", "SLURM_ARRAY_TASK_ID": "3", "SLURM_MEM_PER_NODE": "9"}
+    study = make_study("outer", environ=outer, sbatch={"hold": True})
+    study.submit()
+    assert len(study.queue("-p", "short")) == 4
+    study.cancel()
+
+
+def test_a_job_can_submit(make_study: Make, cluster: Cluster) -> None:
+    study = make_study("inside", sbatch={"hold": True})
+    words = " ".join(["exec", "env", f"NLLGEN_ASSETS={study.assets}", *study.command()])
+    job = cluster.sbatch("--mem=1000", f"--output={study.base}/out.txt", script=words)
+    cluster.wait_state(job, "COMPLETED", "FAILED")
+    assert len(study.queue()) == 4, (study.base / "out.txt").read_text()
+    study.cancel()

@@ -1,0 +1,72 @@
+"""Several users share a cluster and a folder of studies; a study is its owner's."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from devcluster import Cluster, PlainUser
+from studies import REAL, OnCluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+
+
+@pytest.fixture(scope="module")
+def shared(plain_user: PlainUser, mnist_assets: Path) -> Iterator[Path]:
+    """A folder that everybody may write, as groups have it for their studies, and readable assets in it."""
+    with tempfile.TemporaryDirectory(dir=plain_user.home) as name:
+        folder = Path(name)
+        shutil.copytree(mnist_assets, folder / "assets")
+        for path in (folder / "assets").rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        (folder / "assets").chmod(0o755)
+        (folder / "runs").mkdir()
+        for path in (folder, folder / "runs"):
+            path.chmod(0o1777)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def alices(cluster: Cluster, shared: Path, plain_user: PlainUser, plain_python: str) -> Iterator[OnCluster]:
+    """A plain user's study, run by the cluster."""
+    study = OnCluster(cluster, shared, shared / "assets", "alices", text=REAL, user=plain_user, python=plain_python)
+    study.submit("--wait")
+    yield study
+    study.cancel()
+
+
+def test_a_plain_user_finishes_a_study_below_a_folder_that_all_may_write(
+    alices: OnCluster, plain_user: PlainUser
+) -> None:
+    assert (alices.folder.path / "study.h5").exists()
+    assert {path.stat().st_uid for path in alices.folder.path.rglob("*")} == {plain_user.uid}
+
+
+def test_nobody_else_may_write_what_the_jobs_left(alices: OnCluster) -> None:
+    paths = [path for path in alices.folder.path.rglob("*") if not path.is_symlink()]
+    assert [path for path in paths if path.stat().st_mode & 0o022] == []
+
+
+def test_another_user_cannot_add_to_it(alices: OnCluster, other_user: PlainUser) -> None:
+    theirs = replace(alices, base=alices.base, user=other_user, seeds=2)
+    process = theirs.start()
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode not in (0, 1), output
+    assert "Traceback" not in output
+    assert len(alices.cells()) == 1
+    assert theirs.queue() == []
+
+
+def test_a_study_that_others_may_write_is_refused(alices: OnCluster) -> None:
+    alices.folder.path.chmod(0o777)
+    try:
+        process = alices.start()
+        output, _ = process.communicate(timeout=100)
+    finally:
+        alices.folder.path.chmod(0o755)
+    assert process.returncode == 3, output
+    assert "writ" in output

@@ -1,0 +1,106 @@
+"""What a supervisor takes next, gives up, leaves for another job, or waits for."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nllgen.launch.attempt import Attempt
+from nllgen.launch.claims import Claims
+from nllgen.launch.failures import Kind
+from nllgen.launch.job import Job
+from nllgen.launch.tasks import Task, read_attempts, tasks_of
+from nllgen.launch.todo import Todo
+from nllgen.launch.workers import WorkerSetup
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.config import Study
+
+
+def job(number: str = "7_0", *, left_s: float = 36_000.0, restarts: int = 0) -> Job:
+    return Job(number, 0, restarts, time.time() + left_s, 1, (0,), ())
+
+
+@pytest.fixture
+def folder(tiny: Study, tmp_path: Path) -> StudyDir:
+    made = StudyDir(tmp_path / "tiny")
+    made.freeze(tiny)
+    return made
+
+
+def todo_of(folder: StudyDir, the_job: Job, names: list[str] | None = None) -> Todo:
+    return Todo(folder, "s", the_job, names, WorkerSetup(folder.path), 60.0)
+
+
+def real_cell(tiny: Study, folder: StudyDir) -> Task:
+    """A cell that needs nothing."""
+    return next(task for task in tasks_of(tiny, folder) if not task.needs and task.name != "truth")
+
+
+def fail(taken: tuple[Task, Any] | None, the_job: Job, kind: Kind) -> None:
+    assert taken is not None
+    Attempt.begin(*taken, "s", **the_job.facts()).end(1, kind)
+
+
+def test_what_needs_nothing_is_taken_first_and_the_rest_is_not(tiny: Study, folder: StudyDir) -> None:
+    todo = todo_of(folder, job())
+    taken = [found[0].name for _ in range(4) if (found := todo.claim_next())]
+    assert taken == ["truth", real_cell(tiny, folder).name]
+
+
+def test_a_crash_is_retried_once_and_then_a_failure(tiny: Study, folder: StudyDir) -> None:
+    name = real_cell(tiny, folder).name
+    todo = todo_of(folder, job(), [name])
+    for _ in range(2):
+        fail(todo.claim_next(), job(), Kind.CRASH)
+    assert (todo.claim_next(), todo.failures(), todo.is_open) == (None, {name: "crash"}, False)
+
+
+def test_what_ran_out_of_memory_is_left_for_a_job_with_more(tiny: Study, folder: StudyDir) -> None:
+    name = real_cell(tiny, folder).name
+    todo = todo_of(folder, job(), [name])
+    fail(todo.claim_next(), job(), Kind.OUT_OF_MEMORY)
+    assert (todo.claim_next(), todo.failures()) == (None, {name: "out of memory"})
+    assert todo_of(folder, job("8_0"), [name]).claim_next() is not None
+
+
+def test_a_lost_attempt_gets_an_end_from_whoever_is_next(tiny: Study, folder: StudyDir) -> None:
+    task = real_cell(tiny, folder)
+    claim = Claims(job="7_0").take(task.claim)
+    assert claim is not None
+    Attempt.begin(task, claim, "s", job="7_0")
+    taken = todo_of(folder, job(restarts=1), [task.name]).claim_next()
+    assert taken is not None
+    assert [line["event"] for line in read_attempts(task.attempts)] == ["started", "lost"]
+    assert read_attempts(task.attempts)[-1]["kind"] == "lost"
+
+
+def test_what_does_not_fit_into_the_rest_of_a_job_is_not_begun(tiny: Study, folder: StudyDir) -> None:
+    name = real_cell(tiny, folder).name
+    short = job(left_s=36_000)
+    todo = todo_of(folder, short, [name])
+    object.__setattr__(short, "ends_at", time.time() + 60)
+    assert todo.claim_next() is None
+    assert todo.is_open
+    todo.ended("other", "done", 1.0)
+    assert todo.needs_fresh_time
+
+
+def test_what_no_job_of_this_length_could_finish_is_begun_all_the_same(tiny: Study, folder: StudyDir) -> None:
+    assert todo_of(folder, job(left_s=60.1), [real_cell(tiny, folder).name]).claim_next() is not None
+
+
+def test_nobody_waits_in_an_allocation(folder: StudyDir) -> None:
+    assert not todo_of(folder, job()).may_come
+    assert todo_of(folder, Job("", 0, 0, float("inf"), 1, (0,), ())).may_come
+
+
+def test_what_needs_a_given_up_task_is_a_failure(tiny: Study, folder: StudyDir) -> None:
+    todo = todo_of(folder, job())
+    fail(todo.claim_next(), job(), Kind.CONFIG)
+    while todo.claim_next():
+        pass
+    lost = {name for name, why in todo.failures().items() if why == "what it needs is not there"}
+    assert lost == {task.name for task in tasks_of(tiny, folder) if task.needs}
