@@ -82,6 +82,9 @@ class Todo:
                 continue
             if self._is_done(task):
                 continue
+            if task.stop.exists():
+                self._given_up[name] = Kind.ASKED
+                continue
             if (kind := given_up(read_attempts(task.attempts), self._submission)) is not None:
                 self._given_up[name] = kind
                 continue
