@@ -97,9 +97,8 @@ def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int, only: Se
     gpus, worker_device = share_out(setup.device)
     try:
         folder.stop.unlink(missing_ok=True)
-        for task in tasks_of(folder.read_study(), folder):
-            if only is None or task.name in only:
-                task.stop.unlink(missing_ok=True)
+        for path in _stops(folder, only):
+            path.unlink(missing_ok=True)
     except OSError as error:
         refuse("remove", folder.stop, error)
     make_folder(folder.submitit)
@@ -121,6 +120,13 @@ def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int, only: Se
             )
             jobs.append(executor.submit(supervisor))
     return jobs
+
+
+def _stops(folder: StudyDir, only: Sequence[str] | None) -> list[Path]:
+    """The stop files of tasks that are to run now."""
+    if only is None:
+        return [*folder.path.glob("cells/*/stop"), *folder.path.glob("truths/*/stop*")]
+    return [task.stop for task in tasks_of(folder.read_study(), folder) if task.name in only]
 
 
 def lost(job: Any) -> str | None:
