@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -77,7 +76,7 @@ def status(folder: StudyDir, study: Study, live: Live | None = None) -> list[Tas
 def _task_status(
     task: Task, study: Study, folder: StudyDir, live: Live | None, claims: Claims, truth_sha256: str
 ) -> TaskStatus:
-    log = os.path.relpath(task.log, folder.path)
+    log = str(task.log).removeprefix(f"{folder.path}/")  # much faster than pathlib for thousands
     lines = read_attempts(task.attempts)
     started = sum(line.get("event") == STARTED for line in lines)
     if is_done(task, study, folder, truth_sha256=truth_sha256):
