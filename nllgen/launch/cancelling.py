@@ -84,10 +84,11 @@ def cancel_tasks(folder: StudyDir, study: Study, tasks: Sequence[Task], *, now: 
                 refuse("write", task.stop, error)
         live, trouble = hints(folder, study)
         alone = tuple(live.alone[task.name] for task in tasks if task.name in live.alone) if live else ()
-        cancel(alone, states=("PENDING",))
-        if now:
-            cancel(alone)
-    return Cancelled(alone, alone if now else (), _running(tasks), trouble)
+        # by number alone: with a filter by state, scancel takes the whole waiting rest of an array for one element
+        elements = {task.name: live.alone[task.name] for task in tasks if task.name in live.alone} if live else {}
+        waits = [element for name, element in elements.items() if live and live.tasks[name] == "PENDING"]
+        cancel(alone if now else waits)
+    return Cancelled(tuple(waits), alone if now else (), _running(tasks), trouble)
 
 
 def _running(tasks: Sequence[Task]) -> tuple[str, ...]:
