@@ -180,14 +180,52 @@ def run(grid: str, root: Path | None, cell_id: str, threads: int | None, device:
 
 @cli.command()
 @_STUDY
+@click.option("--watch", is_flag=True, help="Again and again, until nothing runs or waits.")
 @_JSON
-def status(study_dir: Path, as_json: bool) -> None:
-    """What became of each run of a study."""
-    from nllgen.doors import print_json, watching
-    from nllgen.launch.status import to_json
+def status(study_dir: Path, watch: bool, as_json: bool) -> None:
+    """What became of each run of a study; ends with 1 if one failed."""
+    from nllgen.doors import watching
 
-    rows = watching.look(_folder(study_dir))
-    print_json(to_json(rows)) if as_json else watching.show_status(rows)
+    if watch and as_json:
+        raise ConfigError("--watch and --json exclude each other", "leave out one of them")
+    sys.exit(watching.watch(_folder(study_dir)) if watch else watching.tell(_folder(study_dir), as_json=as_json))
+
+
+@cli.command()
+@_STUDY
+@click.argument("cell")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+@click.option("--job", "of_job", is_flag=True, help="What the job around it printed.")
+def logs(study_dir: Path, cell: str, follow: bool, of_job: bool) -> None:
+    """Print the log of CELL: an id, a unique beginning of one, truth or dataset."""
+    from nllgen.doors import watching
+
+    watching.logs(_folder(study_dir), cell, follow=follow, of_job=of_job)
+
+
+@cli.command()
+@_STUDY
+@click.argument("cells", nargs=-1, metavar="[CELL]...")
+@click.option("--now", is_flag=True, help="End running jobs through the scheduler, too.")
+def cancel(study_dir: Path, cells: tuple[str, ...], now: bool) -> None:
+    """Stop a study, or CELLs of it; what runs saves its state."""
+    from nllgen.doors import changing
+
+    changing.cancel(_folder(study_dir), cells, now=now)
+
+
+@cli.command()
+@_STUDY
+@click.argument("cells", nargs=-1, metavar="[CELL]...")
+@click.option("--kind", "kinds", multiple=True, help="Only what failed like this, such as timeout or node-failure.")
+@click.option("--profile", help="Another cluster than the last time.")
+@click.option("--local", is_flag=True, help="Run on this machine.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and stop.")
+def retry(study_dir: Path, **how: Any) -> None:
+    """Send what failed or was stopped again, with a clean record; CELLs, or all."""
+    from nllgen.doors import changing
+
+    changing.retry(_folder(study_dir), changing.Request(**how))
 
 
 @cli.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,14 @@ class Live:
     Attributes:
         tasks: name → the state of the job that will run it, or runs it.
         jobs: name of a task → number of its job.
+        ids: of all jobs.
+        alone: name of a task → the element, ``<array>_<index>``, that waits or runs for it and for no other task.
     """
 
     tasks: Mapping[str, str]
     jobs: Mapping[str, str]
     ids: tuple[str, ...]
+    alone: Mapping[str, str] = field(default_factory=dict)
 
 
 def live_tasks(folder: StudyDir, study: str) -> Live:
@@ -69,14 +72,19 @@ def match(folder: StudyDir, study: str, jobs: Sequence[Queued]) -> Live:
     tasks: dict[str, str] = {}
     numbers: dict[str, str] = {}
     ids: dict[str, None] = {}
+    alone: dict[str, str] = {}
     for _, submission in submissions(folder):
         for stage in (*submission.stages, Stage(COLLECT, ((COLLECT,),))):
             for job in by_name.get(submission.job_name(study, stage), ()):
                 ids[job.id] = None
-                for element in job.elements or (0,):
-                    for name in stage.tasks_of(element) if element < stage.num_elements else ():
-                        tasks[name], numbers[name] = job.state, job.id
-    return Live(tasks, numbers, tuple(ids))
+                for element in job.elements[:1] if stage.workers else job.elements or (0,):
+                    names = stage.tasks_of(element) if element < stage.num_elements else ()
+                    for name in names:
+                        if tasks.get(name) != "RUNNING":  # one of several workers that could run it
+                            tasks[name], numbers[name] = job.state, job.id
+                    if len(names) == 1 and not stage.workers:
+                        alone[names[0]] = f"{job.id}_{element}" if job.elements else job.id
+    return Live(tasks, numbers, tuple(ids), alone)
 
 
 @dataclass(frozen=True)
@@ -157,6 +165,8 @@ def submit(
     where = SubmissionDir(folder.submitit / name)
     if not dry_run:
         make_folder(where.path)
+        for task in tasks:
+            task.stop.unlink(missing_ok=True)  # asked for before
         where.write(record)  # before anything is sent: whatever happens now, it can be found
         for task in tasks:  # no job has them
             Claims().drop_of_gone_job(task.claim)

@@ -72,6 +72,8 @@ class Collector:
         study = folder.read_study()
         under = str(record.options["under"])
         with only_submission(folder):
+            if folder.stop.exists():  # asked for while this waited
+                return 0
             live = live_tasks(folder, study.name)
             again: dict[str, float] = {}
             for task in tasks_of(study, folder):
@@ -110,6 +112,8 @@ def retry_factor(task: Task, under: str) -> float:
         record_lost(task, kind_of_state(state), f"its job is gone ({state or 'nobody knows why'})")
         lines = read_attempts(task.attempts)
     last = last_ended(lines)
+    if task.stop.exists():
+        return 0.0
     if last is not None and kind_of(last) is Kind.PREEMPTED and was_cancelled(_job_of(last, lines)):
         return 0.0
     if last is None or kind_of(last) in (None, Kind.ASKED) or given_up(lines, under) is not None:

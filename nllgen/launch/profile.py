@@ -147,7 +147,9 @@ def find_profile(name: str | None) -> Path:
         found = own if own.is_file() else builtin_path("profiles", wanted)
         if found is not None:
             return found
-    raise ConfigError(f"profile {wanted[:200]!r} does not exist{near(path.stem, known)}", f"give a path or a name; {ways}")
+    raise ConfigError(
+        f"profile {wanted[:200]!r} does not exist{near(path.stem, known)}", f"give a path or a name; {ways}"
+    )
 
 
 def load_profile(name: str | None) -> Profile:

@@ -51,6 +51,7 @@ class Slot:
     _kills: int = field(default=0, init=False)
     _peak: int = field(default=0, init=False)
     _superseded: bool = field(default=False, init=False)
+    _is_asked: bool = field(default=False, init=False)
 
     @property
     def is_free(self) -> bool:
@@ -70,7 +71,7 @@ class Slot:
         """
         self._attempt = attempt = Attempt.begin(task, claim, self.submission, **self.job.facts())
         self._started = self._renewed = time.monotonic()
-        self._kills, self._peak, self._superseded = oom_kills(), 0, False
+        self._kills, self._peak, self._superseded, self._is_asked = oom_kills(), 0, False, False
         try:
             if self._worker is None:
                 command, variables = self.setup.command(self.study_dir.path, self.threads, self.gpus)
@@ -97,7 +98,7 @@ class Slot:
         code, reason = (answer["exit_code"], str(answer.get("reason", ""))) if answer else (ended or 0, "")
         if answer is None and ended == EXIT_DONE:
             code, reason = 1, "the worker ended without an answer"
-        if code != EXIT_DONE:
+        if code != EXIT_DONE or self._is_asked or self._superseded:  # one that was asked to stop takes no more orders
             self._worker.close(_LAST_WORDS_S)  # the next task gets a process without a past
             self._worker = None
         kind = self._kind(code, reason)
@@ -141,6 +142,9 @@ class Slot:
         if now - self._looked > _MEMORY_EVERY_S and self._worker is not None:
             self._looked = now
             self._peak = max(self._peak, peak_memory_bytes(self._worker.process.pid))
+            if not self._is_asked and attempt.task.stop.exists():
+                self._is_asked = True  # others in this job go on
+                self.ask_to_stop()
         if now - self._renewed > RENEW_S:
             self._renewed = now
             if not attempt.claim.renew() and attempt.claim.is_anothers():

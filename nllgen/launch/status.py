@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nllgen.errors import MachineError
 from nllgen.launch.attempt import progress_of
 from nllgen.launch.claims import Claims
 from nllgen.launch.cluster import Live, live_tasks
-from nllgen.launch.failures import STARTED, STOPPED, Kind, Line, kind_of, last_ended
+from nllgen.launch.failures import STARTED, STOPPED, Kind, Line, kind_of, last_ended, unended
 from nllgen.launch.stages import submissions
 from nllgen.launch.tasks import Task, is_done, read_attempts, tasks_of
 from nllgen.store.result import read_head
@@ -36,6 +37,8 @@ class TaskStatus:
         step, steps: how far it is, as the worker last said; 0 where it said nothing.
         note: what the worker last measured.
         job: of the scheduler, empty without one.
+        finished_at: when its result was made; empty without one.
+        seconds_per_step: as its result says; 0 without one.
     """
 
     name: str
@@ -49,6 +52,8 @@ class TaskStatus:
     steps: int = 0
     note: str = ""
     job: str = ""
+    finished_at: str = ""
+    seconds_per_step: float = 0.0
 
 
 def hints(folder: StudyDir, study: Study) -> tuple[Live | None, str]:
@@ -64,16 +69,23 @@ def hints(folder: StudyDir, study: Study) -> tuple[Live | None, str]:
 def status(folder: StudyDir, study: Study, live: Live | None = None) -> list[TaskStatus]:
     """The state of every task, from its files; ``live`` tells which of the others the scheduler still has."""
     claims = Claims()
-    return [_task_status(task, study, folder, live, claims) for task in tasks_of(study, folder)]
+    truth_sha256 = folder.truth_sha256(study.truth.id) if study.truth else ""  # asked once, not for every cell
+    return [_task_status(task, study, folder, live, claims, truth_sha256) for task in tasks_of(study, folder)]
 
 
-def _task_status(task: Task, study: Study, folder: StudyDir, live: Live | None, claims: Claims) -> TaskStatus:
-    log = str(task.log.relative_to(folder.path))
+def _task_status(
+    task: Task, study: Study, folder: StudyDir, live: Live | None, claims: Claims, truth_sha256: str
+) -> TaskStatus:
+    log = str(task.log).removeprefix(f"{folder.path}/")  # much faster than pathlib for thousands
     lines = read_attempts(task.attempts)
     started = sum(line.get("event") == STARTED for line in lines)
-    if is_done(task, study, folder):
-        outcome = "done" if task.name == "dataset" else str(read_head(task.folder.result)["outcome"])
-        return TaskStatus(task.name, task.label, outcome, started, log)
+    if is_done(task, study, folder, truth_sha256=truth_sha256):
+        if task.name == "dataset":
+            return TaskStatus(task.name, task.label, "done", started, log)
+        head = read_head(task.folder.result)
+        when, speed = str(head["finished_at"]), float(head["seconds_per_step"])
+        found = TaskStatus(task.name, task.label, str(head["outcome"]), started, log)
+        return replace(found, finished_at=when, seconds_per_step=speed if math.isfinite(speed) else 0.0)
     state, detail, kind = _state(task, lines, live, claims)
     progress = progress_of(task) if lines else {}
     return TaskStatus(
@@ -95,11 +107,14 @@ def _state(task: Task, lines: Sequence[Line], live: Live | None, claims: Claims)
     if task.claim.exists() and claims.is_held(task.claim):
         return "running", _sign_of_life(task), None
     if live is not None and task.name in live.tasks:
-        waits = live.tasks[task.name] != "RUNNING"
-        return ("queued" if waits else "running"), f"job {live.jobs[task.name]} {live.tasks[task.name].lower()}", None
+        # a running job may hold many cells that nobody has begun
+        runs = live.tasks[task.name] != "PENDING" and unended(lines) is not None
+        return ("running" if runs else "queued"), f"job {live.jobs[task.name]} {live.tasks[task.name].lower()}", None
     if task.name not in ("truth", "dataset") and task.folder.result.exists():
         return "damaged", "result.h5 cannot be read or does not count; submitting again runs it anew", None
     last = last_ended(lines)
+    if not lines and task.stop.exists():
+        return "stopped", "cancelled before it began; runs when submitted again", Kind.ASKED
     if last is None:
         detail = "its supervisor is gone; goes on where it stopped when submitted again"
         return ("stopped", detail, Kind.LOST) if lines else ("waiting", "", None)
@@ -130,8 +145,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def to_json(rows: Iterable[TaskStatus]) -> dict[str, Any]:
-    """Counts by state and every task, as plain values."""
+def to_json(rows: Iterable[TaskStatus], scheduler: str = "") -> dict[str, Any]:
+    """Counts by state, why the scheduler could not be asked (empty where it could), and every task; plain values."""
     rows = list(rows)
     counts = Counter(row.state for row in rows)
-    return {"counts": {state: counts[state] for state in STATES}, "tasks": [asdict(row) for row in rows]}
+    return {
+        "counts": {state: counts[state] for state in STATES},
+        "scheduler": scheduler,
+        "tasks": [asdict(row) for row in rows],
+    }

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from nllgen.launch.claims import Claims
 from nllgen.launch.gpus import share_out
 from nllgen.launch.snapshot import snapshot
 from nllgen.launch.supervisor import Supervisor
+from nllgen.launch.tasks import tasks_of
 from nllgen.launch.workers import WorkerSetup
 from nllgen.store.atomic import closed_to_others, make_folder, refuse
 from nllgen.store.study_dir import StudyDir
@@ -78,13 +79,14 @@ def only_submission(folder: StudyDir) -> Iterator[None]:
         claim.release()
 
 
-def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int) -> list[Any]:
+def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int, only: Sequence[str] | None = None) -> list[Any]:
     """Start supervisors on this machine through submitit, one thread each; they outlive this process.
 
     Args:
         folder: a frozen study.
         setup: how workers are started; the snapshot of the program is added here.
         num_workers: cells at once.
+        only: names of tasks; every task of the study where None.
 
     Returns:
         submitit's jobs.
@@ -95,11 +97,14 @@ def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int) -> list[
     gpus, worker_device = share_out(setup.device)
     try:
         folder.stop.unlink(missing_ok=True)
+        for path in _stops(folder, only):
+            path.unlink(missing_ok=True)
     except OSError as error:
         refuse("remove", folder.stop, error)
     make_folder(folder.submitit)
     setup = replace(setup, device=worker_device, code=snapshot(folder))
     supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", setup, threads=1)
+    supervisor.elements = None if only is None else (tuple(only),)
     jobs = []
     with (
         _ignored_by_children(signal.SIGINT, signal.SIGHUP),
@@ -115,6 +120,13 @@ def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int) -> list[
             )
             jobs.append(executor.submit(supervisor))
     return jobs
+
+
+def _stops(folder: StudyDir, only: Sequence[str] | None) -> list[Path]:
+    """The stop files of tasks that are to run now."""
+    if only is None:
+        return [*folder.path.glob("cells/*/stop"), *folder.path.glob("truths/*/stop*")]
+    return [task.stop for task in tasks_of(folder.read_study(), folder) if task.name in only]
 
 
 def lost(job: Any) -> str | None:

@@ -53,6 +53,11 @@ class Task:
         """Its record of attempts."""
         return self._named(self.folder.attempts)
 
+    @property
+    def stop(self) -> Path:
+        """Asks whoever runs it to stop, and others not to begin it; a new submission removes it."""
+        return self._named(self.folder.stop)
+
     def _named(self, path: Path) -> Path:
         return path.with_name(f"{path.stem}{self.suffix}{path.suffix}")
 
@@ -86,7 +91,9 @@ def seconds_of(study: Study) -> dict[str, float]:
     return seconds
 
 
-def is_done(task: Task, study: Study, study_dir: StudyDir, image_sha256: str | None = None) -> bool:
+def is_done(
+    task: Task, study: Study, study_dir: StudyDir, image_sha256: str | None = None, truth_sha256: str | None = None
+) -> bool:
     """Whether the task's final files are there and whole; a damaged one is as good as none.
 
     Args:
@@ -94,6 +101,7 @@ def is_done(task: Task, study: Study, study_dir: StudyDir, image_sha256: str | N
         study: its study.
         study_dir: the study's folder.
         image_sha256: a result counts only if this image made it; None takes every image's.
+        truth_sha256: of the truth that the data set was drawn from, where the caller has looked.
 
     Raises:
         SchemaError: it was written with another schema.
@@ -108,8 +116,11 @@ def is_done(task: Task, study: Study, study_dir: StudyDir, image_sha256: str | N
         return large_enough(study_dir.dataset(study.truth.id), study.dataset)
     if not task.folder.result.exists():
         return False
-    truth_id = study.truth.id if study.truth and "dataset" in task.needs else None
-    return _has_result(task, task.name, study_dir.truth_sha256(truth_id), image_sha256)
+    if study.truth is None or "dataset" not in task.needs:
+        truth_sha256 = ""
+    elif truth_sha256 is None:
+        truth_sha256 = study_dir.truth_sha256(study.truth.id)
+    return _has_result(task, task.name, truth_sha256, image_sha256)
 
 
 def _has_result(task: Task, cell_id: str, truth_sha256: str, image_sha256: str | None) -> bool:

@@ -82,6 +82,9 @@ class Todo:
                 continue
             if self._is_done(task):
                 continue
+            if task.stop.exists():
+                self._given_up[name] = Kind.ASKED
+                continue
             if (kind := self._why_not_again(task)) is not None:
                 self._given_up[name] = kind
                 continue

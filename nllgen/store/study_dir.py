@@ -66,6 +66,11 @@ class TaskDir:
         """progress.json: how far the run is, while it is under way."""
         return self.path / "progress.json"
 
+    @property
+    def stop(self) -> Path:
+        """stop: asks whoever runs this task to stop, and others not to begin it."""
+        return self.path / "stop"
+
     def checkpoint(self, attempt: str) -> Path:
         """checkpoint.<attempt>.pt."""
         return self.path / f"checkpoint.{attempt}.pt"

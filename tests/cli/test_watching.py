@@ -1,0 +1,121 @@
+"""status, logs, cancel and retry from files alone: no Slurm, a dumb one, and a copy of somebody else's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from process import USAGE, Run, frozen, refused
+
+from nllgen.launch.failures import FAILED, STARTED, STOPPED
+from nllgen.launch.stages import Stage, Submission, SubmissionDir
+from nllgen.launch.tasks import Task, record, tasks_of
+from nllgen.store.study_dir import StudyDir
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyDir:
+    return StudyDir(frozen(tmp_path))
+
+
+@pytest.fixture
+def task(folder: StudyDir) -> Task:
+    """The first cell's, its folder made."""
+    found = tasks_of(folder.read_study(), folder)[0]
+    found.folder.path.mkdir(parents=True)
+    return found
+
+
+def fail(task: Task, event: str = FAILED, kind: str = "crash") -> None:
+    record(task.attempts, event=STARTED, attempt="1", submission="local-1")
+    record(task.attempts, event=event, attempt="1", submission="local-1", kind=kind, exit_code=1)
+
+
+def sent(folder: StudyDir, task: Task) -> None:
+    """As if the study had been sent to a cluster."""
+    where = SubmissionDir(folder.submitit / "abc")
+    where.path.mkdir(parents=True)
+    where.write(Submission("abc", (Stage("cells0", ((task.name,),)),)))
+
+
+@pytest.mark.parametrize(("event", "code"), [(FAILED, 1), (STOPPED, 0)])
+def test_status_ends_with_1_only_if_something_failed(
+    nllgen: Run, folder: StudyDir, task: Task, event: str, code: int
+) -> None:
+    fail(task, event, "asked" if event == STOPPED else "crash")
+    assert nllgen("status", folder.path).returncode == code
+
+
+def test_a_claim_of_another_machine_runs_on_in_a_copy_without_slurm(
+    nllgen: Run, folder: StudyDir, task: Task, tmp_path: Path
+) -> None:
+    sent(folder, task)
+    task.claim.write_text(json.dumps({"host": "node7 boot pid", "process": "1:1", "job": "5_0", "restarts": 0}))
+    record(task.attempts, event=STARTED, attempt="1", submission="abc", job="5_0")
+    found = nllgen("status", folder.path, "--json", PATH=str(tmp_path / "nothing"))
+    rows = json.loads(found.stdout)
+    assert (rows["tasks"][0]["state"], "squeue" in rows["scheduler"]) == ("running", True)
+
+
+def test_a_squeue_that_fails_is_told_and_files_are_believed(
+    nllgen: Run, folder: StudyDir, task: Task, tmp_path: Path
+) -> None:
+    sent(folder, task)
+    fail(task)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "squeue").write_text("#!/bin/sh\necho slurm is away >&2\nexit 1\n")
+    (tmp_path / "bin" / "squeue").chmod(0o755)
+    found = nllgen("status", folder.path, PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert ("slurm is away" in found.stderr, "1 failed" in found.stdout) == (True, True)
+
+
+def test_watching_ends_when_nothing_runs_or_waits_in_a_queue(nllgen: Run, folder: StudyDir, task: Task) -> None:
+    fail(task)
+    found = nllgen("status", "--watch", folder.path)
+    assert (found.returncode, "failed" in found.stdout) == (1, True)
+
+
+def test_a_log_is_found_by_the_beginning_of_an_id(nllgen: Run, folder: StudyDir, task: Task) -> None:
+    task.log.write_text("12/20 loss 3\n")
+    assert nllgen("logs", folder.path, task.name[:9]).stdout == "12/20 loss 3\n"
+
+
+def test_an_id_that_is_not_there_is_refused_with_the_nearest(nllgen: Run, folder: StudyDir, task: Task) -> None:
+    refused(nllgen("logs", folder.path, task.name[:-1] + "zz"), USAGE, "did you mean", task.name)
+
+
+def test_following_ends_with_the_task(nllgen: Run, folder: StudyDir, task: Task) -> None:
+    fail(task)
+    task.log.write_text("boom\n")
+    assert nllgen("logs", "-f", folder.path, task.name).stdout == "boom\n"
+
+
+def test_cancelling_leaves_the_stop_file(nllgen: Run, folder: StudyDir) -> None:
+    assert (nllgen("cancel", folder.path).returncode, folder.stop.exists()) == (0, True)
+
+
+def test_a_cell_that_was_cancelled_before_it_began_is_stopped(nllgen: Run, folder: StudyDir, task: Task) -> None:
+    nllgen("cancel", folder.path, task.name)
+    rows = json.loads(nllgen("status", folder.path, "--json").stdout)["tasks"]
+    assert [row["state"] for row in rows] == ["stopped", "waiting"]
+
+
+def test_cancelling_without_the_scheduler_says_what_was_not_done(
+    nllgen: Run, folder: StudyDir, task: Task, tmp_path: Path
+) -> None:
+    sent(folder, task)
+    refused(nllgen("cancel", folder.path, PATH=str(tmp_path / "nothing")), 3, "not taken back", "login node")
+    assert folder.stop.exists()
+
+
+def test_a_dry_retry_names_what_failed_and_changes_nothing(nllgen: Run, folder: StudyDir, task: Task) -> None:
+    fail(task)
+    before = sorted(folder.path.rglob("*"))
+    found = nllgen("retry", "--dry-run", folder.path)
+    assert (task.name in found.stdout, sorted(folder.path.rglob("*"))) == (True, before)
+
+
+def test_an_unknown_kind_is_refused_with_all_that_there_are(nllgen: Run, folder: StudyDir) -> None:
+    refused(nllgen("retry", folder.path, "--kind", "boredom"), USAGE, "out of memory", "node failure")
