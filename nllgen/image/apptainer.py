@@ -81,8 +81,8 @@ def _follow(process: subprocess.Popen[str], say: Callable[[str], None]) -> list[
             if line.startswith(_STEP):
                 say(line.removeprefix(_STEP).strip())
     except BaseException:  # Ctrl-C: Apptainer's own processes may be deaf to anything milder
-        os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(_ENDS_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
