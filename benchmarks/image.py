@@ -54,15 +54,15 @@ def build(out: Path, cache: Path) -> str:
     return f"{wall_s:.1f} s ({processor_s() - before:.1f} s of processor time)"
 
 
-def starts(image: Image, rounds: int = 7) -> tuple[float, float]:
-    """Median seconds until a worker has imported all it needs: on the host, in the image; in alternation."""
+def starts(image: Image, rounds: int = 7) -> tuple[list[float], list[float]]:
+    """Seconds until a worker has imported all it needs: on the host, in the image; in alternation."""
     code = ["-c", "import nllgen.worker.entry"]
     words, variables = exec_command(image, [*image_python()[:2], *code], binds=[], environment={})
     host, inside = [], []
     for _ in range(rounds):
         host.append(seconds([*HOST[:2], *code]))
         inside.append(seconds(words, variables))
-    return statistics.median(host), statistics.median(inside)
+    return host, inside
 
 
 def seconds_per_step(image: Image | None, root: Path) -> float:
@@ -106,7 +106,7 @@ def rows() -> list[tuple[str, str, str]]:
         image = open_image(folder / "nllgen.sif")
         (next((folder / "cache" / "images").glob("image-*"))).unlink()
         again = build(folder / "again.sif", folder / "cache")
-        host_s, inside_s = starts(image)
+        host, inside = starts(image)
         ratios = paired(image, folder)
         size = image.path.stat().st_size / 1e6
     spread = f"{100 * (min(ratios) - 1):+.1f} to {100 * (max(ratios) - 1):+.1f} %"
@@ -114,7 +114,14 @@ def rows() -> list[tuple[str, str, str]]:
         ("nllgen build --base debootstrap, cold", f"{cold}, {size:.0f} MB", "≤ 300 s"),
         ("the same, after a change of nllgen alone", again, ""),
         ("the same inputs again", hit, "≤ 5 s"),
-        ("a worker's imports", f"{inside_s:.2f} s in the image, {host_s:.2f} s on the host", "≤ 1 s slower"),
+        *(
+            (
+                f"a worker's imports, {name} of {len(host)}",
+                f"{of(inside):.2f} s in the image, {of(host):.2f} s on the host",
+                "≤ 1 s slower",
+            )
+            for name, of in (("fastest", min), ("median", statistics.median))
+        ),
         (
             f"training in the image, seconds per step against the host, median of {PAIRS} pairs",
             f"{100 * (statistics.median(ratios) - 1):+.1f} % ({spread})",

@@ -51,6 +51,21 @@ def build(
     Raises:
         ImageError: it failed; with the end of its output.
     """
+    command = _build_command(arguments, bound, binds, test=test, sandbox=sandbox)
+    process = subprocess.Popen(
+        [*command, str(target), str(recipe.absolute())], cwd=folder, env=build_environment(work),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        start_new_session=True,
+    )  # fmt: skip
+    lines = _follow(process, say)
+    if process.wait() != 0:
+        shown = "\n    ".join(line for line in lines[-_SHOWN:] if line.strip())
+        raise ImageError(f"apptainer build failed:\n    {shown}", "the lines above are the end of its output")
+
+
+def _build_command(
+    arguments: Mapping[str, str], bound: Path, binds: Sequence[str], *, test: bool, sandbox: bool
+) -> list[str]:
     squashfs = _SQUASHFS if test else _SQUASHFS_BASE
     command = ["apptainer", "build", "--force", "--mksquashfs-args", squashfs, "--bind", f"{bound}:/mnt:ro"]
     command += [word for bind in binds for word in ("--bind", bind)]
@@ -59,16 +74,7 @@ def build(
     command += [] if is_whole_root() else ["--fakeroot"]
     command += [] if test else ["--notest"]
     command += ["--sandbox"] if sandbox else []
-    command += [str(target), str(recipe.absolute())]
-    environment = build_environment(work)
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
-    )  # fmt: skip
-    lines = _follow(process, say)
-    if process.wait() != 0:
-        shown = "\n    ".join(line for line in lines[-_SHOWN:] if line.strip())
-        raise ImageError(f"apptainer build failed:\n    {shown}", "the lines above are the end of its output")
+    return command
 
 
 def _follow(process: subprocess.Popen[str], say: Callable[[str], None]) -> list[str]:
@@ -81,8 +87,8 @@ def _follow(process: subprocess.Popen[str], say: Callable[[str], None]) -> list[
             if line.startswith(_STEP):
                 say(line.removeprefix(_STEP).strip())
     except BaseException:  # Ctrl-C: Apptainer's own processes may be deaf to anything milder
-        os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(_ENDS_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from nllgen.image import Image, open_image
 from nllgen.image.sif import labels_of, read_sif
 
 ENVIRONMENT = 3
+NLLGEN = str(Path(sys.executable).with_name("nllgen"))
 Door = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -176,3 +181,27 @@ def test_a_failed_build_says_why_and_leaves_nothing(door: Door, empty: Path, ope
     assert "Traceback" not in done.stderr
     assert not (open_folder / "x.sif").exists()
     assert not list((tmp_path / "images").glob("*.part"))
+
+
+def test_an_interrupted_build_leaves_nothing_behind(apptainer: str, open_folder: Path, tmp_path: Path) -> None:
+    temporary = open_folder / "temporary"
+    temporary.mkdir()
+    words = [NLLGEN, "build", "--base", "debootstrap", "-o", str(open_folder / "x.sif")]
+    env = os.environ | {"NLLGEN_CACHE": str(tmp_path / "cache"), "TMPDIR": str(temporary)}
+    env.pop("APPTAINER_TMPDIR", None)
+    process = subprocess.Popen(
+        words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as a terminal has it
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert any("building Python" in line for line in process.stdout)
+    time.sleep(3)  # Apptainer is at work
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 75, rest
+    assert "Traceback" not in rest
+    assert not list((tmp_path / "cache" / "images").glob("*.part"))
+    running = subprocess.run(["pgrep", "-f", str(temporary)], capture_output=True, text=True)
+    assert running.stdout == ""
+    assert list(temporary.glob("nllgen-build-*")) == []
+    shutil.rmtree(temporary)
