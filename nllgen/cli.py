@@ -152,7 +152,7 @@ def submit(grid: str, root: Path | None, workers: int | None, wait: bool, dry_ru
     quiet = how.pop("as_json")
     if how["local"] and how["pack"] > 1:
         raise ConfigError("--pack goes with a cluster", "a local run has --workers cells at once")
-    request = launching.Request(grid, _root(root), workers=workers or 0, quiet=quiet, **how)
+    request = launching.Request(grid, _root(root), workers=workers or 0, quiet=quiet, dry_run=dry_run, **how)
     prepared = launching.prepare(request)
     if dry_run:
         found = launching.dry_run(prepared)

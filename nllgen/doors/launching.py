@@ -18,7 +18,7 @@ from nllgen.doors import load, plan_of, show_plan
 from nllgen.errors import ConfigError, MachineError, StoppedError
 from nllgen.launch.cluster import Sent, Shape
 from nllgen.launch.cluster import submit as send_to_cluster
-from nllgen.launch.profile import Profile, load_profile
+from nllgen.launch.profile import VARIABLE, Profile, load_profile
 from nllgen.launch.submit import freeze, only_submission, start_local
 from nllgen.launch.workers import WorkerSetup
 from nllgen.store.atomic import closed_to_others
@@ -47,6 +47,7 @@ class Request:
         pack, workers: shape of the arrays; for a local run ``workers`` is the number of cells at once.
         device: for the workers.
         quiet: nothing but JSON is to be printed.
+        dry_run: show what would be done.
     """
 
     grid: str
@@ -59,6 +60,12 @@ class Request:
     workers: int
     device: str
     quiet: bool
+    dry_run: bool = False
+
+    @property
+    def plan_only(self) -> bool:
+        """Whether no cluster is named, and none is needed to show the plan."""
+        return self.dry_run and not self.profile and not os.environ.get(VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def prepare(request: Request) -> Prepared:
     Raises:
         NllgenError: something is wrong with one of them.
     """
-    profile = None if request.local else load_profile(request.profile)
+    profile = None if request.local or request.plan_only else load_profile(request.profile)
     study = load(request.grid, request.root, profile.precision if profile else None)
     image = request.image or (Path(profile.image) if profile and profile.image else None)
     digest = ""

@@ -190,8 +190,8 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_frozen(nllgen: Ru
     assert not (tiny.parent / "runs").exists()
 
 
-def test_submitting_to_a_cluster_is_not_there_yet(nllgen: Run, tiny: Path) -> None:
-    refused(nllgen("submit", "--grid", tiny), ENVIRONMENT, "--local")
+def test_submitting_without_a_word_on_where_is_refused(nllgen: Run, tiny: Path) -> None:
+    refused(nllgen("submit", "--grid", tiny), USAGE, "--profile NAME, or --local")
     assert not (tiny.parent / "runs").exists()
 
 

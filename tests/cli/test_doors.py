@@ -11,6 +11,7 @@ import submitit
 
 from nllgen import cli, doors
 from nllgen.data import mnist
+from nllgen.doors import launching
 from nllgen.errors import MachineError, StoppedError
 from nllgen.launch.stopping import StopRequest
 from nllgen.launch.submit import freeze, lost
@@ -51,12 +52,19 @@ def frozen(grid: Path, precision: str) -> StudyDir:
 # rules of the claims
 
 
+def local(grid):
+    """What `nllgen submit --local` asks for."""
+    return launching.Request(
+        str(grid), grid.parent, profile=None, local=True, image=None, strict_image=False, pack=1, workers=1,
+        device="cpu", quiet=False,
+    )  # fmt: skip
+
+
 def test_a_submission_says_that_the_rules_have_changed(grid, monkeypatch, capsys):
     before = parse_study(grid.read_text(), "g", precision="fp32").model_copy(update={"claims_sha256": "a" * 64})
     freeze(before, grid.parent)
-    monkeypatch.setattr("nllgen.launch.submit.start_local", lambda *_: [])
-    study = doors.load(str(grid), grid.parent)
-    folder, _ = doors.submit_local(study, grid.parent, 1, "cpu", wait=False, quiet=False)
+    monkeypatch.setattr(launching, "start_local", lambda *_: [])
+    folder, _ = launching.submit(launching.prepare(local(grid)), wait=False)
     assert "the rules of the claims have changed since tiny was first submitted" in capsys.readouterr().out
     assert folder.read_study().claims_sha256 == "a" * 64
 
@@ -157,7 +165,7 @@ def test_a_supervisor_that_was_lost_is_told_with_its_log(jobs, capsys):
     assert lost(jobs[0]) is None
     assert lost(jobs[1]) == f"a supervisor failed: nllgen.errors.MachineError: the disk is full: {jobs[1].paths.stderr}"
     assert lost(jobs[2]) == f"a supervisor was killed: {jobs[2].paths.stderr}"
-    assert doors._tell_lost(jobs) == 2
+    assert launching._tell_lost(jobs) == 2
     assert capsys.readouterr().err.count("a supervisor ") == 2
 
 
@@ -165,10 +173,9 @@ def test_a_lost_supervisor_is_a_failure(grid, monkeypatch, capsys):
     job = SimpleNamespace(
         done=lambda: True, paths=SimpleNamespace(result_pickle=Path("/nowhere"), stderr=Path("/log.err"))
     )
-    monkeypatch.setattr("nllgen.launch.submit.start_local", lambda *_: [job])
-    monkeypatch.setattr(doors, "_count_failed", lambda *_: 0)
-    study = parse_study(grid.read_text(), "g", precision="fp32")
-    assert doors.submit_local(study, grid.parent, 1, "cpu", wait=True, quiet=True)[1] == 1
+    monkeypatch.setattr(launching, "start_local", lambda *_: [job])
+    monkeypatch.setattr(launching, "count_failed", lambda *_: 0)
+    assert launching.submit(launching.prepare(local(grid)), wait=True)[1] == 1
     assert "/log.err" in capsys.readouterr().err
 
 
@@ -199,9 +206,9 @@ def test_a_run_in_the_foreground_is_recorded_and_its_claim_renewed(grid, monkeyp
     study = parse_study(grid.read_text(), "g", precision="fp32")
     if error:
         with pytest.raises(type(error)):
-            doors.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
+            launching.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
     else:
-        doors.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
+        launching.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
     folder = StudyDir(grid.parent / "tiny")
     lines = read_attempts(next(folder.path.glob("truths/*/attempts.jsonl")))
     assert [line["event"] for line in lines] == ["started", outcome]

@@ -55,7 +55,8 @@ def make_result(make_cell: MakeCell) -> MakeResult:
         known = {
             "cell_id": cell.id, "cell": cell.model_dump_json(), "study": "small", "outcome": outcome, "version": "1",
             "code_sha256": "c" * 64, "image_sha256": "", "started_at": "2026-01-01T00:00:00+00:00",
-            "finished_at": "2026-01-01T01:00:00+00:00", "host": "here", "device": "cpu", "num_threads": 1, "num_cpus": 2,
+            "finished_at": "2026-01-01T01:00:00+00:00", "host": "here", "device": "cpu",
+            "num_threads": 1, "num_cpus": 2,
             "num_parameters": 472, "seconds_per_step": 0.1, "attempts": 1, "assets": "{}", "torch_version": "2",
             "precision": "fp32", "truth_sha256": "", "model_sha256": "m" * 64,
         }  # fmt: skip

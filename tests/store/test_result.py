@@ -66,7 +66,8 @@ def test_attributes_follow_the_file(written, make_result):
 
 CONTRACT_ATTRS = {
     "schema", "cell_id", "cell", "study", "outcome", "version", "code_sha256", "image_sha256", "started_at",
-    "finished_at", "host", "device", "num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "assets",
+    "finished_at", "host", "device", "num_threads", "num_cpus", "num_parameters",
+    "seconds_per_step", "attempts", "assets",
     "torch_version", "precision", "truth_sha256", "science_sha256",
 }  # fmt: skip
 

@@ -59,6 +59,7 @@ def make_run(truth):
             "finite": lambda order, noise: Finite(images, order),
             "fresh": lambda order, noise: Fresh(truth.flow, noise),
         }
-        return lambda: make_state(cell, CellData(sources[source], {}), truth, CPU)
+        training = {"mnist": levels, "finite": images, "fresh": None}[source]
+        return lambda: make_state(cell, CellData(sources[source], {}, training), truth, CPU)
 
     return make
