@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
+from nllgen.cli_machine import assets, build, doctor, shell
+from nllgen.cli_options import DEVICE, GRID, JSON, ROOT, STUDY, cores, folder_at, root_of, say
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_STOPPED, ConfigError, MachineError, NllgenError
 
 if TYPE_CHECKING:
-    from nllgen.store.study_dir import StudyDir
-
-_PATH = click.Path(path_type=Path)
-_GRID = click.option("--grid", "-g", required=True, help="A YAML study, or the name of a built-in one.")
-_ROOT = click.option(
-    "--root", type=click.Path(path_type=Path), help="Where studies lie; default $NLLGEN_ROOT or ./runs."
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_STUDY = click.argument("study_dir", type=click.Path(path_type=Path))
-
-
-def _checked_device(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Syntax alone, before anything is frozen; whether there is such a device is the machine's to say."""
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", value):
-        raise click.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:N (such as cuda:0)")
-    return value
-
-
-_DEVICE = click.option(
-    "--device", default="auto", show_default=True, callback=_checked_device, help="auto, cpu, cuda or cuda:N."
-)
+    pass
 
 
 class Doors(click.Group):
@@ -57,84 +38,25 @@ def cli() -> None:
     """What does maximum likelihood do to a generative model, and what does adversarial training do to it?"""
 
 
-@cli.group()
-def assets() -> None:
-    """Fetch, verify and list what training needs from outside."""
-
-
-@assets.command("fetch")
-@click.argument("name", type=click.Choice(["mnist", "inception"]))
-@click.option("--from", "source", type=click.Path(path_type=Path), help="A folder (mnist) or file (inception) here.")
-def assets_fetch(name: str, source: Path | None) -> None:
-    """Fetch an asset once; verified by its hash, repeated only for what is missing."""
-    from nllgen.assets import asset_folder, fetch_inception, fetch_mnist
-
-    if name == "mnist":
-        path = fetch_mnist(asset_folder(), source=source, mirrors=() if source else _mirrors(), say=_say)
-    else:
-        path = fetch_inception(asset_folder(), source=source, url=None if source else _inception_url(), say=_say)
-    _say(f"{name} is in {path}")
-
-
-def _mirrors() -> tuple[str, ...]:
-    """torchvision's own mirrors of MNIST; none where it cannot be imported."""
-    try:
-        from nllgen.data.mnist import mirrors
-
-        return tuple(mirrors())
-    except (ImportError, MachineError):
-        return ()
-
-
-def _inception_url() -> str | None:
-    """Where pytorch-fid fetches its weights from; None where it cannot be imported."""
-    try:
-        from nllgen.metrics.inception import weights_url
-
-        return weights_url()
-    except (ImportError, MachineError):
-        return None
-
-
-@assets.command("list")
-def assets_list() -> None:
-    """What is there, its hash, what is missing and why it matters."""
-    from nllgen.assets import asset_folder, status
-    from nllgen.doors import show_assets
-
-    show_assets(status(asset_folder()))
+for door in (assets, doctor, build, shell):
+    cli.add_command(door)
 
 
 @cli.command()
-@_ROOT
-@click.option("--write", "name", help="Write a profile of the cluster under this name into your configuration folder.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write it to this file instead.")
-@click.option("--partition", help="That the profile uses; the cluster's default one if not given.")
-@click.option("--force", is_flag=True, help="Replace a profile that is there.")
-@_JSON
-def doctor(root: Path | None, **how: Any) -> None:
-    """What this machine and its cluster are like, what that means for nllgen, and a profile to begin with."""
-    from nllgen.doors import asset_findings
-    from nllgen.launch.doctor import doctor as examine_and_show
-
-    sys.exit(examine_and_show(_root(root), asset_findings(), _say, **how))
-
-
-@cli.command()
-@_GRID
-@_ROOT
-@_JSON
+@GRID
+@ROOT
+@JSON
 def plan(grid: str, root: Path | None, as_json: bool) -> None:
     """What would run, why, and what it costs. Changes nothing."""
     from nllgen.doors import load, plan_of, print_json, show_plan
 
-    made = plan_of(load(grid, _root(root)), _root(root))
+    made = plan_of(load(grid, root_of(root)), root_of(root))
     print_json(made.to_json()) if as_json else show_plan(made)
 
 
 @cli.command()
-@_GRID
-@_ROOT
+@GRID
+@ROOT
 @click.option("--profile", help="The cluster: a file, or a name; default $NLLGEN_PROFILE.")
 @click.option("--local", is_flag=True, help="Run on this machine, one cell a core.")
 @click.option("--image", type=click.Path(path_type=Path), help="Run in this Apptainer image; default the profile's.")
@@ -143,8 +65,8 @@ def plan(grid: str, root: Path | None, as_json: bool) -> None:
 @click.option("--workers", type=click.IntRange(1, 1024), help="Jobs that take one cell after another.")
 @click.option("--wait", is_flag=True, help="Stay until everything has run.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, with a profile also what sbatch would get, and stop.")
-@_DEVICE
-@_JSON
+@DEVICE
+@JSON
 def submit(grid: str, root: Path | None, workers: int | None, wait: bool, dry_run: bool, **how: Any) -> None:
     """Freeze a study and run what is missing of it. Submitting twice runs nothing twice."""
     from nllgen.doors import launching, print_json
@@ -152,7 +74,7 @@ def submit(grid: str, root: Path | None, workers: int | None, wait: bool, dry_ru
     quiet = how.pop("as_json")
     if how["local"] and how["pack"] > 1:
         raise ConfigError("--pack goes with a cluster", "a local run has --workers cells at once")
-    request = launching.Request(grid, _root(root), workers=workers or 0, quiet=quiet, dry_run=dry_run, **how)
+    request = launching.Request(grid, root_of(root), workers=workers or 0, quiet=quiet, dry_run=dry_run, **how)
     prepared = launching.prepare(request)
     if dry_run:
         found = launching.dry_run(prepared)
@@ -166,33 +88,33 @@ def submit(grid: str, root: Path | None, workers: int | None, wait: bool, dry_ru
 
 
 @cli.command()
-@_GRID
-@_ROOT
+@GRID
+@ROOT
 @click.option("--cell", "cell_id", required=True, help="Its id, as `nllgen plan` shows it; or `truth` or `dataset`.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Default: every core.")
-@_DEVICE
+@DEVICE
 def run(grid: str, root: Path | None, cell_id: str, threads: int | None, device: str) -> None:
     """Run one cell in the foreground, with what it needs before it."""
     from nllgen.doors import launching, load
 
-    launching.run_in_foreground(load(grid, _root(root)), _root(root), cell_id, threads or _cores(), device)
+    launching.run_in_foreground(load(grid, root_of(root)), root_of(root), cell_id, threads or cores(), device)
 
 
 @cli.command()
-@_STUDY
+@STUDY
 @click.option("--watch", is_flag=True, help="Again and again, until nothing runs or waits.")
-@_JSON
+@JSON
 def status(study_dir: Path, watch: bool, as_json: bool) -> None:
     """What became of each run of a study; ends with 1 if one failed."""
     from nllgen.doors import watching
 
     if watch and as_json:
         raise ConfigError("--watch and --json exclude each other", "leave out one of them")
-    sys.exit(watching.watch(_folder(study_dir)) if watch else watching.tell(_folder(study_dir), as_json=as_json))
+    sys.exit(watching.watch(folder_at(study_dir)) if watch else watching.tell(folder_at(study_dir), as_json=as_json))
 
 
 @cli.command()
-@_STUDY
+@STUDY
 @click.argument("cell")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @click.option("--job", "of_job", is_flag=True, help="What the job around it printed.")
@@ -200,22 +122,22 @@ def logs(study_dir: Path, cell: str, follow: bool, of_job: bool) -> None:
     """Print the log of CELL: an id, a unique beginning of one, truth or dataset."""
     from nllgen.doors import watching
 
-    watching.logs(_folder(study_dir), cell, follow=follow, of_job=of_job)
+    watching.logs(folder_at(study_dir), cell, follow=follow, of_job=of_job)
 
 
 @cli.command()
-@_STUDY
+@STUDY
 @click.argument("cells", nargs=-1, metavar="[CELL]...")
 @click.option("--now", is_flag=True, help="End running jobs through the scheduler, too.")
 def cancel(study_dir: Path, cells: tuple[str, ...], now: bool) -> None:
     """Stop a study, or CELLs of it; what runs saves its state."""
     from nllgen.doors import changing
 
-    changing.cancel(_folder(study_dir), cells, now=now)
+    changing.cancel(folder_at(study_dir), cells, now=now)
 
 
 @cli.command()
-@_STUDY
+@STUDY
 @click.argument("cells", nargs=-1, metavar="[CELL]...")
 @click.option("--kind", "kinds", multiple=True, help="Only what failed like this, such as timeout or node-failure.")
 @click.option("--profile", help="Another cluster than the last time.")
@@ -225,27 +147,27 @@ def retry(study_dir: Path, **how: Any) -> None:
     """Send what failed or was stopped again, with a clean record; CELLs, or all."""
     from nllgen.doors import changing
 
-    changing.retry(_folder(study_dir), changing.Request(**how))
+    changing.retry(folder_at(study_dir), changing.Request(**how))
 
 
 @cli.command()
-@_STUDY
+@STUDY
 @click.option("--metric", "metrics", multiple=True, required=True, help="A group of metrics; may be given again.")
 @click.option("--cell", "cell_ids", multiple=True, help="An id, or `truth`; may be given again. Default: all.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Default: every core.")
-@_DEVICE
+@DEVICE
 def evaluate(
     study_dir: Path, metrics: tuple[str, ...], cell_ids: tuple[str, ...], threads: int | None, device: str
 ) -> None:
     """Measure a further metric on finished cells, from the weights they kept; nothing is trained."""
     from nllgen.doors.measuring import evaluate_study
 
-    done = evaluate_study(_folder(study_dir), metrics, cell_ids, threads or _cores(), device)
-    _say(
+    done = evaluate_study(folder_at(study_dir), metrics, cell_ids, threads or cores(), device)
+    say(
         f"{done.measured} measured, {done.there} there before, {done.unmeasurable} that lack what it needs, "
         f"{done.unfinished} without a result"
     )
-    _say(f"next: nllgen collect {study_dir}")
+    say(f"next: nllgen collect {study_dir}")
 
 
 @cli.command()
@@ -266,8 +188,8 @@ def evaluate(
     show_default=True,
     help="What the samples are; pixels lie in [0, 1], or are uint8.",
 )
-@_DEVICE
-@_JSON
+@DEVICE
+@JSON
 def score(
     truth: Path,
     samples: Path | None,
@@ -285,16 +207,16 @@ def score(
 
 
 @cli.command()
-@_STUDY
+@STUDY
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Default: study.h5 in the study folder.")
 @click.option("--allow-missing", is_flag=True, help="Write it with its holes marked.")
 def collect(study_dir: Path, out: Path | None, allow_missing: bool) -> None:
     """Prove a study complete and write it as one study.h5."""
     from nllgen.doors import collect_study
 
-    found = collect_study(_folder(study_dir), out, allow_missing)
-    _say(f"{found.num_done} done, {found.num_diverged} diverged, {len(found.holes)} without a result: {found.path}")
-    _say(f"next: nllgen report {found.path} --out report")
+    found = collect_study(folder_at(study_dir), out, allow_missing)
+    say(f"{found.num_done} done, {found.num_diverged} diverged, {len(found.holes)} without a result: {found.path}")
+    say(f"next: nllgen report {found.path} --out report")
 
 
 @cli.command()
@@ -310,84 +232,32 @@ def report(study_h5: Path, out: Path) -> None:
         ) from error
     paths = write_report(study_h5, out)
     for line in paths.lines:
-        _say(line)
-    _say(f"open {paths.html}")
-
-
-@cli.command()
-@click.option("-o", "--out", type=_PATH, help="The image; default nllgen.sif.")
-@click.option("--base", type=click.Choice(["docker", "debootstrap", "localimage"]), default="docker", show_default=True)
-@click.option("--from", "origin", default="", help="Which one: a Docker image, a mirror's URL, or a local image.")
-@click.option("--wheel", type=_PATH, help="A wheel of nllgen, instead of this checkout or installation.")
-@click.option("--bind", "binds", multiple=True, metavar="SRC[:DST]", help="Show the build something of the host.")
-@click.option("--sandbox", is_flag=True, help="Make a folder to look around in instead of a SIF.")
-@click.option("--sign", default="", metavar="KEY", help="Sign it: a PEM private key, or the number of a PGP key.")
-@click.option("--fresh", is_flag=True, help="Build anew even if the same inputs were built before.")
-@click.option("--check", "checked", type=_PATH, metavar="SIF", help="Build nothing: verify an image.")
-@click.option("--key", type=_PATH, metavar="PEM", help="With --check: the public key of who signed it.")
-def build(checked: Path | None, key: Path | None, out: Path | None, **what: Any) -> None:
-    """Build the Apptainer image in which jobs run, or verify one."""
-    from nllgen.doors import images
-
-    if checked is not None:
-        images.check_image(checked, key)
-    else:
-        images.build_image(images.Request(out=out or Path("nllgen.sif"), **what))
-
-
-@cli.command(context_settings={"ignore_unknown_options": True})
-@click.option("--image", type=_PATH, default="nllgen.sif", show_default=True, help="A SIF or a sandbox.")
-@click.option("--study", "study_dir", type=_PATH, help="A study folder to show, writable.")
-@click.option("--bind", "binds", multiple=True, metavar="SRC[:DST]", help="Something else to show, writable.")
-@click.option("--gpus", is_flag=True, help="Show the GPUs.")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def shell(image: Path, study_dir: Path | None, binds: tuple[str, ...], gpus: bool, command: tuple[str, ...]) -> None:
-    """Look around in the image as a job sees it: a shell, or one COMMAND after --."""
-    from nllgen.doors.images import enter_image
-
-    enter_image(image, study_dir, command, binds, gpus)
+        say(line)
+    say(f"open {paths.html}")
 
 
 @cli.command(hidden=True)
-@_STUDY
+@STUDY
 @click.option("--assets", "assets_dir", type=click.Path(path_type=Path), required=True)
 @click.option("--threads", type=click.IntRange(1, 1024), required=True)
 @click.option("--checkpoint-s", type=float, default=300.0)
 @click.option("--checkpoint-steps", type=int, default=0)
 @click.option("--image-sha256", default="")
 @click.option("--strict-image", is_flag=True)
-@_DEVICE
+@DEVICE
 def worker(study_dir: Path, threads: int, device: str, assets_dir: Path, **how: Any) -> None:
     """Run tasks for a supervisor, which orders them on standard input; it stops when that is closed."""
     from nllgen.launch.stopping import StopRequest
     from nllgen.worker.entry import enter
     from nllgen.worker.serve import Order, serve
 
-    folder, stop = _folder(study_dir), StopRequest(watch_stdin=True)
+    folder, stop = folder_at(study_dir), StopRequest(watch_stdin=True)
 
     def run_ordered(order: Order) -> None:
         how_often = {"attempt": order.attempt, "attempts": order.attempts}
         enter(folder, order.task, threads, device, assets_dir, stop, **how, **how_often)
 
     sys.exit(serve(stop.orders(), run_ordered))
-
-
-def _folder(path: Path) -> StudyDir:
-    from nllgen.store.study_dir import StudyDir
-
-    return StudyDir(path.absolute())
-
-
-def _root(root: Path | None) -> Path:
-    return (root or Path(os.environ.get("NLLGEN_ROOT") or "runs")).absolute()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _say(text: str) -> None:
-    click.echo(text)
 
 
 def _fail(error: NllgenError) -> NoReturn:

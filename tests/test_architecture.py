@@ -40,6 +40,8 @@ ROOMS = {*ARROWS, "cli"}
 # A room that is not a package of its own name.
 GROWN = {
     "nllgen.doors": "cli",
+    "nllgen.cli_machine": "cli",
+    "nllgen.cli_options": "cli",
     "nllgen.__main__": "cli",
     "nllgen.assets": "assets",
     "nllgen.asset_sources": "assets",

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import submitit
 
-from nllgen import cli, doors
+from nllgen import cli_machine, doors
 from nllgen.data import mnist
 from nllgen.doors import launching
 from nllgen.errors import MachineError, StoppedError
@@ -127,7 +127,7 @@ def test_other_sources_are_asked_where_torchvision_cannot_be_imported(monkeypatc
 
     monkeypatch.setattr(mnist, "mirrors", unfit)
     monkeypatch.setattr(inception, "weights_url", unfit)
-    assert (cli._mirrors(), cli._inception_url()) == ((), None)
+    assert (cli_machine._mirrors(), cli_machine._inception_url()) == ((), None)
 
 
 # supervisors
