@@ -1,4 +1,4 @@
-"""Run the benchmarks, or those named: ``python -m benchmarks [doors steps frechet metrics mnist nash image]``."""
+"""Run the benchmarks, or those named, such as ``python -m benchmarks doors steps``: ``PARTS`` lists them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from nllgen.store.provenance import code_sha256
 
-PARTS = ("doors", "steps", "frechet", "metrics", "mnist", "nash", "image")
+PARTS = ("doors", "launching", "steps", "frechet", "metrics", "mnist", "nash", "image")
 RESULTS = Path(__file__).with_name("results")
 
 

@@ -10,11 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
-from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
-from nllgen.store.provenance import code_sha256
-from nllgen.store.result import Result, columns, write_result
+from benchmarks.sleeper import small_result
+from nllgen.store.result import write_result
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Cell
 
@@ -82,22 +79,11 @@ def _bare_map_array(folder: Path) -> tuple[float, int]:
 
 def _finish(cell: Cell, folder: StudyDir) -> None:
     """What a cell leaves behind: a small real result, its log and its attempts."""
-    attrs = {
-        "cell_id": cell.id, "cell": cell.model_dump_json(), "study": "many", "outcome": "done", "version": "1",
-        "code_sha256": code_sha256(), "image_sha256": "", "started_at": "2026-01-01T00:00:00+00:00",
-        "finished_at": "2026-01-01T01:00:00+00:00", "host": "here", "device": "cpu", "num_threads": 1,
-        "num_parameters": 472, "seconds_per_step": 0.1, "attempts": 1, "assets": "{}", "torch_version": "2",
-        "precision": "fp32", "truth_sha256": "", "model_sha256": "", "num_cpus": 1,
-    }  # fmt: skip
-    history = columns([{"step": step, "train_nll_nats": 9.0} for step in range(0, 101, 10)], HISTORY_COLUMNS)
-    evals = columns([{"step": 100, "epoch": 1.0, "weights": "raw"}], EVAL_COLUMNS)
-    final = columns([{"step": 100, "weights": "last", "test_nll_nats": 7.0}], FINAL_COLUMNS)
-    result = Result(attrs=attrs, history=history, eval=evals, final=final, samples=np.zeros((1, 1, 28, 28), np.float32))
     task = folder.cell(cell.id)
     task.path.mkdir(parents=True)
     task.log.write_text("100/100\n")
     task.attempts.write_text('{"event": "started", "attempt": "1-a"}\n{"event": "done", "attempt": "1-a"}\n')
-    write_result(task.result, result, "1-a", lambda: None)
+    write_result(task.result, small_result(cell), "1-a", lambda: None)
 
 
 def rows() -> list[tuple[str, str, str]]:
