@@ -9,8 +9,10 @@ import platform
 import struct
 from pathlib import Path
 
+from nllgen.study.config import SCHEMA
+
 CODES = {"x86_64": b"02", "aarch64": b"04"}
-LABELS = {"nllgen.version": "0.1.0", "nllgen.commit": "abc", "nllgen.lock": "def", "nllgen.schema": "1"}
+LABELS = {"nllgen.version": "0.1.0", "nllgen.commit": "abc", "nllgen.lock": "def", "nllgen.schema": str(SCHEMA)}
 SYSTEM = b"hsqs" + bytes(range(256)) * 64
 GROUP = 0xF0000000
 
