@@ -102,7 +102,7 @@ def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert tops == {"nllgen", "nllgen_analysis", "nllgen-0.1.0.dist-info"}
     shared = {name.split("/")[2] for name in zipfile.ZipFile(wheel).namelist() if name.startswith("nllgen/share/")}
-    assert shared == {"jobs", "containers"}
+    assert shared == {"jobs", "containers", "profiles"}
 
 
 def test_a_plain_install_brings_no_torch_and_no_plots(login_node: Environment) -> None:

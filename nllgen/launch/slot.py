@@ -130,7 +130,8 @@ class Slot:
         worker.close(_LAST_WORDS_S)
         self._worker = None
         if self._attempt is not None:
-            code = int(answer["exit_code"]) if answer else worker.process.returncode
+            # one that ended well without an answer was asked to stop before it had begun
+            code = int(answer["exit_code"]) if answer else worker.process.returncode or EXIT_STOPPED
             reason = str(answer.get("reason", "")) if answer else ""
             found = self._kind(code, reason)
             was_stopped = found is not None and code in (EXIT_STOPPED, -signal.SIGKILL, -signal.SIGTERM)

@@ -43,8 +43,11 @@ class StopRequest:
         return self._asked.is_set()
 
     def orders(self) -> Iterator[dict[str, Any]]:
-        """What standard input orders, until it ends or a stop is asked for."""
-        while not self() and (order := self._orders.get()) is not None:
+        """What standard input orders, until it ends or a stop is asked for.
+
+        An order that came before the stop is given all the same: its task stops at once, and says so.
+        """
+        while (order := self._orders.get()) is not None:
             yield order
 
     @contextlib.contextmanager

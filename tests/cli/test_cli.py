@@ -103,7 +103,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(nllgen: Run, tmp_path: Path) 
 def test_the_root_comes_from_the_environment(nllgen: Run, tiny: Path, tmp_path: Path) -> None:
     frozen(tmp_path / "elsewhere")
     done = nllgen("submit", "--grid", tiny, "--dry-run", "--json", NLLGEN_ROOT=str(tmp_path / "elsewhere"))
-    assert json.loads(done.stdout)["num_run"] == 2
+    assert json.loads(done.stdout)["plan"]["num_run"] == 2
 
 
 def test_status_of_a_study_that_has_not_run(nllgen: Run, tmp_path: Path) -> None:

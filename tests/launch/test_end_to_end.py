@@ -59,7 +59,7 @@ class Run:
 
     def states(self) -> dict[str, dict[str, str]]:
         command = [sys.executable, "-m", "nllgen", "status", "--json", str(self.folder.path)]
-        rows = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["tasks"]
+        rows = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)["tasks"]
         return {row["name"]: row for row in rows}
 
     def science(self) -> dict[str, str]:
