@@ -135,7 +135,8 @@ def cancel(ids: Sequence[str], *, states: Sequence[str] = ()) -> None:
 
 def _environment() -> dict[str, str]:
     """Without what an outer job would say of itself; options of commands that a user has set are kept out as well."""
-    return {name: value for name, value in os.environ.items() if not leaks(name)}
+    kept = {name: value for name, value in os.environ.items() if not leaks(name)}
+    return kept | {"SLURM_BITSTR_LEN": "0"}  # else squeue cuts the elements of an array off after 64 characters
 
 
 def leaks(name: str) -> bool:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from nllgen.launch.scheduler import _parse, leaks, was_cancelled, without_outer_job
+from nllgen.launch.scheduler import _parse, leaks, run, was_cancelled, without_outer_job
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,8 @@ def test_the_clusters_own_configuration_is_not_hidden() -> None:
 
 def test_no_job_was_not_cancelled() -> None:
     assert not was_cancelled("")
+
+
+def test_squeue_is_told_to_name_every_element_of_a_long_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_BITSTR_LEN", "64")
+    assert "SLURM_BITSTR_LEN=0" in run(["env"]).splitlines()
