@@ -48,6 +48,7 @@ def serve(orders: Iterable[Mapping[str, Any]], run: Callable[[Order], None]) -> 
     Returns:
         Exit code of the last task.
     """
+    gc.freeze()  # what is imported stays: collecting between tasks looks at what the tasks have left
     with _replies() as reply:
         code = EXIT_DONE
         for values in orders:
