@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
@@ -11,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,9 +133,22 @@ def folder() -> Iterator[Callable[..., Path]]:
         shutil.rmtree(path)
 
 
+def ordered(words: Sequence[str], order: str, **how: Any) -> Done:
+    """A worker that is given one order, whose standard input stays open until it has answered."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(words, text=True, **pipes, **how) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(order)
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        output, errors = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(list(words), process.returncode, answer + output, errors)
+
+
 @pytest.fixture
 def inside(image: Image) -> Run:
-    """Run words in the image, as root or as a plain user, and wait."""
+    """Run words in the image, as root or as a plain user, and wait; a worker may be given an order."""
 
     def run(
         command: Sequence[str],
@@ -145,7 +158,8 @@ def inside(image: Image) -> Run:
         owner: pwd.struct_passwd | None = None,
         host: Mapping[str, str] | None = None,
         network: bool = True,
-        stdin: str | None = "",
+        stdin: str = "",
+        order: str = "",
     ) -> Done:
         words, variables = exec_command(image, command, binds=binds, environment=environment or {}, network=network)
         env = dict(os.environ) | (host or {}) | variables
@@ -153,12 +167,8 @@ def inside(image: Image) -> Run:
         if owner is not None and os.geteuid() != owner.pw_uid:
             who = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
             env |= {"HOME": owner.pw_dir, "USER": owner.pw_name, "LOGNAME": owner.pw_name}
-        with contextlib.ExitStack() as stack:
-            given: dict[str, object] = {"input": stdin}
-            if stdin is None:  # open, and silent
-                read, write = os.pipe()
-                stack.callback(os.close, write)
-                given = {"stdin": stack.enter_context(os.fdopen(read))}
-            return subprocess.run(words, env=env, cwd="/", capture_output=True, text=True, timeout=600, **given, **who)  # type: ignore[call-overload, no-any-return]
+        if order:
+            return ordered(words, order, env=env, cwd="/", **who)
+        return subprocess.run(words, env=env, cwd="/", input=stdin, capture_output=True, text=True, timeout=600, **who)  # type: ignore[call-overload, no-any-return]
 
     return run

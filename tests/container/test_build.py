@@ -17,6 +17,7 @@ import pytest
 from nllgen.errors import ImageError
 from nllgen.image import Image, open_image
 from nllgen.image.sif import labels_of, read_sif
+from nllgen.study.config import SCHEMA
 
 ENVIRONMENT = 3
 NLLGEN = str(Path(sys.executable).with_name("nllgen"))
@@ -162,13 +163,13 @@ def test_an_image_without_nllgen(door: Door, empty: Path) -> None:
 
 
 def test_an_image_that_only_says_it_has_nllgen(door: Door, empty: Path) -> None:
-    labels = "    nllgen.version 0.1.0\n    nllgen.schema 1"
+    labels = f"    nllgen.version 0.1.0\n    nllgen.schema {SCHEMA}"
     refused(door, made(empty, "empty-liar", labels), "does not run")
 
 
 def test_an_image_of_another_schema(door: Door, empty: Path) -> None:
     labels = "    nllgen.version 9.0\n    nllgen.schema 99"
-    refused(door, made(empty, "empty-new", labels), "schema 99", "has 1")
+    refused(door, made(empty, "empty-new", labels), "schema 99", f"has {SCHEMA}")
 
 
 def test_a_failed_build_says_why_and_leaves_nothing(door: Door, empty: Path, open_folder: Path, tmp_path: Path) -> None:

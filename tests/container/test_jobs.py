@@ -156,11 +156,9 @@ def test_it_was_preempted_and_went_on_from_its_checkpoint(runs: Runs) -> None:
     assert any("resuming at step" in log for log in logs)
 
 
-def test_a_plain_user_s_jobs_run_in_the_image_with_the_same_bits(undisturbed: Study, plain: Study) -> None:
-    assert plain.science() == undisturbed.science()
-    assert {path.stat().st_uid for path in plain.folder.path.rglob("result.h5")} == {
-        plain.user.uid if plain.user else 0
-    }
+def test_a_plain_user_s_jobs_run_in_the_image_with_the_same_bits(runs: Runs, alice: PlainUser) -> None:
+    assert runs.plain.science() == runs.undisturbed.science()
+    assert {path.stat().st_uid for path in runs.plain.folder.path.rglob("result.h5")} == {alice.uid}
 
 
 def test_every_result_names_its_image(runs: Runs, image: Image) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -45,10 +46,16 @@ def frozen(root: Path, owner: User | None = None) -> tuple[StudyDir, str]:
     return folder, study.cells[0].id
 
 
-def worker(folder: StudyDir, cell: str, assets: Path) -> list[str]:
+def worker(folder: StudyDir, assets: Path) -> list[str]:
     """The command that a supervisor gives."""
-    words = [*image_python(), "worker", str(folder.path), cell, "--attempt", "1-a", "--assets", str(assets)]
+    words = [*image_python(), "worker", str(folder.path), "--assets", str(assets)]
     return [*words, "--threads", "1", "--device", "cpu"]
+
+
+def order(folder: StudyDir, cell: str, attempt: str) -> str:
+    """What it writes to the worker."""
+    log = str(folder.path / "log.txt")
+    return json.dumps({"task": cell, "attempt": attempt, "attempts": 1, "log": log}) + "\n"
 
 
 @pytest.fixture(scope="session")
@@ -76,10 +83,11 @@ def test_a_cell_stopped_by_the_end_of_its_input_goes_on_offline_and_equals_the_h
     owner = user if who == "user" else None
     study, cell = frozen(folder(open_folder / f"runs-{who}", owner), owner)
     how = {"binds": [Bind(study.path, writable=True), Bind(assets)], "environment": {"OMP_NUM_THREADS": "1"}}
-    stopped = inside(worker(study, cell, assets), owner=owner, stdin="", network=False, **how)
+    how |= {"owner": owner, "network": False}
+    stopped = inside(worker(study, assets), stdin=order(study, cell, "1-a"), **how)
     assert stopped.returncode == STOPPED, stopped.stdout + stopped.stderr
     assert not study.cell(cell).result.exists()
-    done = inside(worker(study, cell, assets), owner=owner, stdin=None, network=False, **how)  # as a supervisor's, open
+    done = inside(worker(study, assets), order=order(study, cell, "2-a"), **how)
     assert done.returncode == 0, done.stdout + done.stderr
     result = read_result(study.cell(cell).result)
     assert result.attrs["outcome"] == "done"
