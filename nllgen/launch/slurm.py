@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,13 +175,3 @@ def send(executor: OnePickle, callable_: Any) -> str:
 def _words(text: str) -> str:
     lines = [line for line in text.splitlines() if "sbatch:" in line or "error" in line.lower()]
     return "; ".join(lines[:3] or text.splitlines()[:1])
-
-
-def element_names(stages: Sequence[Stage]) -> dict[str, list[tuple[str, int]]]:
-    """Task → the stages and elements that may run it."""
-    found: dict[str, list[tuple[str, int]]] = {}
-    for stage in stages:
-        for element in range(stage.num_elements):
-            for name in stage.tasks_of(element):
-                found.setdefault(name, []).append((stage.name, element))
-    return found
