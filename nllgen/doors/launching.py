@@ -201,10 +201,8 @@ def send(
     Raises:
         MachineError: the scheduler is not there or refuses.
     """
-    with only_submission(folder):
-        folder.stop.unlink(missing_ok=True)
-        with closed_to_others():
-            return send_to_cluster(folder, study, profile, setup, shape, say=say, **how)
+    with only_submission(folder), closed_to_others():
+        return send_to_cluster(folder, study, profile, setup, shape, say=say, **how)
 
 
 def follow_cluster(folder: StudyDir, study: Study, say: Say) -> None:

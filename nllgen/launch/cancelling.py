@@ -105,5 +105,6 @@ def raise_trouble(done: Cancelled) -> None:
     if done.trouble:
         raise MachineError(
             f"waiting jobs were not taken back: {done.trouble.removeprefix('from files alone: ')}",
-            "what runs was asked to stop, and what starts will end at once; say it again on a login node",
+            "what runs on this folder was asked to stop, and what starts will end at once; "
+            "say it again on a login node, for the folder that was submitted",
         )

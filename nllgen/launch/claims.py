@@ -107,10 +107,13 @@ class Claims:
         On a cluster nobody waits out the lease of a killed supervisor: jobs that find a claim held end at once.
         """
         content = _read(path)
-        with contextlib.suppress(ValueError, AttributeError):
-            if content is not None and json.loads(content).get("job"):
-                with locked(path.parent):
-                    _remove_stale(path, content)
+        if content is not None and _job_in(content):
+            with locked(path.parent):
+                _remove_stale(path, content)
+
+    def is_of_job(self, path: Path) -> bool:
+        """Whether a job of a scheduler holds a claim, or held it last."""
+        return bool(_job_in(_read(path) or ""))
 
     def is_held(self, path: Path) -> bool:
         """Whether somebody holds a claim that is not known to be stale."""
@@ -155,6 +158,13 @@ class Claims:
             self._seen[path] = (content, touched, now)
             return False
         return now - before[2] > self.lease_s
+
+
+def _job_in(content: str) -> str:
+    """The job that a claim names; empty without one, or where it cannot be read."""
+    with contextlib.suppress(ValueError, AttributeError, RecursionError):
+        return str(json.loads(content).get("job") or "")
+    return ""
 
 
 def _read(path: Path) -> str | None:

@@ -14,7 +14,17 @@ from nllgen.launch.profile import Profile
 from nllgen.launch.scheduler import Queued, max_array_size, queued
 from nllgen.launch.slurm import Order, executor_for, resources_of, send
 from nllgen.launch.snapshot import snapshot, snapshot_folder
-from nllgen.launch.stages import COLLECT, Stage, Submission, SubmissionDir, job_prefix, stages_for, submissions
+from nllgen.launch.stages import (
+    COLLECT,
+    Stage,
+    Submission,
+    SubmissionDir,
+    is_copy,
+    job_prefix,
+    place_of,
+    stages_for,
+    submissions,
+)
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import Task, is_done, longest_first, tasks_of
 from nllgen.launch.workers import WorkerSetup
@@ -65,7 +75,10 @@ def live_tasks(folder: StudyDir, study: str) -> Live:
 
 
 def match(folder: StudyDir, study: str, jobs: Sequence[Queued]) -> Live:
-    """Jobs of the scheduler → tasks of this study's submissions; a study of the same name elsewhere has others."""
+    """Jobs of the scheduler → tasks of this study's submissions.
+
+    A study of the same name elsewhere has other submissions, and to a copy of a folder the original's do not belong.
+    """
     by_name: dict[str, list[Queued]] = {}
     for job in jobs:
         by_name.setdefault(job.name, []).append(job)
@@ -73,7 +86,7 @@ def match(folder: StudyDir, study: str, jobs: Sequence[Queued]) -> Live:
     numbers: dict[str, str] = {}
     ids: dict[str, None] = {}
     alone: dict[str, str] = {}
-    for _, submission in submissions(folder):
+    for submission in (sent for _, sent in submissions(folder) if not is_copy(folder, sent)):
         for stage in (*submission.stages, Stage(COLLECT, ((COLLECT,),))):
             for job in by_name.get(submission.job_name(study, stage), ()):
                 ids[job.id] = None
@@ -148,6 +161,8 @@ def submit(
         MachineError: the scheduler is not there, refuses a job, or a folder cannot be written.
     """
     live = Live({}, {}, ()) if dry_run and not folder.is_frozen else live_tasks(folder, study.name)
+    if not dry_run:
+        folder.stop.unlink(missing_ok=True)  # asked for before; it stands where the scheduler could not be asked
     image = setup.image_sha256 if setup.strict_image else None
     tasks = to_send(folder, study, live, only, image)
     if not tasks and (not live.tasks or COLLECT in live.tasks):
@@ -164,6 +179,7 @@ def submit(
     record = Submission(name, stages, profile.model_dump(mode="json"), options)
     where = SubmissionDir(folder.submitit / name)
     if not dry_run:
+        record.options["place"] = place_of(folder)
         make_folder(where.path)
         for task in tasks:
             task.stop.unlink(missing_ok=True)  # asked for before

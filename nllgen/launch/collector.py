@@ -15,10 +15,10 @@ from submitit.helpers import DelayedSubmission
 from nllgen.errors import CellsFailedError, NllgenError
 from nllgen.launch.attempt import record_lost
 from nllgen.launch.claims import Claims
-from nllgen.launch.failures import Kind, given_up, kind_of, kind_of_state, last_ended, num_of_kind, unended
+from nllgen.launch.failures import Kind, given_up, kind_of, kind_of_state, last_ended, unended
 from nllgen.launch.profile import Profile
 from nllgen.launch.scheduler import was_cancelled
-from nllgen.launch.stages import Submission, SubmissionDir
+from nllgen.launch.stages import Submission, SubmissionDir, memory_factors_had
 from nllgen.launch.tasks import Task, is_done, read_attempts, tasks_of
 from nllgen.launch.todo import accounted_state
 from nllgen.launch.workers import WorkerSetup
@@ -75,11 +75,12 @@ class Collector:
             if folder.stop.exists():  # asked for while this waited
                 return 0
             live = live_tasks(folder, study.name)
+            had = memory_factors_had(folder)
             again: dict[str, float] = {}
             for task in tasks_of(study, folder):
                 if task.name in live.tasks or is_done(task, study, folder):
                     continue
-                factor = retry_factor(task, under)
+                factor = retry_factor(task, under, had.get(task.name, 1.0))
                 if not factor and any(need in again for need in task.needs) and not read_attempts(task.attempts):
                     factor = 1.0  # it was never begun: the scheduler dropped it when what it needs had failed
                 if factor:
@@ -101,8 +102,14 @@ class Collector:
         return len(again) if sent.submission else 0
 
 
-def retry_factor(task: Task, under: str) -> float:
-    """How many times the first memory a failed task is to be sent again with; 0 where it is not."""
+def retry_factor(task: Task, under: str, had: float) -> float:
+    """How many times the profile's memory a failed task is to be sent again with; 0 where it is not.
+
+    Args:
+        task: that has no result.
+        under: submission that failures are counted under.
+        had: how many times the profile's memory it was sent with the last time.
+    """
     lines = read_attempts(task.attempts)
     start = unended(lines)
     if start is not None and last_ended(lines) is None:
@@ -120,7 +127,7 @@ def retry_factor(task: Task, under: str) -> float:
         return 0.0
     if last.get("submission") != under:
         return 0.0
-    return float(2 ** num_of_kind(lines, Kind.OUT_OF_MEMORY, under))
+    return had * (2.0 if kind_of(last) is Kind.OUT_OF_MEMORY else 1.0)
 
 
 def _job_of(ended: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nllgen.errors import ConfigError
 from nllgen.launch.failures import Kind
-from nllgen.launch.stages import Submission, submissions
+from nllgen.launch.stages import Submission, memory_factors_had, submissions
 from nllgen.launch.status import TaskStatus
 from nllgen.launch.tasks import Task
 from nllgen.store.study_dir import StudyDir
@@ -89,10 +89,7 @@ def choose(rows: Sequence[TaskStatus], tasks: Sequence[Task], named: Collection[
 
 def memory_factors(again: Again, folder: StudyDir) -> dict[str, float]:
     """Task → how many times the memory: twice what it had when that was not enough, else what it had."""
-    had: dict[str, float] = {}
-    for _, submission in submissions(folder):  # the newest says it last
-        for stage in submission.stages:
-            had |= dict.fromkeys(stage.tasks, stage.memory_factor)
+    had = memory_factors_had(folder)
     factors = {}
     for row in again.rows:
         factor = had.get(row.name, 1.0) * (2.0 if row.kind == Kind.OUT_OF_MEMORY else 1.0)

@@ -169,3 +169,27 @@ def submissions(folder: StudyDir) -> list[tuple[SubmissionDir, Submission]]:
             if path.record.exists():
                 found.append((path.record.stat().st_mtime_ns, path))
     return [(path, path.read()) for _, path in sorted(found, key=lambda item: item[0])]
+
+
+def is_copy(folder: StudyDir, submission: Submission) -> bool:
+    """Whether a folder is another than the one that was submitted: the scheduler's jobs are not about it."""
+    was = submission.options.get("place")
+    if not isinstance(was, dict):
+        return False
+    now = place_of(folder)
+    # machines may mount one disk under two names, and some file systems number a folder anew: either alone says nothing
+    return bool(was.get("path") != now["path"] and was.get("inode") != now["inode"])
+
+
+def place_of(folder: StudyDir) -> dict[str, Any]:
+    """What tells a folder from its copies."""
+    return {"path": str(folder.path.resolve()), "inode": folder.path.stat().st_ino}
+
+
+def memory_factors_had(folder: StudyDir) -> dict[str, float]:
+    """Task → how many times the profile's memory it was sent with the last time; those that were sent to a cluster."""
+    had: dict[str, float] = {}
+    for _, submission in submissions(folder):  # the newest says it last
+        for stage in submission.stages:
+            had |= dict.fromkeys(stage.tasks, stage.memory_factor)
+    return had

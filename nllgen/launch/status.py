@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from nllgen.launch.attempt import progress_of
 from nllgen.launch.claims import Claims
 from nllgen.launch.cluster import Live, live_tasks
 from nllgen.launch.failures import STARTED, STOPPED, Kind, Line, kind_of, last_ended, unended
-from nllgen.launch.stages import submissions
+from nllgen.launch.stages import is_copy, submissions
 from nllgen.launch.tasks import Task, is_done, read_attempts, tasks_of
 from nllgen.store.result import read_head
 from nllgen.store.study_dir import StudyDir
@@ -58,8 +59,11 @@ class TaskStatus:
 
 def hints(folder: StudyDir, study: Study) -> tuple[Live | None, str]:
     """What the scheduler says of a study that was sent to one; None and the reason where it says nothing."""
-    if not submissions(folder):
+    sent = [submission for _, submission in submissions(folder)]
+    if not sent:
         return None, ""
+    if all(is_copy(folder, submission) for submission in sent):
+        return None, "from files alone: this is a copy of the folder that was submitted"
     try:
         return live_tasks(folder, study.name), ""
     except MachineError as error:
@@ -104,7 +108,7 @@ def _task_status(
 
 
 def _state(task: Task, lines: Sequence[Line], live: Live | None, claims: Claims) -> tuple[str, str, Kind | None]:
-    if task.claim.exists() and claims.is_held(task.claim):
+    if task.claim.exists() and claims.is_held(task.claim) and not _is_abandoned(task, live, claims):
         return "running", _sign_of_life(task), None
     if live is not None and task.name in live.tasks:
         # a running job may hold many cells that nobody has begun
@@ -124,6 +128,20 @@ def _state(task: Task, lines: Sequence[Line], live: Live | None, claims: Claims)
         return "stopped", f"{what}goes on where it stopped when submitted again", kind
     code = f"exit code {last['exit_code']}" if "exit_code" in last else ""
     return "failed", ": ".join(filter(None, [str(kind), str(last.get("reason") or ""), code])), kind
+
+
+def _is_abandoned(task: Task, live: Live | None, claims: Claims) -> bool:
+    """Whether a claim is of a job that the scheduler has no more, and has not been renewed for a whole lease.
+
+    Either alone says nothing: clocks differ, and a folder may be shared by clusters that do not know of each other.
+    """
+    if live is None or task.name in live.tasks or not claims.is_of_job(task.claim):
+        return False
+    try:
+        found = task.claim.stat()
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and time.time() - found.st_mtime > claims.lease_s
 
 
 def _sign_of_life(task: Task) -> str:

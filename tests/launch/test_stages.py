@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from nllgen.errors import CorruptFileError
 from nllgen.launch.cluster import match
 from nllgen.launch.scheduler import Queued
-from nllgen.launch.stages import Stage, Submission, SubmissionDir, stages_for, submissions
+from nllgen.launch.stages import Stage, Submission, SubmissionDir, place_of, stages_for, submissions
 from nllgen.launch.tasks import Task, tasks_of
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
@@ -102,3 +104,18 @@ def test_queued_elements_are_tasks(tasks: list[Task], sent: StudyDir) -> None:
 
 def test_jobs_of_a_study_of_the_same_name_elsewhere_are_not_ours(sent: StudyDir) -> None:
     assert match(sent, "tiny", [Queued("5", (), "nllgen:tiny:other:truth", "RUNNING", "")]).tasks == {}
+
+
+@pytest.mark.parametrize(("how", "num"), [(shutil.move, 1), (shutil.copytree, 0)])
+def test_jobs_follow_a_folder_that_moves_and_are_not_those_of_a_copy(
+    tmp_path: Path, tasks: list[Task], how: Callable[[Path, Path], object], num: int
+) -> None:
+    folder, other = StudyDir(tmp_path / "here" / "tiny"), StudyDir(tmp_path / "there" / "tiny")
+    where = SubmissionDir(folder.submitit / "abc")
+    where.path.mkdir(parents=True)
+    other.path.parent.mkdir()
+    submission = Submission("abc", (Stage("cells0", ((tasks[2].name,),)),), options={"place": place_of(folder)})
+    where.write(submission)
+    how(folder.path, other.path)
+    job = Queued("7", (0,), submission.job_name("tiny", submission.stages[0]), "PENDING", "")
+    assert len(match(other, "tiny", [job]).tasks) == num

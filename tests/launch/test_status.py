@@ -1,11 +1,14 @@
 """States from files alone; what writes them is tested from end to end."""
 
 import json
+import os
+import time
 from collections import Counter
 
 import pytest
 
-from nllgen.launch.claims import Claims
+from nllgen.launch.claims import LEASE_S, Claims
+from nllgen.launch.cluster import Live
 from nllgen.launch.failures import FAILED, STARTED, STOPPED
 from nllgen.launch.status import STATES, status, to_json
 from nllgen.launch.submit import freeze
@@ -43,6 +46,24 @@ def test_a_claimed_task_runs(task, row):
 def test_a_dead_machines_claim_is_still_running(task, row):
     task.claim.write_text(json.dumps({"host": "elsewhere", "process": "1:1"}))
     assert row().state == "running"
+
+
+@pytest.mark.parametrize(
+    ("job", "age_s", "queued", "state"),
+    [
+        ("7_0", 2 * LEASE_S, False, "stopped"),
+        ("7_0", 2 * LEASE_S, True, "running"),
+        ("7_0", 0.1 * LEASE_S, False, "running"),
+        ("", 2 * LEASE_S, False, "running"),
+    ],
+)
+def test_a_claim_is_dead_when_its_job_is_gone_and_it_is_old(tiny, folder, task, job, age_s, queued, state):
+    task.claim.write_text(json.dumps({"host": "elsewhere", "process": "1:1", "job": job}))
+    then = time.time() - age_s
+    os.utime(task.claim, (then, then))
+    record(task.attempts, event=STARTED)
+    live = Live({task.name: "RUNNING"} if queued else {}, {task.name: "7"}, ())
+    assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == state
 
 
 def test_a_claim_of_a_dead_process_does_not_run(task, row):
