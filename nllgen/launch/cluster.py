@@ -179,15 +179,20 @@ def submit(
     record = Submission(name, stages, profile.model_dump(mode="json"), options)
     where = SubmissionDir(folder.submitit / name)
     if not dry_run:
-        record.options["place"] = place_of(folder)
-        make_folder(where.path)
-        for task in tasks:
-            task.stop.unlink(missing_ok=True)  # asked for before
-        where.write(record)  # before anything is sent: whatever happens now, it can be found
-        for task in tasks:  # no job has them
-            Claims().drop_of_gone_job(task.claim)
+        _write_down(folder, where, record, tasks)
     sender = _Sender(folder, study, profile, setup, shape, record, where, code, dry_run, say)
     return replace(sender.all(live), num_queued=len(live.tasks))
+
+
+def _write_down(folder: StudyDir, where: SubmissionDir, record: Submission, tasks: Sequence[Task]) -> None:
+    """Record a submission before anything of it is sent, and clear what earlier ones left of its tasks."""
+    make_folder(where.path)
+    for task in tasks:
+        task.stop.unlink(missing_ok=True)  # asked for before
+    # whatever happens from now on, it can be found
+    where.write(replace(record, options=record.options | {"place": place_of(folder)}))
+    for task in tasks:  # no job has them
+        Claims().drop_of_gone_job(task.claim)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from submitit.helpers import DelayedSubmission
 from nllgen.errors import CellsFailedError, NllgenError
 from nllgen.launch.attempt import record_lost
 from nllgen.launch.claims import Claims
-from nllgen.launch.failures import Kind, given_up, kind_of, kind_of_state, last_ended, unended
+from nllgen.launch.failures import Kind, given_up, kind_of, kind_of_state, last_ended, next_memory_factor, unended
 from nllgen.launch.profile import Profile
 from nllgen.launch.scheduler import was_cancelled
 from nllgen.launch.stages import Submission, SubmissionDir, memory_factors_had
@@ -127,7 +127,7 @@ def retry_factor(task: Task, under: str, had: float) -> float:
         return 0.0
     if last.get("submission") != under:
         return 0.0
-    return had * (2.0 if kind_of(last) is Kind.OUT_OF_MEMORY else 1.0)
+    return next_memory_factor(had, kind_of(last))
 
 
 def _job_of(ended: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str:

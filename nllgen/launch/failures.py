@@ -136,6 +136,16 @@ def given_up(lines: Sequence[Line], submission: str) -> Kind | None:
     return kind
 
 
+def next_memory_factor(had: float, kind: str | None) -> float:
+    """How many times the profile's memory the next attempt gets: twice what it had where that was not enough.
+
+    Args:
+        had: how many times it was sent with the last time.
+        kind: why the last attempt ended; empty or None where nobody knows.
+    """
+    return had * (2.0 if kind == Kind.OUT_OF_MEMORY else 1.0)
+
+
 def needs_other_job(lines: Sequence[Line], job: str) -> bool:
     """Whether a task ran out of memory in this job or array: only another one has more."""
     line = last_ended(lines)

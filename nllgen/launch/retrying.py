@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from nllgen.errors import ConfigError
-from nllgen.launch.failures import Kind
+from nllgen.launch.failures import Kind, next_memory_factor
 from nllgen.launch.stages import Submission, memory_factors_had, submissions
 from nllgen.launch.status import TaskStatus
 from nllgen.launch.tasks import Task
@@ -92,7 +92,7 @@ def memory_factors(again: Again, folder: StudyDir) -> dict[str, float]:
     had = memory_factors_had(folder)
     factors = {}
     for row in again.rows:
-        factor = had.get(row.name, 1.0) * (2.0 if row.kind == Kind.OUT_OF_MEMORY else 1.0)
+        factor = next_memory_factor(had.get(row.name, 1.0), row.kind)
         if factor != 1.0:
             factors[row.name] = factor
     return factors
