@@ -1,0 +1,43 @@
+"""What a study does with the scheduler's answer, or without one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nllgen.doors.launching import send
+from nllgen.errors import MachineError
+from nllgen.launch.cluster import Shape
+from nllgen.launch.profile import Profile
+from nllgen.launch.stages import Stage, Submission, SubmissionDir, place_of
+from nllgen.launch.status import hints
+from nllgen.launch.submit import freeze
+from nllgen.launch.workers import WorkerSetup
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.config import Study
+
+
+@pytest.fixture
+def folder(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyDir:
+    """A frozen study on a machine without Slurm."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return freeze(tiny, tmp_path)[0]
+
+
+def test_a_stop_stands_where_the_scheduler_cannot_be_asked(tiny: Study, folder: StudyDir) -> None:
+    folder.stop.touch()
+    with pytest.raises(MachineError, match="squeue is not installed"):
+        send(folder, tiny, Profile(), WorkerSetup(folder.path), Shape(), say=print)
+    assert folder.stop.exists()
+    assert not folder.submitit.exists()
+
+
+def test_the_scheduler_is_not_asked_about_a_copy(tiny: Study, folder: StudyDir, tmp_path: Path) -> None:
+    where = SubmissionDir(folder.submitit / "abc")
+    where.path.mkdir(parents=True)
+    where.write(Submission("abc", (Stage("cells0", (("a",),)),), options={"place": place_of(folder)}))
+    copy = StudyDir(Path(shutil.copytree(folder.path, tmp_path / "copy")))
+    assert "squeue" in hints(folder, tiny)[1]
+    assert hints(copy, tiny) == (None, "from files alone: this is a copy of the folder that was submitted")
