@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor
 from nllgen.errors import AssetError, ConfigError, CorruptFileError, SchemaError
 from nllgen.flow import RealNVP
 from nllgen.study.config import SCHEMA, Cell
+
+_DIGEST = "content_sha256"
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,15 @@ def load_tensors(path: Path) -> dict[str, Any]:
 
     Raises:
         CorruptFileError: it is damaged, truncated, or holds anything else.
+        AssetError: it is not there.
     """
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(value, dict):
+            raise TypeError(f"holds a {type(value).__name__}, not named values")
+        # torch reads over damage in the middle of a tensor; files of earlier versions have no digest
+        if value.pop(_DIGEST, None) not in (None, _digest(value)):
+            raise ValueError("its content is not what was written")
     except FileNotFoundError as error:
         raise AssetError(f"{path}: no such file", "submit the study again: it makes what is missing") from error
     except Exception as error:  # torch raises a dozen types on damaged files, and warns of none
@@ -61,16 +70,36 @@ def load_tensors(path: Path) -> dict[str, Any]:
             f"{path}: not a file of weights ({type(error).__name__}: {str(error)[:200].partition(chr(10))[0]})",
             "remove it and submit the study again",
         ) from error
-    if not isinstance(value, dict):
-        raise CorruptFileError(f"{path}: holds a {type(value).__name__}, not named values", "remove it")
     return value
 
 
 def to_bytes(value: dict[str, Any]) -> bytes:
-    """Tensors and plain values as the bytes of a ``.pt`` file."""
+    """Tensors and plain values as the bytes of a ``.pt`` file, with a digest of them."""
     buffer = io.BytesIO()
-    torch.save(value, buffer)
+    torch.save({**value, _DIGEST: _digest(value)}, buffer)
     return buffer.getvalue()
+
+
+def _digest(value: object) -> str:
+    """SHA-256 over every value and where it stands."""
+    digest = hashlib.sha256()
+    for where, item in _leaves("", value):
+        digest.update(f"{where}\0".encode())
+        if isinstance(item, Tensor):
+            digest.update(f"{item.dtype}{tuple(item.shape)}".encode())
+            digest.update(item.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        else:
+            digest.update(repr(item).encode())
+    return digest.hexdigest()
+
+
+def _leaves(where: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict | list | tuple):
+        yield where, len(value)
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(f"{where}/{key!r}", item)
+    else:
+        yield where, value
 
 
 def truth_bytes(cell: Cell, weights: dict[str, Tensor]) -> bytes:
@@ -87,15 +116,14 @@ def load_truth(path: Path, device: torch.device) -> Truth:
         AssetError: it is not there.
     """
     content = load_tensors(path)
-    if content.get("schema") != SCHEMA:
-        raise SchemaError(
-            f"{path}: schema {content.get('schema')}, this version reads {SCHEMA}", "train the truth anew"
-        )
+    schema = content.get("schema")
+    if not isinstance(schema, int) or schema != SCHEMA:
+        raise SchemaError(f"{path}: schema {schema}, this version reads {SCHEMA}", "train the truth anew")
     try:
         cell = Cell.model_validate_json(content["cell"])
         flow = RealNVP(cell.real_nvp)
         flow.load_state_dict(content["weights"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # whatever torch makes of weights that are none
         raise CorruptFileError(f"{path}: not a truth: {error}", "remove it and submit the study again") from error
     flow.requires_grad_(False).eval().to(device)
     return Truth(cell, flow, weights_sha256(flow.state_dict()))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -69,7 +69,14 @@ Compare = Callable[[Features], Row]
 
 
 def image_group(
-    name: str, values: tuple[str, ...], errors: tuple[str, ...], compare: Compare, *, training: bool = False
+    name: str,
+    values: tuple[str, ...],
+    errors: tuple[str, ...],
+    compare: Compare,
+    *,
+    training: bool = False,
+    images: Callable[[Measurement], Tensor | None] | None = None,
+    needs: Collection[Need] = (),
 ) -> Group:
     """A group that compares images by their features, with each extractor, and with the floor of every value.
 
@@ -83,10 +90,13 @@ def image_group(
         errors: further names, without a floor: columns ``<error>_<extractor>``.
         compare: two sets of features → values and errors.
         training: whether it needs the training images.
+        images: what is compared with true images, in logits; the model's draws where not given. None has no
+            values.
+        needs: what it needs besides.
     """
-    needs: set[Need] = {"extractor", "training"} if training else {"extractor"}
-    metric = _ImageMetric(name, values, errors, compare, training)
-    return Group(name, metric.columns(), frozenset(needs), metric.measure)
+    found = {"extractor", *needs} | ({"training"} if training else set())
+    metric = _ImageMetric(name, values, errors, compare, training, images)
+    return Group(name, metric.columns(), frozenset(cast("set[Need]", found)), metric.measure)
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,7 @@ class _ImageMetric:
     errors: tuple[str, ...]
     compare: Compare
     training: bool
+    images: Callable[[Measurement], Tensor | None] | None
 
     def columns(self) -> tuple[str, ...]:
         found = []
@@ -108,17 +119,18 @@ class _ImageMetric:
 
     def measure(self, measurement: Measurement) -> Row:
         row: Row = {}
+        images = self.images(measurement) if self.images else measurement.samples
         for extractor in measurement.references.extractors:
-            row |= self._measure_with(extractor, measurement)
+            row |= self._measure_with(extractor, measurement, images)
         return row
 
-    def _measure_with(self, extractor: Extractor, measurement: Measurement) -> Row:
+    def _measure_with(self, extractor: Extractor, measurement: Measurement, images: Tensor | None) -> Row:
         references, split = measurement.references, measurement.split
 
         def make_floor() -> Row:
             return self._compared(references, extractor, split, _others(references, extractor, split))
 
-        found = self._compared(references, extractor, split, measurement.features(extractor))
+        found = self._compared(references, extractor, split, measurement.features(extractor, images))
         floor = references.once(("floor", self.name, extractor.name, split), make_floor)
         row = {f"{name}_{extractor.name}": found.get(name, math.nan) for name in (*self.values, *self.errors)}
         return row | {f"{value}_floor_{extractor.name}": floor.get(value, math.nan) for value in self.values}

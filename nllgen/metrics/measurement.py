@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nllgen.flow import DensityModel, Model
+from nllgen.flow import DensityModel, Model, RealNVP
 from nllgen.metrics.exact import FloatArray, draw, log_densities
 
 Row = dict[str, float]
-Need = Literal["density", "truth", "extractor", "training"]
+Need = Literal["density", "truth", "extractor", "training", "halves"]
 OTHER = {"val": "test", "test": "val"}
 _CHUNK = 5_000  # images turned into pixels at once
 T = TypeVar("T")
@@ -125,6 +125,7 @@ class Measurement:
             "truth": self.references.truth is not None,
             "extractor": bool(self.references.extractors),
             "training": self.references.training is not None,
+            "halves": isinstance(self.model, RealNVP) and len(self.model.scales) > 0,
         }
         return there[need]
 
@@ -162,14 +163,16 @@ class Measurement:
         assert self.references.truth is not None
         return log_densities(self.references.truth, self.samples) - log_densities(self.density, self.samples)
 
-    def features(self, extractor: Extractor) -> FloatArray | None:
-        """Features (num_samples, d) of the model's draws; None where a pixel is not finite."""
-        found = self._features
-        if extractor.name not in found:
-            finite = bool(self.references.to_pixels(self.samples).isfinite().all())
-            found[extractor.name] = self.references.features_of(extractor, self.samples) if finite else None
-        return found[extractor.name]
+    def features(self, extractor: Extractor, images: Tensor | None) -> FloatArray | None:
+        """Features (n, d) of images, logits (n, C, H, W); None where a pixel is not finite."""
+        if images is None:
+            return None
+        found, key = self._features, (extractor.name, id(images))
+        if key not in found:
+            finite = bool(self.references.to_pixels(images).isfinite().all())
+            found[key] = (images, self.references.features_of(extractor, images) if finite else None)
+        return found[key][1]
 
     @cached_property
-    def _features(self) -> dict[str, FloatArray | None]:
-        return {}
+    def _features(self) -> dict[tuple[str, int], tuple[Tensor, FloatArray | None]]:
+        return {}  # with the images, so that no others get their id

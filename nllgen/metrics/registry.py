@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from nllgen.metrics import (
+    critic,
     divergence,
     frechet,
     frechet_infinity,
@@ -14,6 +15,7 @@ from nllgen.metrics import (
     numerics,
     pareto,
     prdc,
+    resampling,
 )
 from nllgen.metrics.group import Group
 
@@ -28,6 +30,8 @@ GROUPS: dict[str, Group] = {
         kid,
         prdc,
         memorisation,
+        critic,
+        resampling,
         numerics,
     )
 }

@@ -73,7 +73,7 @@ MNIST_HELD_OUT = 10_000
 Degree = Literal["U3", "U2", "U1", "W", "W*", "O1", "O2"]
 Precision = Literal["fp32", "bf16"]
 MetricGroup = Literal[
-    "divergence", "pareto", "frechet", "frechet_inf", "kid", "prdc", "memorisation", "numerics"
+    "divergence", "pareto", "frechet", "frechet_inf", "kid", "prdc", "memorisation", "critic", "resampling", "numerics"
 ]  # and likelihood, which is always measured
 
 
@@ -164,6 +164,22 @@ class Cell(Frozen):
         found = self.flow or self.dcgan or self.model
         assert found is not None
         return found
+
+    @property
+    def has_prediction(self) -> bool:
+        """Whether the linearised game speaks of it: NSGAN from the truth on its data, by simultaneous plain steps.
+
+        Adam's steps are no gradient steps, alternating ones have another Jacobian, and the game with instance noise
+        that decays is another one at every step.
+        """
+        config = self.paradigm
+        return (
+            isinstance(config, NSGANConfig)
+            and self.start == "truth"
+            and self.data.source == "synthetic"
+            and (config.optimizer, config.updates, config.instance_noise) == ("sgd", "simultaneous", 0.0)
+            and config.steps > 0
+        )
 
     @property
     def real_nvp(self) -> FlowConfig:

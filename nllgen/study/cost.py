@@ -22,7 +22,7 @@ from nllgen.study.config import (
     WGANGPConfig,
 )
 from nllgen.study.counts import ModelCost, discriminator_cost, model_cost
-from nllgen.study.metric_cost import OF_DENSITIES, OF_IMAGES, image_metric_seconds
+from nllgen.study.metric_cost import OF_DENSITIES, OF_IMAGES, critic_seconds, image_metric_seconds
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,12 @@ class Calibration:
         s_per_coupling: fixed seconds for each pass through a coupling: Python and kernel launches.
         backward: passes that a backward pass costs; half of it where only inputs get a gradient.
         penalty: passes of the discriminator that a penalty on its input's gradient costs.
+        prediction: passes of both players that predicting the critical step costs.
         base_gb: torch itself.
-        bytes_per_activation: kept for the backward pass, for each feature-map value.
+        bytes_bf16, bytes_fp32: kept for the backward pass, for each feature-map value of a flow.
+        bytes_scored: of each feature-map value of the images that are scored at once, which keep nothing.
+        num_scored: how many those are (``metrics.exact.BATCH``).
+        bytes_disc: kept of each value of the discriminator's maps, at true and generated images.
     """
 
     gflops_bf16: float = 240.0
@@ -49,8 +53,13 @@ class Calibration:
     s_per_coupling: float = 0.0009
     backward: float = 2.0
     penalty: float = 8.0
-    base_gb: float = 0.5
-    bytes_per_activation: float = 8.0
+    prediction: float = 660.0
+    base_gb: float = 0.42
+    bytes_bf16: float = 4.0
+    bytes_fp32: float = 5.6
+    bytes_scored: float = 0.5
+    num_scored: int = 500
+    bytes_disc: float = 47.0
 
 
 CALIBRATION = Calibration()
@@ -170,7 +179,17 @@ def _eval_seconds(cell: Cell, study: Study, truth: AnyArchitecture | None) -> fl
     kept = weights if cell.dcgan is not None else 1 + weights  # without a density none is the best
     val = _measure_seconds(cell, metrics, metrics.every, cell.data.num_val, truth)
     test = _measure_seconds(cell, metrics, metrics.final, cell.data.num_test, truth)
-    return regular * weights * val + kept * test
+    return regular * weights * val + kept * test + _prediction_seconds(cell, metrics)
+
+
+def _prediction_seconds(cell: Cell, metrics: MetricsConfig) -> float:
+    """Of the critical step at the equilibrium: some 22 products with the game's Jacobian, in fp64."""
+    paradigm, num = cell.paradigm, metrics.num_equilibrium
+    if not (num and cell.has_prediction and cell.flow is not None and isinstance(paradigm, AdversarialConfig)):
+        return 0.0
+    disc = discriminator_cost(paradigm.disc_width, cell.architecture.shape)
+    once = pass_seconds(cell.flow, num, "fp32") + _seconds(disc, num, "fp32", 256)
+    return CALIBRATION.prediction * once
 
 
 def _measure_seconds(
@@ -182,20 +201,39 @@ def _measure_seconds(
     seconds = 0.0
     if has_density:
         seconds += pass_seconds(cell.architecture, metrics.num_train_eval + num_held_out, "fp32")
-    if against_truth or (metrics.frechet and OF_IMAGES & set(groups)):
+    if against_truth or "critic" in groups or (metrics.frechet and OF_IMAGES & set(groups)):
         seconds += pass_seconds(cell.architecture, metrics.num_samples, "fp32")
     if against_truth:
         assert truth is not None
         seconds += sum(pass_seconds(model, metrics.num_samples, "fp32") for model in (cell.architecture, truth))
-    num_train = {"all": MNIST_TRAIN, "fresh": 0}.get(str(cell.data.num_train), cell.data.num_train)
-    return seconds + image_metric_seconds(groups, metrics, int(num_train), num_held_out)
+    if "resampling" in groups and metrics.frechet and cell.flow is not None and cell.flow.scales > 1:
+        seconds += 4 * pass_seconds(cell.architecture, metrics.num_samples, "fp32")  # two halves, there and back
+    seconds += critic_seconds(groups, cell.architecture.num_dims)
+    return seconds + image_metric_seconds(groups, metrics, _num_kept(cell), num_held_out)
 
 
 def _memory(cell: Cell) -> float:
-    cost = model_cost(cell.architecture)
+    """Gigabytes of a run at its peak, within a fifth of what was measured (benchmarks/results/memory.md)."""
+    paradigm, cost = cell.paradigm, model_cost(cell.architecture)
     # weights, gradient, Adam's two moments, EMA and best: six numbers a parameter
     parameters = 6 * 4 * cost.num_parameters
-    activations = cost.activations * cell.paradigm.batch_size * CALIBRATION.bytes_per_activation
-    data = 50_000 if cell.data.num_train in ("all", "fresh") else cell.data.num_train
-    images = 4 * cell.architecture.num_dims * (int(data) + cell.data.num_val + cell.data.num_test)
-    return CALIBRATION.base_gb + (parameters + activations + images) / 1e9
+    graphs = 2 if isinstance(paradigm, HybridConfig | OracleConfig) else 1  # there and back
+    kept = CALIBRATION.bytes_bf16 if cell.precision == "bf16" else CALIBRATION.bytes_fp32
+    activations = graphs * kept * cost.activations * paradigm.batch_size
+    if isinstance(paradigm, AdversarialConfig):
+        disc = discriminator_cost(paradigm.disc_width, cell.architecture.shape)
+        parameters += 4 * 4 * disc.num_parameters
+        activations += CALIBRATION.bytes_disc * disc.activations * paradigm.batch_size
+    scored = CALIBRATION.bytes_scored * cost.activations * CALIBRATION.num_scored
+    return CALIBRATION.base_gb + (parameters + max(activations, scored) + _image_bytes(cell)) / 1e9
+
+
+def _image_bytes(cell: Cell) -> int:
+    """MNIST is kept as bytes, a synthetic set as float32; what models are measured on is float32."""
+    each = 1 if cell.data.source == "mnist" else 4
+    return cell.architecture.num_dims * (each * _num_kept(cell) + 4 * (cell.data.num_val + cell.data.num_test))
+
+
+def _num_kept(cell: Cell) -> int:
+    """Training images that are kept; none where each is fresh."""
+    return int({"all": MNIST_TRAIN, "fresh": 0}.get(str(cell.data.num_train), cell.data.num_train))

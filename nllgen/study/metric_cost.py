@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nllgen.study.config import MetricsConfig
 
 OF_DENSITIES = frozenset({"divergence", "pareto"})
-OF_IMAGES = frozenset({"frechet", "frechet_inf", "kid", "prdc", "memorisation"})
+OF_IMAGES = frozenset({"frechet", "frechet_inf", "kid", "prdc", "memorisation", "resampling"})
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,16 @@ def image_metric_seconds(groups: Collection[str], metrics: MetricsConfig, num_tr
         equal = min(n, num_held_out)
         kid = (n**2 + num_held_out**2 + n * num_held_out) / 10  # in ten blocks
         pairs = {"kid": kid, "prdc": 3 * equal**2, "memorisation": n * num_train}
-        seconds += n * cost.image + cost.pair * sum(pairs.get(group, 0) for group in asked)
+        halves = 2 * ("resampling" in asked)  # sets of as many images more
+        seconds += (
+            (1 + halves) * n * cost.image
+            + halves * cost.frechet
+            + cost.pair * sum(pairs.get(group, 0) for group in asked)
+        )
         seconds += cost.frechet * ("frechet" in asked) + cost.frechet_inf * ("frechet_inf" in asked)
     return seconds
+
+
+def critic_seconds(groups: Collection[str], num_pixels: int) -> float:
+    """Seconds on one core of training and asking an independent critic of images of so many pixels."""
+    return 0.5 + 2.7e-3 * num_pixels if "critic" in groups else 0.0

@@ -16,6 +16,19 @@ from nllgen.train.ema import EMA
 from nllgen.train.streams import RandomStreams
 
 Row = dict[str, Any]
+# of a checkpoint, what is neither tensors nor another object's own
+_PLAIN = {
+    "schema": int,
+    "cell_id": str,
+    "truth_sha256": str,
+    "num_threads": int,
+    "step": int,
+    "history": list,
+    "evals": list,
+    "best": dict,
+    "diverged": bool,
+    "train_s": float,
+}
 
 
 def clone_weights(flow: nn.Module) -> dict[str, Tensor]:
@@ -78,9 +91,12 @@ class TrainState:
         Raises:
             CorruptFileError: it is another cell's, another truth's, another schema's, or damaged.
         """
-        if (state.get("schema"), state.get("cell_id")) != (SCHEMA, self.cell.id):
-            raise CorruptFileError(f"a checkpoint of cell {state.get('cell_id')}, schema {state.get('schema')}")
-        if state.get("truth_sha256") != self.truth_sha256:
+        wrong = [name for name, kind in _PLAIN.items() if type(state.get(name)) is not kind]
+        if wrong:
+            raise CorruptFileError(f"a damaged checkpoint: {', '.join(wrong)} missing or of another type")
+        if (state["schema"], state["cell_id"]) != (SCHEMA, self.cell.id):
+            raise CorruptFileError(f"a checkpoint of cell {state['cell_id']}, schema {state['schema']}")
+        if state["truth_sha256"] != self.truth_sha256:
             raise CorruptFileError("a checkpoint of training on another truth's images")
         try:
             self.flow.load_state_dict(state["flow"])
@@ -92,7 +108,7 @@ class TrainState:
             for name in ("step", "history", "evals", "best", "diverged", "train_s"):
                 setattr(self, name, state[name])
             torch.set_num_threads(state["num_threads"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except Exception as error:  # whatever torch makes of a state that is none
             raise CorruptFileError(f"a damaged checkpoint: {error}") from error
 
     def weights(self) -> dict[str, dict[str, Tensor]]:

@@ -9,31 +9,15 @@ from nllgen.metrics.equilibrium import predict
 from nllgen.metrics.game import nsgan_game
 from nllgen.paradigms.base import Scalars
 from nllgen.paradigms.nsgan import NSGAN
-from nllgen.study.config import Cell, NSGANConfig
+from nllgen.study.config import NSGANConfig
 from nllgen.train.state import TrainState
-
-
-def has_prediction(cell: Cell) -> bool:
-    """Whether the linearised game speaks of this cell: NSGAN from the truth on its data, by simultaneous plain steps.
-
-    Adam's steps are no gradient steps, alternating ones have another Jacobian, and the game with instance noise that
-    decays is another one at every step.
-    """
-    config = cell.paradigm
-    return (
-        isinstance(config, NSGANConfig)
-        and cell.start == "truth"
-        and cell.data.source == "synthetic"
-        and (config.optimizer, config.updates, config.instance_noise) == ("sgd", "simultaneous", 0.0)
-        and config.steps > 0
-    )
 
 
 def prediction(state: TrainState, num_latents: int, generator: torch.Generator) -> Scalars:
     """Columns of the evaluation of step 0: critical steps of the generator's learning rate, and what is behind them.
 
     Args:
-        state: at step 0 of a cell that :func:`has_prediction`, its discriminator prepared.
+        state: at step 0 of a cell that ``has_prediction``, its discriminator prepared.
         num_latents: samples that stand for E_p and E_q.
         generator: of the latents.
     """

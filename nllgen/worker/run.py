@@ -33,7 +33,7 @@ from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import Hooks, train
 from nllgen.train.precision import require_precision
 from nllgen.train.state import TrainState
-from nllgen.worker.equilibrium import has_prediction, prediction
+from nllgen.worker.equilibrium import prediction
 from nllgen.worker.prepare import CellData, make_state
 from nllgen.worker.progress import TaskProgress
 
@@ -152,7 +152,7 @@ def _evaluation(state: TrainState, model: Model, role: str, evaluator: Evaluator
     if role != "raw" or not isinstance(paradigm, NSGAN):
         return evaluator.measure(model)
     row = evaluator.measure(model, paradigm.logit)
-    if state.step == 0 and not state.diverged and metrics.num_equilibrium and has_prediction(state.cell):
+    if state.step == 0 and not state.diverged and metrics.num_equilibrium and state.cell.has_prediction:
         row |= prediction(state, metrics.num_equilibrium, evaluator.references.generator("equilibrium"))
     return row
 

@@ -25,7 +25,7 @@ from nllgen.store.study_dir import StudyDir
 from nllgen.train.streams import generator
 
 Space = Literal["logits", "pixels"]
-GROUPS = ("frechet", "frechet_inf", "kid", "prdc")
+GROUPS = ("frechet", "frechet_inf", "kid", "prdc", "critic")
 _SEED = 0  # of what the metrics of images draw
 
 

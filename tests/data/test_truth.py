@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nllgen.data.synthetic import CHUNK, draw_split, entropy
-from nllgen.data.truth import Truth, check_fits, load_truth, truth_bytes, weights_sha256
+from nllgen.data.truth import Truth, check_fits, load_tensors, load_truth, to_bytes, truth_bytes, weights_sha256
 from nllgen.errors import AssetError, ConfigError, CorruptFileError, SchemaError
 from nllgen.flow import RealNVP
 from nllgen.flow.numerics import numerical_errors
@@ -66,16 +66,15 @@ def test_a_missing_truth_says_how_to_make_it(tmp_path):
 
 
 def test_a_truth_of_another_schema_is_refused(truth_file):
-    content = torch.load(truth_file, weights_only=True)
-    torch.save(content | {"schema": 99}, truth_file)
+    truth_file.write_bytes(to_bytes(load_tensors(truth_file) | {"schema": 99}))
     with pytest.raises(SchemaError, match="99"):
         load_truth(truth_file, CPU)
 
 
 def test_weights_of_another_flow_are_refused(truth_file):
-    content = torch.load(truth_file, weights_only=True)
+    content = load_tensors(truth_file)
     content["weights"].popitem()
-    torch.save(content, truth_file)
+    truth_file.write_bytes(to_bytes(content))
     with pytest.raises(CorruptFileError, match="not a truth"):
         load_truth(truth_file, CPU)
 

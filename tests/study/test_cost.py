@@ -140,7 +140,7 @@ def evaluation(metrics, data="{source: mnist}", paradigm="name: nll"):
     return cell_cost(found.cells[0], found).eval_seconds
 
 
-@pytest.mark.parametrize("group", ["frechet", "frechet_inf", "kid", "prdc", "memorisation"])
+@pytest.mark.parametrize("group", ["frechet", "frechet_inf", "kid", "prdc", "memorisation", "critic", "resampling"])
 def test_every_metric_of_images_costs_something(group):
     assert evaluation(f"every: [], final: [{group}]") > evaluation("every: [], final: []")
 
@@ -156,8 +156,9 @@ def test_a_metric_at_every_evaluation_costs_more_than_at_the_end():
     assert evaluation("every: [prdc], final: []") > evaluation("every: [], final: [prdc]")
 
 
-def test_without_extractors_there_are_no_metrics_of_images():
-    assert evaluation("frechet: []") == evaluation("frechet: [], every: [], final: []")
+def test_without_extractors_there_are_no_metrics_by_features():
+    assert evaluation("frechet: [], final: [kid]") == evaluation("frechet: [], every: [], final: []")
+    assert evaluation("frechet: [], final: [critic]") > evaluation("frechet: [], final: []")  # looks at pixels
 
 
 def test_memory_grows_with_the_batch():
@@ -176,3 +177,15 @@ def test_a_step_of_the_thesis_model_costs_what_was_measured():
     # 0.67 s for 128 images on one core; the estimate is to be right within a factor of 2
     found = parse_study("name: a\ncells: [{flow: {}, paradigm: {name: nll}}]", "g.yaml", precision="bf16")
     assert 0.33 < cell_cost(found.cells[0], found).seconds_per_step < 1.34
+
+
+def test_predicting_the_critical_step_costs_what_its_latents_do():
+    def nash(num, updates="simultaneous"):
+        cell = "{degree: W, start: truth, data: {source: synthetic, num_train: fresh}, paradigm: {name: nsgan, "
+        cell += f"optimizer: sgd, updates: {updates}, steps: 10}}}}"
+        found = study(cell, head=f"metrics: {{num_equilibrium: {num}}}")
+        return cell_cost(found.cells[0], found).eval_seconds
+
+    none = nash(0)
+    assert nash(2_000) - none == pytest.approx(2 * (nash(1_000) - none), rel=0.01)
+    assert nash(1_000) > none == nash(1_000, "alternating")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.errors import CorruptFileError
 from nllgen.store.atomic import write_bytes
 from nllgen.train.checkpoint import resume, save_checkpoint
@@ -40,12 +41,37 @@ def test_a_truncated_checkpoint_is_named_and_passed_over(make, tmp_path, keep):
     assert "checkpoint.2.pt" in said[0]
 
 
+def test_a_checkpoint_that_was_damaged_within_a_tensor_is_passed_over(make, tmp_path):
+    """torch reads some such files without a word, and the run would end with other bits."""
+    path = tmp_path / "checkpoint.1.pt"
+    state = stepped(make, 3)
+    save_checkpoint(path, state, write_bytes)
+    weights = bytes(max(state.flow.parameters(), key=torch.numel).untyped_storage())
+    content = path.read_bytes()
+    assert content.count(weights) == 1
+    for place in range(0, len(weights) - 8, len(weights) // 20):
+        at = content.index(weights) + place
+        path.write_bytes(content[:at] + bytes(8) + content[at + 8 :])
+        assert resume(make, [path], print).step == 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("step", "3"), ("history", {}), ("train_s", None), ("diverged", 0)])
+def test_a_checkpoint_with_a_value_of_another_type_is_damaged(make, name, value):
+    with pytest.raises(CorruptFileError, match=name):
+        make().load_state_dict(make().state_dict() | {name: value})
+
+
+def test_a_checkpoint_of_an_earlier_version_without_a_digest_is_resumed(make, tmp_path):
+    torch.save(stepped(make, 3).state_dict(), tmp_path / "checkpoint.1.pt")
+    assert resume(make, [tmp_path / "checkpoint.1.pt"], print).step == 3
+
+
 def test_a_checkpoint_that_fails_in_the_middle_of_loading_leaves_no_trace(make, tmp_path):
     path = tmp_path / "checkpoint.1.pt"
     save_checkpoint(path, stepped(make, 3), write_bytes)
-    content = torch.load(path, weights_only=True)
+    content = load_tensors(path)
     del content["streams"]["noise"]
-    torch.save(content, path)
+    path.write_bytes(to_bytes(content))
     fresh, state = make(), resume(make, [path], print)
     assert state.step == 0
     for a, b in zip(fresh.flow.parameters(), state.flow.parameters(), strict=True):

@@ -16,7 +16,7 @@ from nllgen.store.result import read_result
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig, NLLConfig, NSGANConfig
 from nllgen.train.streams import generator
-from nllgen.worker.equilibrium import has_prediction, prediction
+from nllgen.worker.equilibrium import prediction
 from nllgen.worker.prepare import make_evaluator, make_state, synthetic_data
 from nllgen.worker.run import Settings, run_cell
 
@@ -113,8 +113,8 @@ def test_a_prediction_leaves_the_training_as_it_is(result, truth, dataset, tmp_p
     ids=lambda settings: str(*settings.values()),
 )
 def test_no_critical_step_is_predicted_where_the_linearised_game_does_not_speak(settings):
-    assert has_prediction(nash_cell())
-    assert not has_prediction(nash_cell(**settings))
+    assert nash_cell().has_prediction
+    assert not nash_cell(**settings).has_prediction
 
 
 def test_a_pretrained_discriminator_is_predicted_after_its_training(truth, dataset):

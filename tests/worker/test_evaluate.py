@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.doors.measuring import evaluate_study
 from nllgen.errors import CellsFailedError, ConfigError
 from nllgen.launch.submit import freeze
@@ -67,7 +68,7 @@ def bare(run):
 @pytest.fixture(scope="module")
 def full(run):
     """Everything that there is was measured, at every evaluation."""
-    everything = "[divergence, pareto, frechet, frechet_inf, kid, prdc, memorisation, numerics]"
+    everything = "[divergence, pareto, frechet, frechet_inf, kid, prdc, memorisation, critic, resampling, numerics]"
     return run(f"every: {everything}, final: {everything}")
 
 
@@ -195,9 +196,9 @@ def test_missing_weights_fail_that_cell_alone(one, monkeypatch):
 
 def test_weights_that_were_changed_are_refused(one, settings):
     folder, _, cell = one
-    content = torch.load(folder.cell(cell.id).model, weights_only=True)
+    content = load_tensors(folder.cell(cell.id).model)
     next(iter(content["weights"]["last"].values())).add_(1)
-    torch.save(content, folder.cell(cell.id).model)
+    folder.cell(cell.id).model.write_bytes(to_bytes(content))
     (why,) = evaluate(folder, ["kid"], [cell], settings).failed
     assert "not those that result.h5 was measured on" in why
 
@@ -205,9 +206,9 @@ def test_weights_that_were_changed_are_refused(one, settings):
 def test_a_result_of_another_truth_is_refused(one, settings):
     folder, study, cell = one
     path = folder.truth_weights(study.truth.id)
-    content = torch.load(path, weights_only=True)
+    content = load_tensors(path)
     next(iter(content["weights"].values())).add_(0.1)
-    torch.save(content, path)
+    path.write_bytes(to_bytes(content))
     (why,) = evaluate(folder, ["kid"], [cell], settings).failed
     assert "another truth than truth.pt" in why
 

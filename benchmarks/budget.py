@@ -1,0 +1,53 @@
+"""What ``plan`` says that a study costs, beside what the same study took: the smoke study, run here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from nllgen.store.result import read_result
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.cost import cell_cost
+from nllgen.study.plan import make_plan
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """(what, measured, reached for)."""
+    with tempfile.TemporaryDirectory() as root:
+        nllgen = Path(sys.executable).with_name("nllgen")
+        begin = time.monotonic()
+        command = [nllgen, "submit", "--grid", "smoke", "--local", "--wait", "--workers", "2", "--root", root]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        wall = time.monotonic() - begin
+        return [*_runs(StudyDir(Path(root) / "smoke")), _whole(StudyDir(Path(root) / "smoke"), wall)]
+
+
+def _runs(folder: StudyDir) -> list[tuple[str, str, str]]:
+    """Steps and evaluations of each run, in core-seconds: two run at a time, each on a core."""
+    study = folder.read_study()
+    found = []
+    for cell in (study.truth, *study.cells):
+        assert cell is not None
+        task = folder.truth(cell.id) if cell is study.truth else folder.cell(cell.id)
+        result, said = read_result(task.result), cell_cost(cell, study)
+        steps = float(result.history["time_s"].max(initial=0.0))
+        evaluations = float(result.eval["time_s"].sum() + result.final["time_s"].sum())
+        planned = said.seconds_per_step * cell.paradigm.steps + said.prepare_seconds
+        what = f"{'truth ' if cell is study.truth else ''}{cell.label}"
+        text = (
+            f"steps {steps:.1f} s (plan {planned:.1f}), evaluations {evaluations:.1f} s (plan {said.eval_seconds:.1f})"
+        )
+        found.append((what, text, ""))
+    return found
+
+
+def _whole(folder: StudyDir, wall: float) -> tuple[str, str, str]:
+    said = make_plan(folder.read_study(), {}, cores=2).wall_seconds
+    return (
+        "the whole study on 2 cores, starts and all",
+        f"{wall:.0f} s; plan {said:.0f} s, {said / wall - 1:+.0%}",
+        "—",
+    )
