@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,8 @@ from nllgen.study.config import Cell, Study
 
 _NUM_REFERENCE = 64
 _MAX_NAMED = 20
+_MANY = 500  # results: reading fewer takes no longer than starting processes
+_MOST_PROCESSES = 8
 
 
 @dataclass(frozen=True)
@@ -70,15 +77,22 @@ def collect(folder: StudyDir, out: Path, *, allow_missing: bool = False, referen
 
 
 def _read_all(folder: StudyDir, study: Study, cells: list[Cell]) -> tuple[list[Result | None], list[str]]:
-    results: list[Result | None] = []
-    holes = []
-    for cell in cells:
-        task = folder.truth(cell.id) if cell is study.truth else folder.cell(cell.id)
-        found, why = _read_one(task, cell)
-        results.append(found)
-        if why:
-            holes.append(f"{cell.id} ({cell.label}): {why}")
-    return results, holes
+    tasks = [folder.truth(cell.id) if cell is study.truth else folder.cell(cell.id) for cell in cells]
+    found = _map(_read_one, tasks, [cell.id for cell in cells])
+    holes = [f"{cell.id} ({cell.label}): {why}" for cell, (_, why) in zip(cells, found, strict=True) if why]
+    return [result for result, _ in found], holes
+
+
+def _map(
+    function: Callable[[TaskDir, str], tuple[Result | None, str]], tasks: list[TaskDir], ids: list[str]
+) -> list[tuple[Result | None, str]]:
+    """In processes of their own where there are many: libhdf5 reads one file at a time in a process."""
+    num_processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
+    if num_processes == 1 or len(tasks) < _MANY:
+        return list(map(function, tasks, ids))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        return list(pool.map(function, tasks, ids, chunksize=100))
 
 
 def _of_another_truth(
@@ -94,14 +108,14 @@ def _of_another_truth(
     return holes
 
 
-def _read_one(task: TaskDir, cell: Cell) -> tuple[Result | None, str]:
+def _read_one(task: TaskDir, cell_id: str) -> tuple[Result | None, str]:
     if not task.result.exists():
         return None, "no result"
     try:
         result = read_result(task.result)
     except NllgenError as error:
         return None, error.message
-    if result.cell_id != cell.id:
+    if result.cell_id != cell_id:
         return None, f"its folder has the result of {result.cell_id}"
     try:
         return with_supplements(result, task.supplements()), ""

@@ -86,7 +86,7 @@ def read_dataset_head(path: Path) -> Dataset:
         x, log_prob = {}, {}
         for split in SPLITS:
             item = find(file, f"{split}/x")
-            if not isinstance(item, h5py.Dataset) or item.ndim != 4:
+            if not isinstance(item, h5py.h5d.DatasetID) or item.rank != 4:
                 raise ValueError(f"{split}/x is not an array of images")
             x[split] = np.empty((item.shape[0], 0), dtype=np.float32)
             log_prob[split] = np.empty(0)

@@ -34,6 +34,8 @@ IMAGE_METRICS: Final = {
     "density": "1",
     "coverage": "1",
     "copying_ct": "1",
+    "frechet_fine": "1",
+    "frechet_coarse": "1",
 }
 
 METRIC_COLUMNS: Final = {
@@ -57,6 +59,9 @@ METRIC_COLUMNS: Final = {
         for floor in ("", "_floor")
         if not (floor and metric.endswith("_se"))
     },
+    "critic_jsd_nats": "nats",  # an independent critic's lower bound of the divergence of pixels
+    "critic_jsd_se_nats": "nats",
+    "critic_jsd_floor_nats": "nats",
     "fp_error_nats": "nats",  # |log q in fp32 − log q in fp64|, largest of a few images
     "inverse_error": "1",  # |x − inverse(forward(x))|, largest of the same images
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,7 @@ from nllgen.store.hdf5 import Array, get
 
 MAX_BYTES = 2**34  # 16 GiB: five million images of MNIST's size
 _NPZ, _KINDS = b"PK", "fui"
+_DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def read_array(path: Path, names: Sequence[str], ndim: int) -> Array:
@@ -40,7 +42,7 @@ def read_array(path: Path, names: Sequence[str], ndim: int) -> Array:
         raise MachineError(f"cannot read {path}: {error.strerror}", "give a file that you may read") from error
     except MemoryError as error:
         raise MachineError(f"{path}: not enough memory to read it", "read it on a machine with more") from error
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise CorruptFileError(
             f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
             f"an .npz or HDF5 file with a numeric array {' or '.join(names)} of {ndim} axes",

@@ -164,10 +164,17 @@ class StudyDir:
             raise MachineError(
                 f"the study folder {self.path} is another user's", "submit the grid under your own --root"
             )
+        self._guard_mode(self.path, info)
+        for folder in (self.submitit, self.code, self.path / "cells", self.path / "truths"):
+            with contextlib.suppress(FileNotFoundError):
+                self._guard_mode(folder, folder.stat())
+
+    @staticmethod
+    def _guard_mode(folder: Path, info: os.stat_result) -> None:
         if info.st_mode & _OTHERS_MAY_WRITE:
             raise MachineError(
-                f"others may write to the study folder {self.path} (mode {stat.S_IMODE(info.st_mode):o})",
-                f"chmod go-w {self.path}",
+                f"others may write to the study folder {folder} (mode {stat.S_IMODE(info.st_mode):o})",
+                f"chmod go-w {folder}",
             )
 
     def read_study(self) -> Study:

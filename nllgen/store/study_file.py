@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from nllgen.store.atomic import write_bytes
-from nllgen.store.hdf5 import Array, Table, check_schema, find, get, get_table, open_read, put, put_table, text_attr
+from nllgen.store.hdf5 import Array, Table, check_schema, get, get_table, open_read, put, put_table, text_attr
 from nllgen.store.layout import (
     CELL_NUMBER_COLUMNS,
     CELL_TEXT_COLUMNS,
@@ -108,9 +108,8 @@ def read_study(path: Path) -> StudyFile:
 
 
 def _read_cells(file: h5py.File) -> Table:
-    group = find(file, "cells")
-    cells = {name: get(group, name, ndim=1, kind="O", max_items=2**24) for name in CELL_TEXT_COLUMNS}
-    cells |= {name: get(group, name, ndim=1, kind="f", max_items=2**24) for name in CELL_NUMBER_COLUMNS}
+    cells = {name: get(file, f"cells/{name}", ndim=1, kind="O", max_items=2**24) for name in CELL_TEXT_COLUMNS}
+    cells |= {name: get(file, f"cells/{name}", ndim=1, kind="f", max_items=2**24) for name in CELL_NUMBER_COLUMNS}
     if len({len(column) for column in cells.values()}) > 1:
         raise ValueError("the columns of cells differ in length")
     return cells

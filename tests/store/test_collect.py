@@ -48,6 +48,19 @@ def test_a_complete_study_has_no_holes(folder):
     assert (found.num_done, found.num_diverged, found.holes) == (3, 0, [])
 
 
+def test_many_results_are_read_by_several_processes_to_the_same_file(folder, study, monkeypatch):
+    folder.cell(study.cells[1].id).result.write_bytes(b"damaged")
+    found, _ = collected(folder, allow_missing=True)
+    alone = found.path.read_bytes()
+    here = []
+    monkeypatch.setattr("nllgen.store.collect._MANY", 2)
+    monkeypatch.setattr("nllgen.store.collect.read_result", lambda path: here.append(path))
+    again, _ = collected(folder, allow_missing=True)
+    assert here == []
+    assert again == found
+    assert again.path.read_bytes() == alone
+
+
 def test_the_truth_comes_first_and_cells_in_the_studys_order(folder, study):
     _, file = collected(folder)
     assert list(file.cells["id"]) == [study.truth.id, *(cell.id for cell in study.cells)]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from nllgen.errors import MachineError
-from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS, RESULT_ATTRS
+from nllgen.store.hdf5 import NO_VALUE
+from nllgen.store.layout import RESULT_ATTRS
 from nllgen.store.result import TABLES, read_attrs, read_result, science_sha256, write_result
 
 TIMES = [(name, column) for name, known in TABLES.items() for column, unit in known.items() if unit == "s"]
@@ -77,10 +78,21 @@ def test_every_attribute_of_the_contract_is_there(written):
         assert set(file.attrs) >= CONTRACT_ATTRS
 
 
-def test_every_dataset_has_a_unit(written, units_in):
-    units = units_in(written)
-    assert len(units) == len(HISTORY_COLUMNS) + len(EVAL_COLUMNS) + len(FINAL_COLUMNS) + 1
-    assert [name for name, unit in units.items() if not isinstance(unit, str)] == []
+def test_every_column_has_its_unit_and_those_without_a_value_share_one_dataset(written):
+    with h5py.File(written) as file:
+        for name, known in TABLES.items():
+            assert set(file[name]) == set(known)
+            for column, unit in known.items():
+                item = file[name][column]
+                without = item.dtype.kind == "f" and np.isnan(item[()]).all()
+                assert item.attrs["unit"] == (NO_VALUE if without else unit)
+        assert file["eval/kid_lenet"] == file["eval/kid_inception"] != file["eval/step"]
+        assert file["samples/x"].attrs["unit"] == "1"
+
+
+def test_columns_of_one_dataset_cannot_be_written_to_through_each_other(written):
+    with pytest.raises(ValueError, match="read-only"):
+        read_result(written).eval["kid_lenet"][0] = 1.0
 
 
 CONTRACT_COLUMNS = {
