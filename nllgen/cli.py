@@ -95,9 +95,9 @@ def submit(grid: str, root: Path | None, workers: int | None, wait: bool, dry_ru
 @DEVICE
 def run(grid: str, root: Path | None, cell_id: str, threads: int | None, device: str) -> None:
     """Run one cell in the foreground, with what it needs before it."""
-    from nllgen.doors import launching, load
+    from nllgen.doors import foreground, load
 
-    launching.run_in_foreground(load(grid, root_of(root)), root_of(root), cell_id, threads or cores(), device)
+    foreground.run_in_foreground(load(grid, root_of(root)), root_of(root), cell_id, threads or cores(), device)
 
 
 @cli.command()

@@ -156,10 +156,11 @@ def asset_findings() -> list[Finding]:
 
 def show_plan(plan: Plan) -> None:
     """A table of what runs, with the totals."""
-    rows = table("id", "run", "", "does", "why", "core-minutes")
+    rows = table("id", "run", "", "does", "why", "core-minutes", "GB")
     for row in plan.rows[:MAX_ROWS]:
         minutes = "" if row.action != "run" else "?" if row.estimate == "none" else f"{row.seconds / 60:.1f}"
-        rows.add_row(row.id, row.kind, row.label, row.action, row.reason, minutes)
+        memory = f"{row.memory_gb:.1f}" if row.memory_gb and minutes != "?" else ""
+        rows.add_row(row.id, row.kind, row.label, row.action, row.reason, minutes, memory)
     left_out = len(plan.rows) - MAX_ROWS
     show(rows, f"… and {left_out} more (all with --json)" if left_out > 0 else "")
     show(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import time
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from nllgen.assets import asset_folder
 from nllgen.doors import load, plan_of, show_plan
-from nllgen.errors import ConfigError, MachineError, StoppedError
+from nllgen.doors.following import Say, count_failed, follow_cluster, tell_lost, wait_here
+from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.cluster import Sent, Shape
 from nllgen.launch.cluster import submit as send_to_cluster
 from nllgen.launch.profile import VARIABLE, Profile, load_profile
@@ -26,11 +24,6 @@ from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.merge import merge, rules_note
 from nllgen.study.plan import ImageRule, Plan
-
-if TYPE_CHECKING:
-    from nllgen.launch.status import TaskStatus
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -166,7 +159,7 @@ def submit(prepared: Prepared, *, wait: bool) -> tuple[StudyDir, int]:
     if prepared.profile is None:
         return submit_local(prepared, wait=wait)
     say = prepared.say
-    folder, study, num_new = _frozen(prepared.study, prepared.request.root, say)
+    folder, study, num_new = frozen_study(prepared.study, prepared.request.root, say)
     say(f"{folder.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
     sent = send(folder, study, prepared.profile, prepared.setup, prepared.shape, say=say)
     if sent.submission is None:
@@ -181,7 +174,7 @@ def submit(prepared: Prepared, *, wait: bool) -> tuple[StudyDir, int]:
     return folder, failed
 
 
-def _frozen(study: Study, root: Path, say: Say) -> tuple[StudyDir, Study, int]:
+def frozen_study(study: Study, root: Path, say: Say) -> tuple[StudyDir, Study, int]:
     """Freeze, and say where the rules that it will be judged by are older ones."""
     folder, frozen, num_new = freeze(study, root)
     if note := rules_note(frozen, study):
@@ -205,20 +198,6 @@ def send(
         return send_to_cluster(folder, study, profile, setup, shape, say=say, **how)
 
 
-def follow_cluster(folder: StudyDir, study: Study, say: Say) -> None:
-    """Say what changes until the scheduler has nothing left of the study; Ctrl-C leaves the jobs alone."""
-    from nllgen.launch.cluster import live_tasks
-    from nllgen.launch.status import status
-
-    shown: dict[str, str] = {}
-    while True:
-        live = live_tasks(folder, study.name)
-        _say_changes(status(folder, study, live), shown, say)
-        if not live.ids:
-            return
-        time.sleep(5.0)
-
-
 def submit_local(prepared: Prepared, *, wait: bool) -> tuple[StudyDir, int]:
     """Freeze, start here, and with ``wait`` stay until all has run.
 
@@ -233,9 +212,9 @@ def submit_local(prepared: Prepared, *, wait: bool) -> tuple[StudyDir, int]:
 
     request, setup, say, made = prepared.request, prepared.setup, prepared.say, prepared.plan
     if setup.image is None:
-        _require_torch()
+        require_torch()
     share_out(request.device)
-    folder, frozen, num_new = _frozen(prepared.study, request.root, say)
+    folder, frozen, num_new = frozen_study(prepared.study, request.root, say)
     say(f"{folder.path}: {len(frozen.cells)} cells, {num_new} new; {made.num_run} to run, {made.num_skip} done before")
     if made.num_run == 0:
         say(f"nothing to run; next: nllgen collect {folder.path}")
@@ -245,107 +224,17 @@ def submit_local(prepared: Prepared, *, wait: bool) -> tuple[StudyDir, int]:
     if not wait:
         say(f"{slots} workers run in the background; next: nllgen status {folder.path}")
         return folder, 0
-    _wait(folder, frozen, jobs, say)
+    wait_here(folder, frozen, jobs, say)
     failed = count_failed(folder, frozen)
     say(f"{failed} failed; see: nllgen status {folder.path}" if failed else f"next: nllgen collect {folder.path}")
-    return folder, failed + _tell_lost(jobs)
+    return folder, failed + tell_lost(jobs)
 
 
-def _require_torch() -> None:
-    """Raises before anything is frozen: workers run with this Python."""
-    if importlib.util.find_spec("torch") is None:
-        raise MachineError("torch is not installed, and training needs it", "pip install 'nllgen[train]'")
-
-
-def _wait(folder: StudyDir, study: Study, jobs: list[Any], say: Say) -> None:
-    """Follow the run; Ctrl-C asks the workers to stop and waits for their checkpoints."""
-    try:
-        _follow(folder, study, jobs, say)
-    except KeyboardInterrupt:
-        say("\nstopping: the workers save their state (Ctrl-C once more to leave them to it)")
-        folder.stop.touch()
-        _join(jobs)
-        again = "run the same command again: it goes on where it stopped"
-        raise StoppedError(f"{folder.path}: stopped, nothing is lost", again) from None
-
-
-def _follow(folder: StudyDir, study: Study, jobs: list[Any], say: Say) -> None:
-    from nllgen.launch.status import status
-
-    shown: dict[str, str] = {}
-    while True:
-        ended = all(job.done() for job in jobs)
-        rows = status(folder, study)
-        _say_changes(rows, shown, say)
-        if ended:
-            return
-        time.sleep(1.0 if len(rows) < 100 else 5.0)
-
-
-def _say_changes(rows: list[TaskStatus], shown: dict[str, str], say: Say) -> None:
-    """A line for each task whose state is another than when it was last shown."""
-    num_done = sum(row.state in ("done", "diverged") for row in rows)
-    for row in rows:
-        if row.state != shown.get(row.name, "waiting") and row.state not in ("stopped", "queued"):
-            say(f"{time.strftime('%H:%M:%S')}  [{num_done}/{len(rows)}]  {row.state:<9} {row.name}  {row.label}")
-        shown[row.name] = row.state
-
-
-def _join(jobs: list[Any]) -> None:
-    while not all(job.done() for job in jobs):
-        time.sleep(0.2)
-
-
-def count_failed(folder: StudyDir, study: Study) -> int:
-    """Number of tasks that have no result."""
-    from nllgen.launch.status import status
-
-    return sum(row.state not in ("done", "diverged") for row in status(folder, study))
-
-
-def _tell_lost(jobs: list[Any]) -> int:
-    """Say on standard error which supervisors did not come to their end; returns how many."""
-    from nllgen.launch.submit import lost
-
-    reasons = [reason for job in jobs if (reason := lost(job))]
-    for reason in reasons:
-        click.echo(reason, err=True)
-    return len(reasons)
-
-
-def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, device: str) -> None:
-    """Freeze the study and run one task here, with the truth and the data set before it where it needs them.
+def require_torch() -> None:
+    """Before anything is frozen, since workers run with this Python.
 
     Raises:
-        ConfigError: the study has no such cell.
-        StoppedError: Ctrl-C; the state is saved.
+        MachineError: torch is not installed.
     """
-    from nllgen.launch.attempt import recorded, renewing
-    from nllgen.launch.claims import Claims
-    from nllgen.launch.stopping import StopRequest
-    from nllgen.launch.tasks import is_done, tasks_of
-
-    _require_torch()
-    from nllgen.worker.entry import enter
-
-    known = {"truth", "dataset", *(cell.id for cell in study.cells)}
-    if cell_id not in known:
-        raise ConfigError(f"study {study.name} has no cell {cell_id!r}", "`nllgen plan` lists the ids of its cells")
-    folder, frozen, _ = _frozen(study, root, click.echo)
-    tasks = {task.name: task for task in tasks_of(frozen, folder)}
-    if cell_id not in tasks:
-        raise ConfigError(f"study {study.name} has no {cell_id}", "its grid has no truth section, or needs none")
-    order = [cell_id]
-    while needs := [name for name in tasks[order[0]].needs if name not in order]:
-        order = [*needs, *order]
-    stop, claims, submission = StopRequest(), Claims(), f"run-{uuid.uuid4().hex[:8]}"
-    for task in (tasks[name] for name in order):
-        if is_done(task, frozen, folder):
-            click.echo(f"already done: {task.label}")
-            continue
-        claim = claims.take(task.claim)
-        if claim is None:
-            raise ConfigError(f"{task.label} is being run by somebody else", f"see: nllgen status {folder.path}")
-        with recorded(task, claim, submission) as attempt, renewing(claim):
-            name, number = attempt.name, attempt.number
-            enter(folder, task.name, threads, device, asset_folder(), stop, attempt=name, attempts=number)
+    if importlib.util.find_spec("torch") is None:
+        raise MachineError("torch is not installed, and training needs it", "pip install 'nllgen[train]'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,11 @@ from nllgen.image.host import build_environment, is_whole_root
 _SQUASHFS = "-comp zstd -Xcompression-level 3 -all-root"
 _SQUASHFS_BASE = "-comp lz4 -all-root"  # larger, and unpacked again at once
 _STEP = "step: "  # begins what the recipe says of its steps
+# what debootstrap and Apptainer say once in a while; minutes pass before the recipe's first step
+_MILESTONE = re.compile(
+    r"I: ((?:Retrieving InRelease|Resolving dependencies|Installing core|Unpacking the|Configuring the|Base system).*)"
+    r"|INFO: +((?:Starting build|Copying blob|Extracting OCI|Running post|Creating SIF).*)"
+)
 _ENDS_S = 5.0
 _SHOWN = 15  # lines of a failed build
 
@@ -33,6 +39,7 @@ def build(
     binds: Sequence[str] = (),
     test: bool = True,
     sandbox: bool = False,
+    hint: str = "the lines above are the end of its output",
 ) -> None:
     """Run ``apptainer build``.
 
@@ -47,6 +54,7 @@ def build(
         binds: further ones.
         test: whether this is the image itself: packed small, and the recipe's test is run.
         sandbox: whether the target is to be a folder.
+        hint: what to do where it fails.
 
     Raises:
         ImageError: it failed; with the end of its output.
@@ -60,7 +68,7 @@ def build(
     lines = _follow(process, say)
     if process.wait() != 0:
         shown = "\n    ".join(line for line in lines[-_SHOWN:] if line.strip())
-        raise ImageError(f"apptainer build failed:\n    {shown}", "the lines above are the end of its output")
+        raise ImageError(f"apptainer build failed:\n    {shown}", hint)
 
 
 def _build_command(
@@ -78,7 +86,7 @@ def _build_command(
 
 
 def _follow(process: subprocess.Popen[str], say: Callable[[str], None]) -> list[str]:
-    """Every line; those of the recipe's steps are told as they come."""
+    """Every line; those of the recipe's steps, and the milestones before them, are told as they come."""
     lines = []
     assert process.stdout is not None
     try:
@@ -86,6 +94,8 @@ def _follow(process: subprocess.Popen[str], say: Callable[[str], None]) -> list[
             lines.append(line.rstrip())
             if line.startswith(_STEP):
                 say(line.removeprefix(_STEP).strip())
+            elif found := _MILESTONE.match(line):
+                say("  " + (found[1] or found[2]).rstrip(".").lower())
     except BaseException:  # Ctrl-C: Apptainer's own processes may be deaf to anything milder
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(process.pid, signal.SIGTERM)

@@ -32,6 +32,12 @@ Base = Literal["docker", "debootstrap", "localimage"]
 Say = Callable[[str], None]
 DOCKER_IMAGE = "python:3.11-slim-bookworm"
 RECIPE = "nllgen.def"
+_HINTS: dict[Base, str] = {
+    "docker": "no way to a registry from here? Debian's mirror will do: --base debootstrap; or an image of the site: "
+    "--base localimage --from SIF",
+    "debootstrap": "another mirror: --from URL; or an image with Python 3.11: --base localimage --from SIF",
+    "localimage": "the lines above are the end of its output; the base needs Python 3.11 and a shell",
+}
 _KEPT = {"image": 4, "base": 2}  # how many of each the cache folder holds, the newest
 
 
@@ -205,7 +211,10 @@ def _first_step(inputs: Inputs, containers: Path, request: Request, say: Say) ->
         for lock in fetch_wheels(host_pip(), containers, bound, say):
             shutil.copy(containers / lock, bound)
         say(f"building Python and the packages, first of all the base by {request.base}: a minute or more")
-        apptainer.build(containers / RECIPE, part, inputs.base, bound, work, say, binds=request.binds, test=False)
+        arguments, hint = inputs.base, _HINTS[request.base]
+        apptainer.build(
+            containers / RECIPE, part, arguments, bound, work, say, binds=request.binds, test=False, hint=hint
+        )
         replace(part, base)
     return base
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT, EXIT_STOPPED, NllgenError
@@ -17,6 +19,7 @@ from nllgen.launch.claims import RENEW_S, Claim
 from nllgen.launch.failures import DONE, FAILED, LOST, STARTED, STOPPED, Kind, kind_of_exit, unended
 from nllgen.launch.tasks import Task, read_attempts, record
 
+_LOOK_S = 1.0
 _STOPS = (Kind.TIMEOUT, Kind.PREEMPTED, Kind.ASKED)
 
 
@@ -63,6 +66,8 @@ class Attempt:
     def end(self, exit_code: int, kind: Kind | None, reason: str = "") -> str:
         """Record the end and let the claim go, whatever happens.
 
+        One that was taken for lost, by whoever took its claim over, has an end already; a result is told all the same.
+
         Args:
             exit_code: of the worker.
             kind: why it ended; None where it is done.
@@ -76,10 +81,15 @@ class Attempt:
         if kind is not None:
             facts |= {"kind": str(kind), "reason": reason, "saved": saved_step(self.task)}
         try:
-            self._record(event, **facts)
+            if kind is None or self.claim.is_mine() or not self._has_end():
+                self._record(event, **facts)
         finally:
             self.claim.release()
         return event
+
+    def _has_end(self) -> bool:
+        lines = read_attempts(self.task.attempts)
+        return any(line.get("attempt") == self.name and line.get("event") != STARTED for line in lines)
 
     def _record(self, event: str, **facts: Any) -> None:
         who = {"attempt": self.name, "submission": self.submission}
@@ -113,6 +123,16 @@ def record_lost(task: Task, kind: Kind, reason: str) -> None:
         record(task.attempts, event=LOST, at=_now(), **who, **what)
 
 
+def record_unbegun(task: Task, submission: str, job: str) -> None:
+    """Note a job that is gone and has left no word: an attempt that was lost before its start.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    who = {"attempt": f"0-{uuid.uuid4().hex[:8]}", "submission": submission, "job": job}
+    record(task.attempts, event=LOST, at=_now(), **who, kind=str(Kind.LOST), reason="its job ended before it had begun")
+
+
 @contextlib.contextmanager
 def recorded(task: Task, claim: Claim, submission: str) -> Iterator[Attempt]:
     """An attempt that this process makes itself: its end is what the block ends with.
@@ -133,14 +153,44 @@ def recorded(task: Task, claim: Claim, submission: str) -> Iterator[Attempt]:
 
 @contextlib.contextmanager
 def renewing(claim: Claim) -> Iterator[None]:
-    """Renew a claim from a thread while this process works on its task itself."""
+    """Renew a claim from a thread while this process does what it stands for itself."""
+    with _every(RENEW_S, claim.renew):
+        yield
+
+
+@contextlib.contextmanager
+def stopping(stops: Iterable[Path], claim: Claim) -> Iterator[None]:
+    """Ask this process to stop, by SIGTERM, when one of these files is made or touched or its claim is another's.
+
+    A file that is there already was for what ran before.
+    """
+    before = {path: _touched(path) for path in stops}
+
+    def look() -> None:
+        if claim.is_lost() or any(_touched(path) > then for path, then in before.items()):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    with _every(_LOOK_S, look):
+        yield
+
+
+def _touched(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@contextlib.contextmanager
+def _every(seconds: float, do: Callable[[], object]) -> Iterator[None]:
+    """Do something again and again in a thread."""
     over = threading.Event()
 
-    def renew() -> None:
-        while not over.wait(RENEW_S):
-            claim.renew()
+    def again() -> None:
+        while not over.wait(seconds):
+            do()
 
-    thread = threading.Thread(target=renew, daemon=True)
+    thread = threading.Thread(target=again, daemon=True)
     thread.start()
     try:
         yield

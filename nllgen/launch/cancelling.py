@@ -53,7 +53,7 @@ def cancel_study(folder: StudyDir, study: Study, *, now: bool) -> Cancelled:
             folder.stop.touch()
         except OSError as error:
             refuse("write", folder.stop, error)
-        live, trouble = hints(folder, study)
+        live, trouble = hints(folder, study, patience_s=None)
         ids = live.ids if live else ()
         cancel(ids, states=("PENDING",))
         collecting = (live.jobs[COLLECT],) if live and COLLECT in live.jobs else ()
@@ -82,7 +82,7 @@ def cancel_tasks(folder: StudyDir, study: Study, tasks: Sequence[Task], *, now: 
                 task.stop.touch()
             except OSError as error:
                 refuse("write", task.stop, error)
-        live, trouble = hints(folder, study)
+        live, trouble = hints(folder, study, patience_s=None)
         alone = tuple(live.alone[task.name] for task in tasks if task.name in live.alone) if live else ()
         # by number alone: with a filter by state, scancel takes the whole waiting rest of an array for one element
         elements = {task.name: live.alone[task.name] for task in tasks if task.name in live.alone} if live else {}

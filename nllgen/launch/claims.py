@@ -52,9 +52,14 @@ class Claim:
         """Whether it still stands, and is not another's."""
         return _read(self.path) == self.content
 
-    def is_anothers(self) -> bool:
-        """Whether somebody has taken it over."""
-        return _read(self.path) not in (None, self.content)
+    def is_lost(self) -> bool:
+        """Whether somebody has taken it over, and may have let it go since; what cannot be read says nothing."""
+        try:
+            return self.path.read_text("utf-8", errors="replace") != self.content
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def renew(self) -> bool:
         """Show that the holder is alive; False if the claim was taken over."""
@@ -65,9 +70,12 @@ class Claim:
         return True
 
     def release(self) -> None:
-        """Let it go, unless it is another's by now."""
-        if self.is_mine():
-            self.path.unlink(missing_ok=True)
+        """Let it go, unless it is another's by now, also where this process was held up between look and deed."""
+        if not self.is_mine():
+            return
+        with contextlib.suppress(FileNotFoundError), locked(self.path.parent):
+            if self.is_mine():
+                self.path.unlink(missing_ok=True)
 
 
 @dataclass

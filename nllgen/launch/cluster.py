@@ -65,13 +65,19 @@ class Live:
     alone: Mapping[str, str] = field(default_factory=dict)
 
 
-def live_tasks(folder: StudyDir, study: str) -> Live:
+def live_tasks(folder: StudyDir, study: str, patience_s: float | None = None) -> Live:
     """Ask the scheduler, by name: a submitter that was killed may have noted nothing.
+
+    Args:
+        folder: the study's; its owner's jobs are those that count.
+        study: its name.
+        patience_s: how long to wait for an answer, where not as long as usual.
 
     Raises:
         MachineError: it is not there or does not answer.
     """
-    return match(folder, study, queued(job_prefix(study)))
+    patience = {} if patience_s is None else {"patience_s": patience_s}
+    return match(folder, study, queued(job_prefix(study), folder.path.stat().st_uid, **patience))
 
 
 def match(folder: StudyDir, study: str, jobs: Sequence[Queued]) -> Live:

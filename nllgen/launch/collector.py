@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,12 @@ from nllgen.launch.scheduler import was_cancelled
 from nllgen.launch.stages import Submission, SubmissionDir, memory_factors_had
 from nllgen.launch.tasks import Task, is_done, read_attempts, tasks_of
 from nllgen.launch.todo import accounted_state
+from nllgen.launch.unbegun import Unbegun
 from nllgen.launch.workers import WorkerSetup
 from nllgen.store.study_dir import StudyDir
+from nllgen.study.config import Study
+
+_FROM_OUTSIDE = (Kind.PREEMPTED, Kind.TIMEOUT)  # what a job takes the signals of a scancel for
 
 
 @dataclass
@@ -75,16 +79,7 @@ class Collector:
             if folder.stop.exists():  # asked for while this waited
                 return 0
             live = live_tasks(folder, study.name)
-            had = memory_factors_had(folder)
-            again: dict[str, float] = {}
-            for task in tasks_of(study, folder):
-                if task.name in live.tasks or is_done(task, study, folder):
-                    continue
-                factor = retry_factor(task, under, had.get(task.name, 1.0))
-                if not factor and any(need in again for need in task.needs) and not read_attempts(task.attempts):
-                    factor = 1.0  # it was never begun: the scheduler dropped it when what it needs had failed
-                if factor:
-                    again[task.name] = factor
+            again = _to_send_again(folder, study, under, live.tasks)
             if not again:
                 return 0
             profile = Profile.model_validate(record.profile)
@@ -102,6 +97,26 @@ class Collector:
         return len(again) if sent.submission else 0
 
 
+def _to_send_again(folder: StudyDir, study: Study, under: str, live: Collection[str]) -> dict[str, float]:
+    """Task → how many times the profile's memory, of those that are not done and that the scheduler does not have."""
+    had = memory_factors_had(folder)
+    unbegun = Unbegun.of(folder, under)
+    again: dict[str, float] = {}
+    missing: set[str] = set()
+    for task in tasks_of(study, folder):
+        if task.name in live or is_done(task, study, folder):
+            continue
+        missing.add(task.name)
+        if not any(need in missing for need in task.needs):  # else it was dropped with what it needs
+            unbegun.record_lost(task)
+        factor = retry_factor(task, under, had.get(task.name, 1.0))
+        if not factor and any(need in again for need in task.needs) and not read_attempts(task.attempts):
+            factor = 1.0  # it was never begun: the scheduler dropped it when what it needs had failed
+        if factor:
+            again[task.name] = factor
+    return again
+
+
 def retry_factor(task: Task, under: str, had: float) -> float:
     """How many times the profile's memory a failed task is to be sent again with; 0 where it is not.
 
@@ -115,13 +130,13 @@ def retry_factor(task: Task, under: str, had: float) -> float:
     if start is not None and last_ended(lines) is None:
         if Claims().is_held(task.claim) and not start.get("job"):
             return 0.0
-        state = accounted_state(str(start.get("job", "")))
+        state = accounted_state(start)
         record_lost(task, kind_of_state(state), f"its job is gone ({state or 'nobody knows why'})")
         lines = read_attempts(task.attempts)
     last = last_ended(lines)
     if task.stop.exists():
         return 0.0
-    if last is not None and kind_of(last) is Kind.PREEMPTED and was_cancelled(_job_of(last, lines)):
+    if last is not None and kind_of(last) in _FROM_OUTSIDE and was_cancelled(_job_of(last, lines)):
         return 0.0
     if last is None or kind_of(last) in (None, Kind.ASKED) or given_up(lines, under) is not None:
         return 0.0

@@ -13,6 +13,7 @@ from typing import Any
 from nllgen.launch.failures import Kind
 from nllgen.launch.gpus import visible
 
+STARTED_VARIABLE = "NLLGEN_JOB_STARTED"  # when the job's script began, by ``time.time()``
 _SHORT_S = 90.0  # Slurm may give its signal a minute early, and looks at the time every half minute
 _CLOCKS_S = 10.0  # by which the clocks of a node and of the controller may differ
 
@@ -53,7 +54,8 @@ class Job:
         if "SLURM_JOB_ID" not in environ or environ.get("SUBMITIT_EXECUTOR") != "slurm":
             return cls("", 0, 0, float("inf"), len(affinity), affinity, visible(environ))
         array, element = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
-        limit = float("inf") if time_min is None else time.time() + 60 * time_min
+        started = float(_int(environ.get(STARTED_VARIABLE), 0)) or time.time()
+        limit = float("inf") if time_min is None else started + 60 * time_min
         return cls(
             id=f"{array}_{element}" if array else environ["SLURM_JOB_ID"],
             element=int(element or 0),
@@ -98,11 +100,16 @@ class Signals:
         self._requeue: Any = signal.getsignal(signal.SIGUSR2)
         self.kind: Kind | None = None
         self.may_requeue = False
+        self.is_ending = False
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:
+        self.is_ending = self.is_ending or number == signal.SIGTERM
         if self.kind is not None:
+            if number == signal.SIGTERM and self._job.remaining_s > _CLOCKS_S:
+                # cancelled, or its grace is over: Slurm itself starts again what it has preempted
+                self.kind, self.may_requeue = Kind.PREEMPTED, False
             return
         self.may_requeue = number == signal.SIGUSR2 and self._job.is_scheduled
         if not self._job.is_scheduled:
@@ -113,6 +120,12 @@ class Signals:
         else:
             # a preempted job is requeued by Slurm itself; requeueing one that was cancelled would bring it back
             self.kind = Kind.PREEMPTED
+
+    def look_at_the_clock(self) -> None:
+        """The warning comes once, perhaps before this process could hear it; the time that is left says the same."""
+        if self.kind is None and self._job.remaining_s <= self._warning_s:
+            self.kind = Kind.TIMEOUT
+            self.may_requeue = True
 
     def requeue(self) -> None:
         """Leave through submitit's handler: it calls ``checkpoint``, asks the host's scontrol and exits.
@@ -148,6 +161,20 @@ def _descendants(pid: int) -> list[int]:
         for child in children:
             found += [child, *_descendants(child)]
     return found
+
+
+class MemoryKills:
+    """Which of a job's workers the kernel has killed for memory: it counts for all of them together."""
+
+    def __init__(self) -> None:
+        self._told = oom_kills()
+
+    def take(self) -> bool:
+        """Whether there was one that no other worker has taken for its own; asked when a worker was found killed."""
+        if oom_kills() <= self._told:
+            return False
+        self._told += 1
+        return True
 
 
 def oom_kills() -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from nllgen.errors import MachineError
 
 _PATIENCE_S = 30.0
+HINT_S = 5.0  # for what is nice to know: somebody sits before the screen
 _AFTER = "see: nllgen doctor"
 # states of jobs that will run or are running
 _LIVE = frozenset(
@@ -59,7 +60,7 @@ def run(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise MachineError(
-            f"{command[0]} did not answer in {patience_s:.0f} s", f"try again later; {_AFTER}"
+            f"the scheduler did not answer: {command[0]} took more than {patience_s:g} s", f"try again later; {_AFTER}"
         ) from error
     except OSError as error:
         raise MachineError(f"{command[0]} cannot be run: {error.strerror}", _AFTER) from error
@@ -69,20 +70,22 @@ def run(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
     return done.stdout
 
 
-def queued(name_begins: str) -> list[Queued]:
-    """This user's jobs whose name begins like this, waiting or running.
+def queued(name_begins: str, owner: int | None = None, patience_s: float = _PATIENCE_S) -> list[Queued]:
+    """Jobs whose name begins like this, waiting or running.
+
+    Args:
+        name_begins: of the job.
+        owner: another user whose jobs are wanted beside this user's own.
+        patience_s: how long to wait for an answer.
 
     Raises:
         MachineError: squeue is missing or does not answer.
     """
     format_ = "%i|%j|%T|%R"
-    output = run(["squeue", "--noheader", f"--user={_user()}", "--states=all", f"--format={format_}"])
+    users = ",".join(map(str, dict.fromkeys((os.geteuid(), os.geteuid() if owner is None else owner))))
+    output = run(["squeue", "--noheader", f"--user={users}", "--states=all", f"--format={format_}"], patience_s)
     found = [_parse(line) for line in output.splitlines() if line.count("|") >= 3]
     return [job for job in found if job.name.startswith(name_begins) and job.state in _LIVE]
-
-
-def _user() -> str:
-    return str(os.geteuid())
 
 
 def _parse(line: str) -> Queued:
@@ -116,6 +119,30 @@ def was_cancelled(job: str) -> bool:
     with contextlib.suppress(MachineError):
         return bool(job) and "JobState=CANCELLED" in run(["scontrol", "--oneliner", "show", "job", job])
     return False
+
+
+def ends_of(array: str) -> dict[str, str]:
+    """Element, ``<array>_<index>``, or the number of a job that is no array → its state, as far as it is remembered.
+
+    The waiting rest of an array may have a line of its own under the array's number, which is no job's.
+    sacct is asked, and the controller, which forgets after some minutes. Neither remembers an element that was
+    cancelled by itself while it waited.
+    """
+    states: list[tuple[str, str]] = []
+    with contextlib.suppress(MachineError):
+        command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={array}", "--format=JobID,State"]
+        rows = [line.partition("|") for line in run(command).splitlines()]
+        states += [(job.partition("_")[2], state) for job, _, state in rows]
+    with contextlib.suppress(MachineError):
+        for line in run(["scontrol", "--oneliner", "show", "job", array]).splitlines():
+            words = dict(word.partition("=")[::2] for word in line.split())
+            states.append((words.get("ArrayTaskId", ""), words.get("JobState", "")))
+    found: dict[str, str] = {}
+    for elements, state in states:
+        found |= dict.fromkeys([f"{array}_{element}" for element in _elements(elements)] or [array], state)
+    if len(found) > 1:
+        found.pop(array, None)
+    return found
 
 
 def cancel(ids: Sequence[str], *, states: Sequence[str] = ()) -> None:

@@ -11,7 +11,7 @@ from nllgen.errors import EXIT_DONE, EXIT_STOPPED
 from nllgen.launch.attempt import Attempt
 from nllgen.launch.claims import RENEW_S, Claim
 from nllgen.launch.failures import Kind, kind_of_exit
-from nllgen.launch.job import Job, oom_kills, peak_memory_bytes
+from nllgen.launch.job import Job, MemoryKills, peak_memory_bytes
 from nllgen.launch.tasks import Task
 from nllgen.launch.workers import Worker, WorkerSetup
 from nllgen.store.study_dir import StudyDir
@@ -32,6 +32,7 @@ class Slot:
         threads: of the worker.
         cpus, gpus: that the worker gets; without processors it is not bound to any.
         job: that it is a part of.
+        kills: of the job, for memory; shared by its slots.
     """
 
     study_dir: StudyDir
@@ -41,6 +42,7 @@ class Slot:
     cpus: Sequence[int]
     gpus: Sequence[int]
     job: Job
+    kills: MemoryKills
     ended_task: str = ""
     ended_seconds: float = 0.0
     _worker: Worker | None = field(default=None, init=False)
@@ -48,7 +50,6 @@ class Slot:
     _started: float = field(default=0.0, init=False)
     _renewed: float = field(default=0.0, init=False)
     _looked: float = field(default=0.0, init=False)
-    _kills: int = field(default=0, init=False)
     _peak: int = field(default=0, init=False)
     _superseded: bool = field(default=False, init=False)
     _is_asked: bool = field(default=False, init=False)
@@ -71,7 +72,7 @@ class Slot:
         """
         self._attempt = attempt = Attempt.begin(task, claim, self.submission, **self.job.facts())
         self._started = self._renewed = time.monotonic()
-        self._kills, self._peak, self._superseded, self._is_asked = oom_kills(), 0, False, False
+        self._peak, self._superseded, self._is_asked = 0, False, False
         try:
             if self._worker is None:
                 command, variables = self.setup.command(self.study_dir.path, self.threads, self.gpus)
@@ -124,8 +125,9 @@ class Slot:
             if ended:
                 break
             time.sleep(_POLL_S)
-        if self._attempt is not None and answer is None:
-            worker.process.kill()  # does nothing where it has ended by itself
+        too_slow = self._attempt is not None and answer is None and worker.process.poll() is None
+        if too_slow:
+            worker.process.kill()
             worker.process.wait()
         worker.close(_LAST_WORDS_S)
         self._worker = None
@@ -133,9 +135,10 @@ class Slot:
             # one that ended well without an answer was asked to stop before it had begun
             code = int(answer["exit_code"]) if answer else worker.process.returncode or EXIT_STOPPED
             reason = str(answer.get("reason", "")) if answer else ""
-            found = self._kind(code, reason)
-            was_stopped = found is not None and code in (EXIT_STOPPED, -signal.SIGKILL, -signal.SIGTERM)
-            self._finish(code, kind if was_stopped else found, "" if was_stopped else reason)
+            found = kind if too_slow else self._kind(code, reason)
+            if code in (EXIT_STOPPED, -signal.SIGKILL, -signal.SIGTERM) and found is not Kind.OUT_OF_MEMORY:
+                found, reason = (Kind.ASKED if self._is_cancelled(self._attempt) else kind), ""
+            self._finish(code, found, reason)
 
     def _keep_claim(self, attempt: Attempt) -> None:
         """Renew it now and then; where another has taken it over, the worker's time is better spent elsewhere."""
@@ -148,12 +151,16 @@ class Slot:
                 self.ask_to_stop()
         if now - self._renewed > RENEW_S:
             self._renewed = now
-            if not attempt.claim.renew() and attempt.claim.is_anothers():
+            if not attempt.claim.renew() and attempt.claim.is_lost():
                 self._superseded = True
                 self.ask_to_stop()
 
+    def _is_cancelled(self, attempt: Attempt) -> bool:
+        """Whether somebody asked for the end that the scheduler may have brought about: it is not to come back."""
+        return attempt.task.stop.exists() or self.study_dir.stop.exists()
+
     def _kind(self, code: int, reason: str) -> Kind | None:
-        killed = code in (-9, 137) and (oom_kills() > self._kills or self._is_at_its_limit())
+        killed = code in (-9, 137) and (self.kills.take() or self._is_at_its_limit())
         return kind_of_exit(code, reason, out_of_memory=killed)
 
     def _is_at_its_limit(self) -> bool:

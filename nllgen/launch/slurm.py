@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import warnings
@@ -12,13 +13,15 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
-from nllgen.errors import MachineError
+from nllgen.errors import ConfigError, MachineError
+from nllgen.launch.job import STARTED_VARIABLE
 from nllgen.launch.profile import Profile
 from nllgen.launch.scheduler import without_outer_job
 from nllgen.launch.stages import COLLECT, Stage
 from nllgen.study.config import Resources
 
 _COUNTDOWN = 10**9  # submitit would stop requeueing after so many time limits; failures.POLICIES decides instead
+_NOT_IN_SCRIPTS = re.compile(r"[\x00-\x1f\x7f%\\]")  # a new line is a command; sbatch puts numbers for the other two
 _COLLECT = Resources(time_min=60, memory_gb=2.0, cpus=1, gpus=0)
 
 
@@ -98,8 +101,14 @@ def executor_for(folder: Path, stage: Stage, order: Order, profile: Profile, cod
         code: snapshot of the program.
 
     Raises:
+        ConfigError: the folder has a name that a line of sbatch's script cannot hold.
         MachineError: this machine has no Slurm.
     """
+    if found := _NOT_IN_SCRIPTS.search(str(folder)):
+        raise ConfigError(
+            f"Slurm cannot be told of a folder with {found[0]!r} in its name: {str(folder)!r}",
+            "give a --root without control characters, % and backslashes",
+        )
     try:
         made = OnePickle(folder, profile.python or sys.executable, folder / f"{stage.name}.pkl")
     except RuntimeError as error:
@@ -138,6 +147,9 @@ def _setup(folder: Path, pickle: Path, profile: Profile, code: Path) -> list[str
     quoted = shlex.quote(str(folder))
     lines = [
         "set -euo pipefail",
+        # Slurm's warning may come before the supervisor can hear it, up to a minute early: it must not end the shell
+        "trap '' USR2",
+        f"export {STARTED_VARIABLE}=$(date +%s)",
         f"test -f {shlex.quote(str(pickle))} || {{ echo 'the study was moved or removed' >&2; exit 75; }}",
         "umask 022",
         # from 22.05 on srun does not take this from sbatch by itself
@@ -148,7 +160,7 @@ def _setup(folder: Path, pickle: Path, profile: Profile, code: Path) -> list[str
         f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
     ]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
-    return [*lines[:1], *profile.setup, *lines[1:]]
+    return [*lines[:3], *profile.setup, *lines[3:]]
 
 
 def send(executor: OnePickle, callable_: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from pathlib import Path
@@ -35,10 +36,22 @@ def snapshot(study_dir: StudyDir) -> Path:
     part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     try:
         with closed_to_others():  # it is run later on
-            shutil.copytree(_PACKAGE, part / "nllgen", ignore=_LEFT_OUT, copy_function=shutil.copyfile)
+            _copy(_PACKAGE, part / "nllgen")
         part.rename(folder)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         if not folder.is_dir():  # else another submission of the same code was quicker
             refuse("copy the program to", folder, error)
     return folder
+
+
+def _copy(source: Path, target: Path) -> None:
+    """As ``shutil.copytree``, which gathers what fails into an error that does not say why."""
+    for name, folders, files in os.walk(source):
+        left_out = _LEFT_OUT(name, [*folders, *files])
+        folders[:] = [folder for folder in folders if folder not in left_out]
+        into = target / Path(name).relative_to(source)
+        into.mkdir(parents=True)
+        for file in files:
+            if file not in left_out:
+                shutil.copyfile(Path(name, file), into / file)

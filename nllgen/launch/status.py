@@ -7,17 +7,17 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from nllgen.errors import MachineError
 from nllgen.launch.attempt import progress_of
 from nllgen.launch.claims import Claims
 from nllgen.launch.cluster import Live, live_tasks
-from nllgen.launch.failures import STARTED, STOPPED, Kind, Line, kind_of, last_ended, unended
+from nllgen.launch.failures import STARTED, STOPPED, Kind, Line, given_up, kind_of, last_ended, unended
+from nllgen.launch.scheduler import HINT_S
 from nllgen.launch.stages import is_copy, submissions
-from nllgen.launch.tasks import Task, is_done, read_attempts, tasks_of
-from nllgen.store.result import read_head
+from nllgen.launch.tasks import Task, done_head, read_attempts, tasks_of
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 
@@ -57,7 +57,7 @@ class TaskStatus:
     seconds_per_step: float = 0.0
 
 
-def hints(folder: StudyDir, study: Study) -> tuple[Live | None, str]:
+def hints(folder: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[Live | None, str]:
     """What the scheduler says of a study that was sent to one; None and the reason where it says nothing."""
     sent = [submission for _, submission in submissions(folder)]
     if not sent:
@@ -65,7 +65,7 @@ def hints(folder: StudyDir, study: Study) -> tuple[Live | None, str]:
     if all(is_copy(folder, submission) for submission in sent):
         return None, "from files alone: this is a copy of the folder that was submitted"
     try:
-        return live_tasks(folder, study.name), ""
+        return live_tasks(folder, study.name, patience_s), ""
     except MachineError as error:
         return None, f"from files alone: {error.message}"
 
@@ -83,13 +83,12 @@ def _task_status(
     log = str(task.log).removeprefix(f"{folder.path}/")  # much faster than pathlib for thousands
     lines = read_attempts(task.attempts)
     started = sum(line.get("event") == STARTED for line in lines)
-    if is_done(task, study, folder, truth_sha256=truth_sha256):
-        if task.name == "dataset":
-            return TaskStatus(task.name, task.label, "done", started, log)
-        head = read_head(task.folder.result)
-        when, speed = str(head["finished_at"]), float(head["seconds_per_step"])
-        found = TaskStatus(task.name, task.label, str(head["outcome"]), started, log)
-        return replace(found, finished_at=when, seconds_per_step=speed if math.isfinite(speed) else 0.0)
+    if (head := done_head(task, study, folder, truth_sha256=truth_sha256)) is not None:
+        outcome, when, speed = head.get("outcome", "done"), head.get("finished_at", ""), head.get("seconds_per_step", 0)
+        speed = float(speed) if math.isfinite(speed) else 0.0
+        return TaskStatus(
+            task.name, task.label, str(outcome), started, log, finished_at=str(when), seconds_per_step=speed
+        )
     state, detail, kind = _state(task, lines, live, claims)
     progress = progress_of(task) if lines else {}
     return TaskStatus(
@@ -110,15 +109,15 @@ def _task_status(
 def _state(task: Task, lines: Sequence[Line], live: Live | None, claims: Claims) -> tuple[str, str, Kind | None]:
     if task.claim.exists() and claims.is_held(task.claim) and not _is_abandoned(task, live, claims):
         return "running", _sign_of_life(task), None
-    if live is not None and task.name in live.tasks:
+    if not lines and task.stop.exists():
+        return "stopped", "cancelled before it began; runs when submitted again", Kind.ASKED
+    if live is not None and task.name in live.tasks and not _is_over_in_its_job(lines, live.jobs[task.name]):
         # a running job may hold many cells that nobody has begun
         runs = live.tasks[task.name] != "PENDING" and unended(lines) is not None
         return ("running" if runs else "queued"), f"job {live.jobs[task.name]} {live.tasks[task.name].lower()}", None
     if task.name not in ("truth", "dataset") and task.folder.result.exists():
         return "damaged", "result.h5 cannot be read or does not count; submitting again runs it anew", None
     last = last_ended(lines)
-    if not lines and task.stop.exists():
-        return "stopped", "cancelled before it began; runs when submitted again", Kind.ASKED
     if last is None:
         detail = "its supervisor is gone; goes on where it stopped when submitted again"
         return ("stopped", detail, Kind.LOST) if lines else ("waiting", "", None)
@@ -128,6 +127,18 @@ def _state(task: Task, lines: Sequence[Line], live: Live | None, claims: Claims)
         return "stopped", f"{what}goes on where it stopped when submitted again", kind
     code = f"exit code {last['exit_code']}" if "exit_code" in last else ""
     return "failed", ": ".join(filter(None, [str(kind), str(last.get("reason") or ""), code])), kind
+
+
+def _is_over_in_its_job(lines: Sequence[Line], job: str) -> bool:
+    """Whether this job, which goes on with other tasks, has given the task up."""
+    last = last_ended(lines)
+    if last is None or given_up(lines, str(last.get("submission"))) is None:
+        return False
+    return any(line.get("attempt") == last.get("attempt") and _array(line) == job for line in lines)
+
+
+def _array(line: Line) -> str:
+    return str(line.get("job", "")).partition("_")[0]
 
 
 def _is_abandoned(task: Task, live: Live | None, claims: Claims) -> bool:
@@ -170,5 +181,5 @@ def to_json(rows: Iterable[TaskStatus], scheduler: str = "") -> dict[str, Any]:
     return {
         "counts": {state: counts[state] for state in STATES},
         "scheduler": scheduler,
-        "tasks": [asdict(row) for row in rows],
+        "tasks": [vars(row) for row in rows],  # flat: ``asdict`` would copy every value
     }

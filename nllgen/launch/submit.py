@@ -16,7 +16,8 @@ from typing import Any
 import submitit
 
 from nllgen.errors import MachineError
-from nllgen.launch.claims import Claims
+from nllgen.launch.attempt import renewing
+from nllgen.launch.claims import LEASE_S, Claims
 from nllgen.launch.gpus import share_out
 from nllgen.launch.snapshot import snapshot
 from nllgen.launch.supervisor import Supervisor
@@ -27,7 +28,7 @@ from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.merge import merge
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = LEASE_S + 60.0  # a submitter that died on another machine is known to be dead after a lease
 _NO_LIMIT_MIN = 60 * 24 * 365  # submitit's local executor ends a job after a time; a study's is its own affair
 
 
@@ -74,7 +75,8 @@ def only_submission(folder: StudyDir) -> Iterator[None]:
             raise MachineError(f"somebody else is submitting {folder.path}", f"try again; if nobody is, remove {path}")
         time.sleep(0.05)
     try:
-        yield
+        with renewing(claim):  # thousands of cells may take longer than a lease
+            yield
     finally:
         claim.release()
 
@@ -148,7 +150,8 @@ def _away_from_the_terminal(log: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(fd) for fd in range(3)]
-    files = [os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)]
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    files = [os.open(os.devnull, os.O_RDONLY), os.open(log, flags, 0o644)]
     try:
         for fd, file in enumerate((files[0], files[1], files[1])):
             os.dup2(file, fd)

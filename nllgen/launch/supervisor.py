@@ -18,9 +18,9 @@ from submitit.helpers import DelayedSubmission
 
 from nllgen.errors import CellsFailedError
 from nllgen.launch.failures import Kind
-from nllgen.launch.job import Job, Signals
+from nllgen.launch.job import Job, MemoryKills, Signals
 from nllgen.launch.slot import Slot
-from nllgen.launch.todo import Todo
+from nllgen.launch.todo import Todo, accounted_state
 from nllgen.launch.workers import WorkerSetup
 from nllgen.store.study_dir import StudyDir
 
@@ -68,12 +68,14 @@ class Supervisor:
         folder = StudyDir(self.study_dir)
         folder.guard()
         todo = Todo(folder, self.submission, job, self._names(job), self.setup, self.signal_s)
-        slots = [self._slot(number, job, folder) for number in range(self.at_once)]
+        kills = MemoryKills()
+        slots = [self._slot(number, job, folder, kills) for number in range(self.at_once)]
         try:
             self._work(todo, slots, folder, signals)
         finally:
             self._end(slots, signals)
-        if (signals.may_requeue or todo.needs_fresh_time) and todo.is_open:
+        more = (signals.may_requeue or todo.needs_fresh_time) and todo.is_open
+        if more and not self._is_cancelled(folder, signals, job):
             signals.requeue()
         _forget_pickle(job)
         return self._outcome(todo, job)
@@ -87,7 +89,7 @@ class Supervisor:
             return None
         return self.elements[job.element % len(self.elements)]
 
-    def _slot(self, number: int, job: Job, folder: StudyDir) -> Slot:
+    def _slot(self, number: int, job: Job, folder: StudyDir, kills: MemoryKills) -> Slot:
         """Its share of the processors and GPUs; bound to it only where the scheduler has bound the job."""
         share = max(1, job.cpus // self.at_once)
         bound = job.is_scheduled and len(job.affinity) == job.cpus and self.at_once > 1
@@ -95,7 +97,7 @@ class Supervisor:
         gpus = job.gpus[number % len(job.gpus) :][:1] if job.gpus else ()
         if self.at_once == 1:
             gpus = job.gpus
-        return Slot(folder, self.submission, self.setup, self.threads or share, cpus, gpus, job)
+        return Slot(folder, self.submission, self.setup, self.threads or share, cpus, gpus, job, kills)
 
     def _work(self, todo: Todo, slots: list[Slot], folder: StudyDir, signals: Signals) -> None:
         while True:
@@ -118,7 +120,9 @@ class Supervisor:
         if self._stopping is None and (folder.stop.exists() or not folder.is_frozen):
             signals.may_requeue = False
             self._stopping = Kind.ASKED
-        self._stopping = self._stopping or signals.kind
+        if self._stopping is None:
+            signals.look_at_the_clock()
+            self._stopping = signals.kind
         return self._stopping is not None
 
     def _end(self, slots: list[Slot], signals: Signals) -> None:
@@ -130,6 +134,10 @@ class Supervisor:
         give_up = time.monotonic() + patience
         for slot in slots:
             slot.close(kind, max(0.0, give_up - time.monotonic()))
+
+    def _is_cancelled(self, folder: StudyDir, signals: Signals, job: Job) -> bool:
+        """Also by a scancel within seconds of the limit, which is told from it by the scheduler alone."""
+        return folder.stop.exists() or (signals.is_ending and accounted_state(job.facts()).startswith("CANCELLED"))
 
     def _outcome(self, todo: Todo, job: Job) -> dict[str, str]:
         failed = todo.failures()

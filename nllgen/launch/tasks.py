@@ -59,7 +59,7 @@ class Task:
         return self._named(self.folder.stop)
 
     def _named(self, path: Path) -> Path:
-        return path.with_name(f"{path.stem}{self.suffix}{path.suffix}")
+        return path.with_name(f"{path.stem}{self.suffix}{path.suffix}") if self.suffix else path
 
 
 def tasks_of(study: Study, study_dir: StudyDir) -> list[Task]:
@@ -107,32 +107,38 @@ def is_done(
         SchemaError: it was written with another schema.
         MachineError: it cannot be read, which says nothing about it.
     """
+    return done_head(task, study, study_dir, image_sha256, truth_sha256) is not None
+
+
+def done_head(
+    task: Task, study: Study, study_dir: StudyDir, image_sha256: str | None = None, truth_sha256: str | None = None
+) -> dict[str, Any] | None:
+    """What stands at the head of a task's result, empty for a data set; None where the task is not done.
+
+    Args, Raises: as :func:`is_done`.
+    """
     if task.name == "truth":
         assert study.truth is not None
-        weights = study_dir.truth_weights(study.truth.id)
-        return weights.exists() and _has_result(task, study.truth.id, "", image_sha256)
+        has_weights = study_dir.truth_weights(study.truth.id).exists()
+        return _head(task, study.truth.id, "", image_sha256) if has_weights else None
     if task.name == "dataset":
         assert study.truth is not None
-        return large_enough(study_dir.dataset(study.truth.id), study.dataset)
-    if not task.folder.result.exists():
-        return False
+        return {} if large_enough(study_dir.dataset(study.truth.id), study.dataset) else None
     if study.truth is None or "dataset" not in task.needs:
         truth_sha256 = ""
     elif truth_sha256 is None:
         truth_sha256 = study_dir.truth_sha256(study.truth.id)
-    return _has_result(task, task.name, truth_sha256, image_sha256)
+    return _head(task, task.name, truth_sha256, image_sha256)
 
 
-def _has_result(task: Task, cell_id: str, truth_sha256: str, image_sha256: str | None) -> bool:
-    if not task.folder.result.exists():
-        return False
+def _head(task: Task, cell_id: str, truth_sha256: str, image_sha256: str | None) -> dict[str, Any] | None:
     try:
         head = read_head(task.folder.result)
-    except CorruptFileError:
-        return False
+    except CorruptFileError:  # or not there
+        return None
     if image_sha256 is not None and head["image_sha256"] != image_sha256:
-        return False
-    return head["cell_id"] == cell_id and truth_sha256 in ("", head["truth_sha256"])
+        return None
+    return head if head["cell_id"] == cell_id and truth_sha256 in ("", head["truth_sha256"]) else None
 
 
 def large_enough(path: Path, wanted: DatasetConfig) -> bool:

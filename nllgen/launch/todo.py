@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nllgen.launch.attempt import record_lost
 from nllgen.launch.claims import Claim, Claims
-from nllgen.launch.failures import Kind, given_up, kind_of_state, last_ended, needs_other_job, unended
+from nllgen.launch.failures import Kind, Line, given_up, kind_of_state, last_ended, needs_other_job, unended
 from nllgen.launch.job import Job
 from nllgen.launch.tasks import Task, is_done, longest_first, read_attempts, seconds_of, tasks_of
 from nllgen.launch.workers import WorkerSetup
@@ -59,7 +59,10 @@ class Todo:
     @property
     def is_open(self) -> bool:
         """Whether something is left that this supervisor could still do."""
-        return any(name not in self._given_up and not self._is_lost(name) for name in self._waiting)
+        return any(
+            name not in self._given_up and not self._is_lost(name) and not task.stop.exists()
+            for name, task in self._waiting.items()
+        )
 
     @property
     def may_come(self) -> bool:
@@ -151,7 +154,7 @@ class Todo:
         start = unended(lines)
         if start is None or last_ended(lines) is not None:
             return False
-        kind, reason = _what_became_of(str(start.get("job", "")), self._job)
+        kind, reason = _what_became_of(start, self._job)
         record_lost(task, kind, reason)
         kind_given_up = self._why_not_again(task)
         if kind_given_up is not None:
@@ -160,24 +163,34 @@ class Todo:
         return kind_given_up is not None
 
 
-def _what_became_of(job: str, mine: Job) -> tuple[Kind, str]:
+def _what_became_of(start: Line, mine: Job) -> tuple[Kind, str]:
     """Why a supervisor vanished, as far as the scheduler remembers; it is a hint and may be empty."""
+    job = str(start.get("job", ""))
     if not job:
         return Kind.LOST, "its process is gone"
-    state = accounted_state(job)
+    state = accounted_state(start)
     if state:
         return kind_of_state(state), f"the scheduler says {state} of job {job}"
     again = "the scheduler has started its job anew" if job == mine.id else "its job is gone"
     return Kind.LOST, again
 
 
-def accounted_state(job: str) -> str:
-    """The state in which sacct saw a job end the last time; empty where it does not know or does not answer."""
+def accounted_state(start: Line) -> str:
+    """The state in which sacct saw the job of an attempt end; empty where it has not, or sacct does not answer.
+
+    A job that was requeued has a line for each time that it ran, and only one of them is this attempt's.
+
+    Args:
+        start: of the attempt.
+    """
+    job, restarts = str(start.get("job", "")), start.get("restarts", 0)
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--jobs={job}", "--format=State"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SACCT_S, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError):
         return ""
     states = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    over = [state for state in states if state.split()[0] not in ("RUNNING", "PENDING", "COMPLETING", "RESIZING")]
-    return over[-1] if done.returncode == 0 and over else ""
+    if done.returncode != 0 or not isinstance(restarts, int) or not 0 <= restarts < len(states):
+        return ""
+    is_over = states[restarts].split()[0] not in ("RUNNING", "PENDING", "COMPLETING", "RESIZING")
+    return states[restarts] if is_over else ""

@@ -11,7 +11,7 @@ import submitit
 
 from nllgen import cli_machine, doors
 from nllgen.data import mnist
-from nllgen.doors import launching
+from nllgen.doors import following, foreground, launching
 from nllgen.errors import MachineError, StoppedError
 from nllgen.launch.stopping import StopRequest
 from nllgen.launch.submit import freeze, lost
@@ -165,7 +165,7 @@ def test_a_supervisor_that_was_lost_is_told_with_its_log(jobs, capsys):
     assert lost(jobs[0]) is None
     assert lost(jobs[1]) == f"a supervisor failed: nllgen.errors.MachineError: the disk is full: {jobs[1].paths.stderr}"
     assert lost(jobs[2]) == f"a supervisor was killed: {jobs[2].paths.stderr}"
-    assert launching._tell_lost(jobs) == 2
+    assert following.tell_lost(jobs) == 2
     assert capsys.readouterr().err.count("a supervisor ") == 2
 
 
@@ -206,9 +206,9 @@ def test_a_run_in_the_foreground_is_recorded_and_its_claim_renewed(grid, monkeyp
     study = parse_study(grid.read_text(), "g", precision="fp32")
     if error:
         with pytest.raises(type(error)):
-            launching.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
+            foreground.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
     else:
-        launching.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
+        foreground.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
     folder = StudyDir(grid.parent / "tiny")
     lines = read_attempts(next(folder.path.glob("truths/*/attempts.jsonl")))
     assert [line["event"] for line in lines] == ["started", outcome]

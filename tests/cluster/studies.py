@@ -63,6 +63,7 @@ class OnCluster:
     environ: dict[str, str] = field(default_factory=dict)
     user: PlainUser | None = None
     python: str = sys.executable
+    published: tuple[int, int] = (0, 0)  # inode and time of a result, as a test saw it first
 
     def __post_init__(self) -> None:
         self.base.mkdir(parents=True, exist_ok=True)

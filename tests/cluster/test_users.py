@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -70,3 +71,15 @@ def test_a_study_that_others_may_write_is_refused(alices: OnCluster) -> None:
         alices.folder.path.chmod(0o755)
     assert process.returncode == 3, output
     assert "writ" in output
+
+
+def test_another_user_sees_what_is_queued(alices: OnCluster, other_user: PlainUser) -> None:
+    held = replace(alices, name="held", profile={"sbatch": {"hold": True}})
+    held.submit()
+    try:
+        command = [alices.python, "-m", "nllgen", "status", "--json", str(held.folder.path)]
+        told = json.loads(held.cluster.run(*command, user=other_user).stdout)
+        states = [row["state"] for row in told["tasks"]]
+    finally:
+        held.cancel()
+    assert (states, told["scheduler"]) == (["queued"], "")

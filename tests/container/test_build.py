@@ -130,6 +130,34 @@ def test_a_signed_image_verifies_until_it_is_tampered_with(
     out.unlink()
 
 
+def test_a_pgp_key_of_apptainers_keyring_signs_and_its_owner_is_known(
+    door: Door, built: tuple[Path, str], open_folder: Path, tmp_path: Path
+) -> None:
+    ring, stranger = {"APPTAINER_KEYSDIR": str(tmp_path / "keys")}, {"APPTAINER_KEYSDIR": str(tmp_path / "none")}
+    for folder in (*ring.values(), *stranger.values()):
+        Path(folder).mkdir(mode=0o700)
+    words = ["apptainer", "key", "newpair", "--name", "n", "--email", "n@example.org", "--comment", "none"]
+    words += ["--password", "", "--push=false", "--bit-length", "2048"]
+    subprocess.run(words, env=os.environ | ring, check=True, capture_output=True)
+    out = open_folder / "pgp.sif"
+    done = door("build", "--base", "debootstrap", "-o", out, "--sign", "0", **ring)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(read_sif(out).signatures) == 1
+    assert door("build", "--check", out, **ring).returncode == 0
+    refused_by = door("build", "--check", out, **stranger)
+    assert refused_by.returncode == ENVIRONMENT
+    assert "signature" in refused_by.stderr
+    out.unlink()
+
+
+def test_a_base_that_no_registry_gives_names_the_other_bases(door: Door, apptainer: str, tmp_path: Path) -> None:
+    words = ["build", "--base", "docker", "--from", "127.0.0.1:9/none", "-o", tmp_path / "x.sif"]
+    done = door(*words, NLLGEN_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == ENVIRONMENT
+    assert "apptainer build failed" in done.stderr
+    assert "--base debootstrap" in done.stderr
+
+
 def test_a_key_that_is_not_there(door: Door, built: tuple[Path, str], open_folder: Path) -> None:
     done = door("build", "--base", "debootstrap", "-o", open_folder / "x.sif", "--sign", "no-such-key")
     assert done.returncode == ENVIRONMENT
@@ -196,6 +224,7 @@ def test_an_interrupted_build_leaves_nothing_behind(apptainer: str, open_folder:
     )  # fmt: skip
     assert process.stdout is not None
     assert any("building Python" in line for line in process.stdout)
+    assert any("retrieving inrelease" in line for line in process.stdout)  # debootstrap's milestones are told
     time.sleep(3)  # Apptainer is at work
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=60)[0]

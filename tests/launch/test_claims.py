@@ -271,7 +271,17 @@ def test_a_claim_of_an_earlier_start_of_the_same_job_is_taken_over_though_its_pr
     assert Claims(job="7_0", restarts=0).take(path) is None
     assert Claims(job="7_1", restarts=1).take(path) is None
     assert Claims(job="7_0", restarts=1).take(path) is not None
-    assert (old.is_anothers(), old.renew()) == (True, False)
+    assert (old.is_lost(), old.renew()) == (True, False)
+
+
+def test_a_claim_that_another_took_and_let_go_is_lost_and_one_that_cannot_be_read_is_not(tmp_path):
+    path = tmp_path / "claim"
+    old = Claims(job="7_0").take(path)
+    assert not old.is_lost()
+    Claims(job="7_0", restarts=1).take(path).release()
+    assert old.is_lost()
+    path.mkdir()
+    assert not old.is_lost()
 
 
 def test_the_claim_of_a_job_that_is_gone_can_be_dropped_and_a_local_one_stays(tmp_path):

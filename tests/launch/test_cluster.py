@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,15 @@ def test_the_scheduler_is_not_asked_about_a_copy(tiny: Study, folder: StudyDir, 
     copy = StudyDir(Path(shutil.copytree(folder.path, tmp_path / "copy")))
     assert "squeue" in hints(folder, tiny)[1]
     assert hints(copy, tiny) == (None, "from files alone: this is a copy of the folder that was submitted")
+
+
+def test_a_scheduler_that_hangs_is_not_waited_for_long(tiny: Study, folder: StudyDir, tmp_path: Path) -> None:
+    where = SubmissionDir(folder.submitit / "abc")
+    where.path.mkdir(parents=True)
+    where.write(Submission("abc", (Stage("cells0", (("a",),)),), options={"place": place_of(folder)}))
+    (tmp_path / "squeue").write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    (tmp_path / "squeue").chmod(0o755)
+    begin = time.monotonic()
+    live, trouble = hints(folder, tiny)
+    assert (live, trouble) == (None, "from files alone: the scheduler did not answer: squeue took more than 5 s")
+    assert time.monotonic() - begin < 15

@@ -1,12 +1,14 @@
 import os
 import subprocess
 import threading
+import time
+from functools import partial
 
 import pytest
 
 from nllgen.errors import ConflictError, CorruptFileError, MachineError
-from nllgen.launch import submit
-from nllgen.launch.claims import Claims
+from nllgen.launch import attempt, submit
+from nllgen.launch.claims import LEASE_S, Claims
 from nllgen.launch.submit import freeze
 
 
@@ -94,6 +96,22 @@ def test_a_study_that_others_may_write_is_refused(tiny, tmp_path):
         freeze(tiny, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["submitit", "code", "cells", "truths"])
+def test_a_study_with_a_folder_that_others_may_write_is_refused(tiny, tmp_path, name):
+    """Pickles and code are run, weights are loaded, and claims are believed."""
+    folder, _, _ = freeze(tiny, tmp_path)
+    (folder.path / name).mkdir()
+    (folder.path / name).chmod(0o770)
+    with pytest.raises(MachineError, match=f"chmod go-w .*/{name}"):
+        folder.guard()
+
+
+def test_a_parent_that_a_group_may_write_is_normal(tiny, tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o775)
+    freeze(tiny, tmp_path / "shared")[0].guard()
+
+
 def test_a_root_that_is_a_file(tiny, tmp_path):
     (tmp_path / "runs").write_bytes(b"mine")
     with pytest.raises(MachineError, match="a file stands where"):
@@ -122,6 +140,26 @@ def test_a_submission_does_not_wait_for_ever(tiny, tmp_path, monkeypatch):
     Claims().take(tmp_path / ".tiny.submitting")
     with pytest.raises(MachineError, match=r"somebody else is submitting(.|\n)*remove .*\.tiny\.submitting"):
         freeze(tiny, tmp_path)
+
+
+def test_a_submitter_that_died_elsewhere_is_waited_out(tiny, tmp_path, monkeypatch):
+    """Nobody can look at its process: its claim is stale after a lease."""
+    assert submit._PATIENCE_S > LEASE_S
+    monkeypatch.setattr(submit, "Claims", partial(Claims, lease_s=0.3))
+    (tmp_path / ".tiny.submitting").write_text('{"host": "elsewhere", "process": "1:1"}')
+    assert freeze(tiny, tmp_path)[0].is_frozen
+
+
+def test_a_submission_that_takes_long_renews_its_claim(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(attempt, "RENEW_S", 0.02)
+    folder, _, _ = freeze(tiny, tmp_path)
+    path = tmp_path / ".tiny.submitting"
+    with submit.only_submission(folder):
+        os.utime(path, (5, 5))
+        end = time.monotonic() + 20
+        while path.stat().st_mtime == 5:
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
 
 def test_a_frozen_study_on_a_read_only_disk_can_be_submitted_again(tiny, small_disk):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from nllgen.launch.failures import Kind
-from nllgen.launch.job import Job, Signals
+from nllgen.launch.job import STARTED_VARIABLE, Job, Signals
 
 ARRAY = {
     "SLURM_JOB_ID": "12",
@@ -46,6 +48,11 @@ def test_the_schedulers_own_end_counts() -> None:
     assert Job.here(10, ARRAY | {"SLURM_JOB_END_TIME": str(end)}).ends_at == end
 
 
+def test_the_limit_counts_from_the_scripts_start() -> None:
+    job = Job.here(10, ARRAY | {STARTED_VARIABLE: str(int(time.time()) - 100)})
+    assert 490 < job.remaining_s <= 500
+
+
 def test_a_local_supervisor_within_an_allocation_is_not_its_job() -> None:
     job = Job.here(10, ARRAY | {"SUBMITIT_EXECUTOR": "local"})
     assert (job.id, job.remaining_s, job.facts()) == ("", float("inf"), {})
@@ -67,14 +74,41 @@ def test_a_signal_means(number: signal.Signals, left_s: float, kind: Kind, reque
     assert (signals.kind, signals.may_requeue) == (kind, requeue)
 
 
-def test_the_first_signal_decides() -> None:
-    signals = Signals(Job("7", 0, 0, time.time() + 30, 1, (0,), ()), 20.0)
+@pytest.mark.parametrize(("left_s", "kind", "requeue"), [(5, Kind.TIMEOUT, True), (60, Kind.PREEMPTED, False)])
+def test_the_first_signal_decides_but_for_a_cancellation_before_the_limit(
+    left_s: float, kind: Kind, requeue: bool
+) -> None:
+    signals = Signals(Job("7", 0, 0, time.time() + left_s, 1, (0,), ()), 20.0)
     os.kill(os.getpid(), signal.SIGUSR2)
     os.kill(os.getpid(), signal.SIGTERM)
-    assert (signals.kind, signals.may_requeue) == (Kind.TIMEOUT, True)
+    assert (signals.kind, signals.may_requeue) == (kind, requeue)
 
 
 def test_outside_a_scheduler_a_signal_asks() -> None:
     signals = Signals(Job("", 0, 0, float("inf"), 1, (0,), ()), 20.0)
     os.kill(os.getpid(), signal.SIGTERM)
     assert (signals.kind, signals.may_requeue) == (Kind.ASKED, False)
+
+
+@pytest.mark.parametrize(("left_s", "kind"), [(19, Kind.TIMEOUT), (25, None)])
+def test_a_warning_that_nobody_heard_is_made_up_for_by_the_clock(left_s: float, kind: Kind | None) -> None:
+    signals = Signals(Job("7", 0, 0, time.time() + left_s, 1, (0,), ()), 20.0)
+    signals.look_at_the_clock()
+    assert (signals.kind, signals.may_requeue) == (kind, kind is not None)
+
+
+def test_a_supervisor_hears_what_its_script_ignored_and_its_workers_do_not_inherit_that() -> None:
+    """As the script leaves it: USR2 is ignored when Python starts."""
+    program = (
+        "import os, signal, subprocess, sys, time\n"
+        "from nllgen.launch.job import Job, Signals\n"
+        "assert signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN\n"
+        "heard = Signals(Job('7', 0, 0, time.time() + 3600, 1, (0,), ()), 20.0)\n"
+        "os.kill(os.getpid(), signal.SIGUSR2)\n"
+        "child = subprocess.run([sys.executable, '-c', 'import signal; print(signal.getsignal(signal.SIGUSR2) == 0)'],"
+        " capture_output=True, text=True)\n"
+        "print(heard.kind, child.stdout.strip())"
+    )
+    script = ["bash", "-c", 'trap \'\' USR2; exec "$0" -c "$1"', sys.executable, program]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.stdout.split() == ["preempted", "True"], done.stderr

@@ -25,7 +25,7 @@ def test_memory_of_a_process_and_its_children_is_seen() -> None:
     assert peak_memory_bytes(process.pid) == 0
 
 
-def test_the_kernel_s_killings_for_memory_are_counted(tmp_path: Path) -> None:
+def test_the_kernel_s_killings_for_memory_are_counted_and_each_is_one_worker_s(tmp_path: Path) -> None:
     """In a control group of its own, where this machine lets one be made."""
     group = Path("/sys/fs/cgroup/memory") / f"nllgen-test-{os.getpid()}"
     try:
@@ -36,13 +36,13 @@ def test_the_kernel_s_killings_for_memory_are_counted(tmp_path: Path) -> None:
         (group / "memory.limit_in_bytes").write_text("60000000")
         script = (
             f"import os, subprocess, sys; open('{group}/cgroup.procs', 'w').write(str(os.getpid()))\n"
-            "from nllgen.launch.job import oom_kills\n"
-            "before = oom_kills()\n"
+            "from nllgen.launch.job import MemoryKills, oom_kills\n"
+            "before, kills = oom_kills(), MemoryKills()\n"
             "code = subprocess.run([sys.executable, '-c', 'x = bytearray(90_000_000)']).returncode\n"
-            "print(code, oom_kills() - before)"
+            "print(code, oom_kills() - before, kills.take(), kills.take())"
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        assert done.stdout.split() == ["-9", "1"]
+        assert done.stdout.split() == ["-9", "1", "True", "False"]
     finally:
         group.rmdir()
     assert oom_kills() >= 0

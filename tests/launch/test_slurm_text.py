@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from nllgen.errors import ConfigError
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm import Order, executor_for, resources_of
 from nllgen.launch.stages import COLLECT, Stage
@@ -67,6 +72,21 @@ def test_a_failing_setup_ends_the_job_before_the_program_replaces_the_shell(tmp_
     assert not any(line.startswith("srun") for line in lines)
 
 
+def test_an_early_warning_does_not_end_the_shell_and_the_start_is_known(tmp_path: Path) -> None:
+    """Run as it stands up to the supervisor: bash, a signal, and what the program would see."""
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    (folder / "cells0.pkl").touch()
+    lines = text(tmp_path, Profile(setup=("kill -USR2 $$",)))
+    end = next(i for i, line in enumerate(lines) if "exec " in line)
+    script = "\n".join([*lines[:end], "exec sh -c 'echo $NLLGEN_JOB_STARTED'"])
+    env = os.environ | {"SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "0"}
+    before = int(time.time())
+    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert before <= int(done.stdout) <= time.time()
+
+
 @pytest.mark.parametrize(("pack", "factor", "memory", "cpus"), [(1, 1.0, 2.0, 2), (3, 1.0, 6.0, 6), (1, 4.0, 8.0, 2)])
 def test_memory_grows_with_what_runs_at_once_and_with_retries(
     pack: int, factor: float, memory: float, cpus: int
@@ -82,3 +102,35 @@ def test_the_truth_is_never_packed() -> None:
 def test_a_collection_takes_no_more_time_than_the_partition_gives() -> None:
     found = resources_of(Stage(COLLECT, ((COLLECT,),)), Profile(time_min=10), ONE, 3)
     assert (found.time_min, found.cpus, found.gpus) == (10, 1, 0)
+
+
+@pytest.mark.parametrize("name", ["a\nreboot", "a\rb", "a%j", "a\\b", "a\x7f"])
+def test_a_folder_that_a_script_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
+    told = Order("nllgen:s:x:cells0", 2, ONE)
+    with pytest.raises(ConfigError, match="Slurm cannot be told"):
+        executor_for(tmp_path / name, CELLS, told, Profile(), tmp_path)
+
+
+HOSTILE = "a b; touch STRUCK $(touch STRUCK) `touch STRUCK` 'touch STRUCK' \"touch STRUCK\" && touch STRUCK | x * ~ #"
+
+
+def test_nothing_that_a_user_writes_is_run_by_the_script_of_a_job(tmp_path: Path) -> None:
+    """But for ``setup``, which is shell. The script is run, with a program that only ends in place of Python."""
+    profile = Profile(
+        **dict.fromkeys(("partition", "account", "qos", "constraint"), HOSTILE),
+        environment={"A": HOSTILE},
+        sbatch={"comment": HOSTILE},
+        python=shutil.which("true"),
+    )
+    folder = tmp_path / HOSTILE.replace("/", "")
+    folder.mkdir()
+    (folder / "cells0.pkl").touch()
+    told = Order("nllgen:s:x:cells0", 2, ONE)
+    script = executor_for(folder, CELLS, told, profile, tmp_path / HOSTILE).script()
+    variables = {"PATH": os.environ["PATH"], "SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "0"}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "1_0_submitted.pkl").is_symlink()
+    assert list(tmp_path.rglob("STRUCK")) == []
+    told_sbatch = [shlex.split(line, comments=False) for line in script.splitlines() if line.startswith("#SBATCH")]
+    assert ["#SBATCH", f"--comment={HOSTILE}"] in told_sbatch

@@ -66,6 +66,29 @@ def test_a_claim_is_dead_when_its_job_is_gone_and_it_is_old(tiny, folder, task, 
     assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == state
 
 
+@pytest.mark.parametrize(
+    ("kind", "failures", "job", "state"),
+    [
+        ("config", 1, "7", "failed"),
+        ("crash", 1, "7", "queued"),  # once more, in the same job
+        ("crash", 2, "7", "failed"),
+        ("config", 1, "8", "queued"),  # sent again since
+    ],
+)
+def test_what_a_job_has_given_up_has_failed_though_the_job_goes_on(tiny, folder, task, kind, failures, job, state):
+    for attempt in range(failures):
+        record(task.attempts, event=STARTED, attempt=attempt, submission="s", job="7_0")
+        record(task.attempts, event=FAILED, attempt=attempt, submission="s", kind=kind)
+    live = Live({task.name: "RUNNING"}, {task.name: job}, (job,))
+    assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == state
+
+
+def test_what_was_cancelled_before_it_began_is_stopped_though_a_job_still_has_it(tiny, folder, task):
+    task.stop.touch()
+    live = Live({task.name: "RUNNING"}, {task.name: "7"}, ("7",))
+    assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == "stopped"
+
+
 def test_a_claim_of_a_dead_process_does_not_run(task, row):
     Claims().take(task.claim)
     who = json.loads(task.claim.read_text())

@@ -1,0 +1,79 @@
+"""A study that was started is followed to its end, here or on a cluster: what changes is said line by line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from nllgen.errors import StoppedError
+from nllgen.launch.cluster import live_tasks
+from nllgen.launch.status import TaskStatus, status
+from nllgen.launch.submit import lost
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.config import Study
+
+Say = Callable[[str], None]
+
+
+def follow_cluster(folder: StudyDir, study: Study, say: Say) -> None:
+    """Say what changes until the scheduler has nothing left of the study; Ctrl-C leaves the jobs alone."""
+    shown: dict[str, str] = {}
+    while True:
+        live = live_tasks(folder, study.name)
+        _say_changes(status(folder, study, live), shown, say)
+        if not live.ids:
+            return
+        time.sleep(5.0)
+
+
+def wait_here(folder: StudyDir, study: Study, jobs: list[Any], say: Say) -> None:
+    """Follow the run; Ctrl-C asks the workers to stop and waits for their checkpoints."""
+    try:
+        _follow(folder, study, jobs, say)
+    except KeyboardInterrupt:
+        say("\nstopping: the workers save their state (Ctrl-C once more to leave them to it)")
+        folder.stop.touch()
+        _join(jobs)
+        again = "run the same command again: it goes on where it stopped"
+        raise StoppedError(f"{folder.path}: stopped, nothing is lost", again) from None
+
+
+def _follow(folder: StudyDir, study: Study, jobs: list[Any], say: Say) -> None:
+    shown: dict[str, str] = {}
+    while True:
+        ended = all(job.done() for job in jobs)
+        rows = status(folder, study)
+        _say_changes(rows, shown, say)
+        if ended:
+            return
+        time.sleep(1.0 if len(rows) < 100 else 5.0)
+
+
+def _say_changes(rows: list[TaskStatus], shown: dict[str, str], say: Say) -> None:
+    """A line for each task whose state is another than when it was last shown."""
+    num_done = sum(row.state in ("done", "diverged") for row in rows)
+    for row in rows:
+        if row.state != shown.get(row.name, "waiting") and row.state not in ("stopped", "queued"):
+            say(f"{time.strftime('%H:%M:%S')}  [{num_done}/{len(rows)}]  {row.state:<9} {row.name}  {row.label}")
+        shown[row.name] = row.state
+
+
+def _join(jobs: list[Any]) -> None:
+    while not all(job.done() for job in jobs):
+        time.sleep(0.2)
+
+
+def count_failed(folder: StudyDir, study: Study) -> int:
+    """Number of tasks that have no result."""
+    return sum(row.state not in ("done", "diverged") for row in status(folder, study))
+
+
+def tell_lost(jobs: list[Any]) -> int:
+    """Say on standard error which supervisors did not come to their end; returns how many."""
+    reasons = [reason for job in jobs if (reason := lost(job))]
+    for reason in reasons:
+        click.echo(reason, err=True)
+    return len(reasons)
