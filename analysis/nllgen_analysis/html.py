@@ -13,33 +13,23 @@ import pandas as pd
 from markupsafe import Markup
 
 from nllgen_analysis import tables
+from nllgen_analysis.captions import spans
 from nllgen_analysis.claims import Finding, Judged, Verdict
 from nllgen_analysis.claims.tables import interval_text
 from nllgen_analysis.figures.style import NotDrawn
 from nllgen_analysis.frames import Frames, student_order
-from nllgen_analysis.text import MINUS, number
+from nllgen_analysis.page_tables import (
+    anchors,
+    cell_rows,
+    final_rows,
+    group_rows,
+    outcome_cells,
+    plain_rows,
+    resource_rows,
+)
+from nllgen_analysis.text import CONDITION, number
 
-# column of the cells table → heading; metrics are shown where any cell has them
-CELL_COLUMNS = {
-    "student": "degree",
-    "paradigm": "paradigm",
-    "setting": "data",
-    "variant": "variant",
-    "seed": "seed",
-    "outcome": "outcome",
-    "num_parameters": "parameters",
-    "steps": "steps",
-    "seconds_per_step": "s/step",
-    "test_nll_nats": "test NLL (nats)",
-    "test_bits_per_dim": "bits/dim",
-    "kl_nats": "KL (nats)",
-    "frechet_lenet": "Fréchet (LeNet)",
-    "frechet_inception": "Fréchet (Inception)",
-    "host": "host",
-}
-NUMERIC = frozenset(name for name in CELL_COLUMNS if name not in {
-    "student", "paradigm", "setting", "variant", "outcome", "host"
-})  # fmt: skip
+PIXELS_AN_INCH = 132  # of the page: letters of 8 points are as large as its own small ones
 
 
 @dataclass(frozen=True)
@@ -50,25 +40,23 @@ class ShownFigure:
     title: str
     caption: str
     png: bytes
+    width_in: float
     cell_ids: list[str]
+
+    @property
+    def width_px(self) -> int:
+        """On the page: a column's figure is as much smaller there as it is in print."""
+        return round(self.width_in * PIXELS_AN_INCH)
+
+    @property
+    def spans(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The caption in pieces, each with the cells behind it."""
+        return spans(self.caption)
 
     @property
     def uri(self) -> str:
         """The image as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
-
-
-@dataclass(frozen=True)
-class Value:
-    """A table cell: what is shown, and the number that it is sorted by (None: by the text)."""
-
-    text: str
-    key: float | None = None
-
-    @property
-    def right(self) -> bool:
-        """Whether it is aligned like a number."""
-        return self.key is not None or self.text == "–"
 
 
 def render_report(
@@ -105,13 +93,16 @@ def render_report(
         warnings=tables.warnings_of(frames),
         figures=figures,
         absent=absent,
-        groups=_plain_rows(tables.groups_table(frames).rename(columns=CELL_COLUMNS)),
-        final=_final_rows(frames),
-        cells=_cell_rows(frames),
-        anchors=_anchors(frames),
-        datasets=_plain_rows(frames.datasets),
+        by_outcome=outcome_cells(frames),
+        groups=group_rows(frames),
+        final=final_rows(frames),
+        resources=resource_rows(frames),
+        cells=cell_rows(frames),
+        anchors=anchors(frames),
+        datasets=plain_rows(frames.datasets),
         entropies=_entropies(frames.datasets),
-        provenance=_plain_rows(tables.provenance_table(frames)),
+        provenance=plain_rows(tables.provenance_table(frames)),
+        condition=CONDITION,
         source_sha256=source_sha256,
     )
 
@@ -131,7 +122,7 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
 
 def _part_lines(part: Finding, depth: int) -> list[dict[str, Any]]:
     return [
-        {"label": part.label, "depth": depth, **_shown(part)},
+        {"label": part.label, "depth": depth, "cells": part.cells, **_shown(part)},
         *(line for inner in part.parts for line in _part_lines(inner, depth + 1)),
     ]
 
@@ -161,63 +152,6 @@ def what_ran(frames: Frames) -> str:
         f"{', '.join(sorted(cells['paradigm'].unique()))}; data {'; '.join(groups['setting'].unique())}; {len(seeds)} "
         f"{'seeds' if len(seeds) > 1 else 'seed'} ({span}).{truth}"
     )
-
-
-def _plain_rows(table: pd.DataFrame) -> dict[str, Any]:
-    rows = [[_value(item) for item in row] for row in table.itertuples(index=False)]
-    return {"columns": [str(name).replace("_", " ") for name in table.columns], "rows": rows}
-
-
-def _final_rows(frames: Frames) -> dict[str, Any]:
-    """The printed table, its ``mean ± half`` texts sorted by the mean."""
-    table = tables.printed_table(frames)
-    metrics = {"seeds", *tables.MAIN_METRICS.values()}
-    rows = [
-        [_estimate(text) if name in metrics else Value(text) for name, text in row.items()]
-        for row in table.to_dict("records")
-    ]
-    return {"columns": list(table.columns), "rows": rows}
-
-
-def _estimate(text: str) -> Value:
-    mean = text.split(" ")[0].replace(",", "").replace(MINUS, "-")
-    return Value(text, None if mean == "–" or "∞" in mean else float(mean))
-
-
-def _cell_rows(frames: Frames) -> dict[str, Any]:
-    table = tables.cells_table(frames)
-    shown = [name for name in CELL_COLUMNS if name in table and not _empty(table[name])]
-    rows = [
-        {
-            "id": row["id"],
-            "anchor": f"{row['role']}-{row['id']}",
-            "outcome": row["outcome"],
-            "title": row["label"],
-            "values": [_value(row[name]) for name in shown],
-        }
-        for row in table.to_dict("records")
-    ]
-    return {"columns": [(CELL_COLUMNS[name], name in NUMERIC) for name in shown], "rows": rows}
-
-
-def _anchors(frames: Frames) -> dict[str, str]:
-    """Cell id → anchor of its row; a cell comes before the truth's training run with the same id."""
-    rows = frames.cells.sort_values("role", ascending=False)[["id", "role"]].itertuples(index=False)
-    return {row.id: f"{row.role}-{row.id}" for row in rows}
-
-
-def _empty(column: pd.Series) -> bool:
-    return bool((column.isna() | (column == "")).all())
-
-
-def _value(value: object) -> Value:
-    if isinstance(value, str):
-        return Value(value)
-    finite = tables.finite_or_none(value)
-    if finite is None:
-        return Value("–" if value is None or pd.isna(value) else str(value))
-    whole = finite.is_integer() and abs(finite) < 1e12
-    return Value(f"{int(finite):,}".replace("-", MINUS) if whole else number(finite, 4), finite)
 
 
 def _entropies(datasets: pd.DataFrame) -> list[str]:

@@ -29,3 +29,52 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+// The cells table: rows are chosen by text, by menus, and by a number whose cells were asked for.
+const table = document.getElementById("cell-table");
+const filters = document.getElementById("filters");
+const rows = Array.from(table.tBodies[0].rows);
+const menus = Array.from(filters.querySelectorAll("select"));
+let asked = null; // { ids, text } of the number that was clicked
+
+function matches(row) {
+  if (asked && !asked.ids.has(row.cells[0].textContent)) return false;
+  if (!menus.every((menu) => !menu.value || row.cells[Number(menu.dataset.column)].textContent === menu.value)) return false;
+  const text = row.textContent.toLowerCase();
+  return filters.elements.text.value.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+}
+function apply() {
+  let shown = 0;
+  for (const row of rows) {
+    row.hidden = !matches(row);
+    shown += !row.hidden;
+  }
+  const behind = asked ? `, behind “${asked.text}”` : "";
+  filters.querySelector("output").textContent = `${shown} of ${rows.length} rows${behind}`;
+}
+function clear() {
+  filters.elements.text.value = "";
+  for (const menu of menus) menu.value = "";
+  asked = null;
+  apply();
+}
+filters.addEventListener("input", apply);
+filters.addEventListener("change", apply);
+filters.addEventListener("submit", (event) => event.preventDefault());
+filters.addEventListener("reset", (event) => {
+  event.preventDefault();
+  clear();
+});
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link) return;
+  if (link.dataset.cells) {
+    clear();
+    asked = { ids: new Set(link.dataset.cells.split(" ")), text: link.textContent };
+    apply();
+  } else if (link.hash && document.getElementById(link.hash.slice(1))?.hidden) {
+    clear(); // a row that a filter hides cannot be gone to
+  }
+});
+filters.hidden = false;
+clear();

@@ -7,14 +7,22 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from nllgen.errors import CorruptFileError
 from nllgen.store.atomic import make_folder, write_bytes
 from nllgen_analysis import tables
+from nllgen_analysis.captions import with_notes
 from nllgen_analysis.claims import Judged, judge
 from nllgen_analysis.claims.tables import printed_verdicts, verdict_lines, verdicts_json, verdicts_table
 from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, render
 from nllgen_analysis.frames import Frames, load_frames
 from nllgen_analysis.html import ShownFigure, render_report
+from nllgen_analysis.latex import to_latex
+from nllgen_analysis.text import CONDITION
+
+# the texts of a group beside its numbers, as shares of a line
+NARROW = {"degree": 0.1, "data": 0.12}
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class ReportPaths:
     Attributes:
         html: the report itself.
         verdicts: verdicts.json.
-        figures: PDF, PNG and CSV of every figure drawn.
+        figures: PDF, PNG, CSV and caption of every figure drawn.
         tables: CSV and LaTeX.
         not_drawn: figures without data, name → reason.
         lines: the verdicts for a terminal, and whether their rules are the registered ones.
@@ -74,7 +82,7 @@ def _write_figures(frames: Frames, folder: Path) -> tuple[list[ShownFigure], lis
             absent.append(result)
             continue
         shown.append(_write_figure(result, folder))
-        paths += [folder / f"{result.name}.{kind}" for kind in ("pdf", "png", "csv")]
+        paths += [folder / f"{result.name}.{kind}" for kind in ("pdf", "png", "csv", "txt")]
     return shown, absent, paths
 
 
@@ -83,29 +91,45 @@ def _write_figure(drawn: Drawn, folder: Path) -> ShownFigure:
     write_bytes(folder / f"{drawn.name}.pdf", render(drawn.figure, "pdf"))
     write_bytes(folder / f"{drawn.name}.png", png)
     write_bytes(folder / f"{drawn.name}.csv", tables.to_csv(drawn.data))
-    return ShownFigure(drawn.name, drawn.title, drawn.caption, png, drawn.cell_ids)
+    write_bytes(folder / f"{drawn.name}.txt", f"{drawn.title}\n\n{with_notes(drawn.caption)}".encode())
+    return ShownFigure(drawn.name, drawn.title, drawn.caption, png, drawn.figure.get_figwidth(), drawn.cell_ids)
 
 
 def _write_tables(frames: Frames, judged: Judged, folder: Path) -> list[Path]:
-    printed = tables.printed_table(frames)
-    caption = f"{frames.name}: final metrics on the test split, mean ± half the 95 % t interval over seeds"
     contents = {
         "cells.csv": tables.to_csv(tables.cells_table(frames)),
         "groups.csv": tables.to_csv(tables.groups_table(frames)),
         "evaluations.csv": tables.to_csv(frames.eval),
         "final.csv": tables.to_csv(tables.final_table(frames)),
-        "final.tex": tables.to_latex(printed, caption),
         "datasets.csv": tables.to_csv(tables.datasets_table(frames)),
         "claims.csv": tables.to_csv(verdicts_table(judged)),
-        "claims.tex": tables.to_latex(
-            printed_verdicts(judged), f"{frames.name}: claims. {judged.status_text}", wrapped="statement"
-        ),
+        "resources.csv": tables.to_csv(tables.resources_table(frames)),
         "provenance.csv": tables.to_csv(tables.provenance_table(frames)),
-        "provenance.tex": tables.to_latex(tables.provenance_table(frames), f"{frames.name}: provenance"),
+        **_latex_tables(frames, judged),
     }
     for name, data in contents.items():
         write_bytes(folder / name, data)
     return [folder / name for name in contents]
+
+
+def _latex_tables(frames: Frames, judged: Judged) -> dict[str, bytes]:
+    final = f"{frames.name}: final metrics on the test split, mean ± half the 95 % t interval over seeds, {CONDITION}"
+    claims = f"{frames.name}: claims. {judged.status_text}"
+    resources = f"{frames.name}: what training took, without measuring; device with its number of threads"
+    return {
+        "final.tex": to_latex(_with_variant(tables.printed_table(frames)), final, NARROW),
+        "claims.tex": to_latex(printed_verdicts(judged), claims, wrapped={"statement": 0.34, "unit": 0.1}),
+        "resources.tex": to_latex(_with_variant(tables.printed_resources(frames)), resources, NARROW),
+        "provenance.tex": to_latex(tables.provenance_table(frames), f"{frames.name}: provenance", {"value": 0.55}),
+    }
+
+
+def _with_variant(table: pd.DataFrame) -> pd.DataFrame:
+    """For print, where a column that is mostly empty has no room: the variant stands under the degree."""
+    if "variant" not in table or table.empty:
+        return table.drop(columns="variant", errors="ignore")
+    named = table["degree"].str.cat(table["variant"], sep=" ").str.strip()
+    return table.assign(degree=named).drop(columns="variant")
 
 
 def _json(value: object) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 CONFIDENCE = 0.95
+NUM_RESAMPLES = 999
 ONE_SEED = "one seed, no interval"
 NO_VALUE = "no finite value"
 
@@ -33,10 +36,20 @@ class Interval:
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's ρ of ``num`` finite pairs; NaN for fewer than three, or where one side is constant."""
+    """Spearman's ρ.
+
+    Attributes:
+        rho: NaN for fewer than three pairs, or where one side is constant.
+        low, high: its bootstrap interval over seeds; NaN where there is none.
+        num: finite pairs.
+        note: why there is no interval, or empty.
+    """
 
     rho: float
+    low: float
+    high: float
     num: int
+    note: str
 
 
 def summarise(frame: pd.DataFrame, by: list[str], value: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
@@ -53,9 +66,9 @@ def summarise(frame: pd.DataFrame, by: list[str], value: str, confidence: float 
     """
     finite = frame[by].assign(_value=frame[value].astype(float).where(np.isfinite(frame[value].astype(float))))
     groups = finite.groupby(by, sort=False, dropna=False)["_value"]
-    table = groups.agg(["mean", "std", "count", "size"]).reset_index()
+    table = groups.agg(["mean", "sem", "count", "size"]).reset_index()
     count = table["count"].to_numpy()
-    half = half_width(table["std"].to_numpy(), count, confidence)
+    half = half_width(table["sem"].to_numpy(), count, confidence)
     return table[by].assign(
         mean=table["mean"],
         low=table["mean"] - half,
@@ -74,44 +87,76 @@ def mean_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Inte
     if count == 0:
         return Interval(np.nan, np.nan, np.nan, 0, NO_VALUE)
     mean = float(finite.mean())
-    std = finite.std(ddof=1) if count > 1 else np.nan
-    half = float(half_width(np.array([std]), np.array([count]), confidence)[0])
+    error = stats.sem(finite) if count > 1 else np.nan
+    half = float(half_width(np.array([error]), np.array([count]), confidence)[0])
     return Interval(mean, mean - half, mean + half, count, ONE_SEED if count == 1 else "")
 
 
 def half_width(
-    std: npt.NDArray[np.float64], count: npt.NDArray[np.int64], confidence: float
+    error: npt.NDArray[np.float64], count: npt.NDArray[np.int64], confidence: float
 ) -> npt.NDArray[np.float64]:
-    """Half of a t interval: the quantile times std / √count; NaN where there are fewer than two values.
+    """Half of a t interval, NaN where there are fewer than two values.
+
+    ``scipy.stats.t.interval`` has none where the error is 0; this has one of no width.
 
     Args:
-        std: (G,) with one degree of freedom taken off.
+        error: (G,) standard errors of the means.
         count: (G,) values behind each.
         confidence: coverage under normality.
     """
-    half = np.full(len(count), np.nan)
     several = count > 1
-    quantile = stats.t.ppf((1 + confidence) / 2, count[several] - 1)
-    half[several] = quantile * std[several] / np.sqrt(count[several])
-    return half
+    quantile = stats.t.ppf((1 + confidence) / 2, np.where(several, count - 1, 1))
+    return np.where(several, quantile * error, np.nan)
+
+
+def interquartile(frame: pd.DataFrame, by: list[str], value: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """Mean of the middle half of each group, one row a seed, with a percentile bootstrap interval over seeds.
+
+    A quarter of the values is left out at each end, rounded down: of five seeds one, of three none. The interval
+    describes; with few seeds it covers less than it says.
+
+    Returns:
+        One row a group: ``by``, iqm, iqm_low, iqm_high (NaN for fewer than two finite values).
+    """
+    finite = frame[np.isfinite(frame[value].astype(float))]
+    every = frame[by].drop_duplicates()
+    if finite.empty:
+        return every.assign(iqm=np.nan, iqm_low=np.nan, iqm_high=np.nan)
+    lists = finite.groupby(by, sort=False, dropna=False)[value].agg(list).reset_index()
+    table = lists[by].assign(iqm=np.nan, iqm_low=np.nan, iqm_high=np.nan)
+    lengths = lists[value].str.len()
+    for length in lengths.unique():
+        rows = lengths.index[lengths == length]
+        values = np.array(lists.loc[rows, value].tolist(), dtype=float)
+        table.loc[rows, "iqm"] = stats.trim_mean(values, 0.25, axis=-1)
+        if length > 1:
+            low, high = _bootstrap(values, _middle_mean, confidence, vectorized=True)
+            table.loc[rows, "iqm_low"], table.loc[rows, "iqm_high"] = low, high
+    return every.merge(table, on=by, how="left")
+
+
+def _middle_mean(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.float64]:
+    return np.asarray(stats.trim_mean(values, 0.25, axis=axis))
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, value: str, on: list[str]) -> pd.DataFrame:
     """Rows of two frames that belong together, with the difference and the ratio first : second.
 
     Args:
-        first: one row a cell.
+        first: one row a cell, with its ``id``.
         second: likewise.
         value: the compared column.
         on: columns that must agree, the seed among them.
 
     Returns:
-        ``on``, first, second, difference, ratio (NaN where second is 0); rows without a finite partner are left out.
+        ``on``, first, second, id_first, id_second, difference, ratio (NaN where second is 0); rows without a finite
+        partner are left out.
     """
     pairs = pd.merge(
-        first[[*on, value]].rename(columns={value: "first"}),
-        second[[*on, value]].rename(columns={value: "second"}),
+        first[[*on, "id", value]].rename(columns={value: "first"}),
+        second[[*on, "id", value]].rename(columns={value: "second"}),
         on=on,
+        suffixes=("_first", "_second"),
     )
     pairs = pairs[np.isfinite(pairs["first"]) & np.isfinite(pairs["second"])].reset_index(drop=True)
     pairs["difference"] = pairs["first"] - pairs["second"]
@@ -119,11 +164,40 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, value: str, on: list[str])
     return pairs
 
 
-def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike) -> RankCorrelation:
-    """Spearman's rank correlation of the pairs that are finite on both sides."""
-    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    finite = np.isfinite(first) & np.isfinite(second)
-    first, second = first[finite], second[finite]
-    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return RankCorrelation(float("nan"), len(first))
-    return RankCorrelation(float(stats.spearmanr(first, second).statistic), len(first))
+def rank_correlation(
+    x: npt.ArrayLike, y: npt.ArrayLike, seed: npt.ArrayLike, confidence: float = CONFIDENCE
+) -> RankCorrelation:
+    """Spearman's rank correlation over cells, with a percentile bootstrap interval over seeds.
+
+    Cells of one seed share their data, so that whole seeds are drawn again and not cells. The interval describes: it
+    is conditional on the groups, and with few seeds it is too narrow.
+
+    Args:
+        x, y: (n,), a value a cell; pairs that are not finite on both sides are left out.
+        seed: (n,) of each cell.
+        confidence: of the interval.
+    """
+    table = pd.DataFrame({"x": np.asarray(x, float), "y": np.asarray(y, float), "seed": np.asarray(seed)})
+    table = table[np.isfinite(table["x"]) & np.isfinite(table["y"])]
+    if len(table) < 3 or table["x"].nunique() == 1 or table["y"].nunique() == 1:
+        return RankCorrelation(np.nan, np.nan, np.nan, len(table), "not defined")
+    rho = float(stats.spearmanr(table["x"], table["y"]).statistic)
+    parts = [part[["x", "y"]].to_numpy() for _, part in table.groupby("seed")]
+    if len(parts) == 1:
+        return RankCorrelation(rho, np.nan, np.nan, len(table), ONE_SEED)
+
+    def resampled(drawn: npt.NDArray[np.int64]) -> float:
+        pairs = np.concatenate([parts[index] for index in drawn])
+        defined = len(pairs) > 2 and (np.ptp(pairs, axis=0) > 0).all()
+        return float(stats.spearmanr(pairs[:, 0], pairs[:, 1]).statistic) if defined else rho
+
+    low, high = _bootstrap(np.arange(len(parts)), resampled, confidence, vectorized=False)
+    return RankCorrelation(rho, float(low), float(high), len(table), "")
+
+
+def _bootstrap(values: npt.NDArray[Any], statistic: Callable[..., Any], confidence: float, vectorized: bool) -> Any:
+    """Percentile interval of a statistic along the last axis; the same values give the same interval."""
+    return stats.bootstrap(
+        (values,), statistic, n_resamples=NUM_RESAMPLES, batch=100, vectorized=vectorized, axis=-1,
+        confidence_level=confidence, method="percentile", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables of a study: cells, groups, final metrics, datasets and provenance; as frames, CSV and LaTeX."""
+"""Tables of a study: cells, groups, final metrics, resources, datasets and provenance; as frames and CSV."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pandas as pd
 
 from nllgen.store.layout import FINAL_COLUMNS
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames, setting_order, student_order
-from nllgen_analysis.statistics import summarise
-from nllgen_analysis.text import plus_minus
+from nllgen_analysis.statistics import interquartile, summarise
+from nllgen_analysis.text import number, plus_minus
 
 GROUP = ["student", "paradigm", "setting", "variant"]
 NOT_METRICS = ("weights", "step", "time_s")
@@ -21,6 +21,14 @@ MAIN_METRICS = {
     "kl_nats": "KL (nats)",
     "frechet_lenet": "Fréchet (LeNet)",
     "frechet_inception": "Fréchet (Inception)",
+}
+# column of the resources → heading in print
+RESOURCES = {
+    "cells": "cells",
+    "num_parameters": "parameters",
+    "seconds_per_step": "s/step",
+    "hours_per_cell": "h/cell",
+    "core_hours": "core hours",
 }
 PROVENANCE = (
     "version",
@@ -33,8 +41,7 @@ PROVENANCE = (
     "precision",
     "truth_sha256",
 )
-LONGEST_TABULAR = 40
-_SUMMARY = ("metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note", "cell_ids")
+_SUMMARY = ("metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note")
 
 
 def cells_table(frames: Frames) -> pd.DataFrame:
@@ -57,24 +64,39 @@ def groups_table(frames: Frames) -> pd.DataFrame:
     return table.reset_index()
 
 
-def final_table(frames: Frames) -> pd.DataFrame:
-    """Long form, a row a group, kind of weights and metric: mean, t interval, number of seeds, and the cells behind."""
-    rows = _ordered(frames, frames.final[frames.final["role"] != "truth"])
-    metrics = [name for name in FINAL_COLUMNS if name not in NOT_METRICS and rows[name].notna().any()]
+def final_means(frames: Frames) -> pd.DataFrame:
+    """Long form, a row a group, kind of weights and metric: mean, its t interval over seeds, and the cells behind."""
+    rows, metrics = _final_rows(frames)
     by = [*GROUP, "weights"]
     # NaN is a metric that was not asked for, an infinite value is one that counts as not finite
     parts = [
         summarise(rows[rows[name].notna()], by, name).assign(metric=name, unit=FINAL_COLUMNS[name]) for name in metrics
     ]
     if not parts:
-        return pd.DataFrame(columns=[*by, *_SUMMARY])
+        return pd.DataFrame(columns=[*by, *_SUMMARY, "cell_ids"])
     ids = rows.groupby(by, sort=False)["id"].agg(" ".join).rename("cell_ids").reset_index()
-    return pd.concat(parts, ignore_index=True).merge(ids, on=by)[[*by, *_SUMMARY]]
+    return pd.concat(parts, ignore_index=True).merge(ids, on=by)[[*by, *_SUMMARY, "cell_ids"]]
+
+
+def final_table(frames: Frames) -> pd.DataFrame:
+    """The means, and beside them interquartile means with their bootstrap intervals, which describe."""
+    rows, metrics = _final_rows(frames)
+    by = [*GROUP, "weights", "metric"]
+    if not metrics:
+        return final_means(frames).assign(iqm=[], iqm_low=[], iqm_high=[])
+    long = rows.melt(by[:-1], metrics, "metric", "value").dropna(subset="value")
+    return final_means(frames).merge(interquartile(long, by, "value"), on=by, how="left")
+
+
+def _final_rows(frames: Frames) -> tuple[pd.DataFrame, list[str]]:
+    """Final metrics without the truth's, and the names of those that any cell has."""
+    rows = _ordered(frames, frames.final[frames.final["role"] != "truth"])
+    return rows, [name for name in FINAL_COLUMNS if name not in NOT_METRICS and rows[name].notna().any()]
 
 
 def printed_table(frames: Frames) -> pd.DataFrame:
     """The main final metrics as text, a row a group and kind of weights: ``mean ± half`` and the number of seeds."""
-    final = final_table(frames)
+    final = final_means(frames)
     groups = groups_table(frames)
     names = {"student": "degree", "paradigm": "paradigm", "setting": "data", "variant": "variant", "weights": "weights"}
     rows = []
@@ -94,6 +116,52 @@ def printed_table(frames: Frames) -> pd.DataFrame:
             rows.append(dict(zip(names.values(), (*keys, "–"), strict=True)) | {"seeds": "0"})
     table = pd.DataFrame(rows).fillna("–") if rows else pd.DataFrame(columns=[*names.values(), "seeds"])
     return table.drop(columns="variant") if (table["variant"] == "").all() else table
+
+
+def resources_table(frames: Frames) -> pd.DataFrame:
+    """What training took, a row a group and device, the truth's own first; last the sum. Measuring is not in it.
+
+    ``hours_per_cell`` is a mean, ``hours`` and ``core_hours`` are sums; a diverged cell took the steps that it logged.
+    """
+    cells = _ordered(frames, frames.cells[frames.cells["outcome"] != "missing"])
+    logged = frames.history.groupby("cell")["step"].max().reindex(cells.index)
+    steps = cells["steps"].where(cells["outcome"] == "done", logged)
+    hours = steps * cells["seconds_per_step"].astype(float).where(steps > 0, 0.0) / 3600
+    cells = cells.assign(taken=steps, hours=hours, core_hours=hours * cells["num_threads"])
+    by = [*GROUP, "device", "num_threads"]
+    table = cells.groupby(by, sort=False, dropna=False).agg(
+        cells=("id", "size"),
+        num_parameters=("num_parameters", "median"),
+        steps=("taken", "mean"),
+        seconds_per_step=("seconds_per_step", "mean"),
+        hours_per_cell=("hours", "mean"),
+        hours=("hours", "sum"),
+        core_hours=("core_hours", "sum"),
+        attempts=("attempts", "sum"),
+        cell_ids=("id", " ".join),
+    )
+    table = table.reset_index()
+    total = table[["cells", "hours", "core_hours", "attempts"]].sum().to_frame().T.assign(student="all", cell_ids="")
+    return pd.concat([table, total.astype({"cells": int})], ignore_index=True) if len(table) else table
+
+
+def printed_resources(frames: Frames) -> pd.DataFrame:
+    """The resources as texts, for print."""
+    table = resources_table(frames)
+    names = dict(zip(GROUP, ("degree", "paradigm", "data", "variant"), strict=True))
+    printed = table[list(names)].fillna("").rename(columns=names)
+    printed["device"] = [
+        f"{row.device}, {_count(row.num_threads)}" if isinstance(row.device, str) else ""
+        for row in table.itertuples(index=False)
+    ]
+    for column, title in RESOURCES.items():
+        text = _count if column in ("cells", "num_parameters") else number
+        printed[title] = ["" if pd.isna(value) else text(float(value)) for value in table[column]]
+    return printed.drop(columns="variant") if (printed["variant"] == "").all() else printed
+
+
+def _count(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:,.0f}"
 
 
 def datasets_table(frames: Frames) -> pd.DataFrame:
@@ -140,40 +208,6 @@ def warnings_of(frames: Frames) -> list[str]:
 def to_csv(table: pd.DataFrame) -> bytes:
     """CSV as UTF-8, ten significant digits."""
     return bytes(table.to_csv(index=False, float_format="%.10g").encode())
-
-
-def to_latex(table: pd.DataFrame, caption: str, wrapped: str = "") -> bytes:
-    """A booktabs table, every text escaped; a ``longtable`` where it does not fit a page.
-
-    ``wrapped`` names a column whose texts are broken into lines.
-
-    Needs ``\\usepackage{booktabs}`` (and ``longtable``); compiles with pdfLaTeX.
-    """
-    plain = table.map(lambda value: _plain(str(value))).rename(columns=_plain)
-    styler = plain.style.format(escape="latex").format_index(escape="latex", axis=1).hide(axis="index")
-    numeric = [name for name in plain if name in ("seeds", *(_plain(title) for title in MAIN_METRICS.values()))]
-    kinds = {wrapped: r"p{0.4\linewidth}", **dict.fromkeys(numeric, "r")}
-    columns = "".join(kinds.get(name, "l") for name in plain)
-    long = len(table) > LONGEST_TABULAR
-    text = styler.to_latex(column_format=columns, hrules=True, environment="longtable" if long else None)
-    return f"% {_plain(caption)}\n{_accents(text)}".encode()
-
-
-def _plain(text: str) -> str:
-    """One line, and only characters that :func:`_accents` or LaTeX itself knows."""
-    return (
-        " ".join(text.split())
-        .replace("−", "-")
-        .replace("–", "--")
-        .replace("×", "x")
-        .replace("·", "-")
-        .replace("…", "...")
-    )
-
-
-def _accents(text: str) -> str:
-    text = text.replace(">", "$>$").replace("<", "$<$")  # OT1 fonts have other signs there
-    return text.replace("±", r"$\pm$").replace("é", r"\'e").replace("∞", r"$\infty$")
 
 
 def _assets(text: str) -> list[tuple[str, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 MINUS = "−"
+# what an interval over seeds does not cover
+CONDITION = "conditional on the truth, where there is one, and on the images held out"
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -14,8 +14,7 @@ from nllgen_analysis.figures.frechet import draw_frechet, frechet_data
 from nllgen_analysis.figures.nash import binned, control_pairs, draw_nash, nash_data
 from nllgen_analysis.figures.nll import draw_nll, nll_data
 from nllgen_analysis.figures.samples import draw_samples, strip
-from nllgen_analysis.figures.scatter import draw_scatter, scatter_data
-from nllgen_analysis.figures.style import degree_colour, without_startup
+from nllgen_analysis.figures.style import MAX_SETTINGS, degree_colour, without_startup
 
 from .conftest import EXCESS, GRID, build_study, default_cells, kl, make_cell
 
@@ -57,7 +56,7 @@ def test_nll_figure_marks_the_entropy_and_names_it(frames):
     synthetic = next(item for item in draw_nll(frames) if item.name == "nll_curves_synthetic_1000")
     levels = [line.get_ydata()[0] for line in synthetic.figure.axes[0].lines if len(set(line.get_ydata())) == 1]
     assert -300.0 in levels
-    assert "entropy, -300.0 nats" in synthetic.caption
+    assert "entropy, −300.0 nats" in synthetic.caption
 
 
 def test_mean_ends_where_half_of_the_seeds_are_gone():
@@ -91,15 +90,6 @@ def test_absent_extractor_is_said(frames):
     absent = draw_frechet(frames)[-1]
     assert isinstance(absent, NotDrawn)
     assert "Inception" in absent.reason
-
-
-def test_scatter_has_one_point_a_cell_and_its_rank_correlation(frames):
-    data = scatter_data(frames, "lenet")
-    assert len(data) == 30
-    assert set(data.loc[data["panel"] == "MNIST", "x_label"]) == {"test NLL (bits per dimension)"}
-    drawn = draw_scatter(frames)[0]
-    assert "n = 6" in drawn.caption
-    assert "n = 24" in drawn.caption
 
 
 def test_nash_pairs_every_adversarial_cell_with_its_control(frames):
@@ -192,7 +182,7 @@ def test_startup_is_left_out_of_an_axis_but_a_late_explosion_is_not(frames):
 def test_further_settings_than_fit_are_named():
     cells = [make_cell("W", num=100 + size) for size in range(14)]
     results = draw_nll(to_frames(build_study(cells, truth=False)))
-    assert sum(isinstance(item, Drawn) for item in results) == 12
+    assert sum(isinstance(item, Drawn) for item in results) == MAX_SETTINGS
     assert "N = 113" in results[-1].reason
 
 

@@ -15,9 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from nllgen_analysis import to_frames, write_report
-from nllgen_analysis.tables import final_table, printed_table, provenance_table, to_latex, warnings_of
-from nllgen_analysis.text import estimate, number, plus_minus
+from nllgen_analysis import write_report
 
 from nllgen.errors import CorruptFileError, MachineError
 
@@ -52,7 +50,7 @@ def written(study, tmp_path_factory):
 
 def test_every_promised_file_is_there_and_not_trivial(written):
     suffixes = {path.suffix for path in written.figures}
-    assert suffixes == {".pdf", ".png", ".csv"}
+    assert suffixes == {".pdf", ".png", ".csv", ".txt"}
     assert {path.suffix for path in written.tables} == {".csv", ".tex"}
     for path in (*written.figures, *written.tables, written.html, written.verdicts):
         assert path.stat().st_size > (5_000 if path.suffix in {".png", ".pdf", ".html"} else 20), path
@@ -62,7 +60,8 @@ def test_every_promised_file_is_there_and_not_trivial(written):
 
 
 def test_every_family_is_drawn(written):
-    families = {"nll_curves", "frechet_lenet", "nll_frechet", "kl_capacity", "nash", "samples"}
+    families = {"nll_curves", "convergence", "overfit", "frechet_lenet", "nll_frechet", "kl_capacity", "cost"}
+    families |= {"nash", "samples"}
     names = {path.stem for path in written.figures}
     assert all(any(name.startswith(family) for name in names) for family in families)
 
@@ -175,12 +174,6 @@ def test_missing_and_diverged_cells_are_shown(saved, tmp_path):
     assert pd.read_csv(paths.tables[0])["outcome"].value_counts()["missing"] == 1
 
 
-def test_group_without_any_result_keeps_its_row():
-    frames = to_frames(build_study([make_cell("W"), make_cell("O1")], missing=(1,)))
-    table = printed_table(frames).set_index("degree")
-    assert table.loc["O1", "seeds"] == "0"
-
-
 def test_single_seed_says_that_it_has_no_interval(saved, tmp_path):
     paths = write_report(saved(build_study(default_cells(1))), tmp_path / "out")
     assert "one seed, no interval" in paths.html.read_text()
@@ -199,52 +192,23 @@ def test_empty_study_is_reported(saved, tmp_path):
     cells = [make_cell("W")]
     paths = write_report(saved(build_study(cells, missing=(0,), truth=False, samples=0)), tmp_path / "out")
     assert paths.figures == ()
-    assert len(paths.not_drawn) == 8
+    assert len(paths.not_drawn) == 14
 
 
-def test_300_cells_take_reasonable_time(saved, tmp_path):
+@pytest.mark.slow
+def test_1000_cells_take_about_a_minute(saved, tmp_path):
+    sizes = (100, 200, 500, 1000, 2000, 4000, 8000, 16000, 32000, "fresh")
     cells = [
-        make_cell(d, p, seed=s) for d in ("U2", "U1", "W", "O1", "O2") for p in ("nll", "nsgan") for s in range(30)
-    ]
+        make_cell(degree, paradigm, num=num, seed=seed)
+        for degree in ("U3", "U2", "U1", "W", "O1") for paradigm in ("nll", "nsgan")
+        for num in sizes for seed in range(10)
+    ]  # fmt: skip
     path = saved(build_study(cells, samples=2))
-    start = time.process_time()
-    write_report(path, tmp_path / "out")
-    assert time.process_time() - start < 60
-
-
-def test_final_table_is_the_closed_form():
-    frames = to_frames(build_study([make_cell("U2", seed=s) for s in range(3)], truth=False))
-    row = final_table(frames).set_index(["metric", "weights"]).loc[("kl_nats", "last")]
-    assert row["mean"] == pytest.approx(41 + 800 * np.exp(-1000 / 120))
-    assert row["high"] - row["mean"] == pytest.approx(4.302652729696142 / np.sqrt(3))
-    assert len(row["cell_ids"].split()) == 3
-
-
-def test_different_truths_are_pointed_out(study):
-    study.cells["truth_sha256"][0], kept = "other", study.cells["truth_sha256"][0]
-    try:
-        assert any("2 different truths" in text for text in warnings_of(to_frames(study)))
-    finally:
-        study.cells["truth_sha256"][0] = kept
-
-
-def test_provenance_counts_results(study):
-    table = provenance_table(to_frames(study)).set_index("what")
-    assert table.loc["host", "results"] == len(study.cells["id"])
-    assert table.loc["asset lenet", "value"] == "abc"
-
-
-def test_latex_is_booktabs_and_escaped():
-    text = to_latex(pd.DataFrame({"what": [r"50%_of\the &{#$^~}"], "± é": ["3 ± 1"]}), "a\ncaption").decode()
-    assert r"\toprule" in text
-    assert r"50\%\_of\textbackslash the \&\{\#\$" in text
-    assert r"3 $\pm$ 1" in text
-    assert text.startswith("% a caption\n")
-    assert text.isascii()
-
-
-def test_long_latex_table_breaks_over_pages():
-    assert r"\begin{longtable}" in to_latex(pd.DataFrame({"a": ["x"] * 50}), "long").decode()
+    start = time.process_time()  # not the clock on the wall: others may use the machine
+    paths = write_report(path, tmp_path / "out")
+    assert time.process_time() - start < 120  # 40 s on a quiet processor, 67 s on the slowest seen
+    assert len(paths.figures) < 4 * 50  # bounded, whatever the number of settings
+    assert paths.html.read_text().count('<tr id="cell-') == 1000
 
 
 def test_out_that_is_a_file_is_refused(saved, study, tmp_path):
@@ -291,11 +255,28 @@ def test_analysis_brings_no_torch_and_needs_no_display():
     assert found.stdout.strip() == "[]"
 
 
-def test_numbers_as_text():
-    assert number(-1234.567, 4) == "−1,235"
-    assert number(0.0001234) == "0.000123"
-    assert number(float("nan")) == "–"
-    assert number(3.2e9) == "3.20e+09"
-    assert plus_minus(123.456, 125.956) == "123.5 ± 2.5"
-    assert plus_minus(123.456, float("nan")) == "123.5"
-    assert estimate(1.0, float("nan"), 1) == "1.000 (one seed, no interval)"
+AWAY = """
+import sys
+
+def guard(event, args):
+    if event == "socket.connect" or (event == "import" and args[0].split(".")[0] == "torch"):
+        raise RuntimeError(f"{event} {args}")
+
+sys.addaudithook(guard)
+from pathlib import Path
+from nllgen_analysis import write_report
+write_report(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_study_made_on_another_machine_is_reported_without_torch_network_or_assets(saved, tmp_path):
+    study = build_study([make_cell("W", seed=s) for s in range(2)], host="gpu-node-17", truth=False)
+    study.cells["device"][:], study.cells["image_sha256"][:] = "cuda", "1f" * 32
+    study.cells["version"][:] = "0.0.9"
+    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "analysis")]), "HOME": str(tmp_path / "none"),
+                   "NLLGEN_ASSETS": str(tmp_path / "none"), "MPLCONFIGDIR": str(tmp_path / "mpl")}  # fmt: skip
+    command = [sys.executable, "-c", AWAY, str(saved(study)), str(tmp_path / "out")]
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=300)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(text in page for text in ("gpu-node-17", "1f" * 32, "0.0.9", "cuda"))
+    assert "gpu-node-17" in (tmp_path / "out" / "tables" / "provenance.tex").read_text()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from nllgen_analysis.statistics import NO_VALUE, ONE_SEED, mean_interval, paired, rank_correlation, summarise
+from scipy import stats
 
 
 def test_interval_of_three_values_is_the_textbook_one():
@@ -51,20 +52,37 @@ def test_equal_seeds_have_an_interval_of_width_zero():
 
 
 def test_pairs_are_matched_by_seed_and_the_unmatched_left_out():
-    first = pd.DataFrame({"seed": [0, 1, 2, 3], "kl": [6.0, 9.0, float("nan"), 5.0]})
-    second = pd.DataFrame({"seed": [1, 0, 2, 4], "kl": [3.0, 0.0, 1.0, 1.0]})
+    first = pd.DataFrame({"id": list("abcd"), "seed": [0, 1, 2, 3], "kl": [6.0, 9.0, float("nan"), 5.0]})
+    second = pd.DataFrame({"id": list("efgh"), "seed": [1, 0, 2, 4], "kl": [3.0, 0.0, 1.0, 1.0]})
     found = paired(first, second, "kl", ["seed"]).set_index("seed")
     assert found["difference"].to_dict() == {0: 6.0, 1: 6.0}
     assert found.loc[1, "ratio"] == 3.0
     assert math.isnan(found.loc[0, "ratio"])
+    assert found.loc[1, ["id_first", "id_second"]].tolist() == ["b", "e"]
 
 
 def test_rank_correlation_sees_order_alone():
-    x = np.arange(1.0, 8.0)
-    assert rank_correlation(x, np.exp(x)).rho == pytest.approx(1.0)
-    assert rank_correlation(x, -(x**3)).rho == pytest.approx(-1.0)
+    x, seed = np.arange(1.0, 8.0), np.arange(7) % 2
+    assert rank_correlation(x, np.exp(x), seed).rho == pytest.approx(1.0)
+    assert rank_correlation(x, -(x**3), seed).rho == pytest.approx(-1.0)
+
+
+def test_rank_correlation_has_an_interval_over_seeds():
+    seed, group = (part.ravel() for part in np.meshgrid(np.arange(5), np.arange(4)))
+    noise = np.random.default_rng(0).normal(0, 0.6, seed.size)
+    found = rank_correlation(group, group + noise, seed)
+    assert found.rho == pytest.approx(stats.spearmanr(group, group + noise).statistic)
+    assert -1 <= found.low < found.rho < found.high <= 1
+    # order within a seed is perfect, so that no resampling of seeds can lose it
+    assert rank_correlation(group, group * 10.0, seed).low == pytest.approx(1.0)
+
+
+def test_rank_correlation_of_one_seed_has_no_interval_and_says_so():
+    found = rank_correlation([1, 2, 3], [1, 3, 2], [0, 0, 0])
+    assert (found.rho, found.num, found.note) == (0.5, 3, ONE_SEED)
+    assert math.isnan(found.low)
 
 
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 2, 3], [5, 5, 5]), ([1, 2, float("nan")], [1, 2, 3])])
 def test_rank_correlation_that_is_not_defined_is_nan(x, y):
-    assert math.isnan(rank_correlation(x, y).rho)
+    assert math.isnan(rank_correlation(x, y, range(len(x))).rho)

@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
+from nllgen_analysis.captions import cite
+from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.style import (
     GREY,
     Drawn,
@@ -49,16 +52,19 @@ def draw_capacity(frames: Frames) -> list[FigureResult]:
     for line in axes:
         line[0].set_ylabel("KL(p‖q) (nats)")
     axes[0, 0].set_xscale("log")
+    axes[0, 0].xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))  # a label at each minor tick would overlap
+    axes[0, 0].xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(99, 99)))
+    axes[0, 0].xaxis.set_minor_formatter(NullFormatter())
     _limit(axes[0, 0], data[data["panel"].isin(shown) & (data["kind"] != "reference")])
     legend_below(figure, _handles(data))
-    return [Drawn("kl_capacity", TITLE, figure, data, _caption(data, panels[MAX_PANELS:]))]
+    caption = _caption(data, panels[MAX_PANELS:])
+    data, absent = with_absent(data, of_capacity(frames.cells[frames.cells["source"] == "synthetic"]))
+    return [Drawn("kl_capacity", TITLE, figure, data, f"{caption} {absent}".strip())]
 
 
 def capacity_data(frames: Frames) -> pd.DataFrame:
     """The plotted numbers: kind ``seed``, ``mean`` (with interval) or ``reference`` (k/2N), by panel and weights."""
-    rows = frames.final[np.isfinite(frames.final["kl_nats"].astype(float))]
-    rows = rows[(rows["paradigm"] == "nll") & (rows["role"] != "truth") & rows["weights"].isin(list(WEIGHTS))]
-    rows = rows[(rows["start"] == "random") & np.isfinite(rows["num_parameters"].astype(float))]
+    rows = final_kl(frames)
     kept = ["panel", "weights", "kind", "student", "variant", "num_parameters", "seed", "cell_id", "value", "low"]
     kept += ["high", "num_seeds"]
     if rows.empty:
@@ -70,6 +76,17 @@ def capacity_data(frames: Frames) -> pd.DataFrame:
     by = ["panel", "weights", "student", "variant", "num_parameters"]
     means = summarise(rows, by, "value").rename(columns={"mean": "value"}).assign(kind="mean")
     return pd.concat([rows.assign(kind="seed"), means, _reference(rows)], ignore_index=True).reindex(columns=kept)
+
+
+def final_kl(frames: Frames) -> pd.DataFrame:
+    """Rows of ``frames.final`` with a KL: last and best weights of cells trained by NLL from a random start."""
+    rows = of_capacity(frames.final[np.isfinite(frames.final["kl_nats"].astype(float))])
+    return rows[rows["weights"].isin(list(WEIGHTS)) & np.isfinite(rows["num_parameters"].astype(float))]
+
+
+def of_capacity(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of cells trained by NLL from a random start."""
+    return rows[(rows["paradigm"] == "nll") & (rows["role"] != "truth") & (rows["start"] == "random")]
 
 
 def _reference(rows: pd.DataFrame) -> pd.DataFrame:
@@ -130,7 +147,8 @@ def _handles(data: pd.DataFrame) -> list[Line2D]:
 def _caption(data: pd.DataFrame, hidden: list[str]) -> str:
     texts = [
         "KL(p‖q) on test images against the number of parameters k; trained by nll from a random start.",
-        "Small points: seeds; markers: mean with its 95 % t interval over seeds.",
+        "Small points: seeds; markers: mean with its 95 % t interval over seeds, conditional on the truth and the test "
+        "images.",
     ]
     if (data["kind"] == "reference").any():
         texts.append(
@@ -139,8 +157,12 @@ def _caption(data: pd.DataFrame, hidden: list[str]) -> str:
         )
     means = data[(data["kind"] == "mean") & (data["weights"] == "last")]
     for panel, rows in means.groupby("panel", sort=False):
+        seeds = data[(data["kind"] == "seed") & (data["weights"] == "last") & (data["panel"] == panel)]
         ends = [
-            f"{row.student} {row.variant} {estimate(row.value, row.high, int(row.num_seeds))}".replace("  ", " ")
+            cite(
+                f"{row.student} {row.variant} {estimate(row.value, row.high, int(row.num_seeds))}".replace("  ", " "),
+                seeds.loc[(seeds["student"] == row.student) & (seeds["variant"] == row.variant), "cell_id"],
+            )
             for row in rows.itertuples(index=False)
         ]
         texts.append(f"{panel}, last weights, nats: {listing(ends)}.")

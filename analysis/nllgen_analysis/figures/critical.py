@@ -22,7 +22,7 @@ def critical_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         frames: the study.
-        rows: evaluations of raw weights of cells that start at the truth, with a finite KL.
+        rows: evaluations of raw weights of cells that start at the truth; of diverged ones also those without a KL.
 
     Returns:
         ``curves.COLUMNS``: of kind ``seed`` the learning rate ``x`` and the last KL of every predicted cell and of the
@@ -53,8 +53,13 @@ def critical_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
 def draw_critical(ax: Axes, data: pd.DataFrame) -> list[Line2D]:
     """Draw the panel; gives what its legend needs besides the paradigms."""
     seeds = data[data["kind"] == "seed"]
-    for (hue, diverged), rows in seeds.groupby(["hue", seeds["outcome"] == "diverged"], sort=False):
-        marker = "x" if diverged else "o" if hue == "nsgan" else "s"
+    lost = seeds["outcome"] == "diverged"
+    for hue, rows in seeds[lost].groupby("hue", sort=False):
+        # its last KL is of before it left: the upper edge says more
+        ax.plot(rows["x"], np.ones(len(rows)), "x", color=paradigm_colour(hue), markersize=5, clip_on=False, zorder=3,
+                transform=ax.get_xaxis_transform())  # fmt: skip
+    for hue, rows in seeds[~lost].groupby("hue", sort=False):
+        marker = "o" if hue == "nsgan" else "s"
         filled = paradigm_colour(hue) if hue == "nsgan" else "none"  # a control may lie under its partner
         size = 4 if hue == "nsgan" else 6
         ax.plot(rows["x"], rows["value"], marker, color=paradigm_colour(hue), markersize=size, markerfacecolor=filled,
@@ -66,7 +71,7 @@ def draw_critical(ax: Axes, data: pd.DataFrame) -> list[Line2D]:
             ax.axvline(middle, color=GREY, linewidth=1.1, linestyle=_STYLES[column], zorder=0)
             handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=_STYLES[column], label=name))
     ax.set_xscale("log")
-    set_scale(ax, "y", seeds["value"])
+    set_scale(ax, "y", seeds.loc[~lost, "value"])
     ax.set_title("last KL by learning rate, simultaneous SGD")
     ax.set_xlabel("learning rate")
     ax.set_ylabel("KL(p‖q) (nats)")
@@ -81,7 +86,8 @@ def critical_text(data: pd.DataFrame) -> str:
     return (
         "Predicted for simultaneous SGD from the eigenvalues of the game linearised at the start, median over cells: "
         f"{listing(bounds)}. Below the first every mode but the null directions contracts; at the second one grows by "
-        "a factor e within the run. Noise and what lies beyond the linear range are not in it."
+        "a factor e within the run. Noise and what lies beyond the linear range are not in it. A cross at the upper "
+        "edge is a cell that diverged."
     )
 
 

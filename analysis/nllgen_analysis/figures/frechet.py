@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.curves import (
     curve_data,
     describe_means,
@@ -14,6 +15,7 @@ from nllgen_analysis.figures.curves import (
     draw_curves,
     ends_text,
     legend_handles,
+    measured,
     series_styles,
 )
 from nllgen_analysis.figures.style import (
@@ -40,7 +42,7 @@ def draw_frechet(frames: Frames) -> list[FigureResult]:
     results: list[FigureResult] = []
     for extractor, name in EXTRACTORS.items():
         title = f"{TITLE} ({name} features)"
-        rows = frames.eval[np.isfinite(frames.eval[f"frechet_{extractor}"].astype(float))]
+        rows = measured(frames.eval, [f"frechet_{extractor}"])
         if rows.empty:
             reason = f"no evaluation has a Fréchet distance on {name} features ({frames.counts_text})"
             results.append(NotDrawn(f"frechet_{extractor}", title, reason))
@@ -92,7 +94,9 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame, extractor: str) -> Drawn:
     setting = rows["setting"].iloc[0]
     title = f"{TITLE} ({EXTRACTORS[extractor]} features): {setting}"
     name = f"frechet_{extractor}_{rows['slug'].iloc[0]}"
-    return Drawn(name, title, figure, data, _caption(frames, curves, floor, setting, extractor))
+    caption = _caption(frames, curves, floor, setting, extractor)
+    data, absent = with_absent(data, frames.cells[frames.cells["setting"] == setting])
+    return Drawn(name, title, figure, data, f"{caption} {absent}".strip())
 
 
 def _draw_panels(curves: pd.DataFrame, floor: pd.Series, styles: dict[str, LineStyle], extractor: str) -> Figure:

@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from nllgen_analysis.captions import cite
+from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.critical import critical_data, critical_text, draw_critical
 from nllgen_analysis.figures.curves import (
     curve_data,
@@ -17,6 +19,7 @@ from nllgen_analysis.figures.curves import (
     draw_curves,
     ends_text,
     legend_handles,
+    measured,
     series_styles,
 )
 from nllgen_analysis.figures.style import (
@@ -50,7 +53,7 @@ def draw_nash(frames: Frames) -> list[FigureResult]:
     """One figure a setting: KL(p‖q) of cells that start at the truth, by paradigm, and the adversarial losses."""
     trained = frames.eval["cell"].map(frames.cells["steps"]) > 0  # W* trains nothing: it stays, and says nothing
     started = frames.eval[trained & (frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
-    rows = started[np.isfinite(started["kl_nats"].astype(float))]
+    rows = measured(started, ["kl_nats"])
     if rows.empty:
         planned = int(((frames.cells["start"] == "truth") & (frames.cells["steps"] > 0)).sum())
         reason = (
@@ -75,7 +78,8 @@ def nash_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
         if len(losses):
             losses = binned(losses, column).assign(series=name, loss=name)
             parts.append(curve_data(losses, column, panel="loss", hue="loss"))
-    distance = rows[np.isfinite(rows["d_minus_r_nats"].astype(float))]
+    distance = measured(rows, ["d_minus_r_nats"])
+    distance = distance[distance["paradigm"] != "nll"]
     if len(distance):
         parts.append(curve_data(distance, "d_minus_r_nats", panel="distance", hue="paradigm"))
     critical = critical_data(frames, rows)
@@ -96,8 +100,12 @@ def binned(rows: pd.DataFrame, column: str, num_bins: int = NUM_BINS) -> pd.Data
 
 
 def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
-    """The last finite KL of every adversarial cell beside that of its NLL control: same data, steps, batch and seed."""
-    ends = rows.sort_values("step", kind="stable").groupby("cell").tail(1)
+    """The last finite KL of every adversarial cell beside that of its NLL control: same data, steps, batch and seed.
+
+    A cell that diverged before it was measured a second time has none: at the start every KL is 0.
+    """
+    known = rows[np.isfinite(rows["kl_nats"].astype(float)) & (rows["step"] > 0)]
+    ends = known.sort_values("step", kind="stable").groupby("cell").tail(1)
     ends = ends.join(frames.cells[["steps", "batch_size", "lr", "precision"]], on="cell")
     control = ends[ends["paradigm"] == "nll"]
     return paired(ends[ends["paradigm"] != "nll"], control, "kl_nats", PAIR_ON)
@@ -134,7 +142,9 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
     setting, slug = rows["setting"].iloc[0], rows["slug"].iloc[0]
     critical = panels.get("critical", data.iloc[:0])
     caption = _caption(setting, kl, loss, control_pairs(frames, rows), critical)
-    return Drawn(f"nash_{slug}", f"{TITLE}: {setting}", figure, data, caption)
+    cells = frames.cells[(frames.cells["setting"] == setting) & (frames.cells["start"] == "truth")]
+    data, absent = with_absent(data, cells[cells["steps"] > 0])
+    return Drawn(f"nash_{slug}", f"{TITLE}: {setting}", figure, data, f"{caption} {absent}".strip())
 
 
 def _draw_losses(ax: Axes, loss: pd.DataFrame) -> None:
@@ -169,5 +179,7 @@ def _pairs_text(pairs: pd.DataFrame) -> str:
         return "No adversarial cell has an NLL control of the same data, steps, batch size and seed."
     difference = mean_interval(pairs["difference"])
     ratios = [f"seed {row.seed}: {number(row.ratio)}" for row in pairs.itertuples(index=False)]
-    text = estimate(difference.mean, difference.high, difference.num_seeds)
+    text = cite(
+        estimate(difference.mean, difference.high, difference.num_seeds), [*pairs["id_first"], *pairs["id_second"]]
+    )
     return f"Last KL minus its NLL control's, paired by seed: {text} nats; as a ratio, {listing(ratios)}."

@@ -6,13 +6,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.curves import (
+    by_degree,
     curve_data,
     describe_means,
     diverged_text,
     draw_curves,
     ends_text,
+    in_order,
     legend_handles,
+    measured,
     series_styles,
 )
 from nllgen_analysis.figures.style import (
@@ -29,7 +33,8 @@ from nllgen_analysis.figures.style import (
     set_scale,
     without_startup,
 )
-from nllgen_analysis.frames import Frames, setting_order, student_order
+from nllgen_analysis.frames import Frames, setting_order
+from nllgen_analysis.text import MINUS
 
 TITLE = "NLL over training by degree"
 SPLITS = {"train_nll_nats": "training images", "val_nll_nats": "validation images"}
@@ -39,7 +44,7 @@ def draw_nll(frames: Frames) -> list[FigureResult]:
     """Training and validation NLL over steps: a row a paradigm, colours by degree, the truth's entropy as a line."""
     rows = frames.eval[frames.eval["weights"] == "raw"]
     rows = rows[~rows["student"].str.endswith(" from truth")]
-    rows = rows[np.isfinite(rows[list(SPLITS)].astype(float)).any(axis=1)]
+    rows = measured(rows, list(SPLITS))
     if rows.empty:
         return [NotDrawn("nll_curves", TITLE, f"no evaluation has a finite NLL ({frames.counts_text})")]
     settings, rest = limited(setting_order(rows), "nll_curves", TITLE)
@@ -48,23 +53,25 @@ def draw_nll(frames: Frames) -> list[FigureResult]:
 
 def nll_data(rows: pd.DataFrame) -> pd.DataFrame:
     """The plotted numbers of one setting; ``panel`` is ``paradigm, split``."""
-    rows = rows.assign(
-        series=rows["student"].str.cat(rows["variant"], sep=" ").str.strip(),
-        _rank=rows["student"].map({name: rank for rank, name in enumerate(student_order(rows["student"]))}),
-    ).sort_values("_rank", kind="stable")
+    rows = by_degree(rows)
     parts = [
         curve_data(part, value, panel=f"{paradigm}, {split}", hue="student").assign(paradigm=paradigm)
         for paradigm, part in rows.groupby("paradigm")
         for value, split in SPLITS.items()
     ]
-    return pd.concat(parts, ignore_index=True)
+    return in_order(pd.concat(parts, ignore_index=True), rows["series"])
+
+
+def planned_cells(frames: Frames, setting: str, paradigm: str = "") -> pd.DataFrame:
+    """The cells of a setting that start at random (W* where it starts), of one paradigm or of all."""
+    cells = frames.cells[(frames.cells["setting"] == setting) & ~frames.cells["student"].str.endswith(" from truth")]
+    return cells[cells["paradigm"] == paradigm] if paradigm else cells
 
 
 def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
     data, notes = nll_data(rows), Notes()
     paradigms = list(data["paradigm"].unique())
-    by_degree = data.sort_values("series", key=lambda column: column.map(_ranks(rows)), kind="stable")
-    styles = series_styles(by_degree)
+    styles = series_styles(data)
     entropy = _entropy(frames, rows)
     figure = new_figure(len(paradigms), 2)
     axes = figure.subplots(len(paradigms), 2, sharex="row", sharey="row", squeeze=False)
@@ -79,20 +86,15 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
         notes.add(f"Validation NLL in nats at the last evaluation, trained by {paradigm}: {ends or 'none finite'}.")
     for ax in axes[-1]:
         ax.set_xlabel("optimiser steps")
-    legend_below(figure, legend_handles(by_degree, degree_colour, styles))
+    legend_below(figure, legend_handles(data, degree_colour, styles))
     if entropy is not None:
-        notes.add(f"Grey line: the truth's entropy, {entropy:,.1f} nats.")
+        notes.add(f"Grey line: the truth's entropy, {entropy:,.1f} nats.".replace("-", MINUS))
     notes.add(diverged_text(data))
     setting, slug = rows["setting"].iloc[0], rows["slug"].iloc[0]
+    data, absent = with_absent(data, planned_cells(frames, setting))
+    notes.add(absent)
     caption = f"NLL of the weights in training (not their EMA) on {setting}. {describe_means()} {notes}"
     return Drawn(f"nll_curves_{slug}", f"{TITLE}: {setting}", figure, data, caption)
-
-
-def _ranks(rows: pd.DataFrame) -> dict[str, int]:
-    names = rows["student"].str.cat(rows["variant"], sep=" ").str.strip()
-    order = student_order(rows["student"])
-    pairs = sorted(set(zip(rows["student"], names, strict=True)), key=lambda pair: (order.index(pair[0]), pair[1]))
-    return {name: rank for rank, (_, name) in enumerate(pairs)}
 
 
 def _decorate(ax: Axes, title: str, entropy: float | None) -> None:

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
+from nllgen_analysis.captions import cite
+from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.frechet import EXTRACTORS
+from nllgen_analysis.figures.points import (
+    COLUMNS,
+    NAMES,
+    describe_points,
+    draw_points,
+    likelihood,
+    markers_of,
+    point_data,
+    point_handles,
+)
 from nllgen_analysis.figures.style import (
     GREY,
-    MARKERS,
     Drawn,
     FigureResult,
     NotDrawn,
-    degree_colour,
     legend_below,
     new_figure,
     set_scale,
 )
-from nllgen_analysis.frames import Frames, student_order
+from nllgen_analysis.frames import Frames
 from nllgen_analysis.statistics import rank_correlation
-from nllgen_analysis.text import number
+from nllgen_analysis.text import MINUS, number
 
 TITLE = "Likelihood against image quality"
-NAMES = {"mnist": "MNIST", "synthetic": "synthetic MNIST"}
-# by source, the first that has finite values: column → axis label
-LIKELIHOODS = {
-    "mnist": {"test_bits_per_dim": "test NLL (bits per dimension)", "test_nll_nats": "test NLL (nats per image)"},
-    "synthetic": {"kl_nats": "KL(p‖q) on test images (nats)", "test_nll_nats": "test NLL (nats per image)"},
-}
 
 
 def draw_scatter(frames: Frames) -> list[FigureResult]:
@@ -39,22 +41,18 @@ def draw_scatter(frames: Frames) -> list[FigureResult]:
 
 
 def scatter_data(frames: Frames, extractor: str) -> pd.DataFrame:
-    """One row a cell with both numbers: panel (source), x, x_label, y, student, paradigm, cell_id, floor."""
+    """The plotted numbers, ``points.COLUMNS``: a panel a source, likelihood along x, Fréchet distance along y."""
     rows = frames.final[(frames.final["weights"] == "last") & (frames.final["role"] != "truth")]
+    rows = rows.assign(floor=rows[f"frechet_floor_{extractor}"])
+    y_label = f"Fréchet distance\n({EXTRACTORS[extractor]} features, unitless)"
     parts = []
-    for source, columns in LIKELIHOODS.items():
-        part = rows[rows["source"] == source]
-        for column, label in columns.items():
-            both = part[np.isfinite(part[[column, f"frechet_{extractor}"]].astype(float)).all(axis=1)]
-            if len(both):
-                parts.append(both.assign(panel=NAMES[source], x=both[column], x_label=label))
-                break
-    kept = ["panel", "x", "x_label", "y", "student", "paradigm", "setting", "group", "seed", "cell_id", "floor"]
-    if not parts:
-        return pd.DataFrame(columns=kept)
-    data = pd.concat(parts, ignore_index=True)
-    data = data.assign(y=data[f"frechet_{extractor}"], floor=data[f"frechet_floor_{extractor}"], cell_id=data["id"])
-    return data[kept]
+    for source, name in NAMES.items():
+        with_both = rows[(rows["source"] == source) & np.isfinite(rows[f"frechet_{extractor}"].astype(float))]
+        if found := likelihood(with_both, source):
+            column, label = found
+            labels = (label, y_label)
+            parts.append(point_data(with_both, column, f"frechet_{extractor}", panel=name, labels=labels))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 
 def _draw_extractor(frames: Frames, extractor: str) -> FigureResult:
@@ -67,49 +65,34 @@ def _draw_extractor(frames: Frames, extractor: str) -> FigureResult:
         )
         return NotDrawn(f"nll_frechet_{extractor}", title, reason)
     panels = list(data["panel"].unique())
-    markers = {name: MARKERS[rank % len(MARKERS)] for rank, name in enumerate(sorted(data["paradigm"].unique()))}
+    markers = markers_of(data)
     figure = new_figure(1, len(panels), row_height=2.7, extra=0.6)
     texts = []
     for ax, panel in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels, strict=True):
-        texts.append(_draw_panel(ax, data[data["panel"] == panel], markers, extractor))
-    legend_below(figure, _handles(data, markers))
+        texts.append(_draw_panel(ax, data[data["panel"] == panel]))
+        draw_points(ax, data[data["panel"] == panel], markers)
+    legend_below(figure, point_handles(data, markers))
+    data, absent = with_absent(data, frames.cells[frames.cells["role"] != "truth"])
     caption = (
-        "Every point is a cell at its last step, on the test split. Dotted grey: floor at equal N. Spearman's ρ over "
-        f"cells describes and does not test (seeds of a group are not independent): {'; '.join(texts)}."
+        f"{describe_points()} Dotted grey: floor at equal N. Spearman's ρ over cells, with its 95 % interval of a "
+        f"bootstrap over seeds, describes and does not test; it is conditional on these groups: {'; '.join(texts)}. "
+        f"{absent}"
     )
-    return Drawn(f"nll_frechet_{extractor}", title, figure, data, caption)
+    return Drawn(f"nll_frechet_{extractor}", title, figure, data, caption.strip())
 
 
-def _draw_panel(ax: Axes, data: pd.DataFrame, markers: dict[str, str], extractor: str) -> str:
-    panel = data["panel"].iloc[0]
-    correlation = rank_correlation(data["x"], data["y"])
-    palette = {student: degree_colour(student) for student in data["student"].unique()}
-    marks = {name: markers[name] for name in data["paradigm"].unique()}
-    sns.scatterplot(
-        data=data, x="x", y="y", hue="student", palette=palette, style="paradigm", markers=marks, ax=ax, legend=False,
-        s=26, alpha=0.85, linewidth=0.4, zorder=3,
-    )  # fmt: skip
+def _draw_panel(ax: Axes, data: pd.DataFrame) -> str:
+    """Floor, scales and title; gives the correlation as text."""
+    panel, cells = data["panel"].iloc[0], data[data["kind"] == "cell"]
     floor = data["floor"].astype(float)
     if np.isfinite(floor).any():
         ax.axhline(floor[np.isfinite(floor)].mean(), color=GREY, linestyle=":", linewidth=1.2, zorder=0)
     set_scale(ax, "x", data["x"])
     set_scale(ax, "y", pd.concat([data["y"], floor]))
-    ax.set_xlabel(data["x_label"].iloc[0])
-    ax.set_ylabel(f"Fréchet distance\n({EXTRACTORS[extractor]} features, unitless)")
-    if np.isnan(correlation.rho):
-        ax.set_title(f"{panel} (n = {correlation.num})")
-        return f"{panel}: not defined (n = {correlation.num})"
-    ax.set_title(f"{panel}, ρ = {correlation.rho:.2f} (n = {correlation.num})".replace("-", "−"))
-    return f"{panel}: ρ = {number(correlation.rho, 2)}, n = {correlation.num}"
-
-
-def _handles(data: pd.DataFrame, markers: dict[str, str]) -> list[Line2D]:
-    degrees = [
-        Line2D([], [], color=degree_colour(student), marker="o", linestyle="", markersize=4, label=student)
-        for student in student_order(data["student"])
-    ]
-    paradigms = [
-        Line2D([], [], color="#444444", marker=mark, markerfacecolor="none", linestyle="", markersize=5, label=name)
-        for name, mark in markers.items()
-    ]
-    return [*degrees, *paradigms]
+    found = rank_correlation(cells["x"], cells["y"], cells["seed"])
+    if np.isnan(found.rho):
+        ax.set_title(f"{panel} (n = {found.num})")
+        return cite(f"{panel}: not defined (n = {found.num})", cells["cell_id"])
+    ax.set_title(f"{panel}, ρ = {found.rho:.2f} (n = {found.num})".replace("-", MINUS))
+    interval = found.note or f"{number(found.low, 2)} … {number(found.high, 2)}"
+    return cite(f"{panel}: ρ = {number(found.rho, 2)} ({interval}; n = {found.num})", cells["cell_id"])

@@ -19,7 +19,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoMinorLocator, NullFormatter
 
 WIDTH_IN = 6.3  # the text width of an A4 page
-MAX_SETTINGS = 12  # figures a family; more would be a gallery nobody reads
+COLUMN_IN = 3.4  # a column of a two-column page
+MAX_SETTINGS = 7  # figures a family, as many as a built-in study has; more would be a gallery nobody reads
 GREY = "#7F7F7F"
 # Okabe & Ito 2008: warm is under-, cold over-parameterised, black the truth's own architecture
 DEGREE_COLOURS = {
@@ -88,7 +89,7 @@ class Drawn:
         title: a few words.
         figure: the drawing.
         data: the plotted numbers; ``cell_id`` names the cells behind them.
-        caption: with numbers.
+        caption: with numbers, and the cells behind them (``captions``).
     """
 
     name: str
@@ -142,8 +143,8 @@ def project_style() -> Iterator[None]:
 
 
 def new_figure(rows: int, columns: int, row_height: float = 2.3, extra: float = 0.5) -> Figure:
-    """An empty figure of one page's width; ``extra`` inches are for the legend."""
-    width = WIDTH_IN if columns > 1 else WIDTH_IN * 0.7
+    """An empty figure of one page's width, of a column's for one panel; ``extra`` inches are for the legend."""
+    width = WIDTH_IN if columns > 1 else COLUMN_IN
     return Figure(figsize=(width, rows * row_height + extra), layout="constrained")
 
 
@@ -153,7 +154,7 @@ def render(figure: Figure, kind: str) -> bytes:
     metadata = {"Software": None} if kind == "png" else {"CreationDate": None, "Creator": "nllgen", "Producer": None}
     with project_style():
         figure.savefig(buffer, format=kind, metadata=metadata)
-        figure.set_layout_engine("none")  # laid out once is enough: half the time of the second format
+        figure.set_layout_engine(None)  # laid out once is enough: half the time of the second format
     return buffer.getvalue()
 
 

@@ -1,0 +1,156 @@
+"""KL from the truth against the number of training images, with training on fresh samples as what it tends to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from nllgen_analysis.captions import cite
+from nllgen_analysis.figures.absent import with_absent
+from nllgen_analysis.figures.capacity import REFERENCE_POINTS, WEIGHTS, final_kl, of_capacity
+from nllgen_analysis.figures.style import (
+    GREY,
+    Drawn,
+    FigureResult,
+    NotDrawn,
+    degree_colour,
+    legend_below,
+    new_figure,
+    set_scale,
+)
+from nllgen_analysis.frames import Frames, student_order
+from nllgen_analysis.statistics import summarise
+from nllgen_analysis.text import estimate, listing, number
+
+TITLE = "KL against sample size"
+COLUMNS = (
+    "panel", "weights", "kind", "student", "variant", "num_train", "seed", "cell_id", "outcome", "value", "low",
+    "high", "num_seeds",
+)  # fmt: skip
+MAX_TICKS = 5  # sizes that stand beside each other in a panel
+
+
+def draw_sample_size(frames: Frames) -> list[FigureResult]:
+    """Final KL(p‖q) of cells trained by NLL from a random start over N: a panel last and best weights."""
+    data = sample_size_data(frames)
+    if data.loc[data["kind"] == "mean", "num_train"].nunique() < 2:
+        reason = f"cells trained by nll from a random start have a KL at fewer than two sizes N ({frames.counts_text})"
+        return [NotDrawn("kl_sample_size", TITLE, reason)]
+    panels = [name for name in WEIGHTS if (data["weights"] == name).any()]
+    figure = new_figure(1, len(panels), row_height=2.4, extra=0.6)
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, weights in zip(axes, panels, strict=True):
+        _draw_panel(ax, data[data["weights"] == weights])
+        ax.set_title(f"{weights} weights")
+    _limit(axes[0], data)
+    axes[0].set_ylabel("KL(p‖q) (nats)")
+    legend_below(figure, _handles(data))
+    caption = _caption(data)
+    data, absent = with_absent(data, of_capacity(frames.cells[frames.cells["source"] == "synthetic"]))
+    return [Drawn("kl_sample_size", TITLE, figure, data, f"{caption} {absent}".strip())]
+
+
+def sample_size_data(frames: Frames) -> pd.DataFrame:
+    """The plotted numbers: kind ``seed``, ``mean`` or ``reference`` (k/2N, of W) by weights; N of fresh is infinite."""
+    rows = final_kl(frames)
+    if rows.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    size = pd.to_numeric(rows["num_train"].replace("fresh", "inf"))
+    ranks = {name: rank for rank, name in enumerate(student_order(rows["student"]))}
+    rows = rows.assign(num_train=size, panel=rows["weights"], value=rows["kl_nats"], cell_id=rows["id"])
+    rows = rows.assign(_rank=rows["student"].map(ranks)).sort_values(["_rank", "num_train", "seed"], kind="stable")
+    by = ["panel", "weights", "student", "variant", "num_train"]
+    means = summarise(rows, by, "value").rename(columns={"mean": "value"}).assign(kind="mean")
+    parts = [rows.assign(kind="seed"), means, _reference(rows)]
+    return pd.concat([part for part in parts if len(part)], ignore_index=True).reindex(columns=list(COLUMNS))
+
+
+def _reference(rows: pd.DataFrame) -> pd.DataFrame:
+    """k/(2N) for the k parameters of W, between the smallest and the largest N."""
+    well = rows[rows["student"] == "W"]
+    sizes = rows.loc[np.isfinite(rows["num_train"]), "num_train"]
+    if well.empty or sizes.nunique() < 2:
+        return pd.DataFrame()
+    grid = np.geomspace(sizes.min(), sizes.max(), REFERENCE_POINTS)
+    value = float(well["num_parameters"].iloc[0]) / (2 * grid)
+    parts = [
+        pd.DataFrame({"panel": name, "weights": name, "student": "W", "num_train": grid, "value": value})
+        for name in rows["weights"].unique()
+    ]
+    return pd.concat(parts).assign(kind="reference")
+
+
+def _draw_panel(ax: Axes, data: pd.DataFrame) -> None:
+    reference = data[data["kind"] == "reference"].sort_values("num_train")
+    ax.plot(reference["num_train"], reference["value"], color=GREY, linestyle="--", linewidth=0.9, zorder=0)
+    measured = data[data["kind"] != "reference"]
+    for (student, _), rows in measured.groupby(["student", "variant"], sort=False):
+        colour = degree_colour(student)
+        finite = rows[np.isfinite(rows["num_train"])]
+        seeds, means = finite[finite["kind"] == "seed"], finite[finite["kind"] == "mean"].sort_values("num_train")
+        ax.plot(seeds["num_train"], seeds["value"], ".", color=colour, alpha=0.35, markersize=3, zorder=2)
+        half = (means["high"] - means["value"]).fillna(0)
+        ax.errorbar(means["num_train"], means["value"], yerr=half, fmt="o-", color=colour, markersize=4, elinewidth=1,
+                    linewidth=1, capsize=2, zorder=3)  # fmt: skip
+        for row in rows[(rows["kind"] == "mean") & np.isinf(rows["num_train"])].itertuples(index=False):
+            ax.axhline(row.value, color=colour, linestyle=":", linewidth=1.2, zorder=1)
+            if np.isfinite(row.low):
+                ax.axhspan(row.low, row.high, color=colour, alpha=0.12, linewidth=0, zorder=0)
+    ax.set_xlabel("training images N")
+
+
+def _limit(ax: Axes, data: pd.DataFrame) -> None:
+    """Logarithmic in N, a little wider than the sizes; what was measured fills the height."""
+    sizes = data["num_train"][np.isfinite(data["num_train"])]
+    if sizes.nunique():
+        ax.set_xscale("log")
+        ax.set_xlim(sizes.min() / 1.6, sizes.max() * 1.6)
+        ticks = sorted(sizes[data["kind"] == "mean"].unique())
+        if len(ticks) <= MAX_TICKS:
+            ax.set_xticks(ticks, [f"{int(size):,}" for size in ticks])
+            ax.xaxis.set_minor_locator(NullLocator())
+    values = data.loc[data["kind"] != "reference", ["value", "low", "high"]].to_numpy(float)
+    values = values[np.isfinite(values)]
+    if set_scale(ax, "y", data.loc[data["kind"] != "reference", "value"]) == "linear":
+        margin = 0.08 * (np.ptp(values) or max(abs(values[0]), 1.0))
+        ax.set_ylim(values.min() - margin, values.max() + margin)
+
+
+def _handles(data: pd.DataFrame) -> list[Line2D]:
+    handles = [
+        Line2D([], [], color=degree_colour(name), marker="o", markersize=4, label=name)
+        for name in student_order(data["student"].dropna())
+    ]
+    if np.isinf(data["num_train"]).any():
+        handles.append(Line2D([], [], color="#444444", linestyle=":", label="fresh samples"))
+    if (data["kind"] == "reference").any():
+        handles.append(Line2D([], [], color=GREY, linestyle="--", label="k/(2N) of W"))
+    return handles
+
+
+def _caption(data: pd.DataFrame) -> str:
+    texts = [
+        "KL(p‖q) on test images against the number of training images N; trained by nll from a random start, the best "
+        "weights being those with the best validation value. Small points: seeds; markers: mean with its 95 % t "
+        "interval over seeds, conditional on the truth and the test images. Dotted with its interval: the same "
+        "training on fresh samples at every step, where the error of finite data is gone.",
+    ]
+    if (data["kind"] == "reference").any():
+        texts.append("Dashed: k/(2N) for the k parameters of W, which holds only where N is far above k.")
+    means = data[(data["kind"] == "mean") & (data["weights"] == "last")]
+    seeds = data[(data["kind"] == "seed") & (data["weights"] == "last")]
+    for (student, variant), rows in means.groupby(["student", "variant"], sort=False):
+        own = seeds[(seeds["student"] == student) & (seeds["variant"] == variant)]
+        told = [
+            cite(
+                f"{'fresh' if np.isinf(row.num_train) else f'N = {number(row.num_train, 9)}'} "
+                f"{estimate(row.value, row.high, int(row.num_seeds))}",
+                own.loc[own["num_train"] == row.num_train, "cell_id"],
+            )
+            for row in rows.itertuples(index=False)
+        ]
+        texts.append(f"{f'{student} {variant}'.strip()}, last weights, nats: {listing(told)}.")
+    return " ".join(texts)

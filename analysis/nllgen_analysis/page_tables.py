@@ -1,0 +1,166 @@
+"""Tables of report.html: what is shown, what it is sorted by, and the cells behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from nllgen_analysis import tables
+from nllgen_analysis.frames import OUTCOME_ORDER, Frames
+from nllgen_analysis.text import MINUS, number
+
+# column of the cells table → heading; metrics are shown where any cell has them
+CELL_COLUMNS = {
+    "student": "degree",
+    "paradigm": "paradigm",
+    "setting": "data",
+    "variant": "variant",
+    "seed": "seed",
+    "outcome": "outcome",
+    "num_parameters": "parameters",
+    "steps": "steps",
+    "seconds_per_step": "s/step",
+    "test_nll_nats": "test NLL (nats)",
+    "test_bits_per_dim": "bits/dim",
+    "kl_nats": "KL (nats)",
+    "frechet_lenet": "Fréchet (LeNet)",
+    "frechet_inception": "Fréchet (Inception)",
+    "host": "host",
+}
+NUMERIC = frozenset(name for name in CELL_COLUMNS if name not in {
+    "student", "paradigm", "setting", "variant", "outcome", "host"
+})  # fmt: skip
+FILTERS = ("student", "paradigm", "setting", "outcome")  # columns of the cells table that have a menu
+
+
+@dataclass(frozen=True)
+class Value:
+    """A table cell.
+
+    Attributes:
+        text: what is shown.
+        key: the number that it is sorted by; None: by the text.
+        cells: ids of the cells behind it.
+    """
+
+    text: str
+    key: float | None = None
+    cells: tuple[str, ...] = ()
+
+    @property
+    def right(self) -> bool:
+        """Whether it is aligned like a number."""
+        return self.key is not None or self.text == "–"
+
+
+def plain_rows(table: pd.DataFrame) -> dict[str, Any]:
+    """A table as it is."""
+    return {"columns": _headings(table), "rows": [[_value(item) for item in row] for row in table.to_numpy(object)]}
+
+
+def outcome_cells(frames: Frames) -> dict[str, list[str]]:
+    """Outcome → ids of its cells; the truth's own training is not a cell."""
+    cells = frames.cells[frames.cells["role"] != "truth"]
+    return {outcome: list(cells.loc[cells["outcome"] == outcome, "id"]) for outcome in OUTCOME_ORDER}
+
+
+def group_rows(frames: Frames) -> dict[str, Any]:
+    """The groups, each number with the cells that it counts or is a mean of."""
+    table = tables.groups_table(frames)
+    cells = frames.cells[frames.cells["role"] != "truth"]
+    ids = dict(iter(cells.groupby(tables.GROUP, sort=False)))
+    rows = []
+    for row in table.to_dict("records"):
+        own = ids[tuple(row[name] for name in tables.GROUP)]
+        rows.append([_of_group(name, value, own) for name, value in row.items()])
+    return {"columns": _headings(table.rename(columns=CELL_COLUMNS)), "rows": rows}
+
+
+def _of_group(name: str, value: object, own: pd.DataFrame) -> Value:
+    if name in tables.GROUP:
+        return _value(value)
+    behind = own[own["outcome"] == name] if name in OUTCOME_ORDER else own
+    return _value(value, behind["id"])
+
+
+def final_rows(frames: Frames) -> dict[str, Any]:
+    """The printed table, its ``mean ± half`` texts sorted by the mean."""
+    table = tables.printed_table(frames)
+    means = tables.final_means(frames).drop_duplicates([*tables.GROUP, "weights"])
+    if "variant" not in table:
+        means = means.drop(columns="variant")
+    names = [name for name in (*tables.GROUP, "weights") if name in means]
+    ids = {tuple(row[name] for name in names): row["cell_ids"].split() for row in means.to_dict("records")}
+    metrics = {"seeds", *tables.MAIN_METRICS.values()}
+    rows = []
+    for row in table.to_dict("records"):
+        behind = ids.get(tuple(row.values())[: len(names)], [])
+        rows.append([_estimate(text, behind) if name in metrics else Value(text) for name, text in row.items()])
+    return {"columns": list(table.columns), "rows": rows}
+
+
+def _estimate(text: str, cells: Sequence[str]) -> Value:
+    mean = text.split(" ")[0].replace(",", "").replace(MINUS, "-")
+    known = mean != "–" and "∞" not in mean
+    return Value(text, float(mean) if known else None, tuple(cells))
+
+
+def resource_rows(frames: Frames) -> dict[str, Any]:
+    """What training took, each number with its cells."""
+    table = tables.resources_table(frames)
+    rows = []
+    for row in table.to_dict("records"):
+        ids = str(row.pop("cell_ids")).split()
+        rows.append([Value("") if pd.isna(value) else _value(value, ids) for value in row.values()])
+    columns = table.drop(columns="cell_ids", errors="ignore").rename(columns=CELL_COLUMNS)
+    return {"columns": _headings(columns), "rows": rows}
+
+
+def cell_rows(frames: Frames) -> dict[str, Any]:
+    """Every cell, and the menus by which rows are chosen."""
+    table = tables.cells_table(frames)
+    shown = [name for name in CELL_COLUMNS if name in table and not _empty(table[name])]
+    rows = [
+        {
+            "id": row["id"],
+            "anchor": f"{row['role']}-{row['id']}",
+            "outcome": row["outcome"],
+            "title": row["label"],
+            "values": [_value(row[name]) for name in shown],
+        }
+        for row in table.to_dict("records")
+    ]
+    menus = [
+        {"heading": CELL_COLUMNS[name], "index": shown.index(name) + 1, "options": list(table[name].unique())}
+        for name in FILTERS
+        if name in shown and table[name].nunique() > 1
+    ]
+    return {"columns": [(CELL_COLUMNS[name], name in NUMERIC) for name in shown], "rows": rows, "menus": menus}
+
+
+def anchors(frames: Frames) -> dict[str, str]:
+    """Cell id → anchor of its row; a cell comes before the truth's training run with the same id."""
+    rows = frames.cells.sort_values("role", ascending=False)[["id", "role"]].itertuples(index=False)
+    return {row.id: f"{row.role}-{row.id}" for row in rows}
+
+
+def _headings(table: pd.DataFrame) -> list[str]:
+    return [str(name).replace("_", " ") for name in table.columns]
+
+
+def _empty(column: pd.Series) -> bool:
+    return bool((column.isna() | (column == "")).all())
+
+
+def _value(value: object, cells: Sequence[str] = ()) -> Value:
+    if isinstance(value, str):
+        return Value(value)
+    finite = tables.finite_or_none(value)
+    if finite is None:
+        return Value("–" if value is None or pd.isna(value) else str(value))
+    whole = finite.is_integer() and abs(finite) < 1e12
+    behind = tuple(cells)
+    return Value(f"{int(finite):,}".replace("-", MINUS) if whole else number(finite, 4), finite, behind)

@@ -1,0 +1,209 @@
+"""report.html in a real browser: it sorts, filters and follows links, asks for nothing, and complains of nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from nllgen_analysis import write_report
+
+from nllgen.store.study_file import write_study
+
+from .conftest import build_study, default_cells
+
+selenium = pytest.importorskip("selenium", reason="NOT TESTED: needs selenium (pip install '.[test]')")
+
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.select import Select  # noqa: E402
+
+CELLS = default_cells()
+MISSING, DIVERGED = 4, (1, 20)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[webdriver.Chrome]:
+    """Headless Chromium; without it a test skips and says so, or fails where it is required."""
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if None in programs:
+        reason = "NOT TESTED: needs chromium and chromedriver (tests/analysis/programs-up installs them on Debian)"
+        if os.environ.get("NLLGEN_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(programs[0])
+    # root has no sandbox; a small /dev/shm is no reason to crash
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1000"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(programs[1])))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("page")
+    write_study(folder / "study.h5", build_study(CELLS, missing=(MISSING,), diverged=DIVERGED))
+    return write_report(folder / "study.h5", folder / "out").html.as_uri()
+
+
+@pytest.fixture
+def page(driver, url) -> webdriver.Chrome:
+    """The page, opened anew."""
+    driver.get("about:blank")
+    for kind in ("browser", "performance"):
+        driver.get_log(kind)  # what was there is read and gone
+    driver.get(url)
+    return driver
+
+
+def shown(page):
+    """Ids of the rows that can be seen."""
+    rows = page.find_elements(By.CSS_SELECTOR, "#cell-table tbody tr:not([hidden])")
+    return [row.find_element(By.CLASS_NAME, "id").text for row in rows]
+
+
+def count(page):
+    return page.find_element(By.CSS_SELECTOR, "#filters output").text
+
+
+def click(page, element):
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    element.click()
+
+
+def column(page, heading):
+    """Its place and its values as they stand."""
+    headings = [head.text.strip(" ▲▼") for head in page.find_elements(By.CSS_SELECTOR, "#cell-table th")]
+    place = headings.index(heading)
+    cells = page.find_elements(By.CSS_SELECTOR, f"#cell-table tbody td:nth-child({place + 1})")
+    return place, [cell.get_attribute("data-key") for cell in cells]
+
+
+def test_nothing_is_asked_for_and_nothing_complained_of(page):
+    click(page, page.find_element(By.CSS_SELECTOR, "#cell-table th button"))
+    click(page, page.find_element(By.CSS_SELECTOR, "#figures figcaption a[data-cells]"))
+    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert [address.split(":")[0] for address in asked if not address.startswith("data:")] == ["file"]
+    assert page.get_log("browser") == []
+
+
+def test_a_request_would_have_been_seen(page):
+    page.execute_script("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/x.png'}))")
+    assert any("127.0.0.1:9" in entry["message"] for entry in page.get_log("browser"))
+
+
+def test_every_picture_is_shown(page):
+    broken = "return [...document.images].filter((image) => !image.complete || !image.naturalWidth).length"
+    assert page.execute_script(broken) == 0
+    assert len(page.find_elements(By.TAG_NAME, "img")) > 10
+
+
+@pytest.mark.parametrize("clicks", [1, 2])
+def test_a_heading_sorts_by_number_and_keeps_cells_without_one_last(page, clicks):
+    place, _ = column(page, "KL (nats)")
+    for _ in range(clicks):
+        click(page, page.find_elements(By.CSS_SELECTOR, "#cell-table th button")[place])
+    keys = column(page, "KL (nats)")[1]
+    known = [float(key) for key in keys if key is not None]
+    assert known == sorted(known, reverse=clicks == 2)
+    assert 0 < len(known) < len(keys)
+    assert all(key is None for key in keys[len(known) :])
+
+
+def test_a_menu_filters_and_says_how_many_are_left(page):
+    Select(page.find_element(By.NAME, "outcome")).select_by_visible_text("diverged")
+    assert shown(page) == [CELLS[index].id for index in DIVERGED]
+    assert count(page) == f"2 of {len(CELLS) + 1} rows"
+
+
+def test_a_word_filters_and_a_button_shows_all_again(page):
+    page.find_element(By.NAME, "text").send_keys(f"{CELLS[MISSING].id} missing")
+    assert shown(page) == [CELLS[MISSING].id]
+    page.find_element(By.CSS_SELECTOR, "#filters button").click()
+    assert len(shown(page)) == len(CELLS) + 1
+
+
+def test_filters_work_together(page):
+    for name, wanted in {"degree": "U2", "paradigm": "nsgan"}.items():
+        Select(page.find_element(By.NAME, name)).select_by_visible_text(wanted)
+    expected = {cell.id for cell in CELLS if cell.degree == "U2" and cell.paradigm.name == "nsgan"}
+    assert set(shown(page)) == expected
+
+
+def test_a_number_of_a_caption_leads_to_the_cells_behind_it(page):
+    links = page.find_elements(By.CSS_SELECTOR, "#figure-nll_curves_synthetic_1000 figcaption a[data-cells]")
+    link = next(link for link in links if link.text.startswith("U2"))
+    behind = set(link.get_attribute("data-cells").split())
+    assert behind
+    text = link.text
+    click(page, link)
+    assert set(shown(page)) == behind
+    assert text in count(page)
+    assert page.execute_script("return document.getElementById('cells').getBoundingClientRect().top") < 500
+
+
+@pytest.mark.parametrize("table", ["groups", "final-metrics", "resource-table"])
+def test_a_number_of_a_table_leads_to_the_cells_behind_it(page, table):
+    link = page.find_element(By.CSS_SELECTOR, f"#{table} a[data-cells]")
+    behind = set(link.get_attribute("data-cells").split())
+    click(page, link)
+    assert set(shown(page)) == behind
+
+
+def test_a_count_of_diverged_cells_leads_to_them(page):
+    click(page, page.find_element(By.CSS_SELECTOR, ".tiles .diverged a"))
+    assert shown(page) == [CELLS[index].id for index in DIVERGED]
+
+
+def test_a_link_to_a_row_that_is_filtered_away_shows_it(page):
+    page.find_element(By.NAME, "text").send_keys("no such cell")
+    assert shown(page) == []
+    click(page, page.find_element(By.CSS_SELECTOR, "figcaption summary"))
+    link = page.find_element(By.CSS_SELECTOR, 'figcaption .ids a[href^="#cell-"]')
+    id = link.text
+    click(page, link)
+    assert page.find_element(By.ID, f"cell-{id}").is_displayed()
+
+
+def contrast(page, selector):
+    """WCAG 2 contrast of an element's text and the page."""
+    colours = page.execute_script(
+        "const of = (e, p) => getComputedStyle(e)[p].match(/[0-9.]+/g).slice(0, 3).map(Number);"
+        f"return [of(document.querySelector('{selector}'), 'color'), of(document.body, 'backgroundColor')]"
+    )
+    light = []
+    for colour in colours:
+        parts = [part / 255 / 12.92 if part <= 10 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in colour]
+        light.append(0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2])
+    return (max(light) + 0.05) / (min(light) + 0.05)
+
+
+@pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(252, 252, 251)"), ("dark", "rgb(22, 24, 27)")])
+def test_light_and_dark_can_be_read(page, scheme, paper):
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == paper
+    for selector in ("p", "a", ".kicker", "tr.diverged td", "tr.missing td", ".warnings li"):
+        assert contrast(page, selector) >= 4.5, selector
+
+
+def test_print_shows_no_controls_and_cuts_no_table(page):
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+        "width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False,
+    })  # fmt: skip
+    try:
+        assert not page.find_element(By.NAME, "text").is_displayed()
+        wide = (
+            "return [...document.querySelectorAll('table, img')].filter((e) => e.getBoundingClientRect().right > 719)"
+        )
+        assert [element.get_attribute("id") for element in page.execute_script(wide)] == []
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -1,0 +1,83 @@
+"""LaTeX tables: their text, and that pdfLaTeX compiles them where it is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from nllgen_analysis import write_report
+from nllgen_analysis.latex import to_latex
+
+from .conftest import build_study, default_cells
+
+DOCUMENT = r"""\documentclass[a4paper]{article}
+\usepackage[margin=25mm]{geometry}
+\usepackage{array,booktabs,longtable}
+\begin{document}
+%s
+\end{document}
+"""
+
+
+@pytest.fixture(scope="session")
+def pdflatex() -> str:
+    """The command; without it a test skips and says so, or fails where it is required."""
+    found = shutil.which("pdflatex")
+    if found is None:
+        reason = "NOT TESTED: needs pdfLaTeX with booktabs (tests/analysis/programs-up installs it on Debian)"
+        if os.environ.get("NLLGEN_REQUIRE_LATEX") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def compiled(pdflatex: str, folder: Path, tables: list[bytes]) -> str:
+    """Log of a document with these tables, twice as longtable wants it; fails where LaTeX does."""
+    (folder / "all.tex").write_bytes(DOCUMENT.encode() % b"\n\n".join(tables))
+    for _ in range(2):
+        command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120)
+        assert done.returncode == 0, done.stdout.decode("latin-1")[-2000:]
+    assert (folder / "all.pdf").read_bytes().startswith(b"%PDF-")
+    return (folder / "all.log").read_text("latin-1")
+
+
+def test_every_table_of_a_report_compiles_and_fits_a_page(pdflatex, saved, tmp_path):
+    paths = write_report(saved(build_study(default_cells(), diverged=(1,), missing=(2,))), tmp_path / "out")
+    tables = sorted(path for path in paths.tables if path.suffix == ".tex")
+    assert [path.stem for path in tables] == ["claims", "final", "provenance", "resources"]
+    log = compiled(pdflatex, tmp_path, [path.read_bytes() for path in tables])
+    assert "Overfull" not in log
+
+
+@pytest.mark.parametrize("rows", [1, 60])
+def test_hostile_text_compiles(pdflatex, tmp_path, rows):
+    table = pd.DataFrame({"what": [r"\input{x} $%&#_{}~^ <b> 中 ñ ρ …" + "f" * 64] * rows, "± é": ["3 ± 1"] * rows})
+    compiled(pdflatex, tmp_path, [to_latex(table, "100 % of\n\\it", {"what": 0.4})])
+
+
+def test_a_long_word_is_broken_where_its_column_is():
+    text = to_latex(pd.DataFrame({"value": ["a" * 40]}), "", {"value": 0.5}).decode()
+    assert "a" * 16 + r"\allowbreak{}" + "a" * 16 + r"\allowbreak{}" + "a" * 8 in text
+
+
+def test_numbers_are_aligned_to_the_right():
+    table = pd.DataFrame({"name": ["W"], "value": ["−1,234.5 ± 2"], "none": ["–"], "1e9": ["3.20e+09"]})
+    assert r"\begin{tabular}{lrrr}" in to_latex(table, "").decode()
+
+
+def test_latex_is_booktabs_and_escaped():
+    text = to_latex(pd.DataFrame({"what": [r"50%_of\the &{#$^~}"], "± é": ["3 ± 1"]}), "a\ncaption").decode()
+    assert r"\toprule" in text
+    assert r"50\%\_of\textbackslash the \&\{\#\$" in text
+    assert r"3 $\pm$ 1" in text
+    assert text.startswith("% a caption\n")
+    assert text.isascii()
+
+
+def test_long_latex_table_breaks_over_pages():
+    assert r"\begin{longtable}" in to_latex(pd.DataFrame({"a": ["x"] * 50}), "long").decode()
