@@ -1,0 +1,106 @@
+"""Faults by the thousand: schedules of claims, mutated files, full disks, kills on the devcluster. ``make soak``.
+
+Each part ends after its count or its time, whichever comes first; the table says how many there were. A part that finds
+something ends with an error that names its seed. ``NLLGEN_SOAK_S`` is the time of a part, by default
+1,800 seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from hypothesis import seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from benchmarks.faults.confined import Found, read_many
+from benchmarks.faults.disks import DISK_BYTES, WRITERS, fill_at_every_page
+from benchmarks.faults.kills import KINDS, Kills
+from benchmarks.faults.mutants import Target
+from benchmarks.faults.readers import raw_hdf5, raw_hdf5_arrays, targets
+from benchmarks.faults.schedules import COUNTS, Schedules
+from benchmarks.faults.work import work_folder
+from nllgen.assets import asset_folder
+
+NUM_SCHEDULES, NUM_READS, NUM_KILLS = 1_000, 1_000, 1_000
+KILLS_A_STUDY = 100
+PART_S = float(os.environ.get("NLLGEN_SOAK_S", "1800"))
+Row = tuple[str, str, str]
+
+
+def rows() -> list[Row]:
+    """(what, counted, to reach). Needs root for small disks, and SLURM_CONF of a running devcluster."""
+    return [*_schedules(), *_reads(), *_disks(), *_kills()]
+
+
+def _schedules() -> Iterator[Row]:
+    begin, number = time.monotonic(), 0
+    while COUNTS["schedules"] < NUM_SCHEDULES and time.monotonic() - begin < PART_S:
+        number += 1
+        some = settings(max_examples=50, stateful_step_count=80, deadline=None, database=None)
+        run_state_machine_as_test(seed(number)(Schedules), settings=some)
+    told = ", ".join(f"{COUNTS[what]:,} {what}" for what in ("supervisors", "kills", "pauses longer than the lease"))
+    yield f"schedules of {told}", f"{COUNTS['schedules']:,}", f"{NUM_SCHEDULES:,}"
+    yield f"of {COUNTS['results published']:,} published results, cells with two, or lost cells", "0", "0"
+
+
+def _reads() -> Iterator[Row]:
+    found = Found()
+    with work_folder() as folder:
+        known = targets(folder)
+        for name, target in known.items():
+            some = _for(target, NUM_READS, PART_S / len(known))
+            if some.bad:
+                raise AssertionError(f"{name}: {some.bad[:5]}")
+            found.add(some)
+        yield f"mutated files and texts of {len(known)} kinds: {found}", f"{found.count:,}", "≥ 10,000"
+        yield "of these, crashes, hangs, more than 1 GiB, errors without a type", "0", "0"
+        for name, target in (raw_hdf5(folder) | raw_hdf5_arrays(folder)).items():
+            some = _for(target, NUM_READS, 120)
+            kinds = Counter(text.split(" at ")[0][:40] for text in some.bad)
+            yield f"{name} (HDF5's own parser; not promised)", f"{some.count:,}; {dict(kinds) or 'none bad'}", "—"
+
+
+def _for(target: Target, num: int, seconds: float) -> Found:
+    found, begin, number = Found(), time.monotonic(), 0
+    while found.count < num and time.monotonic() - begin < seconds:
+        found.add(read_many(target.examples, target.read, min(250, num - found.count), 1_000 + number))
+        number += 1
+    return found
+
+
+def _disks() -> Iterator[Row]:
+    failed = 0
+    for name in WRITERS:
+        with tempfile.TemporaryDirectory(prefix="nllgen-soak-") as folder:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder], check=True)
+            try:
+                failed += fill_at_every_page(Path(folder), name)[0]
+            finally:
+                subprocess.run(["umount", folder], check=True)
+    what = f"full disks, at every page of {len(WRITERS)} kinds of writes; each told, and all well with room"
+    yield what, f"{failed:,}", "all"
+
+
+def _kills() -> Iterator[Row]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
+    environ = clean | {"SLURM_CONF": os.environ["SLURM_CONF"], "NLLGEN_ASSETS": str(asset_folder())}
+    with tempfile.TemporaryDirectory(prefix="nllgen-soak-", dir="/var/tmp") as folder:
+        killed = Kills(Path(folder), environ, random.Random(1))
+        try:
+            killed.undisturbed()
+            until, number = time.monotonic() + PART_S, 0
+            while killed.kills.total() < NUM_KILLS and time.monotonic() < until:
+                number += 1
+                killed.round(f"r{number}", KILLS_A_STUDY, until)
+        finally:
+            killed.stop()
+    told = ", ".join(f"{killed.kills[kind]} of a {kind}" for kind in KINDS)
+    yield f"SIGKILLs in {number} studies on the devcluster: {told}", f"{killed.kills.total():,}", f"{NUM_KILLS:,}"
+    yield f"of {killed.published} results, lost, doubled, or with another science_sha256", "0", "0"

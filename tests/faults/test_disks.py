@@ -1,0 +1,81 @@
+"""A disk that is full at any write, read-only or gone: an error says so, nothing is half written, and then it works."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.faults.disks import DISK_BYTES, WRITERS, fill_at_every_page
+from nllgen.errors import NllgenError
+from nllgen.store.study_dir import StudyDir
+
+SPARING = {"the program's copy": 40, "a checkpoint": 2, "a result and its weights": 3, "a data set": 4, "study.h5": 9}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_at_any_page_of_a_write(mount, writer):
+    failed, done = fill_at_every_page(mount(f"size={DISK_BYTES}"), writer, sparing=SPARING.get(writer, 1))
+    assert failed > 1
+    assert done == 2
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_read_only_disk(mount, writer):
+    disk = mount(f"size={DISK_BYTES}")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(NllgenError, match="read-only"):
+        WRITERS[writer](StudyDir(disk / "study"))
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_folder_that_vanishes_below_a_writer(tmp_path, writer):
+    """What is removed is made anew, or is missed: the program neither hangs nor leaves anything elsewhere."""
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+    try:
+        for _ in range(20):
+            try:
+                WRITERS[writer](StudyDir(tmp_path / "runs" / "study"))
+            except (NllgenError, AssertionError):
+                continue
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    assert {path.name for path in tmp_path.iterdir()} <= {"runs"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("size_kib", [64, 1400])
+def test_a_study_on_a_disk_that_is_too_small_ends_and_goes_on_when_there_is_room(
+    mount, size_kib, tmp_path, mnist_assets, tiny_grid
+):
+    disk = mount(f"size={size_kib}k")
+    (tmp_path / "tiny.yaml").write_text(tiny_grid)
+    command = [sys.executable, "-m", "nllgen", "submit", "--grid", str(tmp_path / "tiny.yaml"), "--root", str(disk)]
+    command += ["--local", "--workers", "1", "--wait"]
+    environ = os.environ | {"NLLGEN_ASSETS": str(mnist_assets)}
+    full = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert full.returncode in (1, 3), full.stdout + full.stderr
+    assert "Traceback" not in full.stdout + full.stderr
+    subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(disk.rglob("cells/*/*.part")) == []
+
+
+@pytest.fixture
+def tiny_grid():
+    return """
+name: tiny
+metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
+cells:
+  - data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
+    flow: {width: 2, blocks: 0, scales: 1}
+    paradigm: {name: nll, steps: 5, batch_size: 16, eval_every: 5}
+    seed: [0, 1]
+"""
