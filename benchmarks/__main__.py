@@ -1,4 +1,7 @@
-"""Run the benchmarks, or those named, such as ``python -m benchmarks doors steps``: ``PARTS`` lists them."""
+"""Run the benchmarks, or those named, such as ``python -m benchmarks doors steps``: ``PARTS`` lists them.
+
+``soak`` is by name alone: it takes hours, and looks for faults instead of times.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,19 @@ import torch
 
 from nllgen.store.provenance import code_sha256
 
-PARTS = ("doors", "launching", "steps", "frechet", "metrics", "mnist", "nash", "image")
+PARTS = (
+    "doors",
+    "launching",
+    "supervision",
+    "steps",
+    "peers",
+    "frechet",
+    "metrics",
+    "mnist",
+    "nash",
+    "memory",
+    "image",
+)
 RESULTS = Path(__file__).with_name("results")
 
 

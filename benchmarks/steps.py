@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from nllgen.data.sources import Finite
-from nllgen.paradigms.nll import NLL
-from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig
+from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, NSGANConfig, Precision
 from nllgen.study.hardware import auto_precision
 from nllgen.train.precision import autocast
+from nllgen.train.state import TrainState
 from nllgen.worker.entry import keep_freed_memory
 from nllgen.worker.prepare import CellData, make_state
 
@@ -22,29 +22,41 @@ CPU = torch.device("cpu")
 BATCH = 128
 
 
-def nll_step(width: int, blocks: int, x: Tensor) -> Callable[[], float]:
+def nll_step(width: int, blocks: int, x: Tensor, precision: Precision | None = None) -> Callable[[], float]:
     """One NLL training step on the batch ``x`` (N, C, H, W), exactly as the worker does it; returns its loss."""
+    return _step(NLLConfig(batch_size=len(x), steps=10**8), width, blocks, x, "train_nll_nats", precision)
+
+
+def nsgan_step(width: int, blocks: int, x: Tensor) -> Callable[[], float]:
+    """One step of discriminator and generator on the batch ``x``; returns the generator's loss."""
+    return _step(NSGANConfig(batch_size=len(x), steps=10**8), width, blocks, x, "loss_gen")
+
+
+def _step(
+    paradigm: NLLConfig | NSGANConfig, width: int, blocks: int, x: Tensor, loss: str, precision: Precision | None = None
+) -> Callable[[], float]:
     keep_freed_memory()
-    state = _state(width, blocks, x)
-    assert isinstance(state.paradigm, NLL)
+    state = _state(paradigm, width, blocks, x, precision)
     counter = iter(range(10**9))
-    return lambda: state.paradigm.step(lambda n: x, next(counter))["train_nll_nats"]
+    return lambda: state.paradigm.step(lambda n: x, next(counter))[loss]
 
 
-def _state(width: int, blocks: int, x: Tensor):
+def _state(
+    paradigm: NLLConfig | NSGANConfig, width: int, blocks: int, x: Tensor, precision: Precision | None = None
+) -> TrainState:
     shape = tuple(x.shape[1:])
     cell = Cell(
         data=DataConfig(image_size=shape[1]),
         flow=FlowConfig(shape=shape, width=width, blocks=blocks),
-        paradigm=NLLConfig(batch_size=len(x), steps=10**8),
-        precision=auto_precision(),
+        paradigm=paradigm,
+        precision=precision or auto_precision(),
     )
-    return make_state(cell, CellData(lambda order, noise: Finite(x, order), {}), None, CPU)
+    return make_state(cell, CellData(lambda order, noise: Finite(x, order), {}, training=None), None, CPU)
 
 
 def sampling(width: int, blocks: int, n: int) -> Callable[[], Tensor]:
     """n images as the adversarial step draws them, in training's precision."""
-    state = _state(width, blocks, torch.randn(BATCH, 1, 28, 28))
+    state = _state(NLLConfig(), width, blocks, torch.randn(BATCH, 1, 28, 28))
     generator = torch.Generator().manual_seed(0)
 
     @torch.no_grad()

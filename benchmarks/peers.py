@@ -1,0 +1,150 @@
+"""The same work by other libraries, turn by turn in one run: what counts is the ratio, not the machine.
+
+deeprob-kit's ``RealNVP2d`` has the same couplings, widths and residual blocks at each of its two scales. torchflows'
+``MultiscaleRealNVP`` has networks of its own at its defaults, so that its row says what its users get.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.steps import BATCH, nll_step, nsgan_step, sampling
+from nllgen.data.sources import Dequantised
+from nllgen.paradigms.discriminator import Discriminator
+
+Step = Callable[[], object]
+ROUNDS = 9
+_ALPHA = 1e-6
+
+
+def paired(ours: Step, peer: Step, rounds: int = ROUNDS) -> tuple[float, float]:
+    """Median seconds of both, measured in turns after two calls to warm up."""
+    times: dict[Step, list[float]] = {ours: [], peer: []}
+    for i in range(rounds + 2):
+        for work, seen in times.items():
+            started = time.perf_counter()
+            work()
+            if i >= 2:
+                seen.append(time.perf_counter() - started)
+    return statistics.median(times[ours]), statistics.median(times[peer])
+
+
+def deeprob_flow(width: int, blocks: int) -> torch.nn.Module:
+    """deeprob-kit's flow at two scales."""
+    from deeprob.flows.models.realnvp import RealNVP2d
+
+    torch.manual_seed(0)
+    flow: torch.nn.Module = RealNVP2d((1, 28, 28), n_flows=1, n_blocks=blocks, channels=width)
+    return flow.train()
+
+
+def _nll(flow: torch.nn.Module, log_prob: Callable[[Tensor], Tensor], x: Tensor) -> Step:
+    optimizer = torch.optim.Adam(flow.parameters(), 1e-3)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = -log_prob(x).mean()
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    return step
+
+
+def deeprob_nll(width: int, blocks: int, x: Tensor) -> Step:
+    """One NLL step of deeprob-kit's flow, as its own training loop makes it."""
+    flow = deeprob_flow(width, blocks)
+    return _nll(flow, flow, x)
+
+
+def torchflows_nll(x: Tensor) -> Step:
+    """One NLL step of torchflows' multi-scale Real NVP at its defaults."""
+    from torchflows.bijections.finite.multiscale.architectures import MultiscaleRealNVP
+    from torchflows.flows import Flow
+
+    torch.manual_seed(0)
+    flow = Flow(MultiscaleRealNVP(tuple(x.shape[1:]))).train()
+    return _nll(flow, flow.log_prob, x)
+
+
+def deeprob_nsgan(width: int, blocks: int, x: Tensor) -> Step:
+    """The same two losses and the same discriminator, on deeprob-kit's flow."""
+    flow, disc = deeprob_flow(width, blocks), Discriminator((1, 28, 28), 32, torch.Generator().manual_seed(0))
+    gen_optimizer = torch.optim.Adam(flow.parameters(), 2e-4, betas=(0.5, 0.999))
+    disc_optimizer = torch.optim.Adam(disc.parameters(), 2e-4, betas=(0.5, 0.999))
+
+    def step() -> float:
+        fake = torch.sigmoid(flow.apply_forward(torch.randn(len(x), *flow.in_base.mean.shape))[0]) * 2 - 1
+        disc_optimizer.zero_grad()
+        disc_loss = softplus(-disc(torch.sigmoid(x) * 2 - 1)).mean() + softplus(disc(fake.detach())).mean()
+        disc_loss.backward()
+        disc_optimizer.step()
+        gen_optimizer.zero_grad()
+        loss = softplus(-disc(fake)).mean()
+        loss.backward()
+        gen_optimizer.step()
+        return float(loss)
+
+    return step
+
+
+def deeprob_sampling(width: int, blocks: int, n: int) -> Step:
+    """n images of deeprob-kit's flow."""
+    flow = deeprob_flow(width, blocks).eval()
+    return torch.no_grad()(partial(flow.sample, n))
+
+
+def _epoch_by_loader(levels: Tensor) -> Step:
+    """An epoch of dequantised logits by a DataLoader with two workers, image by image as its users write it."""
+
+    def logit(level: Tensor) -> Tensor:
+        u = _ALPHA + (1 - 2 * _ALPHA) * (level.float() + torch.rand(level.shape)) / 256
+        return torch.log(u) - torch.log1p(-u)
+
+    class Images(TensorDataset):
+        def __getitem__(self, index: int) -> Tensor:
+            return logit(self.tensors[0][index])
+
+    loader = DataLoader(Images(levels), BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True)
+    return lambda: sum(1 for _ in loader)
+
+
+def _epoch(levels: Tensor) -> Step:
+    order, noise = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
+    source = Dequantised(levels, order, noise, _ALPHA)
+    return lambda: [source.next(BATCH) for _ in range(len(levels) // BATCH)]
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """(what, measured, reached for)."""
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    x = torch.randn(BATCH, 1, 28, 28)
+    name, found = "deeprob-kit", []
+
+    def add(what: str, ours: Step, peer: Step, images: int, goal: str, by: str = name) -> None:
+        a, b = paired(ours, peer)
+        found.append((what, f"{images / a:,.0f} images/s; {by} {images / b:,.0f}: {b / a:.1f}×", goal))
+
+    for width, blocks, goal in ((32, 2, "≥ 6×"), (32, 4, "≥ 6×"), (16, 1, "≥ 6× with packing")):
+        ours, peer = nll_step(width, blocks, x), deeprob_nll(width, blocks, x)
+        add(f"NLL step, width {width}, {blocks} blocks", ours, peer, BATCH, goal)
+    add("the same in fp32, width 32, 2 blocks", nll_step(32, 2, x, "fp32"), deeprob_nll(32, 2, x), BATCH, "≥ 1.6×")
+    add("NLL step, width 32, 2 blocks", nll_step(32, 2, x), torchflows_nll(x), BATCH, "—", "torchflows")
+    add("NSGAN step, width 32, 2 blocks", nsgan_step(32, 2, x), deeprob_nsgan(32, 2, x), BATCH, "≥ 4×")
+    add("sampling, width 32, 2 blocks", sampling(32, 2, 512), deeprob_sampling(32, 2, 512), 512, "≥ 6×")
+    levels = torch.randint(0, 256, (50_000, 1, 28, 28), dtype=torch.uint8)
+    a, b = paired(_epoch(levels), _epoch_by_loader(levels), rounds=3)
+    found.append(("batches of dequantised logits", f"{b / a:.0f}× a DataLoader with two workers", "≥ 10×"))
+    step = paired(nll_step(32, 2, x), nll_step(32, 2, x))[0]
+    found.append(("their share of a step", f"{a / (len(levels) // BATCH) / step:.2%}", "< 1 %"))
+    return found
