@@ -2,7 +2,9 @@
 # make test    install, fetch MNIST, start the devcluster where possible, lint, types, tests
 # make lint    ruff and mypy alone
 # make apptainer  install Apptainer on Debian 12, as root
+# make docs    write the pages that are made from the code: docs/commands.md, keys.md, layout.md
 # make bench   the project beside its peers and limits; tables in benchmarks/results/
+# make soak    thousands of faults: schedules, mutated files, full disks, kills; benchmarks/results/soak.md (root)
 # make cluster-up, make cluster-down
 #              a real Slurm of four virtual nodes on this machine (Debian, root), which tests/cluster uses
 #
@@ -17,7 +19,7 @@ NLLGEN := $(BIN)/nllgen
 STAMP := $(VENV)/.nllgen-installed
 STUDY := $(ROOT)/smoke
 
-.PHONY: demo test lint bench install mnist constraints lock apptainer apptainer-if-possible cluster-up cluster-down cluster-if-possible
+.PHONY: demo test lint docs bench soak install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
 
 demo: mnist
 	$(NLLGEN) submit --grid smoke --local --wait --root $(ROOT)
@@ -26,7 +28,7 @@ demo: mnist
 	@echo
 	@echo "the report: $(abspath $(STUDY)/report/report.html)"
 
-test: mnist lint cluster-if-possible apptainer-if-possible
+test: mnist lint cluster-if-possible apptainer-if-possible programs-if-possible
 	$(BIN)/python -m pytest
 
 lint: install
@@ -34,8 +36,16 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: install
+	$(BIN)/python docs/generate.py
+
 bench: mnist
+	$(BIN)/python -m pip install --quiet --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+# Bounded in count and in time: NLLGEN_SOAK_S seconds a part, half an hour where not given.
+soak: mnist cluster-up
+	SLURM_CONF=$${NLLGEN_DEVCLUSTER:-/var/lib/nllgen-devcluster}/etc/slurm.conf $(BIN)/python -m benchmarks soak
 
 cluster-up:
 	slurm/devcluster/up
@@ -47,6 +57,11 @@ cluster-down:
 # The same with Apptainer, NLLGEN_REQUIRE_CONTAINER=1 and tests/container.
 apptainer-if-possible:
 	@containers/apptainer-up --if-possible || test "$$NLLGEN_REQUIRE_CONTAINER" != 1
+
+# Chromium and pdfLaTeX for tests/analysis: NLLGEN_REQUIRE_BROWSER=1, NLLGEN_REQUIRE_LATEX=1.
+programs-if-possible:
+	@tests/analysis/programs-up --if-possible || \
+		test "$$NLLGEN_REQUIRE_BROWSER" != 1 -a "$$NLLGEN_REQUIRE_LATEX" != 1
 
 cluster-if-possible:
 	@slurm/devcluster/up || test "$$NLLGEN_REQUIRE_CLUSTER" != 1

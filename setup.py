@@ -65,12 +65,17 @@ setup(
             "pandas>=2.2",  # long-form frames
             "seaborn>=0.13",  # figures
             "matplotlib>=3.8",  # the canvas under seaborn
-            "scipy>=1.12",  # intervals and rank correlations
+            "scipy>=1.15",  # intervals, bootstrap and rank correlations
             "jinja2>=3.1",  # report.html, with escaping
+        ],
+        "bench": [
+            "deeprob-kit>=1.1",  # the fastest peer: Real NVP with the same couplings
+            "torchflows>=1.2",  # another Real NVP
         ],
         "test": [
             "pytest>=8",  # the tests
             "pytest-timeout>=2.3",  # a hanging test is a failing test
+            "selenium>=4.20",  # report.html in a real browser
             "zuko>=1.3",  # a flow that is not ours, trained by import path
             "hypothesis>=6.100",  # properties over random shapes and broken files
             "ruff>=0.6",  # lint and format

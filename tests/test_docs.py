@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+from nllgen import errors
 from nllgen.cli import cli
 from nllgen.errors import ConfigError
+from nllgen.launch.failures import Kind
 from nllgen.store.layout import METRIC_COLUMNS
 from nllgen.study.block import KEYS
 from nllgen.study.config import DatasetConfig, MetricsConfig, Resources, Study
@@ -114,6 +121,28 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors, target
 
 
+def generated() -> dict[str, str]:
+    """What docs/generate.py would write."""
+    spec = importlib.util.spec_from_file_location("generate", CHECKOUT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.pages()
+
+
+@pytest.mark.parametrize("name", ["commands.md", "keys.md", "layout.md"])
+def test_pages_made_from_the_code_are_up_to_date(name: str) -> None:
+    assert (CHECKOUT / "docs" / name).read_text("utf-8") == generated()[name], "make docs"
+
+
+def test_every_key_of_a_grid_has_its_line_and_a_meaning() -> None:
+    text = generated()["keys.md"]
+    for key in (key for key in KEYS if key not in ("precision", "paradigm.name")):
+        (row, *_) = re.findall(rf"^\| `{re.escape(key)}` \|.*$", text, re.MULTILINE)
+        assert not row.rstrip(" |").endswith("`"), f"{key} has no meaning in its model's docstring"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_studies_are_studies(page: Path) -> None:
     for text in blocks(page, "yaml"):
@@ -151,3 +180,34 @@ def test_science_explains_every_metric() -> None:
     for column in METRIC_COLUMNS:
         family = re.sub(r"(?<!frechet)_(lenet|inception)$", "_*", re.sub(r"\w+_floor_\w+", "*_floor_*", column))
         assert f"`{family}`" in text, column
+
+
+def test_every_test_that_the_page_of_faults_names_is_there() -> None:
+    text = (CHECKOUT / "docs" / "faults.md").read_text("utf-8")
+    sources = "".join(path.read_text("utf-8") for path in (CHECKOUT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 50
+    assert [name for name in sorted(named) if f"def {name}(" not in sources] == []
+
+
+def test_the_page_of_faults_has_every_kind_of_failure_and_exit_code() -> None:
+    text = (CHECKOUT / "docs" / "faults.md").read_text("utf-8")
+    assert [kind for kind in Kind if kind is not Kind.CONFIG and f"`{kind}`" not in text] == []
+    codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == codes
+
+
+@pytest.mark.slow
+def test_the_tutorials_own_paradigm_trains(mnist_assets: Path, tmp_path: Path) -> None:
+    tutorial = CHECKOUT / "docs" / "tutorial.md"
+    shutil.copytree(CHECKOUT / "nllgen", tmp_path / "nllgen")
+    (diff,) = blocks(tutorial, "diff")
+    subprocess.run(["git", "apply"], input=diff, cwd=tmp_path, text=True, check=True)
+    (study,) = blocks(tutorial, "yaml")
+    study = study.replace("name: nll, steps: 200", "name: [nsgan, lsgan], steps: 4").replace("300", "4")
+    (tmp_path / "first.yaml").write_text(study.replace("degree: [U1, W]", "degree: U1").replace("[0, 1]", "0"))
+    command = [sys.executable, "-m", "nllgen", "submit", "--grid", "first.yaml", "--local", "--wait", "--root", "runs"]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "NLLGEN_ASSETS": str(mnist_assets)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\[4/4\]  done .* lsgan", done.stdout + done.stderr), done.stdout

@@ -169,5 +169,5 @@ def test_the_analysis_alone_makes_a_report(laptop: Environment) -> None:
     assert done.stderr == ""
     report = laptop.folder / "report"
     assert (report / "report.html").stat().st_size > 100_000  # the pictures are in it
-    assert {path.suffix for path in (report / "figures").iterdir()} == {".pdf", ".png", ".csv"}
+    assert {path.suffix for path in (report / "figures").iterdir()} == {".pdf", ".png", ".csv", ".txt"}
     assert laptop.run("python", "-c", "import torch").returncode != 0
