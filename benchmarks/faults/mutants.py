@@ -124,7 +124,7 @@ def with_hdf5_edited(content: bytes, edits: list[Edit]) -> bytes:
         for edit in edits:
             try:
                 _edit(file, *edit)
-            except (KeyError, ValueError, TypeError, RuntimeError, OSError, OverflowError, MemoryError):
+            except (LookupError, ValueError, TypeError, RuntimeError, OSError, OverflowError, MemoryError):
                 continue
     return resealed(buffer.getvalue())
 

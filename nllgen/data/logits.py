@@ -27,11 +27,9 @@ def dequantise(u: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         float32 of the same shape in [0, 1); ⌊256 v⌋ is u again.
     """
-    level = u.float()
     noise = torch.rand(u.shape, generator=generator, device=generator.device).to(u.device)
     # In fp32, 255 + 0.9999999 is 256: stay below the next level.
-    below = torch.nextafter(level + 1, level)
-    return torch.minimum(level + noise, below) / LEVELS
+    return noise.clamp_(max=1 - 2**-16).add_(u).div_(LEVELS)
 
 
 def to_logits(v: Tensor, alpha: float) -> Tensor:
@@ -43,7 +41,7 @@ def to_logits(v: Tensor, alpha: float) -> Tensor:
     """
     scale = 1 - 2 * alpha
     # 1 − w from 1 − v, which is exact near 1; from w it would lose all digits that α = 1e-6 has in fp32.
-    return torch.log(alpha + scale * v) - torch.log(alpha + scale * (1 - v))
+    return torch.log((alpha + scale * v) / (alpha + scale * (1 - v)))
 
 
 def from_logits(y: Tensor, alpha: float) -> Tensor:

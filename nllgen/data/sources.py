@@ -58,7 +58,7 @@ class Finite(Source):
             taken.append(rows)
             self._position += len(rows)
             n -= len(rows)
-        return self.images[torch.cat(taken).to(self.images.device)]
+        return self.images.index_select(0, torch.cat(taken).to(self.images.device))
 
     @override
     def state_dict(self) -> dict[str, Any]:
