@@ -71,6 +71,9 @@ setup(
         "bench": [
             "deeprob-kit>=1.1",  # the fastest peer: Real NVP with the same couplings
             "torchflows>=1.2",  # another Real NVP
+            "normflows>=1.7",  # a Glow
+            "torchmetrics>=1.4",  # another Fréchet distance
+            "torch-fidelity>=0.3",  # and another
         ],
         "test": [
             "pytest>=8",  # the tests

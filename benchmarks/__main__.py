@@ -26,8 +26,11 @@ PARTS = (
     "frechet",
     "metrics",
     "mnist",
+    "learning",
     "nash",
     "memory",
+    "budget",
+    "growth",
     "image",
 )
 RESULTS = Path(__file__).with_name("results")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.sleeper import small_result
+from benchmarks.spent import spend
 from nllgen.store.result import write_result
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Cell
@@ -78,7 +78,7 @@ def _bare_map_array(folder: Path) -> tuple[float, int]:
     return time.perf_counter() - started, _num_files(folder)
 
 
-def _finish(cell: Cell, folder: StudyDir) -> None:
+def finish(cell: Cell, folder: StudyDir) -> None:
     """What a cell leaves behind: a small real result, its log and its attempts."""
     task = folder.cell(cell.id)
     task.path.mkdir(parents=True)
@@ -114,18 +114,11 @@ def _rows(grid: Path, profile: Path, folder: StudyDir, bare: Path) -> list[tuple
     took, num = _bare_map_array(bare)
     found.append(("submitit's bare map_array of 10,000, same stand-in", f"{took:.2f} s, {num:,} files", "—"))
     for cell in folder.read_study().cells:
-        _finish(cell, folder)
+        finish(cell, folder)
     found.append(("nllgen status, 10,000 finished cells", f"{seconds('status', str(folder.path)):.2f} s", "≤ 2 s"))
-    took = seconds("collect", str(folder.path), "--allow-missing", rounds=2)  # its truth and data set were not made
-    found.append(
-        ("nllgen collect, 10,000 results", f"{took:.2f} s, {_largest_gb():.2f} GB a process", "≤ 10 s, ≤ 1 GB")
-    )
+    spent = spend("collect", folder.path, "--allow-missing")  # its truth and data set were not made
+    found.append(("nllgen collect, 10,000 results", str(spent), "≤ 10 s, ≤ 1 GB"))
     return found
-
-
-def _largest_gb() -> float:
-    """The largest resident set of any process that was waited for; here the last command's."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
 
 
 def _load() -> tuple[str, str, str]:

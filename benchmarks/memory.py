@@ -2,42 +2,70 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from benchmarks.spent import spend
+from nllgen.store.result import read_attrs
+from nllgen.store.study_dir import StudyDir
 from nllgen.study.cost import cell_cost
 from nllgen.study.grid import parse_study
 
 GRID = """
 name: memory
-metrics: {every: [], final: [], num_samples: 500, num_train_eval: 500}
+metrics: {{every: [], final: [], num_samples: 500, num_train_eval: 500}}
 cells:
-  - data: {source: mnist, image_size: SIZE, num_val: 500, num_test: 500}
-    flow: {width: WIDTH, blocks: BLOCKS}
-    paradigm: {name: NAME, steps: 3, batch_size: BATCH}
-    precision: PRECISION
+  - data: {{source: mnist, image_size: {size}, num_train: {num_train}, num_val: 500, num_test: 500}}
+    flow: {{width: {width}, blocks: {blocks}}}
+    paradigm: {{name: {name}, steps: {steps}, batch_size: {batch}}}
+    precision: {precision}
 """
-# (paradigm, image size, width, blocks, batch, precision)
-RUNS: tuple[tuple[Any, ...], ...] = (
-    ("nll", 14, 8, 1, 128, "fp32"),
-    ("nll", 14, 32, 2, 128, "fp32"),
-    ("nll", 28, 16, 1, 128, "fp32"),
-    ("nll", 28, 32, 2, 64, "fp32"),
-    ("nll", 28, 32, 2, 128, "fp32"),
-    ("nll", 28, 32, 4, 128, "fp32"),
-    ("nll", 28, 64, 4, 64, "fp32"),
-    ("nll", 28, 64, 4, 8, "fp32"),
-    ("nll", 28, 32, 2, 128, "bf16"),
-    ("nll", 28, 64, 4, 64, "bf16"),
-    ("nsgan", 14, 16, 2, 128, "fp32"),
-    ("nsgan", 28, 32, 2, 128, "fp32"),
-    ("nsgan", 28, 32, 2, 128, "bf16"),
-    ("wgan_gp", 28, 16, 1, 128, "fp32"),
-    ("hybrid", 28, 32, 2, 64, "fp32"),
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that does little but train."""
+
+    name: str
+    size: int
+    width: int
+    blocks: int
+    batch: int
+    precision: str
+    steps: int = 3
+    num_train: int | str = "all"
+
+    def __str__(self) -> str:
+        model = f"{self.size}×{self.size}, width {self.width}, {self.blocks} blocks"
+        return f"{self.name}, {model}, batch {self.batch}, {self.precision}"
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a run took on one core: the largest resident set of its processes, what the plan says of it, and time."""
+
+    gb: float
+    planned_gb: float
+    seconds_per_step: float
+
+
+RUNS = (
+    Run("nll", 14, 8, 1, 128, "fp32"),
+    Run("nll", 14, 32, 2, 128, "fp32"),
+    Run("nll", 28, 16, 1, 128, "fp32"),
+    Run("nll", 28, 32, 2, 64, "fp32"),
+    Run("nll", 28, 32, 2, 128, "fp32"),
+    Run("nll", 28, 32, 4, 128, "fp32"),
+    Run("nll", 28, 64, 4, 64, "fp32"),
+    Run("nll", 28, 64, 4, 8, "fp32"),
+    Run("nll", 28, 32, 2, 128, "bf16"),
+    Run("nll", 28, 64, 4, 64, "bf16"),
+    Run("nsgan", 14, 16, 2, 128, "fp32"),
+    Run("nsgan", 28, 32, 2, 128, "fp32"),
+    Run("nsgan", 28, 32, 2, 128, "bf16"),
+    Run("wgan_gp", 28, 16, 1, 128, "fp32"),
+    Run("hybrid", 28, 32, 2, 64, "fp32"),
 )
 
 
@@ -45,28 +73,21 @@ def rows() -> list[tuple[str, str, str]]:
     """(what, measured, reached for)."""
     found = []
     for run in RUNS:
-        said, used = said_and_used(*run)
-        name, size, width, blocks, batch, precision = run
-        what = f"{name}, {size}×{size}, width {width}, {blocks} blocks, batch {batch}, {precision}"
-        found.append((what, f"{used:.2f} GB; plan says {said:.2f} GB, {said / used - 1:+.0%}", "within 20 %"))
+        used = use(run)
+        said = f"plan says {used.planned_gb:.2f} GB, {used.planned_gb / used.gb - 1:+.0%}"
+        found.append((str(run), f"{used.gb:.2f} GB; {said}", "within 20 %"))
     return found
 
 
-def said_and_used(name: str, size: int, width: int, blocks: int, batch: int, precision: str) -> tuple[float, float]:
-    """Gigabytes by the plan, and the largest resident set of the run's processes."""
-    values = {"NAME": name, "SIZE": size, "WIDTH": width, "BLOCKS": blocks, "BATCH": batch, "PRECISION": precision}
-    text = GRID
-    for key, value in values.items():
-        text = text.replace(key, str(value))
+def use(run: Run) -> Used:
+    """Train on one core, in processes of its own."""
+    text = GRID.format(**asdict(run))
     study = parse_study(text, "memory", precision="fp32")
+    cell = study.cells[0]
     with tempfile.TemporaryDirectory() as root:
         grid = Path(root) / "memory.yaml"
         grid.write_text(text)
-        nllgen = Path(sys.executable).with_name("nllgen")
-        command = [str(nllgen), "run", "--grid", str(grid), "--root", root, "--cell", study.cells[0].id]
-        child = subprocess.Popen([*command, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}")
-    return cell_cost(study.cells[0], study).memory_gb, usage.ru_maxrss * 1024 / 1e9
+        spent = spend("run", "--grid", grid, "--root", root, "--cell", cell.id, "--threads", "1")
+        attrs = read_attrs(StudyDir(Path(root) / "memory").cell(cell.id).result)
+    planned = cell_cost(cell, study).memory_gb
+    return Used(spent.gb, planned, float(attrs["seconds_per_step"]))

@@ -7,10 +7,11 @@ import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nllgen.errors import CorruptFileError
 from nllgen.metrics.features import Extractor
@@ -52,7 +53,8 @@ class InceptionExtractor(Extractor):
             raise CorruptFileError(f"{weights} does not hold Inception's weights: {error}", way_out) from error
 
     def _forward(self, images: Tensor) -> Tensor:
-        colour = images.expand(-1, 3, -1, -1)  # grey three times, as an image file opened as RGB
+        # grey three times, as an image file opened as RGB
+        colour = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         features: Tensor = self.network(colour)[0]
         return features.flatten(1)
 
@@ -93,4 +95,14 @@ def _build(state: dict[str, Tensor]) -> nn.Module:
         network: nn.Module = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[NUM_FEATURES]])
     finally:
         inception.load_state_dict_from_url = original
-    return network.eval()
+    return _folded(network.eval())
+
+
+def _folded(network: nn.Module) -> nn.Module:
+    """Every normalisation in the convolution before it, and channels last: the same features to fp32's last digits."""
+    for part in network.modules():
+        if isinstance(norm := getattr(part, "bn", None), nn.BatchNorm2d):
+            part.conv = fuse_conv_bn_eval(cast("nn.Conv2d", part.conv), norm)
+            part.bn = nn.Identity()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
