@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 
+from benchmarks.__main__ import processor, write
 from benchmarks.steps import nll_step, sampling
 
 
@@ -19,3 +21,14 @@ def test_the_measured_step_trains() -> None:
 
 def test_the_measured_sampling_draws_images() -> None:
     assert sampling(4, 1, 3)().shape == (3, 1, 28, 28)
+
+
+def test_a_table_replaces_that_of_the_same_processor_alone(tmp_path: Path) -> None:
+    path = tmp_path / "part.md"
+    path.write_text("`python -m benchmarks part` on 2020-01-01, another one (sse), 1 cores.\n\n| old | 1 | |\n")
+    for value in ("2", "3"):
+        write(path, f"`python -m benchmarks part` today, {processor()}, 2 cores.", [("new", value, "")])
+    text = path.read_text()
+    assert "| old | 1 | |" in text
+    assert "| new | 3 |  |" in text
+    assert "| new | 2 |" not in text
