@@ -91,7 +91,9 @@ def retry(folder: StudyDir, request: Request) -> None:
     folder.guard()
     tasks = tasks_of(study, folder)
     named = [task.name for task in tasks_named(folder, study, request.cells)]
-    rows, _ = look(folder, study)
+    rows, trouble = look(folder, study, patience_s=None)  # what is decided by it is worth waiting for
+    if trouble:
+        click.echo(trouble, err=True)
     again = choose(rows, tasks, named, kinds)
     for name, why in again.refused.items():
         click.echo(f"{name}: {why}")

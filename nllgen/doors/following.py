@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from nllgen.errors import StoppedError
-from nllgen.launch.cluster import live_tasks
-from nllgen.launch.status import TaskStatus, status
+from nllgen.launch.status import TaskStatus, hints, status
 from nllgen.launch.submit import lost
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
@@ -21,10 +20,14 @@ Say = Callable[[str], None]
 def follow_cluster(folder: StudyDir, study: Study, say: Say) -> None:
     """Say what changes until the scheduler has nothing left of the study; Ctrl-C leaves the jobs alone."""
     shown: dict[str, str] = {}
+    trouble = ""
     while True:
-        live = live_tasks(folder, study.name)
+        live, said = hints(folder, study, patience_s=None)
+        if said != trouble:
+            say(said or "the scheduler answers again")
+            trouble = said
         _say_changes(status(folder, study, live), shown, say)
-        if not live.ids:
+        if not trouble and not (live and live.ids):
             return
         time.sleep(5.0)
 

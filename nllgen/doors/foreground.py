@@ -10,7 +10,7 @@ import click
 from nllgen.assets import asset_folder
 from nllgen.doors.launching import frozen_study, require_torch
 from nllgen.errors import ConfigError
-from nllgen.launch.attempt import recorded, renewing, stopping
+from nllgen.launch.attempt import recorded, renewing, stopping, touched
 from nllgen.launch.claims import Claims
 from nllgen.launch.stopping import StopRequest
 from nllgen.launch.tasks import is_done, tasks_of
@@ -38,6 +38,7 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
     while needs := [name for name in tasks[order[0]].needs if name not in order]:
         order = [*needs, *order]
     stop, claims, submission = StopRequest(), Claims(), f"run-{uuid.uuid4().hex[:8]}"
+    before = {path: touched(path) for path in (folder.stop, *(tasks[name].stop for name in order))}
     for task in (tasks[name] for name in order):
         if is_done(task, frozen, folder):
             click.echo(f"already done: {task.label}")
@@ -45,7 +46,8 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
         claim = claims.take(task.claim)
         if claim is None:
             raise ConfigError(f"{task.label} is being run by somebody else", f"see: nllgen status {folder.path}")
-        watched = renewing(claim), stopping((folder.stop, task.stop), claim)
+        stops = {path: before[path] for path in (folder.stop, task.stop)}
+        watched = renewing(claim), stopping(stops, claim)
         with recorded(task, claim, submission) as attempt, watched[0], watched[1]:
             name, number = attempt.name, attempt.number
             enter(folder, task.name, threads, device, asset_folder(), stop, attempt=name, attempts=number)

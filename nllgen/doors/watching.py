@@ -14,6 +14,7 @@ import click
 from nllgen.doors import MAX_ROWS, print_json, show, table
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, ConfigError
 from nllgen.launch.logs import Follower, harmless, job_log
+from nllgen.launch.scheduler import HINT_S
 from nllgen.launch.status import TaskStatus, hints, status, to_json
 from nllgen.launch.tasks import Task, tasks_of
 from nllgen.store.study_dir import StudyDir
@@ -25,9 +26,9 @@ _LOOK_S = 5.0
 _ENDED = ("done", "diverged", "failed", "stopped", "damaged")
 
 
-def look(folder: StudyDir, study: Study) -> tuple[list[TaskStatus], str]:
+def look(folder: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[list[TaskStatus], str]:
     """The state of every task, and why the scheduler could not be asked; empty where it could."""
-    live, trouble = hints(folder, study)
+    live, trouble = hints(folder, study, patience_s)
     return status(folder, study, live), trouble
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,22 +159,24 @@ def renewing(claim: Claim) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stopping(stops: Iterable[Path], claim: Claim) -> Iterator[None]:
+def stopping(before: Mapping[Path, int], claim: Claim) -> Iterator[None]:
     """Ask this process to stop, by SIGTERM, when one of these files is made or touched or its claim is another's.
 
-    A file that is there already was for what ran before.
+    Args:
+        before: file → :func:`touched` when the command began: what was there already was for what ran before.
+        claim: held by this process.
     """
-    before = {path: _touched(path) for path in stops}
 
     def look() -> None:
-        if claim.is_lost() or any(_touched(path) > then for path, then in before.items()):
+        if claim.is_lost() or any(touched(path) not in (0, then) for path, then in before.items()):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     with _every(_LOOK_S, look):
         yield
 
 
-def _touched(path: Path) -> int:
+def touched(path: Path) -> int:
+    """When a file was made or touched last, by its file system's clock; 0 where it is not there."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -149,7 +149,7 @@ class Claims:
         return True
 
     def _is_stale(self, path: Path, content: str) -> bool:
-        with contextlib.suppress(ValueError, TypeError, AttributeError):
+        with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError):
             who = json.loads(content)
             if self.job and who.get("job") == self.job and int(who.get("restarts")) < self.restarts:
                 return True  # also where its process lives on, out of the scheduler's sight

@@ -12,7 +12,7 @@ from nllgen.launch.claims import Claims
 from nllgen.launch.collector import Collector
 from nllgen.launch.profile import Profile
 from nllgen.launch.scheduler import Queued, max_array_size, queued
-from nllgen.launch.slurm import Order, executor_for, resources_of, send
+from nllgen.launch.slurm import Order, check_order, executor_for, resources_of, send
 from nllgen.launch.snapshot import snapshot, snapshot_folder
 from nllgen.launch.stages import (
     COLLECT,
@@ -164,8 +164,10 @@ def submit(
         say: told what was sent.
 
     Raises:
+        ConfigError: Slurm cannot be told of this folder, or the time is too short; nothing has been changed.
         MachineError: the scheduler is not there, refuses a job, or a folder cannot be written.
     """
+    check_order(folder.path, profile, study.resources)
     live = Live({}, {}, ()) if dry_run and not folder.is_frozen else live_tasks(folder, study.name)
     if not dry_run:
         folder.stop.unlink(missing_ok=True)  # asked for before; it stands where the scheduler could not be asked

@@ -109,14 +109,25 @@ class Profile(Frozen):
         return self
 
     def resources(self, of_study: Resources) -> Resources:
-        """What one cell gets: the profile's word where it has one, else the study's."""
+        """What one cell gets: the profile's word where it has one, else the study's.
+
+        Raises:
+            ConfigError: the study's time is too short for a job to be told that it ends.
+        """
         own = {
             "time_min": self.time_min,
             "cpus": self.cpus,
             "gpus": self.gpus,
             "memory_gb": self.memory_gb,
         }
-        return of_study.model_copy(update={name: value for name, value in own.items() if value is not None})
+        found = of_study.model_copy(update={name: value for name, value in own.items() if value is not None})
+        if found.time_min * 60 < 2 * self.signal_s:
+            raise ConfigError(
+                f"the study's time_min, {found.time_min} min, is too short to be told to stop {self.signal_s} s before "
+                "its end",
+                "allowed: at least twice the profile's signal_s; change either",
+            )
+        return found
 
 
 def user_folder() -> Path:

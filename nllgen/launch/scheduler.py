@@ -121,18 +121,32 @@ def was_cancelled(job: str) -> bool:
     return False
 
 
-def ends_of(array: str) -> dict[str, str]:
-    """Element, ``<array>_<index>``, or the number of a job that is no array → its state, as far as it is remembered.
+@dataclass(frozen=True)
+class Ends:
+    """How the elements of an array ended.
 
-    The waiting rest of an array may have a line of its own under the array's number, which is no job's.
-    sacct is asked, and the controller, which forgets after some minutes. Neither remembers an element that was
-    cancelled by itself while it waited.
+    Attributes:
+        states: element, ``<array>_<index>``, or the number of a job that is no array → its state, where it is
+            remembered.
+        are_all: whether sacct told them, which forgets only what was cancelled while it waited.
+    """
+
+    states: dict[str, str]
+    are_all: bool
+
+
+def ends_of(array: str) -> Ends:
+    """Ask sacct, and the controller, which forgets an element some minutes after its end.
+
+    The waiting rest of an array may have a line of its own under the array's number, which is no job's. Neither
+    remembers an element that was cancelled by itself while it waited.
     """
     states: list[tuple[str, str]] = []
     with contextlib.suppress(MachineError):
         command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={array}", "--format=JobID,State"]
         rows = [line.partition("|") for line in run(command).splitlines()]
         states += [(job.partition("_")[2], state) for job, _, state in rows]
+    are_all = bool(states)  # so far they are sacct's
     with contextlib.suppress(MachineError):
         for line in run(["scontrol", "--oneliner", "show", "job", array]).splitlines():
             words = dict(word.partition("=")[::2] for word in line.split())
@@ -142,7 +156,7 @@ def ends_of(array: str) -> dict[str, str]:
         found |= dict.fromkeys([f"{array}_{element}" for element in _elements(elements)] or [array], state)
     if len(found) > 1:
         found.pop(array, None)
-    return found
+    return Ends(found, are_all)
 
 
 def cancel(ids: Sequence[str], *, states: Sequence[str] = ()) -> None:

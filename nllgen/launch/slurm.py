@@ -90,6 +90,20 @@ def resources_of(stage: Stage, profile: Profile, of_study: Resources, at_once: i
     return one.model_copy(update={"cpus": one.cpus * several, "memory_gb": memory})
 
 
+def check_order(folder: Path, profile: Profile, of_study: Resources) -> None:
+    """Refuse what Slurm could not be told, before anything is changed.
+
+    Raises:
+        ConfigError: the folder has a name that a line of sbatch's script cannot hold, or the time is too short.
+    """
+    if found := _NOT_IN_SCRIPTS.search(str(folder)):
+        raise ConfigError(
+            f"Slurm cannot be told of a folder with {found[0]!r} in its name: {str(folder)!r}",
+            "give a --root without control characters, % and backslashes",
+        )
+    profile.resources(of_study)
+
+
 def executor_for(folder: Path, stage: Stage, order: Order, profile: Profile, code: Path) -> OnePickle:
     """The executor that sends one stage.
 
@@ -101,14 +115,8 @@ def executor_for(folder: Path, stage: Stage, order: Order, profile: Profile, cod
         code: snapshot of the program.
 
     Raises:
-        ConfigError: the folder has a name that a line of sbatch's script cannot hold.
         MachineError: this machine has no Slurm.
     """
-    if found := _NOT_IN_SCRIPTS.search(str(folder)):
-        raise ConfigError(
-            f"Slurm cannot be told of a folder with {found[0]!r} in its name: {str(folder)!r}",
-            "give a --root without control characters, % and backslashes",
-        )
     try:
         made = OnePickle(folder, profile.python or sys.executable, folder / f"{stage.name}.pkl")
     except RuntimeError as error:

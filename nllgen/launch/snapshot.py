@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from pathlib import Path
+from typing import NoReturn
 
 from nllgen.store.atomic import closed_to_others, make_folder, refuse
 from nllgen.store.provenance import code_sha256
@@ -47,7 +48,7 @@ def snapshot(study_dir: StudyDir) -> Path:
 
 def _copy(source: Path, target: Path) -> None:
     """As ``shutil.copytree``, which gathers what fails into an error that does not say why."""
-    for name, folders, files in os.walk(source):
+    for name, folders, files in os.walk(source, onerror=_give_up, followlinks=True):
         left_out = _LEFT_OUT(name, [*folders, *files])
         folders[:] = [folder for folder in folders if folder not in left_out]
         into = target / Path(name).relative_to(source)
@@ -55,3 +56,8 @@ def _copy(source: Path, target: Path) -> None:
         for file in files:
             if file not in left_out:
                 shutil.copyfile(Path(name, file), into / file)
+
+
+def _give_up(error: OSError) -> NoReturn:
+    """A folder that cannot be listed is not one without files."""
+    raise error

@@ -27,6 +27,7 @@ from nllgen.store.study_dir import StudyDir
 _POLL_S = 0.5
 _IDLE_S = 0.2  # nothing of its own to do: what is left waits for others
 _GRACE_S = 20.0  # a supervisor that was told to stop by TERM has about this long
+_EMPTY_STARTS = 3  # a job that has begun nothing is started so often again: its time may be too short for anything
 _STOP_S = 600.0  # an evaluation may be under way when a stop is asked for
 
 
@@ -54,6 +55,7 @@ class Supervisor:
     time_min: float | None = None
     signal_s: float = 90.0
     _stopping: Kind | None = field(default=None, init=False)
+    _has_begun: bool = field(default=False, init=False)
 
     def __call__(self) -> dict[str, str]:
         """Run tasks; returns name → outcome of those that this supervisor ran.
@@ -62,7 +64,7 @@ class Supervisor:
             CellsFailedError: under Slurm, if any failed for good: a job with failures is not shown as completed.
             SystemExit: it was requeued.
         """
-        self._stopping = None  # also where it was pickled for another start
+        self._stopping, self._has_begun = None, False  # also where it was pickled for another start
         job = Job.here(self.time_min)
         signals = Signals(job, self.signal_s)
         folder = StudyDir(self.study_dir)
@@ -74,8 +76,8 @@ class Supervisor:
             self._work(todo, slots, folder, signals)
         finally:
             self._end(slots, signals)
-        more = (signals.may_requeue or todo.needs_fresh_time) and todo.is_open
-        if more and not self._is_cancelled(folder, signals, job):
+        again = signals.may_requeue and (self._has_begun or job.restarts < _EMPTY_STARTS)
+        if (again or todo.needs_fresh_time) and todo.is_open and not self._is_cancelled(folder, signals, job):
             signals.requeue()
         _forget_pickle(job)
         return self._outcome(todo, job)
@@ -105,6 +107,7 @@ class Supervisor:
                 return
             for slot in slots:
                 if slot.is_free and (claimed := todo.claim_next()):
+                    self._has_begun = True
                     slot.start(*claimed)
             if all(slot.is_free for slot in slots):
                 if not todo.may_come:

@@ -176,8 +176,8 @@ def read_attempts(path: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
         for line in path.read_text("utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 value = json.loads(line)
-                if isinstance(value, dict):
+                if isinstance(value, dict) and isinstance(value.get("attempt", ""), str):
                     lines.append(value)
     return lines

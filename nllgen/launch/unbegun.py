@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from nllgen.launch.attempt import record_unbegun
 from nllgen.launch.failures import Line
-from nllgen.launch.scheduler import ends_of
+from nllgen.launch.scheduler import Ends, ends_of
 from nllgen.launch.stages import submissions
 from nllgen.launch.tasks import Task, read_attempts
 from nllgen.store.atomic import make_folder
@@ -28,7 +28,7 @@ class Unbegun:
 
     under: str
     elements: Mapping[str, str]
-    _ends: dict[str, dict[str, str]] = field(default_factory=dict, init=False)
+    _ends: dict[str, Ends] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(cls, folder: StudyDir, under: str) -> Unbegun:
@@ -65,9 +65,9 @@ class Unbegun:
             self._ends[array] = ends_of(array)
         found = self._ends[array]
         if "_" not in element:
-            return any(state.startswith("CANCELLED") for state in found.values())
+            return any(state.startswith("CANCELLED") for state in found.states.values())
         # one that waited when it was cancelled is forgotten at once, where others of its array are remembered
-        return bool(found) and found.get(element, "CANCELLED").startswith("CANCELLED")
+        return found.states.get(element, "CANCELLED" if found.are_all else "").startswith("CANCELLED")
 
 
 def _was_begun(lines: Sequence[Line], element: str) -> bool:

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from nllgen.errors import MachineError
 
+LOCK = ".lock"  # stays: a lock on a file that was removed is another's
 _WHAT_TO_DO = {
     errno.ENOSPC: "the disk is full: free some space (or choose another folder), then run the same command again",
     errno.EDQUOT: "your quota is used up: free some space (or choose another folder), then run the same command again",
@@ -83,14 +84,19 @@ def closed_to_others() -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Only one process at a time does this in a folder, where the file system can lock folders."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Only one process at a time does this in a folder, where the file system can lock.
+
+    A file is locked: NFS tells its server, and so other hosts, of locks on files and not of those on folders.
+    """
+    fd = -1
+    with contextlib.suppress(OSError):
+        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        fcntl.flock(fd, fcntl.LOCK_EX)
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
 
 
 @contextlib.contextmanager

@@ -5,15 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nllgen.errors import IncompleteError, NllgenError
+from nllgen.errors import CorruptFileError, IncompleteError, MachineError, SchemaError
 from nllgen.store.dataset import NUMBERS, read_dataset
 from nllgen.store.hdf5 import Array, Table
 from nllgen.store.layout import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS
@@ -27,6 +30,7 @@ _NUM_REFERENCE = 64
 _MAX_NAMED = 20
 _MANY = 500  # results: reading fewer takes no longer than starting processes
 _MOST_PROCESSES = 8
+_DAMAGED = (CorruptFileError, SchemaError)  # what a machine could not read may be whole
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def collect(folder: StudyDir, out: Path, *, allow_missing: bool = False, referen
 
     Raises:
         IncompleteError: some cells have no valid result; names them.
+        MachineError: a result cannot be read here, which says nothing about it; or out cannot be written.
     """
     study = folder.read_study()
     cells = ([study.truth] if study.truth else []) + list(study.cells)
@@ -87,12 +92,30 @@ def _map(
     function: Callable[[TaskDir, str], tuple[Result | None, str]], tasks: list[TaskDir], ids: list[str]
 ) -> list[tuple[Result | None, str]]:
     """In processes of their own where there are many: libhdf5 reads one file at a time in a process."""
-    num_processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
-    if num_processes == 1 or len(tasks) < _MANY:
+    allowed = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds a job to what it asked for
+    num_processes = min(len(os.sched_getaffinity(0)), int(allowed) if allowed.isdecimal() else _MOST_PROCESSES)
+    if num_processes <= 1 or len(tasks) < _MANY:
         return list(map(function, tasks, ids))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        return list(pool.map(function, tasks, ids, chunksize=100))
+    try:
+        with ProcessPoolExecutor(min(num_processes, _MOST_PROCESSES), context, _end_with, (os.getpid(),)) as pool:
+            return list(pool.map(function, tasks, ids, chunksize=100))
+    except BrokenProcessPool as error:
+        raise MachineError(
+            "a process that read results was killed", "give it more memory, then collect again; nothing was changed"
+        ) from error
+
+
+def _end_with(parent: int) -> None:
+    """In a process of the pool: Ctrl-C is its parent's to hear, and without its parent it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _of_another_truth(
@@ -113,13 +136,13 @@ def _read_one(task: TaskDir, cell_id: str) -> tuple[Result | None, str]:
         return None, "no result"
     try:
         result = read_result(task.result)
-    except NllgenError as error:
+    except _DAMAGED as error:
         return None, error.message
     if result.cell_id != cell_id:
         return None, f"its folder has the result of {result.cell_id}"
     try:
         return with_supplements(result, task.supplements()), ""
-    except NllgenError as error:  # the run's own metrics are whole
+    except _DAMAGED as error:  # the run's own metrics are whole
         return result, error.message
 
 
@@ -129,7 +152,7 @@ def _datasets(folder: StudyDir, study: Study) -> tuple[dict[str, dict[str, Any]]
         return {}, {}, ""
     try:
         dataset = read_dataset(folder.dataset(study.truth.id), train_rows=slice(0, 0))
-    except NllgenError as error:
+    except _DAMAGED as error:
         return {}, {}, error.message
     about = {
         "truth_id": dataset.truth_id,

@@ -174,8 +174,9 @@ def read_head(path: Path) -> dict[str, Any]:
     try:
         head = json.loads(check_seal(path).head)
         require_schema(head["schema"], path)
-        if any(name not in head for name in HEAD_ATTRS) or head["outcome"] not in OUTCOMES:
-            raise ValueError("its head is incomplete")
+        kinds = {name: (int, float) if name in _NUMBERS else str for name in HEAD_ATTRS}
+        if not all(isinstance(head[name], kind) for name, kind in kinds.items()) or head["outcome"] not in OUTCOMES:
+            raise ValueError("its head has values of other kinds than a result's")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptFileError(f"{path}: not a result ({error})", "remove it and submit the study again") from error
     return dict(head)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devcluster import Cluster
 
-from nllgen.launch.scheduler import ends_of
+from nllgen.launch.scheduler import Ends, ends_of
 from nllgen.launch.todo import accounted_state
 
 
@@ -27,10 +27,10 @@ def test_elements_end_each_in_its_own_way(cluster: Cluster) -> None:
     cluster.run("scancel", job)
     cluster.wait_state(job, "FAILED", "CANCELLED", "COMPLETED")
     expected = {f"{job}_0": "COMPLETED", f"{job}_1": "FAILED", f"{job}_2": "CANCELLED"}
-    assert ends_of(job) == expected
+    assert ends_of(job) == Ends(expected, are_all=True)
 
 
 def test_a_job_without_elements_has_its_end_under_its_number(cluster: Cluster) -> None:
     job = cluster.sbatch("--hold", "--mem=50", script="true")
     cluster.run("scancel", job)
-    cluster.wait_for(lambda: ends_of(job) == {job: "CANCELLED"}, 20)
+    cluster.wait_for(lambda: ends_of(job).states == {job: "CANCELLED"}, 20)

@@ -209,9 +209,12 @@ def test_a_cell_that_does_not_fit_into_what_is_left_is_begun_in_a_new_start(
     studies: dict[str, OnCluster], seen: dict[str, object]
 ) -> None:
     study = studies["unfit"]
-    begun = [line for cell in study.cells() for line in study.attempts(cell) if line["event"] == "started"]
-    assert sorted(line["restarts"] for line in begun) == [0, 1]
-    assert [study.ends(cell) for cell in study.cells()] == [["done"]] * 2
+    one, two = (
+        {line["restarts"] for line in study.attempts(cell) if line["event"] == "started"} for cell in study.cells()
+    )
+    assert 0 in one | two
+    assert not one & two
+    assert [study.ends(cell)[-1] for cell in study.cells()] == ["done"] * 2
 
 
 def test_a_cell_whose_job_vanished_is_sent_again_and_one_that_was_cancelled_is_not(

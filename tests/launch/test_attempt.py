@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 import time
 
 import pytest
 
 from nllgen.errors import EXIT_STOPPED, ConfigError, MachineError, StoppedError
 from nllgen.launch import attempt as attempts
-from nllgen.launch.attempt import Attempt, recorded, renewing, saved_step
+from nllgen.launch.attempt import Attempt, recorded, renewing, saved_step, stopping, touched
 from nllgen.launch.claims import Claim, Claims
 from nllgen.launch.failures import Kind
 from nllgen.launch.submit import freeze
@@ -137,3 +139,22 @@ def test_a_claim_is_renewed_while_its_task_runs_and_not_after(claim, monkeypatch
     os.utime(claim.path, (5, 5))
     time.sleep(0.1)
     assert claim.path.stat().st_mtime == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stops"), [(None, 100, True), (100, 100, False), (100, 200, True), (100, 50, True)]
+)
+def test_a_stop_that_came_after_the_command_stops_it_whatever_the_clock_says(
+    claim, tmp_path, monkeypatch, before, after, stops
+):
+    monkeypatch.setattr(attempts, "_LOOK_S", 0.02)
+    path, heard = tmp_path / "stop", threading.Event()
+    monkeypatch.setattr(signal, "pthread_kill", lambda *_: heard.set())
+    if before is not None:
+        path.touch()
+        os.utime(path, (before, before))
+    known = {path: touched(path)}
+    path.touch()
+    os.utime(path, (after, after))
+    with stopping(known, claim):
+        assert heard.wait(10 if stops else 0.3) == stops

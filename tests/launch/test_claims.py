@@ -9,6 +9,7 @@ import pytest
 from nllgen.errors import MachineError
 from nllgen.launch import claims
 from nllgen.launch.claims import Claims, process_identity
+from nllgen.store.atomic import LOCK
 
 HOLDER = """
 import sys
@@ -154,7 +155,7 @@ def test_a_foreign_claim_that_went_to_another_is_not_stale(path, clock):
     assert mine.take(path) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\xfe\x00", b'{"host": 3}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\xfe\x00", b'{"host": 3}', b"[" * 10**5])
 def test_a_claim_that_says_nothing_is_stale_after_a_lease(path, clock, content):
     path.parent.mkdir()
     path.write_bytes(content)
@@ -203,7 +204,7 @@ def test_taking_over_leaves_nothing_behind(path, holder):
     holder.kill()
     holder.communicate()
     Claims().take(path)
-    assert [file.name for file in path.parent.iterdir()] == ["claim"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [LOCK, "claim"]
 
 
 def test_a_claim_is_not_written_through_a_link(path, tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import threading
@@ -9,7 +10,9 @@ import pytest
 from nllgen.errors import ConflictError, CorruptFileError, MachineError
 from nllgen.launch import attempt, submit
 from nllgen.launch.claims import LEASE_S, Claims
+from nllgen.launch.snapshot import snapshot, snapshot_folder
 from nllgen.launch.submit import freeze
+from nllgen.store.atomic import LOCK
 
 
 @pytest.fixture
@@ -120,7 +123,7 @@ def test_a_root_that_is_a_file(tiny, tmp_path):
 
 def test_nothing_but_the_study_is_left_in_the_root(tiny, tmp_path):
     freeze(tiny, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "tiny"]
 
 
 def test_a_submission_waits_for_another_and_loses_none_of_its_cells(parts, tmp_path):
@@ -166,3 +169,21 @@ def test_a_frozen_study_on_a_read_only_disk_can_be_submitted_again(tiny, small_d
     freeze(tiny, small_disk)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert freeze(tiny, small_disk)[2] == 0
+
+
+def test_a_program_that_cannot_be_listed_whole_is_not_copied(tiny, tmp_path, monkeypatch):
+    folder = freeze(tiny, tmp_path)[0]
+    into, scandir = snapshot_folder(folder), os.scandir
+
+    def failing(path):
+        if str(path).endswith("/worker"):  # others are asked for by the number of an open folder
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nllgen.launch.snapshot.snapshot_folder", lambda study_dir: into)  # it reads the folders too
+        patch.setattr(os, "scandir", failing)
+        with pytest.raises(MachineError, match="cannot copy the program"):
+            snapshot(folder)
+    assert list(folder.code.iterdir()) == []
+    assert (snapshot(folder) / "nllgen" / "worker" / "entry.py").exists()

@@ -82,3 +82,10 @@ def test_all_errors_come_at_once() -> None:
 def test_the_profile_s_word_goes_before_the_study_s() -> None:
     found = parse_profile("time_min: 60\ngpus: 2", "p.yaml").resources(Resources(time_min=5, memory_gb=7, cpus=3))
     assert (found.time_min, found.memory_gb, found.cpus, found.gpus) == (60, 7, 3, 2)
+
+
+def test_a_study_whose_jobs_could_not_be_told_of_their_end_is_refused() -> None:
+    profile = parse_profile("signal_s: 90", "p.yaml")
+    assert profile.resources(Resources(time_min=3)).time_min == 3
+    with pytest.raises(ConfigError, match="too short to be told to stop 90 s before"):
+        profile.resources(Resources(time_min=2))

@@ -13,7 +13,7 @@ import pytest
 
 from nllgen.errors import ConfigError
 from nllgen.launch.profile import Profile
-from nllgen.launch.slurm import Order, executor_for, resources_of
+from nllgen.launch.slurm import Order, check_order, executor_for, resources_of
 from nllgen.launch.stages import COLLECT, Stage
 from nllgen.study.config import Resources
 
@@ -106,9 +106,8 @@ def test_a_collection_takes_no_more_time_than_the_partition_gives() -> None:
 
 @pytest.mark.parametrize("name", ["a\nreboot", "a\rb", "a%j", "a\\b", "a\x7f"])
 def test_a_folder_that_a_script_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
-    told = Order("nllgen:s:x:cells0", 2, ONE)
     with pytest.raises(ConfigError, match="Slurm cannot be told"):
-        executor_for(tmp_path / name, CELLS, told, Profile(), tmp_path)
+        check_order(tmp_path / name, Profile(), ONE)
 
 
 HOSTILE = "a b; touch STRUCK $(touch STRUCK) `touch STRUCK` 'touch STRUCK' \"touch STRUCK\" && touch STRUCK | x * ~ #"

@@ -83,7 +83,8 @@ def test_a_torn_line_does_not_spoil_the_next(path):
 
 
 def test_lines_that_are_no_records_are_left_out(path):
-    path.write_bytes(b'\xff\xfe\n3\n[]\n\n{"event": "done"}\nnull\n')
+    deep = b"[" * 100_000
+    path.write_bytes(b'\xff\xfe\n3\n[]\n\n{"event": "done"}\nnull\n{"event": "done", "attempt": [1]}\n' + deep + b"\n")
     assert read_attempts(path) == [{"event": "done"}]
 
 

@@ -71,3 +71,16 @@ def test_what_began_or_was_stopped_or_is_another_submissions_was_not_lost(folder
 
 def test_what_was_never_sent_was_not_lost(folder: StudyDir, task: Task) -> None:
     assert not is_lost(folder, task)
+
+
+@pytest.mark.parametrize(("sacct", "lost"), [("exit 1", True), ("echo '7_1|COMPLETED'", False)])
+def test_what_only_sacct_would_remember_was_cancelled_where_sacct_answers(
+    folder: StudyDir, task: Task, tmp_path: Path, sacct: str, lost: bool
+) -> None:
+    """An array of which the controller remembers another element alone."""
+    told = "echo JobId=8 ArrayJobId=7 ArrayTaskId=1 JobState=COMPLETED"
+    for name, does in (("sacct", sacct), ("scontrol", told)):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    sent(folder, task, 7)
+    assert is_lost(folder, task) == lost

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nllgen.errors import MachineError
-from nllgen.store.atomic import create_bytes, make_folder, part_file, publish, write_bytes, write_part
+from nllgen.store.atomic import LOCK, create_bytes, locked, make_folder, part_file, publish, write_bytes, write_part
 
 
 def test_a_write_leaves_nothing_but_the_file(tmp_path):
@@ -186,3 +187,16 @@ def test_a_folder_that_vanishes_is_an_error_that_names_it(tmp_path):
 def test_a_part_lies_in_its_targets_folder(tmp_path: Path):
     with part_file(tmp_path / "a.h5", "3-x") as part:
         assert part == tmp_path / "a.h5.3-x.part"
+
+
+def test_a_lock_on_a_folder_is_on_a_file_in_it_and_kept_to_the_end(tmp_path):
+    with locked(tmp_path), (tmp_path / LOCK).open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (tmp_path / LOCK).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_what_cannot_be_locked_is_done_without(tmp_path):
+    with locked(tmp_path / "nowhere"):
+        done = True
+    assert done

@@ -1,9 +1,14 @@
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nllgen.errors import IncompleteError
+from nllgen.errors import IncompleteError, MachineError
 from nllgen.store.collect import collect
 from nllgen.store.dataset import NUMBERS, Dataset, write_dataset
 from nllgen.store.result import write_result
@@ -212,3 +217,44 @@ def test_real_data_alone_need_no_data_set(tmp_path, make_cell, make_study, make_
     put(folder.cell(cells[0].id), make_result(cells[0]))
     found, file = collected(folder)
     assert (found.holes, file.datasets, list(file.cells["role"])) == ([], {}, ["cell"])
+
+
+def test_a_result_that_this_machine_cannot_read_is_no_hole(folder, monkeypatch):
+    def unreadable(path):
+        raise MachineError(f"cannot read {path}: Input/output error")
+
+    monkeypatch.setattr("nllgen.store.collect.read_result", unreadable)
+    with pytest.raises(MachineError, match="Input/output error"):
+        collected(folder, allow_missing=True)
+
+
+POOL = """
+import os, sys, time
+from nllgen.store import collect
+collect._MANY = 1
+def die(task, name): os.kill(os.getpid(), 9)
+def sleep(task, name):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+if __name__ == "__main__":
+    collect._map(globals()[sys.argv[1]], list(range(200)), list("ab" * 100))
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: no processes are started")
+def test_processes_that_read_end_with_the_one_that_started_them(tmp_path):
+    (tmp_path / "pool.py").write_text(POOL)
+    with subprocess.Popen([sys.executable, tmp_path / "pool.py", "sleep"], stdout=subprocess.PIPE, text=True) as parent:
+        pids = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.kill()
+    end = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: no processes are started")
+def test_a_killed_process_that_reads_is_told_of_in_words(tmp_path):
+    (tmp_path / "pool.py").write_text(POOL)
+    done = subprocess.run([sys.executable, tmp_path / "pool.py", "die"], capture_output=True, text=True)
+    assert "MachineError: a process that read results was killed" in done.stderr

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -6,10 +7,12 @@ import h5py
 import numpy as np
 import pytest
 
-from nllgen.errors import MachineError
+from nllgen.errors import CorruptFileError, MachineError
+from nllgen.store.atomic import LOCK
 from nllgen.store.hdf5 import NO_VALUE
 from nllgen.store.layout import RESULT_ATTRS
-from nllgen.store.result import TABLES, read_attrs, read_result, science_sha256, write_result
+from nllgen.store.result import TABLES, read_attrs, read_head, read_result, science_sha256, write_result
+from nllgen.store.seal import SIZE, seal_of
 
 TIMES = [(name, column) for name, known in TABLES.items() for column, unit in known.items() if unit == "s"]
 SCIENCE = [(name, column) for name, known in TABLES.items() for column, unit in known.items() if unit != "s"]
@@ -190,7 +193,7 @@ def test_without_its_weights_no_result_is_published(tmp_path, result):
 
     with pytest.raises(MachineError):
         write_result(tmp_path / "result.h5", result, "a", full)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
 def test_a_result_that_does_not_hold_together_is_not_published(tmp_path, make_result, make_cell):
@@ -240,3 +243,12 @@ def test_a_full_disk_leaves_no_result_and_no_crash(mount, tmp_path, written, roo
     assert "MachineError: cannot write" in done.stderr
     assert "free some space" in done.stderr
     assert (done.returncode, [path.name for path in folder.iterdir()]) == (1, ["filler"])
+
+
+@pytest.mark.parametrize("value", [None, [], "fast"])
+def test_a_head_with_another_kind_of_value_is_refused(written, value):
+    head = read_head(written) | {"seconds_per_step": value}
+    content = written.read_bytes()[SIZE:]
+    written.write_bytes(bytes(seal_of(content, json.dumps(head))) + content)
+    with pytest.raises(CorruptFileError, match="values of other kinds"):
+        read_head(written)

@@ -36,12 +36,12 @@ def test_freezing_leaves_two_files(folder):
     assert sorted(path.name for path in folder.path.iterdir()) == ["manifest.jsonl", "study.yaml"]
 
 
-def test_ten_thousand_cells_freeze_and_read_in_three_seconds(tmp_path, make_study):
+def test_ten_thousand_cells_freeze_and_read_in_seconds(tmp_path, make_study):
     study, folder = make_study(10_000), StudyDir(tmp_path / "large")
     started = time.process_time()
     folder.freeze(study)
     assert folder.read_study() == study
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 10  # 1 to 3 s; what grows with the square of cells takes minutes
 
 
 @pytest.mark.parametrize(
