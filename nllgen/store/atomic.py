@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from nllgen.errors import MachineError
 
-LOCK = ".lock"  # stays: a lock on a file that was removed is another's
+LOCK = ".lock"
 _WHAT_TO_DO = {
     errno.ENOSPC: "the disk is full: free some space (or choose another folder), then run the same command again",
     errno.EDQUOT: "your quota is used up: free some space (or choose another folder), then run the same command again",
@@ -86,17 +86,36 @@ def closed_to_others() -> Iterator[None]:
 def locked(folder: Path) -> Iterator[None]:
     """Only one process at a time does this in a folder, where the file system can lock.
 
-    A file is locked: NFS tells its server, and so other hosts, of locks on files and not of those on folders.
+    A file is locked, and is gone afterwards: NFS tells its server, and so other hosts, of locks on files and not of
+    those on folders.
     """
-    fd = -1
-    with contextlib.suppress(OSError):
-        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    fd = _lock(folder / LOCK)
     try:
         yield
     finally:
-        if fd >= 0:
+        if fd is not None:
+            with contextlib.suppress(OSError):
+                (folder / LOCK).unlink()  # while it is held: who waits for it finds that it is no longer the lock
             os.close(fd)
+
+
+def _lock(path: Path) -> int | None:
+    """Wait for it; None where there can be none."""
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(fd), path.stat()):
+                return fd
+        except FileNotFoundError:  # its holder has removed it: another is made
+            pass
+        except OSError:
+            os.close(fd)
+            return None
+        os.close(fd)
 
 
 @contextlib.contextmanager

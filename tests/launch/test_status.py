@@ -77,8 +77,8 @@ def test_a_claim_is_dead_when_its_job_is_gone_and_it_is_old(tiny, folder, task, 
 )
 def test_what_a_job_has_given_up_has_failed_though_the_job_goes_on(tiny, folder, task, kind, failures, job, state):
     for attempt in range(failures):
-        record(task.attempts, event=STARTED, attempt=attempt, submission="s", job="7_0")
-        record(task.attempts, event=FAILED, attempt=attempt, submission="s", kind=kind)
+        record(task.attempts, event=STARTED, attempt=f"a{attempt}", submission="s", job="7_0")
+        record(task.attempts, event=FAILED, attempt=f"a{attempt}", submission="s", kind=kind)
     live = Live({task.name: "RUNNING"}, {task.name: job}, (job,))
     assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == state
 

@@ -2,6 +2,8 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -189,11 +191,35 @@ def test_a_part_lies_in_its_targets_folder(tmp_path: Path):
         assert part == tmp_path / "a.h5.3-x.part"
 
 
-def test_a_lock_on_a_folder_is_on_a_file_in_it_and_kept_to_the_end(tmp_path):
+def test_a_lock_on_a_folder_is_on_a_file_in_it_which_is_gone_at_the_end(tmp_path):
     with locked(tmp_path), (tmp_path / LOCK).open() as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with (tmp_path / LOCK).open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_file_that_was_left_behind_locks_nobody_out(tmp_path):
+    (tmp_path / LOCK).touch()
+    with locked(tmp_path):
+        assert (tmp_path / LOCK).exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_however_many_want_a_lock_one_at_a_time_has_it(tmp_path):
+    folder, counter = tmp_path / "locked", tmp_path / "counter"
+    folder.mkdir()
+    counter.write_text("0")
+
+    def count():
+        for _ in range(200):
+            with locked(folder):
+                before = int(counter.read_text())
+                time.sleep(0)
+                counter.write_text(str(before + 1))
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(count) for _ in range(8)]:
+            done.result()
+    assert (counter.read_text(), list(folder.iterdir())) == ("1600", [])
 
 
 def test_what_cannot_be_locked_is_done_without(tmp_path):
