@@ -29,7 +29,7 @@ demo: mnist
 	@echo "the report: $(abspath $(STUDY)/report/report.html)"
 
 test: mnist lint cluster-if-possible apptainer-if-possible programs-if-possible
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: install
 	$(BIN)/ruff check .

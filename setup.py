@@ -78,6 +78,7 @@ setup(
         "test": [
             "pytest>=8",  # the tests
             "pytest-timeout>=2.3",  # a hanging test is a failing test
+            "pytest-xdist>=3.6",  # a process a core
             "selenium>=4.20",  # report.html in a real browser
             "zuko>=1.3",  # a flow that is not ours, trained by import path
             "hypothesis>=6.100",  # properties over random shapes and broken files

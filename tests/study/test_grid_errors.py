@@ -204,9 +204,9 @@ def test_a_file_that_is_a_list_is_refused():
     ],
 )
 def test_an_immense_grid_is_refused_before_it_is_expanded(axes):
-    begin = time.perf_counter()
+    begin = time.process_time()
     told = refusal(f"name: a\ncells: [{{flow: {{}}, paradigm: {{name: nll}}, {axes}}}]")
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
     assert "at most 100,000 are allowed; the largest block is" in told
     assert "seed (1" in told
 
