@@ -23,6 +23,7 @@ PARTS = (
     "launching",
     "supervision",
     "steps",
+    "packing",
     "peers",
     "frechet",
     "metrics",

@@ -7,22 +7,25 @@ users get.
 
 from __future__ import annotations
 
-import multiprocessing
 import statistics
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from benchmarks.steps import BATCH, nll_step, nsgan_step, sampling
+from benchmarks.packing import SECONDS, packed
+from benchmarks.steps import BATCH, median_seconds, nll_step, nsgan_step, sampling
 from nllgen.data.sources import Dequantised
 from nllgen.paradigms.discriminator import Discriminator
+from nllgen.torchvision_ops import import_torchvision
 
 Step = Callable[[], object]
 ROUNDS = 9
@@ -123,18 +126,37 @@ def deeprob_sampling(width: int, blocks: int, n: int) -> Step:
     return torch.no_grad()(partial(flow.sample, n))
 
 
-def _epoch_by_loader(levels: Tensor) -> Step:
-    """An epoch of dequantised logits by a DataLoader with two workers, image by image as its users write it."""
+def _logit(level: Tensor) -> Tensor:
+    u = _ALPHA + (1 - 2 * _ALPHA) * (level.float() + torch.rand(level.shape)) / 256
+    return torch.log(u) - torch.log1p(-u)
 
-    def logit(level: Tensor) -> Tensor:
-        u = _ALPHA + (1 - 2 * _ALPHA) * (level.float() + torch.rand(level.shape)) / 256
-        return torch.log(u) - torch.log1p(-u)
 
-    class Images(TensorDataset):
-        def __getitem__(self, index: int) -> Tensor:
-            return logit(self.tensors[0][index])
+class _Bare(TensorDataset):
+    """The least that a DataLoader can be given: a tensor in memory, image by image."""
 
-    loader = DataLoader(Images(levels), BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True)
+    def __getitem__(self, index: int) -> Tensor:
+        return _logit(self.tensors[0][index])
+
+
+def _torchvision_mnist(root: Path, levels: Tensor) -> Dataset[Any]:
+    """torchvision's MNIST with these pictures, its transform as its users write it: it gives PIL images."""
+    torchvision = import_torchvision()
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    head = b"".join(n.to_bytes(4, "big") for n in (0x803, len(levels), *levels.shape[2:]))
+    for part in ("train", "t10k"):  # it asks for all four files
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(head + levels.numpy().tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(
+            b"".join(n.to_bytes(4, "big") for n in (0x801, len(levels))) + bytes(len(levels))
+        )
+    transform = torchvision.transforms.Compose([torchvision.transforms.PILToTensor(), _logit])
+    mnist: Dataset[Any] = torchvision.datasets.MNIST(root, transform=transform)
+    return mnist
+
+
+def _epoch_by_loader(images: Dataset[Any]) -> Step:
+    """An epoch of dequantised logits by a DataLoader with two workers."""
+    loader = DataLoader(images, BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True)
     return lambda: sum(1 for _ in loader)
 
 
@@ -144,40 +166,18 @@ def _epoch(levels: Tensor) -> Step:
     return lambda: [source.next(BATCH) for _ in range(len(levels) // BATCH)]
 
 
-_packed_step: Step
-
-
-def _begin_packed(width: int, blocks: int, x: Tensor) -> None:
-    global _packed_step
-    torch.set_num_threads(1)
-    _packed_step = nll_step(width, blocks, x)
-    _packed_step()
-
-
-def _packed_rate(seconds: float) -> float:
-    """Images a second of a process with one thread, while others do the same."""
-    num, started = 0, time.perf_counter()
-    while (took := time.perf_counter() - started) < seconds:
-        _packed_step()
-        num += 1
-    return num * BATCH / took
-
-
-def packed(width: int, blocks: int, x: Tensor, peer: Step, num: int = 2, seconds: float = 4) -> tuple[float, float]:
-    """Images a second of ``num`` runs at once with a thread each, and of the peer alone on all cores, in turns."""
+def _beside_packed(width: int, blocks: int, x: Tensor, peer: Step) -> tuple[float, float]:
+    """Images a second of a run on each core at once, and of the peer alone on all cores, in turns."""
     peer()
-    context = multiprocessing.get_context("spawn")
     ours, theirs = [], []
-    with ProcessPoolExecutor(num, context, _begin_packed, (width, blocks, x)) as pool:
-        for i in range(6):
-            rate = sum(pool.map(_packed_rate, [seconds] * num))
+    with packed(width, blocks, x) as rate:
+        for _ in range(5):
+            ours.append(rate())
             started, steps = time.perf_counter(), 0
-            while (took := time.perf_counter() - started) < seconds:
+            while (took := time.perf_counter() - started) < SECONDS:
                 peer()
                 steps += 1
-            if i:  # the first waits for both processes to begin
-                ours.append(rate)
-                theirs.append(steps * BATCH / took)
+            theirs.append(steps * BATCH / took)
     return statistics.median(ours), statistics.median(theirs)
 
 
@@ -195,7 +195,7 @@ def rows() -> list[tuple[str, str, str]]:
     for width, blocks, goal in ((32, 2, "≥ 6×"), (32, 4, "≥ 6×"), (16, 1, "—")):
         ours, peer = nll_step(width, blocks, x), deeprob_nll(width, blocks, x)
         add(f"NLL step, width {width}, {blocks} blocks", ours, peer, BATCH, goal)
-    a, b = packed(16, 1, x, deeprob_nll(16, 1, x))
+    a, b = _beside_packed(16, 1, x, deeprob_nll(16, 1, x))
     what = "two packed runs, a core each, width 16, 1 block"
     found.append((what, f"{a:,.0f} images/s; {name} on both cores {b:,.0f}: {a / b:.1f}×", "≥ 6×"))
     add("the same in fp32, width 32, 2 blocks", nll_step(32, 2, x, "fp32"), deeprob_nll(32, 2, x), BATCH, "≥ 1.6×")
@@ -203,9 +203,20 @@ def rows() -> list[tuple[str, str, str]]:
     add("NLL step, width 32, 2 blocks", nll_step(32, 2, x), normflows_nll(32, x), BATCH, "—", "normflows")
     add("NSGAN step, width 32, 2 blocks", nsgan_step(32, 2, x), deeprob_nsgan(32, 2, x), BATCH, "≥ 4×")
     add("sampling, width 32, 2 blocks", sampling(32, 2, 512), deeprob_sampling(32, 2, 512), 512, "≥ 6×")
+    return [*found, *_loading(median_seconds(nll_step(32, 2, x)))]
+
+
+def _loading(step_seconds: float) -> list[tuple[str, str, str]]:
     levels = torch.randint(0, 256, (50_000, 1, 28, 28), dtype=torch.uint8)
-    a, b = paired(_epoch(levels), _epoch_by_loader(levels), rounds=3)
-    found.append(("batches of dequantised logits", f"{b / a:.0f}× a DataLoader with two workers", "≥ 10×"))
-    step = paired(nll_step(32, 2, x), nll_step(32, 2, x))[0]
-    found.append(("their share of a step", f"{a / (len(levels) // BATCH) / step:.2%}", "< 1 %"))
-    return found
+    num_batches, found = len(levels) // BATCH, []
+    with tempfile.TemporaryDirectory() as root:
+        peers = {
+            "torchvision's MNIST": (_torchvision_mnist(Path(root), levels), "≥ 10×"),
+            "a bare tensor": (_Bare(levels), "—"),
+        }
+        for name, (images, goal) in peers.items():
+            a, b = paired(_epoch(levels), _epoch_by_loader(images), rounds=3)
+            told = f"{b / a:.1f}× {name} in a DataLoader with two workers"
+            found.append(("MNIST: batches of dequantised logits", told, goal))
+    told = f"{a / num_batches * 1e3:.2f} ms, {a / num_batches / step_seconds:.2%}"
+    return [*found, ("a batch of them, and its share of a step", told, "< 1 %")]

@@ -1,0 +1,64 @@
+"""Small models, bound by the number of operations: several runs at once, a core each, as workers train them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from benchmarks.steps import BATCH, median_seconds, nll_step
+
+NUM = len(os.sched_getaffinity(0))
+SECONDS = 4.0
+ROUNDS = 5
+# image size, width, blocks, and half of the milliseconds that a prototype's step took
+SMALL = ((14, 16, 2, 32), (14, 8, 1, 15))
+
+_step: Callable[[], object]
+
+
+def _begin(width: int, blocks: int, x: Tensor) -> None:
+    global _step
+    torch.set_num_threads(1)
+    _step = nll_step(width, blocks, x)
+    _step()
+
+
+def _rate(seconds: float) -> float:
+    """Images a second of a process with one thread, while others do the same."""
+    num, started = 0, time.perf_counter()
+    while (took := time.perf_counter() - started) < seconds:
+        _step()
+        num += 1
+    return num * BATCH / took
+
+
+@contextmanager
+def packed(width: int, blocks: int, x: Tensor) -> Iterator[Callable[[], float]]:
+    """Within it, a call gives the images a second of NLL training of a run on each core together."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(NUM, context, _begin, (width, blocks, x)) as pool:
+        list(pool.map(_rate, [SECONDS] * NUM))  # waits for all to begin
+        yield lambda: sum(pool.map(_rate, [SECONDS] * NUM))
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """(what, measured, reached for)."""
+    torch.manual_seed(0)
+    found = []
+    for size, width, blocks, goal in SMALL:
+        x = torch.randn(BATCH, 1, size, size)
+        alone = median_seconds(nll_step(width, blocks, x))
+        with packed(width, blocks, x) as rate:
+            each = BATCH / statistics.median(rate() for _ in range(ROUNDS))
+        what = f"NLL step, {size}×{size}, width {width}, {blocks} blocks, batch {BATCH}"
+        found.append((f"{what}: a run on all cores", f"{alone * 1e3:.1f} ms a step", "—"))
+        found.append((f"{what}: {NUM} runs, a core each", f"{each * 1e3:.1f} ms a step", f"≤ {goal} ms"))
+    return found
