@@ -165,5 +165,5 @@ def show_plan(plan: Plan) -> None:
     show(rows, f"… and {left_out} more (all with --json)" if left_out > 0 else "")
     show(
         f"study {plan.study}: {plan.num_run} to run, {plan.num_skip} to skip; about {plan.core_hours:.2f} core-hours, "
-        f"{plan.wall_seconds / 60:.0f} min on {plan.cores} cores"
+        f"{plan.evaluation_share:.0%} of them for evaluations; {plan.wall_seconds / 60:.0f} min on {plan.cores} cores"
     )

@@ -87,7 +87,7 @@ def seconds_of(study: Study) -> dict[str, float]:
     seconds = {}
     for cell in study.cells:
         cost = cell_cost(cell, study)
-        seconds[cell.id] = cell.paradigm.steps * cost.seconds_per_step + cost.eval_seconds
+        seconds[cell.id] = cost.prepare_seconds + cell.paradigm.steps * cost.seconds_per_step + cost.eval_seconds
     return seconds
 
 

@@ -115,7 +115,7 @@ def _measure(m: Measurement) -> Row:
 def _against(references: References, split: str, fake: Tensor) -> Estimate:
     """The critic between a split and draws, or other true images, as many on each side; NaN where there are too few."""
     real = references.sets[split].x
-    num = min(references.num_samples, len(real))
+    num = min(references.num_samples[split], len(real))
     if num < 8 or len(fake) < num:
         return _NOTHING
     generator = references.generator(f"critic-{split}")

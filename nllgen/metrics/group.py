@@ -150,5 +150,6 @@ class _ImageMetric:
 
 def _others(references: References, extractor: Extractor, split: str) -> FloatArray | None:
     """Features of as many other true images as a model draws, None where there are fewer."""
-    others = references.features(extractor, OTHER[split])[: references.num_samples]
-    return others if len(others) == references.num_samples else None
+    num = references.num_samples[split]
+    others = references.features(extractor, OTHER[split])[:num]
+    return others if len(others) == num else None

@@ -64,7 +64,7 @@ class References:
         sets: ``train`` (a part of the training images, or as many fresh ones), ``val``, ``test``.
         truth: the density that the data are drawn from, None on real data.
         extractors: of image features.
-        num_samples: model samples behind whatever needs samples.
+        num_samples: split → model samples behind whatever needs samples.
         to_pixels: logits → pixels in [0, 1].
         generator: makes the generator of a purpose, the same at every call; nothing of the training's streams.
         training: every training image, as logits or as uint8 levels; None where each is fresh.
@@ -73,7 +73,7 @@ class References:
     sets: Mapping[str, EvalSet]
     truth: DensityModel | None
     extractors: tuple[Extractor, ...]
-    num_samples: int
+    num_samples: Mapping[str, int]
     to_pixels: Callable[[Tensor], Tensor]
     generator: Callable[[str], torch.Generator]
     training: Tensor | None = None
@@ -147,9 +147,9 @@ class Measurement:
 
     @cached_property
     def samples(self) -> Tensor:
-        """The model's draws (num_samples, C, H, W), logits."""
+        """The model's draws (n, C, H, W), logits; n is the split's ``num_samples``."""
         generator = self.references.generator(f"samples-{self.split}")
-        return draw(self.model, self.references.num_samples, generator)
+        return draw(self.model, self.references.num_samples[self.split], generator)
 
     @cached_property
     def r_held_out(self) -> FloatArray:
@@ -159,7 +159,7 @@ class Measurement:
 
     @cached_property
     def r_samples(self) -> FloatArray:
-        """r = log p − log q at the model's draws (num_samples,)."""
+        """r = log p − log q at the model's draws (n,)."""
         assert self.references.truth is not None
         return log_densities(self.references.truth, self.samples) - log_densities(self.density, self.samples)
 

@@ -49,8 +49,9 @@ def _images(measurement: Measurement, half: Half) -> Tensor | None:
     """Of the other held-out split, as many as the model draws: the images behind the floor. None where it has fewer."""
     references, flow = measurement.references, measurement.model
     assert isinstance(flow, RealNVP)
-    x = references.sets[OTHER[measurement.split]].x[: references.num_samples]
-    if len(x) < references.num_samples:
+    num = references.num_samples[measurement.split]
+    x = references.sets[OTHER[measurement.split]].x[:num]
+    if len(x) < num:
         return None
     return resampled(flow, x, half, references.generator(f"resampled-{half}-{measurement.split}"))
 

@@ -241,6 +241,8 @@ class MetricsConfig(Frozen):
         final: groups at the end, on the test split, for the last, the best and the averaged weights.
         frechet: feature extractors that Fréchet distances and the other metrics of images are computed with.
         num_samples: model samples behind every metric that needs samples.
+        num_samples_every: as many at the evaluations before the end; null takes ``num_samples``. Fréchet distances are
+            biased in their number, and compared with floors of as many.
         num_train_eval: training images behind ``train_nll_nats`` at an evaluation.
         num_kept: samples kept in the result for pictures.
         num_equilibrium: latents behind the predicted critical step of a cell that starts at the equilibrium and takes
@@ -252,6 +254,7 @@ class MetricsConfig(Frozen):
     final: Annotated[tuple[MetricGroup, ...], Field(strict=False)] = get_args(MetricGroup)
     frechet: Annotated[tuple[Literal["lenet", "inception"], ...], Field(strict=False)] = ("lenet",)
     num_samples: Annotated[int, Field(ge=2, le=10**6)] = 2_000
+    num_samples_every: Annotated[int, Field(ge=2, le=10**6)] | None = None
     num_train_eval: Annotated[int, Field(ge=2, le=10**6)] = 2_000
     num_kept: Annotated[int, Field(ge=0, le=4096)] = 64
     num_equilibrium: Annotated[int, Field(ge=0, le=10**6)] = 2_000

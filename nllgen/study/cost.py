@@ -71,7 +71,7 @@ class CellCost:
 
     Attributes:
         seconds_per_step: of training.
-        prepare_seconds: before the first step.
+        prepare_seconds: before the first step: what is trained before it, and what is predicted there.
         eval_seconds: of all evaluations together.
         memory_gb: at its peak.
     """
@@ -98,7 +98,7 @@ def cell_cost(cell: Cell, study: Study) -> CellCost:
     truth = study.truth.real_nvp if study.truth is not None and cell.data.source == "synthetic" else None
     return CellCost(
         _step_seconds(cell, truth),
-        _prepare_seconds(cell, truth),
+        _prepare_seconds(cell, truth) + _prediction_seconds(cell, study.metrics),
         _eval_seconds(cell, study, truth),
         _memory(cell),
     )
@@ -177,9 +177,10 @@ def _eval_seconds(cell: Cell, study: Study, truth: AnyArchitecture | None) -> fl
     regular = 1 + -(-paradigm.steps // paradigm.eval_every)  # start and end are always evaluated
     weights = 2 if paradigm.ema_decay else 1
     kept = weights if cell.dcgan is not None else 1 + weights  # without a density none is the best
-    val = _measure_seconds(cell, metrics, metrics.every, cell.data.num_val, truth)
-    test = _measure_seconds(cell, metrics, metrics.final, cell.data.num_test, truth)
-    return regular * weights * val + kept * test + _prediction_seconds(cell, metrics)
+    num_every = metrics.num_samples_every or metrics.num_samples
+    val = _measure_seconds(cell, metrics, metrics.every, num_every, cell.data.num_val, truth)
+    test = _measure_seconds(cell, metrics, metrics.final, metrics.num_samples, cell.data.num_test, truth)
+    return regular * weights * val + kept * test
 
 
 def _prediction_seconds(cell: Cell, metrics: MetricsConfig) -> float:
@@ -193,7 +194,12 @@ def _prediction_seconds(cell: Cell, metrics: MetricsConfig) -> float:
 
 
 def _measure_seconds(
-    cell: Cell, metrics: MetricsConfig, groups: Collection[str], num_held_out: int, truth: AnyArchitecture | None
+    cell: Cell,
+    metrics: MetricsConfig,
+    groups: Collection[str],
+    num_samples: int,
+    num_held_out: int,
+    truth: AnyArchitecture | None,
 ) -> float:
     """One model once: densities of held-out and training images, samples, and both densities of those."""
     has_density = cell.dcgan is None
@@ -202,14 +208,14 @@ def _measure_seconds(
     if has_density:
         seconds += pass_seconds(cell.architecture, metrics.num_train_eval + num_held_out, "fp32")
     if against_truth or "critic" in groups or (metrics.frechet and OF_IMAGES & set(groups)):
-        seconds += pass_seconds(cell.architecture, metrics.num_samples, "fp32")
+        seconds += pass_seconds(cell.architecture, num_samples, "fp32")
     if against_truth:
         assert truth is not None
-        seconds += sum(pass_seconds(model, metrics.num_samples, "fp32") for model in (cell.architecture, truth))
+        seconds += sum(pass_seconds(model, num_samples, "fp32") for model in (cell.architecture, truth))
     if "resampling" in groups and metrics.frechet and cell.flow is not None and cell.flow.scales > 1:
-        seconds += 4 * pass_seconds(cell.architecture, metrics.num_samples, "fp32")  # two halves, there and back
+        seconds += 4 * pass_seconds(cell.architecture, num_samples, "fp32")  # two halves, there and back
     seconds += critic_seconds(groups, cell.architecture.num_dims)
-    return seconds + image_metric_seconds(groups, metrics, _num_kept(cell), num_held_out)
+    return seconds + image_metric_seconds(groups, metrics.frechet, num_samples, _num_kept(cell), num_held_out)
 
 
 def _memory(cell: Cell) -> float:

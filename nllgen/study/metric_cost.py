@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from nllgen.study.config import MetricsConfig
-
 OF_DENSITIES = frozenset({"divergence", "pareto"})
 OF_IMAGES = frozenset({"frechet", "frechet_inf", "kid", "prdc", "memorisation", "resampling"})
 
@@ -34,17 +32,20 @@ COSTS = {
 }
 
 
-def image_metric_seconds(groups: Collection[str], metrics: MetricsConfig, num_train: int, num_held_out: int) -> float:
+def image_metric_seconds(
+    groups: Collection[str], extractors: Collection[str], n: int, num_train: int, num_held_out: int
+) -> float:
     """Seconds on one core of the metrics of images of one model.
 
     Args:
         groups: that are asked for.
-        metrics: the study's.
+        extractors: whose features they are computed with.
+        n: samples of the model.
         num_train: training images behind the memorisation test; 0 where each is fresh.
         num_held_out: true images that the samples are compared with.
     """
-    asked, n, seconds = OF_IMAGES & set(groups), metrics.num_samples, 0.0
-    for name in metrics.frechet if asked else ():
+    asked, seconds = OF_IMAGES & set(groups), 0.0
+    for name in extractors if asked else ():
         cost = COSTS[name]
         equal = min(n, num_held_out)
         kid = (n**2 + num_held_out**2 + n * num_held_out) / 10  # in ten blocks

@@ -6,7 +6,7 @@ import heapq
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from nllgen.study.config import AdversarialConfig, Cell, Study
 from nllgen.study.cost import CellCost, cell_cost, dataset_seconds, has_penalty
@@ -54,6 +54,7 @@ class PlanRow:
     Attributes:
         reason: in words, why it runs or not.
         seconds: still to be computed, on one core; 0 if skipped.
+        eval_seconds: of these, for evaluations.
         estimate: where ``seconds`` comes from: a run of the same model on this root, or configuration alone; ``none``
             where nothing runs, or for a model of the user's own of which only its truth's share is known.
     """
@@ -66,6 +67,7 @@ class PlanRow:
     seconds: float
     estimate: Estimate
     memory_gb: float = 0.0
+    eval_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Plan:
     Attributes:
         cores: that the wall time is for.
         core_hours: of everything that runs.
+        evaluation_share: of these hours, what evaluations take; 0 where nothing runs.
         wall_seconds: truth, then dataset, then cells spread over the cores.
     """
 
@@ -82,6 +85,7 @@ class Plan:
     rows: tuple[PlanRow, ...]
     cores: int
     core_hours: float
+    evaluation_share: float
     wall_seconds: float
 
     @property
@@ -132,7 +136,9 @@ def make_plan(
     cpus = study.resources.cpus
     spread = _makespan([row.seconds for row in cells if row.seconds], max(1, cores // cpus))
     total = first + sum(row.seconds for row in cells)
-    return Plan(study.name, (*rows, *cells), cores, total / 3600, first + spread)
+    evaluations = sum(row.eval_seconds for row in (*rows, *cells))
+    share = evaluations / total if total else 0.0
+    return Plan(study.name, (*rows, *cells), cores, total / 3600, share, first + spread)
 
 
 def _speed_key(cell: Cell) -> tuple[object, ...]:
@@ -154,6 +160,18 @@ def _measured_speeds(study: Study, found: Mapping[str, Found], truth: Found | No
     return {key: sum(values) / len(values) for key, values in speeds.items()}
 
 
+class _Price(NamedTuple):
+    """The last four fields of a row that runs."""
+
+    seconds: float
+    estimate: Estimate
+    memory_gb: float
+    eval_seconds: float
+
+
+_FREE = _Price(0.0, "none", 0.0, 0.0)
+
+
 class _Pricer:
     """Seconds of a cell; everything but seed and step count is looked up once."""
 
@@ -162,7 +180,7 @@ class _Pricer:
         self.speeds = speeds
         self.costs: dict[tuple[int, ...], tuple[CellCost, float | None]] = {}
 
-    def __call__(self, cell: Cell, step: int) -> tuple[float, Estimate, float]:
+    def __call__(self, cell: Cell, step: int) -> _Price:
         # the grid shares equal sub-models, and identity is looked up ten times faster than equality
         key = (id(cell.data), id(cell.architecture), id(cell.paradigm), cell.precision == "bf16")
         if key not in self.costs:
@@ -173,14 +191,14 @@ class _Pricer:
         # nothing is known of a model of the user's own before it has run
         estimate: Estimate = "measured" if measured is not None else "none" if cell.model is not None else "analytic"
         prepare = 0.0 if step else cost.prepare_seconds
-        return prepare + steps * per_step + cost.eval_seconds, estimate, cost.memory_gb
+        return _Price(prepare + steps * per_step + cost.eval_seconds, estimate, cost.memory_gb, cost.eval_seconds)
 
 
 def _row(
     kind: Literal["truth", "cell"],
     cell: Cell,
     found: Found | None,
-    price: Callable[[Cell, int], tuple[float, Estimate, float]],
+    price: Callable[[Cell, int], _Price],
     image: ImageRule | None,
 ) -> PlanRow:
     action, reason = _decide(found, cell.paradigm.steps)
@@ -191,9 +209,8 @@ def _row(
     if kind == "truth" and found is not None and found.state == "diverged":
         reason = "diverged: nothing that needs it can run; change the truth in the grid"
     step = found.step or 0 if found is not None and found.state == "partial" else 0
-    seconds, estimate, memory = price(cell, step) if action == "run" else (0.0, "none", 0.0)
     label = f"truth {cell.label}" if kind == "truth" else cell.label
-    return PlanRow(kind, cell.id, label, action, reason, seconds, estimate, memory)
+    return PlanRow(kind, cell.id, label, action, reason, *(price(cell, step) if action == "run" else _FREE))
 
 
 def _dataset_row(study: Study, truth: Cell, found: Found | None) -> PlanRow:

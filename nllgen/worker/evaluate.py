@@ -170,7 +170,7 @@ def _supplement(
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "device": device_name(settings.device),
-        "num_samples": str(evaluator.references.num_samples),
+        "num_samples": str(evaluator.references.num_samples["test"]),
         "assets": json.dumps(asset_digests(evaluator)),
     }
     table = [{"weights": name, "step": steps[name], **row} for name, row in rows.items()]

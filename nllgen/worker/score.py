@@ -182,7 +182,13 @@ def _evaluator(truth: Truth, dataset: Dataset, num: int, extractor: Extractor, d
         for split in ("val", "test")
     }
     to_pixels = partial(from_logits, alpha=truth.cell.data.alpha)
+    num_samples = dict.fromkeys(sets, num)
     references = References(
-        sets, truth.flow, (extractor,), num, to_pixels, lambda purpose: generator(device, _SEED, "score", purpose)
+        sets,
+        truth.flow,
+        (extractor,),
+        num_samples,
+        to_pixels,
+        lambda purpose: generator(device, _SEED, "score", purpose),
     )
     return Evaluator(references, (), GROUPS)

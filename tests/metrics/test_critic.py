@@ -70,7 +70,14 @@ class Copier(torch.nn.Module):
 @pytest.fixture
 def references():
     sets = {split: EvalSet(images(seed, 600)) for seed, split in enumerate(("train", "val", "test"))}
-    return References(sets, None, (), 600, lambda x: x, lambda purpose: torch.Generator().manual_seed(len(purpose)))
+    return References(
+        sets,
+        None,
+        (),
+        dict.fromkeys(sets, 600),
+        lambda x: x,
+        lambda purpose: torch.Generator().manual_seed(len(purpose)),
+    )
 
 
 def test_a_model_is_measured_beside_its_floor(references):

@@ -37,7 +37,7 @@ def measurement(truth, model, n=1500):
     x = truth.sample(n, torch.Generator().manual_seed(1))
     held_out = EvalSet(x, log_p=log_densities(truth, x))
     seed = lambda purpose: torch.Generator().manual_seed(2)  # noqa: E731
-    references = References({"val": held_out}, truth, (), n, torch.sigmoid, seed)
+    references = References({"val": held_out}, truth, (), {"val": n}, torch.sigmoid, seed)
     return Measurement(references, model, "val")
 
 

@@ -13,7 +13,7 @@ from nllgen.flow import DensityModel, Model, RealNVP
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import log_densities
 from nllgen.metrics.lenet import LeNetExtractor
-from nllgen.metrics.measurement import EvalSet, References
+from nllgen.metrics.measurement import EvalSet, Measurement, References
 from nllgen.metrics.registry import GROUPS
 from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, METRIC_COLUMNS
 from nllgen.study.config import FlowConfig, MetricGroup, MetricsConfig
@@ -52,7 +52,9 @@ def references(truth):
         return EvalSet(x, log_p=log_densities(truth, x))
 
     sets = {split: drawn(seed) for seed, split in enumerate(("train", "val", "test"))}
-    return References(sets, truth, (LeNetExtractor("cpu"),), 100, pixels, latents, sets["train"].x)
+    return References(
+        sets, truth, (LeNetExtractor("cpu"),), {"val": 100, "test": 100}, pixels, latents, sets["train"].x
+    )
 
 
 @pytest.fixture(scope="module")
@@ -174,17 +176,30 @@ def test_the_floor_is_what_the_truth_gets_at_equal_n(evaluator, truth, metric):
 
 
 def test_there_is_no_floor_with_fewer_held_out_images_than_samples(evaluator, references, truth):
-    more = dataclasses.replace(references, num_samples=151, _kept={})
+    more = dataclasses.replace(references, num_samples={"val": 151, "test": 151}, _kept={})
     row = dataclasses.replace(evaluator, references=more).measure(truth)
     assert math.isfinite(row["frechet_lenet"])
     assert math.isnan(row["frechet_floor_lenet"])
+
+
+def test_each_split_has_its_own_number_of_samples(evaluator, references, truth):
+    own = dataclasses.replace(references, num_samples={"val": 40, "test": 90}, _kept={})
+    for split, num in own.num_samples.items():
+        measurement = Measurement(own, truth, split)
+        assert len(measurement.samples) == len(measurement.r_samples) == num
+    row, fewer = (
+        dataclasses.replace(evaluator, references=dataclasses.replace(own, num_samples=num, _kept={})).measure(truth)
+        for num in ({"val": 100, "test": 90}, own.num_samples)
+    )
+    assert row["val_nll_nats"] == fewer["val_nll_nats"]
+    assert fewer["frechet_floor_lenet"] > row["frechet_floor_lenet"]  # the bias of fewer images
 
 
 def test_bits_per_dim_follow_the_definition(truth):
     x = truth.sample(50, torch.Generator().manual_seed(3))
     log_det = np.linspace(-10, 10, 50)
     sets = dict.fromkeys(("train", "val", "test"), EvalSet(x, log_det=log_det))
-    references = References(sets, None, (), 10, pixels, latents)
+    references = References(sets, None, (), {"val": 10, "test": 10}, pixels, latents)
     row = Evaluator(references, ("likelihood", "divergence"), ()).measure(truth)
     expected = -(log_densities(truth, x) + log_det).mean() / (784 * math.log(2))
     assert row["val_bits_per_dim"] == pytest.approx(expected)

@@ -41,7 +41,9 @@ def truth():
 def references(truth):
     sets = {split: EvalSet(draw(truth, N, latents(seed))) for seed, split in enumerate(("train", "val", "test"))}
     pixels = lambda x: from_logits(x, 1e-6)  # noqa: E731
-    return References(sets, truth, (LeNetExtractor("cpu"),), N, pixels, lambda purpose: latents(len(purpose)))
+    return References(
+        sets, truth, (LeNetExtractor("cpu"),), dict.fromkeys(sets, N), pixels, lambda purpose: latents(len(purpose))
+    )
 
 
 @pytest.mark.parametrize("half", ["fine", "coarse"])

@@ -156,6 +156,13 @@ def test_a_metric_at_every_evaluation_costs_more_than_at_the_end():
     assert evaluation("every: [prdc], final: []") > evaluation("every: [], final: [prdc]")
 
 
+def test_fewer_samples_on_the_way_cost_less_than_fewer_at_the_end():
+    many, synthetic = "num_samples: 4_000", "{source: synthetic, num_train: 9}"
+    on_the_way, nowhere = f"{many}, num_samples_every: 1_000", "num_samples: 1_000"
+    assert evaluation(many, synthetic) > evaluation(on_the_way, synthetic) > evaluation(nowhere, synthetic)
+    assert evaluation(f"{on_the_way}, every: []", synthetic) == evaluation(f"{many}, every: []", synthetic)
+
+
 def test_without_extractors_there_are_no_metrics_by_features():
     assert evaluation("frechet: [], final: [kid]") == evaluation("frechet: [], every: [], final: []")
     assert evaluation("frechet: [], final: [critic]") > evaluation("frechet: [], final: []")  # looks at pixels
@@ -184,7 +191,7 @@ def test_predicting_the_critical_step_costs_what_its_latents_do():
         cell = "{degree: W, start: truth, data: {source: synthetic, num_train: fresh}, paradigm: {name: nsgan, "
         cell += f"optimizer: sgd, updates: {updates}, steps: 10}}}}"
         found = study(cell, head=f"metrics: {{num_equilibrium: {num}}}")
-        return cell_cost(found.cells[0], found).eval_seconds
+        return cell_cost(found.cells[0], found).prepare_seconds
 
     none = nash(0)
     assert nash(2_000) - none == pytest.approx(2 * (nash(1_000) - none), rel=0.01)

@@ -30,6 +30,15 @@ def test_a_study_says_what_it_costs(name):
     assert stated == pytest.approx(planned(name).core_hours, rel=0.1)
 
 
+@pytest.mark.parametrize("name", sorted(set(COSTED) - {"laptop"}))  # whose runs are short beside what they are asked
+def test_evaluations_are_a_small_part_of_a_study(name):
+    study = load_study(name, precision="bf16")
+    if name == "mnist":  # its images are measured on a GPU: on a processor Inception alone is more than all else
+        assert "inception" in study.metrics.frechet
+        study = study.model_copy(update={"metrics": study.metrics.model_copy(update={"frechet": ("lenet",)})})
+    assert 0.01 < make_plan(study, {}).evaluation_share <= 0.15
+
+
 def test_the_laptop_s_study_takes_two_hours_on_two_cores():
     hours = planned("laptop").wall_seconds / 3600
     assert hours <= 2

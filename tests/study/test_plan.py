@@ -3,6 +3,8 @@ import time
 
 import pytest
 
+from nllgen.study.config import MetricsConfig
+from nllgen.study.cost import cell_cost
 from nllgen.study.grid import load_study, parse_study
 from nllgen.study.plan import Found, make_plan
 
@@ -15,6 +17,10 @@ cells:
     paradigm: {name: nll, steps: 1000}
     seed: {range: [0, 2]}
 """
+
+
+FULL = MetricsConfig()
+FRUGAL = MetricsConfig(final=("divergence",), num_samples_every=100)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +87,18 @@ def test_real_data_alone_need_neither_truth_nor_dataset():
 def test_core_hours_are_the_sum_of_the_rows(study):
     plan = make_plan(study, {})
     assert plan.core_hours == pytest.approx(sum(row.seconds for row in plan.rows) / 3600)
+
+
+def test_the_share_of_evaluations_is_told(study):
+    plan, frugal = (make_plan(study.model_copy(update={"metrics": metrics}), {}) for metrics in (FULL, FRUGAL))
+    evaluations = [cell_cost(cell, study).eval_seconds for cell in (study.truth, *study.cells)]
+    assert plan.evaluation_share == pytest.approx(sum(evaluations) / 3600 / plan.core_hours)
+    assert 0 < frugal.evaluation_share < plan.evaluation_share < 1
+    assert frugal.core_hours < plan.core_hours
+    assert plan.to_json()["evaluation_share"] == plan.evaluation_share
+    done = Found("done")
+    nothing = make_plan(study, {cell.id: done for cell in study.cells}, truth_found=done, dataset_found=done)
+    assert nothing.evaluation_share == 0
 
 
 def test_more_cores_shorten_the_wall_time_but_not_the_stages(study):

@@ -124,7 +124,8 @@ def _draw_panels(curves: pd.DataFrame, floor: pd.Series, styles: dict[str, LineS
 
 
 def _caption(frames: Frames, curves: pd.DataFrame, floor: pd.Series, setting: str, extractor: str) -> str:
-    num = frames.study.get("metrics", {}).get("num_samples")
+    metrics = frames.study.get("metrics", {})
+    num = metrics.get("num_samples_every") or metrics.get("num_samples")
     sides = f" of {num:,} model samples" if isinstance(num, int) else " of model samples"
     ends = [f"{panel}: {ends_text(rows) or 'none finite'}." for panel, rows in curves.groupby("panel", sort=False)]
     texts = [
