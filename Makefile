@@ -4,7 +4,8 @@
 # make apptainer  install Apptainer on Debian 12, as root
 # make docs    write the pages that are made from the code: docs/commands.md, keys.md, layout.md
 # make bench   the project beside its peers and limits; tables in benchmarks/results/
-# make soak    thousands of faults: schedules, mutated files, full disks, kills; benchmarks/results/soak.md (root)
+# make soak    thousands of faults: schedules, mutated files, full disks, kills; benchmarks/results/soak.md, kills.md
+#              (root)
 # make cluster-up, make cluster-down
 #              a real Slurm of four virtual nodes on this machine (Debian, root), which tests/cluster uses
 #
@@ -45,7 +46,7 @@ bench: mnist
 
 # Bounded in count and in time: NLLGEN_SOAK_S seconds a part, half an hour where not given.
 soak: mnist cluster-up
-	SLURM_CONF=$${NLLGEN_DEVCLUSTER:-/var/lib/nllgen-devcluster}/etc/slurm.conf $(BIN)/python -m benchmarks soak
+	SLURM_CONF=$${NLLGEN_DEVCLUSTER:-/var/lib/nllgen-devcluster}/etc/slurm.conf $(BIN)/python -m benchmarks soak kills
 
 cluster-up:
 	slurm/devcluster/up

@@ -1,7 +1,7 @@
 """Run the benchmarks, or those named, such as ``python -m benchmarks doors steps``: ``PARTS`` lists them.
 
 ``results/PART.md`` has a table for each kind of processor that it was run on, the last one first.
-``soak`` is by name alone: it takes hours, and looks for faults instead of times.
+``soak`` and ``kills`` are by name alone: they take hours, and look for faults instead of times.
 """
 
 from __future__ import annotations

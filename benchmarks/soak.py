@@ -1,4 +1,4 @@
-"""Faults by the thousand: schedules of claims, mutated files, full disks, kills on the devcluster. ``make soak``.
+"""Faults by the thousand: schedules of claims, mutated files, full disks. ``make soak`` runs it, and ``kills``.
 
 Each part ends after its count or its time, whichever comes first; the table says how many there were. A part that finds
 something ends with an error that names its seed. ``NLLGEN_SOAK_S`` is the time of a part, by default
@@ -8,7 +8,6 @@ something ends with an error that names its seed. ``NLLGEN_SOAK_S`` is the time 
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import tempfile
 import time
@@ -21,22 +20,19 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from benchmarks.faults.confined import Found, read_many
 from benchmarks.faults.disks import DISK_BYTES, WRITERS, fill_at_every_page
-from benchmarks.faults.kills import KINDS, Kills
 from benchmarks.faults.mutants import Target
 from benchmarks.faults.readers import raw_hdf5, raw_hdf5_arrays, targets
 from benchmarks.faults.schedules import COUNTS, Schedules
 from benchmarks.faults.work import work_folder
-from nllgen.assets import asset_folder
 
-NUM_SCHEDULES, NUM_READS, NUM_KILLS = 1_000, 1_000, 1_000
-KILLS_A_STUDY = 100
+NUM_SCHEDULES, NUM_READS = 1_000, 1_000
 PART_S = float(os.environ.get("NLLGEN_SOAK_S", "1800"))
 Row = tuple[str, str, str]
 
 
 def rows() -> list[Row]:
-    """(what, counted, to reach). Needs root for small disks, and SLURM_CONF of a running devcluster."""
-    return [*_schedules(), *_reads(), *_disks(), *_kills()]
+    """(what, counted, to reach). Needs root for small disks."""
+    return [*_schedules(), *_reads(), *_disks()]
 
 
 def _schedules() -> Iterator[Row]:
@@ -86,21 +82,3 @@ def _disks() -> Iterator[Row]:
                 subprocess.run(["umount", folder], check=True)
     what = f"full disks, at every page of {len(WRITERS)} kinds of writes; each told, and all well with room"
     yield what, f"{failed:,}", "all"
-
-
-def _kills() -> Iterator[Row]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
-    environ = clean | {"SLURM_CONF": os.environ["SLURM_CONF"], "NLLGEN_ASSETS": str(asset_folder())}
-    with tempfile.TemporaryDirectory(prefix="nllgen-soak-", dir="/var/tmp") as folder:
-        killed = Kills(Path(folder), environ, random.Random(1))
-        try:
-            killed.undisturbed()
-            until, number = time.monotonic() + PART_S, 0
-            while killed.kills.total() < NUM_KILLS and time.monotonic() < until:
-                number += 1
-                killed.round(f"r{number}", KILLS_A_STUDY, until)
-        finally:
-            killed.stop()
-    told = ", ".join(f"{killed.kills[kind]} of a {kind}" for kind in KINDS)
-    yield f"SIGKILLs in {number} studies on the devcluster: {told}", f"{killed.kills.total():,}", f"{NUM_KILLS:,}"
-    yield f"of {killed.published} results, lost, doubled, or with another science_sha256", "0", "0"
