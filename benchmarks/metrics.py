@@ -32,7 +32,7 @@ def make_references(num: int, num_train: int) -> tuple[References, RealNVP]:
         sets,
         truth,
         (LeNetExtractor(CPU),),
-        num,
+        dict.fromkeys(sets, num),
         lambda y: from_logits(y, 1e-6),
         lambda purpose: generator(CPU, 0, purpose),
         x["train"],
@@ -55,7 +55,9 @@ def rows(num: int = 10_000, num_train: int = 50_000) -> list[tuple[str, str, str
     found = []
     for measurement in (first, second):
         seconds = {"samples, 28×28": cpu_seconds(lambda m=measurement: m.samples)}
-        seconds["LeNet's features of samples"] = cpu_seconds(lambda m=measurement: m.features(references.extractors[0]))
+        seconds["LeNet's features of samples"] = cpu_seconds(
+            lambda m=measurement: m.features(references.extractors[0], m.samples)
+        )
         for name, group in GROUPS.items():
             seconds[name] = cpu_seconds(lambda m=measurement, g=group: g.measure(m))
         found.append(seconds)

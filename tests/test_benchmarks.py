@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import pytest
 import torch
 
+from benchmarks import metrics
 from benchmarks.__main__ import processor, write
+from benchmarks.growth import GROWN, SMALL
+from benchmarks.memory import GRID
 from benchmarks.steps import nll_step, sampling
+from nllgen.metrics.registry import GROUPS
+from nllgen.study.grid import parse_study
+
+
+@pytest.fixture(autouse=True)
+def _same_threads() -> Iterator[None]:
+    """Benchmarks set the number of threads for their own process."""
+    num = torch.get_num_threads()
+    yield
+    torch.set_num_threads(num)
 
 
 def test_the_measured_step_trains() -> None:
@@ -21,6 +37,19 @@ def test_the_measured_step_trains() -> None:
 
 def test_the_measured_sampling_draws_images() -> None:
     assert sampling(4, 1, 3)().shape == (3, 1, 28, 28)
+
+
+def test_what_grows_can_be_run() -> None:
+    for name, values in GROWN.items():
+        for value in values:
+            run = replace(SMALL, **{name: value})
+            assert parse_study(GRID.format(**asdict(run)), "g", precision="fp32").cells[0].paradigm.steps == run.steps
+
+
+def test_every_metric_is_timed() -> None:
+    timed = metrics.rows(num=120, num_train=150)
+    assert len(timed) == len(GROUPS) + 3  # samples, their features, and the sum
+    assert all(" s a set of weights" in measured for _, measured, _ in timed)
 
 
 def test_a_table_replaces_that_of_the_same_processor_alone(tmp_path: Path) -> None:
