@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,7 +15,6 @@ from nllgen.study.block import PARADIGMS
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, FlowConfig, ImportedConfig
 from nllgen.worker.prepare import CellData, make_state
 
-CPU = torch.device("cpu")
 FLOW = FlowConfig(shape=(1, 7, 7), width=4, blocks=1, scales=1)
 ZUKO = {"name": "NSF", "transforms": 1, "hidden_features": [8], "bins": 4}
 MODELS = {
@@ -40,9 +42,18 @@ def truth():
 
 @pytest.fixture
 def make_run(truth):
-    """(paradigm, source, precision, start, model) → a function that builds the state of step 0 anew."""
+    """(paradigm, source, precision, start, model, device) → a function that builds the state of step 0 anew."""
 
-    def make(paradigm="nll", source="mnist", precision="fp32", start="random", seed=0, model="flow", **options):
+    def make(
+        paradigm="nll",
+        source="mnist",
+        precision="fp32",
+        start="random",
+        seed=0,
+        model="flow",
+        device="cpu",
+        **options,
+    ):
         config = PARADIGMS[paradigm]
         settings = {"steps": 12, "batch_size": 16, "eval_every": 5} | options
         data = (
@@ -53,13 +64,14 @@ def make_run(truth):
         how = {"paradigm": config(**settings), "precision": precision, "start": start, "seed": seed}
         cell = Cell(data=data, **MODELS[model], **how)
         levels = torch.randint(0, 256, (50, 1, 7, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
-        images = truth.flow.sample(40, torch.Generator().manual_seed(6))
+        images = truth.flow.sample(40, torch.Generator().manual_seed(6)).to(device)
+        levels, there = levels.to(device), replace(truth, flow=copy.deepcopy(truth.flow).to(device))
         sources = {
             "mnist": lambda order, noise: Dequantised(levels, order, noise, 1e-6),
             "finite": lambda order, noise: Finite(images, order),
-            "fresh": lambda order, noise: Fresh(truth.flow, noise),
+            "fresh": lambda order, noise: Fresh(there.flow, noise),
         }
         training = {"mnist": levels, "finite": images, "fresh": None}[source]
-        return lambda: make_state(cell, CellData(sources[source], {}, training), truth, CPU)
+        return lambda: make_state(cell, CellData(sources[source], {}, training), there, torch.device(device))
 
     return make
