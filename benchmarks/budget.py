@@ -19,7 +19,18 @@ def rows() -> list[tuple[str, str, str]]:
     with tempfile.TemporaryDirectory() as root:
         nllgen = Path(sys.executable).with_name("nllgen")
         begin = time.monotonic()
-        command = [nllgen, "submit", "--grid", "smoke", "--local", "--wait", "--workers", "2", "--root", root]
+        command: list[str | Path] = [
+            nllgen,
+            "submit",
+            "--grid",
+            "smoke",
+            "--local",
+            "--wait",
+            "--workers",
+            "2",
+            "--root",
+            root,
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         wall = time.monotonic() - begin
         return [*_runs(StudyDir(Path(root) / "smoke")), _whole(StudyDir(Path(root) / "smoke"), wall)]

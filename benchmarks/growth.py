@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.doors import finish
 from benchmarks.memory import Run, use
@@ -40,7 +41,8 @@ def rows() -> list[Row]:
     found = []
     for name, values in GROWN.items():
         for value in values:
-            used = use(replace(SMALL, **{name: value}))
+            change: dict[str, Any] = {name: value}
+            used = use(replace(SMALL, **change))
             found.append((f"a step, {name} {value:,}", f"{used.seconds_per_step * 1e3:.0f} ms, {used.gb:.2f} GB", ""))
     for num in CELLS:
         found += _doors(num)

@@ -32,7 +32,16 @@ def rows() -> list[Row]:
         root = Path(name)
         (root / "learning.yaml").write_text(GRID)
         nllgen = Path(sys.executable).with_name("nllgen")
-        command = [nllgen, "submit", "--grid", root / "learning.yaml", "--local", "--wait", "--root", root]
+        command: list[str | Path] = [
+            nllgen,
+            "submit",
+            "--grid",
+            root / "learning.yaml",
+            "--local",
+            "--wait",
+            "--root",
+            root,
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         bits = _bits(StudyDir(root / "learning"))
     found = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -54,12 +55,11 @@ def rows(num: int = 10_000, num_train: int = 50_000) -> list[tuple[str, str, str
     first, second = (Measurement(references, truth, "test") for _ in range(2))
     found = []
     for measurement in (first, second):
-        seconds = {"samples, 28×28": cpu_seconds(lambda m=measurement: m.samples)}
-        seconds["LeNet's features of samples"] = cpu_seconds(
-            lambda m=measurement: m.features(references.extractors[0], m.samples)
-        )
+        seconds = {"samples, 28×28": cpu_seconds(partial(getattr, measurement, "samples"))}
+        see = partial(measurement.features, references.extractors[0], measurement.samples)
+        seconds["LeNet's features of samples"] = cpu_seconds(see)
         for name, group in GROUPS.items():
-            seconds[name] = cpu_seconds(lambda m=measurement, g=group: g.measure(m))
+            seconds[name] = cpu_seconds(partial(group.measure, measurement))
         found.append(seconds)
     once, each = found
     title = f"N = {num:,}, {num_train:,} training images, one core"

@@ -71,12 +71,12 @@ def disturb(nsgan: NSGAN, direction: Tensor, size: float) -> None:
     every = [*nsgan.flow.parameters(), *nsgan.disc.parameters()]
     with torch.no_grad():
         for p, part in zip(every, direction.split([p.numel() for p in every]), strict=True):
-            p += size * part.view_as(p)
+            p.add_(size * part.view_as(p))
 
 
 def fixed_batch_steps(nsgan: NSGAN, real: Tensor, steps: int) -> list[float]:
     """Norm of the field before each step; the game is the same at every one."""
-    norms = []
+    norms: list[float] = []
     for step in range(steps):
         nsgan.context.streams["latent"].manual_seed(1)
         try:
@@ -115,6 +115,7 @@ def rows() -> list[Row]:
     torch.set_num_threads(1)
     flow = truth()
     nsgan = players(flow, 1e-3, torch.float64, NUM)
+    assert isinstance(nsgan.flow, RealNVP)
     z = nsgan.flow.sample_base(NUM, torch.Generator().manual_seed(1))
     with torch.no_grad():
         real = nsgan.flow.inverse(z)[0]
@@ -186,6 +187,7 @@ def fresh_batches(flow: RealNVP, h: float, factor: float) -> Row:
             end = f", not finite at step {steps}"
             break
     x = draw(flow, 2000, torch.Generator().manual_seed(4))
+    assert isinstance(nsgan.flow, RealNVP)
     found = kl(log_densities(flow, x), log_densities(nsgan.flow, x))
     what = f"fresh batches of {BATCH}, fp32, lr {h:.5f}: KL after {steps} steps"
     measured = f"{found.value:.3g} ± {found.se:.2g} nats{end}"

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.packing import SECONDS, packed
 from benchmarks.steps import BATCH, median_seconds, nll_step, nsgan_step, sampling
@@ -44,12 +44,12 @@ def paired(ours: Step, peer: Step, rounds: int = ROUNDS) -> tuple[float, float]:
     return statistics.median(times[ours]), statistics.median(times[peer])
 
 
-def deeprob_flow(width: int, blocks: int) -> torch.nn.Module:
+def deeprob_flow(width: int, blocks: int) -> Any:
     """deeprob-kit's flow at two scales."""
     from deeprob.flows.models.realnvp import RealNVP2d
 
     torch.manual_seed(0)
-    flow: torch.nn.Module = RealNVP2d((1, 28, 28), n_flows=1, n_blocks=blocks, channels=width)
+    flow = RealNVP2d((1, 28, 28), n_flows=1, n_blocks=blocks, channels=width)
     return flow.train()
 
 
@@ -131,11 +131,17 @@ def _logit(level: Tensor) -> Tensor:
     return torch.log(u) - torch.log1p(-u)
 
 
-class _Bare(TensorDataset):
+class _Bare(Dataset[Tensor]):
     """The least that a DataLoader can be given: a tensor in memory, image by image."""
 
+    def __init__(self, levels: Tensor):
+        self._levels = levels
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
     def __getitem__(self, index: int) -> Tensor:
-        return _logit(self.tensors[0][index])
+        return _logit(self._levels[index])
 
 
 def _torchvision_mnist(root: Path, levels: Tensor) -> Dataset[Any]:

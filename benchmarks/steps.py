@@ -6,11 +6,13 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from nllgen.data.sources import Finite
+from nllgen.flow import RealNVP
 from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, NSGANConfig, Precision
 from nllgen.study.hardware import auto_precision
 from nllgen.train.precision import autocast
@@ -44,9 +46,9 @@ def _step(
 def _state(
     paradigm: NLLConfig | NSGANConfig, width: int, blocks: int, x: Tensor, precision: Precision | None = None
 ) -> TrainState:
-    shape = tuple(x.shape[1:])
+    shape = (x.shape[1], x.shape[2], x.shape[3])
     cell = Cell(
-        data=DataConfig(image_size=shape[1]),
+        data=DataConfig(image_size=cast("Literal[28, 14, 7]", shape[1])),
         flow=FlowConfig(shape=shape, width=width, blocks=blocks),
         paradigm=paradigm,
         precision=precision or auto_precision(),
@@ -57,12 +59,13 @@ def _state(
 def sampling(width: int, blocks: int, n: int) -> Callable[[], Tensor]:
     """n images as the adversarial step draws them, in training's precision."""
     state = _state(NLLConfig(), width, blocks, torch.randn(BATCH, 1, 28, 28))
-    generator = torch.Generator().manual_seed(0)
+    generator, flow = torch.Generator().manual_seed(0), state.flow
+    assert isinstance(flow, RealNVP)
 
     @torch.no_grad()
     def draw() -> Tensor:
         with autocast(state.cell.precision, CPU):
-            return state.flow.sample(n, generator)
+            return flow.sample(n, generator)
 
     return draw
 

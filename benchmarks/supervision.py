@@ -48,7 +48,17 @@ def _one(paradigm: str, steps: int) -> tuple[float, float, float, float]:
         root = Path(name)
         (root / "grid.yaml").write_text(GRID.replace("PARADIGM", paradigm).replace("STEPS", str(steps)))
         nllgen = Path(sys.executable).with_name("nllgen")
-        command = [nllgen, "submit", "--grid", root / "grid.yaml", "--local", "--workers", "1", "--root", root]
+        command: list[str | Path] = [
+            nllgen,
+            "submit",
+            "--grid",
+            root / "grid.yaml",
+            "--local",
+            "--workers",
+            "1",
+            "--root",
+            root,
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         folder = StudyDir(root / "supervised")
         paths = [folder.cell(cell.id).result for cell in folder.read_study().cells]

@@ -128,9 +128,9 @@ def _be(hand: Hand, play: Callable[[Hand], None], host: str, can_lock: bool) -> 
     """The child: never returns."""
     with contextlib.suppress(BaseException):
         claims._host = lambda: host  # type: ignore[assignment]
-        claims.time = SimpleNamespace(monotonic=lambda: hand.now)  # type: ignore[assignment]
+        claims.time = SimpleNamespace(monotonic=lambda: hand.now)  # type: ignore[assignment,attr-defined]
         flock = hand.flock if can_lock else _no_locks
-        atomic.fcntl = SimpleNamespace(LOCK_EX=fcntl.LOCK_EX, flock=flock)  # type: ignore[assignment]
+        atomic.fcntl = SimpleNamespace(LOCK_EX=fcntl.LOCK_EX, flock=flock)  # type: ignore[assignment,attr-defined]
         os.environ["PATH"] = str(Path("/nonexistent"))  # no scheduler is asked
         try:
             hand.wait(PAUSED)

@@ -25,6 +25,7 @@ from nllgen.store.dataset import NUMBERS, Dataset, read_dataset, read_dataset_he
 from nllgen.store.layout import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, SPLITS
 from nllgen.store.outside import read_array
 from nllgen.store.result import columns, read_attrs, read_head, read_result, write_result
+from nllgen.store.seal import SIZE
 from nllgen.store.study_file import LONG_TABLES, StudyFile, read_study, write_study
 from nllgen.study.config import Cell
 from nllgen.study.grid import parse_study
@@ -57,7 +58,7 @@ def raw_hdf5(folder: Path) -> dict[str, Target]:
     content, readers = _hdf5_files(folder, parse_study(GRID, "g.yaml", precision="fp32"))["result.h5"]
 
     def damage(whole: bytes, edits: list[mutants.Edit]) -> bytes:
-        return mutants.resealed(whole[: mutants.SIZE] + mutants.with_bytes_edited(whole[mutants.SIZE :], edits))
+        return mutants.resealed(whole[:SIZE] + mutants.with_bytes_edited(whole[SIZE:], edits))
 
     return {
         "result.h5, damaged and sealed again": _on_disk(folder, ".h5", content, mutants.BYTE_EDITS, damage, readers)

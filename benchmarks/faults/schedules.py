@@ -44,6 +44,10 @@ def played_study() -> Study:
     return parse_study(GRID, "played", precision="fp32")
 
 
+def _put(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
 def supervise(hand: Hand, folder: StudyDir, submission: str, job: Job) -> None:
     """What a supervisor and its worker do for each cell, without the training."""
     cells = {cell.id: cell for cell in played_study().cells}
@@ -68,7 +72,7 @@ def supervise(hand: Hand, folder: StudyDir, submission: str, job: Job) -> None:
         else:
             small = small_result(cells[task.name])
             small.attrs["host"] = attempt.name
-            weights = functools.partial(task.folder.model.write_text, attempt.name)
+            weights = functools.partial(_put, task.folder.model, attempt.name)
             if write_result(task.folder.result, small, attempt.name, weights):
                 hand.tell("published", task.name, attempt.name)
             hand.tell("released", task.name)
