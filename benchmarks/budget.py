@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.spent import run_nllgen
 from nllgen.store.result import read_result
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.cost import cell_cost
@@ -17,21 +16,8 @@ from nllgen.study.plan import make_plan
 def rows() -> list[tuple[str, str, str]]:
     """(what, measured, reached for)."""
     with tempfile.TemporaryDirectory() as root:
-        nllgen = Path(sys.executable).with_name("nllgen")
         begin = time.monotonic()
-        command: list[str | Path] = [
-            nllgen,
-            "submit",
-            "--grid",
-            "smoke",
-            "--local",
-            "--wait",
-            "--workers",
-            "2",
-            "--root",
-            root,
-        ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        run_nllgen("submit", "--grid", "smoke", "--local", "--wait", "--workers", "2", "--root", root)
         wall = time.monotonic() - begin
         return [*_runs(StudyDir(Path(root) / "smoke")), _whole(StudyDir(Path(root) / "smoke"), wall)]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.spent import run_nllgen
 from nllgen.store.result import read_result
 from nllgen.store.study_dir import StudyDir
 
@@ -31,18 +30,7 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (root / "learning.yaml").write_text(GRID)
-        nllgen = Path(sys.executable).with_name("nllgen")
-        command: list[str | Path] = [
-            nllgen,
-            "submit",
-            "--grid",
-            root / "learning.yaml",
-            "--local",
-            "--wait",
-            "--root",
-            root,
-        ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        run_nllgen("submit", "--grid", root / "learning.yaml", "--local", "--wait", "--root", root)
         bits = _bits(StudyDir(root / "learning"))
     found = [
         (f"{precision}: real MNIST, width 16, 1 block, 4 epochs", _told(bits[precision]), "") for precision in bits

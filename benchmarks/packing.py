@@ -31,13 +31,17 @@ def _begin(width: int, blocks: int, x: Tensor) -> None:
     _step()
 
 
-def _rate(seconds: float) -> float:
-    """Images a second of a process with one thread, while others do the same."""
+def images_per_second(step: Callable[[], object]) -> float:
+    """Of steps of one batch each, for as long as one turn is."""
     num, started = 0, time.perf_counter()
-    while (took := time.perf_counter() - started) < seconds:
-        _step()
+    while (took := time.perf_counter() - started) < SECONDS:
+        step()
         num += 1
     return num * BATCH / took
+
+
+def _rate(_: int) -> float:
+    return images_per_second(_step)
 
 
 @contextmanager
@@ -45,8 +49,8 @@ def packed(width: int, blocks: int, x: Tensor) -> Iterator[Callable[[], float]]:
     """Within it, a call gives the images a second of NLL training of a run on each core together."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(NUM, context, _begin, (width, blocks, x)) as pool:
-        list(pool.map(_rate, [SECONDS] * NUM))  # waits for all to begin
-        yield lambda: sum(pool.map(_rate, [SECONDS] * NUM))
+        list(pool.map(_rate, range(NUM)))  # waits for all to begin
+        yield lambda: sum(pool.map(_rate, range(NUM)))
 
 
 def rows() -> list[tuple[str, str, str]]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.packing import SECONDS, packed
+from benchmarks.packing import images_per_second, packed
 from benchmarks.steps import BATCH, median_seconds, nll_step, nsgan_step, sampling
 from nllgen.data.sources import Dequantised
 from nllgen.paradigms.discriminator import Discriminator
@@ -179,11 +179,7 @@ def _beside_packed(width: int, blocks: int, x: Tensor, peer: Step) -> tuple[floa
     with packed(width, blocks, x) as rate:
         for _ in range(5):
             ours.append(rate())
-            started, steps = time.perf_counter(), 0
-            while (took := time.perf_counter() - started) < SECONDS:
-                peer()
-                steps += 1
-            theirs.append(steps * BATCH / took)
+            theirs.append(images_per_second(peer))
     return statistics.median(ours), statistics.median(theirs)
 
 

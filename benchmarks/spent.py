@@ -29,6 +29,15 @@ class Spent:
         return f"{self.seconds:.2f} s, {self.gb:.2f} GB"
 
 
+def run_nllgen(*words: str | Path) -> None:
+    """Run ``nllgen`` with these words; what it prints is not shown.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    subprocess.run([Path(sys.executable).with_name("nllgen"), *words], check=True, stdout=subprocess.DEVNULL)
+
+
 def spend(*words: str | Path) -> Spent:
     """Run ``nllgen`` with these words.
 

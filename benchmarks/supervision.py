@@ -7,12 +7,11 @@ own history says how much of that its steps and evaluations took.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.spent import run_nllgen
 from nllgen.store.result import read_result
 from nllgen.store.study_dir import StudyDir
 
@@ -47,19 +46,7 @@ def _one(paradigm: str, steps: int) -> tuple[float, float, float, float]:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (root / "grid.yaml").write_text(GRID.replace("PARADIGM", paradigm).replace("STEPS", str(steps)))
-        nllgen = Path(sys.executable).with_name("nllgen")
-        command: list[str | Path] = [
-            nllgen,
-            "submit",
-            "--grid",
-            root / "grid.yaml",
-            "--local",
-            "--workers",
-            "1",
-            "--root",
-            root,
-        ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        run_nllgen("submit", "--grid", root / "grid.yaml", "--local", "--workers", "1", "--root", root)
         folder = StudyDir(root / "supervised")
         paths = [folder.cell(cell.id).result for cell in folder.read_study().cells]
         begun = 0.0

@@ -254,10 +254,15 @@ class MetricsConfig(Frozen):
     final: Annotated[tuple[MetricGroup, ...], Field(strict=False)] = get_args(MetricGroup)
     frechet: Annotated[tuple[Literal["lenet", "inception"], ...], Field(strict=False)] = ("lenet",)
     num_samples: Annotated[int, Field(ge=2, le=10**6)] = 2_000
-    num_samples_every: Annotated[int, Field(ge=2, le=10**6)] | None = None
+    num_samples_every: Annotated[int | None, Field(ge=2, le=10**6)] = None
     num_train_eval: Annotated[int, Field(ge=2, le=10**6)] = 2_000
     num_kept: Annotated[int, Field(ge=0, le=4096)] = 64
     num_equilibrium: Annotated[int, Field(ge=0, le=10**6)] = 2_000
+
+    @property
+    def samples_by_split(self) -> dict[str, int]:
+        """Model samples on validation, at every evaluation, and on the test split, at the end."""
+        return {"val": self.num_samples_every or self.num_samples, "test": self.num_samples}
 
 
 class Resources(Frozen):

@@ -177,9 +177,9 @@ def _eval_seconds(cell: Cell, study: Study, truth: AnyArchitecture | None) -> fl
     regular = 1 + -(-paradigm.steps // paradigm.eval_every)  # start and end are always evaluated
     weights = 2 if paradigm.ema_decay else 1
     kept = weights if cell.dcgan is not None else 1 + weights  # without a density none is the best
-    num_every = metrics.num_samples_every or metrics.num_samples
-    val = _measure_seconds(cell, metrics, metrics.every, num_every, cell.data.num_val, truth)
-    test = _measure_seconds(cell, metrics, metrics.final, metrics.num_samples, cell.data.num_test, truth)
+    num = metrics.samples_by_split
+    val = _measure_seconds(cell, metrics, metrics.every, num["val"], cell.data.num_val, truth)
+    test = _measure_seconds(cell, metrics, metrics.final, num["test"], cell.data.num_test, truth)
     return regular * weights * val + kept * test
 
 

@@ -77,7 +77,6 @@ class Plan:
     Attributes:
         cores: that the wall time is for.
         core_hours: of everything that runs.
-        evaluation_share: of these hours, what evaluations take; 0 where nothing runs.
         wall_seconds: truth, then dataset, then cells spread over the cores.
     """
 
@@ -85,7 +84,6 @@ class Plan:
     rows: tuple[PlanRow, ...]
     cores: int
     core_hours: float
-    evaluation_share: float
     wall_seconds: float
 
     @property
@@ -98,9 +96,14 @@ class Plan:
         """Rows that are skipped."""
         return len(self.rows) - self.num_run
 
+    @property
+    def evaluation_share(self) -> float:
+        """What evaluations take of the core-hours; 0 where nothing runs."""
+        return sum(row.eval_seconds for row in self.rows) / 3600 / self.core_hours if self.core_hours else 0.0
+
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values, for ``plan --json``."""
-        totals = {"num_run": self.num_run, "num_skip": self.num_skip}
+        totals = {"num_run": self.num_run, "num_skip": self.num_skip, "evaluation_share": self.evaluation_share}
         return {**vars(self), **totals, "rows": [vars(row).copy() for row in self.rows]}
 
 
@@ -136,9 +139,7 @@ def make_plan(
     cpus = study.resources.cpus
     spread = _makespan([row.seconds for row in cells if row.seconds], max(1, cores // cpus))
     total = first + sum(row.seconds for row in cells)
-    evaluations = sum(row.eval_seconds for row in (*rows, *cells))
-    share = evaluations / total if total else 0.0
-    return Plan(study.name, (*rows, *cells), cores, total / 3600, share, first + spread)
+    return Plan(study.name, (*rows, *cells), cores, total / 3600, first + spread)
 
 
 def _speed_key(cell: Cell) -> tuple[object, ...]:

@@ -173,6 +173,5 @@ def make_evaluator(
         return from_logits(x, cell.data.alpha)
 
     known = truth.flow if truth is not None and cell.data.source == "synthetic" else None
-    num_samples = {"val": metrics.num_samples_every or metrics.num_samples, "test": metrics.num_samples}
-    references = References(data.sets, known, extractors, num_samples, to_pixels, latents, data.training)
+    references = References(data.sets, known, extractors, metrics.samples_by_split, to_pixels, latents, data.training)
     return Evaluator(references, ("likelihood", *metrics.every), ("likelihood", *metrics.final))

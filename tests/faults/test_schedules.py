@@ -9,7 +9,8 @@ from benchmarks.faults.actors import OVER, Player
 from benchmarks.faults.schedules import COUNTS, Schedules
 from nllgen.launch.claims import LEASE_S, Claims
 
-NUM_SCHEDULES = 40
+NUM_SCHEDULES = 80
+NUM_FAULTS = 40  # what is drawn changes with hypothesis and the code: 40 schedules once had 29 kills
 
 
 def test_no_schedule_accepts_two_results_or_loses_a_cell():
@@ -19,8 +20,8 @@ def test_no_schedule_accepts_two_results_or_loses_a_cell():
     )
     run_state_machine_as_test(Schedules, settings=seeded)
     assert COUNTS["schedules"] >= NUM_SCHEDULES
-    for fault in ("kills", "pauses longer than the lease"):  # what is drawn changes with hypothesis and the code
-        assert COUNTS[fault] > NUM_SCHEDULES // 4, (fault, COUNTS)
+    assert COUNTS["kills"] > NUM_FAULTS
+    assert COUNTS["pauses longer than the lease"] > NUM_FAULTS
 
 
 def hold(hand, path):
