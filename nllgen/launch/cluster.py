@@ -19,6 +19,7 @@ from nllgen.launch.stages import (
     Stage,
     Submission,
     SubmissionDir,
+    in_turn,
     is_copy,
     job_prefix,
     place_of,
@@ -221,9 +222,11 @@ class _Sender:
         numbers: dict[str, str] = dict(live.jobs)
         jobs: dict[str, str] = {}
         scripts: dict[str, str] = {}
+        turns = in_turn(self.record.stages, self.profile.array_parallelism)
         for stage in self.record.stages:
             after = tuple(dict.fromkeys(numbers[need] for need in stage.needs if need in numbers))
-            scripts[stage.name], jobs[stage.name] = self._one(stage, self._supervisor(stage), after_ok=after)
+            turn = (jobs[turns[stage.name]],) if stage.name in turns else ()
+            scripts[stage.name], jobs[stage.name] = self._one(stage, self._supervisor(stage), after, turn)
             numbers |= dict.fromkeys(stage.tasks, jobs[stage.name])
         last = Stage(COLLECT, ((COLLECT,),))
         before = tuple(dict.fromkeys([*jobs.values(), *(live.jobs[name] for name in live.jobs if name != COLLECT)]))

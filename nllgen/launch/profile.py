@@ -57,7 +57,8 @@ class Profile(Frozen):
         partition, account, qos, constraint: sbatch's options of these names; not given where None.
         time_min, memory_gb, cpus, gpus: of a job; where None, the study's ``resources`` count. Memory and processors
             are those of one cell, and a job that runs several at once asks for as many times.
-        array_parallelism: elements of an array that run at once.
+        array_parallelism: cells' elements that run at once; arrays of one submission that are more together run one
+            after the other. Truth and data set are jobs of their own.
         max_array_size: elements of one array at most; the cluster's own MaxArraySize where None.
         signal_s: seconds before the time limit at which a job is told to save its state.
         precision: what ``precision: auto`` of a study means on its nodes; the submitting machine's where None.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -107,6 +108,22 @@ def stages_for(
             num = min(workers, len(names), max_elements) if workers and kind == "cells" else 0
             stages.append(Stage(name, elements, needs, num, factor))
     return tuple(stages)
+
+
+def in_turn(stages: Sequence[Stage], at_once: int) -> dict[str, str]:
+    """Arrays of cells that have to wait for another to end, because Slurm limits what runs at once an array each.
+
+    Args:
+        stages: of one submission, in the order of sending.
+        at_once: elements that may run at the same time.
+
+    Returns:
+        Name of an array → that of the array before it; empty where all of them together stay within the limit.
+    """
+    arrays = [stage for stage in stages if stage.name.startswith("cells")]
+    if sum(min(stage.num_elements, at_once) for stage in arrays) <= at_once:
+        return {}
+    return {later.name: earlier.name for earlier, later in itertools.pairwise(arrays)}
 
 
 @dataclass(frozen=True)

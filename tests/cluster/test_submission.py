@@ -86,6 +86,17 @@ def test_an_array_larger_than_the_limit_is_split(make_study: Make, cluster: Clus
     study.cancel()
 
 
+def test_arrays_together_keep_to_the_parallelism_of_the_profile(make_study: Make) -> None:
+    limits = {"array_parallelism": 2, "max_array_size": 2}
+    study = make_study("turns", text=REAL, seeds=5, profile=limits)
+    study.submit()
+    at_once = 0
+    while rows := study.queue():
+        at_once = max(at_once, sum("cells" in row[1] and row[2] == "RUNNING" for row in rows))
+    assert 1 <= at_once <= 2
+    assert [study.ends(cell) for cell in study.cells()] == [["done"]] * 5
+
+
 def test_a_packed_array_has_as_many_fewer_elements(make_study: Make) -> None:
     study = make_study("packed", text=REAL, seeds=7, sbatch={"hold": True})
     study.submit("--pack", "3")

@@ -11,7 +11,7 @@ import pytest
 from nllgen.errors import CorruptFileError
 from nllgen.launch.cluster import match
 from nllgen.launch.scheduler import Queued
-from nllgen.launch.stages import Stage, Submission, SubmissionDir, place_of, stages_for, submissions
+from nllgen.launch.stages import Stage, Submission, SubmissionDir, in_turn, place_of, stages_for, submissions
 from nllgen.launch.tasks import Task, tasks_of
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
@@ -119,3 +119,20 @@ def test_jobs_follow_a_folder_that_moves_and_are_not_those_of_a_copy(
     how(folder.path, other.path)
     job = Queued("7", (0,), submission.job_name("tiny", submission.stages[0]), "PENDING", "")
     assert len(match(other, "tiny", [job]).tasks) == num
+
+
+def array(name: str, number: int) -> Stage:
+    return Stage(name, tuple((f"{name}-{i}",) for i in range(number)))
+
+
+@pytest.mark.parametrize(
+    ("at_once", "expected"),
+    [(2, {"cells1": "cells0", "cells2": "cells1"}), (7, {"cells1": "cells0", "cells2": "cells1"}), (8, {})],
+)
+def test_arrays_that_are_more_than_may_run_at_once_run_in_turn(at_once: int, expected: dict[str, str]) -> None:
+    stages = (array("truth", 1), array("dataset", 1), array("cells0", 3), array("cells1", 4), array("cells2", 1))
+    assert in_turn(stages, at_once) == expected
+
+
+def test_one_array_is_limited_by_slurm_itself() -> None:
+    assert in_turn((array("truth", 1), array("cells0", 50)), 2) == {}

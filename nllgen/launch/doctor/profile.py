@@ -118,7 +118,7 @@ def _limits(facts: Facts, part: Partition) -> list[str]:
         lines.append(f"gpus: {cell.gpus}")
     lines += [
         "",
-        f"array_parallelism: {cell.at_once}   # elements of an array at once: the partition's slots, at most 256",
+        f"array_parallelism: {cell.at_once}   # elements at once: the partition's slots, at most 256",
     ]
     if size := _array_size(facts):
         lines.append(f"max_array_size: {size}   # MaxArraySize, and what you may have queued")
