@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import click
 
 from nllgen.cli_machine import assets, build, doctor, shell
-from nllgen.cli_options import DEVICE, GRID, JSON, ROOT, STUDY, cores, folder_at, root_of, say
+from nllgen.cli_options import DEVICE, GRID, IMAGES, JSON, ROOT, STUDY, cores, folder_at, root_of, say
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_STOPPED, ConfigError, MachineError, NllgenError
 
 if TYPE_CHECKING:
@@ -168,6 +168,25 @@ def evaluate(
         f"{done.unfinished} without a result"
     )
     say(f"next: nllgen collect {study_dir}")
+
+
+@cli.command()
+@click.argument("truth", type=click.Path(path_type=Path))
+@click.option("--num-train", type=IMAGES, default=50_000, show_default=True, help="Images of the training split.")
+@click.option("--num-val", type=IMAGES, default=10_000, show_default=True, help="Of the validation split.")
+@click.option("--num-test", type=IMAGES, default=10_000, show_default=True, help="Of the test split.")
+@click.option("--num-entropy", type=IMAGES, default=50_000, show_default=True, help="Draws behind the entropy.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Default: every core.")
+def draw(truth: Path, threads: int | None, **sizes: int) -> None:
+    """Draw the data set of a truth.pt, beside it: images with their exact log-densities.
+
+    One that is there is kept, and what it lacks is added.
+    """
+    from nllgen.doors.measuring import draw as draw_from
+    from nllgen.study.config import DatasetConfig
+
+    weights = draw_from(truth.absolute(), DatasetConfig(**sizes), threads or cores())
+    say(f"next: nllgen score --truth {weights} --log-probs FILE")
 
 
 @cli.command()

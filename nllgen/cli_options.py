@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nllgen.store.study_dir import StudyDir
 
 PATH = click.Path(path_type=Path)
+IMAGES = click.IntRange(2, 10**6)
 GRID = click.option("--grid", "-g", required=True, help="A YAML study, or the name of a built-in one.")
 ROOT = click.option(
     "--root", type=click.Path(path_type=Path), help="Where studies lie; default $NLLGEN_ROOT or ./runs."

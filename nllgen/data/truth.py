@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +67,11 @@ def load_tensors(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise AssetError(f"{path}: no such file", "submit the study again: it makes what is missing") from error
     except Exception as error:  # torch raises a dozen types on damaged files, and warns of none
+        # torch's own words on what it will not unpickle recommend to unpickle it all the same
+        why = "" if isinstance(error, pickle.UnpicklingError) else f": {str(error)[:200].partition(chr(10))[0]}"
         raise CorruptFileError(
-            f"{path}: not a file of weights ({type(error).__name__}: {str(error)[:200].partition(chr(10))[0]})",
-            "remove it and submit the study again",
+            f"{path}: not a file of weights ({type(error).__name__}{why})",
+            "give another file, or remove it and submit the study again",
         ) from error
     return value
 

@@ -1,4 +1,4 @@
-"""The doors that measure and do not train: ``evaluate`` and ``score``. Imported when one of them is opened."""
+"""The doors to what is trained already: ``evaluate``, ``draw`` and ``score``. Imported when one of them is opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from nllgen.assets import asset_folder
 from nllgen.errors import CellsFailedError, ConfigError, MachineError
 from nllgen.store.study_dir import StudyDir
-from nllgen.study.config import Cell, MetricGroup, Study
+from nllgen.study.config import Cell, DatasetConfig, MetricGroup, Study
 from nllgen.study.problems import near, not_allowed
 
 if TYPE_CHECKING:
@@ -68,6 +68,32 @@ def _cells(folder: StudyDir, study: Study, cell_ids: Sequence[str]) -> list[Cell
         if not task.result.exists():
             raise ConfigError(f"{cell_id} has no result yet", f"see: nllgen status {folder.path}")
     return [known[cell_id] for cell_id in dict.fromkeys(cell_ids or known)]
+
+
+def draw(truth: Path, config: DatasetConfig, threads: int) -> Path:
+    """Draw the data set of a truth, or what is missing of it, beside its truth.pt.
+
+    Args:
+        truth: truth.pt, or its folder.
+        config: how many images.
+        threads: of torch.
+
+    Returns:
+        truth.pt.
+
+    Raises:
+        ConfigError: no truth is there, or the data set that is there was drawn from another.
+        StoppedError: Ctrl-C; nothing was written.
+    """
+    weights = truth / "truth.pt" if truth.is_dir() else truth
+    if not weights.is_file():
+        raise ConfigError(f"no truth at {weights}", "give a truth.pt, or the folder that it lies in")
+    _require_torch()
+    from nllgen.launch.stopping import StopRequest
+    from nllgen.worker.entry import enter_drawing
+
+    enter_drawing(weights, weights.with_name("dataset.h5"), config, threads, StopRequest())
+    return weights
 
 
 def score(

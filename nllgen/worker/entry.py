@@ -12,11 +12,12 @@ import torch
 
 from nllgen.errors import MachineError
 from nllgen.store.study_dir import StudyDir
-from nllgen.study.config import Cell
+from nllgen.study.config import Cell, DatasetConfig
 from nllgen.train.precision import choose_device
+from nllgen.worker.dataset import draw_dataset
 from nllgen.worker.evaluate import Evaluated, evaluate
 from nllgen.worker.run import Settings
-from nllgen.worker.task import run_task
+from nllgen.worker.task import exact_arithmetic, run_task
 
 
 def enter(
@@ -61,6 +62,20 @@ def enter_evaluation(
         MachineError: there is no such device here.
     """
     return evaluate(study_dir, names, cells, set_up(threads, device, assets, should_stop, attempt="evaluate"))
+
+
+def enter_drawing(
+    weights: Path, path: Path, config: DatasetConfig, threads: int, should_stop: Callable[[], bool]
+) -> None:
+    """Draw the data set of a truth on the CPU with a thread count.
+
+    Raises:
+        ConfigError: the data set that is there was drawn from another truth.
+        StoppedError: a stop was asked for; nothing was written.
+    """
+    settings = set_up(threads, "cpu", path.parent, should_stop, attempt="draw")
+    exact_arithmetic()
+    draw_dataset(weights, path, config, settings.interruptible)
 
 
 def set_up(

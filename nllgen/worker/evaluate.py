@@ -26,8 +26,8 @@ from nllgen.store.result import Result, columns, read_result
 from nllgen.store.study_dir import StudyDir, TaskDir
 from nllgen.store.supplement import Supplement, read_supplement, write_supplement
 from nllgen.study.config import Cell, Study
-from nllgen.worker.run import Settings, asset_digests, device_name, load_model, say
-from nllgen.worker.task import evaluator_of, exact_arithmetic, move_aside, truth_of
+from nllgen.worker.run import Settings, asset_digests, device_name, load_model, move_aside, say
+from nllgen.worker.task import evaluator_of, exact_arithmetic, truth_of
 
 
 @dataclass

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from nllgen.data.truth import Truth, load_tensors, to_bytes, weights_sha256
-from nllgen.errors import CorruptFileError, StoppedError
+from nllgen.errors import CorruptFileError, NllgenError, StoppedError
 from nllgen.flow import Model, make_model
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import draw
@@ -70,6 +70,13 @@ class Settings:
 def say(text: str) -> None:
     """A plain line in the log."""
     print(text, flush=True)
+
+
+def move_aside(path: Path, error: NllgenError, then: str = "running again") -> None:
+    """Keep a damaged file under another name, and say what is done about it."""
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    say(f"{error}\nmoved to {aside.name}, {then}")
 
 
 def run_cell(

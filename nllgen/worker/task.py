@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from nllgen.assets import inception_weights, require_mnist
-from nllgen.data.synthetic import CHUNK, draw_split, entropy
 from nllgen.data.truth import Truth, check_fits, load_truth, truth_bytes
-from nllgen.errors import AssetError, CellsFailedError, ConfigError, CorruptFileError, NllgenError
-from nllgen.flow.numerics import numerical_errors
+from nllgen.errors import AssetError, CellsFailedError, ConfigError, CorruptFileError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.features import Extractor, load_extractor
 from nllgen.store.atomic import create_bytes
-from nllgen.store.dataset import Dataset, read_dataset, write_dataset
-from nllgen.store.layout import SPLITS
+from nllgen.store.dataset import read_dataset
 from nllgen.store.result import read_attrs, read_result
 from nllgen.store.study_dir import StudyDir, TaskDir
-from nllgen.study.config import Cell, DatasetConfig, Study
-from nllgen.train.streams import generator
+from nllgen.study.config import Cell, Study
+from nllgen.worker.dataset import draw_dataset
 from nllgen.worker.prepare import CellData, make_evaluator, mnist_data, synthetic_data, synthetic_rows
-from nllgen.worker.progress import TaskProgress
-from nllgen.worker.run import Settings, load_model, run_cell, say
-
-_CPU = torch.device("cpu")
-_CHECKED = 64  # images of a data set whose numerical errors are measured
+from nllgen.worker.run import Settings, load_model, move_aside, run_cell, say
 
 
 def run_task(study_dir: StudyDir, task: str, settings: Settings) -> None:
@@ -147,13 +138,6 @@ def _has_weights(folder: TaskDir, cell: Cell) -> bool:
     return True
 
 
-def move_aside(path: Path, error: NllgenError, then: str = "running again") -> None:
-    """Keep a damaged file under another name, and say what is done about it."""
-    aside = path.with_name(f"{path.name}.damaged")
-    path.replace(aside)
-    say(f"{error}\nmoved to {aside.name}, {then}")
-
-
 def _truth(study_dir: StudyDir, study: Study, settings: Settings) -> None:
     """Train the truth as a cell of its own, then freeze its best weights."""
     cell = _require_truth(study)
@@ -175,72 +159,6 @@ def _truth(study_dir: StudyDir, study: Study, settings: Settings) -> None:
 
 
 def _dataset(study_dir: StudyDir, study: Study, settings: Settings) -> None:
-    """Draw the data set, or the part of it that a grown study lacks. On the CPU: no GPU decides its bits."""
-    truth = load_truth(study_dir.truth_weights(_require_truth(study).id), _CPU)
-    path = study_dir.dataset(truth.id)
-    old = _old_dataset(path)
-    if old is not None and old.truth_sha256 != truth.sha256:
-        raise ConfigError(f"{path} was drawn from another truth than truth.pt", "remove it and submit the study again")
-    wanted = _sizes(study.dataset)
-    if _covers(old, wanted):
-        say(f"already there: {path}")
-        return
-    with settings.interruptible():
-        drawn = _draw(truth, study.dataset, wanted, old)
-    if _covers(_old_dataset(path), wanted):  # a larger study's worker was quicker
-        say(f"already there: {path}")
-        return
-    write_dataset(path, drawn)
-    say(f"published: {path}")
-
-
-def _covers(dataset: Dataset | None, wanted: dict[str, int]) -> bool:
-    return dataset is not None and all(dataset.sizes()[split] >= wanted[split] for split in SPLITS)
-
-
-def _old_dataset(path: Path) -> Dataset | None:
-    """The data set that is there; a damaged one is moved out of the way."""
-    if not path.exists():
-        return None
-    try:
-        return read_dataset(path)
-    except CorruptFileError as error:
-        move_aside(path, error)
-        return None
-
-
-def _sizes(config: DatasetConfig) -> dict[str, int]:
-    return {"train": config.num_train, "val": config.num_val, "test": config.num_test}
-
-
-def _draw(truth: Truth, config: DatasetConfig, wanted: dict[str, int], old: Dataset | None) -> Dataset:
-    def chunk_generator(split: str, chunk: int) -> torch.Generator:
-        return generator(_CPU, truth.cell.seed, "dataset", split, chunk)
-
-    x, log_prob, worst = {}, {}, old.numbers["forward_inverse_nats"] if old else 0.0
-    total = sum(wanted.values()) + (0 if old else config.num_entropy)
-    with TaskProgress("drawing synthetic MNIST", total) as progress:
-        for split in SPLITS:
-            # whole chunks of an older set are kept; they begin the larger one
-            kept = min(len(old.x[split]), wanted[split]) // CHUNK * CHUNK if old else 0
-            progress.more(kept)
-            x[split], log_prob[split] = np.empty((0, *truth.cell.data.shape), np.float32), np.empty(0)
-            if kept < wanted[split]:
-                images, densities, error = draw_split(truth, split, kept, wanted[split], chunk_generator, progress.more)
-                worst = max(worst, error)
-                x[split], log_prob[split] = images.numpy(), densities.numpy()
-            if old:
-                x[split] = np.concatenate((old.x[split][:kept], x[split]))
-                log_prob[split] = np.concatenate((old.log_prob[split][:kept], log_prob[split]))
-        if old:
-            return replace(old, x=x, log_prob=log_prob, numbers=old.numbers | {"forward_inverse_nats": worst})
-        value, se = entropy(truth, config.num_entropy, chunk_generator, progress.more)
-    fp_error, inverse_error = numerical_errors(truth.flow, torch.from_numpy(x["val"][:_CHECKED]))
-    numbers = {
-        "entropy_nats": value,
-        "entropy_se_nats": se,
-        "forward_inverse_nats": worst,
-        "fp32_fp64_nats": fp_error,
-        "inverse_error": inverse_error,
-    }
-    return Dataset(truth.id, truth.sha256, x, log_prob, numbers)
+    """Draw the data set, or the part of it that a grown study lacks."""
+    truth_id = _require_truth(study).id
+    draw_dataset(study_dir.truth_weights(truth_id), study_dir.dataset(truth_id), study.dataset, settings.interruptible)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from process import TINY, USAGE, Run, frozen, refused
+from process import NLLGEN, TINY, USAGE, Run, frozen, refused
 
 from nllgen.data.truth import load_truth, truth_bytes
 from nllgen.flow import RealNVP
 from nllgen.metrics.exact import log_densities
-from nllgen.store.dataset import NUMBERS, Dataset, write_dataset
+from nllgen.store.dataset import NUMBERS, Dataset, read_dataset, write_dataset
 from nllgen.store.result import read_result
 from nllgen.study.config import Cell, DataConfig, FlowConfig
 
@@ -43,6 +45,70 @@ def test_the_truth_scored_against_itself_is_0(nllgen: Run, truth: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["kl_nats"], found["kl_se_nats"], found["num_images"]) == (0, 0, 60)
+
+
+def drawn(nllgen: Run, truth: Path, num_train: int, num_test: int = 20) -> Dataset:
+    """What ``draw`` wrote beside a truth."""
+    sizes = ("--num-train", num_train, "--num-val", 20, "--num-test", num_test, "--num-entropy", 2000)
+    done = nllgen("draw", truth, *sizes, "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    return read_dataset(truth / "dataset.h5")
+
+
+def test_a_truth_alone_is_enough_to_draw_its_data_set(nllgen: Run, truth: Path) -> None:
+    (truth / "dataset.h5").unlink()
+    dataset = drawn(nllgen, truth, 600)
+    assert dataset.sizes() == {"train": 600, "val": 20, "test": 20}
+    flow = load_truth(truth / "truth.pt", torch.device("cpu")).flow
+    exact = log_densities(flow, torch.from_numpy(dataset.x["train"]))
+    np.testing.assert_allclose(dataset.log_prob["train"], exact, atol=1e-3)
+    found, error = dataset.numbers["entropy_nats"], dataset.numbers["entropy_se_nats"]
+    assert abs(-exact.mean() - found) < 5 * (error + exact.std() / np.sqrt(600))
+    done = nllgen("score", "--truth", truth, "--log-probs", truth / "dataset.h5", "--json")
+    assert json.loads(done.stdout)["kl_nats"] == 0
+
+
+def test_a_data_set_grows_and_never_shrinks(nllgen: Run, truth: Path) -> None:
+    (truth / "dataset.h5").unlink()
+    first = drawn(nllgen, truth, 500, num_test=30)
+    second = drawn(nllgen, truth, 900, num_test=20)
+    assert second.sizes() == {"train": 900, "val": 20, "test": 30}
+    np.testing.assert_array_equal(second.x["train"][:500], first.x["train"])
+    np.testing.assert_array_equal(second.log_prob["test"], first.log_prob["test"])
+
+
+def test_a_data_set_of_another_truth_is_not_written_over(nllgen: Run, truth: Path) -> None:
+    cell = load_truth(truth / "truth.pt", torch.device("cpu")).cell
+    torch.manual_seed(1)
+    (truth / "truth.pt").write_bytes(truth_bytes(cell, RealNVP(cell.real_nvp).state_dict()))
+    before = (truth / "dataset.h5").read_bytes()
+    refused(nllgen("draw", truth), USAGE, "was drawn from another truth than", "remove it")
+    assert (truth / "dataset.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("nowhere", ["no truth at", "nowhere"]),
+        ("truth/dataset.h5", ["not a file of weights (UnpicklingError)", "give another file"]),
+        ("truth --num-train 1", ["1 is not in the range 2<=x<=1000000"]),
+    ],
+)
+def test_what_cannot_be_drawn_from_is_refused(nllgen: Run, truth: Path, arguments: str, words: list[str]) -> None:
+    refused(nllgen("draw", *arguments.split()), USAGE, *words)
+
+
+def test_ctrl_c_leaves_no_data_set(truth: Path) -> None:
+    (truth / "dataset.h5").unlink()
+    command = [NLLGEN, "draw", str(truth), "--num-train", "1000000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):  # at work, or still importing torch
+        process.wait(6)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 75, output
+    assert "Traceback" not in output
+    assert [path.name for path in truth.iterdir()] == ["truth.pt"]
 
 
 def test_samples_are_scored_and_shown(nllgen: Run, truth: Path, tmp_path: Path) -> None:

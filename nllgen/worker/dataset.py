@@ -1,0 +1,109 @@
+"""The data set of a truth, with the exact log-density of every image; a larger one begins with a smaller one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nllgen.data.synthetic import CHUNK, draw_split, entropy
+from nllgen.data.truth import Truth, load_truth
+from nllgen.errors import ConfigError, CorruptFileError
+from nllgen.flow.numerics import numerical_errors
+from nllgen.store.dataset import Dataset, read_dataset, write_dataset
+from nllgen.store.layout import SPLITS
+from nllgen.study.config import DatasetConfig
+from nllgen.train.streams import generator
+from nllgen.worker.progress import TaskProgress
+from nllgen.worker.run import move_aside, say
+
+_CPU = torch.device("cpu")
+_CHECKED = 64  # images of a data set whose numerical errors are measured
+
+
+def draw_dataset(
+    weights: Path, path: Path, config: DatasetConfig, interruptible: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    """Draw the data set of a truth, or the part that is not there yet. On the CPU: no GPU decides its bits.
+
+    Args:
+        weights: truth.pt.
+        path: dataset.h5; one that is there is kept, and what it lacks is added.
+        config: how many images; a split that has more keeps them all.
+        interruptible: makes a context in which a stop raises StoppedError.
+
+    Raises:
+        ConfigError: the data set that is there was drawn from another truth.
+        AssetError, CorruptFileError: the truth is missing or damaged.
+        StoppedError: a stop was asked for; nothing was written.
+    """
+    truth = load_truth(weights, _CPU)
+    old = _old_dataset(path)
+    if old is not None and old.truth_sha256 != truth.sha256:
+        raise ConfigError(f"{path} was drawn from another truth than {weights}", "remove it and run the same again")
+    sizes = old.sizes() if old else dict.fromkeys(SPLITS, 0)
+    wanted = {"train": config.num_train, "val": config.num_val, "test": config.num_test}
+    wanted = {split: max(wanted[split], sizes[split]) for split in SPLITS}
+    if _covers(old, wanted):
+        say(f"already there: {path}")
+        return
+    with interruptible():
+        drawn = _draw(truth, config, wanted, old)
+    if _covers(_old_dataset(path), wanted):  # a larger study's worker was quicker
+        say(f"already there: {path}")
+        return
+    write_dataset(path, drawn)
+    say(f"published: {path}")
+
+
+def _covers(dataset: Dataset | None, wanted: dict[str, int]) -> bool:
+    return dataset is not None and all(dataset.sizes()[split] >= wanted[split] for split in SPLITS)
+
+
+def _old_dataset(path: Path) -> Dataset | None:
+    """The data set that is there; a damaged one is moved out of the way."""
+    if not path.exists():
+        return None
+    try:
+        return read_dataset(path)
+    except CorruptFileError as error:
+        move_aside(path, error)
+        return None
+
+
+def _draw(truth: Truth, config: DatasetConfig, wanted: dict[str, int], old: Dataset | None) -> Dataset:
+    def chunk_generator(split: str, chunk: int) -> torch.Generator:
+        return generator(_CPU, truth.cell.seed, "dataset", split, chunk)
+
+    x, log_prob, worst = {}, {}, old.numbers["forward_inverse_nats"] if old else 0.0
+    total = sum(wanted.values()) + (0 if old else config.num_entropy)
+    with TaskProgress("drawing synthetic MNIST", total) as progress:
+        for split in SPLITS:
+            # whole chunks of an older set are kept; they begin the larger one
+            kept = min(len(old.x[split]), wanted[split]) // CHUNK * CHUNK if old else 0
+            progress.more(kept)
+            x[split], log_prob[split] = np.empty((0, *truth.cell.data.shape), np.float32), np.empty(0)
+            if kept < wanted[split]:
+                images, densities, error = draw_split(truth, split, kept, wanted[split], chunk_generator, progress.more)
+                worst = max(worst, error)
+                x[split], log_prob[split] = images.numpy(), densities.numpy()
+            if old:
+                x[split] = np.concatenate((old.x[split][:kept], x[split]))
+                log_prob[split] = np.concatenate((old.log_prob[split][:kept], log_prob[split]))
+        if old:
+            return replace(old, x=x, log_prob=log_prob, numbers=old.numbers | {"forward_inverse_nats": worst})
+        value, se = entropy(truth, config.num_entropy, chunk_generator, progress.more)
+    fp_error, inverse_error = numerical_errors(truth.flow, torch.from_numpy(x["val"][:_CHECKED]))
+    numbers = {
+        "entropy_nats": value,
+        "entropy_se_nats": se,
+        "forward_inverse_nats": worst,
+        "fp32_fp64_nats": fp_error,
+        "inverse_error": inverse_error,
+    }
+    return Dataset(truth.id, truth.sha256, x, log_prob, numbers)
