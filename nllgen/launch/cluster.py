@@ -176,21 +176,34 @@ def submit(
     tasks = to_send(folder, study, live, only, image)
     if not tasks and (not live.tasks or COLLECT in live.tasks):
         return Sent(None, {}, {}, len(live.tasks))
-    limit = profile.max_array_size or max_array_size() or _SLURMS_DEFAULT
-    stages = stages_for(
-        tasks, pack=shape.pack, workers=shape.workers, max_elements=limit, memory_factors=memory_factors or {}
-    )
-    name = uuid.uuid4().hex[:8]
     code = snapshot_folder(folder) if dry_run else snapshot(folder)
     setup = replace(setup, code=code)
-    under = under or (name if tasks else _newest_under(folder, name))
-    options = {"setup": _plain(setup), "shape": asdict(shape), "under": under}
-    record = Submission(name, stages, profile.model_dump(mode="json"), options)
-    where = SubmissionDir(folder.submitit / name)
+    record = _record(folder, profile, setup, shape, tasks, under, memory_factors or {})
+    where = SubmissionDir(folder.submitit / record.name)
     if not dry_run:
         _write_down(folder, where, record, tasks)
     sender = _Sender(folder, study, profile, setup, shape, record, where, code, dry_run, say)
     return replace(sender.all(live), num_queued=len(live.tasks))
+
+
+def _record(
+    folder: StudyDir,
+    profile: Profile,
+    setup: WorkerSetup,
+    shape: Shape,
+    tasks: Sequence[Task],
+    under: str,
+    memory_factors: Mapping[str, float],
+) -> Submission:
+    """What is to be sent."""
+    limit = profile.max_array_size or max_array_size() or _SLURMS_DEFAULT
+    stages = stages_for(
+        tasks, pack=shape.pack, workers=shape.workers, max_elements=limit, memory_factors=memory_factors
+    )
+    name = uuid.uuid4().hex[:8]
+    under = under or (name if tasks else _newest_under(folder, name))
+    options = {"setup": _plain(setup), "shape": asdict(shape), "under": under}
+    return Submission(name, stages, profile.model_dump(mode="json"), options)
 
 
 def _write_down(folder: StudyDir, where: SubmissionDir, record: Submission, tasks: Sequence[Task]) -> None:

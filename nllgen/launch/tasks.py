@@ -84,11 +84,7 @@ def longest_first(tasks: list[Task], study: Study) -> list[Task]:
 
 def seconds_of(study: Study) -> dict[str, float]:
     """Cell id → what it takes on one core from its start to its end, as :mod:`nllgen.study.cost` estimates it."""
-    seconds = {}
-    for cell in study.cells:
-        cost = cell_cost(cell, study)
-        seconds[cell.id] = cost.prepare_seconds + cell.paradigm.steps * cost.seconds_per_step + cost.eval_seconds
-    return seconds
+    return {cell.id: cell_cost(cell, study).seconds(cell.paradigm.steps) for cell in study.cells}
 
 
 def is_done(

@@ -81,6 +81,17 @@ class CellCost:
     eval_seconds: float
     memory_gb: float
 
+    def seconds(self, steps: int, seconds_per_step: float | None = None, *, resumed: bool = False) -> float:
+        """From its start to its end.
+
+        Args:
+            steps: that are left of training.
+            seconds_per_step: as measured, where it was.
+            resumed: whether what comes before the first step is done.
+        """
+        per_step = self.seconds_per_step if seconds_per_step is None else seconds_per_step
+        return (0.0 if resumed else self.prepare_seconds) + steps * per_step + self.eval_seconds
+
 
 def pass_seconds(model: AnyArchitecture, num_images: int, precision: Precision, batch_size: int = 256) -> float:
     """Seconds on one core of one pass of ``num_images``, forward or inverse, without gradients."""

@@ -188,11 +188,10 @@ class _Pricer:
             self.costs[key] = (cell_cost(cell, self.study), self.speeds.get(_speed_key(cell)))
         cost, measured = self.costs[key]
         steps = max(0, cell.paradigm.steps - step)
-        per_step = cost.seconds_per_step if measured is None else measured
         # nothing is known of a model of the user's own before it has run
         estimate: Estimate = "measured" if measured is not None else "none" if cell.model is not None else "analytic"
-        prepare = 0.0 if step else cost.prepare_seconds
-        return _Price(prepare + steps * per_step + cost.eval_seconds, estimate, cost.memory_gb, cost.eval_seconds)
+        seconds = cost.seconds(steps, measured, resumed=step > 0)
+        return _Price(seconds, estimate, cost.memory_gb, cost.eval_seconds)
 
 
 def _row(
