@@ -21,7 +21,9 @@ def header(name):
 
 
 def test_the_studies_of_the_science_ship():
-    assert {"equilibrium", "hybrid", "laptop", "misspec", "mnist", "nash", "sample-size", "smoke"} == set(builtin_names("jobs"))
+    assert {"equilibrium", "hybrid", "laptop", "misspec", "mnist", "nash", "sample-size", "smoke"} == set(
+        builtin_names("jobs")
+    )
 
 
 @pytest.mark.parametrize("name", COSTED)

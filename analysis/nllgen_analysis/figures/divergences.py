@@ -33,6 +33,7 @@ PANELS = {
 }
 GROUP = ["panel", "group", "student", "paradigm", "setting"]
 COLUMNS = (*GROUP, "row", "kind", "seed", "cell_id", "outcome", "value", "low", "high", "num_seeds")
+MIN_ROWS = 5  # of room: the axis has a label
 MAX_ROWS = 24  # groups of cells on a page; the rest are in the CSV
 ROW_IN = 0.19
 
@@ -45,13 +46,15 @@ def draw_divergences(frames: Frames) -> list[FigureResult]:
     panels = [name for name in PANELS if (data["panel"] == name).any()]
     names = dict(data[["row", "group"]].drop_duplicates().itertuples(index=False, name=None))
     shown = data[data["row"] < MAX_ROWS]
-    figure = new_figure(1, max(2, len(panels)), row_height=0.6 + ROW_IN * min(len(names), MAX_ROWS), extra=0.4)
+    figure = new_figure(
+        1, max(2, len(panels)), row_height=0.6 + ROW_IN * min(max(len(names), MIN_ROWS), MAX_ROWS), extra=0.4
+    )
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, panel in zip(axes, panels, strict=True):
         _draw_panel(ax, shown[shown["panel"] == panel], panel)
     rows = [row for row in names if row < MAX_ROWS]
     axes[0].set_yticks(rows, [_short(names[row]) for row in rows], fontsize=6)
-    axes[0].set_ylabel("cells that differ in the seed alone")
+    axes[0].set_ylabel("group of cells")
     axes[0].set_ylim(max(rows) + 0.6, min(rows) - 0.6)
     paradigms = list(shown["paradigm"].unique())
     legend_below(figure, [
