@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from nllgen_analysis import to_frames
+from nllgen_analysis.captions import plain
 from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, project_style, render
 from nllgen_analysis.figures.capacity import capacity_data, draw_capacity
 from nllgen_analysis.figures.frechet import draw_frechet, frechet_data
 from nllgen_analysis.figures.nash import binned, control_pairs, draw_nash, nash_data
 from nllgen_analysis.figures.nll import draw_nll, nll_data
+from nllgen_analysis.figures.sample_size import draw_sample_size
 from nllgen_analysis.figures.samples import draw_samples, strip
 from nllgen_analysis.figures.style import MAX_SETTINGS, degree_colour, without_startup
 
@@ -98,6 +101,27 @@ def test_nash_pairs_every_adversarial_cell_with_its_control(frames):
     # 0.2 against 0.02 nats a step
     assert pairs["ratio"].tolist() == [pytest.approx(10.0)] * 3
     assert sorted(pairs["seed"]) == [0, 1, 2]
+
+
+def test_arms_are_held_against_their_control_one_by_one():
+    arms = [make_cell("W", "nsgan", seed=s, start="truth", lr=2e-4, r1_gamma=g) for g in (0.0, 10.0) for s in range(3)]
+    cells = [*arms, *(make_cell("W", seed=s, start="truth", lr=2e-4) for s in range(3))]
+    study = build_study(
+        cells, override=lambda cell, step: {"kl_nats": kl(cell, step) * (1 + getattr(cell.paradigm, "r1_gamma", 0))}
+    )
+    caption = plain(draw_nash(to_frames(study))[0].caption)
+    # at step 1,000 the control is at 20 (1 + seed / 10) nats, the arms at ten and a hundred and ten times as much
+    assert re.search(r"of nsgan r1_gamma=0.0 198 ± \d+ \(n = 3\) nats; as a ratio, seed 0: 10.0; seed 1: 10.0", caption)
+    assert re.search(
+        r"of nsgan r1_gamma=10.0 2,398 ± \d+ \(n = 3\) nats; as a ratio, seed 0: 110; seed 1: 110", caption
+    )
+
+
+def test_sizes_are_told_as_whole_numbers():
+    cells = [make_cell("W", seed=s, num=num) for num in (500, 2000, "fresh") for s in range(2)]
+    caption = draw_sample_size(to_frames(build_study(cells)))[0].caption
+    assert "N = 2,000 " in caption
+    assert "N = 500 " in caption
 
 
 def test_a_control_at_another_learning_rate_is_no_control(frames):

@@ -68,9 +68,7 @@ def draw_nash(frames: Frames) -> list[FigureResult]:
 
 def nash_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
     """The plotted numbers of one setting: panel ``kl``; ``loss``, ``distance`` and ``critical`` where there are any."""
-    multiple = rows["student"].nunique() > 1
-    names = rows["paradigm"] + (" " + rows["student"] if multiple else "")
-    rows = rows.assign(series=names.str.cat(rows["variant"], sep=" ").str.strip()).sort_values("series", kind="stable")
+    rows = rows.assign(series=series_names(rows)).sort_values("series", kind="stable")
     history = join_cells(frames.history[frames.history["cell"].isin(rows["cell"].unique())], frames.cells)
     parts = [curve_data(rows, "kl_nats", panel="kl", hue="paradigm")]
     for column, (name, _, _) in LOSSES.items():
@@ -88,6 +86,13 @@ def nash_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def series_names(rows: pd.DataFrame) -> pd.Series:
+    """Paradigm, degree where there are several, and what else tells the arms of one setting apart."""
+    multiple = rows["student"].nunique() > 1
+    names = rows["paradigm"] + (" " + rows["student"] if multiple else "")
+    return names.str.cat(rows["variant"], sep=" ").str.strip()
+
+
 def binned(rows: pd.DataFrame, column: str, num_bins: int = NUM_BINS) -> pd.DataFrame:
     """Means within equal bins of steps, a row a cell and bin; untouched where there are few enough steps."""
     steps = rows["step"].astype(float)
@@ -102,13 +107,18 @@ def binned(rows: pd.DataFrame, column: str, num_bins: int = NUM_BINS) -> pd.Data
 def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
     """The last finite KL of every adversarial cell beside that of its NLL control: same data, steps, batch and seed.
 
-    A cell that diverged before it was measured a second time has none: at the start every KL is 0.
+    A cell that diverged before it was measured a second time has none: at the start every KL is 0. ``series`` names the
+    arm of the adversarial cell.
     """
+    rows = rows.assign(series=series_names(rows))
     known = rows[np.isfinite(rows["kl_nats"].astype(float)) & (rows["step"] > 0)]
     ends = known.sort_values("step", kind="stable").groupby("cell").tail(1)
     ends = ends.join(frames.cells[["steps", "batch_size", "lr", "precision"]], on="cell")
     control = ends[ends["paradigm"] == "nll"]
-    return paired(ends[ends["paradigm"] != "nll"], control, "kl_nats", PAIR_ON)
+    arms = ends[ends["paradigm"] != "nll"].groupby("series", sort=True)
+    parts = [paired(arm, control, "kl_nats", PAIR_ON).assign(series=name) for name, arm in arms]
+    empty = paired(ends[:0], control, "kl_nats", PAIR_ON).assign(series="")
+    return pd.concat([part for part in parts if len(part)] or [empty], ignore_index=True)
 
 
 def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
@@ -177,9 +187,12 @@ def _caption(setting: str, kl: pd.DataFrame, loss: pd.DataFrame, pairs: pd.DataF
 def _pairs_text(pairs: pd.DataFrame) -> str:
     if pairs.empty:
         return "No adversarial cell has an NLL control of the same data, steps, batch size and seed."
-    difference = mean_interval(pairs["difference"])
-    ratios = [f"seed {row.seed}: {number(row.ratio)}" for row in pairs.itertuples(index=False)]
-    text = cite(
-        estimate(difference.mean, difference.high, difference.num_seeds), [*pairs["id_first"], *pairs["id_second"]]
-    )
-    return f"Last KL minus its NLL control's, paired by seed: {text} nats; as a ratio, {listing(ratios)}."
+    texts = []
+    for name, arm in pairs.groupby("series", sort=True):
+        difference = mean_interval(arm["difference"])
+        ratios = [f"seed {row.seed}: {number(row.ratio)}" for row in arm.itertuples(index=False)]
+        told = estimate(difference.mean, difference.high, difference.num_seeds)
+        texts.append(
+            f"of {name} {cite(told, [*arm['id_first'], *arm['id_second']])} nats; as a ratio, {listing(ratios)}"
+        )
+    return f"Last KL minus its NLL control's, paired by seed: {'; '.join(texts)}."

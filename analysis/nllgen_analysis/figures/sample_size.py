@@ -23,7 +23,7 @@ from nllgen_analysis.figures.style import (
 )
 from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.statistics import summarise
-from nllgen_analysis.text import estimate, listing, number
+from nllgen_analysis.text import estimate, listing
 
 TITLE = "KL against sample size"
 COLUMNS = (
@@ -146,7 +146,7 @@ def _caption(data: pd.DataFrame) -> str:
         own = seeds[(seeds["student"] == student) & (seeds["variant"] == variant)]
         told = [
             cite(
-                f"{'fresh' if np.isinf(row.num_train) else f'N = {number(row.num_train, 9)}'} "
+                f"{'fresh' if np.isinf(row.num_train) else f'N = {row.num_train:,.0f}'} "
                 f"{estimate(row.value, row.high, int(row.num_seeds))}",
                 own.loc[own["num_train"] == row.num_train, "cell_id"],
             )
