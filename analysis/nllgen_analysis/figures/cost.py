@@ -19,7 +19,7 @@ from nllgen_analysis.figures.points import (
 )
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, legend_below, new_figure, set_scale
 from nllgen_analysis.frames import Frames
-from nllgen_analysis.text import listing, number
+from nllgen_analysis.text import listing
 
 TITLE = "Cost against quality"
 X_LABEL = "training time (s)"
@@ -76,7 +76,10 @@ def _trained(rows: pd.DataFrame) -> pd.DataFrame:
 def _caption(frames: Frames) -> str:
     ran = frames.cells[(frames.cells["role"] != "truth") & (frames.cells["device"] != "")]
     places = ran[["device", "num_threads"]].drop_duplicates().sort_values(["device", "num_threads"])
-    told = [f"{row.device} with {number(row.num_threads)} threads" for row in places.itertuples(index=False)]
+    told = [
+        f"{row.device} with {row.num_threads:.0f} thread{'s' * (row.num_threads != 1)}"
+        for row in places.itertuples(index=False)
+    ]
     return (
         f"{describe_points()} Time is of training steps alone, without measuring, on {listing(told)}. The cheaper and "
         "the better, the further down and to the left."

@@ -35,7 +35,7 @@ GROUP = ["panel", "group", "student", "paradigm", "setting"]
 COLUMNS = (*GROUP, "row", "kind", "seed", "cell_id", "outcome", "value", "low", "high", "num_seeds")
 MIN_ROWS = 5  # of room: the axis has a label
 MAX_ROWS = 24  # groups of cells on a page; the rest are in the CSV
-ROW_IN = 0.19
+ROW_IN = 0.21
 
 
 def draw_divergences(frames: Frames) -> list[FigureResult]:
@@ -94,8 +94,10 @@ def _order(seeds: pd.DataFrame) -> list[str]:
 
 
 def _short(group: str) -> str:
-    """Of a group's name what fits beside an axis: all data here are synthetic."""
-    return group.replace("synthetic, ", "").replace("fresh samples", "fresh").replace(" · ", "  ")
+    """Of a group's name what fits beside an axis, in two lines where it has to be: all data here are synthetic."""
+    student, paradigm, setting, *variant = group.split(" · ")
+    size = setting.removeprefix("synthetic, ").replace("fresh samples", "fresh")
+    return "\n".join([f"{student}  {paradigm}  {size}", *variant])
 
 
 def _draw_panel(ax: Axes, data: pd.DataFrame, panel: str) -> None:

@@ -10,7 +10,15 @@ from matplotlib.lines import Line2D
 from nllgen_analysis.captions import cite
 from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.capacity import WEIGHTS, final_kl, of_capacity
-from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, degree_colour, legend_below, new_figure
+from nllgen_analysis.figures.style import (
+    Drawn,
+    FigureResult,
+    NotDrawn,
+    degree_colour,
+    legend_below,
+    new_figure,
+    set_scale,
+)
 from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.statistics import mean_interval, paired
 from nllgen_analysis.text import CONDITION, estimate
@@ -35,15 +43,17 @@ def draw_split(frames: Frames) -> list[FigureResult]:
     panels = [name for name in WEIGHTS if (data["weights"] == name).any()]
     figure = new_figure(1, max(2, len(panels)), row_height=2.3, extra=0.4)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    bars = list(dict.fromkeys(zip(data["student"], data["num_train"], strict=True)))
+    places = list(dict.fromkeys(zip(data["student"], data["num_train"], strict=True)))
     for ax, weights in zip(axes, panels, strict=True):
-        _draw_panel(ax, data[data["weights"] == weights], bars)
+        _draw_panel(ax, data[data["weights"] == weights], places)
         ax.set_title(f"{weights} weights")
     axes[0].set_ylabel("KL(p‖q) (nats)")
+    means = data[data["kind"] == "mean"].groupby(["weights", "student", "num_train"])["value"]
+    set_scale(axes[0], "y", pd.concat([means.first(), means.sum()]))
     legend_below(figure, [
-        Line2D([], [], color="#444444", alpha=alpha, linewidth=5, label=part)
-        for part, alpha in zip(PARTS, (0.45, 1.0), strict=True)
-    ])  # fmt: skip
+        Line2D([], [], color="#444444", marker="o", linestyle="", markersize=5, markerfacecolor=face, label=label)
+        for face, label in (("white", "fresh samples: approximation"), ("#444444", "N images"))
+    ] + [Line2D([], [], color="#444444", alpha=0.3, linewidth=4, label="estimation")])  # fmt: skip
     caption = _caption(data)
     planned = of_capacity(frames.cells[frames.cells["source"] == "synthetic"])
     data, absent = with_absent(data, planned[planned["student"].isin(data["student"])])
@@ -81,21 +91,18 @@ def split_data(frames: Frames) -> pd.DataFrame:
     return data.reindex(columns=list(COLUMNS)).reset_index(drop=True)
 
 
-def _draw_panel(ax: Axes, data: pd.DataFrame, bars: list[tuple[str, int]]) -> None:
+def _draw_panel(ax: Axes, data: pd.DataFrame, places: list[tuple[str, int]]) -> None:
     means = data[data["kind"] == "mean"].set_index(["student", "num_train", "panel"])
-    for place, (student, size) in enumerate(bars):
+    for place, (student, size) in enumerate(places):
         if (student, size, PARTS[0]) not in means.index:
             continue
         first, second = (means.loc[(student, size, part)] for part in PARTS)
-        colour = degree_colour(student)
-        ax.bar(place, first["value"], color=colour, alpha=0.45, width=0.6)
-        ax.bar(place, second["value"], bottom=first["value"], color=colour, width=0.6)
-        total = first["value"] + second["value"]
-        if np.isfinite(second["low"]):
-            half = second["high"] - second["value"]
-            ax.errorbar(place, total, yerr=half, color="#D55E00" if student == "W" else "#444444", capsize=3,
-                        elinewidth=1, zorder=3)  # fmt: skip
-    ax.set_xticks(range(len(bars)), [f"{student}\nN = {size:,}" for student, size in bars])
+        colour, total = degree_colour(student), first["value"] + second["value"]
+        ax.plot([place, place], [first["value"], total], color=colour, linewidth=4, alpha=0.3, zorder=1)
+        ax.plot(place, first["value"], "o", color=colour, markerfacecolor="white", markersize=5, zorder=3)
+        half = np.nan_to_num(second["high"] - second["value"])
+        ax.errorbar(place, total, yerr=half, fmt="o", color=colour, markersize=5, capsize=3, elinewidth=1, zorder=3)
+    ax.set_xticks(range(len(places)), [f"{student}\nN = {size:,}" for student, size in places])
     ax.margins(x=0.15)
 
 
@@ -104,7 +111,8 @@ def _caption(data: pd.DataFrame) -> str:
         "KL(p‖q) on test images of models trained by nll on N images, in two parts. Approximation: the KL of the same "
         "training on fresh samples at every step. It holds what the class of models cannot reach and what so many "
         "steps have not reached yet; of W and larger degrees, whose class holds the truth, it is the second alone. "
-        f"Estimation: what N images add, paired by seed, with its 95 % t interval over seeds, {CONDITION}."
+        f"Estimation: what N images add, paired by seed, with its 95 % t interval over seeds, {CONDITION}. Hollow: the "
+        "first part; full: both, with the interval of the second."
     ]
     seeds = data[data["kind"] == "seed"]
     for row in data[(data["kind"] == "mean") & (data["panel"] == PARTS[0])].itertuples(index=False):

@@ -16,11 +16,12 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import AutoMinorLocator, NullFormatter
+from matplotlib.ticker import AutoMinorLocator, NullFormatter, SymmetricalLogLocator
 
 WIDTH_IN = 6.3  # the text width of an A4 page
 COLUMN_IN = 3.4  # a column of a two-column page
 MAX_SETTINGS = 7  # figures a family, as many as a built-in study has; more would be a gallery nobody reads
+SYMLOG_TICKS = 5  # of an axis at most: its labels stand beside each other
 GREY = "#7F7F7F"
 # Okabe & Ito 2008: warm is under-, cold over-parameterised, black the truth's own architecture
 DEGREE_COLOURS = {
@@ -182,6 +183,9 @@ def legend_below(figure: Figure, handles: Iterable[Line2D]) -> None:
 def set_scale(ax: Axes, which: str, values: npt.ArrayLike) -> str:
     """Choose linear, log or symlog by the values: log over more than a factor of 30, symlog where some are ≤ 0.
 
+    A symlog axis ends where the values do: the interval of a mean may reach far below 0 where one seed is thousands of
+    times the others, and would take the room of everything else.
+
     Args:
         ax: the axes.
         which: ``x`` or ``y``.
@@ -204,7 +208,15 @@ def set_scale(ax: Axes, which: str, values: npt.ArrayLike) -> str:
         (ax.xaxis if which == "x" else ax.yaxis).set_minor_formatter(NullFormatter())
         return "log"
     nonzero = size[size > 0]
-    choose("symlog", linthresh=10.0 ** np.floor(np.log10(max(float(np.percentile(nonzero, 25)), 1e-9))))
+    linthresh = 10.0 ** np.floor(np.log10(max(float(np.percentile(nonzero, 25)), 1e-9)))
+    choose("symlog", linthresh=linthresh)
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linthresh))
+    axis.get_major_locator().set_params(numticks=SYMLOG_TICKS)  # type: ignore[call-arg]
+    low, high = axis.get_transform().transform([array.min(), array.max()])
+    margin = 0.05 * (high - low)
+    limits = axis.get_transform().inverted().transform([low - margin, high + margin])
+    (ax.set_xlim if which == "x" else ax.set_ylim)(*limits)
     return "symlog"
 
 
