@@ -192,7 +192,7 @@ def test_empty_study_is_reported(saved, tmp_path):
     cells = [make_cell("W")]
     paths = write_report(saved(build_study(cells, missing=(0,), truth=False, samples=0)), tmp_path / "out")
     assert paths.figures == ()
-    assert len(paths.not_drawn) == 14
+    assert len(paths.not_drawn) == 16
 
 
 @pytest.mark.slow
