@@ -139,7 +139,9 @@ def _middle_mean(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray
     return np.asarray(stats.trim_mean(values, 0.25, axis=axis))
 
 
-def paired(first: pd.DataFrame, second: pd.DataFrame, value: str, on: list[str]) -> pd.DataFrame:
+def paired(
+    first: pd.DataFrame, second: pd.DataFrame, value: str, on: list[str], keep: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """Rows of two frames that belong together, with the difference and the ratio first : second.
 
     Args:
@@ -147,13 +149,14 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, value: str, on: list[str])
         second: likewise.
         value: the compared column.
         on: columns that must agree, the seed among them.
+        keep: further columns of ``first``.
 
     Returns:
-        ``on``, first, second, id_first, id_second, difference, ratio (NaN where second is 0); rows without a finite
-        partner are left out.
+        ``on``, ``keep``, first, second, id_first, id_second, difference, ratio (NaN where second is 0); rows without a
+        finite partner are left out.
     """
     pairs = pd.merge(
-        first[[*on, "id", value]].rename(columns={value: "first"}),
+        first[[*on, *keep, "id", value]].rename(columns={value: "first"}),
         second[[*on, "id", value]].rename(columns={value: "second"}),
         on=on,
         suffixes=("_first", "_second"),

@@ -74,7 +74,7 @@ def draw(truth: Path, config: DatasetConfig, threads: int) -> Path:
     """Draw the data set of a truth, or what is missing of it, beside its truth.pt.
 
     Args:
-        truth: truth.pt, or its folder.
+        truth: truth.pt, its folder, or a study's.
         config: how many images.
         threads: of torch.
 
@@ -85,14 +85,13 @@ def draw(truth: Path, config: DatasetConfig, threads: int) -> Path:
         ConfigError: no truth is there, or the data set that is there was drawn from another.
         StoppedError: Ctrl-C; nothing was written.
     """
-    weights = truth / "truth.pt" if truth.is_dir() else truth
-    if not weights.is_file():
-        raise ConfigError(f"no truth at {weights}", "give a truth.pt, or the folder that it lies in")
     _require_torch()
     from nllgen.launch.stopping import StopRequest
     from nllgen.worker.entry import enter_drawing
+    from nllgen.worker.score import find_weights
 
-    enter_drawing(weights, weights.with_name("dataset.h5"), config, threads, StopRequest())
+    weights = find_weights(truth)
+    enter_drawing(weights, weights.with_name("dataset.h5"), config, threads, StopRequest().interruptible)
     return weights
 
 

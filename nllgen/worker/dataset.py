@@ -46,9 +46,9 @@ def draw_dataset(
     old = _old_dataset(path)
     if old is not None and old.truth_sha256 != truth.sha256:
         raise ConfigError(f"{path} was drawn from another truth than {weights}", "remove it and run the same again")
-    sizes = old.sizes() if old else dict.fromkeys(SPLITS, 0)
     wanted = {"train": config.num_train, "val": config.num_val, "test": config.num_test}
-    wanted = {split: max(wanted[split], sizes[split]) for split in SPLITS}
+    if old is not None:
+        wanted = {split: max(wanted[split], size) for split, size in old.sizes().items()}
     if _covers(old, wanted):
         say(f"already there: {path}")
         return

@@ -65,7 +65,11 @@ def enter_evaluation(
 
 
 def enter_drawing(
-    weights: Path, path: Path, config: DatasetConfig, threads: int, should_stop: Callable[[], bool]
+    weights: Path,
+    path: Path,
+    config: DatasetConfig,
+    threads: int,
+    interruptible: Callable[[], contextlib.AbstractContextManager[Any]],
 ) -> None:
     """Draw the data set of a truth on the CPU with a thread count.
 
@@ -73,9 +77,10 @@ def enter_drawing(
         ConfigError: the data set that is there was drawn from another truth.
         StoppedError: a stop was asked for; nothing was written.
     """
-    settings = set_up(threads, "cpu", path.parent, should_stop, attempt="draw")
+    keep_freed_memory()
+    torch.set_num_threads(threads)
     exact_arithmetic()
-    draw_dataset(weights, path, config, settings.interruptible)
+    draw_dataset(weights, path, config, interruptible)
 
 
 def set_up(

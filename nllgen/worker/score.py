@@ -36,29 +36,38 @@ class TruthFiles(NamedTuple):
     dataset: Path
 
 
-def find_truth(path: Path) -> TruthFiles:
-    """The truth that a user means: truth.pt, the folder that it lies in, or a study's folder.
+def find_weights(path: Path) -> Path:
+    """The truth.pt that a user means by its path, the folder that it lies in, or a study's folder.
 
     Raises:
-        ConfigError: there is none, or no dataset.h5 beside it.
+        ConfigError: the study has no truth, or there is no such file.
     """
     if StudyDir(path).is_frozen:
         study = StudyDir(path).read_study()
         if study.truth is None:
             raise ConfigError(f"study {study.name} has no truth", "give a study on synthetic data, or a truth.pt")
         path = StudyDir(path).truth(study.truth.id).path
-    files = (
-        TruthFiles(path / "truth.pt", path / "dataset.h5")
-        if path.is_dir()
-        else TruthFiles(path, path.with_name("dataset.h5"))
-    )
-    for file, what in ((files.weights, "truth"), (files.dataset, "data set of the truth")):
-        if not file.is_file():
-            raise ConfigError(
-                f"no {what} at {file}",
-                "--truth is a truth.pt with its dataset.h5 beside it, their folder truths/<id>, or a study's folder",
-            )
-    return files
+    return _there(path / "truth.pt" if path.is_dir() else path, "truth")
+
+
+def _there(file: Path, what: str) -> Path:
+    if not file.is_file():
+        raise ConfigError(
+            f"no {what} at {file}",
+            "a truth is a truth.pt (to score, with its dataset.h5 beside it: `nllgen draw` makes one), their folder "
+            "truths/<id>, or a study's folder",
+        )
+    return file
+
+
+def find_truth(path: Path) -> TruthFiles:
+    """The truth that a user means: truth.pt, the folder that it lies in, or a study's folder.
+
+    Raises:
+        ConfigError: there is none, or no dataset.h5 beside it.
+    """
+    weights = find_weights(path)
+    return TruthFiles(weights, _there(weights.with_name("dataset.h5"), "data set of the truth"))
 
 
 def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]:

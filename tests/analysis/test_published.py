@@ -15,6 +15,7 @@ from nllgen_analysis.claims import judge
 from nllgen_analysis.claims.tables import printed_verdicts
 from nllgen_analysis.frames import Frames, load_frames
 from nllgen_analysis.report import write_report
+from nllgen_analysis.statistics import mean_interval
 
 from nllgen.study.claims import claims_sha256
 
@@ -114,3 +115,34 @@ def test_no_number_was_lost_on_the_way_to_the_file(frames: Frames) -> None:
     last = frames.final[(frames.final["weights"] == "last") & frames.final["cell"].isin(done.index)]
     assert len(last) == len(done)
     assert np.isfinite(last[["kl_nats", "kl_se_nats", "jsd_nats", "frechet_lenet"]].astype(float)).all().all()
+
+
+def test_numbers_that_the_page_tells_beside_the_verdicts_are_those_of_the_study(frames: Frames) -> None:
+    """What no figure or table says: derived here from study.h5, as the page says how."""
+    page = " ".join((PUBLISHED / "README.md").read_text().split())
+    started = frames.eval[(frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
+    started = started[started["paradigm"].isin(["nll", "nsgan"])]
+    left = started.loc[(started["paradigm"] == "nsgan") & (started["step"] == 50), "kl_nats"]
+    assert f"left, by {left.min():,.0f} to {left.max():,.0f} nats within 50 steps" in page
+    assert started.loc[started["paradigm"] == "nll", "kl_nats"].max() <= 2.7
+    ends = started[started["step"] == started["step"].max()]
+    control = ends[ends["paradigm"] == "nll"].set_index("seed")["kl_nats"]
+    for variant, words in (("zero", "10.8 (8.6 … 13.0) at 0"), ("pretrained", "8.6 (7.2 … 9.9) pretrained")):
+        arm = ends[ends["variant"] == f"disc_start={variant}"].set_index("seed")["kl_nats"]
+        found = mean_interval(np.log(arm / (3 * control)))
+        assert f"{found.mean:.1f} ({found.low:.1f} … {found.high:.1f})" in words
+        assert words in page
+
+
+def test_what_the_page_says_of_overfitting_and_overlap_is_so(frames: Frames) -> None:
+    well = frames.eval[(frames.eval["student"] == "W") & (frames.eval["num_train"] == "500")]
+    by_cell = well[(well["paradigm"] == "nll") & (well["weights"] == "raw")].groupby("cell")
+    nll, image = (
+        (by_cell[name].last() - by_cell[name].min()) / (by_cell[name].first() - by_cell[name].min())
+        for name in ("val_nll_nats", "frechet_lenet")
+    )
+    assert (round(nll.min()), round(nll.max())) == (11, 18)
+    assert image.max() <= 0.02
+    last = frames.final[(frames.final["weights"] == "last") & np.isfinite(frames.final["jsd_nats"].astype(float))]
+    away = last[(last["degree"] != "W*") & ~((last["start"] == "truth") & (last["paradigm"] == "nll"))]
+    assert (math.log(2) - away["jsd_nats"]).max() <= 4e-4

@@ -115,10 +115,7 @@ def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
     ends = known.sort_values("step", kind="stable").groupby("cell").tail(1)
     ends = ends.join(frames.cells[["steps", "batch_size", "lr", "precision"]], on="cell")
     control = ends[ends["paradigm"] == "nll"]
-    arms = ends[ends["paradigm"] != "nll"].groupby("series", sort=True)
-    parts = [paired(arm, control, "kl_nats", PAIR_ON).assign(series=name) for name, arm in arms]
-    empty = paired(ends[:0], control, "kl_nats", PAIR_ON).assign(series="")
-    return pd.concat([part for part in parts if len(part)] or [empty], ignore_index=True)
+    return paired(ends[ends["paradigm"] != "nll"], control, "kl_nats", PAIR_ON, keep=("series",))
 
 
 def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:

@@ -20,7 +20,7 @@ from nllgen_analysis.figures.style import (
     set_scale,
 )
 from nllgen_analysis.frames import Frames, student_order
-from nllgen_analysis.statistics import mean_interval, paired
+from nllgen_analysis.statistics import paired, summarise
 from nllgen_analysis.text import CONDITION, estimate
 
 NAME, TITLE = "kl_split", "KL split into approximation and estimation"
@@ -28,7 +28,6 @@ PARTS = ("approximation", "estimation")
 # what must agree between a cell on N images and the one on fresh images that it is held against
 PAIR_ON = ["weights", "student", "image_size", "steps", "batch_size", "lr", "precision", "seed"]
 COLUMNS = ("panel", "weights", "student", "num_train", "kind", "seed", "cell_id", "value", "low", "high", "num_seeds")
-_BY = ["weights", "student", "num_train"]
 
 
 def draw_split(frames: Frames) -> list[FigureResult]:
@@ -68,23 +67,17 @@ def split_data(frames: Frames) -> pd.DataFrame:
     """
     rows = final_kl(frames).merge(frames.cells[["id", "steps", "batch_size", "lr", "precision"]], on="id")
     fresh, finite = rows[rows["num_train"] == "fresh"], rows[rows["num_train"] != "fresh"]
-    pairs = [
-        paired(own, fresh, "kl_nats", PAIR_ON).assign(num_train=int(size)) for size, own in finite.groupby("num_train")
-    ]
-    if not any(len(part) for part in pairs):
+    both = paired(finite, fresh, "kl_nats", PAIR_ON, keep=("num_train",))
+    if both.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    both = pd.concat(pairs, ignore_index=True)
+    both = both.assign(num_train=both["num_train"].astype(int))
     seeds = pd.concat([
         both.assign(panel="approximation", value=both["second"], cell_id=both["id_second"]),
         both.assign(panel="estimation", value=both["difference"], cell_id=both["id_first"]),
     ]).assign(kind="seed")  # fmt: skip
-    means = []
-    for (panel, *keys), part in seeds.groupby(["panel", *_BY], sort=False):
-        found = mean_interval(part["value"])
-        means.append({"panel": panel, **dict(zip(_BY, keys, strict=True)), "kind": "mean", "value": found.mean,
-                      "low": found.low, "high": found.high, "num_seeds": found.num_seeds})  # fmt: skip
+    means = summarise(seeds, ["panel", "weights", "student", "num_train"], "value").rename(columns={"mean": "value"})
     ranks = {name: rank for rank, name in enumerate(student_order(seeds["student"]))}
-    data = pd.concat([seeds, pd.DataFrame(means)], ignore_index=True)
+    data = pd.concat([seeds, means.assign(kind="mean")], ignore_index=True)
     data = data.assign(_s=data["student"].map(ranks)).sort_values(
         ["weights", "_s", "num_train", "panel", "kind", "seed"], kind="stable"
     )

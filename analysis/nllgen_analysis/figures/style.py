@@ -211,8 +211,9 @@ def set_scale(ax: Axes, which: str, values: npt.ArrayLike) -> str:
     linthresh = 10.0 ** np.floor(np.log10(max(float(np.percentile(nonzero, 25)), 1e-9)))
     choose("symlog", linthresh=linthresh)
     axis = ax.xaxis if which == "x" else ax.yaxis
-    axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linthresh))
-    axis.get_major_locator().set_params(numticks=SYMLOG_TICKS)  # type: ignore[call-arg]
+    locator = SymmetricalLogLocator(base=10, linthresh=linthresh)
+    locator.set_params(numticks=SYMLOG_TICKS)
+    axis.set_major_locator(locator)
     low, high = axis.get_transform().transform([array.min(), array.max()])
     margin = 0.05 * (high - low)
     limits = axis.get_transform().inverted().transform([low - margin, high + margin])
