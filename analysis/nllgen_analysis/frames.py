@@ -249,3 +249,10 @@ def student_order(students: pd.Series) -> list[str]:
         return (DEGREE_ORDER.index(degree) if degree in DEGREE_ORDER else -1), student
 
     return sorted(students.unique(), key=rank)
+
+
+def ranked(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with their ranks ``_setting`` and ``_student``, by ``setting_order`` and ``student_order``."""
+    settings = {name: rank for rank, name in enumerate(setting_order(rows))}
+    students = {name: rank for rank, name in enumerate(student_order(rows["student"]))}
+    return rows.assign(_setting=rows["setting"].map(settings), _student=rows["student"].map(students))

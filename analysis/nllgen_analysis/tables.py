@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nllgen.store.layout import FINAL_COLUMNS
-from nllgen_analysis.frames import OUTCOME_ORDER, Frames, setting_order, student_order
+from nllgen_analysis.frames import OUTCOME_ORDER, Frames, ranked
 from nllgen_analysis.statistics import interquartile, summarise
 from nllgen_analysis.text import number, plus_minus
 
@@ -53,7 +53,7 @@ def cells_table(frames: Frames) -> pd.DataFrame:
 
 def groups_table(frames: Frames) -> pd.DataFrame:
     """One row a group: cells planned, done, diverged and missing, parameters, seconds a step."""
-    cells = _ordered(frames, frames.cells[frames.cells["role"] != "truth"])
+    cells = _ordered(frames.cells[frames.cells["role"] != "truth"])
     table = cells.groupby(GROUP, sort=False).agg(
         planned=("id", "size"),
         num_parameters=("num_parameters", "median"),
@@ -90,7 +90,7 @@ def final_table(frames: Frames) -> pd.DataFrame:
 
 def _final_rows(frames: Frames) -> tuple[pd.DataFrame, list[str]]:
     """Final metrics without the truth's, and the names of those that any cell has."""
-    rows = _ordered(frames, frames.final[frames.final["role"] != "truth"])
+    rows = _ordered(frames.final[frames.final["role"] != "truth"])
     return rows, [name for name in FINAL_COLUMNS if name not in NOT_METRICS and rows[name].notna().any()]
 
 
@@ -123,7 +123,7 @@ def resources_table(frames: Frames) -> pd.DataFrame:
 
     ``hours_per_cell`` is a mean, ``hours`` and ``core_hours`` are sums; a diverged cell took the steps that it logged.
     """
-    cells = _ordered(frames, frames.cells[frames.cells["outcome"] != "missing"])
+    cells = _ordered(frames.cells[frames.cells["outcome"] != "missing"])
     logged = frames.history.groupby("cell")["step"].max().reindex(cells.index)
     steps = cells["steps"].where(cells["outcome"] == "done", logged)
     hours = steps * cells["seconds_per_step"].astype(float).where(steps > 0, 0.0) / 3600
@@ -218,12 +218,9 @@ def _assets(text: str) -> list[tuple[str, str]]:
     return [(str(key), str(item)) for key, item in value.items()] if isinstance(value, dict) else [("", str(value))]
 
 
-def _ordered(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
+def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows by setting, paradigm, degree, variant, seed."""
-    settings = {name: rank for rank, name in enumerate(setting_order(frames.cells))}
-    students = {name: rank for rank, name in enumerate(student_order(frames.cells["student"]))}
-    ranks = rows.assign(_setting=rows["setting"].map(settings), _student=rows["student"].map(students))
-    ordered = ranks.sort_values(["_setting", "paradigm", "_student", "variant", "seed"], kind="stable")
+    ordered = ranked(rows).sort_values(["_setting", "paradigm", "_student", "variant", "seed"], kind="stable")
     return ordered.drop(columns=["_setting", "_student"])
 
 

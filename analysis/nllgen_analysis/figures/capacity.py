@@ -20,7 +20,7 @@ from nllgen_analysis.figures.style import (
     new_figure,
     set_scale,
 )
-from nllgen_analysis.frames import Frames, setting_order, student_order
+from nllgen_analysis.frames import Frames, ranked, student_order
 from nllgen_analysis.statistics import summarise
 from nllgen_analysis.text import estimate, listing
 
@@ -69,10 +69,8 @@ def capacity_data(frames: Frames) -> pd.DataFrame:
     kept += ["high", "num_seeds"]
     if rows.empty:
         return pd.DataFrame(columns=kept)
-    students = {name: rank for rank, name in enumerate(student_order(rows["student"]))}
-    panels = {name: rank for rank, name in enumerate(setting_order(rows))}
-    rows = rows.assign(panel=rows["setting"], value=rows["kl_nats"], cell_id=rows["id"])
-    rows = rows.assign(_p=rows["panel"].map(panels), _s=rows["student"].map(students)).sort_values(["_p", "_s", "seed"])
+    rows = ranked(rows.assign(panel=rows["setting"], value=rows["kl_nats"], cell_id=rows["id"]))
+    rows = rows.sort_values(["_setting", "_student", "seed"])
     by = ["panel", "weights", "student", "variant", "num_parameters"]
     means = summarise(rows, by, "value").rename(columns={"mean": "value"}).assign(kind="mean")
     return pd.concat([rows.assign(kind="seed"), means, _reference(rows)], ignore_index=True).reindex(columns=kept)

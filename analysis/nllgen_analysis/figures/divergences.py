@@ -21,7 +21,7 @@ from nllgen_analysis.figures.style import (
     paradigm_colour,
     set_scale,
 )
-from nllgen_analysis.frames import Frames, setting_order, student_order
+from nllgen_analysis.frames import Frames, ranked
 from nllgen_analysis.statistics import summarise
 from nllgen_analysis.text import CONDITION, estimate, listing
 
@@ -85,12 +85,9 @@ def divergence_data(frames: Frames) -> pd.DataFrame:
 
 def _order(seeds: pd.DataFrame) -> list[str]:
     """Groups by paradigm, setting and degree."""
-    students = {name: rank for rank, name in enumerate(student_order(seeds["student"]))}
-    settings = {name: rank for rank, name in enumerate(setting_order(seeds))}
-    groups = seeds.drop_duplicates("group")
-    groups = groups.assign(_s=groups["student"].map(students), _d=groups["setting"].map(settings))
+    groups = ranked(seeds.drop_duplicates("group"))
     groups = groups.assign(_trained=groups["student"].str.endswith(" from truth"))
-    return list(groups.sort_values(["_trained", "paradigm", "_d", "_s", "group"], kind="stable")["group"])
+    return list(groups.sort_values(["_trained", "paradigm", "_setting", "_student", "group"], kind="stable")["group"])
 
 
 def _short(group: str) -> str:

@@ -21,7 +21,7 @@ from nllgen_analysis.figures.style import (
     new_figure,
     set_scale,
 )
-from nllgen_analysis.frames import Frames, student_order
+from nllgen_analysis.frames import Frames, ranked, student_order
 from nllgen_analysis.statistics import summarise
 from nllgen_analysis.text import estimate, listing
 
@@ -59,9 +59,8 @@ def sample_size_data(frames: Frames) -> pd.DataFrame:
     if rows.empty:
         return pd.DataFrame(columns=list(COLUMNS))
     size = pd.to_numeric(rows["num_train"].replace("fresh", "inf"))
-    ranks = {name: rank for rank, name in enumerate(student_order(rows["student"]))}
-    rows = rows.assign(num_train=size, panel=rows["weights"], value=rows["kl_nats"], cell_id=rows["id"])
-    rows = rows.assign(_rank=rows["student"].map(ranks)).sort_values(["_rank", "num_train", "seed"], kind="stable")
+    rows = ranked(rows).assign(num_train=size, panel=rows["weights"], value=rows["kl_nats"], cell_id=rows["id"])
+    rows = rows.sort_values(["_student", "num_train", "seed"], kind="stable")
     by = ["panel", "weights", "student", "variant", "num_train"]
     means = summarise(rows, by, "value").rename(columns={"mean": "value"}).assign(kind="mean")
     parts = [rows.assign(kind="seed"), means, _reference(rows)]
