@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from nllgen.metrics.exact import log_densities
 from nllgen.store.dataset import NUMBERS, Dataset, read_dataset, write_dataset
 from nllgen.store.result import read_result
 from nllgen.study.config import Cell, DataConfig, FlowConfig
+
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
 
 @pytest.fixture
@@ -109,6 +113,22 @@ def test_ctrl_c_leaves_no_data_set(truth: Path) -> None:
     assert process.returncode == 75, output
     assert "Traceback" not in output
     assert [path.name for path in truth.iterdir()] == ["truth.pt"]
+
+
+def test_the_density_of_the_tutorial_is_scored(nllgen: Run, truth: Path, tmp_path: Path) -> None:
+    """The script as it is printed, against the same mean by hand."""
+    (truth / "dataset.h5").unlink()
+    dataset = drawn(nllgen, truth, 600)
+    (script,) = re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
+    subprocess.run([sys.executable, "-c", script, truth / "dataset.h5", tmp_path / "q.npz"], check=True, timeout=100)
+    done = nllgen("score", "--truth", truth, "--log-probs", tmp_path / "q.npz", "--json")
+    assert done.returncode == 0, done.stderr
+    train, test = (dataset.x[split].astype(float).reshape(-1, 49) for split in ("train", "test"))
+    mean, cov = train.mean(0), np.cov(train.T)
+    away = np.einsum("ni,ij,nj->n", test - mean, np.linalg.inv(cov), test - mean)
+    log_q = -(away + np.linalg.slogdet(2 * math.pi * cov)[1]) / 2
+    expected = (dataset.log_prob["test"] - log_q).mean()
+    assert 0 < expected == pytest.approx(json.loads(done.stdout)["kl_nats"])
 
 
 def test_samples_are_scored_and_shown(nllgen: Run, truth: Path, tmp_path: Path) -> None:
