@@ -116,10 +116,10 @@ def test_ctrl_c_leaves_no_data_set(truth: Path) -> None:
 
 
 def test_the_density_of_the_tutorial_is_scored(nllgen: Run, truth: Path, tmp_path: Path) -> None:
-    """The script as it is printed, against the same mean by hand."""
+    """The script as it is printed (``py``: it has arguments, and does not run by itself), against the mean by hand."""
     (truth / "dataset.h5").unlink()
     dataset = drawn(nllgen, truth, 600)
-    (script,) = re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
+    (script,) = re.findall(r"```py\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
     subprocess.run([sys.executable, "-c", script, truth / "dataset.h5", tmp_path / "q.npz"], check=True, timeout=100)
     done = nllgen("score", "--truth", truth, "--log-probs", tmp_path / "q.npz", "--json")
     assert done.returncode == 0, done.stderr
