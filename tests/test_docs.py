@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
+from pages import CHECKOUT, FENCE, PAGES, TUTORIAL, blocks
 
 from nllgen import errors
 from nllgen.cli import cli
@@ -23,15 +24,6 @@ from nllgen.store.layout import METRIC_COLUMNS
 from nllgen.study.block import KEYS
 from nllgen.study.config import DatasetConfig, MetricsConfig, Resources, Study
 from nllgen.study.grid import parse_study
-
-CHECKOUT = Path(__file__).resolve().parents[1]
-PAGES = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(page: Path, language: str) -> Iterator[str]:
-    """The fenced blocks of a page in a language; ```` ``` ```` alone is a shell."""
-    return (body for name, body in FENCE.findall(page.read_text("utf-8")) if name == language)
 
 
 def shell_lines() -> Iterator[str]:
@@ -152,7 +144,7 @@ def test_studies_are_studies(page: Path) -> None:
 def test_what_the_tutorial_lets_grow_grows() -> None:
     from nllgen.study.merge import merge
 
-    (text,) = blocks(CHECKOUT / "docs" / "tutorial.md", "yaml")
+    (text,) = blocks(TUTORIAL, "yaml")
     grown = text.replace("seed: [0, 1]", "seed: {range: [0, 4]}").replace("{num_train: 2_000,", "{num_train: 4_000,")
     before, after = (parse_study(each, "first.yaml", precision="fp32") for each in (text, grown))
     assert [len(study.cells) for study in (before, after)] == [4, 8]
@@ -199,11 +191,10 @@ def test_the_page_of_faults_has_every_kind_of_failure_and_exit_code() -> None:
 
 @pytest.mark.slow
 def test_the_tutorials_own_paradigm_trains(mnist_assets: Path, tmp_path: Path) -> None:
-    tutorial = CHECKOUT / "docs" / "tutorial.md"
     shutil.copytree(CHECKOUT / "nllgen", tmp_path / "nllgen")
-    (diff,) = blocks(tutorial, "diff")
+    (diff,) = blocks(TUTORIAL, "diff")
     subprocess.run(["git", "apply"], input=diff, cwd=tmp_path, text=True, check=True)
-    (study,) = blocks(tutorial, "yaml")
+    (study,) = blocks(TUTORIAL, "yaml")
     study = study.replace("name: nll, steps: 200", "name: [nsgan, lsgan], steps: 4").replace("300", "4")
     (tmp_path / "first.yaml").write_text(study.replace("degree: [U1, W]", "degree: U1").replace("[0, 1]", "0"))
     command = [sys.executable, "-m", "nllgen", "submit", "--grid", "first.yaml", "--local", "--wait", "--root", "runs"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pages import TUTORIAL, blocks
 from process import NLLGEN, TINY, USAGE, Run, frozen, refused
 
 from nllgen.data.truth import load_truth, truth_bytes
@@ -21,8 +21,6 @@ from nllgen.metrics.exact import log_densities
 from nllgen.store.dataset import NUMBERS, Dataset, read_dataset, write_dataset
 from nllgen.store.result import read_result
 from nllgen.study.config import Cell, DataConfig, FlowConfig
-
-TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
 
 @pytest.fixture
@@ -116,10 +114,10 @@ def test_ctrl_c_leaves_no_data_set(truth: Path) -> None:
 
 
 def test_the_density_of_the_tutorial_is_scored(nllgen: Run, truth: Path, tmp_path: Path) -> None:
-    """The script as it is printed (``py``: it has arguments, and does not run by itself), against the mean by hand."""
+    """The script as it is printed, against the same mean by hand."""
     (truth / "dataset.h5").unlink()
     dataset = drawn(nllgen, truth, 600)
-    (script,) = re.findall(r"```py\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
+    (script,) = blocks(TUTORIAL, "py")
     subprocess.run([sys.executable, "-c", script, truth / "dataset.h5", tmp_path / "q.npz"], check=True, timeout=100)
     done = nllgen("score", "--truth", truth, "--log-probs", tmp_path / "q.npz", "--json")
     assert done.returncode == 0, done.stderr

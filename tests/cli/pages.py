@@ -1,0 +1,17 @@
+"""The documentation's pages, as tests read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PAGES = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")]
+TUTORIAL = CHECKOUT / "docs" / "tutorial.md"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    """The fenced blocks of a page in a language; ```` ``` ```` alone is a shell, ``py`` a script with arguments."""
+    return (body for name, body in FENCE.findall(page.read_text("utf-8")) if name == language)
