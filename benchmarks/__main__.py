@@ -28,6 +28,7 @@ PARTS = (
     "frechet",
     "metrics",
     "mnist",
+    "alpha",
     "learning",
     "nash",
     "memory",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -17,7 +18,7 @@ from nllgen_analysis.figures.nash import binned, control_pairs, draw_nash, nash_
 from nllgen_analysis.figures.nll import draw_nll, nll_data
 from nllgen_analysis.figures.sample_size import draw_sample_size
 from nllgen_analysis.figures.samples import draw_samples, strip
-from nllgen_analysis.figures.style import MAX_SETTINGS, degree_colour, without_startup
+from nllgen_analysis.figures.style import MAX_SETTINGS, degree_colour, new_figure, set_scale, without_startup
 
 from .conftest import EXCESS, GRID, build_study, default_cells, kl, make_cell
 
@@ -275,3 +276,17 @@ def test_hard_studies_draw_or_say_why(study_of):
     results = list(draw_all(to_frames(study_of())))
     assert len(results) >= 8
     assert all(item.figure.axes if isinstance(item, Drawn) else item.reason for item in results)
+
+
+@pytest.mark.parametrize("values", [[0, 1e3, 2e4, 1e9], [0, -3, 20, 1e23], [-5, 0, 3, 100, 4000], [0, 1, 2, 500]])
+def test_labels_of_an_axis_with_both_signs_do_not_lie_on_each_other(values):
+    figure = new_figure(1, 1)
+    ax = figure.subplots()
+    ax.plot(values)
+    assert set_scale(ax, "y", values) == "symlog"
+    figure.canvas.draw()
+    low, high = ax.get_ylim()
+    shown = [label for label in ax.get_yticklabels() if low <= label.get_position()[1] <= high]
+    boxes = sorted((label.get_window_extent() for label in shown), key=lambda box: box.y0)
+    assert len(boxes) >= 4
+    assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))

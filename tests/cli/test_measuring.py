@@ -104,10 +104,13 @@ def test_ctrl_c_leaves_no_data_set(truth: Path) -> None:
     (truth / "dataset.h5").unlink()
     command = [NLLGEN, "draw", str(truth), "--num-train", "1000000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    with pytest.raises(subprocess.TimeoutExpired):  # at work, or still importing torch
-        process.wait(6)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):  # at work, or still importing torch
+            process.wait(6)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 75, output
     assert "Traceback" not in output
     assert [path.name for path in truth.iterdir()] == ["truth.pt"]

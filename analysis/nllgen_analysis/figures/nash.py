@@ -157,10 +157,10 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
 def _draw_losses(ax: Axes, loss: pd.DataFrame) -> None:
     draw_curves(ax, loss, lambda name: LOSS_COLOURS[name], dict.fromkeys(loss["series"], "-"))
     set_scale(ax, "y", loss["value"])
-    for _, level, text in LOSSES.values():
+    for _, level, text in LOSSES.values():  # ln 2 hangs below its line: losses that explode bring the two together
         ax.axhline(level, color=GREY, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0)
         ax.annotate(text, (1, level), xycoords=("axes fraction", "data"), xytext=(2, 0), textcoords="offset points",
-                    va="center", fontsize=7, color="#555555")  # fmt: skip
+                    va="bottom" if level > 1 else "top", fontsize=7, color="#555555")  # fmt: skip
     ax.set_title("losses and their equilibrium values")
     ax.set_ylabel("loss (nats)")
 

@@ -16,12 +16,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import AutoMinorLocator, NullFormatter, SymmetricalLogLocator
+from matplotlib.ticker import AutoMinorLocator, FixedLocator, NullFormatter, SymmetricalLogLocator
 
 WIDTH_IN = 6.3  # the text width of an A4 page
 COLUMN_IN = 3.4  # a column of a two-column page
 MAX_SETTINGS = 7  # figures a family, as many as a built-in study has; more would be a gallery nobody reads
 SYMLOG_TICKS = 5  # of an axis at most: its labels stand beside each other
+MIN_TICK_APART = 0.08  # of the length of an axis: a label beside that of 0
 GREY = "#7F7F7F"
 # Okabe & Ito 2008: warm is under-, cold over-parameterised, black the truth's own architecture
 DEGREE_COLOURS = {
@@ -213,11 +214,15 @@ def set_scale(ax: Axes, which: str, values: npt.ArrayLike) -> str:
     axis = ax.xaxis if which == "x" else ax.yaxis
     locator = SymmetricalLogLocator(base=10, linthresh=linthresh)
     locator.set_params(numticks=SYMLOG_TICKS)
-    axis.set_major_locator(locator)
-    low, high = axis.get_transform().transform([array.min(), array.max()])
+    transform = axis.get_transform()
+    low, high = transform.transform([array.min(), array.max()])
     margin = 0.05 * (high - low)
-    limits = axis.get_transform().inverted().transform([low - margin, high + margin])
+    limits = transform.inverted().transform([low - margin, high + margin])
     (ax.set_xlim if which == "x" else ax.set_ylim)(*limits)
+    ticks = np.asarray(locator.tick_values(*limits))
+    # where the part around 0 is small, labels of the smallest powers would lie on that of 0
+    apart = np.abs(transform.transform(ticks)) >= MIN_TICK_APART * (high - low)
+    axis.set_major_locator(FixedLocator(ticks[apart | (ticks == 0)]))
     return "symlog"
 
 

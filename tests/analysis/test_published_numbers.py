@@ -1,0 +1,80 @@
+"""Numbers that the published pages tell beside verdicts and captions: worked out here, as the pages say how."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.statistics import mean_interval
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    return load_frames(RESULTS / "study.h5")
+
+
+def test_no_number_was_lost_on_the_way_to_the_file(frames: Frames) -> None:
+    done = frames.cells[(frames.cells["role"] != "truth") & (frames.cells["source"] == "synthetic")]
+    last = frames.final[(frames.final["weights"] == "last") & frames.final["cell"].isin(done.index)]
+    assert len(last) == len(done)
+    assert np.isfinite(last[["kl_nats", "kl_se_nats", "jsd_nats", "frechet_lenet"]].astype(float)).all().all()
+
+
+def test_numbers_that_the_page_tells_beside_the_verdicts_are_those_of_the_study(frames: Frames) -> None:
+    """What no figure or table says: derived here from study.h5, as the page says how."""
+    page = " ".join((RESULTS / "README.md").read_text().split())
+    started = frames.eval[(frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
+    started = started[started["paradigm"].isin(["nll", "nsgan"])]
+    left = started.loc[(started["paradigm"] == "nsgan") & (started["step"] == 50), "kl_nats"]
+    assert f"left, by {left.min():,.0f} to {left.max():,.0f} nats within 50 steps" in page
+    assert started.loc[started["paradigm"] == "nll", "kl_nats"].max() <= 2.7
+    ends = started[started["step"] == started["step"].max()]
+    control = ends[ends["paradigm"] == "nll"].set_index("seed")["kl_nats"]
+    for variant, words in (("zero", "10.8 (8.6 … 13.0) at 0"), ("pretrained", "8.6 (7.2 … 9.9) pretrained")):
+        arm = ends[ends["variant"] == f"disc_start={variant}"].set_index("seed")["kl_nats"]
+        found = mean_interval(np.log(arm / (3 * control)))
+        assert f"{found.mean:.1f} ({found.low:.1f} … {found.high:.1f})" in words
+        assert words in page
+
+
+def test_what_the_page_says_of_overfitting_and_overlap_is_so(frames: Frames) -> None:
+    well = frames.eval[(frames.eval["student"] == "W") & (frames.eval["num_train"] == "500")]
+    by_cell = well[(well["paradigm"] == "nll") & (well["weights"] == "raw")].groupby("cell")
+    nll, image = (
+        (by_cell[name].last() - by_cell[name].min()) / (by_cell[name].first() - by_cell[name].min())
+        for name in ("val_nll_nats", "frechet_lenet")
+    )
+    assert (round(nll.min()), round(nll.max())) == (11, 18)
+    assert image.max() <= 0.02
+    last = frames.final[(frames.final["weights"] == "last") & np.isfinite(frames.final["jsd_nats"].astype(float))]
+    away = last[(last["degree"] != "W*") & ~((last["start"] == "truth") & (last["paradigm"] == "nll"))]
+    assert (math.log(2) - away["jsd_nats"]).max() <= 4e-4
+
+
+def test_the_steps_of_the_equilibrium_are_those_that_its_page_tells() -> None:
+    folder = RESULTS / "equilibrium"
+    page = " ".join((folder / "README.md").read_text().split())
+    study = load_frames(folder / "study.h5")
+    raw = study.eval[study.eval["weights"] == "raw"].join(study.cells[["lr", "steps"]], on="cell")
+    raw = raw[raw["start"] == "truth"]
+    predicted = raw[(raw["step"] == 0) & np.isfinite(raw["critical_step"].astype(float))]
+    low, high = predicted["critical_step"].agg(["min", "max"])
+    assert f"a critical step of {low:.4f} to {high:.4f}, by seed" in page
+    low, high = predicted["critical_step_run"].agg(["min", "max"])
+    assert f"within the 300 steps of a run, of {low:.4f} to {high:.4f}." in page
+    ends = raw[raw["step"] == raw["steps"]]
+    adam = ends[(ends["paradigm"] == "nsgan") & (ends["steps"] == 800)]
+    assert adam["kl_nats"].min() > 50_000
+    assert ends.loc[ends["paradigm"] == "nll", "kl_nats"].max() < 2.1
+    told = {0.001: "0.03 to 0.2 nats", 0.003: "1.2 to 2.0", 0.01: "21 to 63", 0.03: "2,131 to 548,619"}
+    assert "Observed are {} at a step of 0.001, {} at 0.003, {} at 0.01 and {} at 0.03.".format(*told.values()) in page
+    digits = {0.001: (".2f", ".1f"), 0.003: (".1f", ".1f"), 0.01: (".0f", ".0f"), 0.03: (",.0f", ",.0f")}
+    for lr, words in told.items():
+        kl = ends.loc[(ends["steps"] == 300) & (ends["lr"] == lr), "kl_nats"]
+        assert len(kl) == 5
+        assert words.removesuffix(" nats") == f"{kl.min():{digits[lr][0]}} to {kl.max():{digits[lr][1]}}"
