@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,8 @@ GROUP = ["panel", "group", "student", "paradigm", "setting"]
 COLUMNS = (*GROUP, "row", "kind", "seed", "cell_id", "outcome", "value", "low", "high", "num_seeds")
 MIN_ROWS = 5  # of room: the axis has a label
 MAX_ROWS = 24  # groups of cells on a page; the rest are in the CSV
-ROW_IN = 0.21
+ROW_IN = 0.21  # has two lines of a label
+LABEL_CHARACTERS = 36  # a line of what tells arms apart
 
 
 def draw_divergences(frames: Frames) -> list[FigureResult]:
@@ -46,14 +48,14 @@ def draw_divergences(frames: Frames) -> list[FigureResult]:
     panels = [name for name in PANELS if (data["panel"] == name).any()]
     names = dict(data[["row", "group"]].drop_duplicates().itertuples(index=False, name=None))
     shown = data[data["row"] < MAX_ROWS]
-    figure = new_figure(
-        1, max(2, len(panels)), row_height=0.6 + ROW_IN * min(max(len(names), MIN_ROWS), MAX_ROWS), extra=0.4
-    )
+    labels = [_short(names[row]) for row in names if row < MAX_ROWS]
+    row_in = ROW_IN * max(1, max(label.count("\n") + 1 for label in labels) / 2)
+    figure = new_figure(1, max(2, len(panels)), row_height=0.6 + row_in * max(len(labels), MIN_ROWS), extra=0.4)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, panel in zip(axes, panels, strict=True):
         _draw_panel(ax, shown[shown["panel"] == panel], panel)
     rows = [row for row in names if row < MAX_ROWS]
-    axes[0].set_yticks(rows, [_short(names[row]) for row in rows], fontsize=6)
+    axes[0].set_yticks(rows, labels, fontsize=6)
     axes[0].set_ylabel("group of cells")
     axes[0].set_ylim(max(rows) + 0.6, min(rows) - 0.6)
     paradigms = list(shown["paradigm"].unique())
@@ -91,10 +93,11 @@ def _order(seeds: pd.DataFrame) -> list[str]:
 
 
 def _short(group: str) -> str:
-    """Of a group's name what fits beside an axis, in two lines where it has to be: all data here are synthetic."""
+    """Of a group's name what fits beside an axis, in lines where it has to be: all data here are synthetic."""
     student, paradigm, setting, *variant = group.split(" · ")
     size = setting.removeprefix("synthetic, ").replace("fresh samples", "fresh")
-    return "\n".join([f"{student}  {paradigm}  {size}", *variant])
+    lines = [line for part in variant for line in textwrap.wrap(part, LABEL_CHARACTERS)]
+    return "\n".join([f"{student}  {paradigm}  {size}", *lines])
 
 
 def _draw_panel(ax: Axes, data: pd.DataFrame, panel: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,6 +14,7 @@ from nllgen_analysis.frames import Frames, setting_order, student_order
 
 TITLE = "Samples by paradigm and degree"
 COLUMNS = 12
+LABEL_CHARACTERS = 30  # a line of what tells arms apart
 MAX_ROWS = 24
 REFERENCES = {"mnist": "MNIST", "truth": "truth"}
 
@@ -34,7 +37,8 @@ def sheet_rows(cells: pd.DataFrame) -> pd.DataFrame:
     mark = firsts["outcome"].map({"diverged": " (diverged)"}).fillna("")
     names = firsts["paradigm"] + " " + firsts["student"] + mark
     varied = firsts["variant"] != ""
-    return firsts.assign(row=names.where(~varied, names + "\n" + firsts["variant"]))
+    lines = firsts["variant"].map(lambda variant: textwrap.fill(variant, LABEL_CHARACTERS))
+    return firsts.assign(row=names.where(~varied, names + "\n" + lines))
 
 
 def strip(images: Array, count: int = COLUMNS) -> Array:
@@ -84,5 +88,6 @@ def _draw_sheet(strips: list[tuple[str, Array]]) -> Figure:
         ax.imshow(np.ma.masked_invalid(strip(images)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.set_axis_off()
         bold = "bold" if label in REFERENCES.values() else "normal"
-        ax.text(-0.012, 0.5, label, transform=ax.transAxes, ha="right", va="center", fontsize=7, fontweight=bold)
+        size = 7 if label.count("\n") < 3 else 5  # of more lines than the strip is high
+        ax.text(-0.012, 0.5, label, transform=ax.transAxes, ha="right", va="center", fontsize=size, fontweight=bold)
     return figure
