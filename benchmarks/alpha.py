@@ -8,14 +8,12 @@ shape of a pixel that no other tells of: it costs what the best normal density d
 from __future__ import annotations
 
 import math
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.spent import run_nllgen
-from nllgen.store.result import read_result
-from nllgen.store.study_dir import StudyDir
+from benchmarks.studies import run_study
+from nllgen.store.result import Result
+from nllgen.study.config import Cell
 
 ALPHAS = (1e-6, 1e-4, 1e-3, 3e-3, 1e-2)
 SEEDS = 2
@@ -34,11 +32,7 @@ Row = tuple[str, str, str]
 
 def rows() -> list[Row]:
     """(what, measured, reached for)."""
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        (root / "alpha.yaml").write_text(GRID)
-        run_nllgen("submit", "--grid", root / "alpha.yaml", "--local", "--wait", "--root", root)
-        bits = _bits(StudyDir(root / "alpha"))
+    bits = _bits(run_study(GRID))
     return [
         (
             f"α = {alpha:g}: bits/dim, width 16, 1 block, after 250 and 500 steps of 128, {SEEDS} seeds",
@@ -58,11 +52,11 @@ def normal_cost(alpha: float) -> float:
     return (0.5 * math.log(2 * math.pi * math.e * float(y.var())) - entropy) / math.log(2)
 
 
-def _bits(folder: StudyDir) -> dict[float, list[tuple[float, float]]]:
+def _bits(ran: list[tuple[Cell, Result]]) -> dict[float, list[tuple[float, float]]]:
     """Validation bits per dimension in the middle and at the end of every seed, by α."""
     found: dict[float, list[tuple[float, float]]] = {}
-    for cell in folder.read_study().cells:
-        _, middle, end = read_result(folder.cell(cell.id).result).eval["val_bits_per_dim"]
+    for cell, result in ran:
+        _, middle, end = result.eval["val_bits_per_dim"]
         found.setdefault(cell.data.alpha, []).append((float(middle), float(end)))
     return found
 

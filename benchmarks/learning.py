@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.spent import run_nllgen
-from nllgen.store.result import read_result
-from nllgen.store.study_dir import StudyDir
+from benchmarks.studies import run_study
+from nllgen.store.result import Result
+from nllgen.study.config import Cell
 
 GRID = """
 name: learning
@@ -27,11 +24,7 @@ Row = tuple[str, str, str]
 
 def rows() -> list[Row]:
     """(what, measured, reached for). Slow where the processor has no bf16: it is computed all the same."""
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        (root / "learning.yaml").write_text(GRID)
-        run_nllgen("submit", "--grid", root / "learning.yaml", "--local", "--wait", "--root", root)
-        bits = _bits(StudyDir(root / "learning"))
+    bits = _bits(run_study(GRID))
     found = [
         (f"{precision}: real MNIST, width 16, 1 block, 4 epochs", _told(bits[precision]), "") for precision in bits
     ]
@@ -43,11 +36,10 @@ def rows() -> list[Row]:
     ]
 
 
-def _bits(folder: StudyDir) -> dict[str, npt.NDArray[np.float64]]:
+def _bits(ran: list[tuple[Cell, Result]]) -> dict[str, npt.NDArray[np.float64]]:
     """Validation bits per dimension at the end, by precision."""
     found: dict[str, list[float]] = {}
-    for cell in folder.read_study().cells:
-        result = read_result(folder.cell(cell.id).result)
+    for cell, result in ran:
         found.setdefault(cell.precision, []).append(float(result.eval["val_bits_per_dim"][-1]))
     return {precision: np.array(bits) for precision, bits in found.items()}
 

@@ -48,13 +48,13 @@ def draw_divergences(frames: Frames) -> list[FigureResult]:
     panels = [name for name in PANELS if (data["panel"] == name).any()]
     names = dict(data[["row", "group"]].drop_duplicates().itertuples(index=False, name=None))
     shown = data[data["row"] < MAX_ROWS]
-    labels = [_short(names[row]) for row in names if row < MAX_ROWS]
+    rows = [row for row in names if row < MAX_ROWS]
+    labels = [_short(names[row]) for row in rows]
     row_in = ROW_IN * max(1, max(label.count("\n") + 1 for label in labels) / 2)
     figure = new_figure(1, max(2, len(panels)), row_height=0.6 + row_in * max(len(labels), MIN_ROWS), extra=0.4)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, panel in zip(axes, panels, strict=True):
         _draw_panel(ax, shown[shown["panel"] == panel], panel)
-    rows = [row for row in names if row < MAX_ROWS]
     axes[0].set_yticks(rows, labels, fontsize=6)
     axes[0].set_ylabel("group of cells")
     axes[0].set_ylim(max(rows) + 0.6, min(rows) - 0.6)
