@@ -23,7 +23,7 @@ Row = tuple[str, str, str]
 
 
 def rows() -> list[Row]:
-    """(what, measured, reached for). Slow where the processor has no bf16: it is computed all the same."""
+    """(what, measured, reached for). Fails where the processor has no bf16: such a cell is refused there."""
     bits = _bits(run_study(GRID))
     found = [
         (f"{precision}: real MNIST, width 16, 1 block, 4 epochs", _told(bits[precision]), "") for precision in bits
