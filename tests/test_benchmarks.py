@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import metrics
+from benchmarks import alpha, metrics
 from benchmarks.__main__ import processor, write
 from benchmarks.growth import GROWN, SMALL
 from benchmarks.memory import GRID
@@ -44,6 +44,13 @@ def test_what_grows_can_be_run() -> None:
         for value in values:
             run = replace(SMALL, **{name: value})
             assert parse_study(GRID.format(**asdict(run)), "g", precision="fp32").cells[0].paradigm.steps == run.steps
+
+
+def test_every_alpha_is_tried_at_every_rate() -> None:
+    cells = parse_study(alpha.grid(), "g", precision="fp32").cells
+    assert len({(cell.data.alpha, cell.paradigm.model_dump_json()) for cell in cells}) == 9
+    exponential, uniform = math.log2(2 * math.pi / math.e) / 2, math.log2(2 * math.pi * math.e / 12) / 2
+    assert [alpha.normal_cost(value) for value in (1e-9, 10 / 256)] == pytest.approx([exponential, uniform], abs=2e-3)
 
 
 def test_every_metric_is_timed() -> None:

@@ -22,6 +22,8 @@ from nllgen.paradigms.base import (
 )
 from nllgen.study.config import NLLConfig
 
+WARMUP_STEPS = 100
+
 
 class NLL(Paradigm):
     """Gradient descent with cosine decay and gradient clipping."""
@@ -59,7 +61,12 @@ class NLL(Paradigm):
 
 
 def learning_rate(config: NLLConfig, step: int) -> float:
-    """Of a step: constant, or cosine decay to 0 at the end (Loshchilov & Hutter 2017, eq. 5, no restart)."""
+    """Of a step: constant, or cosine decay to 0 at the end (Loshchilov & Hutter 2017, eq. 5, no restart).
+
+    A warm-up goes up to that decay in equal steps (Goyal et al. 2017, §2.2). Adam's first steps are as long as its rate
+    in every weight at once; at 0.01 they leave a flow where it learns slowly for long.
+    """
     if config.schedule == "constant":
         return config.lr
-    return config.lr * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    decayed = config.lr * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return decayed * min(1.0, (step + 1) / WARMUP_STEPS) if config.schedule == "warmup_cosine" else decayed

@@ -45,14 +45,14 @@ class NLLConfig(ParadigmConfig):
     """Maximum likelihood with cosine decay.
 
     Attributes:
-        schedule: of the learning rate.
+        schedule: of the learning rate; a rate above 1e-3 wants ``warmup_cosine``, which reaches it in 100 steps.
         clip_norm: largest norm of the gradient that is stepped.
     """
 
     needs_log_prob = True
 
     name: Literal["nll"] = "nll"
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "warmup_cosine", "constant"] = "cosine"
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
 

@@ -48,6 +48,15 @@ def test_cosine_decay_goes_from_lr_to_zero():
     assert 0 < learning_rate(config, 99) < 1e-6
 
 
+def test_a_warm_up_rises_to_the_cosine_and_stays_on_it():
+    config, warm = (NLLConfig(steps=1000, lr=1e-2, schedule=name) for name in ("cosine", "warmup_cosine"))
+    rates = [learning_rate(warm, step) for step in range(1000)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert rates[:99] == sorted(rates[:99])
+    assert rates[49] == pytest.approx(learning_rate(config, 49) / 2)
+    assert rates[99:] == [learning_rate(config, step) for step in range(99, 1000)]
+
+
 def test_a_constant_schedule_is_constant():
     assert learning_rate(NLLConfig(steps=100, schedule="constant"), 99) == 1e-3
 
