@@ -15,8 +15,11 @@ import numpy as np
 from benchmarks.studies import run_study
 
 ALPHAS = (1e-6, 1e-4, 1e-3)
-RATES = {"cosine from 0.001": (1e-3, "cosine"), "cosine from 0.01": (1e-2, "cosine")}
-RATES["the same after a warm-up"] = (1e-2, "warmup_cosine")
+RATES = {
+    "cosine from 0.001": (1e-3, "cosine"),
+    "cosine from 0.01": (1e-2, "cosine"),
+    "the same after a warm-up": (1e-2, "warmup_cosine"),
+}
 BLOCK = """
   - data: {{source: mnist, num_val: 2000, num_test: 1000, alpha: [{alphas}]}}
     flow: {{width: 16, blocks: 1}}
