@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -10,11 +9,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from nllgen.data.logits import from_logits, to_logits
+from nllgen.data.logits import from_logits, log_det_levels, to_logits
 from nllgen.data.truth import Truth, load_truth
 from nllgen.errors import ConfigError
 from nllgen.metrics.evaluate import Evaluator
-from nllgen.metrics.exact import kl, log_densities, mean_and_se
+from nllgen.metrics.exact import bits_per_dim, kl, log_densities, mean_and_se
 from nllgen.metrics.features import Extractor
 from nllgen.metrics.given import GivenSamples
 from nllgen.metrics.lenet import LeNetExtractor
@@ -80,24 +79,30 @@ def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]
         split: train, val or test.
 
     Returns:
-        Cross-entropy −E_p[log q], entropy and KL(p‖q) over the same images, each with its standard error, in nats and
-        in bits a dimension. Where q gives an image no density at all (−∞), KL and cross-entropy are infinite.
+        Cross-entropy −E_p[log q], entropy and KL(p‖q) over the same images, each with its standard error, in nats, and
+        in bits per dimension as those of real MNIST are. Where q gives an image no density at all (−∞), KL and
+        cross-entropy are infinite.
 
     Raises:
-        ConfigError: another number of rows, or values that no log-density has.
+        ConfigError: another truth's data set, another number of rows, or values that no log-density has.
         CorruptFileError: the file cannot be read.
     """
-    dataset = read_dataset(files.dataset)
-    log_p = dataset.log_prob[split]
+    truth, dataset = _truth_and_dataset(files, torch.device("cpu"))
+    log_p, x = dataset.log_prob[split], torch.from_numpy(dataset.x[split])
     log_q = _log_probs(path, split, len(log_p))
-    num_dims = math.prod(dataset.x[split].shape[1:])
+    log_det = float(log_det_levels(x, truth.cell.data.alpha).mean())
     entropy = mean_and_se(-log_p)
     found: dict[str, Any] = _about(dataset, split) | {"num_zero_density": int(np.isneginf(log_q).sum())}
     with np.errstate(invalid="ignore"):
         cross_entropy, divergence = mean_and_se(-log_q), kl(log_p, log_q)
-    for name, estimate in (("cross_entropy", cross_entropy), ("entropy", entropy), ("kl", divergence)):
+    # KL is a difference, which the same coordinates on both sides leave as it is
+    for name, estimate, change in (
+        ("cross_entropy", cross_entropy, log_det),
+        ("entropy", entropy, log_det),
+        ("kl", divergence, 0.0),
+    ):
         found[f"{name}_nats"], found[f"{name}_se_nats"] = estimate
-        found[f"{name}_bits_per_dim"] = estimate.value / (num_dims * math.log(2))
+        found[f"{name}_bits_per_dim"] = bits_per_dim(estimate.value, change, x[0].numel())
     return found
 
 
@@ -117,11 +122,7 @@ def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.dev
         ConfigError: images of another shape, too few, not finite, or outside of their space.
         CorruptFileError: a file cannot be read.
     """
-    truth, dataset = load_truth(files.weights, device), read_dataset(files.dataset, train_rows=slice(0, 2))
-    if dataset.truth_sha256 != truth.sha256:
-        raise ConfigError(
-            f"{files.dataset} was drawn from another truth than {files.weights}", "give one truth's folder"
-        )
+    truth, dataset = _truth_and_dataset(files, device, train_rows=slice(0, 2))
     images = _samples(path, space, truth).to(device)
     evaluator = _evaluator(truth, dataset, len(images), LeNetExtractor(device), device)
     found: dict[str, Any] = _about(dataset, "test") | {"space": space, "num_samples": len(images)}
@@ -135,6 +136,17 @@ def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.dev
             dataset.numbers["entropy_se_nats"],
         )
     return found | evaluator.measure_final(GivenSamples(images))
+
+
+def _truth_and_dataset(
+    files: TruthFiles, device: torch.device, train_rows: slice | None = None
+) -> tuple[Truth, Dataset]:
+    truth, dataset = load_truth(files.weights, device), read_dataset(files.dataset, train_rows=train_rows)
+    if dataset.truth_sha256 != truth.sha256:
+        raise ConfigError(
+            f"{files.dataset} was drawn from another truth than {files.weights}", "give one truth's folder"
+        )
+    return truth, dataset
 
 
 def _about(dataset: Dataset, split: str) -> dict[str, Any]:

@@ -98,6 +98,28 @@ def test_a_constant_is_the_divergence_itself_in_nats_and_bits(truth, dataset, tm
     assert found["cross_entropy_nats"] == pytest.approx(found["entropy_nats"] + 2.5)
 
 
+def test_bits_per_dimension_are_those_of_the_density_of_levels(truth, dataset, tmp_path):
+    """A q that is uniform over the levels 0…256 has 8 bits per dimension, by the Jacobian of levels → logits."""
+    y = torch.from_numpy(dataset.x["test"]).double().requires_grad_()
+    levels = 256 * (torch.sigmoid(y) - 1e-6) / (1 - 2e-6)
+    (slope,) = torch.autograd.grad(levels.sum(), y)
+    log_q = (slope / 256).log().flatten(1).sum(1)
+    found = densities(truth, npz(tmp_path, log_prob=log_q.numpy()))
+    assert found["cross_entropy_bits_per_dim"] == pytest.approx(8)
+    assert found["kl_bits_per_dim"] == pytest.approx(8 - found["entropy_bits_per_dim"])
+
+
+def test_densities_beside_another_truth_are_refused(truth, tmp_path):
+    content = torch.load(truth / "truth.pt", weights_only=True)
+    name, weights = next(iter(content["weights"].items()))
+    content["weights"][name] = weights + 1
+    cell = Cell.model_validate_json(content["cell"])
+    (tmp_path / "truth.pt").write_bytes(truth_bytes(cell, content["weights"]))
+    (tmp_path / "dataset.h5").write_bytes((truth / "dataset.h5").read_bytes())
+    with pytest.raises(ConfigError, match="another truth"):
+        densities(tmp_path, tmp_path / "dataset.h5")
+
+
 def test_an_image_that_q_excludes_makes_the_divergence_infinite(truth, dataset, tmp_path):
     log_q = dataset.log_prob["test"].copy()
     log_q[[3, 7]] = -np.inf
