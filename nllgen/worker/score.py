@@ -26,6 +26,7 @@ from nllgen.train.streams import generator
 Space = Literal["logits", "pixels"]
 GROUPS = ("frechet", "frechet_inf", "kid", "prdc", "critic")
 _SEED = 0  # of what the metrics of images draw
+_FEW = slice(0, 2)  # training rows, where the training split is not looked at
 
 
 class TruthFiles(NamedTuple):
@@ -87,7 +88,8 @@ def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]
         ConfigError: another truth's data set, another number of rows, or values that no log-density has.
         CorruptFileError: the file cannot be read.
     """
-    truth, dataset = _truth_and_dataset(files, torch.device("cpu"))
+    train_rows = None if split == "train" else _FEW
+    truth, dataset = _truth_and_dataset(files, torch.device("cpu"), train_rows)
     log_p, x = dataset.log_prob[split], torch.from_numpy(dataset.x[split])
     log_q = _log_probs(path, split, len(log_p))
     log_det = float(log_det_levels(x, truth.cell.data.alpha).mean())
@@ -122,7 +124,7 @@ def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.dev
         ConfigError: images of another shape, too few, not finite, or outside of their space.
         CorruptFileError: a file cannot be read.
     """
-    truth, dataset = _truth_and_dataset(files, device, train_rows=slice(0, 2))
+    truth, dataset = _truth_and_dataset(files, device, _FEW)
     images = _samples(path, space, truth).to(device)
     evaluator = _evaluator(truth, dataset, len(images), LeNetExtractor(device), device)
     found: dict[str, Any] = _about(dataset, "test") | {"space": space, "num_samples": len(images)}
@@ -138,9 +140,7 @@ def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.dev
     return found | evaluator.measure_final(GivenSamples(images))
 
 
-def _truth_and_dataset(
-    files: TruthFiles, device: torch.device, train_rows: slice | None = None
-) -> tuple[Truth, Dataset]:
+def _truth_and_dataset(files: TruthFiles, device: torch.device, train_rows: slice | None) -> tuple[Truth, Dataset]:
     truth, dataset = load_truth(files.weights, device), read_dataset(files.dataset, train_rows=train_rows)
     if dataset.truth_sha256 != truth.sha256:
         raise ConfigError(
