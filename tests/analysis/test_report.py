@@ -18,6 +18,7 @@ import pytest
 from nllgen_analysis import write_report
 
 from nllgen.errors import CorruptFileError, MachineError
+from nllgen.store.study_file import write_study
 
 from .conftest import build_study, default_cells, make_cell
 
@@ -41,8 +42,6 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def written(study, tmp_path_factory):
-    from nllgen.store.study_file import write_study
-
     folder = tmp_path_factory.mktemp("report")
     write_study(folder / "study.h5", study)
     return write_report(folder / "study.h5", folder / "out")
@@ -51,8 +50,6 @@ def written(study, tmp_path_factory):
 @pytest.fixture(scope="module")
 def again(written, study, tmp_path_factory):
     """The same once more, and the processor's seconds for it when all is imported."""
-    from nllgen.store.study_file import write_study
-
     folder = tmp_path_factory.mktemp("again")
     write_study(folder / "study.h5", study)
     start = time.process_time()  # not the clock on the wall: others may use the machine
@@ -96,8 +93,6 @@ def test_no_verdict_is_invented(written):
 @pytest.fixture(scope="module")
 def decided(tmp_path_factory):
     """The report of a study with five seeds, so that some claims are decided, and its cells."""
-    from nllgen.store.study_file import write_study
-
     folder = tmp_path_factory.mktemp("decided")
     cells = [make_cell(degree, seed=seed) for degree in ("U2", "W", "O1") for seed in range(5)]
     write_study(folder / "study.h5", build_study(cells, samples=1))
