@@ -252,6 +252,9 @@ def report(study_h5: Path, out: Path) -> None:
     paths = write_report(study_h5, out)
     for line in paths.lines:
         say(line)
+    say("")
+    for sentence in paths.findings:
+        say(f"• {sentence}")
     say(f"open {paths.html}")
 
 

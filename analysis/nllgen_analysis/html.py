@@ -60,13 +60,19 @@ class ShownFigure:
 
 
 def render_report(
-    frames: Frames, judged: Judged, figures: list[ShownFigure], absent: list[NotDrawn], source_sha256: str
+    frames: Frames,
+    judged: Judged,
+    found: list[str],
+    figures: list[ShownFigure],
+    absent: list[NotDrawn],
+    source_sha256: str,
 ) -> str:
     """The whole page.
 
     Args:
         frames: the study.
-        judged: its verdicts, which come first.
+        judged: its verdicts.
+        found: what the study found, in sentences, which come first.
         figures: in the order of the page.
         absent: figures without data, with their reasons.
         source_sha256: of the study.h5 that all of it was read from.
@@ -87,6 +93,7 @@ def render_report(
         counts=frames.counts,
         total=sum(frames.counts.values()),
         ran=what_ran(frames),
+        findings=found,
         verdicts=[_verdict_row(verdict) for verdict in judged.rows],
         rules_status=judged.status,
         rules_text=judged.status_text,
@@ -146,7 +153,9 @@ def what_ran(frames: Frames) -> str:
     groups = tables.groups_table(frames)
     seeds = sorted(int(seed) for seed in cells["seed"].unique())
     span = f"{seeds[0]}…{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-    truth = " A truth was trained first." if (frames.cells["role"] == "truth").any() else ""
+    shipped = frames.study.get("pretrained")
+    truth = f" Its truth is {shipped}, which ships with nllgen." if shipped else ""
+    truth = " A truth was trained first." if (frames.cells["role"] == "truth").any() else truth
     return (
         f"{len(cells)} cells in {len(groups)} groups: degrees {', '.join(student_order(groups['student']))}; paradigms "
         f"{', '.join(sorted(cells['paradigm'].unique()))}; data {'; '.join(groups['setting'].unique())}; {len(seeds)} "

@@ -16,6 +16,7 @@ from nllgen_analysis.captions import with_notes
 from nllgen_analysis.claims import Judged, judge
 from nllgen_analysis.claims.tables import printed_verdicts, verdict_lines, verdicts_json, verdicts_table
 from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, render
+from nllgen_analysis.findings import findings
 from nllgen_analysis.frames import Frames, load_frames
 from nllgen_analysis.html import ShownFigure, render_report
 from nllgen_analysis.latex import to_latex
@@ -36,6 +37,7 @@ class ReportPaths:
         tables: CSV and LaTeX.
         not_drawn: figures without data, name → reason.
         lines: the verdicts for a terminal, and whether their rules are the registered ones.
+        findings: what the study found, a few sentences.
     """
 
     html: Path
@@ -44,6 +46,7 @@ class ReportPaths:
     tables: tuple[Path, ...]
     not_drawn: dict[str, str]
     lines: tuple[str, ...]
+    findings: tuple[str, ...]
 
 
 def write_report(study_h5: Path, out: Path) -> ReportPaths:
@@ -60,6 +63,7 @@ def write_report(study_h5: Path, out: Path) -> ReportPaths:
     """
     frames = load_frames(study_h5)
     judged = judge(frames)
+    found = findings(frames, judged)
     make_folder(out)
     shown, absent, figures = _write_figures(frames, make_folder(out / "figures"))
     table_paths = _write_tables(frames, judged, make_folder(out / "tables"))
@@ -67,10 +71,10 @@ def write_report(study_h5: Path, out: Path) -> ReportPaths:
     write_bytes(verdicts, _json(verdicts_json(judged)))
     html = out / "report.html"
     # last: whoever sees a new report.html sees its files
-    write_bytes(html, render_report(frames, judged, shown, absent, _sha256(study_h5)).encode())
+    write_bytes(html, render_report(frames, judged, found, shown, absent, _sha256(study_h5)).encode())
     not_drawn = {item.name: item.reason for item in absent}
     lines = (*verdict_lines(judged), judged.status_text)
-    return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), not_drawn, lines)
+    return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), not_drawn, lines, tuple(found))
 
 
 def _write_figures(frames: Frames, folder: Path) -> tuple[list[ShownFigure], list[NotDrawn], list[Path]]:
