@@ -8,13 +8,16 @@ from typing import Any
 
 import click
 
+from nllgen.doors.progress import progress_line
 from nllgen.errors import StoppedError
+from nllgen.launch.pace import PaceMeter
 from nllgen.launch.status import TaskStatus, hints, status
 from nllgen.launch.submit import lost
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 
 Say = Callable[[str], None]
+_FINISHED = ("done", "diverged")
 
 
 def follow_cluster(folder: StudyDir, study: Study, say: Say) -> None:
@@ -46,13 +49,23 @@ def wait_here(folder: StudyDir, study: Study, jobs: list[Any], say: Say) -> None
 
 def _follow(folder: StudyDir, study: Study, jobs: list[Any], say: Say) -> None:
     shown: dict[str, str] = {}
-    while True:
-        ended = all(job.done() for job in jobs)
-        rows = status(folder, study)
-        _say_changes(rows, shown, say)
-        if ended:
-            return
-        time.sleep(1.0 if len(rows) < 100 else 5.0)
+    meter = PaceMeter(study)
+    with progress_line(say) as progress:
+        while True:
+            ended = all(job.done() for job in jobs)
+            rows = status(folder, study)
+            _say_changes(rows, shown, progress.say)
+            if ended:
+                return
+            progress.update(*work_done(rows), meter.look(rows).seconds_left)
+            time.sleep(1.0 if len(rows) < 100 else 5.0)
+
+
+def work_done(rows: list[TaskStatus]) -> tuple[int, int, float]:
+    """Return how many tasks have a result, how many there are, and the share of all that is done, parts of runs too."""
+    num_done = sum(row.state in _FINISHED for row in rows)
+    parts = sum(row.step / row.steps for row in rows if row.state not in _FINISHED and row.steps)
+    return num_done, len(rows), (num_done + parts) / max(1, len(rows))
 
 
 def _say_changes(rows: list[TaskStatus], shown: dict[str, str], say: Say) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from nllgen.doors.watching import counts_line, is_over, look
 from nllgen.launch.logs import harmless
-from nllgen.launch.pace import Pace, PaceMeter
+from nllgen.launch.pace import Pace, PaceMeter, duration
 from nllgen.launch.status import TaskStatus
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
@@ -73,12 +73,3 @@ def pace_line(pace: Pace) -> str:
     if pace.seconds_left is not None:
         parts.append(f"about {duration(pace.seconds_left)} left")
     return ", ".join(parts) or "nothing can be said of its pace yet"
-
-
-def duration(seconds: float) -> str:
-    """Such as ``3 h 20 min``."""
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min" if minutes else f"{seconds:.0f} s"
-    days, hours = divmod(minutes // 60, 24)
-    return f"{days} days {hours} h" if days else f"{hours} h {minutes % 60} min"

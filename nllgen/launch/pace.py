@@ -18,6 +18,17 @@ _WINDOW_S = 3600.0
 _FINISHED = ("done", "diverged")
 
 
+def duration(seconds: float) -> str:
+    """Return for example ``3 h 20 min``, in seconds below two minutes."""
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    days, hours = divmod(minutes // 60, 24)
+    return f"{days} days {hours} h" if days else f"{hours} h {minutes % 60} min"
+
+
 @dataclass(frozen=True)
 class Pace:
     """What can be said at one moment; None where nothing can.

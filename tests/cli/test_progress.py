@@ -1,0 +1,80 @@
+"""The line of overall progress: plain in a log, redrawn on a terminal, right in its numbers."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from nllgen.doors import progress
+from nllgen.doors.following import work_done
+from nllgen.doors.progress import progress_line, progress_text
+from nllgen.launch.status import TaskStatus
+
+ON_TERMINAL = """
+from nllgen.doors.progress import progress_line
+with progress_line(print) as line:
+    line.say("began")
+    line.update(3, 8, 0.4, 42.0)
+"""
+
+
+def row(state: str, step: int = 0, steps: int = 0) -> TaskStatus:
+    return TaskStatus("id", "label", state, 1, "log", step=step, steps=steps)
+
+
+def test_parts_of_runs_count() -> None:
+    rows = [row("done"), row("diverged"), row("running", 25, 100), row("waiting")]
+    assert work_done(rows) == (2, 4, pytest.approx(2.25 / 4))
+
+
+def test_nothing_to_do_is_no_share_of_anything() -> None:
+    assert work_done([]) == (0, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "3 of 8 runs done"),
+        (42.4, "3 of 8 runs done, about 42 s left"),
+        (150.0, "3 of 8 runs done, about 2 min left"),
+        (7300.0, "3 of 8 runs done, about 2 h 2 min left"),
+    ],
+)
+def test_what_is_left_is_told_in_the_unit_that_fits(seconds: float | None, text: str) -> None:
+    assert progress_text(3, 8, seconds) == text
+
+
+def test_in_a_log_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    said: list[str] = []
+    with progress_line(said.append) as line:
+        for second in range(40):
+            clock[0] = float(second)
+            line.update(1, 2, 0.5, 60.0)
+    assert [text.partition("  ")[2] for text in said] == ["1 of 2 runs done, about 60 s left"] * 2
+
+
+def test_on_a_terminal_one_line_is_drawn_again() -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", ON_TERMINAL], stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        os.close(ours)
+    assert process.returncode == 0
+    text = shown.decode()
+    assert "began" in text
+    assert "3 of 8 runs done, about 42 s left" in text
+    assert "\r" in text
