@@ -40,7 +40,7 @@ setup(
     package_dir={"nllgen": "nllgen", "nllgen_analysis": "analysis/nllgen_analysis"},
     package_data={
         "nllgen": ["py.typed"],
-        "nllgen.study": ["claims.toml"],  # the registered rules of the claims
+        "nllgen.study": ["claims.toml", "truths/*/*"],  # the registered rules of the claims; pretrained truths
         "nllgen.metrics": ["*.pt", "*.json"],  # LeNet's weights, and how they were made
         "nllgen_analysis": ["*.j2", "*.html", "*.css", "*.js"],  # report.html
     },

@@ -16,7 +16,8 @@ from nllgen.cli import cli
 from nllgen.launch.profile import Profile
 from nllgen.store import layout
 from nllgen.study.block import ARCHITECTURES, PARADIGMS
-from nllgen.study.config import Cell, DataConfig, DatasetConfig, MetricsConfig, Resources
+from nllgen.study.config import Cell, DataConfig, DatasetConfig, MetricsConfig, Resources, Study
+from nllgen.study.pretrained import pretrained_card, pretrained_names
 
 HERE = Path(__file__).parent
 NOTE = "<!-- written by docs/generate.py; `make docs` writes it again -->\n"
@@ -75,6 +76,12 @@ def keys() -> str:
         "## Cells and the truth\n\n" + _models({"": Cell}, leave=("data", "paradigm", "precision", *ARCHITECTURES))
     )
     parts[-1] += "\n`precision` is `auto` (the default: decided when the study is submitted), `fp32` or `bf16`.\n"
+    told = _attributes(Study)
+    shipped = "".join(f"\n- `{name}`: {pretrained_card(name).description}" for name in pretrained_names())
+    parts[-1] += (
+        f"\n`truth: {{pretrained: NAME}}` takes a truth that ships, and trains none:\n{shipped}\n"
+        f"\n`optional: [mnist]` names {told['optional']}\n"
+    )
     parts.append("## data\n\n" + _models({"data.": DataConfig}, leave=("truth_id",)))
     for name, model in ARCHITECTURES.items():
         parts.append(f"## {name}\n\n" + _models({f"{name}.": model}, leave=("shape",)))

@@ -99,6 +99,11 @@ class AssetStatus:
     digest: str
     why: str
 
+    @property
+    def is_present(self) -> bool:
+        """Whether it is there and whole."""
+        return self.state == "present"
+
 
 def asset_folder() -> Path:
     """``$NLLGEN_ASSETS``, else ``nllgen`` in the user's data folder (``$XDG_DATA_HOME`` or ``~/.local/share``)."""
@@ -113,13 +118,18 @@ def status(folder: Path) -> list[AssetStatus]:
     return [_look(folder, file) for file in (*MNIST_FILES, INCEPTION)]
 
 
+def has_mnist(folder: Path) -> bool:
+    """Whether all four IDX files are below the asset folder, and whole."""
+    return all(_look(folder, file).is_present for file in MNIST_FILES)
+
+
 def require_mnist(folder: Path) -> Path:
     """The folder of the four IDX files below the asset folder, checked by hash.
 
     Raises:
         AssetError: a file is missing or damaged.
     """
-    bad = [found for found in (_look(folder, file) for file in MNIST_FILES) if found.state != "present"]
+    bad = [found for found in (_look(folder, file) for file in MNIST_FILES) if not found.is_present]
     if bad:
         what = ", ".join(f"{found.name} is {found.state}" for found in bad)
         raise AssetError(f"MNIST is not complete in {folder / 'mnist'}: {what}", "run: nllgen assets fetch mnist")
@@ -188,7 +198,7 @@ def fetch_inception(folder: Path, *, source: Path | None, url: str | None, say: 
 
 
 def _fetch(folder: Path, files: Sequence[AssetFile], sources: Sequence[Source], way_out: str, say: Say) -> None:
-    missing = [file for file in files if _look(folder, file).state != "present"]
+    missing = [file for file in files if not _look(folder, file).is_present]
     if not missing:
         say(f"{folder / files[0].folder}: nothing is missing")
         return

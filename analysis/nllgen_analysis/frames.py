@@ -79,6 +79,22 @@ class Frames:
         return {outcome: int((outcomes == outcome).sum()) for outcome in OUTCOME_ORDER}
 
     @property
+    def pretrained_truth(self) -> Cell | None:
+        """The configuration of a truth that ships and so is no row of ``cells``; None where the study trained its own.
+
+        Raises:
+            CorruptFileError: the study's header does not hold it.
+        """
+        if not self.study.get("pretrained"):
+            return None
+        try:
+            return Cell.model_validate(self.study.get("truth"))
+        except ValidationError as error:
+            raise CorruptFileError(
+                "the study names a pretrained truth and does not hold it", "collect it again"
+            ) from error
+
+    @property
     def counts_text(self) -> str:
         """For example ``12 cells done, 1 diverged, 0 missing``."""
         counts = self.counts

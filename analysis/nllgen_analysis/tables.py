@@ -198,6 +198,11 @@ def warnings_of(frames: Frames) -> list[str]:
         )
     if counts["diverged"]:
         found.append(f"{counts['diverged']} of {sum(counts.values())} cells diverged; their history is kept and shown.")
+    for source in frames.study.get("left_out", ()):
+        found.append(
+            f"Cells on {str(source).upper()} were left out: it was not there when the study was submitted. Fetch it "
+            f"(nllgen assets fetch {source}) and submit the study again to add them."
+        )
     groups = groups_table(frames)
     single = int((groups["planned"] == 1).sum())
     if single:

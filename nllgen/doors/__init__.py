@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nllgen.assets import AssetStatus, asset_folder, mnist_pictures, status
+from nllgen.assets import AssetStatus, asset_folder, has_mnist, mnist_pictures, status
 from nllgen.errors import ConfigError, ConflictError, NllgenError
 from nllgen.store.dataset import read_dataset_head
 from nllgen.store.study_dir import StudyDir
@@ -41,13 +41,21 @@ def load(grid: str, root: Path, precision: Precision | None = None) -> Study:
     study = load_study(grid, precision=here)
     folder = StudyDir(root / study.name)
     if not folder.is_frozen:
-        return study
+        return _with_data_at_hand(study)
     frozen = folder.read_study()
     if not _fits(frozen, study):
         with contextlib.suppress(ConfigError):  # cells that come out the same in the other precision
             other = load_study(grid, precision="fp32" if here == "bf16" else "bf16")
-            return other if _fits(frozen, other) else study
-    return study
+            study = other if _fits(frozen, other) else study
+    return _with_data_at_hand(study, frozen)
+
+
+def _with_data_at_hand(study: Study, frozen: Study | None = None) -> Study:
+    """The study without the cells on optional data that are not there; those that are frozen stay."""
+    if "mnist" not in study.optional:
+        return study
+    reduced = study.without_missing([] if has_mnist(asset_folder()) else ["mnist"])
+    return reduced if frozen is None or _fits(frozen, reduced) else study
 
 
 def _fits(frozen: Study, study: Study) -> bool:
@@ -148,7 +156,7 @@ def asset_findings() -> list[Finding]:
     assets = status(asset_folder())
     for folder in dict.fromkeys(asset.path.parent for asset in assets):
         files = [asset for asset in assets if asset.path.parent == folder]
-        bad = [f"{asset.name} {asset.state}" for asset in files if asset.state != "present"]
+        bad = [f"{asset.name} {asset.state}" for asset in files if not asset.is_present]
         value, todo = (", ".join(bad), f"nllgen assets fetch {folder.name}") if bad else (str(folder), "")
         found.append(Finding("assets", folder.name, value, "note" if bad else "ok", files[0].why, todo))
     return found
@@ -167,3 +175,9 @@ def show_plan(plan: Plan) -> None:
         f"study {plan.study}: {plan.num_run} to run, {plan.num_skip} to skip; about {plan.core_hours:.2f} core-hours, "
         f"{plan.evaluation_share:.0%} of them for evaluations; {plan.wall_seconds / 60:.0f} min on {plan.cores} cores"
     )
+    show(*map(left_out_text, plan.left_out))
+
+
+def left_out_text(source: str) -> str:
+    """What to say of cells that were left out because their data are missing."""
+    return f"cells on {source} are left out, since it is not here; to add them: nllgen assets fetch {source}"

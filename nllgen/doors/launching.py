@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from nllgen.assets import asset_folder
-from nllgen.doors import load, plan_of, show_plan
+from nllgen.doors import left_out_text, load, plan_of, show_plan
 from nllgen.doors.following import Say, count_failed, follow_cluster, tell_lost, wait_here
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.cluster import Sent, Shape
@@ -179,6 +179,8 @@ def frozen_study(study: Study, root: Path, say: Say) -> tuple[StudyDir, Study, i
     folder, frozen, num_new = freeze(study, root)
     if note := rules_note(frozen, study):
         say(note)
+    for source in frozen.left_out:
+        say(left_out_text(source))
     return folder, frozen, num_new
 
 

@@ -56,7 +56,7 @@ def evaluate_study(
 def _cells(folder: StudyDir, study: Study, cell_ids: Sequence[str]) -> list[Cell]:
     """The cells that were named, ``truth`` among them, or all of the study with its truth."""
     known = {cell.id: cell for cell in study.cells}
-    if study.truth is not None:
+    if study.truth is not None and study.trains_truth:
         known |= {"truth": study.truth}
     for cell_id in cell_ids:
         if cell_id not in known:

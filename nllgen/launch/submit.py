@@ -23,10 +23,11 @@ from nllgen.launch.snapshot import snapshot
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import tasks_of
 from nllgen.launch.workers import WorkerSetup
-from nllgen.store.atomic import closed_to_others, make_folder, refuse
+from nllgen.store.atomic import closed_to_others, make_folder, refuse, write_bytes
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.merge import merge
+from nllgen.study.pretrained import pretrained_weights
 
 _PATIENCE_S = LEASE_S + 60.0  # a submitter that died on another machine is known to be dead after a lease
 _NO_LIMIT_MIN = 60 * 24 * 365  # submitit's local executor ends a job after a time; a study's is its own affair
@@ -49,7 +50,22 @@ def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
         with only_submission(folder):
             before, merged = _grown(folder, study)  # what another has frozen meanwhile is not lost
             folder.freeze(merged)
+    _install_truth(folder, merged)
     return folder, merged, len(merged.cells) - (len(before.cells) if before else 0)
+
+
+def _install_truth(folder: StudyDir, study: Study) -> None:
+    """Put a pretrained truth where training would have put it, unless it is there and whole."""
+    if not study.pretrained or study.truth is None:
+        return
+    path, weights = folder.truth_weights(study.truth.id), pretrained_weights(study.pretrained)
+    make_folder(path.parent)
+    try:
+        is_there = path.exists() and path.read_bytes() == weights
+    except OSError as error:
+        refuse("read", path, error)
+    if not is_there:
+        write_bytes(path, weights)
 
 
 def _grown(folder: StudyDir, study: Study) -> tuple[Study | None, Study]:

@@ -65,13 +65,15 @@ class Task:
 def tasks_of(study: Study, study_dir: StudyDir) -> list[Task]:
     """Every task, each after those that it needs."""
     tasks = []
+    after_truth = ("truth",) if study.trains_truth else ()
     if study.truth is not None:
         folder = study_dir.truth(study.truth.id)
-        tasks.append(Task("truth", f"truth {study.truth.id}", folder))
+        if study.trains_truth:
+            tasks.append(Task("truth", f"truth {study.truth.id}", folder))
         if study.needs_dataset:
-            tasks.append(Task("dataset", "synthetic data set", folder, ("truth",), "-dataset"))
+            tasks.append(Task("dataset", "synthetic data set", folder, after_truth, "-dataset"))
     for cell in study.cells:
-        needs = ("dataset",) if cell.data.source == "synthetic" else ("truth",) if cell.start == "truth" else ()
+        needs = ("dataset",) if cell.data.source == "synthetic" else after_truth if cell.start == "truth" else ()
         tasks.append(Task(cell.id, cell.label, study_dir.cell(cell.id), needs))
     return tasks
 

@@ -63,7 +63,7 @@ def collect(folder: StudyDir, out: Path, *, allow_missing: bool = False, referen
         MachineError: a result cannot be read here, which says nothing about it; or out cannot be written.
     """
     study = folder.read_study()
-    cells = ([study.truth] if study.truth else []) + list(study.cells)
+    cells = ([study.truth] if study.truth and study.trains_truth else []) + list(study.cells)
     results, holes = _read_all(folder, study, cells)
     datasets, drawn, why = _datasets(folder, study)
     if why and study.needs_dataset:

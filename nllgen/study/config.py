@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -274,25 +274,45 @@ class Resources(Frozen):
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
 
 
+Sources = Annotated[tuple[Literal["mnist"], ...], Field(strict=False)]
+
+
 class Study(Frozen):
     """A resolved study: everything that is to be run.
 
     Attributes:
         truth: the training run whose best weights become the truth; None in a study of real data alone.
+        pretrained: name of the shipped truth that takes the place of that run; empty where the truth is trained.
         cells: in the order of the file, no two with the same id.
+        optional: sources of data whose cells are left out where the data cannot be had.
+        left_out: those of them that were not there when it was submitted.
         claims_sha256: of the rules by which its claims will be judged, as registered when it was first submitted; empty
             where none were.
     """
 
     name: Name
     truth: Cell | None = None
+    pretrained: Name | Literal[""] = ""
     dataset: DatasetConfig = DatasetConfig()
     cells: tuple[Cell, ...]
+    optional: Sources = ()
+    left_out: Sources = ()
     metrics: MetricsConfig = MetricsConfig()
     resources: Resources = Resources()
     claims_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
     @property
+    def trains_truth(self) -> bool:
+        """Whether its truth is one of its runs."""
+        return self.truth is not None and not self.pretrained
+
+    @property
     def needs_dataset(self) -> bool:
         """Whether any cell reads synthetic images."""
         return any(cell.data.source == "synthetic" for cell in self.cells)
+
+    def without_missing(self, missing: Collection[str]) -> Study:
+        """Return the study without the cells on optional data that are missing; what was left out is noted in it."""
+        left_out = tuple(source for source in self.optional if source in missing)
+        cells = tuple(cell for cell in self.cells if cell.data.source not in left_out)
+        return self.model_copy(update={"cells": cells, "left_out": left_out})

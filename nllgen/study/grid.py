@@ -13,12 +13,13 @@ from nllgen.study.block import BlockReader, Variant
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.claims import claims_sha256
 from nllgen.study.config import Cell, DatasetConfig, Frozen, MetricsConfig, Precision, Resources, Study
-from nllgen.study.problems import KeyPath, Problems, dotted, explain, near, unknown_key
+from nllgen.study.pretrained import pretrained_card, pretrained_names
+from nllgen.study.problems import KeyPath, Problems, dotted, explain, near, not_allowed, unknown_key
 from nllgen.study.resolve import Resolver
 from nllgen.study.source import Source, read_text, read_yaml
 
 MAX_CELLS = 100_000
-_KEYS = ("name", "truth", "dataset", "metrics", "resources", "cells")
+_KEYS = ("name", "truth", "dataset", "metrics", "resources", "optional", "cells")
 
 Model = TypeVar("Model", bound=Frozen)
 
@@ -62,11 +63,15 @@ def parse_study(text: str, name_for_errors: str, *, precision: Precision) -> Stu
     metrics = _section(reader, root, "metrics", MetricsConfig)
     resources = _section(reader, root, "resources", Resources)
     has_truth = "truth" in root
-    truth = _truth(reader, root["truth"], precision) if has_truth else None
+    pretrained = _pretrained(reader, root["truth"]) if has_truth else ""
+    truth = _truth(reader, root["truth"], precision) if has_truth and pretrained is None else None
+    if pretrained:
+        truth = pretrained_card(pretrained).cell
     resolver = Resolver(reader, precision, truth, has_truth, dataset)
     cells = _cells(reader, resolver, root["cells"]) if root.get("cells") is not None else ()
     given = {"dataset": dataset, "metrics": metrics, "resources": resources}
     fields = {"name": root.get("name"), "truth": truth, "cells": cells, "claims_sha256": claims_sha256()}
+    fields |= {"pretrained": pretrained or "", "optional": root.get("optional", ())}
     fields |= {key: model for key, model in given.items() if model is not None}
     try:
         study = Study.model_validate(fields)
@@ -105,6 +110,20 @@ def _section(reader: BlockReader, root: dict[str, Any], key: str, model: type[Mo
         for inner, sentence in explain(error, model.model_fields):
             reader.add((key, inner) if inner else (key,), sentence)
     return found if len(reader.problems) == before else None
+
+
+def _pretrained(reader: BlockReader, value: Any) -> str | None:
+    """The name of a truth that ships; empty where a wrong one is named, None where the truth is to be trained."""
+    if not isinstance(value, dict) or "pretrained" not in value:
+        return None
+    path, name, names = ("truth", "pretrained"), value["pretrained"], pretrained_names()
+    before = len(reader.problems)
+    for key in value:
+        if key != "pretrained":
+            reader.add(("truth", key), "goes with a truth that is trained; leave out either it or pretrained")
+    if name not in names:
+        reader.add(path, not_allowed(name, names))
+    return str(name) if len(reader.problems) == before else ""
 
 
 def _truth(reader: BlockReader, value: Any, precision: Precision) -> Cell | None:

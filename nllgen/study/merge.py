@@ -18,6 +18,8 @@ _FREE: dict[str, bool | set[str]] = {
     "resources": True,
     "dataset": {"num_train"},
     "claims_sha256": True,
+    "optional": True,
+    "left_out": True,
 }
 
 
@@ -43,7 +45,8 @@ def merge(frozen: Study, new: Study) -> Study:
     cells = (*frozen.cells, *(cell for cell in new.cells if cell.id not in known))
     num_train = max(frozen.dataset.num_train, new.dataset.num_train)
     dataset = new.dataset.model_copy(update={"num_train": num_train})
-    kept = {"cells": cells, "dataset": dataset, "claims_sha256": frozen.claims_sha256}
+    left_out = tuple(source for source in new.left_out if all(cell.data.source != source for cell in cells))
+    kept = {"cells": cells, "dataset": dataset, "claims_sha256": frozen.claims_sha256, "left_out": left_out}
     return new.model_copy(update=kept)
 
 

@@ -77,6 +77,7 @@ class Plan:
     Attributes:
         cores: that the wall time is for.
         core_hours: of everything that runs.
+        left_out: sources of data that are not there, and whose cells are no rows.
         wall_seconds: truth, then dataset, then cells spread over the cores.
     """
 
@@ -85,6 +86,7 @@ class Plan:
     cores: int
     core_hours: float
     wall_seconds: float
+    left_out: tuple[str, ...] = ()
 
     @property
     def num_run(self) -> int:
@@ -130,7 +132,7 @@ def make_plan(
     speeds = _measured_speeds(study, found, truth_found)
     price = _Pricer(study, speeds)
     rows: list[PlanRow] = []
-    if study.truth is not None:
+    if study.truth is not None and study.trains_truth:
         rows.append(_row("truth", study.truth, truth_found, price, image))
     if study.truth is not None and study.needs_dataset:
         rows.append(_dataset_row(study, study.truth, dataset_found))
@@ -139,7 +141,7 @@ def make_plan(
     cpus = study.resources.cpus
     spread = _makespan([row.seconds for row in cells if row.seconds], max(1, cores // cpus))
     total = first + sum(row.seconds for row in cells)
-    return Plan(study.name, (*rows, *cells), cores, total / 3600, first + spread)
+    return Plan(study.name, (*rows, *cells), cores, total / 3600, first + spread, study.left_out)
 
 
 def _speed_key(cell: Cell) -> tuple[object, ...]:

@@ -139,9 +139,11 @@ def _has_weights(folder: TaskDir, cell: Cell) -> bool:
 
 
 def _truth(study_dir: StudyDir, study: Study, settings: Settings) -> None:
-    """Train the truth as a cell of its own, then freeze its best weights."""
+    """Train the truth as a cell of its own, then freeze its best weights; a pretrained one is never trained."""
     cell = _require_truth(study)
     folder, frozen = study_dir.truth(cell.id), study_dir.truth_weights(cell.id)
+    if study.pretrained:
+        raise ConfigError(f"the truth of {study.name} is {study.pretrained}: it is not trained", "submit the study")
     if not (_done(folder.result, None, settings) and _has_weights(folder, cell)):
         data = _data(study_dir, study, cell, None, settings)
         evaluator = make_evaluator(cell, data, None, study.metrics, _extractors(study, settings), settings.device)

@@ -121,7 +121,9 @@ class Evidence:
     def _truth_flow(self) -> FlowConfig | None:
         truths = [cell for cell, role in zip(self.frames.configs, self.frames.cells["role"], strict=True)
                   if role == "truth"]  # fmt: skip
-        return truths[0].flow if truths else None
+        if truths:
+            return truths[0].flow
+        return self.frames.pretrained_truth.flow if self.frames.pretrained_truth else None
 
     def is_plain_nsgan(self, cell: Cell) -> bool:
         """Whether it is trained as the registered rules call NSGAN, whatever the model is."""

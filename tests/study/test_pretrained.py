@@ -1,0 +1,139 @@
+"""Truths that ship: a study names one, trains none, and cannot be given another."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.pack_truth import bits_on_mnist
+from nllgen.data.truth import load_truth
+from nllgen.doors import load
+from nllgen.errors import ConfigError, ConflictError, CorruptFileError
+from nllgen.launch.submit import freeze
+from nllgen.launch.tasks import tasks_of
+from nllgen.study import pretrained
+from nllgen.study.config import Study
+from nllgen.study.grid import load_study, parse_study
+from nllgen.study.plan import make_plan
+from nllgen.study.pretrained import pretrained_card, pretrained_names, pretrained_weights
+
+GRID = """
+name: begun
+truth: {pretrained: known-mnist-14}
+dataset: {num_train: 100, num_val: 50, num_test: 50, num_entropy: 50}
+cells:
+  - data: {source: synthetic, num_train: 100}
+    degree: W
+    paradigm: {name: nll, steps: 2, batch_size: 16, eval_every: 1}
+"""
+OPTIONAL = (
+    GRID
+    + """
+  - data: {source: mnist, image_size: 14, num_train: 100, num_val: 50, num_test: 50}
+    degree: W
+    paradigm: {name: nll, steps: 2, batch_size: 16, eval_every: 1}
+optional: [mnist]
+"""
+)
+
+
+def parsed(text: str) -> Study:
+    return parse_study(text, "begun.yaml", precision="fp32")
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_a_card_says_what_its_weights_are(name: str, tmp_path: Path) -> None:
+    card = pretrained_card(name)
+    path = tmp_path / "truth.pt"
+    path.write_bytes(pretrained_weights(name))
+    truth = load_truth(path, torch.device("cpu"))
+    assert truth.cell == card.cell == load_study(name, precision="bf16").truth
+    assert truth.flow.num_parameters == card.num_params
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == card.sha256
+
+
+def test_bits_per_dimension_of_a_card_come_out_again(mnist_assets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "truth.pt"
+    path.write_bytes(pretrained_weights("known-mnist-14"))
+    found = bits_on_mnist(load_truth(path, torch.device("cpu")))
+    assert found == pytest.approx(pretrained_card("known-mnist-14").bits_per_dim, abs=1e-3)
+
+
+def test_weights_that_are_not_the_cards_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "known-mnist-14"
+    folder.mkdir()
+    for file in pretrained._FOLDER.glob("known-mnist-14/*"):
+        content = file.read_bytes()
+        (folder / file.name).write_bytes(content[:9999] + b"?" + content[10_000:] if file.suffix == ".pt" else content)
+    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
+    with pytest.raises(CorruptFileError, match="SHA-256"):
+        pretrained_weights("known-mnist-14")
+
+
+def test_a_study_that_names_one_runs_no_truth(tmp_path: Path) -> None:
+    study = parsed(GRID)
+    assert [row.kind for row in make_plan(study, {}).rows] == ["dataset", "cell"]
+    folder, frozen, _ = freeze(study, tmp_path)
+    assert [task.name for task in tasks_of(frozen, folder)] == ["dataset", study.cells[0].id]
+    assert frozen.truth is not None
+    assert folder.truth_weights(frozen.truth.id).read_bytes() == pretrained_weights("known-mnist-14")
+
+
+def test_submitting_again_mends_a_truth_that_was_spoilt(tmp_path: Path) -> None:
+    folder, frozen, _ = freeze(parsed(GRID), tmp_path)
+    assert frozen.truth is not None
+    folder.truth_weights(frozen.truth.id).write_bytes(b"spoilt")
+    freeze(parsed(GRID), tmp_path)
+    assert folder.truth_weights(frozen.truth.id).read_bytes() == pretrained_weights("known-mnist-14")
+
+
+def test_a_frozen_study_keeps_the_truth_that_it_has(tmp_path: Path) -> None:
+    """The same configuration trained here gives other weights: another truth."""
+    freeze(parsed(GRID), tmp_path)
+    trained = pretrained_card("known-mnist-14").cell
+    own = parsed(GRID).model_copy(update={"pretrained": "", "truth": trained})
+    with pytest.raises(ConflictError, match="pretrained"):
+        freeze(own, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("truth", "words"),
+    [
+        ("{pretrained: known-mnist-15}", "did you mean known-mnist-14"),
+        ("{pretrained: [known-mnist-14]}", "is not allowed"),
+        ("{pretrained: ../known-mnist-14}", "is not allowed"),
+        ("{pretrained: known-mnist-14, seed: 1}", "truth.seed: goes with a truth that is trained"),
+    ],
+)
+def test_a_wrong_name_is_told_with_its_line_and_what_is_allowed(truth: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=r"begun\.yaml:3: ") as refused:
+        parsed(GRID.replace("{pretrained: known-mnist-14}", truth))
+    assert words in str(refused.value)
+
+
+def test_cells_on_mnist_are_left_out_where_it_is_missing_and_join_where_it_is_there(
+    monkeypatch: pytest.MonkeyPatch, mnist_assets: Path, tmp_path: Path
+) -> None:
+    grid = tmp_path / "begun.yaml"
+    grid.write_text(OPTIONAL)
+    monkeypatch.setenv("NLLGEN_ASSETS", str(tmp_path / "none"))
+    without = load(str(grid), tmp_path, "fp32")
+    assert [cell.data.source for cell in without.cells] == ["synthetic"]
+    assert without.left_out == make_plan(without, {}).left_out == ("mnist",)
+    freeze(without, tmp_path)
+    monkeypatch.setenv("NLLGEN_ASSETS", str(mnist_assets))
+    grown = load(str(grid), tmp_path, "fp32")
+    _, frozen, num_new = freeze(grown, tmp_path)
+    assert num_new == 1
+    assert frozen.left_out == ()
+    monkeypatch.setenv("NLLGEN_ASSETS", str(tmp_path / "none"))
+    again = load(str(grid), tmp_path, "fp32")
+    assert {cell.id for cell in again.cells} == {cell.id for cell in frozen.cells}
+
+
+def test_only_data_that_may_be_missing_can_be_optional() -> None:
+    with pytest.raises(ConfigError, match="optional"):
+        parsed(OPTIONAL.replace("[mnist]", "[synthetic]"))
