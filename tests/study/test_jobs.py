@@ -26,7 +26,7 @@ def stated(name, then=""):
 
 def test_the_studies_of_the_science_ship():
     names = ("equilibrium", "hybrid", "known-mnist", "laptop", "misspec", "mnist", "nash", "sample-size", "smoke")
-    assert set(names) == set(builtin_names("jobs"))
+    assert {*names, "demo", "known-mnist-14"} == set(builtin_names("jobs"))
 
 
 @pytest.mark.parametrize("name", COSTED)
@@ -34,7 +34,9 @@ def test_a_study_says_what_it_costs(name):
     assert stated(name) == pytest.approx(planned(name).core_hours, rel=0.1)
 
 
-@pytest.mark.parametrize("name", sorted(set(COSTED) - {"laptop"}))  # whose runs are short beside what they are asked
+@pytest.mark.parametrize(
+    "name", sorted(set(COSTED) - {"laptop", "demo"})
+)  # whose runs are short beside what they are asked
 def test_evaluations_are_a_small_part_of_a_study(name):
     study = load_study(name, precision="bf16")
     if name == "mnist":  # its images are measured on a GPU: on a processor Inception alone is more than all else
@@ -43,7 +45,9 @@ def test_evaluations_are_a_small_part_of_a_study(name):
     assert 0.01 < make_plan(study, {}).evaluation_share <= 0.15
 
 
-@pytest.mark.parametrize(("name", "most"), [("laptop", 2), ("equilibrium", 1), ("known-mnist", 2)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("laptop", 2), ("equilibrium", 1), ("known-mnist", 2), ("known-mnist-14", 1), ("demo", 0.1)]
+)
 def test_a_study_for_a_laptop_takes_no_longer_than_it_says(name, most):
     hours = planned(name).wall_seconds / 3600
     assert hours <= most
@@ -58,7 +62,7 @@ def test_every_arm_of_a_study_has_five_seeds(name):
         seeds.setdefault(cell.model_dump_json(exclude={"seed"}), set()).add(cell.seed)
     # on a laptop: O2 is too dear, W* and the control need no interval; and no seed moves the oracle at the truth
     few = [key for key, found in seeds.items() if len(found) < 5]
-    assert len(few) == {"laptop": 3, "equilibrium": 1, "known-mnist": 1}.get(name, 0)
+    assert len(few) == {"laptop": 3, "equilibrium": 1, "known-mnist": 1, "known-mnist-14": 1, "demo": 5}.get(name, 0)
 
 
 @pytest.mark.parametrize("name", ["mnist", "nash", "sample-size", "hybrid", "laptop"])
