@@ -1,6 +1,8 @@
-# make demo    install, fetch MNIST, run the smallest whole study, write its report
-# make test    install, fetch MNIST, start the devcluster where possible, lint, types, tests
+# make demo    install, run a small study whose truth ships, write its report; MNIST joins where it can be fetched
+# make quick   lint, types, and the tests that are short and start no process: a minute, for whoever works on the code
+# make test    install, fetch MNIST, start the devcluster where possible, lint, types, all tests
 # make lint    ruff and mypy alone
+# make measure all tests, and tests/measured.json anew: what they take, so that the longest start first
 # make apptainer  install Apptainer on Debian 12, as root
 # make docs    write the pages that are made from the code: docs/commands.md, keys.md, layout.md
 # make bench   the project beside its peers and limits; tables in benchmarks/results/
@@ -18,19 +20,40 @@ ROOT ?= runs
 BIN := $(VENV)/bin
 NLLGEN := $(BIN)/nllgen
 STAMP := $(VENV)/.nllgen-installed
-STUDY := $(ROOT)/smoke
+STUDY := $(ROOT)/demo
+SHELL := /bin/bash
 
-.PHONY: demo test lint docs bench soak install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
+# one line that is drawn again on a terminal, a few plain lines in a log
+define PIP_PROGRESS
+/^Collecting / { count++; text = "        package " count " of about " total ": " $$2; \
+	if (terminal) printf "\r\033[K%s", text; else if (count % 25 == 0) print text; fflush() } \
+/^Installing collected/ { if (terminal) printf "\r\033[K"; print "        all fetched; unpacking them, which takes the longest"; fflush() }
+endef
 
-demo: mnist
-	$(NLLGEN) submit --grid smoke --local --wait --root $(ROOT)
-	$(NLLGEN) collect $(STUDY)
-	$(NLLGEN) report $(STUDY)/study.h5 --out $(STUDY)/report
+.PHONY: demo quick test measure lint docs bench soak install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
+
+demo: install
+	@echo "2 of 4  MNIST, for the runs on real images; at most a minute"
+	@timeout 60 $(NLLGEN) assets fetch mnist || \
+		echo "MNIST cannot be fetched here: the runs on it are left out, and the report says so"
+	@echo "3 of 4  the study: about 30 runs, 1 to 3 minutes on 2 cores"
+	@$(NLLGEN) submit --grid demo --local --wait --root $(ROOT)
+	@echo "4 of 4  the report: about 15 seconds"
+	@$(NLLGEN) collect $(STUDY)
+	@$(NLLGEN) report $(STUDY)/study.h5 --out $(STUDY)/report
 	@echo
 	@echo "the report: $(abspath $(STUDY)/report/report.html)"
+	@echo "next: $(NLLGEN) status $(STUDY)        what became of each run"
+	@echo "      $(NLLGEN) plan --grid laptop     the same questions in two hours; docs/tutorial.md: a study of your own"
+
+quick: lint
+	$(BIN)/python -m pytest --numprocesses $$(nproc) --quick -q
 
 test: mnist lint cluster-if-possible apptainer-if-possible programs-if-possible
 	$(BIN)/python -m pytest --numprocesses auto
+
+measure: mnist cluster-if-possible apptainer-if-possible programs-if-possible
+	$(BIN)/python -m pytest --numprocesses auto --measure tests/measured.json
 
 lint: install
 	$(BIN)/ruff check .
@@ -80,8 +103,9 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 		echo "error: $(PYTHON) cannot make virtual environments: its venv module is missing" >&2; \
 		echo "  → Debian, Ubuntu: apt-get install python3-venv; or name another Python: PYTHON=…" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	@echo "installing nllgen and torch into $(VENV), which takes a few minutes the first time"
-	$(BIN)/python -m pip install --quiet --quiet -c constraints.txt -e '.[train,analysis,test]'
+	@echo "1 of 4  packages into $(VENV): 1 to 5 minutes the first time, torch is the largest"
+	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[train,analysis,test]' | \
+		awk -v total=$$(grep -c == constraints.txt) -v terminal=$$(test -t 1 && echo 1 || echo 0) '$(PIP_PROGRESS)'
 	@touch $@
 
 # Needs root; elsewhere, Apptainer is the site's to install.

@@ -1,4 +1,4 @@
-"""What several rooms' tests share, and how processes share the tests."""
+"""Fixtures that tests of several packages share. How processes share the tests is in ``tests/sharing.py``."""
 
 from __future__ import annotations
 
@@ -6,24 +6,12 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: the other cores have tests of their own
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """One process has the tests of one file, and all that use the one devcluster, which mostly wait for it."""
-    from xdist.scheduler import LoadFileScheduling
-
-    class OneCluster(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            shared = nodeid.startswith(("tests/cluster/", "tests/container/"))
-            return "cluster" if shared else super()._split_scope(nodeid)
-
-    return OneCluster(config, log)
+pytest_plugins = ["tests.sharing"]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from nllgen.store.provenance import code_sha256
 from nllgen.store.study_dir import StudyDir
 
 _PACKAGE = Path(__file__).parents[1]
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "share")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "share", "truths")
 
 
 def snapshot_folder(study_dir: StudyDir) -> Path:
