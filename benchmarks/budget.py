@@ -1,4 +1,4 @@
-"""What ``plan`` says that a study costs, beside what the same study took: the smoke study, run here."""
+"""What ``plan`` says that a study costs, beside what the same study took: the demo, run here."""
 
 from __future__ import annotations
 
@@ -17,27 +17,24 @@ def rows() -> list[tuple[str, str, str]]:
     """(what, measured, reached for)."""
     with tempfile.TemporaryDirectory() as root:
         begin = time.monotonic()
-        run_nllgen("submit", "--grid", "smoke", "--local", "--wait", "--workers", "2", "--root", root)
+        run_nllgen("submit", "--grid", "demo", "--local", "--wait", "--workers", "2", "--root", root)
         wall = time.monotonic() - begin
-        return [*_runs(StudyDir(Path(root) / "smoke")), _whole(StudyDir(Path(root) / "smoke"), wall)]
+        return [*_runs(StudyDir(Path(root) / "demo")), _whole(StudyDir(Path(root) / "demo"), wall)]
 
 
 def _runs(folder: StudyDir) -> list[tuple[str, str, str]]:
     """Steps and evaluations of each run, in core-seconds: two run at a time, each on a core."""
     study = folder.read_study()
     found = []
-    for cell in (study.truth, *study.cells):
-        assert cell is not None
-        task = folder.truth(cell.id) if cell is study.truth else folder.cell(cell.id)
-        result, said = read_result(task.result), cell_cost(cell, study)
+    for cell in study.cells:
+        result, said = read_result(folder.cell(cell.id).result), cell_cost(cell, study)
         steps = float(result.history["time_s"].max(initial=0.0))
         evaluations = float(result.eval["time_s"].sum() + result.final["time_s"].sum())
         planned = said.seconds_per_step * cell.paradigm.steps + said.prepare_seconds
-        what = f"{'truth ' if cell is study.truth else ''}{cell.label}"
         text = (
             f"steps {steps:.1f} s (plan {planned:.1f}), evaluations {evaluations:.1f} s (plan {said.eval_seconds:.1f})"
         )
-        found.append((what, text, ""))
+        found.append((cell.label, text, ""))
     return found
 
 
