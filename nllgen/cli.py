@@ -11,7 +11,7 @@ import click
 
 from nllgen.cli_machine import assets, build, doctor, shell
 from nllgen.cli_options import DEVICE, GRID, IMAGES, JSON, ROOT, STUDY, cores, folder_at, root_of, say
-from nllgen.errors import EXIT_CELLS_FAILED, EXIT_STOPPED, ConfigError, MachineError, NllgenError
+from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT, EXIT_STOPPED, ConfigError, MachineError, NllgenError
 
 if TYPE_CHECKING:
     pass
@@ -123,6 +123,17 @@ def logs(study_dir: Path, cell: str, follow: bool, of_job: bool) -> None:
     from nllgen.doors import watching
 
     watching.logs(folder_at(study_dir), cell, follow=follow, of_job=of_job)
+
+
+@cli.command()
+@STUDY
+@click.option("--repair", is_flag=True, help="Take from others the right to write what is this user's.")
+def check(study_dir: Path, repair: bool) -> None:
+    """Look for what others could change in a study's folder; ends with 3 if there is anything."""
+    from nllgen.doors.checking import check_study
+
+    if not check_study(folder_at(study_dir), repair=repair):
+        sys.exit(EXIT_ENVIRONMENT)
 
 
 @cli.command()
@@ -265,14 +276,17 @@ def report(study_h5: Path, out: Path) -> None:
 @click.option("--checkpoint-s", type=float, default=300.0)
 @click.option("--checkpoint-steps", type=int, default=0)
 @click.option("--image-sha256", default="")
+@click.option("--code-sha256", default="")
 @click.option("--strict-image", is_flag=True)
 @DEVICE
-def worker(study_dir: Path, threads: int, device: str, assets_dir: Path, **how: Any) -> None:
+def worker(study_dir: Path, threads: int, device: str, assets_dir: Path, code_sha256: str, **how: Any) -> None:
     """Run tasks for a supervisor, which orders them on standard input; it stops when that is closed."""
     from nllgen.launch.stopping import StopRequest
+    from nllgen.store.provenance import check_code
     from nllgen.worker.entry import enter
     from nllgen.worker.serve import Order, serve
 
+    check_code(code_sha256)
     folder, stop = folder_at(study_dir), StopRequest(watch_stdin=True)
 
     def run_ordered(order: Order) -> None:

@@ -30,6 +30,7 @@ from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import Task, is_done, longest_first, tasks_of
 from nllgen.launch.workers import WorkerSetup
 from nllgen.store.atomic import make_folder
+from nllgen.store.provenance import code_sha256
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 
@@ -177,7 +178,7 @@ def submit(
     if not tasks and (not live.tasks or COLLECT in live.tasks):
         return Sent(None, {}, {}, len(live.tasks))
     code = snapshot_folder(folder) if dry_run else snapshot(folder)
-    setup = replace(setup, code=code)
+    setup = replace(setup, code=code, code_sha256=code_sha256())
     record = _record(folder, profile, setup, shape, tasks, under, memory_factors or {})
     where = SubmissionDir(folder.submitit / record.name)
     if not dry_run:

@@ -166,6 +166,7 @@ def _setup(folder: Path, pickle: Path, profile: Profile, code: Path) -> list[str
         f'rm -f -- {quoted}/"$mine".save_tmp',
         f'ln -sfn -- {shlex.quote(pickle.name)} {quoted}/"$mine"',
         f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
+        "export PYTHONSAFEPATH=1",  # nothing of the folder that the study was submitted from is run
     ]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
     return [*lines[:3], *profile.setup, *lines[3:]]

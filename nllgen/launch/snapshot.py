@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from nllgen.store.atomic import closed_to_others, make_folder, refuse
+from nllgen.store.ownership import close
 from nllgen.store.provenance import code_sha256
 from nllgen.store.study_dir import StudyDir
 
@@ -22,7 +24,7 @@ def snapshot_folder(study_dir: StudyDir) -> Path:
 
 
 def snapshot(study_dir: StudyDir) -> Path:
-    """Copy the package into a study's folder, once for each content.
+    """Copy the package into a study's folder, once for each content; a copy that is not the program is moved away.
 
     Returns:
         The folder to put before all others on Python's path.
@@ -32,7 +34,9 @@ def snapshot(study_dir: StudyDir) -> Path:
     """
     folder = snapshot_folder(study_dir)
     if folder.is_dir():
-        return folder
+        if _is_copy(folder):
+            return folder
+        folder.rename(folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.damaged"))  # jobs that run keep their files
     make_folder(study_dir.code)
     part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     try:
@@ -48,14 +52,34 @@ def snapshot(study_dir: StudyDir) -> Path:
 
 def _copy(source: Path, target: Path) -> None:
     """As ``shutil.copytree``, which gathers what fails into an error that does not say why."""
-    for name, folders, files in os.walk(source, onerror=_give_up, followlinks=True):
+    make_folder(target)
+    for path in _files(source):
+        copied = target / path.relative_to(source)
+        make_folder(copied.parent)
+        shutil.copyfile(path, copied)
+        close(copied)
+
+
+def _files(package: Path) -> Iterator[Path]:
+    """The files of the program, without what is made from them and what it only ships."""
+    for name, folders, files in os.walk(package, onerror=_give_up, followlinks=True):
         left_out = _LEFT_OUT(name, [*folders, *files])
         folders[:] = [folder for folder in folders if folder not in left_out]
-        into = target / Path(name).relative_to(source)
-        into.mkdir(parents=True)
-        for file in files:
-            if file not in left_out:
-                shutil.copyfile(Path(name, file), into / file)
+        yield from (Path(name, file) for file in files if file not in left_out)
+
+
+def _is_copy(folder: Path) -> bool:
+    """Whether a folder holds the running program's files and no others: Python would run a stray one instead.
+
+    Bytecode is not compared but removed; Python makes it anew.
+    """
+    for cached in [*folder.rglob("__pycache__")]:
+        shutil.rmtree(cached, ignore_errors=True)
+    expected = {path.relative_to(_PACKAGE): path for path in _files(_PACKAGE)}
+    present = {path.relative_to(folder / "nllgen") for path in (folder / "nllgen").rglob("*") if not path.is_dir()}
+    if present != set(expected) or [path.name for path in folder.iterdir()] != ["nllgen"]:
+        return False
+    return all(path.read_bytes() == (folder / "nllgen" / name).read_bytes() for name, path in expected.items())
 
 
 def _give_up(error: OSError) -> NoReturn:

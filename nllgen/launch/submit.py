@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from nllgen.launch.gpus import share_out
 from nllgen.launch.snapshot import snapshot
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import tasks_of
-from nllgen.launch.workers import WorkerSetup
+from nllgen.launch.workers import WorkerSetup, isolated
 from nllgen.store.atomic import closed_to_others, make_folder, refuse, write_bytes
+from nllgen.store.provenance import code_sha256
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.merge import merge
@@ -120,7 +121,8 @@ def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int, only: Se
     except OSError as error:
         refuse("remove", folder.stop, error)
     make_folder(folder.submitit)
-    setup = replace(setup, device=worker_device, code=snapshot(folder))
+    code = snapshot(folder)
+    setup = replace(setup, device=worker_device, code=code, code_sha256=code_sha256())
     supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", setup, threads=1)
     supervisor.elements = None if only is None else (tuple(only),)
     jobs = []
@@ -128,6 +130,7 @@ def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int, only: Se
         _ignored_by_children(signal.SIGINT, signal.SIGHUP),
         closed_to_others(),
         _away_from_the_terminal(folder.submitit / "launcher.log"),
+        _with_variables(isolated(code)),
     ):
         for slot in range(num_workers):
             executor = submitit.LocalExecutor(folder=folder.submitit)
@@ -138,6 +141,18 @@ def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int, only: Se
             )
             jobs.append(executor.submit(supervisor))
     return jobs
+
+
+@contextlib.contextmanager
+def _with_variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Give them to the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _stops(folder: StudyDir, only: Sequence[str] | None) -> list[Path]:

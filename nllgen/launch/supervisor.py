@@ -22,6 +22,7 @@ from nllgen.launch.job import Job, MemoryKills, Signals
 from nllgen.launch.slot import Slot
 from nllgen.launch.todo import Todo, accounted_state
 from nllgen.launch.workers import WorkerSetup
+from nllgen.store.provenance import check_code
 from nllgen.store.study_dir import StudyDir
 
 _POLL_S = 0.5
@@ -69,6 +70,7 @@ class Supervisor:
         signals = Signals(job, self.signal_s)
         folder = StudyDir(self.study_dir)
         folder.guard()
+        check_code(self.setup.code_sha256)
         todo = Todo(folder, self.submission, job, self._names(job), self.setup, self.signal_s)
         kills = MemoryKills()
         slots = [self._slot(number, job, folder, kills) for number in range(self.at_once)]

@@ -25,6 +25,7 @@ class WorkerSetup:
         assets: folder of fetched assets.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         code: folder that holds the package as it was when it was submitted; the installed one where None.
+        code_sha256: digest of that package; empty where it is not compared.
         image: SIF that workers run in; None is the host's own Python.
         image_sha256: its digest, empty without one.
         strict_image: a result that another image made does not count.
@@ -38,6 +39,7 @@ class WorkerSetup:
     assets: Path
     device: str = "auto"
     code: Path | None = None
+    code_sha256: str = ""
     image: Path | None = None
     image_sha256: str = ""
     strict_image: bool = False
@@ -64,9 +66,8 @@ class WorkerSetup:
             variables["TMPDIR"] = os.path.expandvars(self.scratch)
         if self.image is None:
             if self.code is not None:
-                variables["PYTHONPATH"] = os.pathsep.join(
-                    [str(self.code), *filter(None, [os.environ.get("PYTHONPATH")])]
-                )
+                variables |= isolated(self.code)
+            options += ["--code-sha256", self.code_sha256] * bool(self.code_sha256)
             return [*(self.program or (sys.executable, "-m", "nllgen")), *options], variables
         binds = [Bind(study_dir, writable=True), *map(_bind, self.binds)]
         binds += [Bind(self.assets)] if self.assets.is_dir() else []
@@ -75,6 +76,12 @@ class WorkerSetup:
         return exec_command(
             image, [*image_python(), *options], binds=binds, environment=variables, gpus=bool(gpus), network=True
         )
+
+
+def isolated(code: Path) -> dict[str, str]:
+    """Return the variables with which Python runs a copy of the package, and nothing of its working directory."""
+    path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def _bind(text: str) -> Bind:

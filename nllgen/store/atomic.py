@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from nllgen.errors import MachineError
+from nllgen.store.ownership import OTHERS_MAY_WRITE, close
 
 LOCK = ".lock"
 _WHAT_TO_DO = {
@@ -37,7 +38,7 @@ def refuse(what: str, path: Path, error: OSError) -> NoReturn:
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents, for others to read and not to write, whatever the umask.
+    """Create a folder and its parents, for others to read and not to write, whatever umask and default ACLs say.
 
     Raises:
         MachineError: it cannot be made.
@@ -57,9 +58,12 @@ def _make(path: Path) -> None:
             raise
         _make(path.parent)
         path.mkdir(0o755, exist_ok=True)
+        close(path)
     except OSError:  # it may be there already: below a read-only folder, that is not what mkdir says
         if not path.is_dir():
             raise
+    else:
+        close(path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -179,6 +183,8 @@ def write_part(part: Path, data: bytes | memoryview) -> None:
     """Write a part that is not there yet, down to the disk."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(part, flags, 0o644), "wb") as file:
+        if os.fstat(file.fileno()).st_mode & OTHERS_MAY_WRITE:  # a default ACL knows no umask
+            os.fchmod(file.fileno(), 0o644)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -7,6 +7,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from nllgen.errors import MachineError
+
 
 @cache
 def code_sha256() -> str:
@@ -17,6 +19,23 @@ def code_sha256() -> str:
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def check_code(expected: str) -> None:
+    """Make sure that the program which runs is the one that a study was submitted with.
+
+    Args:
+        expected: its ``code_sha256``; empty where nothing was noted.
+
+    Raises:
+        MachineError: it is another: edited since, or found elsewhere on Python's path.
+    """
+    if expected and expected != code_sha256():
+        raise MachineError(
+            f"{Path(__file__).parents[1]} is not the program that the study was submitted with "
+            f"(code {code_sha256()[:12]}, submitted {expected[:12]})",
+            "submit the study again; look for another nllgen on PYTHONPATH",
+        )
 
 
 @cache

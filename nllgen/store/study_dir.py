@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -13,13 +14,14 @@ from pathlib import Path
 from nllgen.errors import ConfigError, CorruptFileError, MachineError
 from nllgen.store.atomic import make_folder, part_file, refuse, replace, write_part
 from nllgen.store.dataset import read_dataset_head
+from nllgen.store.ownership import Opening, folder_opening, openings
 from nllgen.store.result import read_head
 from nllgen.store.seal import check_seal
 from nllgen.study.config import Cell, Study
 from nllgen.study.frozen import header_text, manifest_text, parse_frozen
 from nllgen.study.plan import Found
 
-_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class StudyDir:
         """Refuse a folder that somebody else could write to: workers load what lies in it.
 
         Raises:
-            MachineError: naming the owner, or the mode and the command that mends it.
+            MachineError: naming the owner, or what others may write, and the command that mends it.
         """
         try:
             info = self.path.stat()
@@ -164,18 +166,28 @@ class StudyDir:
             raise MachineError(
                 f"the study folder {self.path} is another user's", "submit the grid under your own --root"
             )
-        self._guard_mode(self.path, info)
-        for folder in (self.submitit, self.code, self.path / "cells", self.path / "truths"):
-            with contextlib.suppress(FileNotFoundError):
-                self._guard_mode(folder, folder.stat())
-
-    @staticmethod
-    def _guard_mode(folder: Path, info: os.stat_result) -> None:
-        if info.st_mode & _OTHERS_MAY_WRITE:
+        found = list(itertools.islice(self.openings(), _MAX_NAMED + 1))
+        if found:
+            shown = [f"{opening.path} ({opening.reason})" for opening in found[:_MAX_NAMED]]
+            more = ["…"] * (len(found) > _MAX_NAMED)
             raise MachineError(
-                f"others may write to the study folder {folder} (mode {stat.S_IMODE(info.st_mode):o})",
-                f"chmod go-w {folder}",
+                "\n  ".join([f"others may write what lies in the study folder {self.path}:", *shown, *more]),
+                f"nllgen check {self.path} --repair",
             )
+
+    def openings(self, *, everything: bool = False) -> Iterator[Opening]:
+        """Find what others could change of what is executed here, or of everything.
+
+        Executed are the copies of the program and submitit's pickles; the study and the names of its folders decide
+        what they do. Results and weights are data, which their checksums prove.
+        """
+        if everything:
+            yield from openings([self.path])
+            return
+        top = [path for path in (self.path, self.path / "cells", self.path / "truths") if path.exists()]
+        for folder in top:
+            yield from (found for found in folder_opening(folder))
+        yield from openings([self.header, self.manifest, self.code, self.submitit])
 
     def read_study(self) -> Study:
         """The frozen study.

@@ -54,7 +54,12 @@ def test_a_read_only_file_system(nllgen: Run, tiny: Path, small_disk: Path) -> N
 def test_a_folder_that_others_may_write(nllgen: Run, tiny: Path, tmp_path: Path) -> None:
     folder = frozen(tmp_path / "runs")
     folder.chmod(0o777)
-    refused(nllgen("submit", "--grid", tiny, "--local"), ENVIRONMENT, f"chmod go-w {folder}")
+    refused(
+        nllgen("submit", "--grid", tiny, "--local"),
+        ENVIRONMENT,
+        f"{folder} (mode 777)",
+        f"nllgen check {folder} --repair",
+    )
 
 
 # frozen studies

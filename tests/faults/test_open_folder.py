@@ -1,0 +1,188 @@
+"""A study's folder that a group, another user or a default ACL could open: what is executed is closed, or refused."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from nllgen.cli import cli
+from nllgen.errors import MachineError
+from nllgen.launch.snapshot import snapshot
+from nllgen.launch.submit import freeze
+from nllgen.launch.workers import Worker, WorkerSetup
+from nllgen.store.ownership import OTHERS_MAY_WRITE
+from nllgen.store.provenance import code_sha256
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.grid import parse_study
+
+GRID = """
+name: tiny
+metrics: {frechet: [], num_samples: 16, num_train_eval: 16, num_kept: 4}
+cells:
+  - data: {source: mnist, image_size: 7, num_train: 500, num_val: 100, num_test: 100}
+    flow: {width: 2, blocks: 0, scales: 1}
+    paradigm: {name: nll, steps: 2, batch_size: 16, eval_every: 1}
+    seed: {range: [0, 3]}
+"""
+STUDY = parse_study(GRID, "tiny.yaml", precision="fp32")
+SOMEBODY_ELSE = 54_321
+# POSIX ACL as xattr(7) has it: version 2, then tag, permissions and id of owner, group and others; rwx, rwx, r-x
+GROUP_WRITES = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", tag, permissions, 0xFFFFFFFF) for tag, permissions in ((1, 7), (4, 7), (0x20, 5))
+)
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: needs root")
+
+
+def writable(folder: Path) -> list[Path]:
+    paths = [folder, *folder.rglob("*")]
+    return [path for path in paths if not path.is_symlink() and path.stat().st_mode & OTHERS_MAY_WRITE]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Path]:
+    """A project folder as sites make them: group-writable, setgid, and a default ACL that hands this on."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    folder.chmod(0o2775)
+    try:
+        os.setxattr(folder, "system.posix_acl_default", GROUP_WRITES)
+    except OSError as error:
+        pytest.skip(f"NOT TESTED: this file system has no ACLs ({error})")
+    (folder / "probe").touch(0o666)
+    assert (folder / "probe").stat().st_mode & OTHERS_MAY_WRITE, "the ACL does nothing here"
+    before = os.umask(0o022)
+    yield folder
+    os.umask(before)
+
+
+def started(folder: StudyDir) -> StudyDir:
+    """As a submission leaves it: the copy of the program, and a folder of pickles."""
+    snapshot(folder)
+    folder.submitit.mkdir(exist_ok=True)
+    (folder.submitit / "1_submitted.pkl").write_bytes(b"pickle")
+    return folder
+
+
+def test_a_study_in_a_shared_project_folder_is_closed_to_the_group(project: Path) -> None:
+    folder, _, _ = freeze(STUDY, project / "runs")
+    started(folder)
+    folder.guard()
+    assert writable(folder.path) == []
+    assert list(folder.openings(everything=True)) == []
+    (folder.path / "cells").mkdir(exist_ok=True)
+    (folder.path / "cells" / "later").touch(0o666)  # what jobs will write
+    assert writable(folder.path) == []
+
+
+def test_a_folder_that_had_its_acl_before_is_refused(project: Path) -> None:
+    (project / "tiny").mkdir()
+    (project / "tiny").chmod(0o755)
+    with pytest.raises(MachineError, match="a default ACL"):
+        freeze(STUDY, project)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyDir:
+    made, _, _ = freeze(STUDY, tmp_path / "runs")
+    return started(made)
+
+
+@pytest.mark.parametrize(
+    "name", ["study.yaml", "manifest.jsonl", "submitit/1_submitted.pkl", "a source of the program"]
+)
+def test_one_file_that_others_may_write_is_enough(folder: StudyDir, name: str) -> None:
+    path = next(folder.code.rglob("cli.py")) if name == "a source of the program" else folder.path / name
+    path.chmod(0o664)
+    with pytest.raises(MachineError, match=rf"{path} \(mode 664\)"):
+        folder.guard()
+
+
+def test_one_command_closes_what_was_opened(folder: StudyDir) -> None:
+    for path in (folder.path, *folder.path.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o020)
+    with pytest.raises(MachineError, match="--repair"):
+        folder.guard()
+    told = CliRunner().invoke(cli, ["check", str(folder.path)])
+    assert told.exit_code == 3
+    assert "--repair" in told.output
+    assert writable(folder.path), "looking changes nothing"
+    mended = CliRunner().invoke(cli, ["check", str(folder.path), "--repair"])
+    assert mended.exit_code == 0, mended.output
+    assert writable(folder.path) == []
+    folder.guard()
+
+
+@as_root
+@pytest.mark.parametrize("name", ["code", "submitit", "submitit/1_submitted.pkl"])
+def test_what_another_user_owns_is_refused_and_cannot_be_repaired(folder: StudyDir, name: str) -> None:
+    os.chown(folder.path / name, SOMEBODY_ELSE, -1)
+    with pytest.raises(MachineError, match=f"owned by user {SOMEBODY_ELSE}"):
+        folder.guard()
+    mended = CliRunner().invoke(cli, ["check", str(folder.path), "--repair"])
+    assert mended.exit_code == 3
+    assert "1 left" in mended.output
+
+
+@pytest.mark.parametrize(
+    "change", ["a line more", "a module more", "a library in its place", "a file less", "bytecode"]
+)
+def test_a_copy_of_the_program_that_was_changed_is_made_anew(folder: StudyDir, change: str) -> None:
+    """Received with a folder, or half restored: its name alone proves nothing."""
+    copy = snapshot(folder)
+    source = copy / "nllgen" / "errors.py"
+    original = source.read_bytes()
+    cached = source.parent / "__pycache__" / "errors.cpython-311.pyc"
+    if change == "a line more":
+        source.write_bytes(original + b"\nimport os\n")
+    elif change == "a module more":
+        (source.parent / "torch.py").write_text("")
+    elif change == "a library in its place":
+        (source.parent / "errors.abi3.so").write_bytes(b"\x7fELF")
+    elif change == "a file less":
+        source.unlink()
+    else:
+        cached.parent.mkdir(exist_ok=True)
+        cached.write_bytes(b"foreign")
+    assert snapshot(folder) == copy
+    assert source.read_bytes() == original
+    assert not cached.exists()
+    assert not (source.parent / "torch.py").exists()
+    assert not (source.parent / "errors.abi3.so").exists()
+    assert len(list(folder.code.glob("*.damaged"))) == (change != "bytecode")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with an edited program in it, as after a submission from a checkout."""
+    package = tmp_path / "checkout" / "nllgen"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('the edited program was run')")
+    monkeypatch.chdir(package.parent)
+    return package.parent
+
+
+def said(setup: WorkerSetup, folder: StudyDir) -> tuple[int, str]:
+    """Exit code and words of a worker whose standard input is closed at once."""
+    log = folder.path / "worker.log"
+    argv, variables = setup.command(folder.path, 1, ())
+    worker = Worker(argv, variables, log)
+    worker.close(60.0)
+    return worker.process.returncode, log.read_text()
+
+
+def test_a_worker_runs_nothing_of_its_working_directory(folder: StudyDir, checkout: Path) -> None:
+    setup = WorkerSetup(checkout / "assets", "cpu", code=snapshot(folder), code_sha256=code_sha256())
+    assert said(setup, folder) == (0, "")
+
+
+def test_another_program_than_the_submitted_one_is_refused(folder: StudyDir) -> None:
+    setup = WorkerSetup(folder.path / "assets", "cpu", code=snapshot(folder), code_sha256="0" * 64)
+    code, words = said(setup, folder)
+    assert code == 3
+    assert "not the program that the study was submitted with" in words
+    assert "Traceback" not in words
