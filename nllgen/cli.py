@@ -240,11 +240,12 @@ def score(
 @STUDY
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Default: study.h5 in the study folder.")
 @click.option("--allow-missing", is_flag=True, help="Write it with its holes marked.")
-def collect(study_dir: Path, out: Path | None, allow_missing: bool) -> None:
+@click.option("--force", is_flag=True, help="Replace OUT even where it is no older study.h5 of this study.")
+def collect(study_dir: Path, out: Path | None, allow_missing: bool, force: bool) -> None:
     """Prove a study complete and write it as one study.h5."""
     from nllgen.doors import collect_study
 
-    found = collect_study(folder_at(study_dir), out, allow_missing)
+    found = collect_study(folder_at(study_dir), out, allow_missing, force=force)
     say(f"{found.num_done} done, {found.num_diverged} diverged, {len(found.holes)} without a result: {found.path}")
     say(f"next: nllgen report {found.path} --out report")
 

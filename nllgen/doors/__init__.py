@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nllgen.assets import AssetStatus, asset_folder, has_mnist, mnist_pictures, status
-from nllgen.errors import ConfigError, ConflictError, NllgenError
+from nllgen.errors import ConfigError, ConflictError, CorruptFileError, NllgenError, SchemaError
 from nllgen.store.dataset import read_dataset_head
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Precision, Study
@@ -108,15 +108,37 @@ def _dataset_found(folder: StudyDir, study: Study) -> Found | None:
     return Found(state="partial", detail="too small: it grows")
 
 
-def collect_study(folder: StudyDir, out: Path | None, allow_missing: bool) -> Collected:
-    """Collect, with pictures of real MNIST where the asset is there."""
+def collect_study(folder: StudyDir, out: Path | None, allow_missing: bool, *, force: bool = False) -> Collected:
+    """Collect, with pictures of real MNIST where the asset is there.
+
+    Raises:
+        ConfigError: ``out`` is there and is no study.h5 of this study, and ``force`` was not given.
+    """
     from nllgen.store.collect import collect
 
     study = folder.read_study()
+    if out is not None and not force:
+        _check_replaceable(out, study.name)
     size = (study.truth or study.cells[0]).data.image_size
     pictures = mnist_pictures(asset_folder(), 64, size)
     reference = {} if pictures is None else {"mnist": pictures}
     return collect(folder, out or folder.path / "study.h5", allow_missing=allow_missing, reference=reference)
+
+
+def _check_replaceable(out: Path, name: str) -> None:
+    """Refuse to replace anything but an older study.h5 of the same study."""
+    from nllgen.store.study_file import study_name
+
+    if not os.path.lexists(out):
+        return
+    what = "is a folder" if out.is_dir() else "is not a study.h5"
+    with contextlib.suppress(CorruptFileError, SchemaError):
+        if not out.is_dir() and (found := study_name(out)) == name:
+            return
+        what = what if out.is_dir() else f"holds the study {found}"
+    raise ConfigError(
+        f"{out} {what}: it is not replaced by {name}", "choose another --out, or give --force to replace it"
+    )
 
 
 def print_json(value: dict[str, Any]) -> None:

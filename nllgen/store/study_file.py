@@ -74,6 +74,17 @@ def write_study(path: Path, study: StudyFile) -> None:
     write_bytes(path, sealed(fill))
 
 
+def study_name(path: Path) -> str:
+    """Return the name of the study that a study.h5 holds.
+
+    Raises:
+        CorruptFileError, SchemaError: it is no study.h5 of this version.
+    """
+    with open_read(path) as file:
+        check_schema(file, path)
+        return text_attr(file, "name")
+
+
 def read_study(path: Path) -> StudyFile:
     """Read and check a study.h5.
 

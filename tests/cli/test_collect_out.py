@@ -1,0 +1,71 @@
+"""`collect -o` replaces an older study.h5 of the same study, and nothing else without --force."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import h5py
+import pytest
+from click.testing import CliRunner, Result
+from process import TINY
+
+from nllgen.cli import cli
+from nllgen.errors import ConfigError
+from nllgen.launch.submit import freeze
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.grid import parse_study
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyDir:
+    return freeze(parse_study(TINY, "tiny.yaml", precision="fp32"), tmp_path / "runs")[0]
+
+
+def collect(folder: StudyDir, out: Path, *more: str) -> Result:
+    return CliRunner().invoke(cli, ["collect", str(folder.path), "-o", str(out), "--allow-missing", *more])
+
+
+def test_an_older_one_of_the_same_study_is_replaced(folder: StudyDir, tmp_path: Path) -> None:
+    out = tmp_path / "study.h5"
+    assert collect(folder, out).exit_code == 0
+    before = out.stat().st_ino
+    assert collect(folder, out).exit_code == 0
+    assert out.stat().st_ino != before
+
+
+@pytest.mark.parametrize("kind", ["text", "another study", "a result", "a folder", "a dangling link"])
+def test_anything_else_stays_as_it_is(folder: StudyDir, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "mine"
+    if kind == "text":
+        out.write_text("mine")
+    elif kind == "another study":
+        other = parse_study(TINY.replace("name: tiny", "name: other"), "other.yaml", precision="fp32")
+        assert collect(freeze(other, tmp_path / "runs")[0], out).exit_code == 0
+    elif kind == "a result":
+        with h5py.File(out, "w") as file:
+            file.attrs["schema"] = 2
+    elif kind == "a folder":
+        out.mkdir()
+    else:
+        out.symlink_to(tmp_path / "nowhere")
+    before = out.lstat()
+    refused = collect(folder, out)
+    assert isinstance(refused.exception, ConfigError)
+    assert "--force" in str(refused.exception)
+    assert (out.lstat().st_ino, out.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_it_is_replaced_where_that_is_forced(folder: StudyDir, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.write_text("mine")
+    done = collect(folder, out, "--force")
+    assert done.exit_code == 0, done.output
+    with h5py.File(out) as file:
+        assert file.attrs["name"] == "tiny"
+
+
+def test_the_file_in_the_study_folder_is_its_own(folder: StudyDir) -> None:
+    (folder.path / "study.h5").write_bytes(os.urandom(64))
+    done = CliRunner().invoke(cli, ["collect", str(folder.path), "--allow-missing"])
+    assert done.exit_code == 0, done.output
