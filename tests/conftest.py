@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tiny_studies"]  # finished studies, made once for all
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: the other cores have tests of their own
 
 
