@@ -6,6 +6,7 @@ unchanged, which is checked at the end; a test that changes something asks for a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -14,13 +15,19 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from filelock import FileLock
 
 from nllgen.store.study_dir import StudyDir
 
-MakeStudy = Callable[[str], StudyDir]
+
+class MakeStudy(Protocol):
+    """From a grid's text to its finished study."""
+
+    def __call__(self, text: str, *, with_quick_critic: bool = False) -> StudyDir: ...
+
 
 _TRUTH = """
 truth:
@@ -83,6 +90,16 @@ def _program() -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def quick_critic() -> Iterator[None]:
+    """Critics are trained for 20 steps instead of 300 in this process: most time goes there where all is measured."""
+    from nllgen.metrics import critic
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(critic, "STEPS", 20)  # after which the bound is looked at once
+        yield
+
+
 def run_study(text: str, root: Path, assets: Path) -> StudyDir:
     """Freeze a study and run its tasks one after another in this process, with one thread of torch, on the CPU."""
     import torch
@@ -114,20 +131,24 @@ def _remove_unused(cache: Path, keep: Path) -> None:
 
 @pytest.fixture(scope="session")
 def finished_study(pytestconfig: pytest.Config, mnist_assets: Path) -> Iterator[MakeStudy]:
-    """From a grid's text to its finished study, which is shared: nobody may change it."""
+    """From a grid's text to its finished study, which is shared: nobody may change it.
+
+    ``with_quick_critic`` is for tests that do not look at what the critic finds.
+    """
     cache_folder = pytestconfig.cache
     assert cache_folder is not None
     shelf = Path(cache_folder.mkdir("tiny-studies"))
     used: dict[Path, dict[str, tuple[int, int]]] = {}
 
-    def find(text: str) -> StudyDir:
-        key = hashlib.sha256(f"{_program()}\0{text}".encode()).hexdigest()[:16]
+    def find(text: str, *, with_quick_critic: bool = False) -> StudyDir:
+        key = hashlib.sha256(f"{_program()}\0{with_quick_critic}\0{text}".encode()).hexdigest()[:16]
         root = shelf / key
         with FileLock(shelf / f"{key}.lock"):
             if not root.exists():
                 making = shelf / f"{key}.making"  # of a process that was killed
                 shutil.rmtree(making, ignore_errors=True)
-                run_study(text, making, mnist_assets)
+                with quick_critic() if with_quick_critic else contextlib.nullcontext():
+                    run_study(text, making, mnist_assets)
                 making.rename(root)
         os.utime(root)
         (folder,) = (path for path in root.iterdir() if path.is_dir())
@@ -158,7 +179,7 @@ def bare_study(finished_study: MakeStudy) -> StudyDir:
 @pytest.fixture(scope="session")
 def measured_study(finished_study: MakeStudy) -> StudyDir:
     """The bare study's cells with all that can be measured, at every evaluation."""
-    return finished_study(MEASURED)
+    return finished_study(MEASURED, with_quick_critic=True)
 
 
 @pytest.fixture
