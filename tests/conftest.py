@@ -11,7 +11,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: the other cores have tests of their own
 
-pytest_plugins = ["tests.sharing"]
+pytest_plugins = ["sharing", "tiny_studies"]
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import torch
 
 from nllgen.data.logits import log_det_levels
 from nllgen.data.sources import Dequantised
+from nllgen.metrics import critic
 from nllgen.metrics.features import load_extractor
 from nllgen.metrics.measurement import EvalSet
 from nllgen.store.result import read_result
@@ -101,6 +102,7 @@ def finished(name, fault, folder, monkeypatch):
     lenet = load_extractor("lenet", CPU, inception_weights=None, say=print)
     evaluator = make_evaluator(cell, data, None, METRICS, (lenet,), CPU)
     make_state = run.make_state
+    monkeypatch.setattr(critic, "STEPS", 20)  # of 300: what it finds is not looked at here
     monkeypatch.setattr(run, "make_state", lambda *given: spoiled(make_state(*given), fault))
     settings = run.Settings(CPU, folder, "a", lambda: False)
     assert run.run_cell(cell, "spoiled", TaskDir(folder), data, None, evaluator, METRICS, settings)

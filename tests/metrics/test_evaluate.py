@@ -10,6 +10,7 @@ import torch
 
 from nllgen.data.logits import from_logits
 from nllgen.flow import DensityModel, Model, RealNVP
+from nllgen.metrics import measurement
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import log_densities
 from nllgen.metrics.lenet import LeNetExtractor
@@ -20,7 +21,7 @@ from nllgen.study.config import FlowConfig, MetricGroup, MetricsConfig
 from nllgen.train.streams import generator
 
 CPU = torch.device("cpu")
-FLOW = FlowConfig(shape=(1, 28, 28), width=2, blocks=0, scales=1)
+FLOW = FlowConfig(shape=(1, 8, 8), width=2, blocks=0, scales=1)  # 8 can be halved for a second scale
 
 
 def latents(purpose):
@@ -188,8 +189,8 @@ def test_there_is_no_floor_with_fewer_held_out_images_than_samples(evaluator, re
 def test_each_split_has_its_own_number_of_samples(evaluator, references, truth):
     own = dataclasses.replace(references, num_samples={"val": 40, "test": 90}, _kept={})
     for split, num in own.num_samples.items():
-        measurement = Measurement(own, truth, split)
-        assert len(measurement.samples) == len(measurement.r_samples) == num
+        measured = Measurement(own, truth, split)
+        assert len(measured.samples) == len(measured.r_samples) == num
     row, fewer = (
         dataclasses.replace(evaluator, references=dataclasses.replace(own, num_samples=num, _kept={})).measure(truth)
         for num in ({"val": 100, "test": 90}, own.num_samples)
@@ -198,13 +199,25 @@ def test_each_split_has_its_own_number_of_samples(evaluator, references, truth):
     assert fewer["frechet_floor_lenet"] > row["frechet_floor_lenet"]  # the bias of fewer images
 
 
+@pytest.mark.parametrize("levels", [False, True], ids=["logits", "levels"])
+def test_features_of_many_images_are_taken_in_parts(references, monkeypatch, levels):
+    x = references.training
+    x = (256 * pixels(x)).to(torch.uint8) if levels else x
+    lenet = references.extractors[0]
+    whole = references.features_of(lenet, x)
+    monkeypatch.setattr(measurement, "_CHUNK", 40)
+    parts = dataclasses.replace(references, training=x, _kept={}).training_features(lenet)
+    assert parts.shape == (150, lenet.dim)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-5)
+
+
 def test_bits_per_dim_follow_the_definition(truth):
     x = truth.sample(50, torch.Generator().manual_seed(3))
     log_det = np.linspace(-10, 10, 50)
     sets = dict.fromkeys(("train", "val", "test"), EvalSet(x, log_det=log_det))
     references = References(sets, None, (), {"val": 10, "test": 10}, pixels, latents)
     row = Evaluator(references, ("likelihood", "divergence"), ()).measure(truth)
-    expected = -(log_densities(truth, x) + log_det).mean() / (784 * math.log(2))
+    expected = -(log_densities(truth, x) + log_det).mean() / (64 * math.log(2))
     assert row["val_bits_per_dim"] == pytest.approx(expected)
     assert "kl_nats" not in row
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -12,32 +13,13 @@ import torch
 from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.doors.measuring import evaluate_study
 from nllgen.errors import CellsFailedError, ConfigError
-from nllgen.launch.submit import freeze
 from nllgen.store.collect import collect
 from nllgen.store.result import read_result
+from nllgen.store.study_dir import StudyDir
 from nllgen.store.study_file import read_study
 from nllgen.store.supplement import read_supplement
-from nllgen.study.grid import parse_study
-from nllgen.worker import Settings, run_task
+from nllgen.worker import Settings
 from nllgen.worker.evaluate import evaluate
-
-GRID = """
-name: tiny
-truth:
-  data: {source: mnist, image_size: 7, num_val: 120, num_test: 120}
-  flow: {width: 2, blocks: 0, scales: 1}
-  paradigm: {name: nll, steps: 3, batch_size: 32, eval_every: 3}
-dataset: {num_train: 240, num_val: 120, num_test: 120, num_entropy: 500}
-metrics: {frechet: [lenet], num_samples: 120, num_train_eval: 50, num_kept: 4, METRICS}
-cells:
-  - data: {source: synthetic, num_train: 120}
-    degree: W
-    paradigm: {name: nsgan, steps: 4, batch_size: 16, eval_every: 2}
-    seed: [0, 1]
-  - data: {source: synthetic, num_train: fresh}
-    degree: W
-    paradigm: {name: nll, steps: 2, batch_size: 16, eval_every: 1}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -45,31 +27,21 @@ def settings(mnist_assets):
     return Settings(torch.device("cpu"), mnist_assets, "a", lambda: False)
 
 
-@pytest.fixture(scope="module")
-def run(settings, tmp_path_factory):
-    """A study run whole with a choice of metrics."""
-
-    def make(metrics):
-        text = GRID.replace("METRICS", metrics)
-        folder, study, _ = freeze(parse_study(text, "tiny.yaml", precision="fp32"), tmp_path_factory.mktemp("runs"))
-        for task in ("truth", "dataset", *(cell.id for cell in study.cells)):
-            run_task(folder, task, settings)
-        return folder, study
-
-    return make
+def with_study(folder):
+    return folder, folder.read_study()
 
 
 @pytest.fixture(scope="module")
-def bare(run):
-    """Nothing but likelihoods was measured."""
-    return run("every: [], final: []")
+def bare(bare_study, tmp_path_factory):
+    """Nothing but likelihoods was measured; supplements may be added to it."""
+    path = tmp_path_factory.mktemp("bare") / bare_study.path.name
+    return with_study(StudyDir(shutil.copytree(bare_study.path, path)))
 
 
 @pytest.fixture(scope="module")
-def full(run):
+def full(measured_study):
     """Everything that there is was measured, at every evaluation."""
-    everything = "[divergence, pareto, frechet, frechet_inf, kid, prdc, memorisation, critic, resampling, numerics]"
-    return run(f"every: {everything}, final: {everything}")
+    return with_study(measured_study)
 
 
 def results(folder, study):
@@ -160,9 +132,9 @@ def test_every_dataset_of_a_supplement_has_a_unit(bare, settings):
 
 
 @pytest.fixture
-def one(run, settings):
+def one(bare_study, copy_of):
     """A study of which a test may break something."""
-    folder, study = run("every: [], final: []")
+    folder, study = with_study(copy_of(bare_study))
     return folder, study, study.cells[0]
 
 

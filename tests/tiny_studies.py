@@ -1,0 +1,194 @@
+"""Finished tiny studies, made once for all tests, all processes and all runs of the same code.
+
+They lie in pytest's cache under a digest of everything that makes them. Tests use them where they are and leave them
+unchanged, which is checked at the end; a test that changes something asks for a copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from filelock import FileLock
+
+from nllgen.store.study_dir import StudyDir
+
+
+class MakeStudy(Protocol):
+    """From a grid's text to its finished study."""
+
+    def __call__(self, text: str, *, with_quick_critic: bool = False) -> StudyDir: ...
+
+
+_TRUTH = """
+truth:
+  data: {source: mnist, image_size: 7, num_train: 500, num_val: 120, num_test: 120}
+  flow: {width: 2, blocks: 0, scales: 1}
+  paradigm: {name: nll, steps: 3, batch_size: 32, eval_every: 3}
+dataset: {num_train: 240, num_val: 120, num_test: 120, num_entropy: 500}
+"""
+_METRICS = """
+metrics: {frechet: [lenet], num_samples: 120, num_train_eval: 50, num_kept: 4, every: [GROUPS], final: [GROUPS]}
+"""
+_STUDENTS = """
+cells:
+  - data: {source: synthetic, num_train: 120}
+    degree: W
+    paradigm: {name: nsgan, steps: 4, batch_size: 16, eval_every: 2}
+    seed: [0, 1]
+  - data: {source: synthetic, num_train: fresh}
+    degree: W
+    paradigm: {name: nll, steps: 2, batch_size: 16, eval_every: 1}
+"""
+_MIXED = """
+cells:
+  - data: {source: mnist, image_size: 7, num_train: 500, num_val: 120, num_test: 120}
+    degree: W
+    paradigm: {name: nll, steps: 3, batch_size: 16, eval_every: 3}
+  - data: {source: synthetic, num_train: 120}
+    degree: [U1, W, W*]
+    paradigm: {name: nll, steps: 3, batch_size: 16, eval_every: 3}
+  - data: {source: synthetic, num_train: 120}
+    degree: W
+    paradigm: {name: nsgan, steps: 3, batch_size: 16, eval_every: 3, disc_width: 2}
+"""
+EVERYTHING = "divergence, pareto, frechet, frechet_inf, kid, prdc, memorisation, critic, resampling, numerics"
+
+# name → grid: MIXED has a cell of each common sort; BARE and MEASURED differ by what is measured alone
+MIXED = "name: tiny" + _TRUTH + _METRICS.replace("GROUPS", "divergence") + _MIXED
+BARE = "name: tiny" + _TRUTH + _METRICS.replace("GROUPS", "") + _STUDENTS
+MEASURED = "name: tiny" + _TRUTH + _METRICS.replace("GROUPS", EVERYTHING) + _STUDENTS
+
+_KEPT_S = 24 * 3600.0  # studies of other code that nobody has used for so long are removed
+
+
+@cache
+def _program() -> str:
+    """Digest over all that the studies' bits depend on, apart from their grids."""
+    import h5py
+    import numpy as np
+    import torch
+
+    import nllgen
+
+    package = Path(nllgen.__file__).parent
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for path in sorted(path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        digest.update(f"{path.relative_to(package)}\0".encode())
+        digest.update(path.read_bytes())
+    versions = (platform.python_version(), torch.__version__, np.__version__, h5py.__version__)
+    digest.update(repr((versions, torch.backends.cpu.get_cpu_capability())).encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def quick_critic() -> Iterator[None]:
+    """Critics are trained for 20 steps instead of 300 in this process: most time goes there where all is measured."""
+    from nllgen.metrics import critic
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(critic, "STEPS", 20)  # after which the bound is looked at once
+        yield
+
+
+def run_study(text: str, root: Path, assets: Path) -> StudyDir:
+    """Freeze a study and run its tasks one after another in this process, with one thread of torch, on the CPU."""
+    import torch
+
+    from nllgen.launch.submit import freeze
+    from nllgen.study.grid import parse_study
+    from nllgen.worker.entry import enter
+
+    before = torch.get_num_threads()
+    folder, study, _ = freeze(parse_study(text, "tiny.yaml", precision="fp32"), root)
+    prepare = ["truth"] * (study.truth is not None) + ["dataset"] * study.needs_dataset
+    for number, task in enumerate((*prepare, *(cell.id for cell in study.cells))):
+        enter(folder, task, 1, "cpu", assets, lambda: False, attempt=f"a{number}")
+    torch.set_num_threads(before)
+    return folder
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its size and time."""
+    found = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)): (stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
+
+
+def _remove_unused(cache: Path, keep: Path) -> None:
+    for folder in cache.iterdir():
+        if folder.is_dir() and folder != keep and time.time() - folder.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def finished_study(pytestconfig: pytest.Config, mnist_assets: Path) -> Iterator[MakeStudy]:
+    """From a grid's text to its finished study, which is shared: nobody may change it.
+
+    ``with_quick_critic`` is for tests that do not look at what the critic finds.
+    """
+    cache_folder = pytestconfig.cache
+    assert cache_folder is not None
+    shelf = Path(cache_folder.mkdir("tiny-studies"))
+    used: dict[Path, dict[str, tuple[int, int]]] = {}
+
+    def find(text: str, *, with_quick_critic: bool = False) -> StudyDir:
+        key = hashlib.sha256(f"{_program()}\0{with_quick_critic}\0{text}".encode()).hexdigest()[:16]
+        root = shelf / key
+        with FileLock(shelf / f"{key}.lock"):
+            if not root.exists():
+                making = shelf / f"{key}.making"  # of a process that was killed
+                shutil.rmtree(making, ignore_errors=True)
+                with quick_critic() if with_quick_critic else contextlib.nullcontext():
+                    run_study(text, making, mnist_assets)
+                making.rename(root)
+        os.utime(root)
+        (folder,) = (path for path in root.iterdir() if path.is_dir())
+        used.setdefault(folder, _listing(folder))
+        return StudyDir(folder)
+
+    yield find
+    for folder, before in used.items():
+        if _listing(folder) != before:
+            shutil.rmtree(folder.parent)
+            pytest.fail(f"a test changed the shared study {folder}: let it take a copy")
+    for root in {folder.parent for folder in used}:
+        _remove_unused(root.parent, root)
+
+
+@pytest.fixture(scope="session")
+def mixed_study(finished_study: MakeStudy) -> StudyDir:
+    """A truth, its data set, and cells: NLL on MNIST; NLL at U1, W and W*, and NSGAN, on the truth's images."""
+    return finished_study(MIXED)
+
+
+@pytest.fixture(scope="session")
+def bare_study(finished_study: MakeStudy) -> StudyDir:
+    """NSGAN with two seeds and NLL on fresh images, of which nothing but likelihoods was measured."""
+    return finished_study(BARE)
+
+
+@pytest.fixture(scope="session")
+def measured_study(finished_study: MakeStudy) -> StudyDir:
+    """The bare study's cells with all that can be measured, at every evaluation."""
+    return finished_study(MEASURED, with_quick_critic=True)
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[StudyDir], StudyDir]:
+    """From a shared study to a copy of its folder that a test may change."""
+
+    def copy(study: StudyDir) -> StudyDir:
+        target = tmp_path / "copied" / study.path.name
+        shutil.copytree(study.path, target)
+        return StudyDir(target)
+
+    return copy
