@@ -25,12 +25,12 @@ truth:
   flow: {width: 2, blocks: 0, scales: 1}
   paradigm: {name: nll, steps: 50, batch_size: 16, eval_every: 25}
 dataset: {num_train: 400, num_val: 50, num_test: 50, num_entropy: 50}
-metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
+metrics: {every: [], final: [divergence], frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
 cells:
   - data: {source: synthetic, num_train: 100, num_val: 50, num_test: 50}
     degree: W
     paradigm: {name: [nll, nsgan], steps: 400, batch_size: 16, eval_every: 100000}
-    seed: {range: [0, 4]}
+    seed: {range: [0, SEEDS]}
 """
 PROFILE = "{partition: short, time_min: 10, memory_gb: 1.0, cpus: 1, signal_s: 20}"
 KINDS = ("submitter", "supervisor", "worker", "collector", "report")
@@ -46,11 +46,13 @@ class Kills:
         base: an empty folder.
         environ: of every command; names the cluster and the assets.
         chance: of everything that is random here.
+        num_seeds: of the study's cells; each has two cells.
     """
 
     base: Path
     environ: Mapping[str, str]
     chance: random.Random
+    num_seeds: int = 4
     kills: Counter[str] = field(default_factory=Counter)
     published: int = 0
     calm: dict[str, str] = field(default_factory=dict)
@@ -61,7 +63,7 @@ class Kills:
 
     def undisturbed(self) -> None:
         """What every other run must end with."""
-        (self.base / "killed.yaml").write_text(GRID)
+        (self.base / "killed.yaml").write_text(GRID.replace("SEEDS", str(self.num_seeds)))
         (self.base / "profile.yaml").write_text(PROFILE)
         self._run("submit", *self._grid("calm"), "--local", "--workers", "2", "--wait")
         folder = self._folder("calm")

@@ -1,4 +1,4 @@
-"""``nllgen`` as a process, and a tiny grid."""
+"""``nllgen`` in this process and in one of its own, and a tiny grid."""
 
 from __future__ import annotations
 
@@ -7,20 +7,40 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from process import NLLGEN, TINY, Run
+from process import NLLGEN, TINY, Run, in_process
 
 
 @pytest.fixture
-def nllgen(tmp_path: Path) -> Run:
-    """Run ``nllgen`` in an empty folder; nothing of the caller's nllgen settings and no network gets in."""
+def clean_env(tmp_path: Path) -> dict[str, str]:
+    """This process's environment, without the caller's nllgen settings and without a network."""
     refused = "http://127.0.0.1:9"  # the discard port: nobody listens
     env = {name: value for name, value in os.environ.items() if not name.lower().startswith(("nllgen", "npm"))}
-    env |= {"NLLGEN_ASSETS": str(tmp_path / "assets"), "http_proxy": refused, "https_proxy": refused, "no_proxy": ""}
+    return env | {
+        "NLLGEN_ASSETS": str(tmp_path / "assets"), "http_proxy": refused, "https_proxy": refused, "no_proxy": ""
+    }  # fmt: skip
+
+
+@pytest.fixture
+def nllgen(tmp_path: Path, clean_env: dict[str, str]) -> Run:
+    """Run ``nllgen`` in an empty folder, inside this process."""
+
+    def run(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+        return in_process([*map(str, arguments)], cwd=tmp_path, env=clean_env | extra)
+
+    return run
+
+
+@pytest.fixture
+def nllgen_process(tmp_path: Path, clean_env: dict[str, str]) -> Run:
+    """Run the installed ``nllgen`` in an empty folder, as a process: where a test's fact is the process itself.
+
+    Every command has at least one test that starts it like this.
+    """
 
     def run(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
         command = [NLLGEN, *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, env=env | extra, stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=120)  # fmt: skip
+        return subprocess.run(command, cwd=tmp_path, env=clean_env | extra, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=300)  # fmt: skip
 
     return run
 

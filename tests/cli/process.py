@@ -1,12 +1,19 @@
-"""What the tests of the doors share: ``nllgen`` as a process, and what a refusal looks like."""
+"""What the tests of the doors share: ``nllgen`` in this process or in one of its own, and what a refusal looks like."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from nllgen.cli import main
 from nllgen.launch.submit import freeze
 from nllgen.study.grid import parse_study
 
@@ -25,6 +32,7 @@ cells:
     seed: {range: [0, 2]}
 """
 TEN_THOUSAND = TINY.replace("range: [0, 2]", "range: [0, 10000]").replace("name: tiny", "name: many")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)  # that commands handle
 
 
 def frozen(root: Path, text: str = TINY) -> Path:
@@ -40,3 +48,91 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
     for word in words:
         assert word in done.stderr
     assert done.stderr.lower().startswith(("error: ", "usage: "))
+
+
+def in_process(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the entry point of ``nllgen`` here, as if it were a process: the packages are imported once for all tests.
+
+    It has a working folder, an environment, signal handlers and the descriptors 0, 1 and 2 of its own, which its
+    children inherit. Python's warnings are errors, as in every test.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with _streams(out.fileno(), err.fileno()), _surroundings(cwd, env), _argv(arguments):
+            code = _exit_code()
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read())
+    return subprocess.CompletedProcess([NLLGEN, *arguments], code, *texts)
+
+
+def _exit_code() -> int:
+    """What the process would end with."""
+    try:
+        main()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+@contextlib.contextmanager
+def _streams(out: int, err: int) -> Iterator[None]:
+    """Standard input is empty, standard output and error are these files, for Python and below it."""
+    before = (sys.stdin, sys.stdout, sys.stderr)
+    for stream in before[1:]:
+        stream.flush()
+    kept = [os.dup(number) for number in range(3)]
+    null = os.open(os.devnull, os.O_RDONLY)
+    for number, file in enumerate((null, out, err)):
+        os.dup2(file, number)
+    streams = [os.fdopen(number, mode, closefd=False) for number, mode in enumerate("rww")]
+    sys.stdin, sys.stdout, sys.stderr = streams
+    try:
+        yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = before
+        for stream in streams:
+            stream.close()
+        for number, file in enumerate(kept):
+            os.dup2(file, number)
+        for file in (*kept, null):
+            os.close(file)
+
+
+@contextlib.contextmanager
+def _surroundings(cwd: Path, env: Mapping[str, str]) -> Iterator[None]:
+    """A working folder and an environment; handlers, threads of torch and the collector are afterwards as before."""
+    folder, variables, mask = Path.cwd(), dict(os.environ), os.umask(0o022)
+    handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in _SIGNALS}
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 1
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(variables)
+        os.umask(mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
+        gc.enable()
+
+
+@contextlib.contextmanager
+def _argv(arguments: Sequence[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, [NLLGEN, *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before

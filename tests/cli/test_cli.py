@@ -1,4 +1,4 @@
-"""The doors as a user meets them: the installed ``nllgen`` as a process, outside the checkout."""
+"""The doors as a user meets them, outside the checkout."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from process import ENVIRONMENT, NLLGEN, TEN_THOUSAND, TINY, USAGE, Run, frozen,
 # what works
 
 
-def test_help_answers_at_once(nllgen: Run) -> None:
+def test_help_answers_at_once(nllgen_process: Run) -> None:
     times = []
     for _ in range(5):
         started = time.perf_counter()
-        assert nllgen("--help").returncode == 0
+        assert nllgen_process("--help").returncode == 0
         times.append(time.perf_counter() - started)
     assert min(times) < 0.5  # 0.2 s on an idle machine
 
@@ -53,8 +53,8 @@ def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("grid", ["smoke", "smoke.yaml", "misspec", "misspec.yaml"])
-def test_a_built_in_study_plans_anywhere(nllgen: Run, grid: str) -> None:
-    done = nllgen("plan", "--grid", grid)
+def test_a_built_in_study_plans_anywhere(nllgen_process: Run, grid: str) -> None:
+    done = nllgen_process("plan", "--grid", grid)
     assert done.returncode == 0, done.stderr
     assert f"study {grid.removesuffix('.yaml')}: " in done.stdout
     assert "core-hours" in done.stdout
@@ -65,10 +65,10 @@ def test_a_file_in_the_folder_goes_before_a_built_in_study(nllgen: Run, tiny: Pa
     assert "study tiny: " in nllgen("plan", "--grid", "smoke.yaml").stdout
 
 
-def test_a_plan_changes_nothing(nllgen: Run, tiny: Path) -> None:
+def test_a_plan_changes_nothing(nllgen_process: Run, tiny: Path) -> None:
     before = set(tiny.parent.rglob("*"))
-    assert nllgen("plan", "--grid", tiny).returncode == 0
-    assert nllgen("submit", "--grid", tiny, "--dry-run").returncode == 0
+    assert nllgen_process("plan", "--grid", tiny).returncode == 0
+    assert nllgen_process("submit", "--grid", tiny, "--dry-run").returncode == 0
     assert set(tiny.parent.rglob("*")) == before
 
 

@@ -104,9 +104,9 @@ def test_a_damaged_frozen_study(nllgen: Run, tmp_path: Path, name: str, damage: 
     refused(nllgen("status", folder), USAGE, str(folder))
 
 
-def test_holes_are_named(nllgen: Run, tmp_path: Path) -> None:
+def test_holes_are_named(nllgen_process: Run, tmp_path: Path) -> None:
     folder = frozen(tmp_path / "runs")
-    done = nllgen("collect", folder)
+    done = nllgen_process("collect", folder)
     refused(done, 1, "--allow-missing")
     assert not (folder / "study.h5").exists()
 
@@ -126,12 +126,12 @@ def test_a_report_of_what_is_no_study_h5(nllgen: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
-def test_a_report_onto_a_file(nllgen: Run, tmp_path: Path) -> None:
+def test_a_report_onto_a_file(nllgen_process: Run, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     folder = frozen(tmp_path / "runs")
-    assert nllgen("collect", folder, "--allow-missing").returncode == 0
+    assert nllgen_process("collect", folder, "--allow-missing").returncode == 0
     (tmp_path / "out").write_text("hello")
-    refused(nllgen("report", folder / "study.h5", "--out", "out"), ENVIRONMENT, "out", "a file stands where")
+    refused(nllgen_process("report", folder / "study.h5", "--out", "out"), ENVIRONMENT, "out", "a file stands where")
     assert (tmp_path / "out").read_text() == "hello"
 
 
@@ -156,16 +156,21 @@ def test_mnist_that_no_source_has(nllgen: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"hello"], ids=["empty folder", "wrong files"])
-def test_mnist_from_a_folder_without_it(nllgen: Run, tmp_path: Path, content: bytes | None) -> None:
+def test_mnist_from_a_folder_without_it(nllgen_process: Run, tmp_path: Path, content: bytes | None) -> None:
     folder = tmp_path / "from"
     folder.mkdir()
     if content is not None:
         for name in ("train-images", "train-labels", "t10k-images", "t10k-labels"):
             (folder / f"{name}-idx{'3' if 'images' in name else '1'}-ubyte").write_bytes(content)
-    refused(nllgen("assets", "fetch", "mnist", "--from", folder), ENVIRONMENT, str(folder), "train-images-idx3-ubyte")
+    refused(
+        nllgen_process("assets", "fetch", "mnist", "--from", folder),
+        ENVIRONMENT,
+        str(folder),
+        "train-images-idx3-ubyte",
+    )
 
 
-def test_the_list_of_assets_says_what_is_missing(nllgen: Run) -> None:
-    done = nllgen("assets", "list")
+def test_the_list_of_assets_says_what_is_missing(nllgen_process: Run) -> None:
+    done = nllgen_process("assets", "list")
     assert done.returncode == 0
     assert done.stdout.count("missing") == 5

@@ -7,6 +7,7 @@ import math
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -49,24 +50,24 @@ def test_the_truth_scored_against_itself_is_0(nllgen: Run, truth: Path) -> None:
     assert (found["kl_nats"], found["kl_se_nats"], found["num_images"]) == (0, 0, 60)
 
 
-def drawn(nllgen: Run, truth: Path, num_train: int, num_test: int = 20) -> Dataset:
+def drawn(run: Run, truth: Path, num_train: int, num_test: int = 20) -> Dataset:
     """What ``draw`` wrote beside a truth."""
     sizes = ("--num-train", num_train, "--num-val", 20, "--num-test", num_test, "--num-entropy", 2000)
-    done = nllgen("draw", truth, *sizes, "--threads", 1)
+    done = run("draw", truth, *sizes, "--threads", 1)
     assert done.returncode == 0, done.stderr
     return read_dataset(truth / "dataset.h5")
 
 
-def test_a_truth_alone_is_enough_to_draw_its_data_set(nllgen: Run, truth: Path) -> None:
+def test_a_truth_alone_is_enough_to_draw_its_data_set(nllgen_process: Run, truth: Path) -> None:
     (truth / "dataset.h5").unlink()
-    dataset = drawn(nllgen, truth, 600)
+    dataset = drawn(nllgen_process, truth, 600)
     assert dataset.sizes() == {"train": 600, "val": 20, "test": 20}
     flow = load_truth(truth / "truth.pt", torch.device("cpu")).flow
     exact = log_densities(flow, torch.from_numpy(dataset.x["train"]))
     np.testing.assert_allclose(dataset.log_prob["train"], exact, atol=1e-3)
     found, error = dataset.numbers["entropy_nats"], dataset.numbers["entropy_se_nats"]
     assert abs(-exact.mean() - found) < 5 * (error + exact.std() / np.sqrt(600))
-    done = nllgen("score", "--truth", truth, "--log-probs", truth / "dataset.h5", "--json")
+    done = nllgen_process("score", "--truth", truth, "--log-probs", truth / "dataset.h5", "--json")
     assert json.loads(done.stdout)["kl_nats"] == 0
 
 
@@ -102,18 +103,28 @@ def test_what_cannot_be_drawn_from_is_refused(nllgen: Run, truth: Path, argument
 
 def test_ctrl_c_leaves_no_data_set(truth: Path) -> None:
     (truth / "dataset.h5").unlink()
-    command = [NLLGEN, "draw", str(truth), "--num-train", "1000000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        with pytest.raises(subprocess.TimeoutExpired):  # at work, or still importing torch
-            process.wait(6)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
-    finally:
-        process.kill()
+    command = [NLLGEN, "draw", str(truth), "--num-train", "1000000", "--threads", "1"]
+    give_up = time.monotonic() + 300
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            while not _handles(process.pid, signal.SIGUSR2):  # torch is imported by then, and it sets to work
+                assert process.poll() is None, process.communicate()[0]
+                assert time.monotonic() < give_up
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert process.returncode == 75, output
     assert "Traceback" not in output
     assert [path.name for path in truth.iterdir()] == ["truth.pt"]
+
+
+def _handles(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal (Linux)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (caught,) = (int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+    return bool(caught >> (number - 1) & 1)
 
 
 def test_the_density_of_the_tutorial_is_scored(nllgen: Run, truth: Path, tmp_path: Path) -> None:
@@ -159,8 +170,8 @@ def test_an_unknown_metric_is_refused_with_the_nearest(nllgen: Run, tmp_path: Pa
     refused(nllgen("evaluate", folder, "--metric", "frechet_infinity"), USAGE, "did you mean frechet_inf?")
 
 
-def test_a_study_without_results_has_nothing_to_measure(nllgen: Run, tmp_path: Path) -> None:
-    done = nllgen("evaluate", frozen(tmp_path / "runs"), "--metric", "kid")
+def test_a_study_without_results_has_nothing_to_measure(nllgen_process: Run, tmp_path: Path) -> None:
+    done = nllgen_process("evaluate", frozen(tmp_path / "runs"), "--metric", "kid")
     assert done.returncode == 0, done.stderr
     assert "0 measured" in done.stdout
     assert "2 without a result" in done.stdout

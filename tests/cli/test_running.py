@@ -15,7 +15,7 @@ from nllgen.launch.claims import Claims
 from nllgen.launch.tasks import Task, read_attempts, tasks_of
 from nllgen.store.study_dir import StudyDir
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LONG = TINY.replace("steps: 2,", "steps: 200000,").replace("eval_every: 1", "eval_every: 200000")
 
 
@@ -37,21 +37,22 @@ def running(folder: StudyDir, task: Task, tmp_path: Path, mnist_assets: Path) ->
     words = ("--grid", str(tmp_path / "tiny.yaml"), "--cell", task.name, "--root", str(tmp_path), "--threads", "1")
     env = os.environ | {"NLLGEN_ASSETS": str(mnist_assets)}
     pipe = subprocess.PIPE
-    process = subprocess.Popen([NLLGEN, "run", *words], env=env, stdout=pipe, stderr=subprocess.STDOUT, text=True)
-    try:
-        give_up = time.monotonic() + 100
-        while not task.folder.progress.exists():
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < give_up
-            time.sleep(0.1)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    give_up = time.monotonic() + 300
+    with subprocess.Popen(
+        [NLLGEN, "run", *words], env=env, stdout=pipe, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            while not task.folder.progress.exists():
+                assert process.poll() is None, process.communicate()[0]
+                assert time.monotonic() < give_up
+                time.sleep(0.1)
+            yield process
+        finally:
+            process.kill()
 
 
 def last_of(process: subprocess.Popen[str], task: Task) -> tuple[int, str, str]:
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert "Traceback" not in output
     line = read_attempts(task.attempts)[-1]
     return process.returncode, line["event"], line["kind"]

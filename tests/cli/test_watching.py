@@ -42,10 +42,10 @@ def sent(folder: StudyDir, task: Task) -> None:
 
 @pytest.mark.parametrize(("event", "code"), [(FAILED, 1), (STOPPED, 0)])
 def test_status_ends_with_1_only_if_something_failed(
-    nllgen: Run, folder: StudyDir, task: Task, event: str, code: int
+    nllgen_process: Run, folder: StudyDir, task: Task, event: str, code: int
 ) -> None:
     fail(task, event, "asked" if event == STOPPED else "crash")
-    assert nllgen("status", folder.path).returncode == code
+    assert nllgen_process("status", folder.path).returncode == code
 
 
 def test_a_claim_of_another_machine_runs_on_in_a_copy_without_slurm(
@@ -77,9 +77,9 @@ def test_watching_ends_when_nothing_runs_or_waits_in_a_queue(nllgen: Run, folder
     assert (found.returncode, "failed" in found.stdout) == (1, True)
 
 
-def test_a_log_is_found_by_the_beginning_of_an_id(nllgen: Run, folder: StudyDir, task: Task) -> None:
+def test_a_log_is_found_by_the_beginning_of_an_id(nllgen_process: Run, folder: StudyDir, task: Task) -> None:
     task.log.write_text("12/20 loss 3\n")
-    assert nllgen("logs", folder.path, task.name[:9]).stdout == "12/20 loss 3\n"
+    assert nllgen_process("logs", folder.path, task.name[:9]).stdout == "12/20 loss 3\n"
 
 
 def test_an_id_that_is_not_there_is_refused_with_the_nearest(nllgen: Run, folder: StudyDir, task: Task) -> None:
@@ -92,8 +92,8 @@ def test_following_ends_with_the_task(nllgen: Run, folder: StudyDir, task: Task)
     assert nllgen("logs", "-f", folder.path, task.name).stdout == "boom\n"
 
 
-def test_cancelling_leaves_the_stop_file(nllgen: Run, folder: StudyDir) -> None:
-    assert (nllgen("cancel", folder.path).returncode, folder.stop.exists()) == (0, True)
+def test_cancelling_leaves_the_stop_file(nllgen_process: Run, folder: StudyDir) -> None:
+    assert (nllgen_process("cancel", folder.path).returncode, folder.stop.exists()) == (0, True)
 
 
 def test_a_cell_that_was_cancelled_before_it_began_is_stopped(nllgen: Run, folder: StudyDir, task: Task) -> None:
@@ -110,10 +110,10 @@ def test_cancelling_without_the_scheduler_says_what_was_not_done(
     assert folder.stop.exists()
 
 
-def test_a_dry_retry_names_what_failed_and_changes_nothing(nllgen: Run, folder: StudyDir, task: Task) -> None:
+def test_a_dry_retry_names_what_failed_and_changes_nothing(nllgen_process: Run, folder: StudyDir, task: Task) -> None:
     fail(task)
     before = sorted(folder.path.rglob("*"))
-    found = nllgen("retry", "--dry-run", folder.path)
+    found = nllgen_process("retry", "--dry-run", folder.path)
     assert (task.name in found.stdout, sorted(folder.path.rglob("*"))) == (True, before)
 
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from devcluster import Cluster
+from devcluster import PATIENCE_S, Cluster
 from studies import REAL, OnCluster, wait
 
 from nllgen.launch.cluster import live_tasks
 from nllgen.launch.scheduler import _parse
 from nllgen.launch.stages import submissions
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-NUM_KILLS = 100
-NUM_STUDIES = 5  # so that the kills fall on all moments of a submission and not on its end alone
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+# several studies, so that the kills fall on all moments of a submission and not on its end alone
+NUM_KILLS, NUM_STUDIES = (150, 5) if os.environ.get("NLLGEN_SOAK") else (30, 3)
 
 
 def covered(study: OnCluster) -> Counter[str]:
@@ -39,28 +40,40 @@ def covered(study: OnCluster) -> Counter[str]:
     return found
 
 
-def killed(study: OnCluster, after_s: float) -> None:
-    process = study.start()
+def claim(study: OnCluster) -> tuple[int, int]:
+    """Which file the submission claim of a study is, and since when; zeros without one."""
     try:
-        process.communicate(timeout=after_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        found = study.folder.path.with_name(f".{study.name}.submitting").stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
-def test_a_hundred_killed_submitters_lose_and_double_nothing(
-    make_study: Callable[..., OnCluster], cluster: Cluster
-) -> None:
+@contextlib.contextmanager
+def at_work(study: OnCluster) -> Iterator[subprocess.Popen[str]]:
+    """A submitter that has read everything and begins to change something; one that was killed left its claim."""
+    before = (0, 0), claim(study)
+    with study.start() as process:
+        wait(lambda: claim(study) not in before or process.poll() is not None, "it submits", every_s=0.01)
+        yield process
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_killed_submitters_lose_and_double_nothing(make_study: Callable[..., OnCluster], cluster: Cluster) -> None:
     chance = random.Random(0)
     measured = make_study("measured", text=REAL, seeds=3, sbatch={"hold": True})
-    begin = time.monotonic()
-    measured.submit()
-    whole_s = time.monotonic() - begin
+    with at_work(measured) as submitter:
+        begin = time.monotonic()
+        output, _ = submitter.communicate(timeout=PATIENCE_S)
+        work_s = time.monotonic() - begin
+    assert submitter.returncode == 0, output
     measured.cancel()
     for number in range(NUM_STUDIES):
         study = make_study(f"killed{number}", text=REAL, seeds=3, sbatch={"hold": True})
         for _ in range(NUM_KILLS // NUM_STUDIES):
-            killed(study, chance.uniform(0.2, 1.1) * whole_s)
+            with at_work(study):
+                time.sleep(chance.uniform(0, 1.1) * work_s)
             if len(study.queue()) == 4:  # it is whole: the next kills shall meet a submitter at work
                 study.cancel()
         study.submit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from pathlib import Path
@@ -11,13 +12,13 @@ from devcluster import Cluster
 
 from benchmarks.faults.kills import Kills
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-NUM_KILLS = 50
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+NUM_KILLS, NUM_SEEDS = (50, 4) if os.environ.get("NLLGEN_SOAK") else (10, 2)  # two of each kind
 PATIENCE_S = 240
 
 
 def test_random_kills_lose_double_and_change_nothing(cluster: Cluster, mnist_assets: Path, tmp_path: Path) -> None:
-    killed = Kills(tmp_path, cluster.env | {"NLLGEN_ASSETS": str(mnist_assets)}, random.Random(0))
+    killed = Kills(tmp_path, cluster.env | {"NLLGEN_ASSETS": str(mnist_assets)}, random.Random(0), NUM_SEEDS)
     try:
         killed.undisturbed()
         until, number = time.monotonic() + PATIENCE_S, 0

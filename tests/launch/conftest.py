@@ -16,7 +16,7 @@ truth:
   flow: {width: 2, blocks: 0, scales: 1}
   paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
 dataset: {num_train: 200, num_val: 50, num_test: 50, num_entropy: 50}
-metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
+metrics: {every: [], final: [divergence], frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
 cells:
   - data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
     degree: W

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from process import in_process
 
 from nllgen.launch.tasks import read_attempts
 from nllgen.store.result import read_attrs
 from nllgen.store.study_dir import StudyDir
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-STEPS = 400
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+STEPS = 200
+PATIENCE_S = 300.0
 
 
 @dataclass
@@ -35,14 +38,14 @@ class Run:
     def folder(self) -> StudyDir:
         return StudyDir(self.root / "tiny")
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(self, *options: str, workers: int = 2) -> subprocess.Popen[str]:
         """``nllgen submit`` in a process group of its own that hears Ctrl-C, as a terminal has it.
 
         What a script runs in the background inherits that Ctrl-C is ignored; these tests may be run like that.
         """
         command = [sys.executable, "-m", "nllgen", "submit", "--grid", str(self.grid), "--root", str(self.root)]
         return subprocess.Popen(
-            [*command, "--local", "--workers", "2", *options],
+            [*command, "--local", "--workers", str(workers), *options],
             env=os.environ | {"NLLGEN_ASSETS": str(self.assets)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -52,15 +55,14 @@ class Run:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    def submit(self, *, wait: bool = True) -> tuple[int, str]:
-        process = self.start(*["--wait"] * wait)
-        output, _ = process.communicate(timeout=200)
+    def submit(self, *, wait: bool = True, workers: int = 2) -> tuple[int, str]:
+        process = self.start(*["--wait"] * wait, workers=workers)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         return process.returncode, output
 
     def states(self) -> dict[str, dict[str, str]]:
-        command = [sys.executable, "-m", "nllgen", "status", "--json", str(self.folder.path)]
-        rows = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)["tasks"]
-        return {row["name"]: row for row in rows}
+        done = in_process(["status", "--json", str(self.folder.path)], cwd=self.root, env=os.environ.copy())
+        return {row["name"]: row for row in json.loads(done.stdout)["tasks"]}
 
     def science(self) -> dict[str, str]:
         """Result → digest of what it says."""
@@ -100,12 +102,33 @@ class Run:
         names = [path.parent.name for path in logs if "step 0 raw" in path.read_text()]
         return [name for name in names if self.workers_of(name)]
 
-    def unfinished(self) -> list[str]:
-        return [name for name in self.training() if not self.folder.cell(name).result.exists()]
+    def hold(self) -> tuple[list[str], list[int]]:
+        """Stop the workers of all cells that train, as soon as one does: these cells, none of which is done yet.
+
+        What is to happen while they train can then take its time.
+        """
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            training = {cell: self.workers_of(cell) for cell in self.training()}
+            send(signal.SIGSTOP, *training.values())
+            cells = [cell for cell in training if not self.folder.cell(cell).result.exists()]
+            if cells:
+                return cells, [pid for cell in training for pid in training[cell]]
+            send(signal.SIGCONT, *training.values())
+            assert time.monotonic() < give_up, "waited in vain until a cell trains"
+            time.sleep(0.05)
 
 
-def wait_for(condition: Callable[[], object], what: str, patience_s: float = 100) -> None:
-    end = time.monotonic() + patience_s
+def send(number: signal.Signals, *several: list[int]) -> None:
+    """A signal to processes, some of which may have ended."""
+    for pids in several:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < end, f"waited in vain until {what}"
         time.sleep(0.05)
@@ -128,8 +151,7 @@ def copy(calm: Run, tmp_path: Path) -> Iterator[Run]:
     shutil.copytree(calm.root, tmp_path / "runs")
     run = Run(tmp_path / "runs", calm.grid, calm.assets)
     yield run
-    for pid in run.pids():  # of a test that failed
-        os.kill(pid, signal.SIGKILL)
+    send(signal.SIGKILL, run.pids())  # of a test that failed
 
 
 @pytest.fixture
@@ -165,17 +187,15 @@ def kill_its_worker(run: Run, cell: str, attempt: int) -> None:
     wait_for(lambda: task.log.exists() and task.log.read_text().count("step 0 raw") >= 1, "it trains")
     wait_for(lambda: run.starts(cell) == attempt, f"attempt {attempt} begins")
     wait_for(lambda: run.workers_of(cell), "its worker is up")
-    for pid in run.workers_of(cell):
-        os.kill(pid, signal.SIGKILL)
+    send(signal.SIGKILL, run.workers_of(cell))
     wait_for(lambda: read_attempts(task.attempts)[-1]["event"] != "started" or not run.workers_of(cell), "it is dead")
 
 
 def test_a_worker_that_is_killed_once_is_started_once_more(calm: Run, fresh: Run) -> None:
-    process = fresh.start("--wait")
-    wait_for(fresh.unfinished, "a cell trains")
-    victim = fresh.unfinished()[0]
+    process = fresh.start("--wait", workers=1)
+    (victim,), _ = fresh.hold()
     kill_its_worker(fresh, victim, 1)
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     events = [(line["event"], line.get("kind")) for line in read_attempts(fresh.folder.cell(victim).attempts)]
     assert (process.returncode, events) == (
         0,
@@ -188,11 +208,11 @@ def test_a_worker_that_is_killed_twice_fails_its_cell_alone_and_the_next_submiss
     calm: Run, fresh: Run
 ) -> None:
     process = fresh.start("--wait")
-    wait_for(fresh.unfinished, "a cell trains")
-    victim = fresh.unfinished()[0]
+    (victim, *_), held = fresh.hold()
+    send(signal.SIGCONT, [pid for pid in held if pid not in fresh.workers_of(victim)])
     for attempt in (1, 2):
         kill_its_worker(fresh, victim, attempt)
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     states = fresh.states()
     assert (process.returncode, states[victim]["state"], states[victim]["kind"]) == (1, "failed", "crash"), (
         output,
@@ -204,7 +224,7 @@ def test_a_worker_that_is_killed_twice_fails_its_cell_alone_and_the_next_submiss
 
 
 def test_a_submission_without_wait_leaves_its_workers_at_work_and_its_pipe_closed(fresh: Run) -> None:
-    code, output = fresh.submit(wait=False)  # read to the end of the pipe
+    code, output = fresh.submit(wait=False, workers=1)  # read to the end of the pipe
     assert (code, "run in the background" in output) == (0, True), output
     assert fresh.pids("submitit")
     fresh.folder.stop.touch()
@@ -213,9 +233,9 @@ def test_a_submission_without_wait_leaves_its_workers_at_work_and_its_pipe_close
 
 def test_killed_supervisors_lose_nothing(calm: Run, fresh: Run) -> None:
     fresh.submit(wait=False)
-    wait_for(fresh.unfinished, "a cell trains")
-    for pid in fresh.pids("submitit"):
-        os.kill(pid, signal.SIGKILL)
+    _, held = fresh.hold()
+    send(signal.SIGKILL, fresh.pids("submitit"))
+    send(signal.SIGCONT, held)
     wait_for(lambda: not fresh.pids(), "the workers end by themselves")
     assert list(fresh.folder.path.glob("cells/*/checkpoint.*"))
     assert fresh.submit()[0] == 0
@@ -225,9 +245,9 @@ def test_killed_supervisors_lose_nothing(calm: Run, fresh: Run) -> None:
 
 def test_a_submission_beside_the_workers_of_killed_supervisors_ends_with_the_same_bits(calm: Run, fresh: Run) -> None:
     fresh.submit(wait=False)
-    wait_for(fresh.unfinished, "a cell trains")
-    for pid in fresh.pids("submitit"):
-        os.kill(pid, signal.SIGKILL)
+    _, held = fresh.hold()
+    send(signal.SIGKILL, fresh.pids("submitit"))
+    send(signal.SIGCONT, held)
     code, output = fresh.submit()  # the old workers still save their state
     assert code == 0, output
     assert fresh.science() == calm.science()
@@ -237,9 +257,11 @@ def test_a_submission_beside_the_workers_of_killed_supervisors_ends_with_the_sam
 def interrupted(fresh: Run) -> tuple[Run, int, str]:
     """Ctrl-C while cells train."""
     process = fresh.start("--wait")
-    wait_for(fresh.unfinished, "a cell trains")
+    _, held = fresh.hold()
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=100)
+    wait_for(fresh.folder.stop.exists, "they are asked to stop")
+    send(signal.SIGCONT, held)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     return fresh, process.returncode, output
 
 
@@ -259,7 +281,7 @@ def test_ctrl_c_stops_and_the_same_command_finishes(calm: Run, interrupted: tupl
 def test_two_submissions_at_once_run_nothing_twice(calm: Run, fresh: Run) -> None:
     pair = [fresh.start("--wait"), fresh.start("--wait")]
     for process in pair:
-        output, _ = process.communicate(timeout=200)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, output
     assert {row["attempts"] for row in fresh.states().values()} == {1}
     assert fresh.science() == calm.science()
@@ -279,7 +301,7 @@ def test_a_damaged_result_is_run_again_and_kept_aside(calm: Run, copy: Run) -> N
 def test_a_truth_that_cannot_be_read_fails_those_who_need_it_and_no_others(fresh: Run) -> None:
     weights = next(fresh.folder.path.glob("truths/*/truth.pt"))
     weights.write_bytes(weights.read_bytes()[:1000])
-    code, output = fresh.submit()
+    code, output = fresh.submit(workers=1)
     assert (code, "2 failed" in output) == (1, True), output
     states = [(row["state"], row["kind"]) for row in fresh.states().values()]
     assert states == [("done", "")] * 3 + [("failed", "config")] * 2
@@ -288,10 +310,11 @@ def test_a_truth_that_cannot_be_read_fails_those_who_need_it_and_no_others(fresh
 
 
 def test_a_study_that_is_taken_away_ends_and_does_not_come_back(fresh: Run) -> None:
-    fresh.submit(wait=False)
-    wait_for(fresh.unfinished, "a cell trains")
+    fresh.submit(wait=False, workers=1)
+    _, held = fresh.hold()
     attempts = {path: len(read_attempts(path)) for path in fresh.folder.path.glob("cells/*/attempts.jsonl")}
     assert attempts
     fresh.folder.path.rename(fresh.root / "moved")
+    send(signal.SIGCONT, held)
     wait_for(lambda: not fresh.pids(), "everybody has noticed")
     assert not fresh.folder.path.exists()
