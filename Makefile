@@ -4,6 +4,7 @@
 # make apptainer  install Apptainer on Debian 12, as root
 # make docs    write the pages that are made from the code: docs/commands.md, keys.md, layout.md
 # make bench   the project beside its peers and limits; tables in benchmarks/results/
+# make coverage  lines and branches that the tests reach: benchmarks/results/coverage.md
 # make soak    thousands of faults: schedules, mutated files, full disks, kills; benchmarks/results/soak.md, kills.md
 #              (root)
 # make cluster-up, make cluster-down
@@ -20,7 +21,7 @@ NLLGEN := $(BIN)/nllgen
 STAMP := $(VENV)/.nllgen-installed
 STUDY := $(ROOT)/smoke
 
-.PHONY: demo test lint docs bench soak install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
+.PHONY: demo test coverage lint docs bench soak install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
 
 demo: mnist
 	$(NLLGEN) submit --grid smoke --local --wait --root $(ROOT)
@@ -31,6 +32,11 @@ demo: mnist
 
 test: mnist lint cluster-if-possible apptainer-if-possible programs-if-possible
 	$(BIN)/python -m pytest --numprocesses auto
+
+# COLUMN: a name for what is measured, beside the others in the table.
+COLUMN ?= now
+coverage: mnist cluster-if-possible apptainer-if-possible programs-if-possible
+	$(BIN)/python -m benchmarks coverage --column $(COLUMN)
 
 lint: install
 	$(BIN)/ruff check .
