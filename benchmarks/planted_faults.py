@@ -55,7 +55,11 @@ class Table:
         for line in text.splitlines():
             values = [part.strip().replace("\\|", "|") for part in re.split(r"(?<!\\)\|", line)[1:-1]]
             for i, column in enumerate(table.columns):
-                if len(values) == 3 + 2 * len(table.columns) and values[3 + 2 * i] and values[0] != "fault":
+                if (
+                    len(values) == 3 + 2 * len(table.columns)
+                    and values[3 + 2 * i]
+                    and values[0] not in ("fault", "---")
+                ):
                     table.cells[values[0], column] = (values[3 + 2 * i], values[4 + 2 * i])
         return table
 
@@ -188,7 +192,12 @@ def _plant_all(wanted: list[Fault], faults: list[Fault], table: Table, options: 
                 print(f"{fault.name}: {caught}, {seconds:.0f} s", flush=True)
 
         with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(one, [] if options.verify else wanted))
+            try:
+                list(pool.map(one, [] if options.verify else wanted))
+            except BaseException:  # such as Ctrl-C
+                pool.shutdown(wait=False, cancel_futures=True)
+                stack.close()  # ends what runs
+                raise
         verify(table, options.column, [fault.name for fault in wanted], copies.get())
     table.write(options.out, faults)
 

@@ -187,7 +187,7 @@ class Copy:
         if not there:
             return Ran((), 0.0)
         options = ["-q", "-p", "no:cacheprovider", "--tb=line", "-rfE", f"--basetemp={self.folder / 't'}"]
-        arguments = [*options, *["-x"] * until_first, f"--timeout={min(self.limit_s, 600):.0f}", *there]
+        arguments = [*options, *["-x"] * until_first, f"--timeout={self.limit_s / 2:.0f}", *there]
         output, begin = self.folder / "output", time.monotonic()
         order = {"arguments": arguments, "output": str(output), "limit_s": limit_s or self.limit_s}
         code = json.loads(self._ask(json.dumps(order)))
@@ -221,8 +221,8 @@ class Copy:
     def close(self) -> None:
         """End the process that runs tests, and what it has started."""
         if self._warm is not None:
-            self._warm.terminate()
-            self._warm.wait()
+            with self._warm as process:
+                process.terminate()
 
 
 def _failed(output: str, code: int, tests: Iterable[str]) -> tuple[str, ...]:
