@@ -6,6 +6,7 @@
 # make apptainer  install Apptainer on Debian 12, as root
 # make docs    write the pages that are made from the code: docs/commands.md, keys.md, layout.md
 # make bench   the project beside its peers and limits; tables in benchmarks/results/
+# make coverage  lines and branches that the tests reach: benchmarks/results/coverage.md
 # make soak    thousands of faults: schedules, mutated files, full disks, kills; benchmarks/results/soak.md, kills.md
 #              (root)
 # make cluster-up, make cluster-down
@@ -30,7 +31,7 @@ define PIP_PROGRESS
 /^Installing collected/ { if (terminal) printf "\r\033[K"; print "        all fetched; unpacking them, which takes the longest"; fflush() }
 endef
 
-.PHONY: demo quick test measure lint docs bench soak install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
+.PHONY: demo quick test measure coverage lint docs bench soak install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
 
 demo: install
 	@echo "2 of 4  MNIST, for the runs on real images; at most a minute"
@@ -54,6 +55,11 @@ test: mnist lint cluster-if-possible apptainer-if-possible programs-if-possible
 
 measure: mnist cluster-if-possible apptainer-if-possible programs-if-possible
 	$(BIN)/python -m pytest --numprocesses auto --measure tests/measured.json
+
+# COLUMN: a name for what is measured, beside the others in the table.
+COLUMN ?= now
+coverage: mnist cluster-if-possible apptainer-if-possible programs-if-possible
+	$(BIN)/python -m benchmarks coverage --column $(COLUMN)
 
 lint: install
 	$(BIN)/ruff check .

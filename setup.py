@@ -80,6 +80,7 @@ setup(
             "pytest-timeout>=2.3",  # a hanging test is a failing test
             "pytest-xdist>=3.6",  # a process a core
             "filelock>=3.12",  # processes of tests share studies that one of them has made
+            "coverage>=7.17",  # make coverage: lines and branches, by test, in all processes that tests start
             "selenium>=4.20",  # report.html in a real browser
             "zuko>=1.3",  # a flow that is not ours, trained by import path
             "hypothesis>=6.100",  # properties over random shapes and broken files

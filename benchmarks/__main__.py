@@ -1,7 +1,8 @@
 """Run the benchmarks, or those named, such as ``python -m benchmarks doors steps``: ``PARTS`` lists them.
 
 ``results/PART.md`` has a table for each kind of processor that it was run on, the last one first.
-``soak`` and ``kills`` are by name alone: they take hours, and look for faults instead of times.
+``soak`` and ``kills`` are by name alone: they take hours, and look for faults instead of times. So are
+``planted_faults`` and ``coverage``, which judge the tests, with options: ``python -m benchmarks coverage --help``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ PARTS = (
     "growth",
     "image",
 )
+OF_TESTS = ("planted_faults", "coverage")
 RESULTS = Path(__file__).with_name("results")
 
 
@@ -62,6 +64,9 @@ def write(path: Path, head: str, rows: list[tuple[str, str, str]]) -> str:
 def main() -> None:
     """Measure and write."""
     RESULTS.mkdir(exist_ok=True)
+    if sys.argv[1:2] and sys.argv[1] in OF_TESTS:
+        importlib.import_module(f"benchmarks.{sys.argv[1]}").main(sys.argv[2:])
+        return
     for part in sys.argv[1:] or PARTS:
         rows = importlib.import_module(f"benchmarks.{part}").rows()
         libraries = f"torch {torch.__version__}, Python {platform.python_version()}; code {code_sha256()[:12]}"

@@ -1,0 +1,211 @@
+"""Do the tests find planted faults? ``python -m benchmarks planted_faults --column NAME`` tells, fault by fault.
+
+``planted_faults.toml`` holds small changes of the packages' sources, such as a tool for mutation testing would make,
+most of them from the seeded sample of ``benchmarks/faults/candidates.py``. Each is planted alone into a copy of the
+checkout, and the tests named for it are run, then those of its package, then all that reach its lines where a
+coverage data file with contexts is given. A test catches a fault when it fails with it and passes without it: in the
+end, all tests that caught one are run in the unplanted copy. ``results/planted_faults.md`` has a column for each name,
+so that the tests before and after a change of theirs stand beside each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import queue
+import re
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.faults.planted import CHECKOUT, Copy, Fault, Ran, read_faults
+from benchmarks.faults.reaching import reaching_tests
+
+RESULT = Path(__file__).with_name("results") / "planted_faults.md"
+ESCAPES = "**escapes**"
+OVER = "out of time"
+WITHOUT = "fails without it as well:"
+UNCAUGHT = (ESCAPES, OVER, WITHOUT)
+LAST = ("tests/cluster", "tests/container", "tests/analysis/test_browser.py", "tests/test_packaging.py")
+
+
+@dataclass
+class Table:
+    """Rows of faults; for each column's name the test that caught it, and the seconds that it took."""
+
+    columns: list[str] = field(default_factory=list)
+    heads: dict[str, str] = field(default_factory=dict)
+    cells: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Table:
+        """The table in a file, empty without one."""
+        table = cls()
+        text = path.read_text("utf-8") if path.exists() else ""
+        table.heads = dict(re.findall(r"^- (\w+): (.*)$", text, re.M))
+        table.columns = list(table.heads)
+        for line in text.splitlines():
+            values = [part.strip().replace("\\|", "|") for part in re.split(r"(?<!\\)\|", line)[1:-1]]
+            for i, column in enumerate(table.columns):
+                if (
+                    len(values) == 3 + 2 * len(table.columns)
+                    and values[3 + 2 * i]
+                    and values[0] not in ("fault", "---")
+                ):
+                    table.cells[values[0], column] = (values[3 + 2 * i], values[4 + 2 * i])
+        return table
+
+    def write(self, path: Path, faults: Sequence[Fault]) -> None:
+        """Put it into a file, in the faults' order."""
+        names = [part for column in self.columns for part in (f"{column}: caught by", "s")]
+        lines = ["# Planted faults", "", *(f"- {column}: {self.heads[column]}" for column in self.columns), ""]
+        lines += [*(self.summary(column, faults) for column in self.columns), ""]
+        lines += [_row(["fault", "file", "change", *names]), _row(["---"] * (3 + len(names)))]
+        for fault in faults:
+            found = [self.cells.get((fault.name, column), ("", "")) for column in self.columns]
+            cells = [fault.name, fault.file, f"{fault.operator}: `{fault.change}`"]
+            lines.append(_row([*cells, *(part for pair in found for part in pair)]))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n", "utf-8")
+
+    def summary(self, column: str, faults: Sequence[Fault]) -> str:
+        """How many were planted and caught."""
+        found = [self.cells[fault.name, column] for fault in faults if (fault.name, column) in self.cells]
+        escaped = [caught for caught, _ in found if caught.startswith(UNCAUGHT)]
+        seconds = sum(float(took) for _, took in found)
+        counts = f"{len(found)} of {len(faults)} faults planted, {len(found) - len(escaped)} caught"
+        return f"In {column}, {counts}, {len(escaped)} not; {seconds:,.0f} s.\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def hunt(fault: Fault, copy: Copy, steps: Sequence[Sequence[str]]) -> tuple[str, float]:
+    """The test that catches a fault, and the seconds that it took to find it."""
+    seconds, ran = 0.0, Ran((), 0.0)
+    copy.plant(fault)
+    try:
+        for tests in steps:
+            ran = copy.run(tests)
+            seconds += ran.seconds
+            if ran.failed or ran.out_of_time:
+                break
+    finally:
+        copy.heal(fault)
+    return (OVER if ran.out_of_time else ran.failed[0] if ran.failed else ESCAPES), seconds
+
+
+def verify(table: Table, column: str, names: Sequence[str], copy: Copy) -> None:
+    """Run the tests that caught these faults where none is planted; one that fails there as well says nothing."""
+    caught = {name: table.cells[name, column][0] for name in names if (name, column) in table.cells}
+    tests = {name: _ids(test) for name, test in caught.items() if not test.startswith(UNCAUGHT)}
+    ran = copy.run(sorted({test for ids in tests.values() for test in ids}), until_first=False, limit_s=4 * 3600)
+    if ran.out_of_time or (ran.failed and not ran.failed[0].startswith("tests/")):
+        raise RuntimeError(f"the tests do not run without a fault:\n{ran.output[-2000:]}")
+    for name, ids in tests.items():
+        if any(failed == test or failed.startswith(f"{test}::") for failed in ran.failed for test in ids):
+            table.cells[name, column] = (f"{WITHOUT} {caught[name]}", table.cells[name, column][1])
+
+
+def _ids(caught: str) -> list[str]:
+    """What is run again: a test, or the paths with which pytest could not even begin."""
+    return [caught] if caught.startswith("tests/") else caught.partition(" at ")[2].split()
+
+
+def steps_of(fault: Fault, contexts: Path | None, *, quick: bool) -> list[list[str]]:
+    """What is run for a fault, one after another: its tests, then all that reach its lines, the dear ones last."""
+    steps = [[test] for test in (*fault.tests, *(() if quick else fault.wider))]
+    if contexts is not None:
+        reaching = reaching_tests(contexts, fault, CHECKOUT)
+        cheap = [test for test in reaching if not test.startswith(LAST)]
+        steps += [each for each in (cheap, [test for test in reaching if test.startswith(LAST)]) if each]
+    return steps
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Plant and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks planted_faults", description=__doc__)
+    parser.add_argument("--column", default="now", help="name of the column to fill")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these faults alone")
+    parser.add_argument("--jobs", type=int, default=1, help="copies to work in at once")
+    parser.add_argument("--out", type=Path, default=RESULT, help="the table, which is added to")
+    parser.add_argument("--resume", action="store_true", help="leave out the faults that the column has")
+    parser.add_argument("--escaped", action="store_true", help="only those that the column says are not caught")
+    parser.add_argument("--quick", action="store_true", help="run the tests that are named for a fault alone")
+    parser.add_argument("--verify", action="store_true", help="plant nothing; run the column's tests without a fault")
+    parser.add_argument("--limit-s", type=float, default=1200.0, help="seconds for each step of a fault")
+    parser.add_argument("--contexts", type=Path, help="coverage data with test ids as contexts: run all that reach")
+    options = parser.parse_args(arguments)
+    faults = read_faults()
+    for fault in faults:
+        fault.planted((CHECKOUT / fault.file).read_text("utf-8"))  # an entry that does not fit ends it here
+    if unknown := set(options.only) - {fault.name for fault in faults}:
+        parser.error(f"there is no fault {', '.join(sorted(unknown))}")
+    table = Table.read(options.out)
+    if options.column not in table.columns:
+        table.columns.append(options.column)
+    table.heads[options.column] = _head(options.column)
+    wanted = [fault for fault in faults if not options.only or fault.name in options.only]
+    if options.resume:
+        wanted = [fault for fault in wanted if (fault.name, options.column) not in table.cells]
+    if options.escaped:
+        found = {
+            name
+            for (name, column), cell in table.cells.items()
+            if column == options.column and cell[0].startswith(UNCAUGHT)
+        }
+        wanted = [each for each in wanted if each.name in found]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the copies are cleared away
+    _plant_all(wanted, faults, table, options)
+    print(table.summary(options.column, faults))
+
+
+def _plant_all(wanted: list[Fault], faults: list[Fault], table: Table, options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="nllgen-planted-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
+        copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        for number in range(options.jobs):
+            copy = Copy(folder / str(number), options.limit_s).make()
+            stack.callback(copy.close)
+            copies.put(copy)
+        lock = threading.Lock()
+
+        def one(fault: Fault) -> None:
+            copy = copies.get()
+            try:
+                caught, seconds = hunt(fault, copy, steps_of(fault, options.contexts, quick=options.quick))
+            finally:
+                copies.put(copy)
+            with lock:
+                table.cells[fault.name, options.column] = (caught, f"{seconds:.0f}")
+                table.write(options.out, faults)
+                print(f"{fault.name}: {caught}, {seconds:.0f} s", flush=True)
+
+        with ThreadPoolExecutor(options.jobs) as pool:
+            try:
+                list(pool.map(one, [] if options.verify else wanted))
+            except BaseException:  # such as Ctrl-C
+                pool.shutdown(wait=False, cancel_futures=True)
+                stack.close()  # ends what runs
+                raise
+        verify(table, options.column, [fault.name for fault in wanted], copies.get())
+    table.write(options.out, faults)
+
+
+def _head(column: str) -> str:
+    from benchmarks.__main__ import processor
+    from nllgen.store.provenance import code_sha256
+
+    machine = f"{processor()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+    command = f"`python -m benchmarks planted_faults --column {column}`"
+    return f"{command} on {datetime.now(UTC):%Y-%m-%d}, {machine}; code {code_sha256()[:12]}"
