@@ -302,8 +302,20 @@ def _fail(error: NllgenError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+def _open_missing_streams() -> None:
+    """Open what standard input, output or error lack: the next file would get that number, and what is said."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
 def main() -> None:
     """The entry point: expected failures become one message and an exit code."""
+    _open_missing_streams()
     try:
         cli(prog_name="nllgen")
     except NllgenError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from nllgen.launch.logs import harmless
 from nllgen.store.atomic import refuse
 from nllgen.store.ownership import close
+from nllgen.store.reading import harmless
 from nllgen.store.study_dir import StudyDir
 
 _MAX_NAMED = 20

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nllgen.doors.watching import counts_line, is_over, look
-from nllgen.launch.logs import harmless
 from nllgen.launch.pace import Pace, PaceMeter, duration
 from nllgen.launch.status import TaskStatus
+from nllgen.store.reading import harmless
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 

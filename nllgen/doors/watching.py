@@ -13,10 +13,11 @@ import click
 
 from nllgen.doors import MAX_ROWS, print_json, show, table
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, ConfigError
-from nllgen.launch.logs import Follower, harmless, job_log
+from nllgen.launch.logs import Follower, job_log
 from nllgen.launch.scheduler import HINT_S
 from nllgen.launch.status import TaskStatus, hints, status, to_json
 from nllgen.launch.tasks import Task, tasks_of
+from nllgen.store.reading import harmless
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.problems import near

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import threading
@@ -18,8 +17,10 @@ from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT, EXIT_STOPPED, Nll
 from nllgen.launch.claims import RENEW_S, Claim
 from nllgen.launch.failures import DONE, FAILED, LOST, STARTED, STOPPED, Kind, kind_of_exit, unended
 from nllgen.launch.tasks import Task, read_attempts, record
+from nllgen.store.reading import harmless_json, read_regular
 
 _LOOK_S = 1.0
+_PROGRESS_BYTES = 1 << 20
 _STOPS = (Kind.TIMEOUT, Kind.PREEMPTED, Kind.ASKED)
 
 
@@ -104,7 +105,7 @@ def saved_step(task: Task) -> int:
 def progress_of(task: Task) -> dict[str, Any]:
     """What a worker last said of how far it is; empty where it said nothing that can be read."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(task.folder.progress.read_text("utf-8"))
+        found = harmless_json(read_regular(task.folder.progress, _PROGRESS_BYTES))
         if isinstance(found, dict) and all(isinstance(found.get(key), int) for key in ("done", "total", "saved")):
             return found
     return {}

@@ -18,8 +18,10 @@ from functools import cache
 from pathlib import Path
 
 from nllgen.store.atomic import locked, make_folder, refuse
+from nllgen.store.reading import read_regular
 
 LEASE_S = 300.0
+_CLAIM_BYTES = 1 << 16
 RENEW_S = 30.0
 
 
@@ -177,7 +179,7 @@ def _job_in(content: str) -> str:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text("utf-8", errors="replace")
+        return read_regular(path, _CLAIM_BYTES).decode(errors="replace")
     except OSError:
         return None
 

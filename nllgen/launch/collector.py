@@ -159,7 +159,7 @@ def setup_of(values: Mapping[str, Any]) -> WorkerSetup:
     """
     try:
         paths = {name: None if values[name] is None else Path(values[name]) for name in ("assets", "code", "image")}
-        lists = {name: tuple(values[name]) for name in ("binds", "program")}
+        lists = {"binds": tuple(values["binds"]), "program": ()}  # a record is data: it names nothing that is run
         variables = tuple((str(name), str(value)) for name, value in values["environment"])
         return WorkerSetup(**{**values, **paths, **lists, "environment": variables})
     except (KeyError, TypeError, ValueError) as error:

@@ -9,10 +9,10 @@ from pathlib import Path
 from nllgen.errors import ConfigError
 from nllgen.launch.failures import STARTED
 from nllgen.launch.tasks import Task, read_attempts
+from nllgen.store.reading import open_regular
 from nllgen.store.study_dir import StudyDir
 
 _PART = 2**20
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Follower:
@@ -30,7 +30,7 @@ class Follower:
     def read(self) -> str:
         """The next part; empty where there is none for now."""
         try:
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 if file.seek(0, 2) < self._position:
                     self._position = 0
                 file.seek(self._position)
@@ -39,17 +39,6 @@ class Follower:
             return ""
         self._position += len(part)
         return self._decoder.decode(part)
-
-
-def harmless(text: str) -> str:
-    """Text whose control characters a terminal shows instead of obeying; a log may hold anything."""
-    return _CONTROLS.sub(lambda match: _picture(ord(match[0])), text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def _picture(code: int) -> str:
-    if code == 0x7F:
-        return "␡"
-    return chr(0x2400 + code) if code < 0x20 else "\N{REPLACEMENT CHARACTER}"
 
 
 def job_log(folder: StudyDir, task: Task) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from nllgen.errors import CorruptFileError
 from nllgen.launch.tasks import Task, read_attempts, record
 from nllgen.store.atomic import write_bytes
+from nllgen.store.reading import harmless_json, read_regular
 from nllgen.store.study_dir import StudyDir
 
 COLLECT = "collect"
@@ -161,7 +162,7 @@ class SubmissionDir:
             CorruptFileError: it is damaged.
         """
         try:
-            value = json.loads(self.record.read_text("utf-8"))
+            value = harmless_json(read_regular(self.record))
             stages = tuple(
                 Stage(
                     str(stage["name"]),

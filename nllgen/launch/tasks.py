@@ -14,6 +14,7 @@ from typing import Any
 from nllgen.errors import CorruptFileError, NllgenError
 from nllgen.store.atomic import refuse
 from nllgen.store.dataset import read_dataset_head
+from nllgen.store.reading import harmless_json, read_regular
 from nllgen.store.result import read_head
 from nllgen.store.study_dir import StudyDir, TaskDir
 from nllgen.study.config import DatasetConfig, Study
@@ -173,9 +174,9 @@ def read_attempts(path: Path) -> list[dict[str, Any]]:
     """The lines of a task's attempts; a torn one is left out."""
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
-        for line in path.read_text("utf-8", errors="replace").splitlines():
+        for line in read_regular(path).decode(errors="replace").splitlines():
             with contextlib.suppress(ValueError, RecursionError):
-                value = json.loads(line)
+                value = harmless_json(line)
                 if isinstance(value, dict) and isinstance(value.get("attempt", ""), str):
                     lines.append(value)
     return lines

@@ -15,6 +15,7 @@ from nllgen.errors import ConfigError, CorruptFileError, MachineError
 from nllgen.store.atomic import make_folder, part_file, refuse, replace, write_part
 from nllgen.store.dataset import read_dataset_head
 from nllgen.store.ownership import Opening, folder_opening, openings
+from nllgen.store.reading import STUDY_BYTES, read_regular
 from nllgen.store.result import read_head
 from nllgen.store.seal import check_seal
 from nllgen.study.config import Cell, Study
@@ -202,7 +203,7 @@ class StudyDir:
                 "give the folder that `nllgen submit` named, <root>/<study>",
             )
         try:
-            header, manifest = self.header.read_text("utf-8"), self.manifest.read_text("utf-8")
+            header, manifest = (read_regular(path, STUDY_BYTES).decode() for path in (self.header, self.manifest))
         except UnicodeDecodeError as error:
             raise CorruptFileError(
                 f"{self.path}: the frozen study is not text ({error})", "restore a backup"

@@ -33,7 +33,7 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
         SchemaError: it was frozen with another schema.
     """
     try:
-        head: Any = yaml.load(header, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        head: Any = _load_yaml(header)
         if not isinstance(head, dict):
             raise ValueError("study.yaml is not a mapping")
         _check_schema(head.pop("schema", None), where)
@@ -53,6 +53,14 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
             f"{where}: the frozen study is damaged or was edited: {error}",
             "submit the grid with another name or --root; results here can still be collected from a backup",
         ) from error
+
+
+def _load_yaml(text: str) -> Any:
+    """Values of a YAML text without aliases: none is ever written, and a few of them stand for billions of values."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=loader)):
+        raise ValueError("study.yaml has an alias, which nllgen does not write")
+    return yaml.load(text, Loader=loader)
 
 
 def _load(name: str, value: Any) -> Any:

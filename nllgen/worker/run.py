@@ -75,7 +75,10 @@ def say(text: str) -> None:
 def move_aside(path: Path, error: NllgenError, then: str = "running again") -> None:
     """Keep a damaged file under another name, and say what is done about it."""
     aside = path.with_name(f"{path.name}.damaged")
-    path.replace(aside)
+    try:
+        path.replace(aside)
+    except FileNotFoundError:  # somebody else has met it and moved it
+        return
     say(f"{error}\nmoved to {aside.name}, {then}")
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from nllgen.errors import ConfigError
 from nllgen.launch.failures import STARTED
-from nllgen.launch.logs import Follower, harmless, job_log
+from nllgen.launch.logs import Follower, job_log
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import Task, record, tasks_of
+from nllgen.store.reading import harmless
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
 

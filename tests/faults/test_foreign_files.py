@@ -1,0 +1,137 @@
+"""A study folder that was received: what only reads ends, and prints nothing that a terminal obeys."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nllgen.cli import cli
+from nllgen.errors import CorruptFileError, MachineError, NllgenError
+from nllgen.launch.collector import setup_of
+from nllgen.launch.submit import freeze
+from nllgen.launch.tasks import read_attempts, tasks_of
+from nllgen.store.reading import RECORD_BYTES, read_regular
+from nllgen.store.study_dir import StudyDir
+from nllgen.study.grid import parse_study
+
+pytestmark = pytest.mark.timeout(60)  # a read that waits for ever is the fault
+GRID = """
+name: tiny
+cells:
+  - {data: {source: mnist, image_size: 7}, flow: {width: 2, scales: 1}, paradigm: {name: nll, steps: 2}, seed: [0, 1]}
+"""
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyDir:
+    made, study, _ = freeze(parse_study(GRID, "tiny.yaml", precision="fp32"), tmp_path)
+    for cell in study.cells:
+        made.cell(cell.id).path.mkdir(parents=True)
+    return made
+
+
+def nllgen(*words: str) -> Result:
+    return CliRunner().invoke(cli, words)
+
+
+def fifo(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("name", ["study.yaml", "manifest.jsonl"])
+def test_a_pipe_in_place_of_the_study_is_refused(folder: StudyDir, name: str) -> None:
+    fifo(folder.path / name)
+    for command in ("status", "collect"):
+        refused = nllgen(command, str(folder.path)).exception
+        assert isinstance(refused, NllgenError)
+        assert "is not a regular file" in str(refused)
+
+
+@pytest.mark.parametrize("name", ["attempts.jsonl", "claim", "progress.json", "stop"])
+def test_a_pipe_beside_a_cell_delays_nobody(folder: StudyDir, name: str) -> None:
+    study = folder.read_study()
+    task = tasks_of(study, folder)[0]
+    fifo(task.folder.path / name)
+    done = nllgen("status", str(folder.path), "--json")
+    assert done.exit_code == 0, done.exception
+    assert sum(json.loads(done.output)["counts"].values()) == 2
+
+
+def test_a_pipe_in_place_of_a_log_is_an_empty_one(folder: StudyDir) -> None:
+    task = tasks_of(folder.read_study(), folder)[0]
+    fifo(task.log)
+    assert nllgen("logs", str(folder.path), task.name).output == ""
+
+
+def test_a_link_to_a_link_to_a_pipe_is_not_read(tmp_path: Path) -> None:
+    fifo(tmp_path / "pipe")
+    (tmp_path / "inner").symlink_to(tmp_path / "pipe")
+    (tmp_path / "outer").symlink_to(tmp_path / "inner")
+    with pytest.raises(OSError, match="is not a regular file"):
+        read_regular(tmp_path / "outer")
+
+
+def test_a_record_without_end_is_not_read_whole(folder: StudyDir) -> None:
+    task = tasks_of(folder.read_study(), folder)[0]
+    with task.attempts.open("wb") as file:
+        file.truncate(RECORD_BYTES + 1)  # takes no room
+    assert read_attempts(task.attempts) == []
+
+
+def test_an_alias_bomb_in_a_frozen_study_is_refused(folder: StudyDir) -> None:
+    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    folder.header.write_text("\n".join(levels) + "\n" + folder.header.read_text())
+    with pytest.raises(CorruptFileError, match="alias"):
+        folder.read_study()
+
+
+def test_what_attempts_say_is_shown_and_not_obeyed(folder: StudyDir) -> None:
+    for task in tasks_of(folder.read_study(), folder):
+        lines = [
+            {"event": "started", "attempt": f"a{ESCAPES}", "submission": ESCAPES, "job": ESCAPES},
+            {"event": "failed", "attempt": f"a{ESCAPES}", "kind": "error", "reason": ESCAPES, "exit_code": 1},
+        ]
+        task.attempts.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for words in (["status"], ["retry", "--dry-run"], ["logs"]):
+        more = [tasks_of(folder.read_study(), folder)[0].name] if words == ["logs"] else []
+        done = nllgen(words[0], str(folder.path), *words[1:], *more)
+        shown = done.output + str(done.exception or "")
+        assert not {"\x1b", "\x07", "\x9b"} & set(shown), words
+    assert "owned" in nllgen("retry", str(folder.path), "--dry-run").output, "it is told, but as text"
+
+
+def test_a_record_of_a_submission_names_no_program() -> None:
+    values = {"assets": "a", "code": None, "image": None, "binds": [], "environment": [], "program": ["rm", "-rf", "/"]}
+    assert setup_of(values).program == ()
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_a_missing_standard_stream_is_made_up_for(folder: StudyDir, closed: tuple[int, ...]) -> None:
+    """A file that is opened next would get its number, and what is said would be written into it."""
+    words = [sys.executable, "-m", "nllgen", "status", str(folder.path), "--json"]
+    script = f"import os; [os.close(number) for number in {closed}]; os.execv({words[0]!r}, {words!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if 1 not in closed:
+        assert json.loads(done.stdout)["counts"]["waiting"] == 2
+    assert folder.read_study().name == "tiny"
+
+
+def test_a_study_that_cannot_be_read_now_is_not_called_damaged(
+    folder: StudyDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("nllgen.store.study_dir.read_regular", refuse)
+    with pytest.raises(MachineError, match="Permission denied"):
+        folder.read_study()
