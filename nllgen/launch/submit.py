@@ -24,6 +24,7 @@ from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import tasks_of
 from nllgen.launch.workers import WorkerSetup, isolated
 from nllgen.store.atomic import closed_to_others, make_folder, refuse, write_bytes
+from nllgen.store.capabilities import require_publishing
 from nllgen.store.provenance import code_sha256
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.config import Study
@@ -46,6 +47,8 @@ def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
     """
     make_folder(root)
     folder = StudyDir(root / study.name)
+    if not folder.is_frozen:
+        require_publishing(root)
     before, merged = _grown(folder, study)
     if merged != before:
         with only_submission(folder):

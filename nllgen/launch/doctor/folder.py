@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nllgen.store.capabilities import create_exclusively, try_exclusive, try_links, try_rename
+
 # https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html: the type stands after the separator
 _NETWORK = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "afs", "9p", "gluster", "panfs", "pvfs", "wekafs")
 
@@ -59,9 +61,9 @@ def probe(folder: Path) -> dict[str, Any]:
 def use(folder: Path) -> dict[str, Any]:
     """Do in an empty folder what nllgen does in a study's; see :func:`probe`."""
     steps: dict[str, Callable[[Path], None]] = {
-        "exclusive": _exclusive,
-        "links": _links,
-        "rename": _rename,
+        "exclusive": try_exclusive,
+        "links": try_links,
+        "rename": try_rename,
         "fsync": _fsync,
         "flock": _flock,
         "posix_lock": _posix_lock,
@@ -101,44 +103,8 @@ def file_system(path: Path) -> str:
     return kind
 
 
-def _create(path: Path) -> int:
-    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-
-
-def _exclusive(folder: Path) -> None:
-    path = folder / "exclusive"
-    os.close(_create(path))
-    try:
-        os.close(_create(path))
-    except FileExistsError:
-        return
-    raise RuntimeError("a file could be created exclusively twice")
-
-
-def _links(folder: Path) -> None:
-    part, target = folder / "part", folder / "target"
-    part.write_bytes(b"complete")
-    os.link(part, target)
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        if target.read_bytes() == b"complete" and target.stat().st_nlink == 2:
-            return
-        raise RuntimeError("a linked file is not what it was linked to") from None
-    raise RuntimeError("a link replaced a file that was there")
-
-
-def _rename(folder: Path) -> None:
-    new, old = folder / "new", folder / "old"
-    new.write_bytes(b"new")
-    old.write_bytes(b"old")
-    new.replace(old)
-    if old.read_bytes() != b"new" or new.exists():
-        raise RuntimeError("a renamed file did not replace the other")
-
-
 def _fsync(folder: Path) -> None:
-    fd = _create(folder / "synced")
+    fd = create_exclusively(folder / "synced")
     try:
         os.write(fd, bytes(4096))
         os.fsync(fd)
@@ -152,7 +118,7 @@ def _fsync(folder: Path) -> None:
 
 
 def _flock(folder: Path) -> None:
-    first, second = _create(folder / "flock"), os.open(folder / "flock", os.O_RDWR)
+    first, second = create_exclusively(folder / "flock"), os.open(folder / "flock", os.O_RDWR)
     try:
         fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
@@ -168,7 +134,7 @@ def _flock(folder: Path) -> None:
 
 
 def _posix_lock(folder: Path) -> None:
-    fd = _create(folder / "posix")
+    fd = create_exclusively(folder / "posix")
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
