@@ -80,6 +80,7 @@ def keys() -> str:
     shipped = "".join(f"\n- `{name}`: {pretrained_card(name).description}" for name in pretrained_names())
     parts[-1] += (
         f"\n`truth: {{pretrained: NAME}}` takes a truth that ships, and trains none:\n{shipped}\n"
+        f"\n`plugins: [MODULE]` names {told['plugins']}\n"
         f"\n`optional: [mnist]` names {told['optional']}\n"
     )
     parts.append("## data\n\n" + _models({"data.": DataConfig}, leave=("truth_id",)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
+import typing
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
@@ -109,8 +111,28 @@ def _load(path: str) -> Callable[..., Any]:
         ) from error
     if not callable(found):
         raise ConfigError(f"model.factory {path} is a {type(found).__name__}, not a function or class", _CONTRACT)
+    if not _makes_modules(found):
+        raise ConfigError(
+            f"model.factory {path} does not say that it makes a torch.nn.Module, and is not called",
+            "name a class that is one, or annotate what the function returns: def make(*, shape) -> nn.Module",
+        )
     made: Callable[..., Any] = found
     return made
+
+
+def _makes_modules(factory: Callable[..., Any]) -> bool:
+    """Whether it is a class of modules, or a function that is annotated or documented to return one."""
+    if isinstance(factory, type):
+        return issubclass(factory, nn.Module)
+    if not inspect.isfunction(factory):
+        return False
+    try:
+        returned = typing.get_type_hints(factory).get("return")
+    except Exception:  # names that are not there: whatever the user's own annotations raise
+        returned = None
+    if isinstance(returned, type) and issubclass(returned, nn.Module):
+        return True
+    return "nn.Module" in str(factory.__annotations__.get("return", "")) or "nn.Module" in (factory.__doc__ or "")
 
 
 def _make(factory: Callable[..., Any], config: ImportedConfig) -> nn.Module:

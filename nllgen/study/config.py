@@ -23,6 +23,7 @@ from nllgen.study.models import (
     FlowConfig,
     Frozen,
     ImportedConfig,
+    Module,
     Name,
 )
 from nllgen.study.paradigms import (
@@ -284,6 +285,7 @@ class Study(Frozen):
         truth: the training run whose best weights become the truth; None in a study of real data alone.
         pretrained: name of the shipped truth that takes the place of that run; empty where the truth is trained.
         cells: in the order of the file, no two with the same id.
+        plugins: modules that ``model.factory`` may be imported from, beside nllgen's own.
         optional: sources of data whose cells are left out where the data cannot be had.
         left_out: those of them that were not there when it was submitted.
         claims_sha256: of the rules by which its claims will be judged, as registered when it was first submitted; empty
@@ -295,11 +297,19 @@ class Study(Frozen):
     pretrained: Name | Literal[""] = ""
     dataset: DatasetConfig = DatasetConfig()
     cells: tuple[Cell, ...]
+    plugins: Annotated[tuple[Module, ...], Field(strict=False)] = ()
     optional: Sources = ()
     left_out: Sources = ()
     metrics: MetricsConfig = MetricsConfig()
     resources: Resources = Resources()
     claims_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+
+    @model_validator(mode="after")
+    def _declared(self) -> Self:
+        for cell in self.cells:
+            if cell.model is not None and not cell.model.is_under(self.plugins):
+                raise ValueError(f"cell {cell.id}: model.factory {cell.model.factory} is under none of plugins")
+        return self
 
     @property
     def trains_truth(self) -> bool:

@@ -19,7 +19,7 @@ from nllgen.study.resolve import Resolver
 from nllgen.study.source import Source, read_text, read_yaml
 
 MAX_CELLS = 100_000
-_KEYS = ("name", "truth", "dataset", "metrics", "resources", "optional", "cells")
+_KEYS = ("name", "truth", "dataset", "metrics", "resources", "plugins", "optional", "cells")
 
 Model = TypeVar("Model", bound=Frozen)
 
@@ -67,11 +67,11 @@ def parse_study(text: str, name_for_errors: str, *, precision: Precision) -> Stu
     truth = _truth(reader, root["truth"], precision) if has_truth and pretrained is None else None
     if pretrained:
         truth = pretrained_card(pretrained).cell
-    resolver = Resolver(reader, precision, truth, has_truth, dataset)
+    resolver = Resolver(reader, precision, truth, has_truth, dataset, _plugins(root))
     cells = _cells(reader, resolver, root["cells"]) if root.get("cells") is not None else ()
     given = {"dataset": dataset, "metrics": metrics, "resources": resources}
     fields = {"name": root.get("name"), "truth": truth, "cells": cells, "claims_sha256": claims_sha256()}
-    fields |= {"pretrained": pretrained or "", "optional": root.get("optional", ())}
+    fields |= {"pretrained": pretrained or ""} | {key: root[key] for key in ("plugins", "optional") if key in root}
     fields |= {key: model for key, model in given.items() if model is not None}
     try:
         study = Study.model_validate(fields)
@@ -110,6 +110,12 @@ def _section(reader: BlockReader, root: dict[str, Any], key: str, model: type[Mo
         for inner, sentence in explain(error, model.model_fields):
             reader.add((key, inner) if inner else (key,), sentence)
     return found if len(reader.problems) == before else None
+
+
+def _plugins(root: dict[str, Any]) -> tuple[str, ...]:
+    """Those that are written as they should be; what else is wrong with them the study's own model says."""
+    value = root.get("plugins")
+    return tuple(name for name in value if isinstance(name, str)) if isinstance(value, list) else ()
 
 
 def _pretrained(reader: BlockReader, value: Any) -> str | None:

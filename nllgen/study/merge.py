@@ -19,6 +19,7 @@ _FREE: dict[str, bool | set[str]] = {
     "dataset": {"num_train"},
     "claims_sha256": True,
     "optional": True,
+    "plugins": True,
     "left_out": True,
 }
 

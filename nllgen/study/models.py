@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from typing_extensions import override
 
 MNIST_SIZE: Final = 28
+OWN: Final = "nllgen"  # its own modules need not be declared
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Module = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=200)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Rate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False)]
@@ -92,6 +95,15 @@ class ImportedConfig(Architecture):
 
     factory: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", max_length=200)]
     options: dict[str, JsonValue] = {}
+
+    @property
+    def module(self) -> str:
+        """That the factory is imported from."""
+        return self.factory.partition(":")[0]
+
+    def is_under(self, plugins: Iterable[str]) -> bool:
+        """Whether its module is one of ``plugins`` or lies in one of them, or is of nllgen itself."""
+        return any(self.module == plugin or self.module.startswith(f"{plugin}.") for plugin in (OWN, *plugins))
 
     @model_validator(mode="after")
     def _plain(self) -> Self:

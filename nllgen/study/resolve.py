@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from nllgen.study.block import ARCHITECTURES, PARADIGMS, SECTIONS, BlockReader, Raw, Variant
-from nllgen.study.config import Cell, DataConfig, DatasetConfig, FlowConfig, Frozen, ParadigmConfig, Precision
+from nllgen.study.config import (
+    Cell,
+    DataConfig,
+    DatasetConfig,
+    FlowConfig,
+    Frozen,
+    ImportedConfig,
+    ParadigmConfig,
+    Precision,
+)
 from nllgen.study.degrees import DEGREES, student
 from nllgen.study.problems import KeyPath, dotted, explain, not_allowed, show
 
@@ -27,6 +36,7 @@ class Resolver:
         truth: that degrees and synthetic data refer to; None if there is none, or it is wrong.
         has_truth: the file has a truth section, right or wrong: a wrong one is not also told to be missing.
         dataset: None if that section is wrong.
+        plugins: modules that models may be imported from.
     """
 
     reader: BlockReader
@@ -34,6 +44,7 @@ class Resolver:
     truth: Cell | None = None
     has_truth: bool = False
     dataset: DatasetConfig | None = field(default_factory=DatasetConfig)
+    plugins: tuple[str, ...] = ()
 
     def cells(self, variant: Variant) -> Iterator[Cell]:
         """The right cells of a block or include."""
@@ -147,7 +158,13 @@ class _VariantResolver:
         if "degree" in raw:
             return self._degree(raw["degree"], data)
         shape = {} if data is None else {"shape": data.shape}
-        return self._validate(ARCHITECTURES[self.kind], self.kind, self._payload(self.kind, raw) | shape, raw)
+        model = self._validate(ARCHITECTURES[self.kind], self.kind, self._payload(self.kind, raw) | shape, raw)
+        if isinstance(model, ImportedConfig) and not model.is_under(self.study.plugins):
+            declared = ", ".join(self.study.plugins) or "none"
+            text = f"{model.module} is not declared (plugins: {declared}); say plugins: [{model.module}] to have it run"
+            self.add("model.factory", text, model.factory)
+            return None
+        return model
 
     def _degree(self, name: Any, data: DataConfig | None) -> FlowConfig | None:
         truth = self.study.truth

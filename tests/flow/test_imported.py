@@ -68,8 +68,20 @@ class NoParameters(Good):
         super().__init__(shape)
         self.mean.requires_grad_(False)
 
-def not_a_module(shape):
+def not_a_module(shape) -> nn.Module:
     return 3
+
+def silent(shape):
+    open("was-called", "w").close()
+    return Good(shape)
+
+class NotOne:
+    def __init__(self, shape):
+        open("was-called", "w").close()
+
+def told(shape):
+    'Make an nn.Module.'
+    return Good(shape)
 
 number = 3
 """
@@ -130,6 +142,30 @@ def test_its_file_is_known_by_its_digest(own_module):
 def test_what_is_wrong_with_a_model_is_said(own_module, factory, says):
     with pytest.raises(ConfigError, match=says):
         imported(factory)
+
+
+@pytest.mark.parametrize(
+    ("factory", "options"),
+    [
+        ("own_students:silent", {}),
+        ("own_students:NotOne", {}),
+        ("numpy:memmap", {"filename": "mine", "mode": "w+", "dtype": "uint8"}),
+        ("builtins:open", {"file": "mine", "mode": "w"}),
+        ("os:system", {"command": "touch was-called"}),
+        ("torch.hub:load", {"repo_or_dir": "there", "source": "local", "model": "m"}),
+    ],
+)
+def test_what_does_not_say_that_it_makes_a_module_is_not_called(own_module, factory, options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(ConfigError, match=r"does not say that it makes a torch\.nn\.Module, and is not called"):
+        imported(factory, **options)
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (tmp_path / "was-called").exists()
+
+
+def test_a_function_may_say_in_its_words_what_it_makes(own_module):
+    assert imported("own_students:told").num_parameters == 6
 
 
 def test_an_unknown_option_is_named(own_module):

@@ -11,7 +11,7 @@ from nllgen.study.frozen import header_text, manifest_text, parse_frozen
 from nllgen.study.grid import parse_study
 from nllgen.study.plan import Found, make_plan
 
-TRUTH = "name: a\ntruth: {data: {image_size: 14}, flow: {width: 8}}\n"
+TRUTH = "name: a\nplugins: [a]\ntruth: {data: {image_size: 14}, flow: {width: 8}}\n"
 DATA = {"mnist": "{source: mnist, image_size: 14}", "synthetic": "{source: synthetic, num_train: 100}"}
 
 
@@ -98,6 +98,8 @@ def test_a_student_t_flow_is_a_flow():
         (block("dcgan: {}, degree: W", "name: nsgan"), "give either dcgan or degree"),
         (block("model: {factory: 'a.b'}"), "cells[0].model.factory"),
         (block("model: {factory: 'a/b:c'}"), "cells[0].model.factory"),
+        (block("model: {factory: 'numpy:memmap'}"), "numpy is not declared (plugins: a); say plugins: [numpy]"),
+        (block("model: {factory: 'ab.c:D'}"), "ab.c is not declared"),
         (block("model: {options: {a: 1}}"), "cells[0].model.factory: is required"),
         (block("model: {factory: 'a:b', options: 3}"), "3 is not a mapping of names to values"),
         (block("model: {factory: 'a:b', options: {shape: 3}}"), "options has 'shape'"),
