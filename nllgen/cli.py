@@ -292,7 +292,7 @@ def worker(study_dir: Path, threads: int, device: str, assets_dir: Path, code_sh
 
     def run_ordered(order: Order) -> None:
         how_often = {"attempt": order.attempt, "attempts": order.attempts}
-        enter(folder, order.task, threads, device, assets_dir, stop, **how, **how_often)
+        enter(folder, order.task, order.threads or threads, device, assets_dir, stop, **how, **how_often)
 
     sys.exit(serve(stop.orders(), run_ordered))
 

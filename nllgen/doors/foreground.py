@@ -48,6 +48,6 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
             raise ConfigError(f"{task.label} is being run by somebody else", f"see: nllgen status {folder.path}")
         stops = {path: before[path] for path in (folder.stop, task.stop)}
         watched = renewing(claim), stopping(stops, claim)
-        with recorded(task, claim, submission) as attempt, watched[0], watched[1]:
+        with recorded(task, claim, submission, threads) as attempt, watched[0], watched[1]:
             name, number = attempt.name, attempt.number
-            enter(folder, task.name, threads, device, asset_folder(), stop, attempt=name, attempts=number)
+            enter(folder, task.name, attempt.threads, device, asset_folder(), stop, attempt=name, attempts=number)

@@ -34,6 +34,7 @@ class Attempt:
         submission: name of the submission that it belongs to.
         name: unique among those of the study.
         number: of attempts on this task, this one included.
+        threads: of torch, as in the task's first attempt: their number decides the bits.
     """
 
     task: Task
@@ -41,24 +42,28 @@ class Attempt:
     submission: str
     name: str
     number: int
+    threads: int
 
     @classmethod
-    def begin(cls, task: Task, claim: Claim, submission: str, **more: Any) -> Attempt:
+    def begin(cls, task: Task, claim: Claim, submission: str, *, threads: int = 1, **more: Any) -> Attempt:
         """Record a start.
 
         Args:
             task: what is run.
             claim: held by the caller; let go where nothing can be recorded.
             submission: name of the submission.
+            threads: that this attempt would have if it were the first.
             more: further facts, such as the job.
 
         Raises:
             MachineError: the disk is full, the folder read-only or gone.
         """
         try:
-            number = sum(line.get("event") == STARTED for line in read_attempts(task.attempts)) + 1
-            attempt = cls(task, claim, submission, f"{number}-{uuid.uuid4().hex[:8]}", number)
-            attempt._record(STARTED, host=os.uname().nodename, pid=os.getpid(), **more)
+            starts = [line for line in read_attempts(task.attempts) if line.get("event") == STARTED]
+            threads = next((line["threads"] for line in starts if isinstance(line.get("threads"), int)), threads)
+            number = len(starts) + 1
+            attempt = cls(task, claim, submission, f"{number}-{uuid.uuid4().hex[:8]}", number, threads)
+            attempt._record(STARTED, host=os.uname().nodename, pid=os.getpid(), threads=threads, **more)
         except BaseException:
             claim.release()
             raise
@@ -135,14 +140,20 @@ def record_unbegun(task: Task, submission: str, job: str) -> None:
 
 
 @contextlib.contextmanager
-def recorded(task: Task, claim: Claim, submission: str) -> Iterator[Attempt]:
+def recorded(task: Task, claim: Claim, submission: str, threads: int = 1) -> Iterator[Attempt]:
     """An attempt that this process makes itself: its end is what the block ends with.
+
+    Args:
+        task: what is run.
+        claim: held by the caller.
+        submission: name of the submission.
+        threads: that it would have if it were the first.
 
     Raises:
         MachineError: the disk is full, the folder read-only or gone.
     """
     record_lost(task, Kind.LOST, "its process is gone")
-    attempt = Attempt.begin(task, claim, submission)
+    attempt = Attempt.begin(task, claim, submission, threads=threads)
     try:
         yield attempt
     except BaseException as error:

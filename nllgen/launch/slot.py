@@ -70,7 +70,8 @@ class Slot:
         Raises:
             NllgenError: it cannot be recorded, or the worker cannot be started; the claim is let go.
         """
-        self._attempt = attempt = Attempt.begin(task, claim, self.submission, **self.job.facts())
+        attempt = Attempt.begin(task, claim, self.submission, threads=self.threads, **self.job.facts())
+        self._attempt = attempt
         self._started = self._renewed = time.monotonic()
         self._peak, self._superseded, self._is_asked = 0, False, False
         try:
@@ -80,7 +81,8 @@ class Slot:
         except Exception as error:
             self._finish(getattr(error, "exit_code", 3), Kind.ENVIRONMENT, str(error)[:200])
             raise
-        self._worker.order(task=task.name, attempt=attempt.name, attempts=attempt.number, log=str(task.log.absolute()))
+        who = {"attempt": attempt.name, "attempts": attempt.number, "threads": attempt.threads}
+        self._worker.order(task=task.name, log=str(task.log.absolute()), **who)
 
     def advance(self) -> str | None:
         """Look after the worker.

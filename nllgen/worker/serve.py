@@ -31,6 +31,7 @@ class Order:
         task: ``truth``, ``dataset`` or a cell's id.
         attempt: name of the attempt.
         attempts: on this task so far, this one included.
+        threads: of torch, as in its first attempt; 0 takes as many as the worker was started with.
         log: file that takes what the task prints.
     """
 
@@ -38,6 +39,7 @@ class Order:
     attempt: str
     attempts: int
     log: str
+    threads: int = 0
 
 
 def serve(orders: Iterable[Mapping[str, Any]], run: Callable[[Order], None]) -> int:

@@ -158,3 +158,12 @@ def test_a_stop_that_came_after_the_command_stops_it_whatever_the_clock_says(
     os.utime(path, (after, after))
     with stopping(known, claim):
         assert heard.wait(10 if stops else 0.3) == stops
+
+
+def test_a_task_keeps_the_threads_of_its_first_attempt(task, claim):
+    """Also where that one was killed before it could save anything: other threads would give other bits."""
+    assert Attempt.begin(task, claim, "s", threads=2).threads == 2
+    claim.release()
+    with recorded(task, Claims().take(task.claim), "t", threads=5) as attempt:
+        assert attempt.threads == 2
+    assert [line["threads"] for line in read_attempts(task.attempts) if line["event"] == "started"] == [2, 2]
