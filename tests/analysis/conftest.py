@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ TRUTH_FLOW = FlowConfig(shape=(1, 14, 14), width=16)
 STEPS = 1000
 GRID = np.arange(0, STEPS + 1, 100)
 EXCESS = {"U3": 60.0, "U2": 40.0, "U1": 25.0, "W": 20.0, "W*": 0.0, "O1": 35.0, "O2": 50.0}
+MISSING, DIVERGED = 4, (1, 20)  # of the default cells, in the study whose report is looked at
 PARAMETERS = {"U3": 280_000, "U2": 9_000, "U1": 39_000, "W": 290_000, "W*": 290_000, "O1": 2_000_000, "O2": 9_000_000}
 
 
@@ -181,6 +185,29 @@ def _blobs(random: np.random.Generator, count: int) -> np.ndarray:
 def study() -> StudyFile:
     """Three degrees by two paradigms, a Nash start and MNIST, three seeds each, all done."""
     return build_study(default_cells())
+
+
+@pytest.fixture(scope="session")
+def spoilt() -> StudyFile:
+    """The same with a cell that is missing and two that diverged."""
+    return build_study(default_cells(), missing=(MISSING,), diverged=DIVERGED)
+
+
+@pytest.fixture(scope="session")
+def written(spoilt: StudyFile, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Its report: drawn once, by the first of the processes that share the tests to ask for it."""
+    from nllgen_analysis import write_report  # not above: who builds a study alone needs no matplotlib
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "report of the spoilt study"
+    folder.mkdir(exist_ok=True)
+    made = folder / "paths.pickle"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            write_study(folder / "study.h5", spoilt)
+            made.write_bytes(pickle.dumps(write_report(folder / "study.h5", folder / "out")))
+        return pickle.loads(made.read_bytes())
 
 
 @pytest.fixture

@@ -8,11 +8,8 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from nllgen_analysis import write_report
 
-from nllgen.store.study_file import write_study
-
-from .conftest import build_study, default_cells
+from .conftest import DIVERGED, MISSING, default_cells
 
 selenium = pytest.importorskip("selenium", reason="NOT TESTED: needs selenium (pip install '.[test]')")
 
@@ -21,7 +18,6 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.select import Select  # noqa: E402
 
 CELLS = default_cells()
-MISSING, DIVERGED = 4, (1, 20)
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +40,13 @@ def driver() -> Iterator[webdriver.Chrome]:
     browser.quit()
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("page")
-    write_study(folder / "study.h5", build_study(CELLS, missing=(MISSING,), diverged=DIVERGED))
-    return write_report(folder / "study.h5", folder / "out").html.as_uri()
-
-
 @pytest.fixture
-def page(driver, url) -> webdriver.Chrome:
+def page(driver, written) -> webdriver.Chrome:
     """The page, opened anew."""
     driver.get("about:blank")
     for kind in ("browser", "performance"):
         driver.get_log(kind)  # what was there is read and gone
-    driver.get(url)
+    driver.get(written.html.as_uri())
     return driver
 
 

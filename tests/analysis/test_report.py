@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,9 +22,10 @@ from nllgen_analysis import write_report
 from nllgen.errors import CorruptFileError, MachineError
 from nllgen.store.study_file import write_study
 
-from .conftest import build_study, default_cells, make_cell
+from .conftest import DIVERGED, MISSING, build_study, default_cells, make_cell
 
 ROOT = Path(__file__).parents[2]
+ATTACKS = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}")
 
 
 class Page(HTMLParser):
@@ -41,17 +44,10 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def written(study, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    write_study(folder / "study.h5", study)
-    return write_report(folder / "study.h5", folder / "out")
-
-
-@pytest.fixture(scope="module")
-def again(written, study, tmp_path_factory):
-    """The same once more, and the processor's seconds for it when all is imported."""
+def again(decided, spoilt, tmp_path_factory):
+    """``written`` once more, and the processor's seconds for it when all is imported."""
     folder = tmp_path_factory.mktemp("again")
-    write_study(folder / "study.h5", study)
+    write_study(folder / "study.h5", spoilt)
     start = time.process_time()  # not the clock on the wall: others may use the machine
     return write_report(folder / "study.h5", folder / "out"), time.process_time() - start
 
@@ -136,16 +132,21 @@ def test_html_asks_for_nothing_outside(written):
     assert "url(" not in written.html.read_text()
 
 
-def test_html_has_a_row_and_an_anchor_for_every_cell(written, study):
+def test_html_has_a_row_and_an_anchor_for_every_cell(written, spoilt):
     ids = Page(written.html.read_text()).values("id")
     assert len(ids) == len(set(ids))
-    for role, cell in zip(study.cells["role"], study.cells["id"], strict=True):
+    for role, cell in zip(spoilt.cells["role"], spoilt.cells["id"], strict=True):
         assert f"{role}-{cell}" in ids
 
 
 def test_html_links_lead_somewhere(written):
     page = Page(written.html.read_text())
     assert {value[1:] for value in page.values("href")} <= set(page.values("id"))
+
+
+def test_html_says_what_ran(written):
+    assert "30 cells in 10 groups: degrees U2, W, W from truth, O1; paradigms nll, nsgan;" in written.html.read_text()
+    assert "3 seeds (0…2). A truth was trained first." in written.html.read_text()
 
 
 def test_html_says_what_was_not_drawn(written):
@@ -158,38 +159,50 @@ def test_same_study_gives_the_same_report(written, again):
     assert same(again[0].html) == same(written.html)
 
 
-@pytest.mark.parametrize("attack", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}"])
-def test_hostile_text_stays_text(saved, tmp_path, attack):
-    study = replace(build_study([make_cell("W")], host=attack), name=attack)
-    paths = write_report(saved(study), tmp_path / "out")
-    page = Page(paths.html.read_text())
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """The report of a study with one seed; its name has every attack, and each of its three hosts is one."""
+    folder = tmp_path_factory.mktemp("hostile")
+    study = replace(build_study([make_cell("W"), make_cell("W", "nsgan")], samples=1), name=" ".join(ATTACKS))
+    study.cells["host"][:] = ATTACKS
+    write_study(folder / "study.h5", study)
+    return write_report(folder / "study.h5", folder / "out")
+
+
+def test_hostile_text_stays_text(hostile):
+    text = hostile.html.read_text()
+    page = Page(text)
     assert [tag for tag, _ in page.tags].count("script") == 1
     assert not page.values("onerror")
     assert all(value.startswith("data:") for value in page.values("src"))
-    assert "49" not in re.findall(r"<h1>(.*?)</h1>", paths.html.read_text())
+    (heading,) = re.findall(r"<h1>(.*?)</h1>", text)
+    assert "49" not in heading
+    assert unescape(heading) == " ".join(ATTACKS)
+    assert all(f">{attack}<" in unescape(text) for attack in ATTACKS)
 
 
-def test_missing_and_diverged_cells_are_shown(saved, tmp_path):
-    paths = write_report(saved(build_study(default_cells(2), missing=(0,), diverged=(2, 3))), tmp_path / "out")
-    page = Page(paths.html.read_text())
-    rows = [attrs.get("class") for tag, attrs in page.tags if tag == "tr" and "class" in attrs]
-    assert (rows.count("missing"), rows.count("diverged")) == (1, 2)
-    assert "1 of 20 cells have no result" in paths.html.read_text()
-    assert "2 of 20 cells diverged" in paths.html.read_text()
-    assert pd.read_csv(paths.tables[0])["outcome"].value_counts()["missing"] == 1
+def test_missing_and_diverged_cells_are_shown(written):
+    text = written.html.read_text()
+    rows = [attrs.get("class") for tag, attrs in Page(text).tags if tag == "tr" and "class" in attrs]
+    assert (rows.count("missing"), rows.count("diverged")) == (1, len(DIVERGED))
+    assert "1 of 30 cells have no result" in text
+    assert "2 of 30 cells diverged" in text
+    outcomes = pd.read_csv(written.tables[0]).set_index("id")["outcome"]
+    assert outcomes.value_counts()["missing"] == 1
+    assert outcomes[default_cells()[MISSING].id] == "missing"
 
 
-def test_single_seed_says_that_it_has_no_interval(saved, tmp_path):
-    paths = write_report(saved(build_study(default_cells(1))), tmp_path / "out")
-    assert "one seed, no interval" in paths.html.read_text()
-    final = pd.read_csv(paths.tables[0].parent / "final.csv")
+def test_single_seed_says_that_it_has_no_interval(hostile):
+    assert "one seed, no interval" in hostile.html.read_text()
+    final = pd.read_csv(hostile.tables[0].parent / "final.csv")
     assert final["low"].isna().all()
     assert set(final["note"]) == {"one seed, no interval"}
 
 
 def test_study_whose_cells_all_diverged_is_reported(saved, tmp_path):
-    paths = write_report(saved(build_study(default_cells(1), diverged=tuple(range(10)))), tmp_path / "out")
-    assert "0</b> of 10 done" in paths.html.read_text()
+    cells = [make_cell("W", paradigm, start=start) for paradigm in ("nll", "nsgan") for start in ("random", "truth")]
+    paths = write_report(saved(build_study(cells, diverged=tuple(range(4)), samples=1)), tmp_path / "out")
+    assert "0</b> of 4 done" in paths.html.read_text()
     assert "nll_frechet_lenet" in paths.not_drawn
 
 
@@ -203,17 +216,15 @@ def test_empty_study_is_reported(saved, tmp_path):
 @pytest.mark.slow
 def test_1000_cells_take_a_few_times_what_30_take(again, saved, tmp_path):
     """In terms of the same machine's own time: an hour's neighbours have made it three times as slow."""
-    sizes = (100, 200, 500, 1000, 2000, 4000, 8000, 16000, 32000, "fresh")
     cells = [
         make_cell(degree, paradigm, num=num, seed=seed)
         for degree in ("U3", "U2", "U1", "W", "O1") for paradigm in ("nll", "nsgan")
-        for num in sizes for seed in range(10)
+        for num in (1000, "fresh") for seed in range(50)
     ]  # fmt: skip
     path = saved(build_study(cells, samples=2))
     start = time.process_time()
     paths = write_report(path, tmp_path / "out")
     assert time.process_time() - start < 6 * again[1]  # 3.9 measured
-    assert len(paths.figures) < 4 * 50  # bounded, whatever the number of settings
     assert paths.html.read_text().count('<tr id="cell-') == 1000
 
 
@@ -247,20 +258,6 @@ def test_study_that_is_not_there_is_a_typed_error(tmp_path):
         write_report(tmp_path / "none.h5", tmp_path / "out")
 
 
-def test_analysis_brings_no_torch_and_needs_no_display():
-    code = "import sys, nllgen_analysis.report; print(sorted(m for m in sys.modules if m.split('.')[0] == 'torch'))"
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "analysis")])
-    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "MPLBACKEND")}
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment | {"PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert found.stdout.strip() == "[]"
-
-
 AWAY = """
 import sys
 
@@ -272,6 +269,7 @@ sys.addaudithook(guard)
 from pathlib import Path
 from nllgen_analysis import write_report
 write_report(Path(sys.argv[1]), Path(sys.argv[2]))
+print(sorted(m for m in sys.modules if m.split('.')[0] == "torch"))
 """
 
 
@@ -280,9 +278,12 @@ def test_a_study_made_on_another_machine_is_reported_without_torch_network_or_as
     study.cells["device"][:], study.cells["image_sha256"][:] = "cuda", "1f" * 32
     study.cells["version"][:] = "0.0.9"
     environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "analysis")]), "HOME": str(tmp_path / "none"),
-                   "NLLGEN_ASSETS": str(tmp_path / "none"), "MPLCONFIGDIR": str(tmp_path / "mpl")}  # fmt: skip
+                   "NLLGEN_ASSETS": str(tmp_path / "none"), "MPLCONFIGDIR": matplotlib.get_cachedir()}  # fmt: skip
     command = [sys.executable, "-c", AWAY, str(saved(study)), str(tmp_path / "out")]
-    subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=300)
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, check=True, timeout=300, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"
     page = (tmp_path / "out" / "report.html").read_text()
     assert all(text in page for text in ("gpu-node-17", "1f" * 32, "0.0.9", "cuda"))
     assert "gpu-node-17" in (tmp_path / "out" / "tables" / "provenance.tex").read_text()
