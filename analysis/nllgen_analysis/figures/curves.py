@@ -77,7 +77,7 @@ def curve_data(rows: pd.DataFrame, value: str, *, panel: str, hue: str, x: str =
         Columns ``COLUMNS``; ``kind`` is ``seed`` or ``mean``.
     """
     rows = rows[np.isfinite(rows[x].astype(float))].assign(value=rows[value].astype(float), x=rows[x])
-    finite = rows.groupby("id")["value"].transform(lambda column: np.isfinite(column).any()).astype(bool)
+    finite = np.isfinite(rows["value"]).groupby(rows["id"]).transform("any")
     rows = rows[finite | (rows["outcome"] == "diverged")]
     rows = rows.assign(hue=rows[hue], cell_id=rows["id"]).sort_values(["x"], kind="stable")
     means = summarise(rows, ["hue", "series", "x"], "value").rename(columns={"mean": "value"})
