@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -113,6 +114,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors, target
 
 
+@cache
 def generated() -> dict[str, str]:
     """What docs/generate.py would write."""
     spec = importlib.util.spec_from_file_location("generate", CHECKOUT / "docs" / "generate.py")
