@@ -75,6 +75,7 @@ bench: mnist
 
 # Bounded in count and in time: NLLGEN_SOAK_S seconds a part, half an hour where not given.
 soak: mnist cluster-up
+	NLLGEN_SOAK=1 $(BIN)/python -m pytest tests/faults
 	SLURM_CONF=$${NLLGEN_DEVCLUSTER:-/var/lib/nllgen-devcluster}/etc/slurm.conf $(BIN)/python -m benchmarks soak kills
 	NLLGEN_SOAK=1 $(BIN)/python -m pytest tests/cluster/test_killed_submitters.py tests/cluster/test_kills.py
 

@@ -86,7 +86,8 @@ def _program() -> str:
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())
     versions = (platform.python_version(), torch.__version__, np.__version__, h5py.__version__)
-    digest.update(repr((versions, torch.backends.cpu.get_cpu_capability())).encode())
+    machine = (platform.node(), torch.backends.cpu.get_cpu_capability())  # another may sum in another order
+    digest.update(repr((versions, machine)).encode())
     return digest.hexdigest()
 
 

@@ -44,6 +44,7 @@ class Hand:
     def __init__(self, pipe: Connection):
         self._pipe = pipe
         self._lines = 0
+        self._to_event = False
         self._events: list[Event] = []
         self.now = 0.0
 
@@ -51,7 +52,7 @@ class Hand:
         """Hand control back until told to go on."""
         self._pipe.send((why, self._events))
         self._events = []
-        self._lines, self.now = self._pipe.recv()
+        self._lines, self._to_event, self.now = self._pipe.recv()
 
     def tell(self, *event: Any) -> None:
         """Let the director know, together with the next hand-over; takes no time."""
@@ -65,7 +66,7 @@ class Hand:
     def _line(self, frame: FrameType, event: str, arg: Any) -> Any:
         if event == "line":
             self._lines -= 1
-            if self._lines <= 0:
+            if self._lines <= 0 or (self._to_event and self._events):
                 self.wait(PAUSED)
         return self._line
 
@@ -97,10 +98,10 @@ class Player:
         self.is_over = False
         self.events, self.why = self._hear()
 
-    def go(self, lines: int, now: float) -> str:
-        """Let it do so many lines; tells why it stopped."""
+    def go(self, lines: int, now: float, *, to_event: bool = False) -> str:
+        """Let it do so many lines, or until something happened if that is sooner; tells why it stopped."""
         if not self.is_over:
-            self._pipe.send((lines, now))
+            self._pipe.send((lines, to_event, now))
             self.events, self.why = self._hear()
         return self.why
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from benchmarks.faults.actors import BLOCKED, IDLE, OVER, PAUSED, Hand, Player
+from benchmarks.faults.actors import BLOCKED, IDLE, OVER, Hand, Player
 from benchmarks.sleeper import small_result
 from nllgen.launch.attempt import Attempt
 from nllgen.launch.claims import LEASE_S
@@ -135,9 +135,7 @@ class Schedules(RuleBasedStateMachine):
     def go_to_the_next_event(self, which: int, lines: int) -> None:
         """Claimed, renewed, published, about to release: right after these the races are."""
         supervisor = self._pick(which)
-        for _ in range(500):
-            if self._go(supervisor, 1) != PAUSED or supervisor.player.events:
-                break
+        self._go(supervisor, 500, to_event=True)
         self._go(supervisor, lines)
 
     @precondition(lambda self: self._live())
@@ -217,8 +215,8 @@ class Schedules(RuleBasedStateMachine):
         self.supervisors.append(Supervisor(Player(play, host, can_lock=self.can_lock), where))
         return self.supervisors[-1]
 
-    def _go(self, supervisor: Supervisor, lines: int) -> str:
-        why = supervisor.player.go(lines, self.now)
+    def _go(self, supervisor: Supervisor, lines: int, *, to_event: bool = False) -> str:
+        why = supervisor.player.go(lines, self.now, to_event=to_event)
         for event in supervisor.player.events:
             self._learn(supervisor, *event)
         return why

@@ -51,7 +51,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("known") / "known-mnist"
     folder.mkdir()
     shutil.copy(FOLDER / "truth.pt", folder)
-    sizes = ["--num-train", "64", "--num-val", "64", "--num-test", "2000", "--num-entropy", "1000", "--threads", "1"]
+    sizes = ["--num-train", "64", "--num-val", "64", "--num-test", "2000", "--num-entropy", "500", "--threads", "1"]
     subprocess.run([sys.executable, "-m", "nllgen", "draw", str(folder), *sizes], check=True, timeout=300)
     yield folder / "dataset.h5"
     shutil.rmtree(folder)

@@ -9,19 +9,14 @@ from benchmarks.faults.actors import OVER, Player
 from benchmarks.faults.schedules import COUNTS, Schedules
 from nllgen.launch.claims import LEASE_S, Claims
 
-NUM_SCHEDULES = 80
-NUM_FAULTS = 40  # what is drawn changes with hypothesis and the code: 40 schedules once had 29 kills
 
-
-def test_no_schedule_accepts_two_results_or_loses_a_cell():
+def test_no_schedule_accepts_two_results_or_loses_a_cell(profile):
     COUNTS.clear()
-    seeded = settings(
-        max_examples=NUM_SCHEDULES, stateful_step_count=50, deadline=None, derandomize=True, database=None
-    )
-    run_state_machine_as_test(Schedules, settings=seeded)
-    assert COUNTS["schedules"] >= NUM_SCHEDULES
-    assert COUNTS["kills"] > NUM_FAULTS
-    assert COUNTS["pauses longer than the lease"] > NUM_FAULTS
+    run_state_machine_as_test(Schedules, settings=settings(profile, stateful_step_count=50))
+    assert COUNTS["schedules"] >= profile.max_examples
+    num_faults = profile.max_examples // 2  # what is drawn changes: 40 schedules once had 29 kills
+    assert COUNTS["kills"] > num_faults
+    assert COUNTS["pauses longer than the lease"] > num_faults
 
 
 def hold(hand, path):

@@ -174,7 +174,7 @@ def theirs(weights: Path) -> torch.nn.Module:
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
 def test_inception_features_are_pytorch_fids(ours, theirs, channels: int, size: int):
-    image = quantise(pixels(3, channels, size))
+    image = quantise(pixels(2, channels, size))
     with torch.no_grad():
         expected = theirs(image.repeat(1, 3 // channels, 1, 1))[0][:, :, 0, 0].numpy()
     np.testing.assert_allclose(ours.features(image), expected, rtol=1e-4, atol=1e-6)
@@ -185,15 +185,15 @@ def test_inception_features_of_a_folder_are_pytorch_fids(ours, theirs, tmp_path:
     from pytorch_fid.fid_score import get_activations
 
     files = []
-    for i, image in enumerate(digits.images[:3]):
+    for i, image in enumerate(digits.images[:2]):
         files.append(tmp_path / f"{i}.png")
         Image.fromarray(image[0].numpy()).save(files[-1])
-    expected = get_activations(files, theirs, batch_size=3, num_workers=0)
-    np.testing.assert_allclose(ours.features(digits.images[:3]), expected, rtol=1e-4, atol=1e-6)
+    expected = get_activations(files, theirs, batch_size=2, num_workers=0)
+    np.testing.assert_allclose(ours.features(digits.images[:2]), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_inception_has_2048_features(ours):
-    assert ours.features(pixels(2)).shape == (2, 2048)
+    assert ours.features(pixels(1)).shape == (1, 2048)
 
 
 def test_inception_with_another_hash_is_refused(weights: Path):

@@ -55,7 +55,8 @@ def make_run(truth):
         **options,
     ):
         config = PARADIGMS[paradigm]
-        settings = {"steps": 12, "batch_size": 16, "eval_every": 5} | options
+        small = {"disc_width": 4} if "disc_width" in config.model_fields else {}
+        settings = {"steps": 12, "batch_size": 16, "eval_every": 5, **small} | options
         data = (
             DataConfig(image_size=7)
             if source == "mnist"

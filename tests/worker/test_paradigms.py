@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from nllgen_analysis.frames import load_frames
+from tiny_studies import quick_critic
 
 from nllgen.cli import cli
 from nllgen.launch.submit import freeze
@@ -19,13 +20,13 @@ from nllgen.study.grid import parse_study
 GRID = """
 name: every
 truth:
-  data: {source: mnist, image_size: 14, num_val: 200, num_test: 200}
+  data: {source: mnist, image_size: 14, num_train: 1000, num_val: 200, num_test: 200}
   flow: {width: 4, blocks: 1}
   paradigm: {name: nll, steps: 30, batch_size: 32, eval_every: 30}
 dataset: {num_train: 300, num_val: 200, num_test: 200, num_entropy: 500}
 metrics: {frechet: [lenet], num_samples: 200, num_train_eval: 100, num_kept: 4}
 cells:
-  - data: {source: mnist, image_size: 14, num_val: 200, num_test: 200}
+  - data: {source: mnist, image_size: 14, num_train: 1000, num_val: 200, num_test: 200}
     degree: W
     paradigm: {name: [nll, nsgan, wgan_gp, hybrid], steps: 6, batch_size: 16, eval_every: 3}
   - data: {source: synthetic, num_train: 300}
@@ -48,7 +49,7 @@ cells:
   - data: {source: synthetic, num_train: 300}
     flow: {width: 4, blocks: 1, base: student_t, dof: 10}
     paradigm: {name: nll, steps: 6, batch_size: 16, eval_every: 3}
-  - data: {source: mnist, image_size: 14, num_val: 200, num_test: 200}
+  - data: {source: mnist, image_size: 14, num_train: 1000, num_val: 200, num_test: 200}
     dcgan: {width: 16}
     paradigm: {name: nsgan, steps: 160, batch_size: 64, eval_every: 160, lr: 1e-3, disc_lr: 1e-3, disc_width: 16}
   - data: {source: synthetic, num_train: 300}
@@ -72,7 +73,8 @@ def folder(study, mnist_assets, tmp_path_factory):
     made, _, _ = freeze(study, root)
     for task in ("truth", "dataset", *(cell.id for cell in study.cells)):
         words = ["run", "--grid", str(grid), "--cell", task, "--root", str(root), "--threads", "1", "--device", "cpu"]
-        done = CliRunner().invoke(cli, words, env={"NLLGEN_ASSETS": str(mnist_assets)}, catch_exceptions=False)
+        with quick_critic():
+            done = CliRunner().invoke(cli, words, env={"NLLGEN_ASSETS": str(mnist_assets)}, catch_exceptions=False)
         assert done.exit_code == 0, done.output
     return made
 

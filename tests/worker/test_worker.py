@@ -1,30 +1,38 @@
-"""The worker as a process, on real MNIST: killed anywhere and started again, it ends with the same bits."""
+"""The worker, on real MNIST: killed anywhere and started again, it ends with the same bits.
+
+What is said of a process is tested with one, started as a supervisor starts it, or forked where many are needed; what
+is said of files is tested in this process.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import random
-import signal
+import shutil
 import subprocess
 import sys
 import time
 
 import h5py
 import pytest
+import torch
+from forked import Forked
+from tiny_studies import quick_critic
 
 from nllgen.data.truth import load_tensors, to_bytes
-from nllgen.errors import IncompleteError
+from nllgen.errors import IncompleteError, NllgenError
 from nllgen.launch.submit import freeze
 from nllgen.store.collect import collect
 from nllgen.store.dataset import read_dataset
 from nllgen.store.result import read_result, write_result
 from nllgen.study.grid import parse_study
+from nllgen.worker.entry import enter
 
 GRID = """
 name: tiny
 truth:
-  data: {source: mnist, image_size: 7, num_val: 200, num_test: 200}
+  data: {source: mnist, image_size: 7, num_train: 500, num_val: 200, num_test: 200}
   flow: {width: 4, blocks: 1, scales: 1}
   paradigm: {name: nll, steps: 40, batch_size: 32, eval_every: 20}
   seed: 0
@@ -49,20 +57,25 @@ cells:
 """
 
 
-@contextlib.contextmanager
-def ordered(folder, task, assets, *more):
-    """A worker that has been ordered one task; its standard input is closed at the end of the block, where it ends."""
+def command(folder, assets, *more):
+    """A worker's command line, after ``nllgen``."""
     how = ["--assets", str(assets), "--threads", "1", "--device", "cpu"]
-    command = [sys.executable, "-m", "nllgen", "worker", str(folder.path), *how, *more]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+    return ["worker", str(folder.path), *how, *more]
+
+
+@contextlib.contextmanager
+def ordered(folder, task, assets):
+    """A worker that has been ordered one task; its standard input is closed at the end of the block, where it ends."""
+    words = [sys.executable, "-m", "nllgen", *command(folder, assets)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         order(worker, folder, task)
         yield worker
         worker.stdin.close()
         worker.wait(timeout=120)
 
 
-def order(worker, folder, task):
-    values = {"task": task, "attempt": f"a{random.random()}", "attempts": 1, "log": str(folder.path / "log.txt")}
+def order(worker, folder, task, attempt="a", log="log.txt"):
+    values = {"task": task, "attempt": attempt, "attempts": 1, "log": str(folder.path / log)}
     worker.stdin.write(json.dumps(values).encode() + b"\n")
     worker.stdin.flush()
 
@@ -73,17 +86,22 @@ def answer(worker):
     return json.loads(line) if line else None
 
 
-def work(folder, task, assets, *more):
-    """Run to the end with standard input held open; the exit code that the worker answers."""
-    with ordered(folder, task, assets, *more) as worker:
-        found = answer(worker)
-    return found["exit_code"] if found else worker.returncode
+def work(folder, task, assets):
+    """Run a task to its end in this process; the exit code that a worker would answer."""
+    before = torch.get_num_threads()
+    try:
+        enter(folder, task, 1, "cpu", assets, lambda: False, attempt=f"a{random.random()}")
+    except NllgenError as error:
+        return error.exit_code
+    finally:
+        torch.set_num_threads(before)
+    return 0
 
 
 def wait_for_progress(worker, task):
     """Until a checkpoint is written anew, or the worker ends."""
     before = [path.stat().st_mtime_ns for path in task.checkpoints()]
-    while worker.poll() is None and [path.stat().st_mtime_ns for path in task.checkpoints()] == before:
+    while worker.returncode is None and [path.stat().st_mtime_ns for path in task.checkpoints()] == before:
         time.sleep(0.01)
 
 
@@ -92,17 +110,28 @@ def study():
     return parse_study(GRID, "tiny.yaml", precision="fp32")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick_critic():
+    with quick_critic():
+        yield
+
+
 @pytest.fixture(scope="module")
-def prepared(study, mnist_assets, tmp_path_factory):
-    """A study with its truth trained and its data drawn."""
-    folder, _, _ = freeze(study, tmp_path_factory.mktemp("runs"))
-    assert work(folder, "truth", mnist_assets) == 0
-    assert work(folder, "dataset", mnist_assets) == 0
+def done(finished_study):
+    """The study with its truth trained, its data drawn and its cells run; not to be changed."""
+    return finished_study(GRID, with_quick_critic=True)
+
+
+@pytest.fixture
+def prepared(done, copy_of):
+    """The same, with cells that have not run, and with what a test makes of it."""
+    folder = copy_of(done)
+    shutil.rmtree(folder.path / "cells")
     return folder
 
 
-def test_the_data_set_has_the_contracts_layout(prepared, study):
-    path = prepared.dataset(study.truth.id)
+def test_the_data_set_has_the_contracts_layout(done, study):
+    path = done.dataset(study.truth.id)
     with h5py.File(path) as file:
         for split in ("train", "val", "test"):
             assert file[f"{split}/x"].shape == (200, 1, 7, 7)
@@ -112,17 +141,16 @@ def test_the_data_set_has_the_contracts_layout(prepared, study):
         assert {"schema", "truth_id", "truth_sha256", "entropy_nats", "entropy_se_nats"} <= set(file.attrs)
 
 
-def test_entropy_agrees_with_the_validation_nll_of_the_truth(prepared, study):
-    dataset = read_dataset(prepared.dataset(study.truth.id))
+def test_entropy_agrees_with_the_validation_nll_of_the_truth(done, study):
+    dataset = read_dataset(done.dataset(study.truth.id))
     nll = -dataset.log_prob["val"]
     spread = (nll.var() / len(nll) + dataset.numbers["entropy_se_nats"] ** 2) ** 0.5
     assert abs(nll.mean() - dataset.numbers["entropy_nats"]) < 4 * spread
 
 
-def test_the_control_at_the_truth_measures_zero_to_the_stated_error(prepared, study, mnist_assets):
+def test_the_control_at_the_truth_measures_zero_to_the_stated_error(done, study):
     control = next(cell for cell in study.cells if cell.degree == "W*")
-    assert work(prepared, control.id, mnist_assets) == 0
-    final = read_result(prepared.cell(control.id).result).final
+    final = read_result(done.cell(control.id).result).final
     assert abs(final["kl_nats"][0]) < 3e-5
     assert abs(final["reverse_kl_nats"][0]) < 3e-5
 
@@ -146,19 +174,18 @@ def test_closing_standard_input_stops_the_worker_with_its_state_saved(prepared, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 2])
-def test_killed_at_random_moments_it_ends_with_the_same_bits(prepared, study, mnist_assets, index, tmp_path):
+def test_killed_at_random_moments_it_ends_with_the_same_bits(done, prepared, study, mnist_assets, index):
     cell = study.cells[index]
     task = prepared.cell(cell.id)
-    assert work(prepared, cell.id, mnist_assets) == 0
-    undisturbed = read_result(task.result)
-    task.path.rename(tmp_path / "undisturbed")
+    undisturbed = read_result(done.cell(cell.id).result)
     rng, kills = random.Random(index), 0
     while not task.result.exists():
-        with ordered(prepared, cell.id, mnist_assets, "--checkpoint-steps", "3") as worker:
+        with Forked(command(prepared, mnist_assets, "--checkpoint-steps", "3")) as worker:
+            order(worker, prepared, cell.id, attempt=f"a{random.random()}")
             if kills < 4:
                 wait_for_progress(worker, task)
                 time.sleep(rng.random() * 0.3)
-                worker.send_signal(signal.SIGKILL)
+                worker.kill()
                 kills += 1
             answer(worker)
     again = read_result(task.result)
@@ -194,15 +221,14 @@ def test_a_diverged_truth_is_not_frozen(study, mnist_assets, tmp_path):
     assert not folder.truth_weights(frozen.truth.id).exists()
 
 
-def test_a_result_of_another_truth_is_made_again(prepared, study, mnist_assets, tmp_path):
+def test_a_result_of_another_truth_is_made_again(done, prepared, study, mnist_assets, tmp_path):
     """Its truth was trained anew elsewhere: the same cell, other weights behind its data."""
     control = next(cell for cell in study.cells if cell.degree == "W*")
     task = prepared.cell(control.id)
-    assert work(prepared, control.id, mnist_assets) == 0
-    result = read_result(task.result)
+    result = read_result(done.cell(control.id).result)
     result.attrs["truth_sha256"] = "0" * 64
     del result.attrs["science_sha256"], result.attrs["schema"]
-    task.result.unlink()
+    task.path.mkdir(parents=True)
     assert write_result(task.result, result, "foreign", lambda: None)
     assert prepared.found((control,))[control.id].detail == "made with another truth than the data set's"
     with pytest.raises(IncompleteError, match="another truth"):
@@ -211,38 +237,32 @@ def test_a_result_of_another_truth_is_made_again(prepared, study, mnist_assets, 
     assert read_result(task.result).attrs["truth_sha256"] == read_dataset(prepared.dataset(study.truth.id)).truth_sha256
 
 
-def test_an_unknown_task_is_refused_without_a_traceback(prepared, mnist_assets):
+def test_an_unknown_task_is_refused_without_a_traceback_and_the_next_is_left_to_a_new_process(prepared, mnist_assets):
     with ordered(prepared, "0" * 16, mnist_assets) as worker:
-        found = answer(worker)
+        with contextlib.suppress(BrokenPipeError):
+            order(worker, prepared, "truth")
+        found, after = answer(worker), answer(worker)
     assert (found["exit_code"], "has no cell" in found["reason"], worker.returncode) == (2, True, 2)
+    assert after is None
     log = (prepared.path / "log.txt").read_text()
     assert "has no cell" in log
     assert "Traceback" not in log
 
 
 def test_a_device_that_is_not_there_is_an_environment_error(prepared, study, mnist_assets):
-    with ordered(prepared, study.cells[0].id, mnist_assets, "--device", "cuda:7") as worker:
+    with Forked(command(prepared, mnist_assets, "--device", "cuda:7")) as worker:
+        order(worker, prepared, study.cells[0].id)
         found = answer(worker)
     assert (found["exit_code"], "cuda:7" in found["reason"]) == (3, True)
 
 
 def test_one_worker_runs_one_task_after_another_each_with_its_own_log(prepared, study, mnist_assets):
-    values = {"task": "dataset", "attempt": "b1", "attempts": 1, "log": str(prepared.path / "other.txt")}
     with ordered(prepared, "truth", mnist_assets) as worker:
         assert answer(worker)["exit_code"] == 0
-        worker.stdin.write(json.dumps(values).encode() + b"\n")
-        worker.stdin.flush()
+        order(worker, prepared, "dataset", "b1", "other.txt")
         assert answer(worker) == {"attempt": "b1", "exit_code": 0, "reason": ""}
     assert worker.returncode == 0
     assert "dataset.h5" in (prepared.path / "other.txt").read_text()
-
-
-def test_after_a_failure_the_next_task_is_left_to_a_new_process(prepared, mnist_assets):
-    with ordered(prepared, "0" * 16, mnist_assets) as worker:
-        with contextlib.suppress(BrokenPipeError):
-            order(worker, prepared, "truth")
-        assert [answer(worker)["exit_code"], answer(worker)] == [2, None]
-    assert worker.returncode == 2
 
 
 def test_a_damaged_data_set_is_moved_aside_and_drawn_again(prepared, study, mnist_assets):

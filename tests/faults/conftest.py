@@ -1,0 +1,17 @@
+"""How much is tried: some on every commit, and more with NLLGEN_SOAK, as ``make soak`` sets it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", max_examples=80, deadline=None, derandomize=True, database=None)
+settings.register_profile("soak", settings.get_profile("ci"), max_examples=400)
+
+
+@pytest.fixture(scope="session")
+def profile() -> settings:
+    """Of tests that draw what they do."""
+    return settings.get_profile("soak" if os.environ.get("NLLGEN_SOAK") else "ci")
