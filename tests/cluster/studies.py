@@ -43,7 +43,7 @@ cells:
     paradigm: {name: nll, steps: STEPS, batch_size: 16, eval_every: 100000}
     seed: SEEDS
 """
-STEPS = 800  # of a cell that something happens to while it trains: a few seconds
+STEPS = 600  # of a cell that something happens to while it trains: a few seconds
 PROFILE = {"partition": "short", "time_min": 10, "memory_gb": 1.0, "cpus": 1, "signal_s": 20}
 
 
