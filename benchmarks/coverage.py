@@ -69,7 +69,7 @@ def combine(data: Path, settings: Path, target: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # a file that a killed process left half-written is passed over and named
         together = Coverage(data_file=str(target), config_file=str(settings))
-        together.combine([str(data)], keep=True)
+        together.combine(sorted(map(str, data.glob(".coverage.*"))), keep=True)
         together.save()
 
 
@@ -117,7 +117,7 @@ def write(path: Path, column: str, head: str, packages: dict[str, Counter[str]])
     heads = dict(re.findall(r"^- (\w+): (.*)$", text, re.M)) | {column: head}
     old = list(dict(re.findall(r"^- (\w+): (.*)$", text, re.M)))
     cells: dict[tuple[str, str], tuple[str, str]] = {}
-    for line in re.findall(r"^\| (nllgen.*|all) \|$", text, re.M):
+    for line in re.findall(r"^\| ((?:nllgen|all)\b.*) \|$", text, re.M):
         package, *values = line.split(" | ")
         cells |= {(package, name): (values[2 * i], values[2 * i + 1]) for i, name in enumerate(old)}
     every = packages | {"all": sum(packages.values(), Counter())}
@@ -143,6 +143,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks coverage", description=__doc__)
     parser.add_argument("--column", default="now", help="name of the columns to fill")
     parser.add_argument("--data", type=Path, help="folder of data files that are there already: no test is run")
+    parser.add_argument("--commit", default=_commit(), help="whose tests were measured, where --data was elsewhere")
     parser.add_argument("--out", type=Path, default=RESULT, help="the table, which is added to")
     parser.add_argument("--against", type=Path, help="combined data of other tests: tell the lines that are lost")
     parser.add_argument("tests", nargs="*", default=[], help="pytest's arguments; without them all tests, two at once")
@@ -154,7 +155,7 @@ def main(arguments: Sequence[str]) -> None:
         code = measure(data, settings, options.tests or ["--numprocesses", "auto"])
     target = BUILD / f"{options.column}.sqlite"
     combine(data, settings, target)
-    head = f"{len(list(data.iterdir())):,} processes, on {datetime.now(UTC):%Y-%m-%d}; commit {_commit()}"
+    head = f"{len(list(data.iterdir())):,} processes, on {datetime.now(UTC):%Y-%m-%d}; commit {options.commit}"
     print(write(options.out, options.column, head, by_package(target, settings)))
     print(f"by test: {target}")
     if options.against is not None:
