@@ -22,7 +22,7 @@ from nllgen.store.result import read_attrs
 from nllgen.store.study_dir import StudyDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-STEPS = 200
+STEPS = 400  # of a cell that something happens to while it trains: most of a second
 PATIENCE_S = 300.0
 
 
@@ -109,14 +109,23 @@ class Run:
         """
         give_up = time.monotonic() + PATIENCE_S
         while True:
+            workers = self.pids("worker")
+            send(signal.SIGSTOP, workers)  # nothing trains while this looks, however busy the machine is
             training = {cell: self.workers_of(cell) for cell in self.training()}
-            send(signal.SIGSTOP, *training.values())
             cells = [cell for cell in training if not self.folder.cell(cell).result.exists()]
+            held = [pid for cell in training for pid in training[cell]]
             if cells:
-                return cells, [pid for cell in training for pid in training[cell]]
-            send(signal.SIGCONT, *training.values())
+                send(signal.SIGCONT, [pid for pid in workers if pid not in held])
+                return cells, held
+            send(signal.SIGCONT, workers)
             assert time.monotonic() < give_up, "waited in vain until a cell trains"
-            time.sleep(0.05)
+            assert not self.is_over(), "every cell was done before this saw it train"
+            time.sleep(0.02)
+
+    def is_over(self) -> bool:
+        """Whether each cell of the study has a result."""
+        folder = self.folder
+        return folder.is_frozen and all(folder.cell(cell.id).result.exists() for cell in folder.read_study().cells)
 
 
 def send(number: signal.Signals, *several: list[int]) -> None:
