@@ -1,6 +1,6 @@
 """How the tests are spread over processes, and which of them are quick.
 
-``tests/measured.json`` has for each file the seconds that its tests took and how many processes they started, as
+``tests/measured.json`` has for each file the seconds of its tests and fixtures and the processes that they started, as
 ``pytest --measure tests/measured.json`` wrote them. The longest files start first, so that processes end at about the
 same time; ``--quick`` takes the files that are short and start no process.
 """
@@ -109,17 +109,18 @@ class Measuring:
 
     def __init__(self, path: Path):
         self.path = path
-        self.files: dict[str, dict[str, float]] = defaultdict(lambda: {"seconds": 0.0, _STARTS: 0})
+        self.files: dict[str, dict[str, float]] = defaultdict(lambda: {"seconds": 0.0, "setup": 0.0, _STARTS: 0})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         found = self.files[report.nodeid.partition("::")[0]]
         found["seconds"] += report.duration
+        found["setup"] += report.duration if report.when == "setup" else 0.0
         if report.when == "teardown":
             found[_STARTS] += dict(report.user_properties)[_STARTS]
 
     def pytest_sessionfinish(self) -> None:
         rounded = {
-            file: {"seconds": round(found["seconds"], 1), _STARTS: int(found[_STARTS])}
+            file: {name: round(value, 1) if name != _STARTS else int(value) for name, value in found.items()}
             for file, found in sorted(self.files.items())
         }
         self.path.write_text(json.dumps(rounded, indent=1) + "\n")
