@@ -77,6 +77,7 @@ def built(apptainer: str, door: Run, open_folder: Path) -> tuple[Path, str]:
     canary.touch()  # in the host's temporary folder, which Apptainer shows to a build
     done = door("build", "--base", "debootstrap", "-o", out)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "retrieving inrelease" in done.stdout or "built before" in done.stdout  # debootstrap's milestones are told
     assert canary.exists()
     return out, done.stdout
 
