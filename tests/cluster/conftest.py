@@ -5,16 +5,19 @@ Where it cannot be had, they skip with the reason; with NLLGEN_REQUIRE_CLUSTER=1
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from devcluster import Cluster, PlainUser, python_for, why_not
-from studies import OnCluster
+from scenarios import SCENARIOS, Early
+from studies import REAL, STEPS, OnCluster
 
 import nllgen
 
@@ -82,17 +85,14 @@ def other_user() -> PlainUser:
     return PlainUser.made("nllgen-bob")
 
 
-@pytest.fixture(scope="module")
-def make_study(
-    cluster: Cluster, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., OnCluster]]:
-    """Makes studies on the cluster, which lose their jobs at the module's end."""
+def studies_in(cluster: Cluster, assets: Path, factory: pytest.TempPathFactory) -> Iterator[Callable[..., OnCluster]]:
+    """What makes studies on the cluster, which lose their jobs at the end."""
     made: list[OnCluster] = []
 
     def make(name: str, *, at: str = "", sbatch: dict[str, Any] | None = None, **how: Any) -> OnCluster:
         profile = how.pop("profile", {}) | ({"sbatch": sbatch} if sbatch else {})
-        base = tmp_path_factory.mktemp(at or name)
-        made.append(OnCluster(cluster, base, mnist_assets, name, profile=profile, **how))
+        base = factory.mktemp(at or name)
+        made.append(OnCluster(cluster, base, how.pop("assets", assets), name, profile=profile, **how))
         return made[-1]
 
     yield make
@@ -100,9 +100,56 @@ def make_study(
         study.cancel()
 
 
-@pytest.fixture
-def copied_package(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def make_study(
+    cluster: Cluster, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., OnCluster]]:
+    """Makes studies on the cluster, which lose their jobs at the module's end."""
+    yield from studies_in(cluster, mnist_assets, tmp_path_factory)
+
+
+@pytest.fixture(scope="package")
+def early(
+    request: pytest.FixtureRequest, cluster: Cluster, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Early]:
+    """Studies that leave the cluster alone, all sent when the first test asks for one; a test waits for its own."""
+    files = {item.path.name for item in request.session.items}
+    wanted = {name: run for file, several in SCENARIOS.items() if file in files for name, run in several.items()}
+    package = copy_of_the_package(tmp_path_factory.mktemp("copy"))
+    with contextlib.contextmanager(studies_in)(cluster, mnist_assets, tmp_path_factory) as make:
+        given = arguments(make, package, without_assets=tmp_path_factory.mktemp("no-assets"))
+        with ThreadPoolExecutor(len(wanted)) as pool:
+            yield {name: pool.submit(run, *given[name]) for name, run in wanted.items()}
+
+
+def arguments(make: Callable[..., OnCluster], package: Path, without_assets: Path) -> dict[str, tuple[Any, ...]]:
+    """What each scenario is called with."""
+    turns = {"array_parallelism": 2, "max_array_size": 2}
+    alone = {"array_parallelism": 1, "signal_s": 60}
+    from_copy = {"sbatch": {"hold": True}, "environ": {"PYTHONPATH": str(package)}}
+    return {
+        "smoke": (make("smoke", seeds=2),),
+        "changed": (make("changed", **from_copy), package),
+        "turns": (make("turns", text=REAL, seeds=4, profile=turns),),
+        "always": (make("always", text=REAL, steps=STEPS),),
+        "once": (make("once", text=REAL, steps=STEPS, seeds=2),),
+        "assetless": (make("assetless", text=REAL, assets=without_assets),),
+        "gone": (make("gone", text=REAL, steps=STEPS),),
+        "watched": (make("watched", text=REAL, steps=200_000, seeds=3, profile=alone),),
+        "retried": (make("retried", text=REAL, steps=STEPS, profile=alone),),
+    }
+
+
+@pytest.fixture(scope="package")
+def calm(cluster: Cluster, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory) -> OnCluster:
+    """An undisturbed run of one cell, on this machine."""
+    study = OnCluster(cluster, tmp_path_factory.mktemp("calm"), mnist_assets, "calm", text=REAL, steps=STEPS)
+    study.run_locally()
+    return study
+
+
+def copy_of_the_package(folder: Path) -> Path:
     """A folder with a copy of the package, for PYTHONPATH."""
     source = Path(nllgen.__file__).parent
-    shutil.copytree(source, tmp_path / "copy" / "nllgen", ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path / "copy"
+    shutil.copytree(source, folder / "nllgen", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder

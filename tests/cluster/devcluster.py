@@ -21,12 +21,17 @@ MAX_ARRAY = 101
 LEAKING = ("SLURM_", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_")
 
 
-def wait_for(predicate: Callable[[], object], timeout: float, what: str = "") -> None:
+PATIENCE_S = 300.0  # for a state that comes within seconds on an idle machine: waiting costs nothing where it comes
+
+
+def wait_for(
+    predicate: Callable[[], object], timeout: float = PATIENCE_S, what: str = "", every_s: float = 0.2
+) -> None:
     """Poll until the predicate is true; what it last returned is in the failure."""
     end = time.monotonic() + timeout
     while not (last := predicate()):
         assert time.monotonic() < end, f"not within {timeout:g} s: {what or predicate}; it is {last!r}"
-        time.sleep(0.2)
+        time.sleep(every_s)
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ class Cluster:
             "NLLGEN_DEVCLUSTER_MAX_ARRAY": str(max_array),
         }
         return subprocess.run(
-            [str(SCRIPTS / "up")], env=os.environ | settings, capture_output=True, text=True, timeout=400
+            [str(SCRIPTS / "up")], env=os.environ | settings, capture_output=True, text=True, timeout=600
         )
 
     def crash(self, node: str) -> None:
@@ -147,7 +152,7 @@ class Cluster:
         self._node("start", node)
 
     def _node(self, what: str, node: str) -> None:
-        done = subprocess.run([str(SCRIPTS / "node"), what, node], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([str(SCRIPTS / "node"), what, node], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
 
     # ---- Slurm's commands
@@ -158,7 +163,7 @@ class Cluster:
         user: PlainUser | None = None,
         check: bool = True,
         cwd: Path | None = None,
-        timeout: float = 60,
+        timeout: float = PATIENCE_S,
     ) -> subprocess.CompletedProcess[str]:
         """A command with the cluster's environment, as root or as a plain user."""
         where = cwd or (user.home if user else self.folder)
@@ -200,10 +205,10 @@ class Cluster:
         """Such as idle, mixed, allocated, down*; the star means that it does not answer."""
         return self.run("sinfo", "--noheader", "-n", node, "-p", "short", "-o", "%T").stdout.strip()
 
-    def wait_for(self, predicate: Callable[[], object], timeout: float = 60, what: str = "") -> None:
+    def wait_for(self, predicate: Callable[[], object], timeout: float = PATIENCE_S, what: str = "") -> None:
         wait_for(predicate, timeout, what)
 
-    def wait_state(self, job: str, *states: str, timeout: float = 60) -> None:
+    def wait_state(self, job: str, *states: str, timeout: float = PATIENCE_S) -> None:
         """Until every element of the job is in one of the states."""
         self.wait_for(lambda: self.states(job) and self.states(job) <= set(states), timeout, f"{job} to be {states}")
 
@@ -215,7 +220,7 @@ class Cluster:
             jobs, self.submitted = self.submitted, []
             ended = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "DEADLINE"}
             for job in jobs:
-                self.wait_for(lambda job=job: self.states(job) <= ended, 30, f"{job} to end")
+                self.wait_for(lambda job=job: self.states(job) <= ended, what=f"{job} to end")
         if any(self.node_state(node) not in ("idle", "mixed", "allocated", "completing") for node in self.nodes):
             done = self.up()
             assert done.returncode == 0, done.stderr

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from devcluster import Cluster, PlainUser, wait_for
+from devcluster import PATIENCE_S, Cluster, PlainUser, wait_for
 
 from nllgen.launch.tasks import read_attempts
 from nllgen.store.result import read_head
@@ -21,11 +23,11 @@ from nllgen.store.study_dir import StudyDir
 GRID = """
 name: NAME
 truth:
-  data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
+  data: {source: mnist, image_size: 7, num_train: 500, num_val: 50, num_test: 50}
   flow: {width: 2, blocks: 0, scales: 1}
   paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
 dataset: {num_train: 200, num_val: 50, num_test: 50, num_entropy: 50}
-metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
+metrics: {every: [], final: [divergence], frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
 cells:
   - data: {source: synthetic, num_train: 100, num_val: 50, num_test: 50}
     degree: W
@@ -34,18 +36,19 @@ cells:
 """
 REAL = """
 name: NAME
-metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
+metrics: {every: [], final: [divergence], frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
 cells:
-  - data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
+  - data: {source: mnist, image_size: 7, num_train: 500, num_val: 50, num_test: 50}
     flow: {width: 2, blocks: 0, scales: 1}
     paradigm: {name: nll, steps: STEPS, batch_size: 16, eval_every: 100000}
     seed: SEEDS
 """
+STEPS = 600  # of a cell that something happens to while it trains: a few seconds
 PROFILE = {"partition": "short", "time_min": 10, "memory_gb": 1.0, "cpus": 1, "signal_s": 20}
 
 
-def wait(condition: Callable[[], object], what: str, patience_s: float = 120) -> None:
-    wait_for(condition, patience_s, what)
+def wait(condition: Callable[[], object], what: str, every_s: float = 0.2) -> None:
+    wait_for(condition, PATIENCE_S, what, every_s)
 
 
 @dataclass
@@ -106,7 +109,7 @@ class OnCluster:
 
     def submit(self, *more: str, options: tuple[str, ...] = (), code: int = 0) -> str:
         process = self.start(*more, options=options)
-        output, _ = process.communicate(timeout=250)
+        output, _ = process.communicate(timeout=500)
         assert process.returncode == code, output
         return output
 
@@ -120,14 +123,19 @@ class OnCluster:
         begin = f"nllgen:{self.name}:"
         return [[row[0], row[1].removeprefix(begin), row[2]] for row in rows if row[1].startswith(begin)]
 
-    def wait_end(self, patience_s: float = 150) -> None:
-        wait(lambda: not self.queue(), f"the jobs of {self.name} end", patience_s)
+    def cell_job(self) -> str:
+        """The id of the only element that has cells."""
+        ((job, _, _),) = [row for row in self.queue() if row[1].endswith("cells0")]
+        return job
+
+    def wait_end(self) -> None:
+        wait(lambda: not self.queue(), f"the jobs of {self.name} end", every_s=0.5)
 
     def cancel(self) -> None:
         ids = sorted({row[0].partition("_")[0] for row in self.queue()})
         if ids:
             self.cluster.run("scancel", *ids, check=False)
-            self.wait_end(60)
+            self.wait_end()
 
     def job_states(self) -> dict[str, set[str]]:
         """Job number → states of its elements, of every job that was sent, as the controller remembers them."""
@@ -162,6 +170,46 @@ class OnCluster:
         """Live worker processes of this study."""
         return processes("nllgen\0worker", str(self.folder.path))
 
+    def workers_of(self, cell: str) -> list[int]:
+        """Those that print into the cell's log."""
+        log = self.folder.cell(cell).log
+        return [pid for pid in self.workers() if has_open(pid, log)]
+
+    def hold(self, cell: str, times: int = 1) -> list[int]:
+        """Stop the worker of a cell as soon as it trains, in an attempt that is at least so many-th; its id.
+
+        What is to happen while it trains can then take its time, on a busy machine too.
+        """
+        return self.hold_all([cell], times)[0]
+
+    def hold_all(self, cells: list[str], times: int = 1) -> list[list[int]]:
+        """The same for each of these cells, whichever trains first."""
+        held: dict[str, list[int]] = {}
+
+        def all_are_held() -> bool:
+            for cell in cells:
+                if cell not in held and self.is_training(cell, times) and (pids := self.workers_of(cell)):
+                    kill(pids, signal.SIGSTOP)
+                    held[cell] = pids
+            return len(held) == len(cells)
+
+        wait(all_are_held, f"{self.name} trains for the {times}. time", every_s=0.05)
+        done = [cell for cell in cells if self.folder.cell(cell).result.exists()]
+        assert not done, f"{self.name}: {done} were done before they could be held"
+        return [held[cell] for cell in cells]
+
+    def crawl(self, cell: str, held: list[int]) -> None:
+        """Let held workers run a fifth of the time until their attempt has ended: what is to end it can come late."""
+        num_ends, give_up = len(self.ends(cell)), time.monotonic() + PATIENCE_S
+        while len(self.ends(cell)) == num_ends:
+            assert time.monotonic() < give_up, f"{self.name}: nothing ends the attempt"
+            go_on(held)
+            time.sleep(0.1)
+            with contextlib.suppress(ProcessLookupError):
+                kill(held, signal.SIGSTOP)
+            time.sleep(0.4)
+        go_on(held)
+
 
 def started(log: str) -> list[str]:
     """A line for each time that a cell's training began or went on."""
@@ -178,6 +226,20 @@ def processes(*words: str) -> list[int]:
         if all(word in line for word in words):
             found.append(int(path.parent.name))
     return found
+
+
+def has_open(pid: int, path: Path) -> bool:
+    try:
+        return any(file.resolve() == path.resolve() for file in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # it has ended meanwhile
+        return False
+
+
+def go_on(pids: list[int]) -> None:
+    """Continue those that were held and have not ended since."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def kill(pids: list[int], number: signal.Signals = signal.SIGKILL) -> None:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from devcluster import Cluster
-from studies import REAL, OnCluster, kill, processes, started, wait
+from devcluster import PATIENCE_S, Cluster
+from studies import PROFILE, REAL, STEPS, OnCluster, go_on, kill, processes, started, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 Make = Callable[..., OnCluster]
 HELD_S = 50.0
-PATIENCE_S = 500  # the studies run all at once on two cores, whatever else these do
-STEPS = 2_000  # about 10 s alone
 HUNGRY = """
 name: NAME
 metrics: {every: [], final: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
@@ -30,85 +29,85 @@ cells:
 """
 
 
-def limited(study: OnCluster) -> None:
-    """Its worker is held four fifths of the time until its first job is over, which takes a minute at most."""
+def limited(study: OnCluster, begun: threading.Semaphore) -> None:
+    """Its worker is held until its first job of a minute is almost over, and crawls then."""
     study.submit()
     (cell,) = study.cells()
-    wait(lambda: study.is_training(cell), "it trains", PATIENCE_S)
-    held = study.workers()
-    while not study.ends(cell):
-        for number, seconds in ((signal.SIGSTOP, 0.4), (signal.SIGCONT, 0.1)):
-            with contextlib.suppress(ProcessLookupError):
-                kill(held, number)
-            time.sleep(seconds)
-    study.wait_end(PATIENCE_S)
+    held = study.hold(cell)
+    begun.release()
+    (start,) = study.cluster.field(study.cell_job(), "StartTime")
+    told_to_stop = datetime.fromisoformat(start).timestamp() + 60 - PROFILE["signal_s"]
+    time.sleep(max(0.0, told_to_stop - time.time()))
+    study.crawl(cell, held)
+    study.wait_end()
 
 
 def hungry(study: OnCluster) -> None:
     study.submit()
-    study.wait_end(PATIENCE_S)
+    study.wait_end()
 
 
 def shared(study: OnCluster) -> None:
     study.submit("--workers", "2")
-    study.wait_end(PATIENCE_S)
+    study.wait_end()
 
 
 def packed(study: OnCluster) -> dict[str, set[int]]:
     """Each worker's processors, seen while both train."""
     study.submit("--pack", "2")
-    wait(lambda: all(study.is_training(cell) for cell in study.cells()), "both train", PATIENCE_S)
-    found = {str(pid): set(os.sched_getaffinity(pid)) for pid in study.workers()}
-    study.wait_end(PATIENCE_S)
+    held = [pid for pids in study.hold_all(study.cells()) for pid in pids]
+    found = {str(pid): set(os.sched_getaffinity(pid)) for pid in held}
+    go_on(held)
+    study.wait_end()
     return found
 
 
-def deaf(study: OnCluster) -> Path:
+def deaf(study: OnCluster, begun: threading.Semaphore) -> Path:
     """The job's processes are held, its node is given up, another finishes the cell; then the first go on."""
     study.submit()
     (cell,) = study.cells()
-    wait(lambda: study.is_training(cell), "it trains", PATIENCE_S)
-    held = [*study.workers(), *processes("submitit", str(study.folder.submitit))]
+    held = [*study.hold(cell), *processes("submitit", str(study.folder.submitit))]
     assert len(held) >= 2
-    ((job, _, _),) = [row for row in study.queue() if row[1].endswith("cells0")]
-    (node,) = study.cluster.field(job, "NodeList")
+    begun.release()
+    (node,) = study.cluster.field(study.cell_job(), "NodeList")
     kill(held, signal.SIGSTOP)
     try:
         study.cluster.deaf(node)
         result = study.folder.cell(cell).result
-        wait(result.exists, "the successor publishes", PATIENCE_S)
+        wait(result.exists, "the successor publishes")
         study.published = (result.stat().st_ino, result.stat().st_mtime_ns)
     finally:
-        kill(held, signal.SIGCONT)
-    wait(lambda: not study.workers(), "the first worker ends", PATIENCE_S)
+        go_on(held)
+    wait(lambda: not study.workers(), "the first worker ends")
     study.cluster.start(node)
     study.cluster.scontrol("update", f"nodename={node}", "state=resume", check=False)
-    study.wait_end(PATIENCE_S)
+    study.wait_end()
     return result
 
 
 def unfit(study: OnCluster) -> None:
     """The first cell takes so long that the second, which is as long, would not be through before the warning."""
     study.submit("--workers", "1")
-    wait(study.workers, "the first cell is begun", PATIENCE_S)
+    wait(study.workers, "the first cell is begun")
     begun = time.monotonic()
-    wait(lambda: any(study.is_training(cell) for cell in study.cells()), "it trains", PATIENCE_S)
+    wait(lambda: any(study.is_training(cell) for cell in study.cells()), "it trains", every_s=0.05)
     held = study.workers()
     kill(held, signal.SIGSTOP)
     time.sleep(max(0.0, HELD_S - (time.monotonic() - begun)))
-    kill(held, signal.SIGCONT)
-    study.wait_end(PATIENCE_S)
+    go_on(held)
+    study.wait_end()
 
 
-def cancelled(study: OnCluster) -> None:
+def cancelled(study: OnCluster, begun: threading.Semaphore) -> None:
     """Within its last minute and a half, when the warning has come."""
     study.submit()
     (cell,) = study.cells()
-    wait(lambda: study.is_training(cell), "it trains", PATIENCE_S)
-    ((job, _, _),) = [row for row in study.queue() if row[1].endswith("cells0")]
+    wait(lambda: study.is_training(cell), "it trains", every_s=0.05)
+    begun.release()
+    job = study.cell_job()
     study.cluster.run("scancel", "--batch", "--signal=USR2", job)
     study.cluster.run("scancel", job)
-    study.wait_end(PATIENCE_S)
+    study.wait_end()
 
 
 def vanished(study: OnCluster) -> None:
@@ -116,42 +115,45 @@ def vanished(study: OnCluster) -> None:
     study.submit()
     (job,) = {row[0].partition("_")[0] for row in study.queue() if row[1].endswith("cells0")}
     study.cluster.run("scancel", f"{job}_2")
-    study.wait_end(PATIENCE_S)
+    study.wait_end()
 
 
 @pytest.fixture(scope="module")
 def studies(make_study: Make, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, OnCluster]:
+    """One of them loses a node: it has the last two nodes to itself."""
     nodes = cluster.nodes
     died = tmp_path_factory.mktemp("vanished") / "died"
     die = f'[ "$SLURM_ARRAY_TASK_ID" != 0 ] || ! mkdir {died} || kill -KILL $$'
-    early = {"setup": ["kill -USR2 $$"], "memory_gb": 0.6}
+
+    def make(name: str, *, on: list[str], text: str = REAL, **how: object) -> OnCluster:
+        profile = {"memory_gb": 0.6} | dict(how.pop("profile", {}))  # type: ignore[call-overload]
+        elsewhere = ",".join(node for node in nodes if node not in on)
+        return make_study(name, text=text, profile=profile, sbatch={"exclude": elsewhere}, **how)
+
     return {
-        "limited": make_study("limited", text=REAL, steps=STEPS, profile={"time_min": 1, "memory_gb": 0.6}),
-        "hungry": make_study("hungry", text=HUNGRY, profile={"memory_gb": 224 / 1024}),
-        "unfit": make_study("unfit", text=REAL, seeds=2, profile={"time_min": 3, "signal_s": 90, "memory_gb": 0.6}),
-        "cancelled": make_study("cancelled", text=REAL, steps=20 * STEPS, profile={"time_min": 1, "memory_gb": 0.6}),
-        "vanished": make_study(
-            "vanished", text=REAL, seeds=3, profile={"setup": [die], "array_parallelism": 1, "memory_gb": 0.6}
-        ),
-        "shared": make_study("shared", text=REAL, steps=100, seeds=8, profile=early),
-        "packed": make_study("packed", text=REAL, steps=STEPS, seeds=2, profile={"memory_gb": 0.6}),
-        "deaf": make_study(
-            "deaf", text=REAL, steps=STEPS, profile={"memory_gb": 0.6}, sbatch={"exclude": f"{nodes[0]},{nodes[1]}"}
-        ),
+        "limited": make("limited", on=nodes[:2], steps=STEPS, profile={"time_min": 1}),
+        "hungry": make("hungry", on=nodes[:2], text=HUNGRY, profile={"memory_gb": 224 / 1024}),
+        "unfit": make("unfit", on=nodes[:2], steps=STEPS // 4, seeds=2, profile={"time_min": 3, "signal_s": 90}),
+        "cancelled": make("cancelled", on=nodes[:2], steps=20_000, profile={"time_min": 1}),
+        "vanished": make("vanished", on=nodes[:2], seeds=3, profile={"setup": [die], "array_parallelism": 1}),
+        "shared": make("shared", on=nodes[:2], seeds=8, profile={"setup": ["kill -USR2 $$"]}),
+        "packed": make("packed", on=nodes[:2], steps=STEPS, seeds=2),
+        "deaf": make("deaf", on=nodes[2:], steps=STEPS),
     }
 
 
 @pytest.fixture(scope="module")
-def seen(studies: dict[str, OnCluster], make_study: Make) -> dict[str, object]:
+def seen(studies: dict[str, OnCluster], calm: OnCluster) -> dict[str, object]:
     """What each saw while it ran."""
-    calm = make_study("calm", text=REAL, steps=STEPS)
-    found: dict[str, object] = {}
-    # those that race a limit of a minute first, with few beside them: what starts on two cores starts slowly
-    for several in ((limited, cancelled, deaf), (hungry, shared, packed, unfit, vanished)):
-        with ThreadPoolExecutor() as pool:
-            runs = {run.__name__: pool.submit(run, studies[run.__name__]) for run in several}
-            found |= {name: run.result() for name, run in runs.items()}
-    calm.run_locally()
+    begun = threading.Semaphore(0)
+    with ThreadPoolExecutor() as pool:
+        # those that race a limit of a minute begin with few beside them: what starts on two cores starts slowly
+        runs = {run.__name__: pool.submit(run, studies[run.__name__], begun) for run in (limited, cancelled, deaf)}
+        for _ in range(3):
+            begun.acquire(timeout=PATIENCE_S)
+        for each in (unfit, hungry, shared, packed, vanished):
+            runs[each.__name__] = pool.submit(each, studies[each.__name__])
+        found: dict[str, object] = {name: run.result() for name, run in runs.items()}
     return found | {"calm": calm.science()}
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from devcluster import Cluster
+from scenarios import Early
 from studies import REAL, OnCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 Make = Callable[..., OnCluster]
 
 
 @pytest.fixture(scope="module")
-def finished(make_study: Make) -> OnCluster:
+def finished(early: Early) -> OnCluster:
     """A study that the cluster has run from its truth to its collection."""
-    study = make_study("smoke", seeds=2)
-    output = study.submit("--wait")
-    assert "failed" not in output
+    study: OnCluster = early["smoke"].result()
     return study
 
 
@@ -60,21 +58,10 @@ def _cells_job(study: OnCluster) -> str:
     return where.job_ids()["cells0"]
 
 
-def test_what_was_submitted_runs_although_the_program_changes_while_it_waits(
-    make_study: Make, copied_package: Path, finished: OnCluster
-) -> None:
-    study = make_study("changed", seeds=1, sbatch={"hold": True}, environ={"PYTHONPATH": str(copied_package)})
-    study.submit()
-    for path in (copied_package / "nllgen").rglob("*.py"):
-        path.write_text("raise SystemExit('this is not what was submitted')\n")
-    study.cluster.scontrol("release", *_numbers(study))
-    study.wait_end()
+def test_what_was_submitted_runs_although_the_program_changes_while_it_waits(early: Early) -> None:
+    study = early["changed"].result()
     assert [study.ends(cell) for cell in study.cells()] == [["done"]]
     assert (study.folder.path / "study.h5").exists()
-
-
-def _numbers(study: OnCluster) -> list[str]:
-    return [",".join(sorted({row[0].partition("_")[0] for row in study.queue()}))]
 
 
 def test_an_array_larger_than_the_limit_is_split(make_study: Make, cluster: Cluster) -> None:
@@ -86,15 +73,10 @@ def test_an_array_larger_than_the_limit_is_split(make_study: Make, cluster: Clus
     study.cancel()
 
 
-def test_arrays_together_keep_to_the_parallelism_of_the_profile(make_study: Make) -> None:
-    limits = {"array_parallelism": 2, "max_array_size": 2}
-    study = make_study("turns", text=REAL, seeds=5, profile=limits)
-    study.submit()
-    at_once = 0
-    while rows := study.queue():
-        at_once = max(at_once, sum("cells" in row[1] and row[2] == "RUNNING" for row in rows))
+def test_arrays_together_keep_to_the_parallelism_of_the_profile(early: Early) -> None:
+    study, at_once = early["turns"].result()
     assert 1 <= at_once <= 2
-    assert [study.ends(cell) for cell in study.cells()] == [["done"]] * 5
+    assert [study.ends(cell) for cell in study.cells()] == [["done"]] * 4
 
 
 def test_a_packed_array_has_as_many_fewer_elements(make_study: Make) -> None:
@@ -107,7 +89,7 @@ def test_a_packed_array_has_as_many_fewer_elements(make_study: Make) -> None:
 def test_two_submitters_at_once_send_nothing_twice(make_study: Make) -> None:
     study = make_study("twice", seeds=2, sbatch={"hold": True})
     pair = [study.start(), study.start()]
-    outputs = [process.communicate(timeout=100)[0] for process in pair]
+    outputs = [process.communicate(timeout=500)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], outputs
     assert sorted(row[1].partition(":")[2] for row in study.queue()) == ["cells0"] * 2 + ["collect", "dataset", "truth"]
     study.cancel()

@@ -7,66 +7,57 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from devcluster import Cluster
-from studies import REAL, OnCluster, started, wait
+from studies import REAL, STEPS, OnCluster, started, wait
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 Make = Callable[..., OnCluster]
-STEPS = 2000
 
 
 def study_on(make: Make, name: str, cluster: Cluster, node: int, **profile: object) -> OnCluster:
-    options = {"nodelist": cluster.nodes[node]} | dict(profile.pop("sbatch", {}))  # type: ignore[call-overload]
+    options = {"nodelist": cluster.nodes[node]}
     return make(name, text=REAL, steps=STEPS, profile=profile | {"memory_gb": 0.6}, sbatch=options)
 
 
-def trains(study: OnCluster, times: int = 1) -> str:
-    """Submit, and wait until its only cell trains."""
-    if times == 1:
-        study.submit()
+def held(study: OnCluster) -> tuple[str, list[int]]:
+    """Submit; its only cell and the worker that trains it, which is held."""
+    study.submit()
     (cell,) = study.cells()
-    wait(lambda: study.is_training(cell, times), f"{study.name} trains for the {times}. time", 150)
-    return cell
+    return cell, study.hold(cell)
 
 
 def preempted(study: OnCluster) -> None:
-    trains(study)
+    cell, workers = held(study)
     job = study.cluster.sbatch(
         *("-p", "urgent", "--exclusive", "--mem=0", f"--nodelist={study.cluster.nodes[0]}"), script="sleep 2"
     )
-    study.cluster.wait_state(job, "COMPLETED", timeout=100)
-    study.wait_end(250)
+    study.crawl(cell, workers)
+    study.cluster.wait_state(job, "COMPLETED")
+    study.wait_end()
 
 
 def requeued(study: OnCluster) -> None:
-    trains(study)
-    ((job, _, _),) = [row for row in study.queue() if row[1].endswith("cells0")]
-    study.cluster.scontrol("requeue", job)
-    study.wait_end(250)
+    cell, workers = held(study)
+    study.cluster.scontrol("requeue", study.cell_job())
+    study.crawl(cell, workers)
+    study.wait_end()
 
 
 def cancelled(study: OnCluster) -> None:
-    trains(study)
-    ((job, _, _),) = [row for row in study.queue() if row[1].endswith("cells0")]
-    study.cluster.run("scancel", job)
-    study.wait_end(150)
+    cell, workers = held(study)
+    study.cluster.run("scancel", study.cell_job())
+    study.crawl(cell, workers)
+    study.wait_end()
 
 
 def crashed(study: OnCluster) -> None:
-    trains(study)
+    held(study)
     node = study.cluster.nodes[3]
-    ((job, _, _),) = [row for row in study.queue() if row[1].endswith("cells0")]
+    job = study.cell_job()
     study.cluster.crash(node)
     wait(lambda: study.cluster.field(job, "Restarts") != ["0"], "the scheduler gives the node up")
     study.cluster.start(node)
     study.cluster.scontrol("update", f"nodename={node}", "state=resume", check=False)
-    study.wait_end(250)
-
-
-@pytest.fixture(scope="module")
-def calm(make_study: Make) -> OnCluster:
-    study = make_study("calm", text=REAL, steps=STEPS)
-    study.run_locally()
-    return study
+    study.wait_end()
 
 
 @pytest.fixture(scope="module")

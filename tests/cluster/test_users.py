@@ -13,7 +13,7 @@ import pytest
 from devcluster import Cluster, PlainUser
 from studies import REAL, OnCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_nobody_else_may_write_what_the_jobs_left(alices: OnCluster) -> None:
 def test_another_user_cannot_add_to_it(alices: OnCluster, other_user: PlainUser) -> None:
     theirs = replace(alices, base=alices.base, user=other_user, seeds=2)
     process = theirs.start()
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=500)
     assert process.returncode not in (0, 1), output
     assert "Traceback" not in output
     assert len(alices.cells()) == 1
@@ -66,7 +66,7 @@ def test_a_study_that_others_may_write_is_refused(alices: OnCluster) -> None:
     alices.folder.path.chmod(0o777)
     try:
         process = alices.start()
-        output, _ = process.communicate(timeout=100)
+        output, _ = process.communicate(timeout=500)
     finally:
         alices.folder.path.chmod(0o755)
     assert process.returncode == 3, output
