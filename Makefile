@@ -28,6 +28,7 @@ SHELL := /bin/bash
 define PIP_PROGRESS
 /^Collecting / { count++; text = "        package " count " of about " total ": " $$2; \
 	if (terminal) printf "\r\033[K%s", text; else if (count % 25 == 0) print text; fflush() } \
+/^(ERROR|error|  error)/ { print > "/dev/stderr" } \
 /^Installing collected/ { if (terminal) printf "\r\033[K"; print "        all fetched; unpacking them, which takes the longest"; fflush() }
 endef
 
@@ -112,7 +113,7 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 		echo "  → Debian, Ubuntu: apt-get install python3-venv; or name another Python: PYTHON=…" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "1 of 4  packages into $(VENV): 1 to 5 minutes the first time, torch is the largest"
-	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[train,analysis,test]' | \
+	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[train,analysis,test]' 2>&1 | \
 		awk -v total=$$(grep -c == constraints.txt) -v terminal=$$(test -t 1 && echo 1 || echo 0) '$(PIP_PROGRESS)'
 	@touch $@
 
