@@ -8,6 +8,7 @@ a whole lease by its own monotonic clock, so that wrong clocks do no harm.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -180,8 +181,8 @@ def _job_in(content: str) -> str:
 def _read(path: Path) -> str | None:
     try:
         return read_regular(path, _CLAIM_BYTES).decode(errors="replace")
-    except OSError:
-        return None
+    except OSError as error:
+        return "" if error.errno in (errno.EINVAL, errno.EFBIG) else None  # what is no claim says nothing
 
 
 def _remove_stale(path: Path, content: str) -> bool:

@@ -167,7 +167,10 @@ class StudyDir:
             raise MachineError(
                 f"the study folder {self.path} is another user's", "submit the grid under your own --root"
             )
-        found = list(itertools.islice(self.openings(), _MAX_NAMED + 1))
+        try:
+            found = list(itertools.islice(self.openings(), _MAX_NAMED + 1))
+        except OSError as error:
+            refuse("read the study folder", self.path, error)
         if found:
             shown = [f"{opening.path} ({opening.reason})" for opening in found[:_MAX_NAMED]]
             more = ["…"] * (len(found) > _MAX_NAMED)

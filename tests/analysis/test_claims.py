@@ -86,7 +86,7 @@ def test_verdicts_do_not_depend_on_the_order_of_rows():
     assert verdicts_json(judge(to_frames(mixed))) == verdicts_json(judge(to_frames(study)))
 
 
-@pytest.mark.parametrize("name", sorted({*builtin_names("jobs")} - {"smoke", "known-mnist"}))  # which serve none
+@pytest.mark.parametrize("name", sorted({*builtin_names("jobs")} - {"smoke", "known-mnist", "known-mnist-14"}))
 def test_a_study_has_the_cells_of_the_claims_that_it_serves(name):
     """Every cell is still missing: then a claim lacks results, and neither arms nor seeds."""
     study = load_study(name, precision="bf16")
