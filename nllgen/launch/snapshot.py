@@ -33,10 +33,14 @@ def snapshot(study_dir: StudyDir) -> Path:
         MachineError: the disk is full, the folder read-only or gone.
     """
     folder = snapshot_folder(study_dir)
-    if folder.is_dir():
-        if _is_copy(folder):
-            return folder
-        folder.rename(folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.damaged"))  # jobs that run keep their files
+    try:
+        if folder.is_dir():
+            if _is_copy(folder):
+                return folder
+            # jobs that run keep their files
+            folder.rename(folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.damaged"))
+    except OSError as error:
+        refuse("look at the copy of the program in", folder, error)
     make_folder(study_dir.code)
     part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     try:
