@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from nllgen.errors import MachineError
 from nllgen.store.atomic import closed_to_others, make_folder, refuse
 from nllgen.store.ownership import close
 from nllgen.store.provenance import code_sha256
@@ -47,10 +48,13 @@ def snapshot(study_dir: StudyDir) -> Path:
         with closed_to_others():  # it is run later on
             _copy(_PACKAGE, part / "nllgen")
         part.rename(folder)
-    except OSError as error:
+    except (OSError, MachineError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        if not folder.is_dir():  # else another submission of the same code was quicker
-            refuse("copy the program to", folder, error)
+        if folder.is_dir():  # another submission of the same code was quicker
+            return folder
+        if isinstance(error, MachineError):
+            raise
+        refuse("copy the program to", folder, error)
     return folder
 
 
