@@ -194,6 +194,10 @@ class Copy:
         seconds, text = time.monotonic() - begin, output.read_text("utf-8", errors="replace")
         if code is None:
             return Ran((), seconds, out_of_time=True)
+        gone = {test for test in there if f"ERROR: not found: {self.root}/{test}\n" in text}
+        if code == pytest.ExitCode.USAGE_ERROR and gone:  # renamed since their ids were noted
+            left = [test for test in there if test not in gone]
+            return self.run(left, until_first=until_first, limit_s=limit_s)
         if code == pytest.ExitCode.INTERNAL_ERROR:
             raise RuntimeError(f"pytest itself failed at {' '.join(there)}:\n{text[-2000:]}")
         return Ran(_failed(text, code, there), seconds, output=text)
@@ -230,4 +234,5 @@ def _failed(output: str, code: int, tests: Iterable[str]) -> tuple[str, ...]:
     if code in (0, 5):  # all passed; there were none
         return ()
     found = dict.fromkeys(re.findall(r"^(?:FAILED|ERROR) (tests/.*?)(?: - .*)?$", output, re.M))
-    return tuple(found) or (f"pytest ended with {code} at {' '.join(tests)}",)
+    files = dict.fromkeys(test.partition("::")[0] for test in tests)
+    return tuple(found) or (f"pytest ended with {code} at {' '.join(files)}",)
