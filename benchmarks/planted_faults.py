@@ -179,8 +179,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _plant_all(wanted: list[Fault], faults: list[Fault], table: Table, options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(prefix="nllgen-planted-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        made = tempfile.TemporaryDirectory(prefix="nllgen-planted-", ignore_cleanup_errors=True)
+        folder = Path(stack.enter_context(made))
         folder.chmod(0o755)
         copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
         for number in range(options.jobs):
@@ -193,6 +194,9 @@ def _plant_all(wanted: list[Fault], faults: list[Fault], table: Table, options: 
             copy = copies.get()
             try:
                 caught, seconds = hunt(fault, copy, steps_of(fault, options))
+            except RuntimeError as error:  # --resume tries it again
+                print(f"{fault.name}: {error}", flush=True)
+                return
             finally:
                 copies.put(copy)
             with lock:

@@ -198,9 +198,10 @@ class Copy:
         if code == pytest.ExitCode.USAGE_ERROR and gone:  # renamed since their ids were noted
             left = [test for test in there if test not in gone]
             return self.run(left, until_first=until_first, limit_s=limit_s)
-        if code == pytest.ExitCode.INTERNAL_ERROR:
+        failed = _failed(text, code, there)
+        if code == pytest.ExitCode.INTERNAL_ERROR and not failed[0].startswith("tests/"):
             raise RuntimeError(f"pytest itself failed at {' '.join(there)}:\n{text[-2000:]}")
-        return Ran(_failed(text, code, there), seconds, output=text)
+        return Ran(failed, seconds, output=text)
 
     def _ask(self, order: str) -> str:
         """The answer of a process that stands ready with the libraries imported, ``warm.py``."""
