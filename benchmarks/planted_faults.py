@@ -34,7 +34,13 @@ ESCAPES = "**escapes**"
 OVER = "out of time"
 WITHOUT = "fails without it as well:"
 UNCAUGHT = (ESCAPES, OVER, WITHOUT)
-LAST = ("tests/cluster", "tests/container", "tests/analysis/test_browser.py", "tests/test_packaging.py")
+LAST = (
+    "tests/cli/test_offline.py",
+    "tests/cluster",
+    "tests/container",
+    "tests/analysis/test_browser.py",
+    "tests/test_packaging.py",
+)
 
 
 @dataclass
@@ -121,14 +127,16 @@ def _ids(caught: str) -> list[str]:
     return [caught] if caught.startswith("tests/") else caught.partition(" at ")[2].split()
 
 
-def steps_of(fault: Fault, contexts: Path | None, *, quick: bool) -> list[list[str]]:
+def steps_of(fault: Fault, options: argparse.Namespace) -> list[list[str]]:
     """What is run for a fault, one after another: its tests, then all that reach its lines, the dear ones last."""
-    steps = [[test] for test in (*fault.tests, *(() if quick else fault.wider))]
-    if contexts is not None:
-        reaching = reaching_tests(contexts, fault, CHECKOUT)
-        cheap = [test for test in reaching if not test.startswith(LAST)]
-        steps += [each for each in (cheap, [test for test in reaching if test.startswith(LAST)]) if each]
-    return steps
+    steps = [] if options.escaped else [[test] for test in fault.tests]
+    steps += [] if options.quick else [[test] for test in fault.wider]
+    if options.contexts is not None:
+        tried = (*fault.tests, *(() if options.quick else fault.wider))
+        reaching = [test for test in reaching_tests(options.contexts, fault, CHECKOUT) if not test.startswith(tried)]
+        dear = [test for test in reaching if test.startswith(LAST)]
+        steps += [[test for test in reaching if test not in dear], [] if options.cheap else dear]
+    return [step for step in steps if step]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -139,9 +147,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="copies to work in at once")
     parser.add_argument("--out", type=Path, default=RESULT, help="the table, which is added to")
     parser.add_argument("--resume", action="store_true", help="leave out the faults that the column has")
-    parser.add_argument("--escaped", action="store_true", help="only those that the column says are not caught")
+    parser.add_argument("--escaped", action="store_true", help="only those that are not caught yet, by other tests")
     parser.add_argument("--quick", action="store_true", help="run the tests that are named for a fault alone")
     parser.add_argument("--verify", action="store_true", help="plant nothing; run the column's tests without a fault")
+    parser.add_argument("--cheap", action="store_true", help="without Slurm, container, browser, installation")
     parser.add_argument("--limit-s", type=float, default=1200.0, help="seconds for each step of a fault")
     parser.add_argument("--contexts", type=Path, help="coverage data with test ids as contexts: run all that reach")
     options = parser.parse_args(arguments)
@@ -170,8 +179,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _plant_all(wanted: list[Fault], faults: list[Fault], table: Table, options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(prefix="nllgen-planted-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        made = tempfile.TemporaryDirectory(prefix="nllgen-planted-", ignore_cleanup_errors=True)
+        folder = Path(stack.enter_context(made))
         folder.chmod(0o755)
         copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
         for number in range(options.jobs):
@@ -183,11 +193,15 @@ def _plant_all(wanted: list[Fault], faults: list[Fault], table: Table, options: 
         def one(fault: Fault) -> None:
             copy = copies.get()
             try:
-                caught, seconds = hunt(fault, copy, steps_of(fault, options.contexts, quick=options.quick))
+                caught, seconds = hunt(fault, copy, steps_of(fault, options))
+            except RuntimeError as error:  # --resume tries it again
+                print(f"{fault.name}: {error}", flush=True)
+                return
             finally:
                 copies.put(copy)
             with lock:
-                table.cells[fault.name, options.column] = (caught, f"{seconds:.0f}")
+                before = table.cells.get((fault.name, options.column), ("", "0"))[1] if options.escaped else "0"
+                table.cells[fault.name, options.column] = (caught, f"{seconds + float(before):.0f}")
                 table.write(options.out, faults)
                 print(f"{fault.name}: {caught}, {seconds:.0f} s", flush=True)
 

@@ -58,6 +58,10 @@ def test_a_change_that_shows_nowhere_escapes(copy: Copy) -> None:
     assert hunt(SAME, copy, [[test] for test in SAME.tests])[0] == ESCAPES
 
 
+def test_a_test_that_is_gone_is_passed_over(copy: Copy) -> None:
+    assert hunt(ADD, copy, [["tests/test_add.py::test_gone", CAUGHT]])[0] == CAUGHT
+
+
 def test_a_test_that_fails_without_the_fault_catches_nothing(copy: Copy, checkout: Path) -> None:
     cells = {("minus", "now"): (CAUGHT, "1"), ("same", "now"): (ESCAPES, "1")}
     table = Table(["now"], {"now": "today"}, dict(cells))

@@ -194,9 +194,14 @@ class Copy:
         seconds, text = time.monotonic() - begin, output.read_text("utf-8", errors="replace")
         if code is None:
             return Ran((), seconds, out_of_time=True)
-        if code == pytest.ExitCode.INTERNAL_ERROR:
+        gone = {test for test in there if f"ERROR: not found: {self.root}/{test}\n" in text}
+        if code == pytest.ExitCode.USAGE_ERROR and gone:  # renamed since their ids were noted
+            left = [test for test in there if test not in gone]
+            return self.run(left, until_first=until_first, limit_s=limit_s)
+        failed = _failed(text, code, there)
+        if code == pytest.ExitCode.INTERNAL_ERROR and not failed[0].startswith("tests/"):
             raise RuntimeError(f"pytest itself failed at {' '.join(there)}:\n{text[-2000:]}")
-        return Ran(_failed(text, code, there), seconds, output=text)
+        return Ran(failed, seconds, output=text)
 
     def _ask(self, order: str) -> str:
         """The answer of a process that stands ready with the libraries imported, ``warm.py``."""
@@ -230,4 +235,5 @@ def _failed(output: str, code: int, tests: Iterable[str]) -> tuple[str, ...]:
     if code in (0, 5):  # all passed; there were none
         return ()
     found = dict.fromkeys(re.findall(r"^(?:FAILED|ERROR) (tests/.*?)(?: - .*)?$", output, re.M))
-    return tuple(found) or (f"pytest ended with {code} at {' '.join(tests)}",)
+    files = dict.fromkeys(test.partition("::")[0] for test in tests)
+    return tuple(found) or (f"pytest ended with {code} at {' '.join(files)}",)

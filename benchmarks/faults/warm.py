@@ -32,7 +32,8 @@ def main() -> None:
 
     def end(number: int, _: Any) -> None:
         if child:
-            os.killpg(child, signal.SIGKILL)
+            with contextlib.suppress(OSError):  # it may have ended
+                os.killpg(child, signal.SIGKILL)
         os._exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
