@@ -80,11 +80,7 @@ def render_report(
     folder = resources.files("nllgen_analysis")
     script = folder.joinpath("report.js").read_text("utf-8")
     css = folder.joinpath("report.css").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(folder.joinpath("report.html.j2").read_text("utf-8"))
-    return template.render(
+    return _template(folder.joinpath("report.html.j2").read_text("utf-8")).render(
         # our own files, not the study's text
         script=Markup(script),
         css=Markup(css),
@@ -112,6 +108,14 @@ def render_report(
         condition=CONDITION,
         source_sha256=source_sha256,
     )
+
+
+def _template(text: str) -> jinja2.Template:
+    """A template that escapes every text and knows no name that it was not given."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(text)
 
 
 def _verdict_row(verdict: Verdict) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from typing_extensions import override
@@ -36,6 +36,7 @@ from nllgen.study.paradigms import (
     ParadigmConfig,
     WGANGPConfig,
 )
+from nllgen.study.sections import DatasetConfig, MetricGroup, MetricsConfig, Resources
 
 __all__ = [
     "MNIST_HELD_OUT",
@@ -73,9 +74,6 @@ MNIST_HELD_OUT = 10_000
 
 Degree = Literal["U3", "U2", "U1", "W", "W*", "O1", "O2"]
 Precision = Literal["fp32", "bf16"]
-MetricGroup = Literal[
-    "divergence", "pareto", "frechet", "frechet_inf", "kid", "prdc", "memorisation", "critic", "resampling", "numerics"
-]  # and likelihood, which is always measured
 
 
 class DataConfig(Frozen):
@@ -218,61 +216,6 @@ def digest(value: object) -> str:
     """16 hexadecimal digits of the SHA-256 of ``value`` as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class DatasetConfig(Frozen):
-    """The synthetic set drawn once from the truth: seed k trains on the k-th disjoint block of it.
-
-    ``num_train`` is a pool. A larger pool begins with the smaller one, so that it is not part of any id.
-    """
-
-    num_train: Count = 50_000
-    num_val: Annotated[int, Field(ge=2, le=10**6)] = 10_000
-    num_test: Annotated[int, Field(ge=2, le=10**6)] = 10_000
-    num_entropy: Annotated[int, Field(ge=2, le=10**7)] = 50_000
-
-
-class MetricsConfig(Frozen):
-    """What is measured, and when. Not part of a cell's id: a metric more or less leaves the training as it is.
-
-    Likelihoods are measured whatever is asked for: they choose the best weights.
-
-    Attributes:
-        every: groups of metrics at every evaluation, on validation.
-        final: groups at the end, on the test split, for the last, the best and the averaged weights.
-        frechet: feature extractors that Fréchet distances and the other metrics of images are computed with.
-        num_samples: model samples behind every metric that needs samples.
-        num_samples_every: as many at the evaluations before the end; null takes ``num_samples``. Fréchet distances are
-            biased in their number, and compared with floors of as many.
-        num_train_eval: training images behind ``train_nll_nats`` at an evaluation.
-        num_kept: samples kept in the result for pictures.
-        num_equilibrium: latents behind the predicted critical step of a cell that starts at the equilibrium and takes
-            simultaneous plain gradient steps; well above the features of its discriminator's last layer. 0 predicts
-            nothing.
-    """
-
-    every: Annotated[tuple[MetricGroup, ...], Field(strict=False)] = ("divergence", "pareto", "frechet")
-    final: Annotated[tuple[MetricGroup, ...], Field(strict=False)] = get_args(MetricGroup)
-    frechet: Annotated[tuple[Literal["lenet", "inception"], ...], Field(strict=False)] = ("lenet",)
-    num_samples: Annotated[int, Field(ge=2, le=10**6)] = 2_000
-    num_samples_every: Annotated[int | None, Field(ge=2, le=10**6)] = None
-    num_train_eval: Annotated[int, Field(ge=2, le=10**6)] = 2_000
-    num_kept: Annotated[int, Field(ge=0, le=4096)] = 64
-    num_equilibrium: Annotated[int, Field(ge=0, le=10**6)] = 2_000
-
-    @property
-    def samples_by_split(self) -> dict[str, int]:
-        """Model samples on validation, at every evaluation, and on the test split, at the end."""
-        return {"val": self.num_samples_every or self.num_samples, "test": self.num_samples}
-
-
-class Resources(Frozen):
-    """What a job asks for; apart from science."""
-
-    time_min: Annotated[int, Field(ge=1, le=60 * 24 * 365)] = 240
-    memory_gb: Annotated[float, Field(gt=0, le=16_384)] = 4.0
-    cpus: Annotated[int, Field(ge=1, le=1024)] = 1
-    gpus: Annotated[int, Field(ge=0, le=64)] = 0
 
 
 Sources = Annotated[tuple[Literal["mnist"], ...], Field(strict=False)]

@@ -126,7 +126,7 @@ def arguments(make: Callable[..., OnCluster], package: Path, without_assets: Pat
     """What each scenario is called with."""
     turns = {"array_parallelism": 2, "max_array_size": 2}
     alone = {"array_parallelism": 1, "signal_s": 60}
-    from_copy = {"sbatch": {"hold": True}, "environ": {"PYTHONPATH": str(package)}}
+    from_copy = {"sbatch": {"hold": True}, "environ": {"PYTHONPATH": str(package)}, "cwd": package}
     return {
         "smoke": (make("smoke", seeds=2),),
         "changed": (make("changed", **from_copy), package),

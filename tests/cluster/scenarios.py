@@ -74,7 +74,7 @@ def waited_for(study: OnCluster) -> OnCluster:
 
 
 def changed_while_it_waits(study: OnCluster, package: Path) -> OnCluster:
-    """Its jobs are held until the package that submitted it has been overwritten."""
+    """Its jobs are held until the package that submitted it, from a folder with it, has been overwritten."""
     study.submit()
     for path in (package / "nllgen").rglob("*.py"):
         path.write_text("raise SystemExit('this is not what was submitted')\n")

@@ -66,6 +66,7 @@ class OnCluster:
     environ: dict[str, str] = field(default_factory=dict)
     user: PlainUser | None = None
     python: str = sys.executable
+    cwd: Path | None = None  # that commands are run in; the study's base where None
     published: tuple[int, int] = (0, 0)  # inode and time of a result, as a test saw it first
 
     def __post_init__(self) -> None:
@@ -99,7 +100,7 @@ class OnCluster:
         return subprocess.Popen(
             self.user.command(*command) if self.user else command,
             env=self.cluster.env | {"NLLGEN_ASSETS": str(self.assets)} | self.environ,
-            cwd=self.base,
+            cwd=self.cwd or self.base,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
