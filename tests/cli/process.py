@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -115,9 +116,11 @@ def _surroundings(cwd: Path, env: Mapping[str, str]) -> Iterator[None]:
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
+    urllib.request.install_opener(None)  # one that is there knows the proxies of the environment that it was made in
     try:
         yield
     finally:
+        urllib.request.install_opener(None)
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(variables)
