@@ -127,6 +127,15 @@ def _ids(caught: str) -> list[str]:
     return [caught] if caught.startswith("tests/") else caught.partition(" at ")[2].split()
 
 
+def known(fault: Fault, table: Table, column: str) -> list[list[str]]:
+    """The test that caught a fault in another column, where there is still one of that name."""
+    test = table.cells.get((fault.name, column), ("", ""))[0]
+    file, _, name = test.partition("::")
+    path, function = CHECKOUT / file, name.partition("[")[0].rpartition("::")[2]
+    is_there = bool(name) and path.is_file() and f"def {function}(" in path.read_text("utf-8")
+    return [[test.partition("[")[0]]] if is_there else []
+
+
 def steps_of(fault: Fault, options: argparse.Namespace) -> list[list[str]]:
     """What is run for a fault, one after another: its tests, then all that reach its lines, the dear ones last."""
     steps = [] if options.escaped else [[test] for test in fault.tests]
@@ -149,6 +158,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="leave out the faults that the column has")
     parser.add_argument("--escaped", action="store_true", help="only those that are not caught yet, by other tests")
     parser.add_argument("--quick", action="store_true", help="run the tests that are named for a fault alone")
+    parser.add_argument("--known", default="", metavar="COLUMN", help="begin with the test that this column names")
     parser.add_argument("--verify", action="store_true", help="plant nothing; run the column's tests without a fault")
     parser.add_argument("--cheap", action="store_true", help="without Slurm, container, browser, installation")
     parser.add_argument("--limit-s", type=float, default=1200.0, help="seconds for each step of a fault")
@@ -193,7 +203,7 @@ def _plant_all(wanted: list[Fault], faults: list[Fault], table: Table, options: 
         def one(fault: Fault) -> None:
             copy = copies.get()
             try:
-                caught, seconds = hunt(fault, copy, steps_of(fault, options))
+                caught, seconds = hunt(fault, copy, [*known(fault, table, options.known), *steps_of(fault, options)])
             except RuntimeError as error:  # --resume tries it again
                 print(f"{fault.name}: {error}", flush=True)
                 return
