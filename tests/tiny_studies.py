@@ -131,14 +131,15 @@ def _remove_unused(cache: Path, keep: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished_study(pytestconfig: pytest.Config, mnist_assets: Path) -> Iterator[MakeStudy]:
+def finished_study(
+    pytestconfig: pytest.Config, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeStudy]:
     """From a grid's text to its finished study, which is shared: nobody may change it.
 
     ``with_quick_critic`` is for tests that do not look at what the critic finds.
     """
-    cache_folder = pytestconfig.cache
-    assert cache_folder is not None
-    shelf = Path(cache_folder.mkdir("tiny-studies"))
+    kept = getattr(pytestconfig, "cache", None)  # there is none with -p no:cacheprovider
+    shelf = Path(kept.mkdir("tiny-studies")) if kept is not None else tmp_path_factory.mktemp("tiny-studies")
     used: dict[Path, dict[str, tuple[int, int]]] = {}
 
     def find(text: str, *, with_quick_critic: bool = False) -> StudyDir:

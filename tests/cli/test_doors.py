@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +14,17 @@ from nllgen import cli_machine, doors
 from nllgen.data import mnist
 from nllgen.doors import following, foreground, launching
 from nllgen.errors import MachineError, StoppedError
+from nllgen.launch.cluster import Sent
+from nllgen.launch.profile import Profile
+from nllgen.launch.stages import Stage, Submission
 from nllgen.launch.stopping import StopRequest
 from nllgen.launch.submit import freeze, lost
 from nllgen.launch.tasks import read_attempts
+from nllgen.launch.workers import WorkerSetup
 from nllgen.metrics import inception
 from nllgen.store.study_dir import StudyDir
 from nllgen.study.grid import parse_study
+from nllgen.study.plan import make_plan
 from nllgen.worker import entry
 
 GRID = """
@@ -47,6 +53,18 @@ def grid(tmp_path: Path) -> Path:
 
 def frozen(grid: Path, precision: str) -> StudyDir:
     return freeze(parse_study(grid.read_text(), "g", precision=precision), grid.parent)[0]
+
+
+def test_a_dry_run_says_what_packed_elements_reserve(grid: Path) -> None:
+    request = replace(local(grid), pack=4)
+    study = parse_study(grid.read_text(), "g", precision="fp32")
+    profile = Profile(partition="short", time_min=30, cpus=2)
+    prepared = launching.Prepared(request, study, make_plan(study, {}), profile, WorkerSetup(grid.parent))
+    elements = (("a", "b", "c", "d"), ("e", "f", "g", "h"))
+    sent = Sent(Submission("x", (Stage("cells0", elements),)), {}, {}, 0)
+    # two elements of half an hour, in which four cells have two processors each
+    told = launching._budget(prepared, sent)
+    assert "2 elements of at most 30 min reserve 8 core-hours at most" in told
 
 
 # rules of the claims
