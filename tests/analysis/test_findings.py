@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from nllgen_analysis.claims import judge
 from nllgen_analysis.figures.capacity import final_kl
 from nllgen_analysis.findings import findings
 from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.tables import warnings_of
 from nllgen_analysis.text import number
+
+from nllgen.errors import CorruptFileError
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -65,3 +69,18 @@ def test_a_study_without_its_data_says_only_that_nothing_is_decided(frames: Fram
         }
     )
     assert findings(empty, judge(empty)) == ["None of 9 claims is decided: each verdict says what it lacks."]
+
+
+def test_a_pretrained_truth_is_known_from_the_studys_header(frames: Frames) -> None:
+    truth = next(cell for cell, role in zip(frames.configs, frames.cells["role"], strict=True) if role == "truth")
+    named = replace(frames, study={"pretrained": "known-mnist-14", "truth": truth.model_dump(mode="json")})
+    assert frames.pretrained_truth is None
+    assert named.pretrained_truth == truth
+    with pytest.raises(CorruptFileError, match="does not hold it"):
+        _ = replace(frames, study={"pretrained": "known-mnist-14"}).pretrained_truth
+
+
+def test_what_was_left_out_is_told_with_the_way_to_add_it(frames: Frames) -> None:
+    told = " ".join(warnings_of(replace(frames, study={"left_out": ["mnist"]})))
+    assert "Cells on MNIST were left out" in told
+    assert "nllgen assets fetch mnist" in told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from benchmarks.pack_truth import bits_on_mnist
 from nllgen.data.truth import load_truth
 from nllgen.doors import load
-from nllgen.errors import ConfigError, ConflictError, CorruptFileError
+from nllgen.errors import AssetError, ConfigError, ConflictError, CorruptFileError
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import tasks_of
 from nllgen.study import pretrained
@@ -70,6 +72,29 @@ def test_weights_that_are_not_the_cards_are_refused(monkeypatch: pytest.MonkeyPa
         (folder / file.name).write_bytes(content[:9999] + b"?" + content[10_000:] if file.suffix == ".pt" else content)
     monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
     with pytest.raises(CorruptFileError, match="SHA-256"):
+        pretrained_weights("known-mnist-14")
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the folder of one truth, which may be spoilt."""
+    shutil.copytree(pretrained._FOLDER / "known-mnist-14", tmp_path / "known-mnist-14")
+    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
+    pretrained_card.cache_clear()
+    yield tmp_path / "known-mnist-14"
+    pretrained_card.cache_clear()
+
+
+def test_a_card_that_was_edited_is_refused(shipped: Path) -> None:
+    (shipped / "card.json").write_text("{}")
+    with pytest.raises(CorruptFileError, match="not the card of a truth"):
+        pretrained_card("known-mnist-14")
+
+
+@pytest.mark.parametrize("name", ["card.json", "truth.pt"])
+def test_an_installation_with_holes_says_what_is_missing(shipped: Path, name: str) -> None:
+    (shipped / name).unlink()
+    with pytest.raises(AssetError, match=name):
         pretrained_weights("known-mnist-14")
 
 

@@ -21,13 +21,13 @@ from forked import Forked
 from tiny_studies import quick_critic
 
 from nllgen.data.truth import load_tensors, to_bytes
-from nllgen.errors import IncompleteError, NllgenError
+from nllgen.errors import IncompleteError, MachineError, NllgenError
 from nllgen.launch.submit import freeze
 from nllgen.store.collect import collect
 from nllgen.store.dataset import read_dataset
 from nllgen.store.result import read_result, write_result
 from nllgen.study.grid import parse_study
-from nllgen.worker.entry import enter
+from nllgen.worker.entry import device_of, enter
 
 GRID = """
 name: tiny
@@ -98,10 +98,19 @@ def work(folder, task, assets):
     return 0
 
 
+def written(task):
+    """When its checkpoints were written; one that is replaced meanwhile counts as gone."""
+    times = []
+    for path in task.checkpoints():
+        with contextlib.suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime_ns)
+    return times
+
+
 def wait_for_progress(worker, task):
     """Until a checkpoint is written anew, or the worker ends."""
-    before = [path.stat().st_mtime_ns for path in task.checkpoints()]
-    while worker.returncode is None and [path.stat().st_mtime_ns for path in task.checkpoints()] == before:
+    before = written(task)
+    while worker.returncode is None and written(task) == before:
         time.sleep(0.01)
 
 
@@ -283,3 +292,14 @@ def test_a_truth_whose_weights_were_lost_is_trained_again_to_the_same_bits(prepa
     frozen.unlink()
     assert work(prepared, "truth", mnist_assets) == 0
     assert frozen.read_bytes() == before
+
+
+def test_a_finished_cell_is_told_to_be_there(mixed_study, mnist_assets, capsys):
+    cell = mixed_study.read_study().cells[0]
+    enter(mixed_study, cell.id, 1, "cpu", mnist_assets, lambda: False, attempt="again")
+    assert "already there" in capsys.readouterr().out
+
+
+def test_a_device_that_is_not_to_be_had_is_named():
+    with pytest.raises(MachineError, match="cuda:99 is not to be had"):
+        device_of("cuda:99")
