@@ -117,7 +117,7 @@ def write(path: Path, column: str, head: str, packages: dict[str, Counter[str]])
     heads = dict(re.findall(r"^- (\w+): (.*)$", text, re.M)) | {column: head}
     old = list(dict(re.findall(r"^- (\w+): (.*)$", text, re.M)))
     cells: dict[tuple[str, str], tuple[str, str]] = {}
-    for line in re.findall(r"^\| ((?:nllgen|all)\b.*) \|$", text, re.M):
+    for line in re.findall(r"^\| ((?:nllgen[\w.]*|all) .*) \|$", text, re.M):
         package, *values = line.split(" | ")
         cells |= {(package, name): (values[2 * i], values[2 * i + 1]) for i, name in enumerate(old)}
     every = packages | {"all": sum(packages.values(), Counter())}
