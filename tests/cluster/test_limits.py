@@ -164,7 +164,10 @@ def test_a_cell_longer_than_its_job_goes_on_until_it_is_done(
     (cell,) = study.cells()
     *cut, last = study.ends(cell)
     assert (set(cut), last) == ({"timeout"}, "done"), study.attempts(cell)
-    assert len([line for line in started(study.folder.cell(cell).log.read_text()) if "resuming at" in line]) >= 1
+    # on a machine too busy to save anything in its grace, the next start begins anew; else it goes on
+    resumed = [line for line in started(study.folder.cell(cell).log.read_text()) if "resuming at" in line]
+    saved = [line["saved"] for line in study.attempts(cell) if line.get("saved")]
+    assert resumed or not saved, study.attempts(cell)
     assert study.science() == seen["calm"]
 
 
