@@ -4,7 +4,7 @@
 # make lint    ruff and mypy alone
 # make measure all tests, and tests/measured.json anew: what they take, so that the longest start first
 # make apptainer  install Apptainer on Debian 12, as root
-# make docs    write the pages that are made from the code: docs/commands.md, keys.md, layout.md
+# make docs    write the pages that are made from the code: docs/commands.md, keys.md, schema.md
 # make bench   the project beside its peers and limits; tables in benchmarks/results/
 # make coverage  lines and branches that the tests reach: benchmarks/results/coverage.md
 # make soak    thousands of faults: schedules, mutated files, full disks, kills; benchmarks/results/soak.md, kills.md

@@ -47,7 +47,7 @@ setup(
     cmdclass={"build_py": BuildWithShared},
     entry_points={"console_scripts": ["nllgen=nllgen.cli:main"]},
     install_requires=[
-        "click>=8.1",  # the doors
+        "click>=8.1",  # the command line
         "pydantic>=2.7",  # frozen, validated configuration
         "PyYAML>=6.0",  # studies
         "h5py>=3.10",  # results and datasets

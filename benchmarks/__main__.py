@@ -1,4 +1,4 @@
-"""Run the benchmarks, or those named, such as ``python -m benchmarks doors steps``: ``PARTS`` lists them.
+"""Run the benchmarks, or those named, such as ``python -m benchmarks commands steps``: ``PARTS`` lists them.
 
 ``results/PART.md`` has a table for each kind of processor that it was run on, the last one first.
 ``soak`` and ``kills`` are by name alone: they take hours, and look for faults instead of times. So are
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from nllgen.store.provenance import code_sha256
+from nllgen.storage.provenance import code_sha256
 
 PARTS = (
-    "doors",
+    "commands",
     "launching",
     "supervision",
     "steps",
@@ -29,13 +29,13 @@ PARTS = (
     "frechet",
     "metrics",
     "mnist",
-    "alpha",
+    "logit_alpha",
     "learning",
     "nash",
     "memory",
     "budget",
     "growth",
-    "image",
+    "container",
 )
 OF_TESTS = ("planted_faults", "coverage")
 RESULTS = Path(__file__).with_name("results")

@@ -6,11 +6,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.spent import run_nllgen
-from nllgen.store.result import read_result
-from nllgen.store.study_dir import StudyDir
-from nllgen.study.cost import cell_cost
-from nllgen.study.plan import make_plan
+from benchmarks.measure import run_nllgen
+from nllgen.planning.cost import cell_cost
+from nllgen.planning.plan import make_plan
+from nllgen.storage.result import read_result
+from nllgen.storage.study_dir import StudyDir
 
 
 def rows() -> list[tuple[str, str, str]]:

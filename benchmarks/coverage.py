@@ -57,7 +57,7 @@ def measure(data: Path, settings: Path, tests: Sequence[str]) -> int:
     data.mkdir(parents=True)
     data.chmod(0o777)
     environ = os.environ | {"COVERAGE_PROCESS_START": str(settings)}
-    command = [sys.executable, "-m", "pytest", "-p", "benchmarks.faults.contexts", *tests]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.faults.contexts", *tests]
     return subprocess.run(command, cwd=CHECKOUT, env=environ).returncode
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.doors import finish
+from benchmarks.commands import finish
+from benchmarks.measure import spend
 from benchmarks.memory import Run, use
-from benchmarks.spent import spend
 from nllgen.launch.submit import freeze
-from nllgen.study.grid import parse_study
+from nllgen.study.load import parse_study
 
 Row = tuple[str, str, str]
 SMALL = Run("nll", size=14, width=16, blocks=2, batch=128, precision="fp32", steps=12)
@@ -45,11 +45,11 @@ def rows() -> list[Row]:
             used = use(replace(SMALL, **change))
             found.append((f"a step, {name} {value:,}", f"{used.seconds_per_step * 1e3:.0f} ms, {used.gb:.2f} GB", ""))
     for num in CELLS:
-        found += _doors(num)
+        found += _commands(num)
     return found
 
 
-def _doors(num: int) -> list[Row]:
+def _commands(num: int) -> list[Row]:
     """Seconds and gigabytes of what looks at a whole study of finished cells."""
     with tempfile.TemporaryDirectory() as name:
         sizes = [100 * (i + 1) for i in range(min(SIZES, num))]
@@ -68,9 +68,9 @@ def _doors(num: int) -> list[Row]:
         }
         goals = {("collect", 10_000): "≤ 10 s, ≤ 1 GB", ("report", 1_000): "≤ 60 s"}
         found = []
-        for door, words in commands.items():
-            if door == "report" and num > MOST_REPORTED:
+        for command, words in commands.items():
+            if command == "report" and num > MOST_REPORTED:
                 continue
             spent = spend(*words)
-            found.append((f"{door}, {num:,} finished cells", str(spent), goals.get((door, num), "")))
+            found.append((f"{command}, {num:,} finished cells", str(spent), goals.get((command, num), "")))
         return found

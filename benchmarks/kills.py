@@ -8,9 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.faults.kills import KINDS, Kills
 from benchmarks.soak import PART_S, Row
 from nllgen.assets import asset_folder
+from tests.faults.kills import KINDS, Kills
 
 NUM_KILLS = 1_000
 KILLS_A_STUDY = 100

@@ -8,12 +8,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.sleeper import CELL_S
-from nllgen.launch.cluster import Shape, live_tasks, submit
+from benchmarks.dummy_worker import CELL_S
 from nllgen.launch.profile import parse_profile
+from nllgen.launch.slurm.submission import ArrayShape, query_live_jobs, submit
 from nllgen.launch.submit import freeze
-from nllgen.launch.workers import WorkerSetup
-from nllgen.study.grid import parse_study
+from nllgen.launch.worker_process import WorkerConfig
+from nllgen.study.load import parse_study
 
 NUM_CELLS, SLOTS = 1_000, 8
 GRID = f"""
@@ -34,10 +34,10 @@ def rows() -> list[tuple[str, str, str]]:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         study = parse_study(GRID, "sleepers", precision="fp32")
         folder, frozen, _ = freeze(study, Path(name))
-        program = (sys.executable, "-m", "benchmarks.sleeper")
-        setup = WorkerSetup(Path(name) / "assets", program=program)
-        submit(folder, frozen, parse_profile(PROFILE, "p"), setup, Shape(workers=SLOTS))
-        while live_tasks(folder, frozen.name).tasks:
+        program = (sys.executable, "-m", "benchmarks.dummy_worker")
+        setup = WorkerConfig(Path(name) / "assets", program=program)
+        submit(folder, frozen, parse_profile(PROFILE, "p"), setup, ArrayShape(workers=SLOTS))
+        while query_live_jobs(folder, frozen.name).tasks:
             time.sleep(2)
         done = [path.stat().st_mtime for path in folder.path.glob("cells/*/result.h5")]
         begun = min(path.stat().st_mtime for path in (folder.path / "submitit").glob("*/*_submitted.pkl"))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.studies import run_study
-from nllgen.store.result import Result
+from nllgen.storage.result import Result
 from nllgen.study.config import Cell
 
 GRID = """

@@ -6,11 +6,11 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.spent import spend
-from nllgen.store.result import read_attrs
-from nllgen.store.study_dir import StudyDir
-from nllgen.study.cost import cell_cost
-from nllgen.study.grid import parse_study
+from benchmarks.measure import spend
+from nllgen.planning.cost import cell_cost
+from nllgen.storage.result import read_attrs
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.load import parse_study
 
 GRID = """
 name: memory

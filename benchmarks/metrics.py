@@ -9,11 +9,11 @@ from functools import partial
 import torch
 
 from nllgen.data.logits import from_logits
-from nllgen.flow import RealNVP
 from nllgen.metrics.exact import log_densities
 from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.metrics.measurement import EvalSet, Measurement, References
 from nllgen.metrics.registry import GROUPS
+from nllgen.models import RealNVP
 from nllgen.study.config import FlowConfig
 from nllgen.train.streams import generator
 

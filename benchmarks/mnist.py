@@ -9,10 +9,10 @@ import torch
 
 from nllgen.assets import asset_folder
 from nllgen.launch.submit import freeze
-from nllgen.store.result import read_result
-from nllgen.study.grid import parse_study
+from nllgen.storage.result import read_result
 from nllgen.study.hardware import auto_precision
-from nllgen.worker.entry import enter
+from nllgen.study.load import parse_study
+from nllgen.worker.setup import enter
 
 GRID = """
 name: four-epochs

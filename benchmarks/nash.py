@@ -19,10 +19,10 @@ from torch import Tensor
 from nllgen.assets import asset_folder, require_mnist
 from nllgen.data.logits import dequantise, from_logits, to_logits
 from nllgen.data.mnist import load_mnist
-from nllgen.flow import RealNVP
 from nllgen.metrics.equilibrium import critical_step, predict
 from nllgen.metrics.exact import draw, kl, log_densities
 from nllgen.metrics.game import Game, nsgan_game
+from nllgen.models import RealNVP
 from nllgen.paradigms.base import Context, Diverged
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.study.config import FlowConfig, NSGANConfig

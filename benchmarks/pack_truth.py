@@ -17,7 +17,7 @@ from nllgen.data.logits import dequantise, log_det_levels, to_logits
 from nllgen.data.mnist import load_mnist
 from nllgen.data.truth import Truth, load_truth
 from nllgen.metrics.exact import bits_per_dim, log_densities
-from nllgen.store.atomic import make_folder, write_bytes
+from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen.study import pretrained
 from nllgen.study.pretrained import Card
 

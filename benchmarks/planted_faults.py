@@ -1,7 +1,7 @@
 """Do the tests find planted faults? ``python -m benchmarks planted_faults --column NAME`` tells, fault by fault.
 
 ``planted_faults.toml`` holds small changes of the packages' sources, such as a tool for mutation testing would make,
-most of them from the seeded sample of ``benchmarks/faults/candidates.py``. Each is planted alone into a copy of the
+most of them from the seeded sample of ``benchmarks/planted/candidates.py``. Each is planted alone into a copy of the
 checkout, and the tests named for it are run, then those of its package, then all that reach its lines where a
 coverage data file with contexts is given. A test catches a fault when it fails with it and passes without it: in the
 end, all tests that caught one are run in the unplanted copy. ``results/planted_faults.md`` has a column for each name,
@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.faults.planted import CHECKOUT, Copy, Fault, Ran, read_faults
-from benchmarks.faults.reaching import reaching_tests
+from benchmarks.planted.reaching import reaching_tests
+from benchmarks.planted.trial import CHECKOUT, Copy, Fault, Ran, read_faults
 
 RESULT = Path(__file__).with_name("results") / "planted_faults.md"
 ESCAPES = "**escapes**"
@@ -228,7 +228,7 @@ def _plant_all(wanted: list[Fault], faults: list[Fault], table: Table, options: 
 
 def _head(column: str) -> str:
     from benchmarks.__main__ import processor
-    from nllgen.store.provenance import code_sha256
+    from nllgen.storage.provenance import code_sha256
 
     machine = f"{processor()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
     command = f"`python -m benchmarks planted_faults --column {column}`"

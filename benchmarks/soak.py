@@ -1,4 +1,4 @@
-"""Faults by the thousand: schedules of claims, mutated files, full disks. ``make soak`` runs it, and ``kills``.
+"""Faults by the thousand: schedules of leases, mutated files, full disks. ``make soak`` runs it, and ``kills``.
 
 Each part ends after its count or its time, whichever comes first; the table says how many there were. A part that finds
 something ends with an error that names its seed. ``NLLGEN_SOAK_S`` is the time of a part, by default
@@ -18,12 +18,12 @@ from pathlib import Path
 from hypothesis import seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from benchmarks.faults.confined import Found, read_many
-from benchmarks.faults.disks import DISK_BYTES, WRITERS, fill_at_every_page
-from benchmarks.faults.mutants import Target
-from benchmarks.faults.readers import raw_hdf5, raw_hdf5_arrays, targets
-from benchmarks.faults.schedules import COUNTS, Schedules
-from benchmarks.faults.work import work_folder
+from benchmarks.planted.mutants import Target
+from tests.faults.confined import Found, read_many
+from tests.faults.disks import DISK_BYTES, WRITERS, fill_at_every_page
+from tests.faults.readers import raw_hdf5, raw_hdf5_arrays, targets
+from tests.faults.schedules import COUNTS, Schedules
+from tests.faults.work import work_folder
 
 NUM_SCHEDULES, NUM_READS = 1_000, 1_000
 PART_S = float(os.environ.get("NLLGEN_SOAK_S", "1800"))

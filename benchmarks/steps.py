@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from nllgen.data.sources import Finite
-from nllgen.flow import RealNVP
+from nllgen.models import RealNVP
 from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, NSGANConfig, Precision
 from nllgen.study.hardware import auto_precision
 from nllgen.train.precision import autocast
 from nllgen.train.state import TrainState
-from nllgen.worker.entry import keep_freed_memory
-from nllgen.worker.prepare import CellData, make_state
+from nllgen.worker.factory import CellData, make_state
+from nllgen.worker.setup import keep_freed_memory
 
 CPU = torch.device("cpu")
 BATCH = 128

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from benchmarks.spent import run_nllgen
-from nllgen.store.result import Result, read_result
-from nllgen.store.study_dir import StudyDir
+from benchmarks.measure import run_nllgen
+from nllgen.storage.result import Result, read_result
+from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Cell
 
 

@@ -1,4 +1,4 @@
-"""What a supervised run takes beside its training steps and its evaluations: claims, heartbeats, checkpoints, HDF5.
+"""What a supervised run takes beside its training steps and its evaluations: leases, heartbeats, checkpoints, HDF5.
 
 Two cells follow each other in one warm worker. From one result's appearance to the next lies all that a cell takes; its
 own history says how much of that its steps and evaluations took.
@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.spent import run_nllgen
-from nllgen.store.result import read_result
-from nllgen.store.study_dir import StudyDir
+from benchmarks.measure import run_nllgen
+from nllgen.storage.result import read_result
+from nllgen.storage.study_dir import StudyDir
 
 GRID = """
 name: supervised

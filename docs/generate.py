@@ -14,10 +14,10 @@ from pydantic_core import PydanticUndefined
 
 from nllgen.cli import cli
 from nllgen.launch.profile import Profile
-from nllgen.store import layout
-from nllgen.study.block import ARCHITECTURES, PARADIGMS
+from nllgen.storage import schema
 from nllgen.study.config import Cell, DataConfig, DatasetConfig, MetricsConfig, Resources, Study
 from nllgen.study.pretrained import pretrained_card, pretrained_names
+from nllgen.study.sweep import ARCHITECTURES, PARADIGMS
 
 HERE = Path(__file__).parent
 NOTE = "<!-- written by docs/generate.py; `make docs` writes it again -->\n"
@@ -25,7 +25,7 @@ NOTE = "<!-- written by docs/generate.py; `make docs` writes it again -->\n"
 
 def pages() -> dict[str, str]:
     """File name → text."""
-    return {"commands.md": commands(), "keys.md": keys(), "layout.md": files()}
+    return {"commands.md": commands(), "keys.md": keys(), "schema.md": files()}
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -43,10 +43,10 @@ def _cell(text: str) -> str:
 
 
 def commands() -> str:
-    """Every door with its usage, arguments and options, as ``--help`` has them."""
-    parts = [f"# Commands\n\n{NOTE}\nEach door as `--help` shows it; what they do together is in the [reference]"]
+    """Every command with its usage, arguments and options, as ``--help`` has them."""
+    parts = [f"# Commands\n\n{NOTE}\nEach command as `--help` shows it; what they do together is in the [reference]"]
     parts[0] += "(reference.md).\n"
-    for words, command in _doors(cli, ("nllgen",)):
+    for words, command in _commands(cli, ("nllgen",)):
         context = click.Context(command, info_name=" ".join(words))
         usage = " ".join([" ".join(words), *command.collect_usage_pieces(context)])
         options = [record for parameter in command.params if (record := parameter.get_help_record(context))]
@@ -57,10 +57,10 @@ def commands() -> str:
     return "\n".join(parts)
 
 
-def _doors(group: click.Group, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def _commands(group: click.Group, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
-            yield from _doors(command, (*words, name))
+            yield from _commands(command, (*words, name))
         elif not command.hidden:
             yield (*words, name), command
 
@@ -146,23 +146,23 @@ def _attributes(model: type) -> dict[str, str]:
 
 def files() -> str:
     """Every attribute and column of the HDF5 files, with its unit."""
-    tables = {"history": layout.HISTORY_COLUMNS, "eval": layout.EVAL_COLUMNS, "final": layout.FINAL_COLUMNS}
-    parts = [f"# Layout of the HDF5 files\n\n{NOTE}\nSchema {layout.SCHEMA}. What the columns measure is in"]
+    tables = {"history": schema.HISTORY_COLUMNS, "eval": schema.EVAL_COLUMNS, "final": schema.FINAL_COLUMNS}
+    parts = [f"# Layout of the HDF5 files\n\n{NOTE}\nSchema {schema.SCHEMA}. What the columns measure is in"]
     parts[0] += " [science.md](science.md#measures), how the files come about in the [reference](reference.md#files).\n"
     parts[0] += "Columns of a table in which every value is NaN are one dataset under their names; its unit says so.\n"
-    parts.append(f"## result.h5: attributes\n\n{', '.join(f'`{name}`' for name in layout.RESULT_ATTRS)}\n")
+    parts.append(f"## result.h5: attributes\n\n{', '.join(f'`{name}`' for name in schema.RESULT_ATTRS)}\n")
     for name, columns in tables.items():
         rows = ((f"`{column}`", _kind(column), unit) for column, unit in columns.items())
         parts.append(f"## result.h5: /{name}\n\n" + table(("column", "kind", "unit"), rows))
-    parts.append(f"## metrics.group.h5: attributes\n\n{', '.join(f'`{name}`' for name in layout.SUPPLEMENT_ATTRS)}\n")
-    rows = [(f"`{name}`", "text", "") for name in layout.CELL_TEXT_COLUMNS]
-    rows += [(f"`{name}`", "float64", unit) for name, unit in layout.CELL_NUMBER_COLUMNS.items()]
+    parts.append(f"## metrics.group.h5: attributes\n\n{', '.join(f'`{name}`' for name in schema.SUPPLEMENT_ATTRS)}\n")
+    rows = [(f"`{name}`", "text", "") for name in schema.CELL_TEXT_COLUMNS]
+    rows += [(f"`{name}`", "float64", unit) for name, unit in schema.CELL_NUMBER_COLUMNS.items()]
     parts.append("## study.h5: /cells\n\n" + table(("column", "kind", "unit"), rows))
     return "\n".join(parts)
 
 
 def _kind(column: str) -> str:
-    return "text" if column in layout.TEXT_COLUMNS else "int64" if column in layout.INTEGER_COLUMNS else "float64"
+    return "text" if column in schema.TEXT_COLUMNS else "int64" if column in schema.INTEGER_COLUMNS else "float64"
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class MachineError(NllgenError):
     exit_code = EXIT_ENVIRONMENT
 
 
-class ImageError(NllgenError):
+class ContainerError(NllgenError):
     """A container image that cannot be built, or must not be used."""
 
     exit_code = EXIT_ENVIRONMENT

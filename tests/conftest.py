@@ -11,7 +11,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: the other cores have tests of their own
 
-pytest_plugins = ["sharing", "tiny_studies"]
+pytest_plugins = ["tests.sharing", "tests.tiny_studies"]
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def mnist_assets() -> Path:
     from nllgen.data.mnist import mirrors
 
     folder = assets.asset_folder()
-    assets.fetch_mnist(folder, source=None, mirrors=mirrors(), say=print)
+    assets.fetch_mnist(folder, source=None, mirrors=mirrors(), echo=print)
     return folder
 
 

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from process import in_process
-
 from nllgen.launch.tasks import read_attempts
-from nllgen.store.result import read_attrs
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.result import read_attrs
+from nllgen.storage.study_dir import StudyDir
+from tests.cli.process import in_process
 
 PATIENCE_S = 300.0
 

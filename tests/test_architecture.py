@@ -1,4 +1,4 @@
-"""The arrows of the house: which room may import which, which room owns a library, and where torch may be.
+"""The dependencies of the house: which package may import which, which package owns a library, and where torch may be.
 
 Read from the source by ast, so that an import inside a function or under TYPE_CHECKING counts as well.
 """
@@ -18,8 +18,8 @@ import nllgen
 
 PACKAGES = {"nllgen": Path(nllgen.__file__).parent, "nllgen_analysis": Path(nllgen_analysis.__file__).parent}
 
-# importer → imported; anyone may import errors, and a room itself.
-ARROWS = {
+# importer → imported; anyone may import errors, and a package itself.
+DEPENDENCIES = {
     "worker": {"train", "paradigms", "metrics", "data", "flow", "store", "study", "assets"},
     "train": {"paradigms", "data", "study"},
     "paradigms": {"flow", "study"},
@@ -36,19 +36,19 @@ ARROWS = {
     "errors": set(),
     "nllgen": set(),
 }
-ROOMS = {*ARROWS, "cli"}
-# A room that is not a package of its own name.
+PACKAGES_OF_DESIGN = {*DEPENDENCIES, "cli"}
+# A package that is not a package of its own name.
 GROWN = {
-    "nllgen.doors": "cli",
-    "nllgen.cli_machine": "cli",
-    "nllgen.cli_measure": "cli",
-    "nllgen.cli_options": "cli",
+    "nllgen.cli.common": "cli",
+    "nllgen.cli.machine": "cli",
+    "nllgen.cli.measure": "cli",
+    "nllgen.cli.options": "cli",
     "nllgen.__main__": "cli",
     "nllgen.assets": "assets",
-    "nllgen.asset_sources": "assets",
+    "nllgen.assets.sources": "assets",
 }
-# Narrower than the arrow: fetching and building need a way to write files, not results.
-ONLY = {("assets", "store"): "nllgen.store.atomic", ("image", "store"): "nllgen.store.atomic"}
+# Narrower than the dependency: fetching and building need a way to write files, not results.
+ONLY = {("assets", "store"): "nllgen.storage.atomic", ("image", "store"): "nllgen.storage.atomic"}
 OWNERS = {
     "yaml": {"study"},
     "h5py": {"store"},
@@ -78,7 +78,7 @@ MODULES = dict(module_files())
 
 
 def room_of(module: str) -> str:
-    """The room of a module of the project; its first name below nllgen where it has no other."""
+    """The package of a module of the project; its first name below nllgen where it has no other."""
     if module.split(".")[0] == "nllgen_analysis":
         return "analysis"
     top = ".".join(module.split(".")[:2])
@@ -95,7 +95,7 @@ def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterato
             if node.level:
                 above = module.split(".")[: -node.level + is_package or None]
                 base = ".".join([*above, base] if base else above)
-            # `from nllgen import doors` imports nllgen.doors, `from nllgen.flow import RealNVP` nllgen.flow
+            # `from nllgen import commands` imports nllgen.cli.common, `from nllgen.models import RealNVP` nllgen.models
             names = [f"{base}.{alias.name}" for alias in node.names]
             yield from ((node.lineno, name if name in MODULES else base) for name in names)
         elif isinstance(node, ast.Call):
@@ -104,28 +104,28 @@ def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterato
                 yield node.lineno, str(node.args[0].value)
 
 
-def problem(room: str, imported: str) -> str | None:
+def problem(package: str, imported: str) -> str | None:
     """What is wrong with an import, None where nothing is."""
     top = imported.split(".")[0]
-    if top in OWNERS and room not in OWNERS[top]:
+    if top in OWNERS and package not in OWNERS[top]:
         return f"{top} belongs to {', '.join(sorted(OWNERS[top]))}"
     if top not in PACKAGES:
         return None
     target = room_of(imported)
-    if target in (room, "errors", "nllgen") or (room == "cli" and target in ROOMS):
+    if target in (package, "errors", "nllgen") or (package == "cli" and target in PACKAGES_OF_DESIGN):
         return None
-    if target not in ARROWS.get(room, set()):
-        return f"no arrow {room} → {target}"
-    only = ONLY.get((room, target))
-    return f"{room} may import {only} only" if only and imported != only else None
+    if target not in DEPENDENCIES.get(package, set()):
+        return f"no dependency {package} → {target}"
+    only = ONLY.get((package, target))
+    return f"{package} may import {only} only" if only and imported != only else None
 
 
 def wrong(module: str, source: str, *, is_package: bool = False) -> list[str]:
     """Every wrong import of a module, with its line."""
-    room = room_of(module)
-    found = [f"{module}: no room {room} in the design"] if room not in ROOMS else []
+    package = room_of(module)
+    found = [f"{module}: no package {package} in the design"] if package not in PACKAGES_OF_DESIGN else []
     for line, imported in imports_of(module, source, is_package=is_package):
-        if (what := problem(room, imported)) is not None:
+        if (what := problem(package, imported)) is not None:
             found.append(f"{module}:{line}: imports {imported}: {what}")
     return found
 
@@ -138,29 +138,37 @@ def test_imports_follow_the_arrows(module: str) -> None:
 
 
 def test_every_module_was_read() -> None:
-    assert {"nllgen.cli", "nllgen.study", "nllgen.study.grid", "nllgen_analysis.figures.style"} <= set(MODULES)
-    assert NO_TORCH <= {room_of(module) for module in MODULES} <= ROOMS
+    assert {"nllgen.cli", "nllgen.study", "nllgen.study.load", "nllgen_analysis.figures.style"} <= set(MODULES)
+    assert NO_TORCH <= {room_of(module) for module in MODULES} <= PACKAGES_OF_DESIGN
 
 
 @pytest.mark.parametrize(
     ("module", "source", "what"),
     [
-        ("nllgen.store.bad", "import torch", "torch belongs to"),
-        ("nllgen.study.bad", "from nllgen.store.atomic import publish", "no arrow study → store"),
+        ("nllgen.storage.bad", "import torch", "torch belongs to"),
+        ("nllgen.study.bad", "from nllgen.storage.atomic import publish", "no dependency study → store"),
         ("nllgen.study.bad", "def f():\n    import h5py", "h5py belongs to store"),
-        ("nllgen.flow.bad", "if TYPE_CHECKING:\n    from nllgen.metrics import exact", "no arrow flow → metrics"),
-        ("nllgen.launch.bad", "import importlib\nimportlib.import_module('nllgen.worker')", "no arrow launch → worker"),
+        (
+            "nllgen.models.bad",
+            "if TYPE_CHECKING:\n    from nllgen.metrics import exact",
+            "no dependency flow → metrics",
+        ),
+        (
+            "nllgen.launch.bad",
+            "import importlib\nimportlib.import_module('nllgen.worker')",
+            "no dependency launch → worker",
+        ),
         ("nllgen.launch.bad", "__import__('torch')", "torch belongs to"),
-        ("nllgen.paradigms.bad", "from ..train import loop", "no arrow paradigms → train"),
-        ("nllgen.paradigms.bad", "from nllgen import train", "no arrow paradigms → train"),
-        ("nllgen.worker.bad", "from nllgen import cli", "no arrow worker → cli"),
-        ("nllgen.worker.bad", "import nllgen.doors", "no arrow worker → cli"),
-        ("nllgen.asset_sources", "from nllgen.store import result", "nllgen.store.atomic only"),
-        ("nllgen.image.bad", "from nllgen.store.layout import SCHEMA", "nllgen.store.atomic only"),
+        ("nllgen.paradigms.bad", "from ..train import loop", "no dependency paradigms → train"),
+        ("nllgen.paradigms.bad", "from nllgen import train", "no dependency paradigms → train"),
+        ("nllgen.worker.bad", "from nllgen import cli", "no dependency worker → cli"),
+        ("nllgen.worker.bad", "import nllgen.cli.common", "no dependency worker → cli"),
+        ("nllgen.assets.sources", "from nllgen.storage import result", "nllgen.storage.atomic only"),
+        ("nllgen.container.bad", "from nllgen.storage.schema import SCHEMA", "nllgen.storage.atomic only"),
         ("nllgen.data.bad", "from torchvision import datasets", "torchvision belongs to torchvision_ops"),
-        ("nllgen_analysis.bad", "from nllgen.launch.status import status", "no arrow analysis → launch"),
+        ("nllgen_analysis.bad", "from nllgen.launch.status import status", "no dependency analysis → launch"),
         ("nllgen_analysis.figures.bad", "import yaml", "yaml belongs to study"),
-        ("nllgen.attic.bad", "", "no room attic"),
+        ("nllgen.attic.bad", "", "no package attic"),
     ],
 )
 def test_a_wrong_import_is_found(module: str, source: str, what: str) -> None:
@@ -173,8 +181,8 @@ def test_a_wrong_import_is_found(module: str, source: str, what: str) -> None:
     ("module", "source"),
     [
         ("nllgen.worker.good", "from nllgen.train.loop import train\nfrom nllgen.errors import NllgenError"),
-        ("nllgen.doors", "def f():\n    from nllgen.worker.entry import enter\n    import click"),
-        ("nllgen.assets", "from nllgen.store.atomic import write_bytes\nfrom nllgen.asset_sources import read_file"),
+        ("nllgen.cli.common", "def f():\n    from nllgen.worker.setup import enter\n    import click"),
+        ("nllgen.assets", "from nllgen.storage.atomic import write_bytes\nfrom nllgen.assets.sources import read_file"),
         ("nllgen.train.good", "from . import state\nfrom .state import TrainState\nimport torch.nn"),
         ("nllgen_analysis.figures.good", "from ..frames import Frames\nfrom . import style"),
     ],
@@ -183,19 +191,19 @@ def test_a_right_import_is_not(module: str, source: str) -> None:
     assert wrong(module, source) == []
 
 
-@pytest.mark.parametrize("module", ["nllgen.cli", "nllgen.cli_machine", "nllgen.cli_measure", "nllgen.cli_options"])
-def test_a_door_imports_when_it_is_opened(module: str) -> None:
+@pytest.mark.parametrize("module", ["nllgen.cli", "nllgen.cli.machine", "nllgen.cli.measure", "nllgen.cli.options"])
+def test_a_command_imports_what_it_needs_when_it_runs(module: str) -> None:
     tree = ast.parse(MODULES[module].read_text("utf-8"))
     top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
     found = {name for _, name in imports_of(module, ast.unparse(top)) if name not in sys.stdlib_module_names}
-    doors = {"nllgen.cli_machine", "nllgen.cli_measure", "nllgen.cli_options"}
-    assert found <= {"__future__", "collections.abc", "click", "nllgen.errors", *doors}
+    commands = {"nllgen.cli.machine", "nllgen.cli.measure", "nllgen.cli.options"}
+    assert found <= {"__future__", "collections.abc", "click", "nllgen.errors", *commands}
 
 
-@pytest.mark.parametrize("room", sorted(NO_TORCH & {room_of(module) for module in MODULES}))
-def test_a_room_without_torch_reaches_none(room: str) -> None:
-    """Importing all of a room, and so all that it imports, in a process of its own."""
-    modules = [module for module in MODULES if room_of(module) == room and not module.endswith("__main__")]
+@pytest.mark.parametrize("package", sorted(NO_TORCH & {room_of(module) for module in MODULES}))
+def test_a_room_without_torch_reaches_none(package: str) -> None:
+    """Importing all of a package, and so all that it imports, in a process of its own."""
+    modules = [module for module in MODULES if room_of(module) == package and not module.endswith("__main__")]
     code = f"""
 import importlib, sys
 for module in {modules}:

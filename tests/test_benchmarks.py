@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import alpha, metrics
+from benchmarks import logit_alpha, metrics
 from benchmarks.__main__ import processor, write
 from benchmarks.growth import GROWN, SMALL
 from benchmarks.memory import GRID
 from benchmarks.steps import nll_step, sampling
 from nllgen.metrics.registry import GROUPS
-from nllgen.study.grid import parse_study
+from nllgen.study.load import parse_study
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +47,12 @@ def test_what_grows_can_be_run() -> None:
 
 
 def test_every_alpha_is_tried_at_every_rate() -> None:
-    cells = parse_study(alpha.grid(), "g", precision="fp32").cells
-    assert len({(cell.data.alpha, cell.paradigm.model_dump_json()) for cell in cells}) == 9
+    cells = parse_study(logit_alpha.grid(), "g", precision="fp32").cells
+    assert len({(cell.data.logit_alpha, cell.paradigm.model_dump_json()) for cell in cells}) == 9
     exponential, uniform = math.log2(2 * math.pi / math.e) / 2, math.log2(2 * math.pi * math.e / 12) / 2
-    assert [alpha.normal_cost(value) for value in (1e-9, 10 / 256)] == pytest.approx([exponential, uniform], abs=2e-3)
+    assert [logit_alpha.normal_cost(value) for value in (1e-9, 10 / 256)] == pytest.approx(
+        [exponential, uniform], abs=2e-3
+    )
 
 
 def test_every_metric_is_timed() -> None:

@@ -16,7 +16,7 @@ import pytest
 from nllgen_analysis.figures.capacity import final_kl
 from nllgen_analysis.frames import Frames, load_frames
 
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir
 
 pytestmark = pytest.mark.slow
 DECIDED = {"C2": "supported", "C5": "supported", "C6": "supported"}

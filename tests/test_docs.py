@@ -15,16 +15,16 @@ from pathlib import Path
 
 import click
 import pytest
-from pages import CHECKOUT, FENCE, PAGES, TUTORIAL, blocks
 
 from nllgen import errors
 from nllgen.cli import cli
 from nllgen.errors import ConfigError
-from nllgen.launch.failures import Kind
-from nllgen.store.layout import METRIC_COLUMNS
-from nllgen.study.block import KEYS
+from nllgen.launch.retry_policy import FailureKind
+from nllgen.storage.schema import METRIC_COLUMNS
 from nllgen.study.config import DatasetConfig, MetricsConfig, Resources, Study
-from nllgen.study.grid import parse_study
+from nllgen.study.load import parse_study
+from nllgen.study.sweep import KEYS
+from tests.cli.pages import CHECKOUT, FENCE, PAGES, TUTORIAL, blocks
 
 
 def shell_lines() -> Iterator[str]:
@@ -46,17 +46,17 @@ TARGETS = sorted({line.split()[1] for line in (*shell_lines(), *inline()) if lin
 
 
 def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
-    """The door that words open, and what is left of them."""
+    """The command that words open, and what is left of them."""
     command: click.Command = cli
     while isinstance(command, click.Group):
         assert words, f"{command.name} needs a command"
-        assert words[0] in command.commands, f"there is no door {words[0]}"
+        assert words[0] in command.commands, f"there is no command {words[0]}"
         command, words = command.commands[words[0]], words[1:]
     return command, words
 
 
 def unknown_options(line: str) -> list[str]:
-    """Options in a line, placeholders and brackets included, that its door does not have."""
+    """Options in a line, placeholders and brackets included, that its command does not have."""
     command, words = command_of(line.translate(str.maketrans("[]|", "   ")).split()[1:])
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     return [word for word in words if word.startswith("-") and word not in known | {"--help", "-h"}]
@@ -83,16 +83,16 @@ def test_a_mentioned_command_has_its_options(line: str) -> None:
 
 def test_a_wrong_command_line_is_found() -> None:
     assert unknown_options("nllgen plan --grid G [--rot R]") == ["--rot"]
-    with pytest.raises(AssertionError, match="no door evolve"):
+    with pytest.raises(AssertionError, match="no command evolve"):
         command_of(["evolve", "runs/smoke"])
 
 
-def test_every_door_is_in_the_reference() -> None:
+def test_every_command_is_in_the_reference() -> None:
     text = (CHECKOUT / "docs" / "reference.md").read_text("utf-8")
     for name, command in cli.commands.items():
-        doors = [f"{name} {inner}" for inner in command.commands] if isinstance(command, click.Group) else [name]
-        for door in doors if not command.hidden else []:
-            assert re.search(rf"`nllgen {door}[ `]", text), door
+        commands = [f"{name} {inner}" for inner in command.commands] if isinstance(command, click.Group) else [name]
+        for command in commands if not command.hidden else []:
+            assert re.search(rf"`nllgen {command}[ `]", text), command
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -125,7 +125,7 @@ def generated() -> dict[str, str]:
     return module.pages()
 
 
-@pytest.mark.parametrize("name", ["commands.md", "keys.md", "layout.md"])
+@pytest.mark.parametrize("name", ["commands.md", "keys.md", "schema.md"])
 def test_pages_made_from_the_code_are_up_to_date(name: str) -> None:
     assert (CHECKOUT / "docs" / name).read_text("utf-8") == generated()[name], "make docs"
 
@@ -144,7 +144,7 @@ def test_studies_are_studies(page: Path) -> None:
 
 
 def test_what_the_tutorial_lets_grow_grows() -> None:
-    from nllgen.study.merge import merge
+    from nllgen.study.extend import merge
 
     (text,) = blocks(TUTORIAL, "yaml")
     grown = text.replace("seed: [0, 1]", "seed: {range: [0, 4]}").replace("{num_train: 2_000,", "{num_train: 4_000,")
@@ -186,7 +186,7 @@ def test_every_test_that_the_page_of_faults_names_is_there() -> None:
 
 def test_the_page_of_faults_has_every_kind_of_failure_and_exit_code() -> None:
     text = (CHECKOUT / "docs" / "faults.md").read_text("utf-8")
-    assert [kind for kind in Kind if kind is not Kind.CONFIG and f"`{kind}`" not in text] == []
+    assert [kind for kind in FailureKind if kind is not FailureKind.CONFIG and f"`{kind}`" not in text] == []
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == codes
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from nllgen.launch.submit import freeze
-from nllgen.store.study_file import write_study
-from nllgen.study.grid import load_study
+from nllgen.storage.study_file import write_study
+from nllgen.study.load import load_study
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +126,7 @@ def test_a_plain_install_tells_the_status_of_a_study(login_node: Environment) ->
 
 
 def test_a_plain_install_packs_itself_again_for_an_image(login_node: Environment, wheel: Path) -> None:
-    code = "from pathlib import Path; from nllgen.image.source import find_source as f; print(f(None).write(Path('.')))"
+    code = "from pathlib import Path; from nllgen.container.package import find_source as f; print(f(None).write(Path('.')))"
     done = login_node.run("python", "-I", "-c", code)
     assert done.returncode == 0, done.stderr
     packed, original = zipfile.ZipFile(login_node.folder / done.stdout.strip()), zipfile.ZipFile(wheel)

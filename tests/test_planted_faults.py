@@ -11,8 +11,8 @@ import pytest
 from coverage import CoverageData
 
 from benchmarks import coverage
-from benchmarks.faults.planted import Copy, Fault
-from benchmarks.faults.reaching import reaching_tests
+from benchmarks.planted.reaching import reaching_tests
+from benchmarks.planted.trial import Copy, Fault
 from benchmarks.planted_faults import ESCAPES, Table, hunt, verify
 
 ADD = Fault("minus", "nllgen/add.py", "a + b", "a - b", "arithmetic swapped", ("tests/test_add.py",))
@@ -120,10 +120,10 @@ def test_a_column_of_coverage_is_added_to_those_that_are_there(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("path", "package"),
     [
-        ("nllgen/cli.py", "nllgen"),
-        ("nllgen/launch/doctor/rules.py", "nllgen.launch"),
+        ("nllgen/cli/app.py", "nllgen"),
+        ("nllgen/doctor/rules.py", "nllgen.launch"),
         ("analysis/nllgen_analysis/text.py", "nllgen_analysis"),
-        ("analysis/nllgen_analysis/claims/over.py", "nllgen_analysis.claims"),
+        ("analysis/nllgen_analysis/claims/overparameterised.py", "nllgen_analysis.claims"),
     ],
 )
 def test_a_file_belongs_to_a_package(path: str, package: str) -> None:

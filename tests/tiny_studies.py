@@ -20,7 +20,7 @@ from typing import Protocol
 import pytest
 from filelock import FileLock
 
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir
 
 
 class MakeStudy(Protocol):
@@ -106,8 +106,8 @@ def run_study(text: str, root: Path, assets: Path) -> StudyDir:
     import torch
 
     from nllgen.launch.submit import freeze
-    from nllgen.study.grid import parse_study
-    from nllgen.worker.entry import enter
+    from nllgen.study.load import parse_study
+    from nllgen.worker.setup import enter
 
     before = torch.get_num_threads()
     folder, study, _ = freeze(parse_study(text, "tiny.yaml", precision="fp32"), root)

@@ -11,9 +11,9 @@ import pandas as pd
 from pydantic import ValidationError
 
 from nllgen.errors import CorruptFileError
-from nllgen.store.hdf5 import Array, Table
-from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
-from nllgen.store.study_file import StudyFile, read_study
+from nllgen.storage.hdf5 import Array, Table
+from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
+from nllgen.storage.study_file import StudyFile, read_study
 from nllgen.study.config import MNIST_TRAIN, Cell
 from nllgen.study.degrees import DEGREES
 

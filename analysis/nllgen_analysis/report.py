@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from nllgen.errors import CorruptFileError
-from nllgen.store.atomic import make_folder, write_bytes
+from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen_analysis import tables
 from nllgen_analysis.captions import with_notes
 from nllgen_analysis.claims import Judged, judge

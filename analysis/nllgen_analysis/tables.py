@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from nllgen.store.layout import FINAL_COLUMNS
+from nllgen.storage.schema import FINAL_COLUMNS
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames, ranked
 from nllgen_analysis.statistics import interquartile, summarise
 from nllgen_analysis.text import number, plus_minus

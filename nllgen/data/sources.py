@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nllgen.data.logits import dequantise, to_logits
-from nllgen.flow import RealNVP
+from nllgen.models import RealNVP
 
 _DRAW = 512  # images drawn from the truth at once
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nllgen.errors import AssetError, ConfigError, CorruptFileError, SchemaError
-from nllgen.flow import RealNVP
+from nllgen.models import RealNVP
 from nllgen.study.config import SCHEMA, Cell
 
 _DIGEST = "content_sha256"

@@ -1,1 +1,1 @@
-"""From a plan to processes: claims, the supervisor, local runs, status. No torch."""
+"""From a plan to processes: leases, the supervisor, local runs, status. No torch."""

@@ -1,4 +1,4 @@
-"""One attempt on a task: recorded from its start to its end, under a claim that is let go only then."""
+"""One attempt on a task: recorded from its start to its end, under a lease that is let go only then."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT, EXIT_STOPPED, NllgenError
-from nllgen.launch.claims import RENEW_S, Claim
-from nllgen.launch.failures import DONE, FAILED, LOST, STARTED, STOPPED, Kind, kind_of_exit, unended
+from nllgen.launch.lease import RENEW_S, Lease
+from nllgen.launch.retry_policy import DONE, FAILED, LOST, STARTED, STOPPED, FailureKind, failure_kind_of_exit, unended
 from nllgen.launch.tasks import Task, read_attempts, record
-from nllgen.store.reading import harmless_json, read_regular
+from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 
 _LOOK_S = 1.0
 _PROGRESS_BYTES = 1 << 20
-_STOPS = (Kind.TIMEOUT, Kind.PREEMPTED, Kind.ASKED)
+_STOPS = (FailureKind.TIMEOUT, FailureKind.PREEMPTED, FailureKind.ASKED)
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Attempt:
 
     Attributes:
         task: what is run.
-        claim: held until the end is recorded.
+        lease: held until the end is recorded.
         submission: name of the submission that it belongs to.
         name: unique among those of the study.
         number: of attempts on this task, this one included.
@@ -38,19 +38,19 @@ class Attempt:
     """
 
     task: Task
-    claim: Claim
+    lease: Lease
     submission: str
     name: str
     number: int
     threads: int
 
     @classmethod
-    def begin(cls, task: Task, claim: Claim, submission: str, *, threads: int = 1, **more: Any) -> Attempt:
+    def begin(cls, task: Task, lease: Lease, submission: str, *, threads: int = 1, **more: Any) -> Attempt:
         """Record a start.
 
         Args:
             task: what is run.
-            claim: held by the caller; let go where nothing can be recorded.
+            lease: held by the caller; let go where nothing can be recorded.
             submission: name of the submission.
             threads: that this attempt would have if it were the first.
             more: further facts, such as the job.
@@ -62,17 +62,17 @@ class Attempt:
             starts = [line for line in read_attempts(task.attempts) if line.get("event") == STARTED]
             threads = next((line["threads"] for line in starts if isinstance(line.get("threads"), int)), threads)
             number = len(starts) + 1
-            attempt = cls(task, claim, submission, f"{number}-{uuid.uuid4().hex[:8]}", number, threads)
+            attempt = cls(task, lease, submission, f"{number}-{uuid.uuid4().hex[:8]}", number, threads)
             attempt._record(STARTED, host=os.uname().nodename, pid=os.getpid(), threads=threads, **more)
         except BaseException:
-            claim.release()
+            lease.release()
             raise
         return attempt
 
-    def end(self, exit_code: int, kind: Kind | None, reason: str = "") -> str:
-        """Record the end and let the claim go, whatever happens.
+    def end(self, exit_code: int, kind: FailureKind | None, reason: str = "") -> str:
+        """Record the end and let the lease go, whatever happens.
 
-        One that was taken for lost, by whoever took its claim over, has an end already; a result is told all the same.
+        One that was taken for lost, by whoever took its lease over, has an end already; a result is told all the same.
 
         Args:
             exit_code: of the worker.
@@ -87,10 +87,10 @@ class Attempt:
         if kind is not None:
             facts |= {"kind": str(kind), "reason": reason, "saved": saved_step(self.task)}
         try:
-            if kind is None or self.claim.is_mine() or not self._has_end():
+            if kind is None or self.lease.is_mine() or not self._has_end():
                 self._record(event, **facts)
         finally:
-            self.claim.release()
+            self.lease.release()
         return event
 
     def _has_end(self) -> bool:
@@ -110,14 +110,14 @@ def saved_step(task: Task) -> int:
 def progress_of(task: Task) -> dict[str, Any]:
     """What a worker last said of how far it is; empty where it said nothing that can be read."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = harmless_json(read_regular(task.folder.progress, _PROGRESS_BYTES))
+        found = parse_untrusted_json(read_regular(task.folder.progress, _PROGRESS_BYTES))
         if isinstance(found, dict) and all(isinstance(found.get(key), int) for key in ("done", "total", "saved")):
             return found
     return {}
 
 
-def record_lost(task: Task, kind: Kind, reason: str) -> None:
-    """Give an end to an attempt that could not record its own. Whoever holds the claim now says so.
+def record_lost(task: Task, kind: FailureKind, reason: str) -> None:
+    """Give an end to an attempt that could not record its own. Whoever holds the lease now says so.
 
     Raises:
         MachineError: it cannot be written.
@@ -129,61 +129,70 @@ def record_lost(task: Task, kind: Kind, reason: str) -> None:
         record(task.attempts, event=LOST, at=_now(), **who, **what)
 
 
-def record_unbegun(task: Task, submission: str, job: str) -> None:
+def record_lost_job(task: Task, submission: str, job: str) -> None:
     """Note a job that is gone and has left no word: an attempt that was lost before its start.
 
     Raises:
         MachineError: it cannot be written.
     """
     who = {"attempt": f"0-{uuid.uuid4().hex[:8]}", "submission": submission, "job": job}
-    record(task.attempts, event=LOST, at=_now(), **who, kind=str(Kind.LOST), reason="its job ended before it had begun")
+    record(
+        task.attempts,
+        event=LOST,
+        at=_now(),
+        **who,
+        kind=str(FailureKind.LOST),
+        reason="its job ended before it had begun",
+    )
 
 
 @contextlib.contextmanager
-def recorded(task: Task, claim: Claim, submission: str, threads: int = 1) -> Iterator[Attempt]:
+def recorded_attempt(task: Task, lease: Lease, submission: str, threads: int = 1) -> Iterator[Attempt]:
     """An attempt that this process makes itself: its end is what the block ends with.
 
     Args:
         task: what is run.
-        claim: held by the caller.
+        lease: held by the caller.
         submission: name of the submission.
         threads: that it would have if it were the first.
 
     Raises:
         MachineError: the disk is full, the folder read-only or gone.
     """
-    record_lost(task, Kind.LOST, "its process is gone")
-    attempt = Attempt.begin(task, claim, submission, threads=threads)
+    record_lost(task, FailureKind.LOST, "its process is gone")
+    attempt = Attempt.begin(task, lease, submission, threads=threads)
     try:
         yield attempt
     except BaseException as error:
         code = _exit_code(error)
-        attempt.end(code, kind_of_exit(code, "", out_of_memory=isinstance(error, MemoryError)), str(error)[:200])
+        attempt.end(
+            code, failure_kind_of_exit(code, "", out_of_memory=isinstance(error, MemoryError)), str(error)[:200]
+        )
         raise
     attempt.end(0, None)
 
 
 @contextlib.contextmanager
-def renewing(claim: Claim) -> Iterator[None]:
-    """Renew a claim from a thread while this process does what it stands for itself."""
-    with _every(RENEW_S, claim.renew):
+def renewing(lease: Lease) -> Iterator[None]:
+    """Renew a lease from a thread while this process does what it stands for itself."""
+    with _every(RENEW_S, lease.renew):
         yield
 
 
 @contextlib.contextmanager
-def stopping(before: Mapping[Path, int], claim: Claim) -> Iterator[None]:
-    """Ask this process to stop, by SIGTERM, when one of these files is made or touched or its claim is another's.
+def stopping(before: Mapping[Path, int], lease: Lease) -> Iterator[None]:
+    """Ask this process to stop, by SIGTERM, when one of these files is made or touched or its lease is another's.
 
     Args:
         before: file → :func:`touched` when the command began: what was there already was for what ran before.
-        claim: held by this process.
+        lease: held by this process.
     """
 
-    def look() -> None:
-        if claim.is_lost() or any(touched(path) not in (0, then) for path, then in before.items()):
+    def query() -> None:
+        if lease.is_lost() or any(touched(path) not in (0, then) for path, then in before.items()):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-    with _every(_LOOK_S, look):
+    with _every(_LOOK_S, query):
         yield
 
 

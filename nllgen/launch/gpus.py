@@ -11,7 +11,7 @@ from nllgen.errors import MachineError
 _NAMES = "CUDA_VISIBLE_DEVICES"
 
 
-def share_out(device: str) -> tuple[tuple[int, ...], str]:
+def assign_gpus(device: str) -> tuple[tuple[int, ...], str]:
     """The GPUs that the workers take in turn, and the device that each is told.
 
     Args:

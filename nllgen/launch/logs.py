@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 from nllgen.errors import ConfigError
-from nllgen.launch.failures import STARTED
+from nllgen.launch.retry_policy import STARTED
 from nllgen.launch.tasks import Task, read_attempts
-from nllgen.store.reading import open_regular
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.untrusted import open_regular
 
 _PART = 2**20
 

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from nllgen.errors import ConfigError
-from nllgen.study.block import BlockReader
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.config import Resources
+from nllgen.study.diagnostics import Diagnostics, explain, near
 from nllgen.study.models import Count, Frozen
-from nllgen.study.problems import Problems, explain, near
-from nllgen.study.source import read_text, read_yaml
+from nllgen.study.sweep import SweepReader
+from nllgen.study.yaml_documents import read_text, read_yaml
 
 VARIABLE = "NLLGEN_PROFILE"
 
@@ -62,8 +62,8 @@ class Profile(Frozen):
         max_array_size: elements of one array at most; the cluster's own MaxArraySize where None.
         signal_s: seconds before the time limit at which a job is told to save its state.
         precision: what ``precision: auto`` of a study means on its nodes; the submitting machine's where None.
-        image: a SIF that jobs run in.
-        binds: further folders to be seen in the image, ``SOURCE[:TARGET]``, read-only.
+        container: a SIF that jobs run in.
+        binds: further folders to be seen in the container, ``SOURCE[:TARGET]``, read-only.
         environment: variables of every job, by name.
         scratch: node-local folder for temporary files.
         python: the Python on the nodes; the submitting one where None.
@@ -83,7 +83,7 @@ class Profile(Frozen):
     max_array_size: Count | None = None
     signal_s: Annotated[int, Field(ge=10, le=3600)] = 90
     precision: Literal["bf16", "fp32"] | None = None
-    image: Text | None = None
+    container: Text | None = None
     binds: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Text] = Field(default={})
     scratch: Text | None = None
@@ -180,14 +180,14 @@ def parse_profile(text: str, name_for_errors: str) -> Profile:
     Raises:
         ConfigError: with everything that is wrong, each with its line.
     """
-    problems = Problems(name_for_errors)
-    source = read_yaml(text, problems)
-    reader = BlockReader(source, problems)
+    diagnostics = Diagnostics(name_for_errors)
+    source = read_yaml(text, diagnostics)
+    reader = SweepReader(source, diagnostics)
     values = reader.mapping((), source.value)
     try:
         profile = Profile.model_validate(values)
     except ValidationError as error:
         for key, sentence in explain(error, Profile.model_fields):
             reader.add((key,) if key else (), sentence)
-    problems.check()
+    diagnostics.check()
     return profile

@@ -12,13 +12,22 @@ from typing import Any
 
 from nllgen.errors import MachineError
 from nllgen.launch.attempt import progress_of
-from nllgen.launch.claims import Claims
-from nllgen.launch.cluster import Live, live_tasks
-from nllgen.launch.failures import STARTED, STOPPED, Kind, Line, given_up, kind_of, last_ended, unended
-from nllgen.launch.scheduler import HINT_S
-from nllgen.launch.stages import is_copy, submissions
+from nllgen.launch.lease import LeaseManager
+from nllgen.launch.retry_policy import (
+    STARTED,
+    STOPPED,
+    FailureKind,
+    Line,
+    abandoned_kind,
+    failure_kind,
+    last_ended,
+    unended,
+)
+from nllgen.launch.slurm.arrays import is_copy, submissions
+from nllgen.launch.slurm.commands import HINT_S
+from nllgen.launch.slurm.submission import LiveJobs, query_live_jobs
 from nllgen.launch.tasks import Task, done_head, read_attempts, tasks_of
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 
 STATES = ("done", "diverged", "damaged", "running", "queued", "failed", "stopped", "waiting")
@@ -57,7 +66,7 @@ class TaskStatus:
     seconds_per_step: float = 0.0
 
 
-def hints(folder: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[Live | None, str]:
+def query_scheduler(folder: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[LiveJobs | None, str]:
     """What the scheduler says of a study that was sent to one; None and the reason where it says nothing."""
     sent = [submission for _, submission in submissions(folder)]
     if not sent:
@@ -65,20 +74,20 @@ def hints(folder: StudyDir, study: Study, patience_s: float | None = HINT_S) -> 
     if all(is_copy(folder, submission) for submission in sent):
         return None, "from files alone: this is a copy of the folder that was submitted"
     try:
-        return live_tasks(folder, study.name, patience_s), ""
+        return query_live_jobs(folder, study.name, patience_s), ""
     except MachineError as error:
         return None, f"from files alone: {error.message}"
 
 
-def status(folder: StudyDir, study: Study, live: Live | None = None) -> list[TaskStatus]:
+def status(folder: StudyDir, study: Study, live: LiveJobs | None = None) -> list[TaskStatus]:
     """The state of every task, from its files; ``live`` tells which of the others the scheduler still has."""
-    claims = Claims()
+    leases = LeaseManager()
     truth_sha256 = folder.truth_sha256(study.truth.id) if study.truth else ""  # asked once, not for every cell
-    return [_task_status(task, study, folder, live, claims, truth_sha256) for task in tasks_of(study, folder)]
+    return [_task_status(task, study, folder, live, leases, truth_sha256) for task in tasks_of(study, folder)]
 
 
 def _task_status(
-    task: Task, study: Study, folder: StudyDir, live: Live | None, claims: Claims, truth_sha256: str
+    task: Task, study: Study, folder: StudyDir, live: LiveJobs | None, leases: LeaseManager, truth_sha256: str
 ) -> TaskStatus:
     log = str(task.log).removeprefix(f"{folder.path}/")  # much faster than pathlib for thousands
     lines = read_attempts(task.attempts)
@@ -89,7 +98,7 @@ def _task_status(
         return TaskStatus(
             task.name, task.label, str(outcome), started, log, finished_at=str(when), seconds_per_step=speed
         )
-    state, detail, kind = _state(task, lines, live, claims)
+    state, detail, kind = _state(task, lines, live, leases)
     progress = progress_of(task) if lines else {}
     return TaskStatus(
         task.name,
@@ -106,11 +115,13 @@ def _task_status(
     )
 
 
-def _state(task: Task, lines: Sequence[Line], live: Live | None, claims: Claims) -> tuple[str, str, Kind | None]:
-    if task.claim.exists() and claims.is_held(task.claim) and not _is_abandoned(task, live, claims):
+def _state(
+    task: Task, lines: Sequence[Line], live: LiveJobs | None, leases: LeaseManager
+) -> tuple[str, str, FailureKind | None]:
+    if task.lease.exists() and leases.is_held(task.lease) and not _is_abandoned(task, live, leases):
         return "running", _sign_of_life(task), None
     if not lines and task.stop.exists():
-        return "stopped", "cancelled before it began; runs when submitted again", Kind.ASKED
+        return "stopped", "cancelled before it began; runs when submitted again", FailureKind.ASKED
     if live is not None and task.name in live.tasks and not _is_over_in_its_job(lines, live.jobs[task.name]):
         # a running job may hold many cells that nobody has begun
         runs = live.tasks[task.name] != "PENDING" and unended(lines) is not None
@@ -120,10 +131,10 @@ def _state(task: Task, lines: Sequence[Line], live: Live | None, claims: Claims)
     last = last_ended(lines)
     if last is None:
         detail = "its supervisor is gone; goes on where it stopped when submitted again"
-        return ("stopped", detail, Kind.LOST) if lines else ("waiting", "", None)
-    kind = kind_of(last)
+        return ("stopped", detail, FailureKind.LOST) if lines else ("waiting", "", None)
+    kind = failure_kind(last)
     if last.get("event") == STOPPED or kind is None:
-        what = "" if kind in (None, Kind.ASKED) else f"{kind}; "
+        what = "" if kind in (None, FailureKind.ASKED) else f"{kind}; "
         return "stopped", f"{what}goes on where it stopped when submitted again", kind
     code = f"exit code {last['exit_code']}" if "exit_code" in last else ""
     return "failed", ": ".join(filter(None, [str(kind), str(last.get("reason") or ""), code])), kind
@@ -132,7 +143,7 @@ def _state(task: Task, lines: Sequence[Line], live: Live | None, claims: Claims)
 def _is_over_in_its_job(lines: Sequence[Line], job: str) -> bool:
     """Whether this job, which goes on with other tasks, has given the task up."""
     last = last_ended(lines)
-    if last is None or given_up(lines, str(last.get("submission"))) is None:
+    if last is None or abandoned_kind(lines, str(last.get("submission"))) is None:
         return False
     return any(line.get("attempt") == last.get("attempt") and _array(line) == job for line in lines)
 
@@ -141,24 +152,24 @@ def _array(line: Line) -> str:
     return str(line.get("job", "")).partition("_")[0]
 
 
-def _is_abandoned(task: Task, live: Live | None, claims: Claims) -> bool:
-    """Whether a claim is of a job that the scheduler has no more, and has not been renewed for a whole lease.
+def _is_abandoned(task: Task, live: LiveJobs | None, leases: LeaseManager) -> bool:
+    """Whether a lease is of a job that the scheduler has no more, and has not been renewed for a whole lease.
 
     Either alone says nothing: clocks differ, and a folder may be shared by clusters that do not know of each other.
     """
-    if live is None or task.name in live.tasks or not claims.is_of_job(task.claim):
+    if live is None or task.name in live.tasks or not leases.is_of_job(task.lease):
         return False
     try:
-        found = task.claim.stat()
+        found = task.lease.stat()
     except OSError:
         return False
-    return found.st_uid == os.geteuid() and time.time() - found.st_mtime > claims.lease_s
+    return found.st_uid == os.geteuid() and time.time() - found.st_mtime > leases.lease_s
 
 
 def _sign_of_life(task: Task) -> str:
     """When it was last known to be at work; another host's clock may differ, and a copied folder tells old news."""
     newest = 0.0
-    for path in (task.claim, task.folder.progress):
+    for path in (task.lease, task.folder.progress):
         try:
             newest = max(newest, path.stat().st_mtime)
         except OSError:

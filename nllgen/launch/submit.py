@@ -17,18 +17,18 @@ import submitit
 
 from nllgen.errors import MachineError
 from nllgen.launch.attempt import renewing
-from nllgen.launch.claims import LEASE_S, Claims
-from nllgen.launch.gpus import share_out
-from nllgen.launch.snapshot import snapshot
+from nllgen.launch.code_snapshot import snapshot
+from nllgen.launch.gpus import assign_gpus
+from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import tasks_of
-from nllgen.launch.workers import WorkerSetup, isolated
-from nllgen.store.atomic import closed_to_others, make_folder, refuse, write_bytes
-from nllgen.store.capabilities import require_publishing
-from nllgen.store.provenance import code_sha256
-from nllgen.store.study_dir import StudyDir
+from nllgen.launch.worker_process import WorkerConfig, isolated
+from nllgen.storage.atomic import closed_to_others, make_folder, raise_os_error, write_bytes
+from nllgen.storage.capabilities import require_publishing
+from nllgen.storage.provenance import code_sha256
+from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
-from nllgen.study.merge import merge
+from nllgen.study.extend import merge
 from nllgen.study.pretrained import pretrained_weights
 
 _PATIENCE_S = LEASE_S + 60.0  # a submitter that died on another machine is known to be dead after a lease
@@ -51,7 +51,7 @@ def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
         require_publishing(root)
     before, merged = _grown(folder, study)
     if merged != before:
-        with only_submission(folder):
+        with submission_lock(folder):
             before, merged = _grown(folder, study)  # what another has frozen meanwhile is not lost
             folder.freeze(merged)
     _install_truth(folder, merged)
@@ -67,7 +67,7 @@ def _install_truth(folder: StudyDir, study: Study) -> None:
     try:
         is_there = path.exists() and path.read_bytes() == weights
     except OSError as error:
-        refuse("read", path, error)
+        raise_os_error("read", path, error)
     if not is_there:
         write_bytes(path, weights)
 
@@ -82,26 +82,28 @@ def _grown(folder: StudyDir, study: Study) -> tuple[Study | None, Study]:
 
 
 @contextlib.contextmanager
-def only_submission(folder: StudyDir) -> Iterator[None]:
+def submission_lock(folder: StudyDir) -> Iterator[None]:
     """Freezing and sending look, decide and write: two at once would lose the cells of one, or send them twice.
 
     Raises:
         MachineError: another is at it for too long.
     """
-    claims, path = Claims(), folder.path.with_name(f".{folder.path.name}.submitting")
+    leases, path = LeaseManager(), folder.path.with_name(f".{folder.path.name}.submitting")
     give_up = time.monotonic() + _PATIENCE_S
-    while (claim := claims.take(path)) is None:
+    while (lease := leases.take(path)) is None:
         if time.monotonic() > give_up:
             raise MachineError(f"somebody else is submitting {folder.path}", f"try again; if nobody is, remove {path}")
         time.sleep(0.05)
     try:
-        with renewing(claim):  # thousands of cells may take longer than a lease
+        with renewing(lease):  # thousands of cells may take longer than a lease
             yield
     finally:
-        claim.release()
+        lease.release()
 
 
-def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int, only: Sequence[str] | None = None) -> list[Any]:
+def start_local(
+    folder: StudyDir, setup: WorkerConfig, num_workers: int, only: Sequence[str] | None = None
+) -> list[Any]:
     """Start supervisors on this machine through submitit, one thread each; they outlive this process.
 
     Args:
@@ -116,13 +118,13 @@ def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int, only: Se
     Raises:
         MachineError: there is no such device here.
     """
-    gpus, worker_device = share_out(setup.device)
+    gpus, worker_device = assign_gpus(setup.device)
     try:
         folder.stop.unlink(missing_ok=True)
         for path in _stops(folder, only):
             path.unlink(missing_ok=True)
     except OSError as error:
-        refuse("remove", folder.stop, error)
+        raise_os_error("remove", folder.stop, error)
     make_folder(folder.submitit)
     code = snapshot(folder)
     setup = replace(setup, device=worker_device, code=code, code_sha256=code_sha256())
@@ -135,12 +137,12 @@ def start_local(folder: StudyDir, setup: WorkerSetup, num_workers: int, only: Se
         _away_from_the_terminal(folder.submitit / "launcher.log"),
         _with_variables(isolated(code)),
     ):
-        for slot in range(num_workers):
+        for worker_slot in range(num_workers):
             executor = submitit.LocalExecutor(folder=folder.submitit)
             executor.update_parameters(
                 timeout_min=_NO_LIMIT_MIN,
                 gpus_per_node=1 if gpus else 0,
-                visible_gpus=(gpus[slot % len(gpus)],) if gpus else (),
+                visible_gpus=(gpus[worker_slot % len(gpus)],) if gpus else (),
             )
             jobs.append(executor.submit(supervisor))
     return jobs

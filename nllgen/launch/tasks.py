@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nllgen.errors import CorruptFileError, NllgenError
-from nllgen.store.atomic import refuse
-from nllgen.store.dataset import read_dataset_head
-from nllgen.store.reading import harmless_json, read_regular
-from nllgen.store.result import read_head
-from nllgen.store.study_dir import StudyDir, TaskDir
+from nllgen.planning.cost import cell_cost
+from nllgen.storage.atomic import raise_os_error
+from nllgen.storage.dataset import read_dataset_head
+from nllgen.storage.result import read_head
+from nllgen.storage.study_dir import StudyDir, TaskDir
+from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 from nllgen.study.config import DatasetConfig, Study
-from nllgen.study.cost import cell_cost
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Task:
         label: for people.
         folder: where it writes.
         needs: names of the tasks that must be done before.
-        suffix: tells its claim, log and attempts from those of another task in the same folder.
+        suffix: tells its lease, log and attempts from those of another task in the same folder.
     """
 
     name: str
@@ -40,9 +40,9 @@ class Task:
     suffix: str = ""
 
     @property
-    def claim(self) -> Path:
-        """Its claim file."""
-        return self._named(self.folder.claim)
+    def lease(self) -> Path:
+        """Its lease file."""
+        return self._named(self.folder.lease)
 
     @property
     def log(self) -> Path:
@@ -86,12 +86,12 @@ def longest_first(tasks: list[Task], study: Study) -> list[Task]:
 
 
 def seconds_of(study: Study) -> dict[str, float]:
-    """Cell id → what it takes on one core from its start to its end, as :mod:`nllgen.study.cost` estimates it."""
+    """Cell id → what it takes on one core from its start to its end, as :mod:`nllgen.planning.cost` estimates it."""
     return {cell.id: cell_cost(cell, study).seconds(cell.paradigm.steps) for cell in study.cells}
 
 
 def is_done(
-    task: Task, study: Study, study_dir: StudyDir, image_sha256: str | None = None, truth_sha256: str | None = None
+    task: Task, study: Study, study_dir: StudyDir, container_sha256: str | None = None, truth_sha256: str | None = None
 ) -> bool:
     """Whether the task's final files are there and whole; a damaged one is as good as none.
 
@@ -99,18 +99,18 @@ def is_done(
         task: the task.
         study: its study.
         study_dir: the study's folder.
-        image_sha256: a result counts only if this image made it; None takes every image's.
+        container_sha256: a result counts only if this container made it; None takes every container's.
         truth_sha256: of the truth that the data set was drawn from, where the caller has looked.
 
     Raises:
         SchemaError: it was written with another schema.
         MachineError: it cannot be read, which says nothing about it.
     """
-    return done_head(task, study, study_dir, image_sha256, truth_sha256) is not None
+    return done_head(task, study, study_dir, container_sha256, truth_sha256) is not None
 
 
 def done_head(
-    task: Task, study: Study, study_dir: StudyDir, image_sha256: str | None = None, truth_sha256: str | None = None
+    task: Task, study: Study, study_dir: StudyDir, container_sha256: str | None = None, truth_sha256: str | None = None
 ) -> dict[str, Any] | None:
     """What stands at the head of a task's result, empty for a data set; None where the task is not done.
 
@@ -119,7 +119,7 @@ def done_head(
     if task.name == "truth":
         assert study.truth is not None
         has_weights = study_dir.truth_weights(study.truth.id).exists()
-        return _head(task, study.truth.id, "", image_sha256) if has_weights else None
+        return _head(task, study.truth.id, "", container_sha256) if has_weights else None
     if task.name == "dataset":
         assert study.truth is not None
         return {} if large_enough(study_dir.dataset(study.truth.id), study.dataset) else None
@@ -127,21 +127,21 @@ def done_head(
         truth_sha256 = ""
     elif truth_sha256 is None:
         truth_sha256 = study_dir.truth_sha256(study.truth.id)
-    return _head(task, task.name, truth_sha256, image_sha256)
+    return _head(task, task.name, truth_sha256, container_sha256)
 
 
-def _head(task: Task, cell_id: str, truth_sha256: str, image_sha256: str | None) -> dict[str, Any] | None:
+def _head(task: Task, cell_id: str, truth_sha256: str, container_sha256: str | None) -> dict[str, Any] | None:
     try:
         head = read_head(task.folder.result)
     except CorruptFileError:  # or not there
         return None
-    if image_sha256 is not None and head["image_sha256"] != image_sha256:
+    if container_sha256 is not None and head["image_sha256"] != container_sha256:
         return None
     return head if head["cell_id"] == cell_id and truth_sha256 in ("", head["truth_sha256"]) else None
 
 
 def large_enough(path: Path, wanted: DatasetConfig) -> bool:
-    """Whether a data set is there and has the images that a study wants."""
+    """Whether a data set is there and has the containers that a study wants."""
     if not path.exists():
         return False
     try:
@@ -167,7 +167,7 @@ def record(path: Path, **fields: Any) -> None:
             if file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
-        refuse("write", path, error)
+        raise_os_error("write", path, error)
 
 
 def read_attempts(path: Path) -> list[dict[str, Any]]:
@@ -176,7 +176,7 @@ def read_attempts(path: Path) -> list[dict[str, Any]]:
     with contextlib.suppress(OSError):
         for line in read_regular(path).decode(errors="replace").splitlines():
             with contextlib.suppress(ValueError, RecursionError):
-                value = harmless_json(line)
+                value = parse_untrusted_json(line)
                 if isinstance(value, dict) and isinstance(value.get("attempt", ""), str):
                     lines.append(value)
     return lines

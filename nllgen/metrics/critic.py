@@ -21,8 +21,8 @@ from torch.nn.functional import softplus
 from torch.nn.utils import skip_init
 
 from nllgen.metrics.exact import Estimate, FloatArray, jsd
-from nllgen.metrics.group import Group
 from nllgen.metrics.measurement import OTHER, Measurement, References, Row
+from nllgen.metrics.metric_group import MetricGroup
 
 STEPS = 300
 WIDTH = 16  # feature maps of the first convolution
@@ -124,4 +124,4 @@ def _against(references: References, split: str, fake: Tensor) -> Estimate:
     return critic_jsd(real, fake, generator) if bool(fake.isfinite().all()) else _NOTHING
 
 
-GROUP = Group("critic", ("critic_jsd_nats", "critic_jsd_se_nats", "critic_jsd_floor_nats"), frozenset(), _measure)
+GROUP = MetricGroup("critic", ("critic_jsd_nats", "critic_jsd_se_nats", "critic_jsd_floor_nats"), frozenset(), _measure)

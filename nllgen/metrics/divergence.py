@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from nllgen.metrics.exact import jsd, mean_and_se
-from nllgen.metrics.group import Group
 from nllgen.metrics.measurement import Measurement, Row
+from nllgen.metrics.metric_group import MetricGroup
 
 
 def kl_reference(num_parameters: int, num_images: int | None) -> float:
@@ -35,7 +35,7 @@ def _measure(m: Measurement) -> Row:
     }
 
 
-GROUP = Group(
+GROUP = MetricGroup(
     "divergence",
     (
         "kl_nats",

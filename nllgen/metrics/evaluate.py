@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from nllgen.flow import Model
 from nllgen.metrics.discriminator import distance_to_optimum
 from nllgen.metrics.measurement import Measurement, References, Row
 from nllgen.metrics.registry import GROUPS
+from nllgen.models import Model
 
 
 @dataclass(frozen=True)

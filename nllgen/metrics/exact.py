@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nllgen.flow import DensityModel, Model
+from nllgen.models import DensityModel, Model
 
 BATCH = 500  # images scored at once; densities depend on it by about 3e-5 nats
 FloatArray = npt.NDArray[np.float64]

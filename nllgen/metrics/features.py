@@ -106,7 +106,7 @@ def load_extractor(
     device: torch.device | str,
     *,
     inception_weights: Path,
-    say: Callable[[str], None],
+    echo: Callable[[str], None],
 ) -> Extractor | None:
     """An extractor by its name in a study.
 
@@ -128,4 +128,4 @@ def load_extractor(
         return LeNetExtractor(device)
     from nllgen.metrics.inception import load_inception  # torchvision takes two seconds to import
 
-    return cast("Extractor | None", load_inception(inception_weights, device, say))
+    return cast("Extractor | None", load_inception(inception_weights, device, echo))

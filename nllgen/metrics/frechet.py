@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from nllgen.errors import NllgenError
-from nllgen.metrics.group import Features, image_group
 from nllgen.metrics.measurement import Row
+from nllgen.metrics.metric_group import Features, image_group
 
 Array = npt.ArrayLike | Tensor
 

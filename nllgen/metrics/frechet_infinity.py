@@ -15,8 +15,8 @@ from torch import Tensor
 
 from nllgen.metrics.exact import Estimate, FloatArray
 from nllgen.metrics.frechet import FrechetTo, distance_to_reference
-from nllgen.metrics.group import Features, image_group
 from nllgen.metrics.measurement import Row
+from nllgen.metrics.metric_group import Features, image_group
 
 PARTS = (1, 2, 3, 4, 5)  # the distances are those of n, n/2 … n/5 samples: evenly spaced in 1/n
 NUM_LEFT_OUT = 10  # groups of the jackknife

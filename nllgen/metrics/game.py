@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from nllgen.flow import RealNVP
+from nllgen.models import RealNVP
 
 _BATCH = 128  # samples whose graphs are kept at once: about 2 GB for a flow of width 32 at 28×28
 

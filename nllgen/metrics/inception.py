@@ -42,15 +42,15 @@ class InceptionExtractor(Extractor):
 
     def __init__(self, weights: Path, device: torch.device | str, sha256_prefix: str = SHA256_PREFIX):
         self.device = torch.device(device)
-        way_out = "run: nllgen assets fetch inception"
+        hint_for = "run: nllgen assets fetch inception"
         try:
             data = weights.read_bytes()
             self.sha256 = hashlib.sha256(data).hexdigest()
             if not self.sha256.startswith(sha256_prefix):
-                raise CorruptFileError(f"{weights} has the SHA-256 {self.sha256}, not {sha256_prefix}…", way_out)
+                raise CorruptFileError(f"{weights} has the SHA-256 {self.sha256}, not {sha256_prefix}…", hint_for)
             self.network = _build(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)).to(self.device)
         except (OSError, ValueError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise CorruptFileError(f"{weights} does not hold Inception's weights: {error}", way_out) from error
+            raise CorruptFileError(f"{weights} does not hold Inception's weights: {error}", hint_for) from error
 
     def _forward(self, images: Tensor) -> Tensor:
         # grey three times, as an image file opened as RGB
@@ -67,7 +67,7 @@ def weights_url() -> str:
     return str(inception.FID_WEIGHTS_URL)
 
 
-def load_inception(weights: Path, device: torch.device | str, say: Callable[[str], None]) -> InceptionExtractor | None:
+def load_inception(weights: Path, device: torch.device | str, echo: Callable[[str], None]) -> InceptionExtractor | None:
     """The extractor, or None where its weights are missing, which is said once a process.
 
     Raises:
@@ -77,7 +77,7 @@ def load_inception(weights: Path, device: torch.device | str, say: Callable[[str
         return InceptionExtractor(weights, device)
     if weights not in _said:
         _said.add(weights)
-        say(f"no Inception weights at {weights}: frechet_inception is NaN (to have it: nllgen assets fetch inception)")
+        echo(f"no Inception weights at {weights}: frechet_inception is NaN (to have it: nllgen assets fetch inception)")
     return None
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from nllgen.metrics.exact import Estimate, mean_and_se
-from nllgen.metrics.group import Features, image_group
 from nllgen.metrics.measurement import Row
+from nllgen.metrics.metric_group import Features, image_group
 
 NUM_BLOCKS = 10
 _ROWS = 1_000  # of a kernel matrix at once

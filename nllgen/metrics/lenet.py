@@ -75,14 +75,14 @@ class LeNetExtractor(Extractor):
 
 
 def _load(weights: Path) -> tuple[dict[str, Tensor], str]:
-    way_out = "install nllgen again, or make the file with: python -m nllgen.metrics.train_lenet"
+    hint_for = "install nllgen again, or make the file with: python -m nllgen.metrics.train_lenet"
     try:
         data = weights.read_bytes()
-        recorded = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
+        recorded_attempt = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
         sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 != recorded:
-            raise CorruptFileError(f"{weights} has the SHA-256 {sha256}, recorded is {recorded}", way_out)
+        if sha256 != recorded_attempt:
+            raise CorruptFileError(f"{weights} has the SHA-256 {sha256}, recorded is {recorded_attempt}", hint_for)
         state: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CorruptFileError(f"{weights} cannot be read: {error}", way_out) from error
+        raise CorruptFileError(f"{weights} cannot be read: {error}", hint_for) from error
     return state, sha256

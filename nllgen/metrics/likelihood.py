@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from nllgen.metrics.exact import bits_per_dim
-from nllgen.metrics.group import Group
 from nllgen.metrics.measurement import Measurement, Row
+from nllgen.metrics.metric_group import MetricGroup
 
 
 def _measure(m: Measurement) -> Row:
@@ -21,7 +21,7 @@ def _measure(m: Measurement) -> Row:
     return row
 
 
-GROUP = Group(
+GROUP = MetricGroup(
     "likelihood",
     ("train_nll_nats", "val_nll_nats", "val_bits_per_dim", "overfit_nats"),
     frozenset({"density"}),

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nllgen.flow import DensityModel, Model, RealNVP
 from nllgen.metrics.exact import FloatArray, draw, log_densities
+from nllgen.models import DensityModel, Model, RealNVP
 
 Row = dict[str, float]
 Need = Literal["density", "truth", "extractor", "training", "halves"]

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from nllgen.metrics.distances import blocks, nearest
 from nllgen.metrics.exact import FloatArray
-from nllgen.metrics.group import Features, image_group
 from nllgen.metrics.measurement import Row
+from nllgen.metrics.metric_group import Features, image_group
 
 NUM_CELLS = 10
 _PER_CELL = 50  # images of either side that a cell should have; with fewer there are fewer cells

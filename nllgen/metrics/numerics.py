@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nllgen.flow import RealNVP
-from nllgen.flow.numerics import numerical_errors
-from nllgen.metrics.group import Group
 from nllgen.metrics.measurement import Measurement, Row
+from nllgen.metrics.metric_group import MetricGroup
+from nllgen.models import RealNVP
+from nllgen.models.numerics import numerical_errors
 
 _CHECKED = 16  # images
 
@@ -17,4 +17,4 @@ def _measure(m: Measurement) -> Row:
     return {"fp_error_nats": density, "inverse_error": inverse}
 
 
-GROUP = Group("numerics", ("fp_error_nats", "inverse_error"), frozenset({"density"}), _measure)
+GROUP = MetricGroup("numerics", ("fp_error_nats", "inverse_error"), frozenset({"density"}), _measure)

@@ -13,8 +13,8 @@ import math
 import numpy as np
 
 from nllgen.metrics.exact import FloatArray
-from nllgen.metrics.group import Group
 from nllgen.metrics.measurement import Measurement, Row
+from nllgen.metrics.metric_group import MetricGroup
 
 _MIN_TAIL = 5  # weights in the tail, below which PSIS does not fit
 _PRIOR_MEAN, _PRIOR_WEIGHT = 0.5, 10  # of k, in the worth of observations (Vehtari et al. 2024, appendix G)
@@ -79,4 +79,4 @@ def _measure(m: Measurement) -> Row:
     return {"pareto_k": pareto_k(m.r_samples), "reverse_pareto_k": pareto_k(-m.r_held_out)}
 
 
-GROUP = Group("pareto", ("pareto_k", "reverse_pareto_k"), frozenset({"density", "truth"}), _measure)
+GROUP = MetricGroup("pareto", ("pareto_k", "reverse_pareto_k"), frozenset({"density", "truth"}), _measure)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from nllgen.metrics.distances import blocks, kth_neighbour
-from nllgen.metrics.group import Features, image_group
 from nllgen.metrics.measurement import Row
+from nllgen.metrics.metric_group import Features, image_group
 
 K = 5
 

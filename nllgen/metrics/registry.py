@@ -1,5 +1,5 @@
 """Every metric group. A new one is a file with a ``GROUP``, its line here, and its names where there is no torch:
-``MetricGroup`` in ``study/config.py`` and the columns with their units in ``store/layout.py``.
+``MetricGroup`` in ``study/config.py`` and the columns with their units in ``storage/schema.py``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from nllgen.metrics import (
     prdc,
     resampling,
 )
-from nllgen.metrics.group import Group
+from nllgen.metrics.metric_group import MetricGroup
 
-GROUPS: dict[str, Group] = {
+GROUPS: dict[str, MetricGroup] = {
     module.GROUP.name: module.GROUP
     for module in (
         likelihood,

@@ -14,12 +14,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nllgen.flow import RealNVP
-from nllgen.flow.coupling import squeeze, unsqueeze
 from nllgen.metrics.exact import BATCH
 from nllgen.metrics.frechet import distance_to_reference
-from nllgen.metrics.group import Features, Group, image_group
 from nllgen.metrics.measurement import OTHER, Measurement, Need, Row
+from nllgen.metrics.metric_group import Features, MetricGroup, image_group
+from nllgen.models import RealNVP
+from nllgen.models.coupling import squeeze, unsqueeze
 
 Half = Literal["fine", "coarse"]
 _NEEDS: tuple[Need, ...] = ("halves",)
@@ -60,7 +60,7 @@ def _compare(features: Features, half: Half) -> Row:
     return {f"frechet_{half}": distance_to_reference(features)(features.samples)}
 
 
-def _group(half: Half) -> Group:
+def _group(half: Half) -> MetricGroup:
     compare, images = partial(_compare, half=half), partial(_images, half=half)
     return image_group(f"resampling_{half}", (f"frechet_{half}",), (), compare, images=images, needs=_NEEDS)
 
@@ -72,4 +72,4 @@ def _measure(measurement: Measurement) -> Row:
     return {name: value for each in _HALVES for name, value in each.measure(measurement).items()}
 
 
-GROUP = Group("resampling", tuple(name for each in _HALVES for name in each.columns), _HALVES[0].needs, _measure)
+GROUP = MetricGroup("resampling", tuple(name for each in _HALVES for name in each.columns), _HALVES[0].needs, _measure)

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nllgen.flow import Model
+    from nllgen.models import Model
     from nllgen.paradigms.base import Context, Paradigm
     from nllgen.study.config import ParadigmConfig
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nllgen.errors import ConfigError
-from nllgen.flow import Model
+from nllgen.models import Model
 from nllgen.paradigms.base import (
     Batches,
     Context,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nllgen.errors import ConfigError
-from nllgen.flow import DensityModel, Model
+from nllgen.models import DensityModel, Model
 from nllgen.study.config import ParadigmConfig
 
 NextBatch = Callable[[int], Tensor]

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 from typing_extensions import override
 
-from nllgen.flow import Model
+from nllgen.models import Model
 from nllgen.paradigms.base import Context, Scalars, require_density
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.study.config import HybridConfig

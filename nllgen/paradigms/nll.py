@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from typing_extensions import override
 
-from nllgen.flow import Model
+from nllgen.models import Model
 from nllgen.paradigms.base import (
     Context,
     NextBatch,

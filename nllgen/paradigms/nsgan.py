@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from typing_extensions import override
 
-from nllgen.flow import Model
+from nllgen.models import Model
 from nllgen.paradigms.adversarial import Adversarial, input_gradient
 from nllgen.paradigms.base import Context
 from nllgen.study.paradigms import NonSaturatingConfig

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 from typing_extensions import override
 
 from nllgen.errors import ConfigError
-from nllgen.flow import Model
+from nllgen.models import Model
 from nllgen.paradigms.base import (
     Context,
     NextBatch,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from nllgen.flow import Model
+from nllgen.models import Model
 from nllgen.paradigms.adversarial import Adversarial, input_gradient
 from nllgen.paradigms.base import Context
 from nllgen.study.config import WGANGPConfig

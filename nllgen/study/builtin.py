@@ -1,4 +1,4 @@
-"""The studies, cluster profiles and image recipe that come with nllgen, in a wheel as in a checkout."""
+"""The studies, cluster profiles and container recipe that come with nllgen, in a wheel as in a checkout."""
 
 from __future__ import annotations
 

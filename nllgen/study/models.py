@@ -86,7 +86,7 @@ class DCGANConfig(Architecture):
 
 
 class ImportedConfig(Architecture):
-    """A model of the user's own, made by ``factory(shape, **options)`` in the worker (see ``nllgen.flow.imported``).
+    """A model of the user's own, made by ``factory(shape, **options)`` in the worker (see ``nllgen.models.imported``).
 
     Attributes:
         factory: its import path, ``package.module:name``.

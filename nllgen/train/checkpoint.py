@@ -17,7 +17,7 @@ def save_checkpoint(path: Path, state: TrainState, write: Write) -> None:
     write(path, to_bytes(state.state_dict()))
 
 
-def resume(make_state: Callable[[], TrainState], paths: list[Path], say: Callable[[str], None]) -> TrainState:
+def resume(make_state: Callable[[], TrainState], paths: list[Path], echo: Callable[[str], None]) -> TrainState:
     """The state of the newest checkpoint that can be read, else a fresh one.
 
     Args:
@@ -30,8 +30,8 @@ def resume(make_state: Callable[[], TrainState], paths: list[Path], say: Callabl
         try:
             state.load_state_dict(load_tensors(path))
         except NllgenError as error:
-            say(f"passing over {path.name}: {error}")
+            echo(f"passing over {path.name}: {error}")
             continue
-        say(f"resuming at step {state.step} from {path.name}")
+        echo(f"resuming at step {state.step} from {path.name}")
         return state
     return make_state()

@@ -14,13 +14,13 @@ import torch
 from nllgen.data.synthetic import CHUNK, draw_split, entropy
 from nllgen.data.truth import Truth, load_truth
 from nllgen.errors import ConfigError, CorruptFileError
-from nllgen.flow.numerics import numerical_errors
-from nllgen.store.dataset import Dataset, read_dataset, write_dataset
-from nllgen.store.layout import SPLITS
+from nllgen.models.numerics import numerical_errors
+from nllgen.storage.dataset import Dataset, read_dataset, write_dataset
+from nllgen.storage.schema import SPLITS
 from nllgen.study.config import DatasetConfig
 from nllgen.train.streams import generator
 from nllgen.worker.progress import TaskProgress
-from nllgen.worker.run import move_aside, say
+from nllgen.worker.train_cell import echo, move_aside
 
 _CPU = torch.device("cpu")
 _CHECKED = 64  # images of a data set whose numerical errors are measured
@@ -50,15 +50,15 @@ def draw_dataset(
     if old is not None:
         wanted = {split: max(wanted[split], size) for split, size in old.sizes().items()}
     if _covers(old, wanted):
-        say(f"already there: {path}")
+        echo(f"already there: {path}")
         return
     with interruptible():
         drawn = _draw(truth, config, wanted, old)
     if _covers(_old_dataset(path), wanted):  # a larger study's worker was quicker
-        say(f"already there: {path}")
+        echo(f"already there: {path}")
         return
     write_dataset(path, drawn)
-    say(f"published: {path}")
+    echo(f"published: {path}")
 
 
 def _covers(dataset: Dataset | None, wanted: dict[str, int]) -> bool:

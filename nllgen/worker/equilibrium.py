@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from nllgen.flow import RealNVP
 from nllgen.metrics.equilibrium import predict
 from nllgen.metrics.game import nsgan_game
+from nllgen.models import RealNVP
 from nllgen.paradigms.base import Scalars
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.study.config import NSGANConfig

@@ -15,19 +15,19 @@ import numpy as np
 import torch
 
 from nllgen.errors import CorruptFileError, NllgenError, StoppedError
-from nllgen.flow import make_model
 from nllgen.metrics.evaluate import Evaluator
-from nllgen.metrics.group import EXTRACTORS, Group
 from nllgen.metrics.measurement import Row
+from nllgen.metrics.metric_group import EXTRACTORS, MetricGroup
 from nllgen.metrics.registry import GROUPS
-from nllgen.store.layout import FINAL_COLUMNS
-from nllgen.store.provenance import code_sha256, nllgen_version
-from nllgen.store.result import Result, columns, read_result
-from nllgen.store.study_dir import StudyDir, TaskDir
-from nllgen.store.supplement import Supplement, read_supplement, write_supplement
+from nllgen.models import make_model
+from nllgen.storage.extra_metrics import ExtraMetrics, read_extra_metrics, write_extra_metrics
+from nllgen.storage.provenance import code_sha256, nllgen_version
+from nllgen.storage.result import Result, columns, read_result
+from nllgen.storage.schema import FINAL_COLUMNS
+from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.study.config import Cell, Study
-from nllgen.worker.run import Settings, asset_digests, device_name, load_model, move_aside, say
-from nllgen.worker.task import evaluator_of, exact_arithmetic, truth_of
+from nllgen.worker.run_task import evaluator_of, exact_arithmetic, truth_of
+from nllgen.worker.train_cell import Settings, asset_digests, device_name, echo, load_model, move_aside
 
 
 @dataclass
@@ -70,7 +70,7 @@ def evaluate(study_dir: StudyDir, names: Sequence[str], cells: Sequence[Cell], s
         except StoppedError:
             raise
         except NllgenError as error:
-            say(f"{cell.id}: {error}")
+            echo(f"{cell.id}: {error}")
             done.failed.append(f"{cell.id} ({cell.label}): {error.message}")
     return done
 
@@ -85,7 +85,7 @@ def _evaluate_cell(
     done: Evaluated,
 ) -> None:
     result = read_result(folder.result)
-    missing = [name for name in names if not _is_there(folder.supplement(name), result, name)]
+    missing = [name for name in names if not _is_there(folder.extra_metrics(name), result, name)]
     done.there += len(names) - len(missing)
     if not missing:
         return
@@ -104,14 +104,14 @@ def _evaluate_cell(
             rows = _rows(cell, kept, result, evaluator, name, settings)
         if not any(rows.values()):
             needs = " and ".join(sorted(GROUPS[name].needs))
-            say(f"{cell.id}: {name} needs {needs}, which {cell.label} does not have")
+            echo(f"{cell.id}: {name} needs {needs}, which {cell.label} does not have")
             done.unmeasurable += 1
             continue
-        supplement = _supplement(cell, result, evaluator, GROUPS[name], rows, settings)
-        published = write_supplement(folder.supplement(name), supplement)
+        extra_metrics = _supplement(cell, result, evaluator, GROUPS[name], rows, settings)
+        published = write_extra_metrics(folder.extra_metrics(name), extra_metrics)
         done.measured += published
         done.there += not published
-        say(f"{'published' if published else 'already there'}: {folder.supplement(name)}")
+        echo(f"{'published' if published else 'already there'}: {folder.extra_metrics(name)}")
 
 
 def _is_there(path: Path, result: Result, name: str) -> bool:
@@ -119,7 +119,7 @@ def _is_there(path: Path, result: Result, name: str) -> bool:
     if not path.exists():
         return False
     try:
-        if read_supplement(path).belongs_to(result.attrs):
+        if read_extra_metrics(path).belongs_to(result.attrs):
             return True
         raise CorruptFileError(f"{path}: measured on other weights or another truth than result.h5's")
     except CorruptFileError as error:
@@ -155,8 +155,8 @@ def _rows(
 
 
 def _supplement(
-    cell: Cell, result: Result, evaluator: Evaluator, group: Group, rows: dict[str, Row], settings: Settings
-) -> Supplement:
+    cell: Cell, result: Result, evaluator: Evaluator, group: MetricGroup, rows: dict[str, Row], settings: Settings
+) -> ExtraMetrics:
     steps = {str(name): int(step) for name, step in zip(result.final["weights"], result.final["step"], strict=True)}
     names = ("weights", "step", *(column.replace("val_", "test_") for column in group.columns), "time_s")
     attrs = {
@@ -174,4 +174,4 @@ def _supplement(
         "assets": json.dumps(asset_digests(evaluator)),
     }
     table = [{"weights": name, "step": steps[name], **row} for name, row in rows.items()]
-    return Supplement(attrs, columns(table, {name: FINAL_COLUMNS[name] for name in names}))
+    return ExtraMetrics(attrs, columns(table, {name: FINAL_COLUMNS[name] for name in names}))

@@ -15,12 +15,12 @@ from nllgen.errors import ConfigError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import bits_per_dim, kl, log_densities, mean_and_se
 from nllgen.metrics.features import Extractor
-from nllgen.metrics.given import GivenSamples
+from nllgen.metrics.fixed_samples import FixedSamples
 from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.metrics.measurement import EvalSet, References
-from nllgen.store.dataset import Dataset, read_dataset
-from nllgen.store.outside import read_array
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.dataset import Dataset, read_dataset
+from nllgen.storage.external import read_array
+from nllgen.storage.study_dir import StudyDir
 from nllgen.train.streams import generator
 
 Space = Literal["logits", "pixels"]
@@ -137,7 +137,7 @@ def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.dev
             dataset.numbers["entropy_nats"],
             dataset.numbers["entropy_se_nats"],
         )
-    return found | evaluator.measure_final(GivenSamples(images))
+    return found | evaluator.measure_final(FixedSamples(images))
 
 
 def _truth_and_dataset(files: TruthFiles, device: torch.device, train_rows: slice | None) -> tuple[Truth, Dataset]:
@@ -189,10 +189,10 @@ def _samples(path: Path, space: Space, truth: Truth) -> torch.Tensor:
     images = images / 255 if levels else images
     if not images.isfinite().all():
         raise ConfigError(f"{path}: some values are NaN or infinite", "leave those images out, and say so")
-    outside = bool(((images < 0) | (images > 1)).any())
-    if space == "pixels" and outside:
+    external = bool(((images < 0) | (images > 1)).any())
+    if space == "pixels" and external:
         raise ConfigError(f"{path}: pixels outside [0, 1]", "scale them, or say --space logits")
-    if space == "logits" and not outside:
+    if space == "logits" and not external:
         raise ConfigError(f"{path}: every value lies in [0, 1], as pixels do", "say --space pixels")
     return to_logits(images, truth.cell.data.alpha) if space == "pixels" else images
 

@@ -7,8 +7,7 @@ from nllgen_analysis.claims import judge
 from nllgen_analysis.frames import to_frames
 
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, NSGANConfig
-
-from .conftest import STEPS, build_study, make_cell
+from tests.analysis.conftest import STEPS, build_study, make_cell
 
 SEEDS = 5
 NASH = {"lr": 2e-4, "beta1": 0.5, "schedule": "constant"}

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nllgen.store.layout import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS
-from nllgen.store.study_file import StudyFile, write_study
+from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS
+from nllgen.storage.study_file import StudyFile, write_study
 from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig, NLLConfig, NSGANConfig, Study
 from nllgen.study.degrees import student
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .conftest import DIVERGED, MISSING, default_cells
+from tests.analysis.conftest import DIVERGED, MISSING, default_cells
 
 selenium = pytest.importorskip("selenium", reason="NOT TESTED: needs selenium (pip install '.[test]')")
 

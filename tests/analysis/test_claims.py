@@ -17,10 +17,9 @@ from nllgen_analysis.frames import to_frames
 from nllgen.errors import CorruptFileError
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.claims import claims_rules, claims_sha256
-from nllgen.study.grid import load_study
-
-from .claims_known import ALL, ORDERED, degrees, ends, finding, verdicts
-from .conftest import build_study, make_cell
+from nllgen.study.load import load_study
+from tests.analysis.claims_known import ALL, ORDERED, degrees, ends, finding, verdicts
+from tests.analysis.conftest import build_study, make_cell
 
 
 @pytest.mark.parametrize("kept", [[], ALL[:1], ALL[::5], degrees("W", seeds=4)])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from .claims_known import NASH, SEEDS, both, dcgan, finding, is_gan, nash
-from .conftest import STEPS, make_cell
+from tests.analysis.claims_known import NASH, SEEDS, both, dcgan, finding, is_gan, nash
+from tests.analysis.conftest import STEPS, make_cell
 
 # C0
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from .claims_known import JITTER, LADDER, ORDERED, degrees, ends, finding
-from .conftest import STEPS, make_cell
+from tests.analysis.claims_known import JITTER, LADDER, ORDERED, degrees, ends, finding
+from tests.analysis.conftest import STEPS, make_cell
 
 # C3
 

@@ -7,7 +7,7 @@ import pytest
 from nllgen_analysis import to_frames
 from nllgen_analysis.figures.nash import draw_nash
 
-from .conftest import build_study, make_cell
+from tests.analysis.conftest import build_study, make_cell
 
 
 def nash_laboratory():

@@ -13,7 +13,7 @@ from nllgen_analysis.figures.overfit import draw_overfit, overfit_data
 from nllgen_analysis.figures.sample_size import draw_sample_size, sample_size_data
 from nllgen_analysis.figures.style import Drawn, NotDrawn
 
-from .conftest import EXCESS, GRID, PARAMETERS, STEPS, build_study, make_cell
+from tests.analysis.conftest import EXCESS, GRID, PARAMETERS, STEPS, build_study, make_cell
 
 
 def falls(cell, step):

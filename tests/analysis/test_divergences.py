@@ -12,7 +12,7 @@ from nllgen_analysis.figures.divergences import MAX_ROWS, PANELS, divergence_dat
 from nllgen_analysis.figures.split import draw_split, split_data
 from nllgen_analysis.figures.style import Drawn, NotDrawn
 
-from .conftest import STEPS, build_study, kl, make_cell
+from tests.analysis.conftest import STEPS, build_study, kl, make_cell
 
 T_3 = 4.302652729696142  # of the 95 % interval of three values
 

@@ -19,7 +19,7 @@ from nllgen_analysis.figures.sample_size import draw_sample_size
 from nllgen_analysis.figures.samples import draw_samples, strip
 from nllgen_analysis.figures.style import MAX_SETTINGS, without_startup
 
-from .conftest import EXCESS, GRID, build_study, default_cells, kl, make_cell
+from tests.analysis.conftest import EXCESS, GRID, build_study, default_cells, kl, make_cell
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from nllgen_analysis.figures.plane import draw_plane, plane_data
 from nllgen_analysis.figures.scatter import draw_scatter, scatter_data
 from nllgen_analysis.figures.style import COLUMN_IN, NotDrawn
 
-from .conftest import STEPS, build_study, default_cells, frechet, kl, make_cell
+from tests.analysis.conftest import STEPS, build_study, default_cells, frechet, kl, make_cell
 
 
 @pytest.fixture(scope="module")

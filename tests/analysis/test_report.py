@@ -20,9 +20,8 @@ import pytest
 from nllgen_analysis import write_report
 
 from nllgen.errors import CorruptFileError, MachineError
-from nllgen.store.study_file import write_study
-
-from .conftest import DIVERGED, MISSING, build_study, default_cells, make_cell
+from nllgen.storage.study_file import write_study
+from tests.analysis.conftest import DIVERGED, MISSING, build_study, default_cells, make_cell
 
 ROOT = Path(__file__).parents[2]
 ATTACKS = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}")

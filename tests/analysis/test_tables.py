@@ -15,7 +15,7 @@ from nllgen_analysis.tables import (
 )
 from nllgen_analysis.text import estimate, number, plus_minus
 
-from .conftest import STEPS, build_study, make_cell
+from tests.analysis.conftest import STEPS, build_study, make_cell
 
 
 def test_group_without_any_result_keeps_its_row():

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from process import NLLGEN, TINY, Run, in_process
+
+from tests.cli.process import NLLGEN, TINY, Run, in_process
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the tests of the doors share: ``nllgen`` in this process or in one of its own, and what a refusal looks like."""
+"""What the tests of the commands share: ``nllgen`` in this process or in one of its own, and what a refusal looks like."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nllgen.cli import main
 from nllgen.launch.submit import freeze
-from nllgen.study.grid import parse_study
+from nllgen.study.load import parse_study
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

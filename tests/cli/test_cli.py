@@ -1,4 +1,4 @@
-"""The doors as a user meets them, outside the checkout."""
+"""The commands as a user meets them, outside the checkout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from process import ENVIRONMENT, NLLGEN, TEN_THOUSAND, TINY, USAGE, Run, frozen, refused
+
+from tests.cli.process import ENVIRONMENT, NLLGEN, TEN_THOUSAND, TINY, USAGE, Run, frozen, refused
 
 # what works
 
@@ -24,7 +25,7 @@ def test_help_answers_at_once(nllgen_process: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "door",
+    "command",
     [
         "assets fetch",
         "assets list",
@@ -39,10 +40,10 @@ def test_help_answers_at_once(nllgen_process: Run) -> None:
         "worker",
     ],
 )
-def test_every_door_has_help(nllgen: Run, door: str) -> None:
-    done = nllgen(*door.split(), "--help")
+def test_every_command_has_help(nllgen: Run, command: str) -> None:
+    done = nllgen(*command.split(), "--help")
     assert done.returncode == 0
-    assert done.stdout.startswith(f"Usage: nllgen {door}")
+    assert done.stdout.startswith(f"Usage: nllgen {command}")
 
 
 def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
@@ -116,9 +117,9 @@ def test_status_of_a_study_that_has_not_run(nllgen: Run, tmp_path: Path) -> None
 # bad studies
 
 
-@pytest.mark.parametrize("door", ["plan", "submit --local", "run --cell 0123456789abcdef"])
-def test_a_missing_grid(nllgen: Run, door: str) -> None:
-    refused(nllgen(*door.split(), "--grid", "nosuch.yaml"), USAGE, "nosuch.yaml", "does not exist")
+@pytest.mark.parametrize("command", ["plan", "submit --local", "run --cell 0123456789abcdef"])
+def test_a_missing_grid(nllgen: Run, command: str) -> None:
+    refused(nllgen(*command.split(), "--grid", "nosuch.yaml"), USAGE, "nosuch.yaml", "does not exist")
 
 
 def test_a_misspelt_built_in_study(nllgen: Run) -> None:
@@ -177,10 +178,10 @@ def test_wrong_usage_has_exit_code_2(nllgen: Run, line: str) -> None:
     refused(nllgen(*line.split()), USAGE)
 
 
-@pytest.mark.parametrize("door", ["submit --local", "run --cell truth"])
+@pytest.mark.parametrize("command", ["submit --local", "run --cell truth"])
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "CPU", "cuda:0\n"])
-def test_a_device_is_checked_before_anything_is_frozen(nllgen: Run, tiny: Path, door: str, device: str) -> None:
-    refused(nllgen(*door.split(), "--grid", tiny, "--device", device), USAGE, "auto, cpu, cuda, cuda:N")
+def test_a_device_is_checked_before_anything_is_frozen(nllgen: Run, tiny: Path, command: str, device: str) -> None:
+    refused(nllgen(*command.split(), "--grid", tiny, "--device", device), USAGE, "auto, cpu, cuda, cuda:N")
     assert not (tiny.parent / "runs").exists()
 
 

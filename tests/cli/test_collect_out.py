@@ -8,13 +8,13 @@ from pathlib import Path
 import h5py
 import pytest
 from click.testing import CliRunner, Result
-from process import TINY
 
 from nllgen.cli import cli
 from nllgen.errors import ConfigError
 from nllgen.launch.submit import freeze
-from nllgen.store.study_dir import StudyDir
-from nllgen.study.grid import parse_study
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.load import parse_study
+from tests.cli.process import TINY
 
 
 @pytest.fixture

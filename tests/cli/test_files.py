@@ -1,4 +1,4 @@
-"""What the doors say of folders and files that are not what they should be."""
+"""What the commands say of folders and files that are not what they should be."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from pathlib import Path
 
 import h5py
 import pytest
-from process import ENVIRONMENT, TEN_THOUSAND, TINY, USAGE, Run, frozen, refused
 
-from nllgen.store import seal
+from nllgen.storage import checksum
+from tests.cli.process import ENVIRONMENT, TEN_THOUSAND, TINY, USAGE, Run, frozen, refused
 
 # bad folders
 
 
-@pytest.mark.parametrize("door", ["status", "collect"])
+@pytest.mark.parametrize("command", ["status", "collect"])
 @pytest.mark.parametrize("what", ["a folder", "a file", "nothing"])
-def test_what_is_no_study_folder(nllgen: Run, tmp_path: Path, door: str, what: str) -> None:
+def test_what_is_no_study_folder(nllgen: Run, tmp_path: Path, command: str, what: str) -> None:
     path = tmp_path / "what"
     if what == "a folder":
         path.mkdir()
     elif what == "a file":
         path.write_text("hello")
-    refused(nllgen(door, path), USAGE, str(path), "not a study folder")
+    refused(nllgen(command, path), USAGE, str(path), "not a study folder")
 
 
-@pytest.mark.parametrize("door", ["submit --local", "run --cell truth"])
-def test_a_root_that_is_a_file(nllgen: Run, tiny: Path, door: str) -> None:
+@pytest.mark.parametrize("command", ["submit --local", "run --cell truth"])
+def test_a_root_that_is_a_file(nllgen: Run, tiny: Path, command: str) -> None:
     (tiny.parent / "root").write_text("hello")
-    refused(nllgen(*door.split(), "--grid", tiny, "--root", "root"), ENVIRONMENT, "root", "a file stands where")
+    refused(nllgen(*command.split(), "--grid", tiny, "--root", "root"), ENVIRONMENT, "root", "a file stands where")
     assert (tiny.parent / "root").read_text() == "hello"
 
 
@@ -86,14 +86,14 @@ def test_a_conflicting_grid_is_refused_with_the_difference(
 
 
 @pytest.mark.parametrize(
-    "door", ["status {0}", "collect {0}", "plan --grid tiny.yaml", "submit --grid tiny.yaml --local"]
+    "command", ["status {0}", "collect {0}", "plan --grid tiny.yaml", "submit --grid tiny.yaml --local"]
 )
-def test_a_study_of_a_newer_schema(nllgen: Run, tiny: Path, tmp_path: Path, door: str) -> None:
+def test_a_study_of_a_newer_schema(nllgen: Run, tiny: Path, tmp_path: Path, command: str) -> None:
     folder = frozen(tmp_path / "runs")
     header = folder / "study.yaml"
     assert "schema: 2\n" in header.read_text()
     header.write_text(header.read_text().replace("schema: 2\n", "schema: 99\n"))
-    refused(nllgen(*door.format(folder).split()), USAGE, "schema 99", "reads schema 2")
+    refused(nllgen(*command.format(folder).split()), USAGE, "schema 99", "reads schema 2")
 
 
 @pytest.mark.parametrize("name", ["study.yaml", "manifest.jsonl"])
@@ -141,8 +141,8 @@ def test_a_study_h5_of_a_newer_schema(nllgen: Run, tmp_path: Path) -> None:
     path = folder / "study.h5"
     with h5py.File(path, "a") as file:
         file.attrs["schema"] = 99
-    content = path.read_bytes()[seal.SIZE :]
-    path.write_bytes(seal.seal_of(content) + content)  # as the newer version would have sealed it
+    content = path.read_bytes()[checksum.SIZE :]
+    path.write_bytes(checksum.checksum_header(content) + content)  # as the newer version would have sealed it
     refused(nllgen("report", path, "--out", "report"), USAGE, "schema 99")
 
 

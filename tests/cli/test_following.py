@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from process import TINY, frozen
 
-from nllgen.doors import following
-from nllgen.launch.cluster import Live
-from nllgen.store.study_dir import StudyDir
+from nllgen.cli import following
+from nllgen.launch.slurm.submission import LiveJobs
+from nllgen.storage.study_dir import StudyDir
+from tests.cli.process import TINY, frozen
 
 
 @pytest.fixture
@@ -18,9 +18,11 @@ def folder(tmp_path: Path) -> StudyDir:
 
 
 def test_a_scheduler_that_does_not_answer_is_waited_for(folder: StudyDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([(Live({}, {}, ("7",)), ""), (None, "no answer"), (None, "no answer"), (Live({}, {}, ()), "")])
+    answers = iter(
+        [(LiveJobs({}, {}, ("7",)), ""), (None, "no answer"), (None, "no answer"), (LiveJobs({}, {}, ()), "")]
+    )
     said: list[str] = []
-    monkeypatch.setattr(following, "hints", lambda *_, **__: next(answers))
+    monkeypatch.setattr(following, "query_scheduler", lambda *_, **__: next(answers))
     monkeypatch.setattr(following, "status", lambda *_: [])
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     following.follow_cluster(folder, folder.read_study(), said.append)

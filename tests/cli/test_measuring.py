@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pages import TUTORIAL, blocks
-from process import NLLGEN, TINY, USAGE, Run, frozen, refused
 
 from nllgen.data.truth import load_truth, truth_bytes
-from nllgen.flow import RealNVP
 from nllgen.metrics.exact import log_densities
-from nllgen.store.dataset import NUMBERS, Dataset, read_dataset, write_dataset
-from nllgen.store.result import read_result
+from nllgen.models import RealNVP
+from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, write_dataset
+from nllgen.storage.result import read_result
 from nllgen.study.config import Cell, DataConfig, FlowConfig
+from tests.cli.pages import TUTORIAL, blocks
+from tests.cli.process import NLLGEN, TINY, USAGE, Run, frozen, refused
 
 
 @pytest.fixture

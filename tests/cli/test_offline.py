@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from process import NLLGEN
+
+from tests.cli.process import NLLGEN
 
 pytestmark = [
     pytest.mark.slow,

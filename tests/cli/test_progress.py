@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from nllgen.doors import progress
-from nllgen.doors.following import work_done
-from nllgen.doors.progress import progress_line, progress_text
+from nllgen.cli import progress
+from nllgen.cli.following import work_done
+from nllgen.cli.progress import progress_line, progress_text
 from nllgen.launch.status import TaskStatus
 
 ON_TERMINAL = """
-from nllgen.doors.progress import progress_line
+from nllgen.cli.progress import progress_line
 with progress_line(print) as line:
     line.say("began")
     line.update(3, 8, 0.4, 42.0)

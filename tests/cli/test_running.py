@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from process import NLLGEN, TINY, frozen
 
-from nllgen.launch.claims import Claims
+from nllgen.launch.lease import LeaseManager
 from nllgen.launch.tasks import Task, read_attempts, tasks_of
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir
+from tests.cli.process import NLLGEN, TINY, frozen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LONG = TINY.replace("steps: 2,", "steps: 200000,").replace("eval_every: 1", "eval_every: 200000")
@@ -67,8 +67,8 @@ def test_it_stops_when_its_study_or_its_cell_is_cancelled(
     assert last_of(running, task) == (75, "stopped", "asked")
 
 
-def test_it_stops_when_its_claim_is_taken_over(running: subprocess.Popen[str], task: Task) -> None:
-    task.claim.unlink()
-    assert Claims(job="7_0").take(task.claim) is not None
+def test_it_stops_when_its_lease_is_taken_over(running: subprocess.Popen[str], task: Task) -> None:
+    task.lease.unlink()
+    assert LeaseManager(job="7_0").take(task.lease) is not None
     assert last_of(running, task) == (75, "stopped", "asked")
     assert not task.folder.result.exists()

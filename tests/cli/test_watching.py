@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
-from process import USAGE, Run, frozen, refused
 
-from nllgen.launch.failures import FAILED, STARTED, STOPPED
-from nllgen.launch.stages import Stage, Submission, SubmissionDir
+from nllgen.launch.retry_policy import FAILED, STARTED, STOPPED
+from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
 from nllgen.launch.tasks import Task, record, tasks_of
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir
+from tests.cli.process import USAGE, Run, frozen, refused
 
 
 @pytest.fixture
@@ -48,11 +48,11 @@ def test_status_ends_with_1_only_if_something_failed(
     assert nllgen_process("status", folder.path).returncode == code
 
 
-def test_a_claim_of_another_machine_runs_on_in_a_copy_without_slurm(
+def test_a_lease_of_another_machine_runs_on_in_a_copy_without_slurm(
     nllgen: Run, folder: StudyDir, task: Task, tmp_path: Path
 ) -> None:
     sent(folder, task)
-    task.claim.write_text(json.dumps({"host": "node7 boot pid", "process": "1:1", "job": "5_0", "restarts": 0}))
+    task.lease.write_text(json.dumps({"host": "node7 boot pid", "process": "1:1", "job": "5_0", "restarts": 0}))
     record(task.attempts, event=STARTED, attempt="1", submission="abc", job="5_0")
     found = nllgen("status", folder.path, "--json", PATH=str(tmp_path / "nothing"))
     rows = json.loads(found.stdout)

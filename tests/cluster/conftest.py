@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from devcluster import Cluster, PlainUser, python_for, why_not
-from scenarios import SCENARIOS, Early
-from studies import REAL, STEPS, OnCluster
 
 import nllgen
+from tests.cluster.devcluster import Cluster, PlainUser, python_for, why_not
+from tests.cluster.scenarios import SCENARIOS, Early
+from tests.cluster.studies import REAL, STEPS, OnCluster
 
 HERE = Path(__file__).parent
 

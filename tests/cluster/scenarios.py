@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies import OnCluster, go_on, kill, wait
-
-from nllgen.launch.status import hints, status
+from nllgen.launch.status import query_scheduler, status
+from tests.cluster.studies import OnCluster, go_on, kill, wait
 
 Early = dict[str, "Future[Any]"]
 
@@ -192,7 +191,7 @@ def _by_state(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
 def _looked_up(study: OnCluster) -> dict[str, str]:
     """States by name, without a process of its own for each look."""
     frozen = study.folder.read_study()
-    return {row.name: row.state for row in status(study.folder, frozen, hints(study.folder, frozen)[0])}
+    return {row.name: row.state for row in status(study.folder, frozen, query_scheduler(study.folder, frozen)[0])}
 
 
 def _at_work(study: OnCluster, cells: list[str]) -> tuple[str, list[int]]:

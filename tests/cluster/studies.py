@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from devcluster import PATIENCE_S, Cluster, PlainUser, wait_for
-
 from nllgen.launch.tasks import read_attempts
-from nllgen.store.result import read_head
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.result import read_head
+from nllgen.storage.study_dir import StudyDir
+from tests.cluster.devcluster import PATIENCE_S, Cluster, PlainUser, wait_for
 
 GRID = """
 name: NAME

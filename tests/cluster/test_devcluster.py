@@ -11,7 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from devcluster import MAX_ARRAY, SCRIPTS, Cluster, PlainUser
+
+from tests.cluster.devcluster import MAX_ARRAY, SCRIPTS, Cluster, PlainUser
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from devcluster import MAX_ARRAY, Cluster, PlainUser
 
 from nllgen.launch.profile import parse_profile
+from tests.cluster.devcluster import MAX_ARRAY, Cluster, PlainUser
 
 
 def doctor(cluster: Cluster, *options: str, exit_code: int = 0) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scenarios import Early
-from studies import OnCluster
+
+from tests.cluster.scenarios import Early
+from tests.cluster.studies import OnCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from devcluster import Cluster
-
-from nllgen.launch.scheduler import Ends, ends_of
-from nllgen.launch.todo import accounted_state
+from nllgen.launch.slurm.commands import Ends, ends_of
+from nllgen.launch.task_queue import sacct_state
+from tests.cluster.devcluster import Cluster
 
 
 def test_each_run_of_a_requeued_job_has_its_own_end(cluster: Cluster) -> None:
@@ -14,10 +13,10 @@ def test_each_run_of_a_requeued_job_has_its_own_end(cluster: Cluster) -> None:
     cluster.wait_for(lambda: cluster.sacct("-j", job, "-X", "--format=State") == ["RUNNING"])
     cluster.scontrol("requeue", job)
     cluster.wait_for(lambda: cluster.field(job, "Restarts") == ["1"] and cluster.states(job) == {"RUNNING"})
-    assert accounted_state({"job": job, "restarts": 0}) == "REQUEUED"
-    assert accounted_state({"job": job, "restarts": 1}) == ""
+    assert sacct_state({"job": job, "restarts": 0}) == "REQUEUED"
+    assert sacct_state({"job": job, "restarts": 1}) == ""
     cluster.run("scancel", job)
-    cluster.wait_for(lambda: accounted_state({"job": job, "restarts": 1}).startswith("CANCELLED"))
+    cluster.wait_for(lambda: sacct_state({"job": job, "restarts": 1}).startswith("CANCELLED"))
 
 
 def test_elements_end_each_in_its_own_way(cluster: Cluster) -> None:

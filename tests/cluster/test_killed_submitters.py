@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
-from devcluster import PATIENCE_S, Cluster
-from studies import REAL, OnCluster, wait
 
-from nllgen.launch.cluster import live_tasks
-from nllgen.launch.scheduler import _parse
-from nllgen.launch.stages import submissions
+from nllgen.launch.slurm.arrays import submissions
+from nllgen.launch.slurm.commands import _parse
+from nllgen.launch.slurm.submission import query_live_jobs
+from tests.cluster.devcluster import PATIENCE_S, Cluster
+from tests.cluster.studies import REAL, OnCluster, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 # several studies, so that the kills fall on all moments of a submission and not on its end alone
@@ -40,8 +40,8 @@ def covered(study: OnCluster) -> Counter[str]:
     return found
 
 
-def claim(study: OnCluster) -> tuple[int, int]:
-    """Which file the submission claim of a study is, and since when; zeros without one."""
+def lease(study: OnCluster) -> tuple[int, int]:
+    """Which file the submission lease of a study is, and since when; zeros without one."""
     try:
         found = study.folder.path.with_name(f".{study.name}.submitting").stat()
     except OSError:
@@ -51,10 +51,10 @@ def claim(study: OnCluster) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def at_work(study: OnCluster) -> Iterator[subprocess.Popen[str]]:
-    """A submitter that has read everything and begins to change something; one that was killed left its claim."""
-    before = (0, 0), claim(study)
+    """A submitter that has read everything and begins to change something; one that was killed left its lease."""
+    before = (0, 0), lease(study)
     with study.start() as process:
-        wait(lambda: claim(study) not in before or process.poll() is not None, "it submits", every_s=0.01)
+        wait(lambda: lease(study) not in before or process.poll() is not None, "it submits", every_s=0.01)
         yield process
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -79,7 +79,7 @@ def test_killed_submitters_lose_and_double_nothing(make_study: Callable[..., OnC
         study.submit()
         cells = study.cells()
         assert covered(study) == Counter(cells)
-        live = live_tasks(study.folder, study.name)
+        live = query_live_jobs(study.folder, study.name)
         assert set(live.tasks) == {*cells, "collect"}
         study.cancel()
 

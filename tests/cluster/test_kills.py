@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from devcluster import Cluster
 
-from benchmarks.faults.kills import Kills
+from tests.cluster.devcluster import Cluster
+from tests.faults.kills import Kills
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 NUM_KILLS, NUM_SEEDS = (50, 4) if os.environ.get("NLLGEN_SOAK") else (10, 2)  # two of each kind

@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from devcluster import PATIENCE_S, Cluster
-from studies import PROFILE, REAL, STEPS, OnCluster, go_on, kill, processes, started, wait
+
+from tests.cluster.devcluster import PATIENCE_S, Cluster
+from tests.cluster.studies import PROFILE, REAL, STEPS, OnCluster, go_on, kill, processes, started, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 Make = Callable[..., OnCluster]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from devcluster import Cluster
-from scenarios import Early
-from studies import REAL, OnCluster
+
+from tests.cluster.devcluster import Cluster
+from tests.cluster.scenarios import Early
+from tests.cluster.studies import REAL, OnCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 Make = Callable[..., OnCluster]
@@ -52,7 +53,7 @@ def test_a_finished_cell_leaves_six_files_at_most(finished: OnCluster) -> None:
 
 
 def _cells_job(study: OnCluster) -> str:
-    from nllgen.launch.stages import submissions
+    from nllgen.launch.slurm.arrays import submissions
 
     ((where, _),) = submissions(study.folder)
     return where.job_ids()["cells0"]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from devcluster import Cluster
-from studies import REAL, STEPS, OnCluster, started, wait
+
+from tests.cluster.devcluster import Cluster
+from tests.cluster.studies import REAL, STEPS, OnCluster, started, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 Make = Callable[..., OnCluster]

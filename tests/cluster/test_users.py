@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from devcluster import Cluster, PlainUser
-from studies import REAL, OnCluster
+
+from tests.cluster.devcluster import Cluster, PlainUser
+from tests.cluster.studies import REAL, OnCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

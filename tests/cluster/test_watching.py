@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scenarios import Early, Retried, Watched
-from studies import STEPS
+
+from tests.cluster.scenarios import Early, Retried, Watched
+from tests.cluster.studies import STEPS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

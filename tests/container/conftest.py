@@ -1,4 +1,4 @@
-"""A real image, built by `nllgen build` and cached outside the checkout by the digest of its inputs; a plain user."""
+"""A real container, built by `nllgen build` and cached outside the checkout by the digest of its inputs; a plain user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nllgen.image import Bind, Image, exec_command, open_image
+from nllgen.container import Bind, Container, exec_command, verify_container
 
 NLLGEN = str(Path(sys.executable).with_name("nllgen"))
 USER = "nllgen-test"
@@ -23,7 +23,7 @@ Run = Callable[..., Done]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs Apptainer; the first test may have to build the image."""
+    """Everything here needs Apptainer; the first test may have to build the container."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
@@ -40,7 +40,7 @@ def missing(what: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def door() -> Run:
+def nllgen() -> Run:
     """``nllgen`` on the host."""
 
     def run(*words: object, **extra: str) -> Done:
@@ -69,13 +69,13 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def built(apptainer: str, door: Run, open_folder: Path) -> tuple[Path, str]:
-    """The image, and what `nllgen build` said."""
+def built(apptainer: str, nllgen: Run, open_folder: Path) -> tuple[Path, str]:
+    """The container, and what `nllgen build` said."""
     if shutil.which("debootstrap", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
         missing("debootstrap is not installed (`make apptainer`)")
     out, canary = open_folder / "nllgen.sif", open_folder / "canary"
     canary.touch()  # in the host's temporary folder, which Apptainer shows to a build
-    done = door("build", "--base", "debootstrap", "-o", out)
+    done = nllgen("build", "--base", "debootstrap", "-o", out)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "retrieving inrelease" in done.stdout or "built before" in done.stdout  # debootstrap's milestones are told
     assert canary.exists()
@@ -83,13 +83,13 @@ def built(apptainer: str, door: Run, open_folder: Path) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="session")
-def image(built: tuple[Path, str]) -> Image:
-    return open_image(built[0])
+def container(built: tuple[Path, str]) -> Container:
+    return verify_container(built[0])
 
 
 @pytest.fixture
 def copy(built: tuple[Path, str], open_folder: Path) -> Iterator[Path]:
-    """A copy of the image that a test may spoil."""
+    """A copy of the container that a test may spoil."""
     path = open_folder / "copy.sif"
     shutil.copyfile(built[0], path)
     yield path
@@ -148,8 +148,8 @@ def ordered(words: Sequence[str], order: str, **how: Any) -> Done:
 
 
 @pytest.fixture
-def inside(image: Image) -> Run:
-    """Run words in the image, as root or as a plain user, and wait; a worker may be given an order."""
+def inside(container: Container) -> Run:
+    """Run words in the container, as root or as a plain user, and wait; a worker may be given an order."""
 
     def run(
         command: Sequence[str],
@@ -162,7 +162,7 @@ def inside(image: Image) -> Run:
         stdin: str = "",
         order: str = "",
     ) -> Done:
-        words, variables = exec_command(image, command, binds=binds, environment=environment or {}, network=network)
+        words, variables = exec_command(container, command, binds=binds, environment=environment or {}, network=network)
         env = dict(os.environ) | (host or {}) | variables
         who: dict[str, object] = {}
         if owner is not None and os.geteuid() != owner.pw_uid:

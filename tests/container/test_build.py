@@ -1,4 +1,4 @@
-"""`nllgen build` with the real Apptainer: the image, its second build, its check, and images that are not right."""
+"""`nllgen build` with the real Apptainer: the container, its second build, its check, and containers that are not right."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.errors import ImageError
-from nllgen.image import Image, open_image
-from nllgen.image.sif import labels_of, read_sif
+from nllgen.container import Container, verify_container
+from nllgen.container.sif import labels_of, read_sif
+from nllgen.errors import ContainerError
 from nllgen.study.config import SCHEMA
 
 ENVIRONMENT = 3
 NLLGEN = str(Path(sys.executable).with_name("nllgen"))
-Door = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def refused(door: Door, path: Path, *words: str) -> None:
+def refused(nllgen: Run, path: Path, *words: str) -> None:
     """Both ways of asking say so, and neither with a traceback."""
-    with pytest.raises(ImageError) as caught:
-        open_image(path)
-    done = door("build", "--check", path)
+    with pytest.raises(ContainerError) as caught:
+        verify_container(path)
+    done = nllgen("build", "--check", path)
     assert done.returncode == ENVIRONMENT, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     for word in words:
@@ -36,31 +36,35 @@ def refused(door: Door, path: Path, *words: str) -> None:
         assert word in done.stderr
 
 
-def test_the_labels_say_what_is_inside(image: Image) -> None:
+def test_the_labels_say_what_is_inside(container: Container) -> None:
     expected = {"nllgen.version", "nllgen.commit", "nllgen.code", "nllgen.lock", "nllgen.schema", "nllgen.inputs"}
-    assert expected <= set(image.labels)
-    assert image.labels["nllgen.version"] == "0.1.0"
-    assert "none" not in {image.labels[name] for name in expected}
+    assert expected <= set(container.labels)
+    assert container.labels["nllgen.version"] == "0.1.0"
+    assert "none" not in {container.labels[name] for name in expected}
 
 
-def test_apptainer_reads_the_same_labels(image: Image) -> None:
-    done = subprocess.run(["apptainer", "inspect", "--json", image.path], check=True, capture_output=True, text=True)
-    assert json.loads(done.stdout)["data"]["attributes"]["labels"] == dict(image.labels)
-    assert labels_of(read_sif(image.path)) == image.labels
+def test_apptainer_reads_the_same_labels(container: Container) -> None:
+    done = subprocess.run(
+        ["apptainer", "inspect", "--json", container.path], check=True, capture_output=True, text=True
+    )
+    assert json.loads(done.stdout)["data"]["attributes"]["labels"] == dict(container.labels)
+    assert labels_of(read_sif(container.path)) == container.labels
 
 
-def test_the_image_passes_its_check(door: Door, image: Image) -> None:
-    done = door("build", "--check", image.path)
+def test_the_container_passes_its_check(nllgen: Run, container: Container) -> None:
+    done = nllgen("build", "--check", container.path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"sha256 {image.sha256}" in done.stdout
+    assert f"sha256 {container.sha256}" in done.stdout
     assert "imports, samples and scores" in done.stdout
 
 
-def test_a_second_build_is_found_again_and_is_the_same_file(door: Door, image: Image, open_folder: Path) -> None:
-    done = door("build", "--base", "debootstrap", "-o", open_folder / "again.sif")
+def test_a_second_build_is_found_again_and_is_the_same_file(
+    nllgen: Run, container: Container, open_folder: Path
+) -> None:
+    done = nllgen("build", "--base", "debootstrap", "-o", open_folder / "again.sif")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the same inputs were built before" in done.stdout
-    assert open_image(open_folder / "again.sif").sha256 == image.sha256
+    assert verify_container(open_folder / "again.sif").sha256 == container.sha256
     assert not list(open_folder.glob("*.part"))
     (open_folder / "again.sif").unlink()
 
@@ -79,7 +83,7 @@ BYTECODE = """
 import sys
 from importlib.util import cache_from_source
 from pathlib import Path
-import nllgen.worker.entry, nllgen.metrics.registry, torch
+import nllgen.worker.setup, nllgen.metrics.registry, torch
 parameter = torch.nn.Parameter(torch.zeros(2))
 parameter.sum().backward()
 torch.optim.Adam([parameter]).step()
@@ -89,27 +93,27 @@ print(len(files), [file for file in files if not Path(cache_from_source(file)).e
 """
 
 
-def test_all_that_a_run_imports_has_bytecode_and_there_is_no_compiler(inside: Door) -> None:
+def test_all_that_a_run_imports_has_bytecode_and_there_is_no_compiler(inside: Run) -> None:
     done = inside(["/opt/nllgen/bin/python", "-I", "-c", BYTECODE])
     num, _, without = done.stdout.strip().partition(" ")
     assert (int(num) > 1000, without) == (True, "[]"), done.stdout + done.stderr
     assert inside(["sh", "-c", "command -v gcc cc make"]).returncode != 0
 
 
-# images that are not right
+# containers that are not right
 
 
-def test_a_truncated_image(door: Door, copy: Path) -> None:
+def test_a_truncated_container(nllgen: Run, copy: Path) -> None:
     with copy.open("r+b") as file:
         file.truncate(copy.stat().st_size * 2 // 3)
-    refused(door, copy, "truncated", "nllgen build")
+    refused(nllgen, copy, "truncated", "nllgen build")
 
 
-def test_an_image_for_other_processors(door: Door, copy: Path) -> None:
+def test_an_container_for_other_processors(nllgen: Run, copy: Path) -> None:
     with copy.open("r+b") as file:  # the two digits of the architecture, after the launcher, the magic and the version
         file.seek(32 + 10 + 3)
         file.write(b"04\0")
-    refused(door, copy, "aarch64")
+    refused(nllgen, copy, "aarch64")
 
 
 @pytest.fixture
@@ -123,16 +127,16 @@ def key(tmp_path: Path) -> tuple[Path, Path]:
     return private, public
 
 
-def test_a_signed_image_verifies_until_it_is_tampered_with(
-    door: Door, image: Image, open_folder: Path, key: tuple[Path, Path]
+def test_a_signed_container_verifies_until_it_is_tampered_with(
+    nllgen: Run, container: Container, open_folder: Path, key: tuple[Path, Path]
 ) -> None:
     private, public = key
     out = open_folder / "signed.sif"
-    done = door("build", "--base", "debootstrap", "-o", out, "--sign", private)
+    done = nllgen("build", "--base", "debootstrap", "-o", out, "--sign", private)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert open_image(out).sha256 != image.sha256  # the signature is in the file
-    assert door("build", "--check", out, "--key", public).returncode == 0
-    unknown = door("build", "--check", out)
+    assert verify_container(out).sha256 != container.sha256  # the signature is in the file
+    assert nllgen("build", "--check", out, "--key", public).returncode == 0
+    unknown = nllgen("build", "--check", out)
     assert unknown.returncode == ENVIRONMENT
     assert "signature" in unknown.stderr
     system = max(read_sif(out).parts, key=lambda part: part.size)
@@ -141,12 +145,12 @@ def test_a_signed_image_verifies_until_it_is_tampered_with(
         byte = file.read(1)[0]
         file.seek(system.offset + system.size // 2)
         file.write(bytes([byte ^ 1]))
-    refused(door, out, "changed after it was signed")
+    refused(nllgen, out, "changed after it was signed")
     out.unlink()
 
 
 def test_a_pgp_key_of_apptainers_keyring_signs_and_its_owner_is_known(
-    door: Door, built: tuple[Path, str], open_folder: Path, tmp_path: Path
+    nllgen: Run, built: tuple[Path, str], open_folder: Path, tmp_path: Path
 ) -> None:
     ring, stranger = {"APPTAINER_KEYSDIR": str(tmp_path / "keys")}, {"APPTAINER_KEYSDIR": str(tmp_path / "none")}
     for folder in (*ring.values(), *stranger.values()):
@@ -155,26 +159,26 @@ def test_a_pgp_key_of_apptainers_keyring_signs_and_its_owner_is_known(
     words += ["--password", "", "--push=false", "--bit-length", "2048"]
     subprocess.run(words, env=os.environ | ring, check=True, capture_output=True)
     out = open_folder / "pgp.sif"
-    done = door("build", "--base", "debootstrap", "-o", out, "--sign", "0", **ring)
+    done = nllgen("build", "--base", "debootstrap", "-o", out, "--sign", "0", **ring)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(read_sif(out).signatures) == 1
-    assert door("build", "--check", out, **ring).returncode == 0
-    refused_by = door("build", "--check", out, **stranger)
+    assert nllgen("build", "--check", out, **ring).returncode == 0
+    refused_by = nllgen("build", "--check", out, **stranger)
     assert refused_by.returncode == ENVIRONMENT
     assert "signature" in refused_by.stderr
     out.unlink()
 
 
-def test_a_base_that_no_registry_gives_names_the_other_bases(door: Door, apptainer: str, tmp_path: Path) -> None:
+def test_a_base_that_no_registry_gives_names_the_other_bases(nllgen: Run, apptainer: str, tmp_path: Path) -> None:
     words = ["build", "--base", "docker", "--from", "127.0.0.1:9/none", "-o", tmp_path / "x.sif"]
-    done = door(*words, NLLGEN_CACHE=str(tmp_path / "cache"))
+    done = nllgen(*words, NLLGEN_CACHE=str(tmp_path / "cache"))
     assert done.returncode == ENVIRONMENT
     assert "apptainer build failed" in done.stderr
     assert "--base debootstrap" in done.stderr
 
 
-def test_a_key_that_is_not_there(door: Door, built: tuple[Path, str], open_folder: Path) -> None:
-    done = door("build", "--base", "debootstrap", "-o", open_folder / "x.sif", "--sign", "no-such-key")
+def test_a_key_that_is_not_there(nllgen: Run, built: tuple[Path, str], open_folder: Path) -> None:
+    done = nllgen("build", "--base", "debootstrap", "-o", open_folder / "x.sif", "--sign", "no-such-key")
     assert done.returncode == ENVIRONMENT
     assert "no-such-key" in done.stderr
     assert not (open_folder / "x.sif").exists()
@@ -183,7 +187,7 @@ def test_a_key_that_is_not_there(door: Door, built: tuple[Path, str], open_folde
 
 @pytest.fixture
 def empty(apptainer: str, open_folder: Path) -> Iterator[Path]:
-    """A sandbox with a shell and nothing else, and room for images made from it."""
+    """A sandbox with a shell and nothing else, and room for containers made from it."""
     root = open_folder / "empty"
     (root / "bin").mkdir(parents=True)
     yield root
@@ -193,7 +197,7 @@ def empty(apptainer: str, open_folder: Path) -> Iterator[Path]:
 
 
 def made(root: Path, name: str, labels: str = "") -> Path:
-    """An image of a sandbox, with labels."""
+    """A container of a sandbox, with labels."""
     recipe, out = root.parent / f"{name}.def", root.parent / f"{name}.sif"
     recipe.write_text(f"Bootstrap: localimage\nFrom: {root}\n\n%labels\n{labels}\n")
     done = subprocess.run(["apptainer", "build", "--force", out, recipe], capture_output=True, text=True)
@@ -201,30 +205,32 @@ def made(root: Path, name: str, labels: str = "") -> Path:
     return out
 
 
-def test_an_image_without_nllgen(door: Door, empty: Path) -> None:
-    refused(door, made(empty, "empty-plain", "    maintainer somebody"), "holds no nllgen")
+def test_an_container_without_nllgen(nllgen: Run, empty: Path) -> None:
+    refused(nllgen, made(empty, "empty-plain", "    maintainer somebody"), "holds no nllgen")
 
 
-def test_an_image_that_only_says_it_has_nllgen(door: Door, empty: Path) -> None:
+def test_an_container_that_only_says_it_has_nllgen(nllgen: Run, empty: Path) -> None:
     labels = f"    nllgen.version 0.1.0\n    nllgen.schema {SCHEMA}"
-    refused(door, made(empty, "empty-liar", labels), "does not run")
+    refused(nllgen, made(empty, "empty-liar", labels), "does not run")
 
 
-def test_an_image_of_another_schema(door: Door, empty: Path) -> None:
+def test_an_container_of_another_schema(nllgen: Run, empty: Path) -> None:
     labels = "    nllgen.version 9.0\n    nllgen.schema 99"
-    refused(door, made(empty, "empty-new", labels), "schema 99", f"has {SCHEMA}")
+    refused(nllgen, made(empty, "empty-new", labels), "schema 99", f"has {SCHEMA}")
 
 
-def test_a_failed_build_says_why_and_leaves_nothing(door: Door, empty: Path, open_folder: Path, tmp_path: Path) -> None:
+def test_a_failed_build_says_why_and_leaves_nothing(
+    nllgen: Run, empty: Path, open_folder: Path, tmp_path: Path
+) -> None:
     shutil.copy("/bin/sh", empty / "bin" / "sh")  # without its libraries it cannot run
-    done = door(
+    done = nllgen(
         "build", "--base", "localimage", "--from", empty, "-o", open_folder / "x.sif", NLLGEN_CACHE=str(tmp_path)
     )
     assert done.returncode == ENVIRONMENT, done.stdout
     assert "apptainer build failed" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (open_folder / "x.sif").exists()
-    assert not list((tmp_path / "images").glob("*.part"))
+    assert not list((tmp_path / "containers").glob("*.part"))
 
 
 def running(pattern: str) -> str:
@@ -253,7 +259,7 @@ def test_an_interrupted_build_leaves_nothing_behind(apptainer: str, open_folder:
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 75, rest
     assert "Traceback" not in rest
-    assert not list((tmp_path / "cache" / "images").glob("*.part"))
+    assert not list((tmp_path / "cache" / "containers").glob("*.part"))
     assert running(str(temporary)) == ""
     assert list(temporary.glob("nllgen-build-*")) == []
     shutil.rmtree(temporary)

@@ -1,4 +1,4 @@
-"""Jobs of a real cluster in a real image: as root and as a plain user, preempted in the middle, with the same bits."""
+"""Jobs of a real cluster in a real container: as root and as a plain user, preempted in the middle, with the same bits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from devcluster import Cluster, PlainUser, python_for, wait_for, why_not
 
 from nllgen.assets import asset_folder
-from nllgen.image import Image
+from nllgen.container import Container
 from nllgen.launch.tasks import read_attempts
-from nllgen.store.result import read_attrs, read_head
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.result import read_attrs, read_head
+from nllgen.storage.study_dir import StudyDir
+from tests.cluster.devcluster import Cluster, PlainUser, python_for, wait_for, why_not
 
 pytestmark = pytest.mark.cluster
 
@@ -43,7 +43,7 @@ class Study:
     """A study under a root of its own, and the command on it."""
 
     root: Path
-    image: Image
+    container: Container
     user: PlainUser | None = None
     python: str = sys.executable
 
@@ -53,7 +53,15 @@ class Study:
 
     def submit(self, env: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
         (self.root / "grid.yaml").write_text(GRID)
-        words = ["submit", "--grid", "grid.yaml", "--root", str(self.root / "runs"), "--image", str(self.image.path)]
+        words = [
+            "submit",
+            "--grid",
+            "grid.yaml",
+            "--root",
+            str(self.root / "runs"),
+            "--container",
+            str(self.container.path),
+        ]
         command = [self.python, "-m", "nllgen", *words, *options]
         variables = {"NLLGEN_ASSETS": str(self.root / "assets")}
         if self.user:
@@ -119,13 +127,13 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(base: Path, image: Image, cluster: Cluster, alice: PlainUser) -> Iterator[Runs]:
+def runs(base: Path, container: Container, cluster: Cluster, alice: PlainUser) -> Iterator[Runs]:
     with python_for(alice) as python:
         assert python
         found = Runs(
-            Study(prepared(base / "calm"), image),
-            Study(prepared(base / "root"), image),
-            Study(prepared(base / "alice", alice), image, alice, python),
+            Study(prepared(base / "calm"), container),
+            Study(prepared(base / "root"), container),
+            Study(prepared(base / "alice", alice), container, alice, python),
         )
         sent(found.preempted, cluster, "./preempt.yaml")
         # driven out of all nodes while its cells train
@@ -156,32 +164,32 @@ def test_it_was_preempted_and_went_on_from_its_checkpoint(runs: Runs) -> None:
     assert any("resuming at step" in log for log in logs)
 
 
-def test_a_plain_user_s_jobs_run_in_the_image_with_the_same_bits(runs: Runs, alice: PlainUser) -> None:
+def test_a_plain_user_s_jobs_run_in_the_container_with_the_same_bits(runs: Runs, alice: PlainUser) -> None:
     assert runs.plain.science() == runs.undisturbed.science()
     assert {path.stat().st_uid for path in runs.plain.folder.path.rglob("result.h5")} == {alice.uid}
 
 
-def test_every_result_names_its_image(runs: Runs, image: Image) -> None:
+def test_every_result_names_its_container(runs: Runs, container: Container) -> None:
     for study in (runs.preempted, runs.plain):
-        assert {read_attrs(path / "result.h5")["image_sha256"] for path in study.cells()} == {image.sha256}
+        assert {read_attrs(path / "result.h5")["image_sha256"] for path in study.cells()} == {container.sha256}
 
 
-def test_a_result_of_another_image_is_shown_and_counts_unless_it_is_strict(
+def test_a_result_of_another_container_is_shown_and_counts_unless_it_is_strict(
     runs: Runs, copy: Path, cluster: Cluster
 ) -> None:
     with copy.open("ab") as file:  # the same programs, other bytes
         file.write(b"\0" * 4096)
-    other = Study(runs.undisturbed.root, Image(copy, "", {}))
-    lax, strict = (other.submit(cluster.env, "--local", "--dry-run", *more) for more in ((), ("--strict-image",)))
-    assert (lax.stdout.count("but made in image"), "0 to run" in lax.stdout) == (2, True), lax.stdout + lax.stderr
+    other = Study(runs.undisturbed.root, Container(copy, "", {}))
+    lax, strict = (other.submit(cluster.env, "--local", "--dry-run", *more) for more in ((), ("--strict-container",)))
+    assert (lax.stdout.count("but made in container"), "0 to run" in lax.stdout) == (2, True), lax.stdout + lax.stderr
     assert strict.stdout.count("does not count, runs again") == 2, strict.stdout + strict.stderr
 
 
-@pytest.mark.parametrize("spoil", ["truncated", "no image"])
-def test_an_image_that_cannot_be_used_is_refused_at_submission(
+@pytest.mark.parametrize("spoil", ["truncated", "no container"])
+def test_an_container_that_cannot_be_used_is_refused_at_submission(
     base: Path, copy: Path, cluster: Cluster, spoil: str
 ) -> None:
     copy.write_bytes(copy.read_bytes()[:100_000] if spoil == "truncated" else b"hello")
-    study = Study(prepared(base / spoil.replace(" ", "-")), Image(copy, "", {}))
+    study = Study(prepared(base / spoil.replace(" ", "-")), Container(copy, "", {}))
     done = study.submit(cluster.env, "--profile", "./short.yaml")
     assert (done.returncode, "→" in done.stderr, study.folder.path.exists()) == (3, True, False), done.stderr

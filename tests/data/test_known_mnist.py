@@ -15,7 +15,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from pages import blocks
 from PIL import Image
 
 from nllgen import assets
@@ -23,10 +22,11 @@ from nllgen.data.logits import dequantise, from_logits, log_det_levels, to_logit
 from nllgen.data.mnist import load_mnist
 from nllgen.data.synthetic import draw
 from nllgen.data.truth import Truth, load_truth
-from nllgen.flow.numerics import numerical_errors
 from nllgen.metrics.exact import bits_per_dim, log_densities, mean_and_se
 from nllgen.metrics.lenet import LeNetExtractor
-from nllgen.study.grid import load_study
+from nllgen.models.numerics import numerical_errors
+from nllgen.study.load import load_study
+from tests.cli.pages import blocks
 
 FOLDER = Path(__file__).parents[2] / "docs" / "benchmark"
 CARD = " ".join((FOLDER / "README.md").read_text("utf-8").split())

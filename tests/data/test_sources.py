@@ -3,7 +3,7 @@
 import torch
 
 from nllgen.data.sources import Dequantised, Finite, Fresh
-from nllgen.flow import RealNVP
+from nllgen.models import RealNVP
 from nllgen.study.config import FlowConfig
 
 

@@ -7,8 +7,8 @@ import torch
 from nllgen.data.synthetic import CHUNK, draw_split, entropy
 from nllgen.data.truth import Truth, check_fits, load_tensors, load_truth, to_bytes, truth_bytes, weights_sha256
 from nllgen.errors import AssetError, ConfigError, CorruptFileError, SchemaError
-from nllgen.flow import RealNVP
-from nllgen.flow.numerics import numerical_errors
+from nllgen.models import RealNVP
+from nllgen.models.numerics import numerical_errors
 from nllgen.study.config import Cell, DataConfig, FlowConfig
 from nllgen.train.streams import generator
 

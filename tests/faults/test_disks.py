@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from benchmarks.faults.disks import DISK_BYTES, WRITERS, fill_at_every_page
 from nllgen.errors import NllgenError
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir
+from tests.faults.disks import DISK_BYTES, WRITERS, fill_at_every_page
 
 SPARING = {"the program's copy": 40, "a checkpoint": 2, "a result and its weights": 3, "a data set": 4, "study.h5": 9}
 

@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 
 from nllgen.cli import cli
 from nllgen.errors import CorruptFileError, MachineError, NllgenError
-from nllgen.launch.collector import setup_of
+from nllgen.launch.slurm.finalize import setup_of
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import read_attempts, tasks_of
-from nllgen.store.reading import RECORD_BYTES, read_regular
-from nllgen.store.study_dir import StudyDir
-from nllgen.study.grid import parse_study
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.untrusted import RECORD_BYTES, read_regular
+from nllgen.study.load import parse_study
 
 pytestmark = pytest.mark.timeout(60)  # a read that waits for ever is the fault
 GRID = """
@@ -55,7 +55,7 @@ def test_a_pipe_in_place_of_the_study_is_refused(folder: StudyDir, name: str) ->
         assert "is not a regular file" in str(refused)
 
 
-@pytest.mark.parametrize("name", ["attempts.jsonl", "claim", "progress.json", "stop"])
+@pytest.mark.parametrize("name", ["attempts.jsonl", "lease", "progress.json", "stop"])
 def test_a_pipe_beside_a_cell_delays_nobody(folder: StudyDir, name: str) -> None:
     study = folder.read_study()
     task = tasks_of(study, folder)[0]
@@ -129,9 +129,9 @@ def test_a_missing_standard_stream_is_made_up_for(folder: StudyDir, closed: tupl
 def test_a_study_that_cannot_be_read_now_is_not_called_damaged(
     folder: StudyDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path, *_: object) -> bytes:
+    def raise_os_error(path: Path, *_: object) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("nllgen.store.study_dir.read_regular", refuse)
+    monkeypatch.setattr("nllgen.storage.study_dir.read_regular", raise_os_error)
     with pytest.raises(MachineError, match="Permission denied"):
         folder.read_study()

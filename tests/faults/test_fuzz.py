@@ -7,17 +7,17 @@ import time
 import pytest
 from hypothesis import strategies as st
 
-from benchmarks.faults.confined import MEMORY_BYTES, read_many
-from benchmarks.faults.readers import targets
-from benchmarks.faults.work import work_folder
 from nllgen.errors import CorruptFileError
+from tests.faults.confined import MEMORY_BYTES, read_many
+from tests.faults.readers import targets
+from tests.faults.work import work_folder
 
 NUM_READS = 40  # of each kind of file
 KINDS = [
     *(f"{name}, {how}" for name in ("result.h5", "dataset.h5", "study.h5")
       for how in ("damaged bytes", "rearranged and sealed again")),
     *(f"{name}, {how}" for name in ("checkpoint.pt", "truth.pt") for how in ("damaged bytes", "rearranged")),
-    "grids", "frozen studies", "profiles", "attempts, progress and claims", "arrays made elsewhere",
+    "grids", "frozen studies", "profiles", "attempts, progress and leases", "arrays made elsewhere",
 ]  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_a_mutated_file_is_refused_or_valid(made, kind):
 # that the children's keeper would notice
 
 
-def refuse(example):
+def raise_os_error(example):
     raise CorruptFileError("no")
 
 
@@ -62,5 +62,5 @@ def test_what_must_not_be_is_named_with_its_example(what):
 
 
 def test_what_may_be_is_counted():
-    found = read_many(st.integers(), refuse, 20, first_seed=0)
+    found = read_many(st.integers(), raise_os_error, 20, first_seed=0)
     assert (found.outcomes, found.bad) == ({"CorruptFileError": 20}, [])

@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from benchmarks.faults.schedules import played_study
-from benchmarks.faults.work import work_folder
-from benchmarks.sleeper import small_result
+from benchmarks.dummy_worker import small_result
 from nllgen.launch.attempt import Attempt
-from nllgen.launch.claims import Claims
+from nllgen.launch.lease import LeaseManager
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import tasks_of
-from nllgen.store.result import read_result, write_result
+from nllgen.storage.result import read_result, write_result
+from tests.faults.schedules import played_study
+from tests.faults.work import work_folder
 
 MANY = 10_000
 GONE = json.dumps({"host": "elsewhere", "process": "1:1", "nonce": "x"})
@@ -41,8 +41,8 @@ def task(folder):
 
 def run(task):
     """One attempt, as a supervisor and its worker make it."""
-    claim = Claims().take(task.claim)
-    attempt = Attempt.begin(task, claim, "s")
+    lease = LeaseManager().take(task.lease)
+    attempt = Attempt.begin(task, lease, "s")
     cell = next(cell for cell in played_study().cells if cell.id == task.name)
     published = write_result(task.folder.result, small_result(cell), attempt.name, lambda: None)
     task.folder.remove_leftovers()
@@ -59,40 +59,40 @@ def test_ten_thousand_half_written_files_in_a_cell_are_cleared_up_by_its_result(
     assert sorted(path.name for path in task.folder.path.iterdir()) == ["attempts.jsonl", "result.h5"]
 
 
-def test_ten_thousand_claims_that_were_moved_aside_do_not_matter(task):
+def test_ten_thousand_lease_that_were_moved_aside_do_not_matter(task):
     for number in range(MANY):
-        (task.folder.path / f"claim.{number}.stale").write_text(GONE)
+        (task.folder.path / f"lease.{number}.stale").write_text(GONE)
     begin = time.monotonic()
     assert run(task)
     assert time.monotonic() - begin < 20
 
 
-def test_ten_thousand_claims_of_the_dead_are_taken_over_in_seconds(memory):
+def test_ten_thousand_lease_of_the_dead_are_taken_over_in_seconds(memory):
     me = json.loads(_claim_of_this_host(memory / "mine"))
     dead = json.dumps(me | {"process": "999999999:1"})
     for number in range(MANY):
         (memory / f"{number}").mkdir()
-        (memory / f"{number}" / "claim").write_text(dead)
-    claims, begin = Claims(), time.monotonic()
-    taken = [claims.take(memory / f"{number}" / "claim") for number in range(MANY)]
+        (memory / f"{number}" / "lease").write_text(dead)
+    leases, begin = LeaseManager(), time.monotonic()
+    taken = [leases.take(memory / f"{number}" / "lease") for number in range(MANY)]
     assert all(taken)
     assert time.monotonic() - begin < 90
 
 
 def _claim_of_this_host(path):
-    Claims().take(path)
+    LeaseManager().take(path)
     return path.read_text()
 
 
 @pytest.mark.parametrize("seconds", [-(10**9), -3600, 3600, 10**9])
-def test_claims_and_results_do_not_care_what_time_the_files_say(task, seconds):
+def test_lease_and_results_do_not_care_what_time_the_files_say(task, seconds):
     """The clock of a node, or of the file server, was set back or is ahead."""
     now = time.time() + seconds
-    claim = Claims().take(task.claim)
-    os.utime(task.claim, (now, now))
-    assert claim.is_mine()
-    assert Claims(lease_s=0.0).take(task.claim) is None
-    claim.release()
+    lease = LeaseManager().take(task.lease)
+    os.utime(task.lease, (now, now))
+    assert lease.is_mine()
+    assert LeaseManager(lease_s=0.0).take(task.lease) is None
+    lease.release()
     task.folder.checkpoint("old").write_bytes(b"x")
     os.utime(task.folder.checkpoint("old"), (now, now))
     assert run(task)

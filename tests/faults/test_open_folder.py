@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 from nllgen.cli import cli
 from nllgen.errors import MachineError
-from nllgen.launch.snapshot import snapshot
+from nllgen.launch.code_snapshot import snapshot
 from nllgen.launch.submit import freeze
-from nllgen.launch.workers import Worker, WorkerSetup
-from nllgen.store.ownership import OTHERS_MAY_WRITE
-from nllgen.store.provenance import code_sha256
-from nllgen.store.study_dir import StudyDir
-from nllgen.study.grid import parse_study
+from nllgen.launch.worker_process import WorkerConfig, WorkerProcess
+from nllgen.storage.ownership import OTHERS_MAY_WRITE
+from nllgen.storage.provenance import code_sha256
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.load import parse_study
 
 GRID = """
 name: tiny
@@ -73,7 +73,7 @@ def test_a_study_in_a_shared_project_folder_is_closed_to_the_group(project: Path
     started(folder)
     folder.guard()
     assert writable(folder.path) == []
-    assert list(folder.openings(everything=True)) == []
+    assert list(folder.find_openings(everything=True)) == []
     (folder.path / "cells").mkdir(exist_ok=True)
     (folder.path / "cells" / "later").touch(0o666)  # what jobs will write
     assert writable(folder.path) == []
@@ -166,22 +166,22 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return package.parent
 
 
-def said(setup: WorkerSetup, folder: StudyDir) -> tuple[int, str]:
+def said(setup: WorkerConfig, folder: StudyDir) -> tuple[int, str]:
     """Exit code and words of a worker whose standard input is closed at once."""
     log = folder.path / "worker.log"
     argv, variables = setup.command(folder.path, 1, ())
-    worker = Worker(argv, variables, log)
+    worker = WorkerProcess(argv, variables, log)
     worker.close(60.0)
     return worker.process.returncode, log.read_text()
 
 
 def test_a_worker_runs_nothing_of_its_working_directory(folder: StudyDir, checkout: Path) -> None:
-    setup = WorkerSetup(checkout / "assets", "cpu", code=snapshot(folder), code_sha256=code_sha256())
+    setup = WorkerConfig(checkout / "assets", "cpu", code=snapshot(folder), code_sha256=code_sha256())
     assert said(setup, folder) == (0, "")
 
 
 def test_another_program_than_the_submitted_one_is_refused(folder: StudyDir) -> None:
-    setup = WorkerSetup(folder.path / "assets", "cpu", code=snapshot(folder), code_sha256="0" * 64)
+    setup = WorkerConfig(folder.path / "assets", "cpu", code=snapshot(folder), code_sha256="0" * 64)
     code, words = said(setup, folder)
     assert code == 3
     assert "not the program that the study was submitted with" in words

@@ -1,13 +1,13 @@
-"""No schedule of claims, kills, long pauses and late returns accepts two results or loses a cell."""
+"""No schedule of leases, kills, long pauses and late returns accepts two results or loses a cell."""
 
 import functools
 
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from benchmarks.faults.actors import OVER, Player
-from benchmarks.faults.schedules import COUNTS, Schedules
-from nllgen.launch.claims import LEASE_S, Claims
+from nllgen.launch.lease import LEASE_S, LeaseManager
+from tests.faults.actors import OVER, Player
+from tests.faults.schedules import COUNTS, Schedules
 
 
 def test_no_schedule_accepts_two_results_or_loses_a_cell(profile):
@@ -20,12 +20,12 @@ def test_no_schedule_accepts_two_results_or_loses_a_cell(profile):
 
 
 def hold(hand, path):
-    """Take a claim, and let it go when that is asked for."""
-    claims = Claims()
-    while (claim := claims.take(path)) is None:
+    """Take a lease, and let it go when that is asked for."""
+    leases = LeaseManager()
+    while (lease := leases.take(path)) is None:
         hand.wait("refused")
     hand.wait("taken")
-    claim.release()
+    lease.release()
 
 
 def until(player, why, now):
@@ -34,10 +34,10 @@ def until(player, why, now):
         assert not player.is_over
 
 
-def test_a_late_release_never_takes_away_the_claim_of_another(tmp_path):
+def test_a_late_release_never_takes_away_the_lease_of_another(tmp_path):
     """Held between its look and its deed, for longer than the lease, at every line of it."""
     for lines in range(1, 40):
-        path = tmp_path / str(lines) / "claim"
+        path = tmp_path / str(lines) / "lease"
         late, next_, third = (Player(functools.partial(hold, path=path), host) for host in "abc")
         try:
             until(late, "taken", 0.0)

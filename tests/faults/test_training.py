@@ -11,12 +11,12 @@ from nllgen.data.sources import Dequantised
 from nllgen.metrics import critic
 from nllgen.metrics.features import load_extractor
 from nllgen.metrics.measurement import EvalSet
-from nllgen.store.result import read_result
-from nllgen.store.study_dir import TaskDir
-from nllgen.study.block import PARADIGMS
+from nllgen.storage.result import read_result
+from nllgen.storage.study_dir import TaskDir
 from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig
-from nllgen.worker import run
-from nllgen.worker.prepare import CellData, make_evaluator
+from nllgen.study.sweep import PARADIGMS
+from nllgen.worker import train_cell
+from nllgen.worker.factory import CellData, make_evaluator
 
 CPU = torch.device("cpu")
 STEPS, BROKEN_AT = 8, 4
@@ -99,13 +99,13 @@ def finished(name, fault, folder, monkeypatch):
     held_out = EvalSet(logits, log_det=log_det_levels(logits, 1e-6).numpy())
     make_source = lambda order, noise: Dequantised(levels, order, noise, 1e-6)  # noqa: E731
     data = CellData(make_source, dict.fromkeys(("train", "val", "test"), held_out), levels)
-    lenet = load_extractor("lenet", CPU, inception_weights=None, say=print)
+    lenet = load_extractor("lenet", CPU, inception_weights=None, echo=print)
     evaluator = make_evaluator(cell, data, None, METRICS, (lenet,), CPU)
-    make_state = run.make_state
+    make_state = train_cell.make_state
     monkeypatch.setattr(critic, "STEPS", 20)  # of 300: what it finds is not looked at here
-    monkeypatch.setattr(run, "make_state", lambda *given: spoiled(make_state(*given), fault))
-    settings = run.Settings(CPU, folder, "a", lambda: False)
-    assert run.run_cell(cell, "spoiled", TaskDir(folder), data, None, evaluator, METRICS, settings)
+    monkeypatch.setattr(train_cell, "make_state", lambda *given: spoiled(make_state(*given), fault))
+    settings = train_cell.Settings(CPU, folder, "a", lambda: False)
+    assert train_cell.run_cell(cell, "spoiled", TaskDir(folder), data, None, evaluator, METRICS, settings)
     return read_result(folder / "result.h5")
 
 

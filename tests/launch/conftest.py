@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from nllgen.study.config import Study
-from nllgen.study.grid import parse_study
+from nllgen.study.load import parse_study
 
 GRID = """
 name: tiny

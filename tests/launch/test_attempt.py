@@ -1,4 +1,4 @@
-"""Attempts: what is recorded, and that the claim outlives the record."""
+"""Attempts: what is recorded, and that the lease outlives the record."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 
 from nllgen.errors import EXIT_STOPPED, ConfigError, MachineError, StoppedError
 from nllgen.launch import attempt as attempts
-from nllgen.launch.attempt import Attempt, recorded, renewing, saved_step, stopping, touched
-from nllgen.launch.claims import Claim, Claims
-from nllgen.launch.failures import Kind
+from nllgen.launch.attempt import Attempt, recorded_attempt, renewing, saved_step, stopping, touched
+from nllgen.launch.lease import Lease, LeaseManager
+from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import read_attempts, tasks_of
-from nllgen.store.atomic import make_folder
+from nllgen.storage.atomic import make_folder
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def task(tiny, tmp_path):
 
 
 @pytest.fixture
-def claim(task):
-    return Claims().take(task.claim)
+def lease(task):
+    return LeaseManager().take(task.lease)
 
 
 def events(task):
@@ -38,16 +38,16 @@ def events(task):
     ("code", "kind", "outcome"),
     [
         (0, None, "done"),
-        (EXIT_STOPPED, Kind.ASKED, "stopped"),
-        (EXIT_STOPPED, Kind.PREEMPTED, "stopped"),
-        (1, Kind.CRASH, "failed"),
-        (-9, Kind.OUT_OF_MEMORY, "failed"),
+        (EXIT_STOPPED, FailureKind.ASKED, "stopped"),
+        (EXIT_STOPPED, FailureKind.PREEMPTED, "stopped"),
+        (1, FailureKind.CRASH, "failed"),
+        (-9, FailureKind.OUT_OF_MEMORY, "failed"),
     ],
 )
-def test_an_end_is_recorded_with_its_kind_and_the_claim_let_go(task, claim, code, kind, outcome):
-    assert Attempt.begin(task, claim, "s").end(code, kind, "so it was") == outcome
+def test_an_end_is_recorded_with_its_kind_and_the_lease_let_go(task, lease, code, kind, outcome):
+    assert Attempt.begin(task, lease, "s").end(code, kind, "so it was") == outcome
     assert events(task) == [("started", None, None), (outcome, code, kind)]
-    assert not task.claim.exists()
+    assert not task.lease.exists()
 
 
 @pytest.mark.parametrize(
@@ -62,37 +62,37 @@ def test_an_end_is_recorded_with_its_kind_and_the_claim_let_go(task, claim, code
         (MemoryError("x"), "failed", 1, "out of memory"),
     ],
 )
-def test_an_exception_is_recorded_and_passed_on(task, claim, error, outcome, code, kind):
-    with pytest.raises(type(error)), recorded(task, claim, "s"):
+def test_an_exception_is_recorded_and_passed_on(task, lease, error, outcome, code, kind):
+    with pytest.raises(type(error)), recorded_attempt(task, lease, "s"):
         raise error
     assert events(task) == [("started", None, None), (outcome, code, kind)]
-    assert not task.claim.exists()
+    assert not task.lease.exists()
 
 
-def test_a_block_that_ends_well_is_done(task, claim):
-    with recorded(task, claim, "s"):
+def test_a_block_that_ends_well_is_done(task, lease):
+    with recorded_attempt(task, lease, "s"):
         pass
     assert events(task) == [("started", None, None), ("done", 0, None)]
 
 
 def test_attempts_are_counted(task):
     for number in (1, 2):
-        with recorded(task, Claims().take(task.claim), "s") as attempt:
+        with recorded_attempt(task, LeaseManager().take(task.lease), "s") as attempt:
             assert (attempt.number, attempt.name[:2]) == (number, f"{number}-")
 
 
-def test_an_attempt_that_could_not_record_its_end_is_given_one_by_its_successor(task, claim):
-    Attempt.begin(task, claim, "s")  # and its process is killed
-    claim.release()
-    with recorded(task, Claims().take(task.claim), "t"):
+def test_an_attempt_that_could_not_record_its_end_is_given_one_by_its_successor(task, lease):
+    Attempt.begin(task, lease, "s")  # and its process is killed
+    lease.release()
+    with recorded_attempt(task, LeaseManager().take(task.lease), "t"):
         pass
     assert [event for event, *_ in events(task)] == ["started", "lost", "started", "done"]
 
 
-def test_the_step_that_is_safe_in_a_checkpoint_is_recorded(task, claim):
-    attempt = Attempt.begin(task, claim, "s")
+def test_the_step_that_is_safe_in_a_checkpoint_is_recorded(task, lease):
+    attempt = Attempt.begin(task, lease, "s")
     task.folder.progress.write_text(json.dumps({"done": 70, "total": 100, "saved": 50}))
-    attempt.end(EXIT_STOPPED, Kind.TIMEOUT)
+    attempt.end(EXIT_STOPPED, FailureKind.TIMEOUT)
     assert read_attempts(task.attempts)[-1]["saved"] == 50
 
 
@@ -103,49 +103,49 @@ def test_progress_that_cannot_be_read_is_none(task, text):
     assert saved_step(task) == 0
 
 
-def test_a_claim_is_let_go_where_nothing_can_be_recorded(task, claim, monkeypatch):
-    monkeypatch.setattr(attempts, "record", refuse)
-    with pytest.raises(MachineError), recorded(task, claim, "s"):
+def test_a_lease_is_let_go_where_nothing_can_be_recorded(task, lease, monkeypatch):
+    monkeypatch.setattr(attempts, "record", raise_os_error)
+    with pytest.raises(MachineError), recorded_attempt(task, lease, "s"):
         pass
-    assert not task.claim.exists()
+    assert not task.lease.exists()
 
 
-def refuse(path, **fields):
+def raise_os_error(path, **fields):
     raise MachineError("the disk is full")
 
 
-def test_a_claim_is_held_until_the_end_is_recorded(task, claim, monkeypatch):
+def test_a_lease_is_held_until_the_end_is_recorded(task, lease, monkeypatch):
     """Else another supervisor of the submission may run again what has just failed."""
     at_release = []
-    release = Claim.release
+    release = Lease.release
 
-    def watched(claim):
+    def watched(lease):
         at_release.append([event for event, *_ in events(task)])
-        release(claim)
+        release(lease)
 
-    monkeypatch.setattr(Claim, "release", watched)
-    Attempt.begin(task, claim, "s").end(1, Kind.CRASH)
+    monkeypatch.setattr(Lease, "release", watched)
+    Attempt.begin(task, lease, "s").end(1, FailureKind.CRASH)
     assert at_release == [["started", "failed"]]
 
 
-def test_a_claim_is_renewed_while_its_task_runs_and_not_after(claim, monkeypatch):
+def test_a_lease_is_renewed_while_its_task_runs_and_not_after(lease, monkeypatch):
     monkeypatch.setattr(attempts, "RENEW_S", 0.02)
-    os.utime(claim.path, (5, 5))
-    with renewing(claim):
+    os.utime(lease.path, (5, 5))
+    with renewing(lease):
         end = time.monotonic() + 20
-        while claim.path.stat().st_mtime == 5:
+        while lease.path.stat().st_mtime == 5:
             assert time.monotonic() < end
             time.sleep(0.01)
-    os.utime(claim.path, (5, 5))
+    os.utime(lease.path, (5, 5))
     time.sleep(0.1)
-    assert claim.path.stat().st_mtime == 5
+    assert lease.path.stat().st_mtime == 5
 
 
 @pytest.mark.parametrize(
     ("before", "after", "stops"), [(None, 100, True), (100, 100, False), (100, 200, True), (100, 50, True)]
 )
 def test_a_stop_that_came_after_the_command_stops_it_whatever_the_clock_says(
-    claim, tmp_path, monkeypatch, before, after, stops
+    lease, tmp_path, monkeypatch, before, after, stops
 ):
     monkeypatch.setattr(attempts, "_LOOK_S", 0.02)
     path, heard = tmp_path / "stop", threading.Event()
@@ -156,14 +156,14 @@ def test_a_stop_that_came_after_the_command_stops_it_whatever_the_clock_says(
     known = {path: touched(path)}
     path.touch()
     os.utime(path, (after, after))
-    with stopping(known, claim):
+    with stopping(known, lease):
         assert heard.wait(10 if stops else 0.3) == stops
 
 
-def test_a_task_keeps_the_threads_of_its_first_attempt(task, claim):
+def test_a_task_keeps_the_threads_of_its_first_attempt(task, lease):
     """Also where that one was killed before it could save anything: other threads would give other bits."""
-    assert Attempt.begin(task, claim, "s", threads=2).threads == 2
-    claim.release()
-    with recorded(task, Claims().take(task.claim), "t", threads=5) as attempt:
+    assert Attempt.begin(task, lease, "s", threads=2).threads == 2
+    lease.release()
+    with recorded_attempt(task, LeaseManager().take(task.lease), "t", threads=5) as attempt:
         assert attempt.threads == 2
     assert [line["threads"] for line in read_attempts(task.attempts) if line["event"] == "started"] == [2, 2]

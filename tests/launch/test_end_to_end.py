@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from local_run import PATIENCE_S, Run, send, wait_for
 
 from nllgen.launch.tasks import read_attempts
+from tests.local_run import PATIENCE_S, Run, send, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STEPS = 400  # of a cell that something happens to while it trains: most of a second

@@ -9,8 +9,8 @@ import pytest
 
 from nllgen.errors import ConflictError, CorruptFileError, MachineError
 from nllgen.launch import attempt, submit
-from nllgen.launch.claims import LEASE_S, Claims
-from nllgen.launch.snapshot import snapshot, snapshot_folder
+from nllgen.launch.code_snapshot import snapshot, snapshot_folder
+from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.submit import freeze
 
 
@@ -100,7 +100,7 @@ def test_a_study_that_others_may_write_is_refused(tiny, tmp_path):
 
 @pytest.mark.parametrize("name", ["submitit", "code", "cells", "truths"])
 def test_a_study_with_a_folder_that_others_may_write_is_refused(tiny, tmp_path, name):
-    """Pickles and code are run, weights are loaded, and claims are believed."""
+    """Pickles and code are run, weights are loaded, and leases are believed."""
     folder, _, _ = freeze(tiny, tmp_path)
     (folder.path / name).mkdir()
     (folder.path / name).chmod(0o770)
@@ -128,7 +128,7 @@ def test_nothing_but_the_study_is_left_in_the_root(tiny, tmp_path):
 def test_a_submission_waits_for_another_and_loses_none_of_its_cells(parts, tmp_path):
     """The other holds the study, grows it, lets go: this one must add to what it finds then."""
     freeze(parts[0], tmp_path)
-    other = Claims().take(tmp_path / ".tiny.submitting")
+    other = LeaseManager().take(tmp_path / ".tiny.submitting")
     waiting = threading.Thread(target=freeze, args=(parts[2], tmp_path))
     waiting.start()
     submit.StudyDir(tmp_path / "tiny").freeze(parts[1])
@@ -139,24 +139,24 @@ def test_a_submission_waits_for_another_and_loses_none_of_its_cells(parts, tmp_p
 
 def test_a_submission_does_not_wait_for_ever(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(submit, "_PATIENCE_S", 0.1)
-    Claims().take(tmp_path / ".tiny.submitting")
+    LeaseManager().take(tmp_path / ".tiny.submitting")
     with pytest.raises(MachineError, match=r"somebody else is submitting(.|\n)*remove .*\.tiny\.submitting"):
         freeze(tiny, tmp_path)
 
 
 def test_a_submitter_that_died_elsewhere_is_waited_out(tiny, tmp_path, monkeypatch):
-    """Nobody can look at its process: its claim is stale after a lease."""
+    """Nobody can look at its process: its lease is stale after a lease."""
     assert submit._PATIENCE_S > LEASE_S
-    monkeypatch.setattr(submit, "Claims", partial(Claims, lease_s=0.3))
+    monkeypatch.setattr(submit, "Claims", partial(LeaseManager, lease_s=0.3))
     (tmp_path / ".tiny.submitting").write_text('{"host": "elsewhere", "process": "1:1"}')
     assert freeze(tiny, tmp_path)[0].is_frozen
 
 
-def test_a_submission_that_takes_long_renews_its_claim(tiny, tmp_path, monkeypatch):
+def test_a_submission_that_takes_long_renews_its_lease(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(attempt, "RENEW_S", 0.02)
     folder, _, _ = freeze(tiny, tmp_path)
     path = tmp_path / ".tiny.submitting"
-    with submit.only_submission(folder):
+    with submit.submission_lock(folder):
         os.utime(path, (5, 5))
         end = time.monotonic() + 20
         while path.stat().st_mtime == 5:
@@ -180,7 +180,7 @@ def test_a_program_that_cannot_be_listed_whole_is_not_copied(tiny, tmp_path, mon
         return scandir(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("nllgen.launch.snapshot.snapshot_folder", lambda study_dir: into)  # it reads the folders too
+        patch.setattr("nllgen.launch.code_snapshot.snapshot_folder", lambda study_dir: into)  # it reads the folders too
         patch.setattr(os, "scandir", failing)
         with pytest.raises(MachineError, match="cannot copy the program"):
             snapshot(folder)

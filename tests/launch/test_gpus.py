@@ -8,9 +8,9 @@ import pytest
 
 from nllgen.errors import MachineError
 from nllgen.launch import gpus, submit
-from nllgen.launch.gpus import share_out
-from nllgen.launch.workers import WorkerSetup
-from nllgen.store.study_dir import StudyDir
+from nllgen.launch.gpus import assign_gpus
+from nllgen.launch.worker_process import WorkerConfig
+from nllgen.storage.study_dir import StudyDir
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def three_gpus(monkeypatch):
 def test_workers_share_what_this_process_may_use(monkeypatch, named, device, shared):
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert share_out(device) == shared
+    assert assign_gpus(device) == shared
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_gpu_that_is_not_there_is_refused_with_their_number(monkeypatch, named
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     with pytest.raises(MachineError, match=words):
-        share_out(device)
+        assign_gpus(device)
 
 
 @pytest.mark.parametrize("named", ["GPU-8a5c", "0,GPU-8a5c", "MIG-1/2", "²"])
@@ -61,7 +61,7 @@ def test_a_gpu_that_is_not_there_is_refused_with_their_number(monkeypatch, named
 def test_gpus_that_have_no_numbers_are_refused(monkeypatch, named, device):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     with pytest.raises(MachineError, match="by their numbers"):
-        share_out(device)
+        assign_gpus(device)
 
 
 def test_each_worker_is_told_of_the_gpu_that_it_sees(monkeypatch, tmp_path):
@@ -78,5 +78,5 @@ def test_each_worker_is_told_of_the_gpu_that_it_sees(monkeypatch, tmp_path):
             told.append(supervisor.setup.device)
 
     monkeypatch.setattr(submit, "submitit", SimpleNamespace(LocalExecutor=Executor))
-    submit.start_local(StudyDir(tmp_path), WorkerSetup(tmp_path, "cuda:1"), 2)
+    submit.start_local(StudyDir(tmp_path), WorkerConfig(tmp_path, "cuda:1"), 2)
     assert told == [(1, (1,)), "cuda"] * 2

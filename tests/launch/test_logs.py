@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from nllgen.errors import ConfigError
-from nllgen.launch.failures import STARTED
 from nllgen.launch.logs import Follower, job_log
+from nllgen.launch.retry_policy import STARTED
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import Task, record, tasks_of
-from nllgen.store.reading import harmless
-from nllgen.store.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.untrusted import escape_controls
 from nllgen.study.config import Study
 
 
@@ -48,7 +48,7 @@ def test_a_character_that_is_half_written_is_read_when_it_is_whole(tmp_path: Pat
 
 
 def test_escape_sequences_are_shown_and_not_obeyed() -> None:
-    shown = harmless("a\x1b]0;title\x07\x9b2J\tb\r\nc")
+    shown = escape_controls("a\x1b]0;title\x07\x9b2J\tb\r\nc")
     assert shown == "a␛]0;title␇\ufffd2J\tb\nc"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.launch.job import oom_kills, peak_memory_bytes
+from nllgen.launch.slurm.job_env import oom_kills, peak_memory_bytes
 
 
 def test_memory_of_a_process_and_its_children_is_seen() -> None:
@@ -36,7 +36,7 @@ def test_the_kernel_s_killings_for_memory_are_counted_and_each_is_one_worker_s(t
         (group / "memory.limit_in_bytes").write_text("60000000")
         script = (
             f"import os, subprocess, sys; open('{group}/cgroup.procs', 'w').write(str(os.getpid()))\n"
-            "from nllgen.launch.job import MemoryKills, oom_kills\n"
+            "from nllgen.launch.slurm.job_env import MemoryKills, oom_kills\n"
             "before, kills = oom_kills(), MemoryKills()\n"
             "code = subprocess.run([sys.executable, '-c', 'x = bytearray(90_000_000)']).returncode\n"
             "print(code, oom_kills() - before, kills.take(), kills.take())"

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from nllgen.launch.claims import LEASE_S, Claims
-from nllgen.launch.cluster import Live
-from nllgen.launch.failures import FAILED, STARTED, STOPPED
+from nllgen.launch.lease import LEASE_S, LeaseManager
+from nllgen.launch.retry_policy import FAILED, STARTED, STOPPED
+from nllgen.launch.slurm.submission import LiveJobs
 from nllgen.launch.status import STATES, status, to_json
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import record, tasks_of
@@ -38,13 +38,13 @@ def test_a_new_study_waits(tiny, folder):
     assert Counter(row.state for row in status(folder, tiny)) == {"waiting": 5}
 
 
-def test_a_claimed_task_runs(task, row):
-    Claims().take(task.claim)
+def test_a_leased_task_runs(task, row):
+    LeaseManager().take(task.lease)
     assert row().state == "running"
 
 
-def test_a_dead_machines_claim_is_still_running(task, row):
-    task.claim.write_text(json.dumps({"host": "elsewhere", "process": "1:1"}))
+def test_a_dead_machines_lease_is_still_running(task, row):
+    task.lease.write_text(json.dumps({"host": "elsewhere", "process": "1:1"}))
     assert row().state == "running"
 
 
@@ -57,12 +57,12 @@ def test_a_dead_machines_claim_is_still_running(task, row):
         ("", 2 * LEASE_S, False, "running"),
     ],
 )
-def test_a_claim_is_dead_when_its_job_is_gone_and_it_is_old(tiny, folder, task, job, age_s, queued, state):
-    task.claim.write_text(json.dumps({"host": "elsewhere", "process": "1:1", "job": job}))
+def test_a_lease_is_dead_when_its_job_is_gone_and_it_is_old(tiny, folder, task, job, age_s, queued, state):
+    task.lease.write_text(json.dumps({"host": "elsewhere", "process": "1:1", "job": job}))
     then = time.time() - age_s
-    os.utime(task.claim, (then, then))
+    os.utime(task.lease, (then, then))
     record(task.attempts, event=STARTED)
-    live = Live({task.name: "RUNNING"} if queued else {}, {task.name: "7"}, ())
+    live = LiveJobs({task.name: "RUNNING"} if queued else {}, {task.name: "7"}, ())
     assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == state
 
 
@@ -79,20 +79,20 @@ def test_what_a_job_has_given_up_has_failed_though_the_job_goes_on(tiny, folder,
     for attempt in range(failures):
         record(task.attempts, event=STARTED, attempt=f"a{attempt}", submission="s", job="7_0")
         record(task.attempts, event=FAILED, attempt=f"a{attempt}", submission="s", kind=kind)
-    live = Live({task.name: "RUNNING"}, {task.name: job}, (job,))
+    live = LiveJobs({task.name: "RUNNING"}, {task.name: job}, (job,))
     assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == state
 
 
 def test_what_was_cancelled_before_it_began_is_stopped_though_a_job_still_has_it(tiny, folder, task):
     task.stop.touch()
-    live = Live({task.name: "RUNNING"}, {task.name: "7"}, ("7",))
+    live = LiveJobs({task.name: "RUNNING"}, {task.name: "7"}, ("7",))
     assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == "stopped"
 
 
-def test_a_claim_of_a_dead_process_does_not_run(task, row):
-    Claims().take(task.claim)
-    who = json.loads(task.claim.read_text())
-    task.claim.write_text(json.dumps(who | {"process": "999999999:1"}))
+def test_a_lease_of_a_dead_process_does_not_run(task, row):
+    LeaseManager().take(task.lease)
+    who = json.loads(task.lease.read_text())
+    task.lease.write_text(json.dumps(who | {"process": "999999999:1"}))
     record(task.attempts, event=STARTED)
     assert row().state == "stopped"
 

@@ -5,8 +5,8 @@ import pytest
 
 from nllgen.errors import MachineError
 from nllgen.launch.tasks import read_attempts, record, tasks_of
-from nllgen.store.study_dir import StudyDir
-from nllgen.study.grid import parse_study
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.load import parse_study
 
 START_AT_TRUTH = """
 name: starts
@@ -45,7 +45,7 @@ def test_real_data_alone_have_neither_truth_nor_data_set(tmp_path):
     assert [task.name for task in tasks_of(study, StudyDir(tmp_path))] == [study.cells[0].id]
 
 
-@pytest.mark.parametrize("what", ["claim", "log", "attempts"])
+@pytest.mark.parametrize("what", ["lease", "log", "attempts"])
 def test_no_two_tasks_share_a_file(tasks, what):
     paths = [getattr(task, what) for task in tasks]
     assert len(set(paths)) == len(paths)

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from nllgen.flow import RealNVP
 from nllgen.metrics.discriminator import distance_to_optimum
 from nllgen.metrics.exact import log_densities
 from nllgen.metrics.measurement import EvalSet, Measurement, References
+from nllgen.models import RealNVP
 from nllgen.study.config import FlowConfig
 
 FLOW = FlowConfig(shape=(1, 4, 4), width=2, blocks=0, scales=1)

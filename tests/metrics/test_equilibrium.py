@@ -29,7 +29,6 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from nllgen.data.logits import from_logits
-from nllgen.flow import RealNVP
 from nllgen.metrics.equilibrium import (
     critical_step,
     jacobian,
@@ -40,6 +39,7 @@ from nllgen.metrics.equilibrium import (
     step_bounds,
 )
 from nllgen.metrics.game import Game, nsgan_game
+from nllgen.models import RealNVP
 from nllgen.study.config import FlowConfig
 
 SCALES = (0.7, 1.0, 1.6)

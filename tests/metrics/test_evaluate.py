@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from nllgen.data.logits import from_logits
-from nllgen.flow import DensityModel, Model, RealNVP
 from nllgen.metrics import measurement
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import log_densities
 from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.metrics.measurement import EvalSet, Measurement, References
 from nllgen.metrics.registry import GROUPS
-from nllgen.store.layout import EVAL_COLUMNS, FINAL_COLUMNS, METRIC_COLUMNS
+from nllgen.models import DensityModel, Model, RealNVP
+from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, METRIC_COLUMNS
 from nllgen.study.config import FlowConfig, MetricGroup, MetricsConfig
 from nllgen.train.streams import generator
 

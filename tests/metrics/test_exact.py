@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from nllgen.flow import RealNVP
 from nllgen.metrics.exact import draw, jsd, kl, log_densities, mean_and_se, reverse_kl
+from nllgen.models import RealNVP
 from nllgen.study.config import FlowConfig
 
 P, Q = stats.norm(0.0, 1.0), stats.norm(0.7, 1.5)

@@ -212,7 +212,7 @@ def test_file_without_inceptions_weights_is_refused(tmp_path: Path):
 def test_missing_inception_is_none_and_said_once(tmp_path: Path):
     said: list[str] = []
     found = [
-        load_extractor("inception", "cpu", inception_weights=tmp_path / "none.pth", say=said.append) for _ in range(2)
+        load_extractor("inception", "cpu", inception_weights=tmp_path / "none.pth", echo=said.append) for _ in range(2)
     ]
     assert found == [None, None]
     assert len(said) == 1
@@ -220,7 +220,7 @@ def test_missing_inception_is_none_and_said_once(tmp_path: Path):
 
 
 def test_lenet_is_found_by_its_name(tmp_path: Path):
-    found = load_extractor("lenet", "cpu", inception_weights=tmp_path, say=print)
+    found = load_extractor("lenet", "cpu", inception_weights=tmp_path, echo=print)
     assert isinstance(found, lenet.LeNetExtractor)
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from nllgen.data.logits import from_logits
-from nllgen.flow import RealNVP
-from nllgen.flow.coupling import squeeze
 from nllgen.metrics.exact import draw, log_densities
 from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.metrics.measurement import EvalSet, Measurement, References
 from nllgen.metrics.resampling import GROUP, resampled
+from nllgen.models import RealNVP
+from nllgen.models.coupling import squeeze
 from nllgen.study.config import FlowConfig
 
 FLOW = FlowConfig(shape=(1, 28, 28), width=2, blocks=0, scales=2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nllgen.data.logits import from_logits
-from nllgen.flow import RealNVP
+from nllgen.models import RealNVP
 from nllgen.paradigms.base import Context
 from nllgen.study.config import FlowConfig
 from nllgen.train.streams import RandomStreams

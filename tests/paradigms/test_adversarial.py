@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import softplus
 
 from nllgen.errors import ConfigError
-from nllgen.flow import DensityModel, Model
-from nllgen.flow.dcgan import DCGAN
+from nllgen.models import DensityModel, Model
+from nllgen.models.dcgan import DCGAN
 from nllgen.paradigms import make_paradigm
 from nllgen.paradigms.discriminator import Discriminator
 from nllgen.study.config import DCGANConfig, HybridConfig, NLLConfig, NSGANConfig, WGANGPConfig

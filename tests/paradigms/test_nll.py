@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
-from nllgen.flow import RealNVP
+from nllgen.models import RealNVP
 from nllgen.paradigms import REGISTRY, make_paradigm
 from nllgen.paradigms.base import Diverged
 from nllgen.paradigms.nll import learning_rate
-from nllgen.study.block import PARADIGMS
 from nllgen.study.config import FlowConfig, NLLConfig
+from nllgen.study.sweep import PARADIGMS
 
 
 def batches(seed=0, shape=(1, 6, 6)):

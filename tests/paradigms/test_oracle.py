@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from nllgen.errors import ConfigError
-from nllgen.flow import DensityModel, RealNVP
-from nllgen.flow.dcgan import DCGAN
+from nllgen.models import DensityModel, RealNVP
+from nllgen.models.dcgan import DCGAN
 from nllgen.paradigms import make_paradigm
 from nllgen.study.config import DCGANConfig, FlowConfig, OracleConfig
 

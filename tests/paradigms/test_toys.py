@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nllgen.flow import RealNVP
+from nllgen.models import RealNVP
 from nllgen.paradigms import make_paradigm
 from nllgen.study.config import FlowConfig, HybridConfig, NLLConfig, NSGANConfig, OracleConfig, WGANGPConfig
 from nllgen.train.ema import EMA

@@ -7,8 +7,8 @@ import pytest
 from nllgen.errors import CorruptFileError
 from nllgen.study import claims
 from nllgen.study.claims import claims_rules, claims_sha256, claims_text
-from nllgen.study.frozen import header_text, manifest_text, parse_frozen
-from nllgen.study.grid import parse_study
+from nllgen.study.load import parse_study
+from nllgen.study.manifest import header_text, manifest_text, parse_frozen
 
 GRID = "name: a\ncells: [{flow: {}, paradigm: {name: nll}}]"
 

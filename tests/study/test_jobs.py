@@ -4,10 +4,10 @@ import re
 
 import pytest
 
+from nllgen.planning.plan import make_plan
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.config import Study
-from nllgen.study.grid import load_study
-from nllgen.study.plan import make_plan
+from nllgen.study.load import load_study
 
 COSTED = [name for name in builtin_names("jobs") if name != "smoke"]
 

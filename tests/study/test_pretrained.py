@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from benchmarks.pack_truth import bits_on_mnist
+from nllgen.cli.common import load
 from nllgen.data.truth import load_truth
-from nllgen.doors import load
 from nllgen.errors import AssetError, ConfigError, ConflictError, CorruptFileError
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import tasks_of
+from nllgen.planning.plan import make_plan
 from nllgen.study import pretrained
 from nllgen.study.config import Study
-from nllgen.study.grid import load_study, parse_study
-from nllgen.study.plan import make_plan
+from nllgen.study.load import load_study, parse_study
 from nllgen.study.pretrained import pretrained_card, pretrained_names, pretrained_weights
 
 GRID = """

@@ -10,10 +10,10 @@ import torch
 
 from nllgen.data.sources import Dequantised, Finite, Fresh
 from nllgen.data.truth import Truth
-from nllgen.flow import RealNVP
-from nllgen.study.block import PARADIGMS
+from nllgen.models import RealNVP
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, FlowConfig, ImportedConfig
-from nllgen.worker.prepare import CellData, make_state
+from nllgen.study.sweep import PARADIGMS
+from nllgen.worker.factory import CellData, make_state
 
 FLOW = FlowConfig(shape=(1, 7, 7), width=4, blocks=1, scales=1)
 ZUKO = {"name": "NSF", "transforms": 1, "hidden_features": [8], "bins": 4}
@@ -21,7 +21,7 @@ MODELS = {
     "flow": {"flow": FLOW},
     "student_t": {"flow": FlowConfig(shape=(1, 7, 7), width=4, blocks=1, scales=1, base="student_t", dof=5.0)},
     "dcgan": {"dcgan": DCGANConfig(shape=(1, 7, 7), width=4, latent_dim=8)},
-    "zuko": {"model": ImportedConfig(shape=(1, 7, 7), factory="nllgen.flow.from_zuko:flow", options=ZUKO)},
+    "zuko": {"model": ImportedConfig(shape=(1, 7, 7), factory="nllgen.models.from_zuko:flow", options=ZUKO)},
 }
 
 

@@ -5,7 +5,7 @@ import torch
 
 from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.errors import CorruptFileError
-from nllgen.store.atomic import write_bytes
+from nllgen.storage.atomic import write_bytes
 from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import _step
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nllgen.metrics.exact import log_densities
-from nllgen.store.atomic import write_bytes
-from nllgen.study.block import PARADIGMS
+from nllgen.storage.atomic import write_bytes
+from nllgen.study.sweep import PARADIGMS
 from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import _step
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from nllgen.flow import RealNVP
+from nllgen.models import RealNVP
 from nllgen.study.config import FlowConfig
 from nllgen.train.ema import EMA
 

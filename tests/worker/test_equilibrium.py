@@ -10,15 +10,15 @@ import torch
 
 from nllgen.data.synthetic import draw_split
 from nllgen.data.truth import Truth, weights_sha256
-from nllgen.flow import RealNVP
-from nllgen.store.dataset import Dataset
-from nllgen.store.result import read_result
-from nllgen.store.study_dir import StudyDir
+from nllgen.models import RealNVP
+from nllgen.storage.dataset import Dataset
+from nllgen.storage.result import read_result
+from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig, NLLConfig, NSGANConfig
 from nllgen.train.streams import generator
 from nllgen.worker.equilibrium import prediction
-from nllgen.worker.prepare import make_evaluator, make_state, synthetic_data
-from nllgen.worker.run import Settings, run_cell
+from nllgen.worker.factory import make_evaluator, make_state, synthetic_data
+from nllgen.worker.train_cell import Settings, run_cell
 
 CPU = torch.device("cpu")
 FLOW = FlowConfig(shape=(1, 7, 7), width=2, blocks=0, scales=1)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from nllgen.cli.measuring import evaluate_study
 from nllgen.data.truth import load_tensors, to_bytes
-from nllgen.doors.measuring import evaluate_study
 from nllgen.errors import CellsFailedError, ConfigError
-from nllgen.store.collect import collect
-from nllgen.store.result import read_result
-from nllgen.store.study_dir import StudyDir
-from nllgen.store.study_file import read_study
-from nllgen.store.supplement import read_supplement
+from nllgen.storage.collect import collect
+from nllgen.storage.extra_metrics import read_extra_metrics
+from nllgen.storage.result import read_result
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.study_file import read_study
 from nllgen.worker import Settings
 from nllgen.worker.evaluate import evaluate
 
@@ -114,7 +114,7 @@ def test_a_cell_that_lacks_what_a_group_needs_is_told_and_passed_over(bare, sett
 def test_the_truth_can_be_measured_too(bare, settings):
     folder, study = bare
     assert evaluate(folder, ["numerics"], [study.truth], settings).measured == 1
-    found = read_supplement(folder.truth(study.truth.id).supplement("numerics"))
+    found = read_extra_metrics(folder.truth(study.truth.id).supplement("numerics"))
     assert (found.final["fp_error_nats"] < 1e-2).all()
 
 
@@ -157,7 +157,7 @@ def test_a_named_cell_without_a_result_is_refused(one):
 
 
 def test_missing_weights_fail_that_cell_alone(one, monkeypatch):
-    monkeypatch.setattr("nllgen.launch.stopping.SIGNALS", ())
+    monkeypatch.setattr("nllgen.launch.stop_signal.SIGNALS", ())
     folder, study, cell = one
     folder.cell(cell.id).model.unlink()
     with pytest.raises(CellsFailedError, match=r"model\.pt: no such file"):

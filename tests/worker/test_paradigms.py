@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from nllgen_analysis.frames import load_frames
-from tiny_studies import quick_critic
 
 from nllgen.cli import cli
 from nllgen.launch.submit import freeze
-from nllgen.store.collect import collect
-from nllgen.store.result import read_result
-from nllgen.study.grid import parse_study
+from nllgen.storage.collect import collect
+from nllgen.storage.result import read_result
+from nllgen.study.load import parse_study
+from tests.tiny_studies import quick_critic
 
 # 14×14, a few steps each; the DCGAN's are enough to see its Fréchet distance fall
 GRID = """
@@ -53,7 +53,7 @@ cells:
     dcgan: {width: 16}
     paradigm: {name: nsgan, steps: 160, batch_size: 64, eval_every: 160, lr: 1e-3, disc_lr: 1e-3, disc_width: 16}
   - data: {source: synthetic, num_train: 300}
-    model: {factory: "nllgen.flow.from_zuko:flow", options: {name: MAF, transforms: 1, hidden_features: [32]}}
+    model: {factory: "nllgen.models.from_zuko:flow", options: {name: MAF, transforms: 1, hidden_features: [32]}}
     paradigm: {name: nll, steps: 40, batch_size: 64, eval_every: 20}
 """
 DENSITIES = ("test_nll_nats", "train_nll_nats")
@@ -114,17 +114,17 @@ def test_a_cell_of_each_paradigm_is_done_and_measured(results, which):
 
 @pytest.mark.slow
 def test_what_each_paradigm_records(results):
-    def recorded(*which):
+    def recorded_attempt(*which):
         history = results[which].history
         return {name for name in history if np.isfinite(history[name]).all()} - {"step", "time_s", "lr", "grad_norm"}
 
     adversarial = {"loss_disc", "loss_gen", "grad_norm_disc"}
-    assert recorded("W", "nll", "random") == {"train_nll_nats"}
-    assert recorded("W", "nsgan", "random") == adversarial
-    assert recorded("W", "nsgan", "truth") == adversarial | {"penalty_disc"}
-    assert recorded("W", "wgan_gp", "random") == adversarial | {"penalty_disc"}
-    assert recorded("W", "hybrid", "random") == adversarial | {"train_nll_nats"}
-    assert recorded("W", "nsgan_oracle", "random") == {"loss_gen"}
+    assert recorded_attempt("W", "nll", "random") == {"train_nll_nats"}
+    assert recorded_attempt("W", "nsgan", "random") == adversarial
+    assert recorded_attempt("W", "nsgan", "truth") == adversarial | {"penalty_disc"}
+    assert recorded_attempt("W", "wgan_gp", "random") == adversarial | {"penalty_disc"}
+    assert recorded_attempt("W", "hybrid", "random") == adversarial | {"train_nll_nats"}
+    assert recorded_attempt("W", "nsgan_oracle", "random") == {"loss_gen"}
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_a_model_by_import_path_has_an_exact_kl_and_its_source_on_record(results
     kl = result.eval["kl_nats"]
     assert 0 < kl[-1] < kl[0]
     assets = json.loads(result.attrs["assets"])
-    assert {"package:zuko", "model:nllgen.flow.from_zuko:flow"} <= set(assets)
+    assert {"package:zuko", "model:nllgen.models.from_zuko:flow"} <= set(assets)
 
 
 @pytest.mark.slow

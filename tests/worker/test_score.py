@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from nllgen.cli.measuring import as_json, score, show_scores
 from nllgen.data.logits import from_logits
 from nllgen.data.truth import load_truth, truth_bytes
-from nllgen.doors.measuring import as_json, score, show_scores
 from nllgen.errors import ConfigError, CorruptFileError
-from nllgen.flow import RealNVP
 from nllgen.metrics.exact import log_densities
-from nllgen.store import outside
-from nllgen.store.dataset import NUMBERS, Dataset, read_dataset, write_dataset
+from nllgen.models import RealNVP
+from nllgen.storage import external
+from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, write_dataset
 from nllgen.study.config import Cell, DataConfig, FlowConfig
 
 CPU = torch.device("cpu")
@@ -282,14 +282,14 @@ def test_an_array_that_claims_more_than_it_holds_is_not_allocated(tmp_path):
     with zipfile.ZipFile(tmp_path / "big.npz", "w") as archive:
         archive.writestr("log_prob.npy", data)
     with pytest.raises(CorruptFileError, match="more than it can hold"):
-        outside.read_array(tmp_path / "big.npz", ("log_prob",), 1)
+        external.read_array(tmp_path / "big.npz", ("log_prob",), 1)
 
 
 def test_an_array_beyond_the_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(outside, "MAX_BYTES", 100)
+    monkeypatch.setattr(external, "MAX_BYTES", 100)
     with pytest.raises(CorruptFileError, match="more than 100"):
-        outside.read_array(npz(tmp_path, log_prob=np.zeros(50)), ("log_prob",), 1)
+        external.read_array(npz(tmp_path, log_prob=np.zeros(50)), ("log_prob",), 1)
     with h5py.File(tmp_path / "mine.h5", "w") as file:
         file["log_prob"] = np.zeros(50)
     with pytest.raises(CorruptFileError, match="more than 100"):
-        outside.read_array(tmp_path / "mine.h5", ("log_prob",), 1)
+        external.read_array(tmp_path / "mine.h5", ("log_prob",), 1)

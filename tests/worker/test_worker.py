@@ -17,17 +17,17 @@ import time
 import h5py
 import pytest
 import torch
-from forked import Forked
-from tiny_studies import quick_critic
 
 from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.errors import IncompleteError, MachineError, NllgenError
 from nllgen.launch.submit import freeze
-from nllgen.store.collect import collect
-from nllgen.store.dataset import read_dataset
-from nllgen.store.result import read_result, write_result
-from nllgen.study.grid import parse_study
-from nllgen.worker.entry import device_of, enter
+from nllgen.storage.collect import collect
+from nllgen.storage.dataset import read_dataset
+from nllgen.storage.result import read_result, write_result
+from nllgen.study.load import parse_study
+from nllgen.worker.setup import device_of, enter
+from tests.forked import Forked
+from tests.tiny_studies import quick_critic
 
 GRID = """
 name: tiny

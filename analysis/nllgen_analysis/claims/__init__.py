@@ -9,8 +9,8 @@ from nllgen.study.claims import claims_sha256
 from nllgen_analysis.claims.adversarial import judge_nash, judge_quality, judge_stability
 from nllgen_analysis.claims.degrees import judge_convergence, judge_finite, judge_harm, judge_ladder
 from nllgen_analysis.claims.evidence import Evidence
-from nllgen_analysis.claims.over import judge_over
-from nllgen_analysis.claims.relation import judge_relation
+from nllgen_analysis.claims.nll_against_frechet import judge_relation
+from nllgen_analysis.claims.overparameterised import judge_over
 from nllgen_analysis.claims.rules import Rules, load_rules
 from nllgen_analysis.claims.verdict import Finding, Verdict
 from nllgen_analysis.frames import Frames

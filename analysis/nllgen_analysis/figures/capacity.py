@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.absent import with_absent
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.style import (
     GREY,
     Drawn,

@@ -9,7 +9,6 @@ import pandas as pd
 
 from nllgen_analysis.captions import cite
 from nllgen_analysis.claims.degrees import curve_distance, normalised
-from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.curves import (
     by_degree,
     curve_data,
@@ -19,6 +18,7 @@ from nllgen_analysis.figures.curves import (
     legend_handles,
     series_styles,
 )
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.nll import planned_cells
 from nllgen_analysis.figures.style import (
     GREY,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.frechet import EXTRACTORS
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.points import (
     COLUMNS,
     NAMES,

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.absent import with_absent
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.style import (
     GREY,
     Drawn,

@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.curves import (
     curve_data,
     describe_means,
@@ -18,6 +17,7 @@ from nllgen_analysis.figures.curves import (
     measured,
     series_styles,
 )
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.style import (
     GREY,
     Drawn,

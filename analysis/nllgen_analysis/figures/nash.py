@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.critical import critical_data, critical_text, draw_critical
 from nllgen_analysis.figures.curves import (
     curve_data,
@@ -22,6 +21,7 @@ from nllgen_analysis.figures.curves import (
     measured,
     series_styles,
 )
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.style import (
     GREY,
     Drawn,

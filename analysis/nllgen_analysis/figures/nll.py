@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.curves import (
     by_degree,
     curve_data,
@@ -19,6 +18,7 @@ from nllgen_analysis.figures.curves import (
     measured,
     series_styles,
 )
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.style import (
     GREY,
     Drawn,

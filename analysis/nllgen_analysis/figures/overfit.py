@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.curves import (
     by_degree,
     curve_data,
@@ -18,6 +17,7 @@ from nllgen_analysis.figures.curves import (
     measured,
     series_styles,
 )
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.nll import planned_cells
 from nllgen_analysis.figures.style import (
     GREY,

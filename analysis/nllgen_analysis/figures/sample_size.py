@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.capacity import REFERENCE_POINTS, WEIGHTS, final_kl, of_capacity
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.style import (
     GREY,
     Drawn,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nllgen.store.hdf5 import Array
+from nllgen.storage.hdf5 import Array
 from nllgen_analysis.figures.style import WIDTH_IN, Drawn, FigureResult, NotDrawn, limited
 from nllgen_analysis.frames import Frames, setting_order, student_order
 

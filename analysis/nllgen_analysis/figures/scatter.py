@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.frechet import EXTRACTORS
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.points import (
     COLUMNS,
     NAMES,

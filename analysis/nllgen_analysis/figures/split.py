@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.absent import with_absent
 from nllgen_analysis.figures.capacity import WEIGHTS, final_kl, of_capacity
+from nllgen_analysis.figures.missing import with_absent
 from nllgen_analysis.figures.style import (
     Drawn,
     FigureResult,

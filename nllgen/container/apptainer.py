@@ -1,0 +1,166 @@
+"""The calls of Apptainer that build, sign, verify and test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from nllgen.container.host import build_environment, is_whole_root
+from nllgen.errors import ContainerError
+
+# zstd packs and unpacks several times as fast as gzip, at the same size. One owner, since root may lack the capability
+# to give files to others when the second step unpacks what the first packed.
+_SQUASHFS = "-comp zstd -Xcompression-level 3 -all-root"
+_SQUASHFS_BASE = "-comp lz4 -all-root"  # larger, and unpacked again at once
+_STEP = "step: "  # begins what the recipe says of its steps
+# what debootstrap and Apptainer say once in a while; minutes pass before the recipe's first step
+_MILESTONE = re.compile(
+    r"I: ((?:Retrieving InRelease|Resolving dependencies|Installing core|Unpacking the|Configuring the|Base system).*)"
+    r"|INFO: +((?:Starting build|Copying blob|Extracting OCI|Running post|Creating SIF).*)"
+)
+_ENDS_S = 5.0
+_SHOWN = 15  # lines of a failed build
+
+
+def build(
+    recipe: Path,
+    target: Path,
+    arguments: Mapping[str, str],
+    bound: Path,
+    work: Path,
+    echo: Callable[[str], None],
+    *,
+    folder: Path | None = None,
+    binds: Sequence[str] = (),
+    test: bool = True,
+    sandbox: bool = False,
+    hint: str = "the lines above are the end of its output",
+) -> None:
+    """Run ``apptainer build``.
+
+    Args:
+        recipe: the definition file.
+        target: what it writes.
+        arguments: of the recipe.
+        bound: what the recipe finds at /mnt.
+        work: for temporary files.
+        say: gets a line at each step.
+        folder: where a relative FROM lies.
+        binds: further ones.
+        test: whether this is the container itself: packed small, and the recipe's test is run.
+        sandbox: whether the target is to be a folder.
+        hint: what to do where it fails.
+
+    Raises:
+        ContainerError: it failed; with the end of its output.
+    """
+    command = _build_command(arguments, bound, binds, test=test, sandbox=sandbox)
+    process = subprocess.Popen(
+        [*command, str(target), str(recipe.absolute())], cwd=folder, env=build_environment(work),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        start_new_session=True,
+    )  # fmt: skip
+    lines = _follow(process, echo)
+    if process.wait() != 0:
+        shown = "\n    ".join(line for line in lines[-_SHOWN:] if line.strip())
+        raise ContainerError(f"apptainer build failed:\n    {shown}", hint)
+
+
+def _build_command(
+    arguments: Mapping[str, str], bound: Path, binds: Sequence[str], *, test: bool, sandbox: bool
+) -> list[str]:
+    squashfs = _SQUASHFS if test else _SQUASHFS_BASE
+    command = ["apptainer", "build", "--force", "--mksquashfs-args", squashfs, "--bind", f"{bound}:/mnt:ro"]
+    command += [word for bind in binds for word in ("--bind", bind)]
+    command += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    command += ["--warn-unused-build-args"]
+    command += [] if is_whole_root() else ["--fakeroot"]
+    command += [] if test else ["--notest"]
+    command += ["--sandbox"] if sandbox else []
+    return command
+
+
+def _follow(process: subprocess.Popen[str], echo: Callable[[str], None]) -> list[str]:
+    """Every line; those of the recipe's steps, and the milestones before them, are told as they come."""
+    lines = []
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if line.startswith(_STEP):
+                echo(line.removeprefix(_STEP).strip())
+            elif found := _MILESTONE.match(line):
+                echo("  " + (found[1] or found[2]).rstrip(".").lower())
+    except BaseException:  # Ctrl-C: Apptainer's own processes may be deaf to anything milder
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(_ENDS_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return lines
+
+
+def sign(container: Path, key: str) -> None:
+    """Add a signature.
+
+    Args:
+        container: is written.
+        key: a PEM file with a private key, or the number of a PGP key (``apptainer key list --secret``).
+
+    Raises:
+        ContainerError: there is no such key, or its passphrase was wrong.
+    """
+    if Path(key).is_file():
+        how = ["--key", key]
+    elif key.isdecimal():
+        how = ["--keyidx", key]
+    else:
+        raise ContainerError(
+            f"no key {key!r} to sign with",
+            "a PEM file with a private key, or the number of a PGP key in: apptainer key list --secret",
+        )
+    done = subprocess.run(
+        ["apptainer", "sign", *how, str(container)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode != 0:
+        raise ContainerError(
+            f"apptainer could not sign the container:\n    {done.stdout.strip()}", "see: apptainer key list --secret"
+        )
+
+
+def verify(container: Path, public_key: Path | None) -> None:
+    """Verify the signatures with a public key, or with those of Apptainer's keyring on this machine.
+
+    Raises:
+        ContainerError: a signature is wrong, or made with another key.
+    """
+    how = ["--key", str(public_key)] if public_key else ["--local"]
+    done = subprocess.run(["apptainer", "verify", *how, str(container)], capture_output=True, text=True)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("FATAL:").strip()
+        raise ContainerError(
+            f"the signature of {container} is not good: {reason}",
+            "give the signer's public key: --key PEM, or import it: apptainer key import FILE; or build it anew",
+        )
+
+
+def test(container: Path) -> None:
+    """Run the recipe's test in the container.
+
+    Raises:
+        ContainerError: it failed.
+    """
+    command = ["apptainer", "--silent", "test", "--contain", "--cleanenv", "--no-home", str(container)]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+    )
+    if done.returncode != 0 or "nllgen samples and scores" not in done.stdout:
+        last = "\n    ".join(done.stdout.strip().splitlines()[-8:])
+        raise ContainerError(f"the test of {container} failed:\n    {last}", "build it anew: nllgen build --fresh")

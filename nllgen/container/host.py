@@ -1,0 +1,130 @@
+"""What a build takes from the host: a folder for temporary files, Debian's mirror, rights, and an environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from nllgen.errors import ContainerError, MachineError
+
+# https://man7.org/linux/man-pages/man2/statfs.2.html names the magic numbers; /proc/self/mountinfo names the types
+_NETWORK = (
+    "nfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "smb",
+    "afs",
+    "9p",
+    "glusterfs",
+    "panfs",
+    "orangefs",
+    "sshfs",
+)
+NEEDED_GB = 6  # a CPU build of torch and what is packed from it; the build for CUDA needs twice that
+
+
+def file_system(path: Path) -> str:
+    """Type of the file system that a folder lies on; empty where the kernel does not say."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        point = before.split()[4].encode().decode("unicode_escape")
+        if path.resolve().is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, after.split()[0]
+    return kind
+
+
+def is_network(kind: str) -> bool:
+    """Whether a file system of this type lies on other machines."""
+    return any(name in kind for name in _NETWORK)
+
+
+def temporary_parent() -> Path:
+    """Where the build's temporary files go: local, with room. APPTAINER_TMPDIR or TMPDIR if set, else /tmp, /var/tmp.
+
+    Raises:
+        ContainerError: no such folder can be used; the reason for each is told.
+    """
+    chosen = os.environ.get("APPTAINER_TMPDIR") or os.environ.get("TMPDIR")
+    reasons = []
+    for path in [Path(chosen)] if chosen else [Path(tempfile.gettempdir()), Path("/var/tmp")]:
+        if not os.access(path, os.W_OK):
+            reasons.append(f"{path} cannot be written")
+        elif is_network(kind := file_system(path)):
+            reasons.append(f"{path} lies on a network file system ({kind}), on which builds are slow or fail")
+        elif (free := shutil.disk_usage(path).free / 1e9) < NEEDED_GB:
+            reasons.append(f"{path} has {free:.1f} GB free, a build needs {NEEDED_GB}")
+        else:
+            return path
+    raise ContainerError(
+        "there is no folder for the build's temporary files:\n    " + "\n    ".join(reasons),
+        "APPTAINER_TMPDIR=DIR nllgen build …, with a folder on a local disk",
+    )
+
+
+def debian_mirror() -> str:
+    """The mirror that this machine's own apt uses.
+
+    Raises:
+        ContainerError: it has none.
+    """
+    command = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Codename: bookworm"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+        sites = sorted(set(done.stdout.split()), key=lambda site: ("security" in site, site))
+    except OSError:
+        sites = []
+    if not sites:
+        raise ContainerError(
+            "this machine's apt knows no mirror of Debian 12 (bookworm)",
+            "name one: nllgen build --base debootstrap --from URL",
+        )
+    return sites[0]
+
+
+def require_programs(names: list[str]) -> None:
+    """Raises.
+
+    Raises:
+        MachineError: one is not installed.
+    """
+    missing = [name for name in names if shutil.which(name, path=search_path()) is None]
+    if missing:
+        raise MachineError(
+            f"{' and '.join(missing)} is needed for this and not installed here",
+            f"on Debian: apt-get install {' '.join(missing)}",
+        )
+
+
+def search_path() -> str:
+    """PATH with the folders of system programs, which a plain user's often lacks."""
+    return os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+
+def is_whole_root() -> bool:
+    """Whether this is root with every capability, who can build without a user namespace."""
+    if os.geteuid() != 0:
+        return False
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    effective = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff")), 16)
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text(encoding="ascii"))
+    return effective == (1 << (last + 1)) - 1
+
+
+def build_environment(temporary: Path) -> dict[str, str]:
+    """The caller's environment without what would reach into the build, and with fixed times for what is packed."""
+    unwanted = ("APPTAINER_BIND", "APPTAINERENV_", "SINGULARITY_", "SINGULARITYENV_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    # 1980-01-01, the oldest time that a wheel can hold: every file is given this one
+    fixed = {"SOURCE_DATE_EPOCH": "315532800", "TMPDIR": str(temporary), "APPTAINER_TMPDIR": str(temporary)}
+    return kept | fixed | {"PATH": search_path()}

@@ -1,0 +1,154 @@
+"""The nllgen that goes into the container: a checkout's, a given wheel's, or the installed distribution's own files."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path, PurePath
+
+from nllgen.container.wheels import host_pip
+from nllgen.errors import ContainerError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# what setup.py puts into a wheel
+_SHIPPED = ("nllgen", "analysis/nllgen_analysis", "jobs", "slurm/profiles", "containers", "setup.py", "pyproject.toml")
+_LOCAL = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"}  # of one installation, not of the distribution
+
+
+@dataclass(frozen=True)
+class Source:
+    """A nllgen to be installed.
+
+    Attributes:
+        kind: ``checkout``, ``wheel`` or ``installed``.
+        version: of the distribution.
+        commit: of the last change to what ships, with ``-dirty`` where files differ from it; ``unknown`` without git.
+        digest: SHA-256 over names and content of its files.
+        write: puts a wheel of it into a folder and returns its path.
+    """
+
+    kind: str
+    version: str
+    commit: str
+    digest: str
+    write: Callable[[Path], Path]
+
+
+def find_source(wheel: Path | None) -> Source:
+    """The wheel that is given, else the checkout that this code runs from, else what is installed.
+
+    Raises:
+        ContainerError: the wheel is none of nllgen's, or nllgen is neither installed nor in a checkout.
+    """
+    if wheel is not None:
+        return _given(wheel)
+    checkout = _PACKAGE.parent
+    if (checkout / "setup.py").is_file() and (checkout / "pyproject.toml").is_file():
+        return _checkout(checkout)
+    try:
+        return _installed(distribution("nllgen"))
+    except PackageNotFoundError:
+        raise ContainerError("nllgen is neither installed nor run from a checkout", "give a wheel: --wheel W") from None
+
+
+def _given(wheel: Path) -> Source:
+    parts = wheel.name.removesuffix(".whl").split("-")
+    if not wheel.is_file() or not zipfile.is_zipfile(wheel) or parts[0] != "nllgen" or len(parts) < 5:
+        raise ContainerError(f"{wheel} is not a wheel of nllgen", "pip wheel --no-deps -w DIR CHECKOUT makes one")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    return Source("wheel", parts[1], "unknown", digest, lambda folder: Path(shutil.copy(wheel, folder)))
+
+
+def _checkout(root: Path) -> Source:
+    files = [(str(path.relative_to(root)), path) for path in _files(root / name for name in _SHIPPED)]
+
+    digest = _digest(files)
+
+    def write(folder: Path) -> Path:
+        copy = folder / "source"  # a build leaves files behind
+        for name, path in files:
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy / name)
+        if _digest((name, copy / name) for name, _ in files) != digest:
+            raise ContainerError(f"files of {root} changed while they were packed", "run the same command again")
+        command = [*host_pip(), "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(copy)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise ContainerError(
+                f"pip could not build nllgen's wheel:\n{done.stderr[-2000:]}", "or give one: --wheel W"
+            )
+        shutil.rmtree(copy)
+        return next(folder.glob("nllgen-*.whl"))
+
+    try:
+        version = distribution("nllgen").version
+    except PackageNotFoundError:
+        version = "unknown"
+    return Source("checkout", version, _commit(root), digest, write)
+
+
+def _files(roots: Iterable[Path]) -> list[Path]:
+    found = [path for root in roots for path in ([root] if root.is_file() else root.rglob("*")) if path.is_file()]
+    return sorted(path for path in found if "__pycache__" not in path.parts)
+
+
+def _digest(files: Iterable[tuple[str, Path]]) -> str:
+    digest = hashlib.sha256()
+    for name, path in files:
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _commit(root: Path) -> str:
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", "setup.py") is None:  # a checkout's, not of a repository around it
+        return "unknown"
+    commit = git("log", "-1", "--format=%H", "--", *_SHIPPED) or "unknown"
+    return f"{commit}-dirty" if git("status", "--porcelain", "--", *_SHIPPED) else commit
+
+
+def _installed(found: Distribution) -> Source:
+    def is_ours(name: PurePath) -> bool:
+        return not (name.parts[0] == ".." or name.name in _LOCAL or "__pycache__" in name.parts)
+
+    names = sorted(str(name) for name in found.files or () if is_ours(name))
+    files = [(name, Path(str(found.locate_file(name)))) for name in names]
+    missing = [name for name, path in files if not path.is_file()]
+    if missing or not files:
+        raise ContainerError(
+            f"the installed nllgen is not whole: {', '.join(missing[:3]) or 'its list of files'} is missing",
+            "install it again, or give a wheel: --wheel W",
+        )
+    return Source("installed", found.version, "unknown", _digest(files), lambda folder: _repack(found, files, folder))
+
+
+def _repack(found: Distribution, files: list[tuple[str, Path]], folder: Path) -> Path:
+    """A wheel of installed files, with a RECORD of them (the binary distribution format, PyPA specifications)."""
+    path = folder / f"nllgen-{found.version}-py3-none-any.whl"
+    info = next(name.split("/")[0] for name, _ in files if name.split("/")[0].endswith(".dist-info"))
+    record = io.StringIO()
+    rows = csv.writer(record, lineterminator="\n")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, file in files:
+            content = file.read_bytes()
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+            rows.writerow((name, f"sha256={digest}", len(content)))
+            archive.writestr(zipfile.ZipInfo(name), content)
+        rows.writerow((f"{info}/RECORD", "", ""))
+        archive.writestr(zipfile.ZipInfo(f"{info}/RECORD"), record.getvalue())
+    return path

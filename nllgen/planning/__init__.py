@@ -1,0 +1,1 @@
+"""Plan a study: which tasks run, why, and what they cost. No torch."""

@@ -1,0 +1,94 @@
+"""dataset.h5: synthetic images in logit space with the truth's log-density of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from nllgen.storage.atomic import write_bytes
+from nllgen.storage.checksum import with_checksum
+from nllgen.storage.hdf5 import Array, check_schema, find, get, number_attr, open_read, put, text_attr
+from nllgen.storage.schema import SCHEMA, SPLITS
+
+NUMBERS = ("entropy_nats", "entropy_se_nats", "forward_inverse_nats", "fp32_fp64_nats", "inverse_error")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A synthetic data set.
+
+    Attributes:
+        truth_id: id of the truth's configuration.
+        truth_sha256: digest of the truth's weights.
+        x: split → (N, C, H, W) float32 logits.
+        log_prob: split → (N,) float64 nats, the truth's.
+        numbers: the entropy, its standard error and the numerical errors, in nats (``NUMBERS``).
+    """
+
+    truth_id: str
+    truth_sha256: str
+    x: dict[str, Array]
+    log_prob: dict[str, Array]
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def sizes(self) -> dict[str, int]:
+        """Images in each split."""
+        return {split: len(self.x[split]) for split in SPLITS}
+
+
+def write_dataset(path: Path, dataset: Dataset) -> None:
+    """Write atomically. A larger set replaces a smaller one, which it begins with."""
+
+    def fill(file: h5py.File) -> None:
+        file.attrs["schema"] = SCHEMA
+        file.attrs["truth_id"] = dataset.truth_id
+        file.attrs["truth_sha256"] = dataset.truth_sha256
+        for name in NUMBERS:
+            file.attrs[name] = dataset.numbers[name]
+        for split in SPLITS:
+            put(file, f"{split}/x", dataset.x[split].astype(np.float32), "logits")
+            put(file, f"{split}/log_prob", dataset.log_prob[split].astype(np.float64), "nats")
+
+    write_bytes(path, with_checksum(fill))
+
+
+def read_dataset(path: Path, *, train_rows: slice | None = None) -> Dataset:
+    """Read and check a data set.
+
+    Args:
+        path: its file.
+        train_rows: only these images of the training split.
+
+    Raises:
+        CorruptFileError: it is damaged or something else.
+        SchemaError: it was written with another schema.
+    """
+    with open_read(path) as file:
+        check_schema(file, path)
+        x, log_prob = {}, {}
+        for split in SPLITS:
+            rows = train_rows if split == "train" else None
+            x[split] = get(file, f"{split}/x", ndim=4, kind="f", rows=rows)
+            log_prob[split] = get(file, f"{split}/log_prob", ndim=1, kind="f", rows=rows)
+            if len(x[split]) != len(log_prob[split]) or not np.isfinite(log_prob[split]).all():
+                raise ValueError(f"{split}: images and log-densities do not fit together")
+        numbers = {name: number_attr(file, name) for name in NUMBERS}
+        return Dataset(text_attr(file, "truth_id"), text_attr(file, "truth_sha256"), x, log_prob, numbers)
+
+
+def read_dataset_head(path: Path) -> Dataset:
+    """Attributes and sizes without the images: arrays of the right length and no content (x is (N, 0))."""
+    with open_read(path) as file:
+        check_schema(file, path)
+        x, log_prob = {}, {}
+        for split in SPLITS:
+            item = find(file, f"{split}/x")
+            if not isinstance(item, h5py.h5d.DatasetID) or item.rank != 4:
+                raise ValueError(f"{split}/x is not an array of images")
+            x[split] = np.empty((item.shape[0], 0), dtype=np.float32)
+            log_prob[split] = np.empty(0)
+        numbers = {name: number_attr(file, name) for name in NUMBERS}
+        return Dataset(text_attr(file, "truth_id"), text_attr(file, "truth_sha256"), x, log_prob, numbers)

@@ -1,0 +1,112 @@
+"""metrics.<group>.h5: metrics of a finished cell that were measured after its run, from the weights that it kept.
+
+It lies beside result.h5, which stays as it is. It names the weights and the truth that it was measured on, and the code
+that measured: numbers of two versions of nllgen in one study are told apart. Complete or absent, and never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from nllgen.errors import CorruptFileError
+from nllgen.storage.atomic import part_file, publish, write_part
+from nllgen.storage.checksum import with_checksum
+from nllgen.storage.hdf5 import Table, check_schema, get_table, open_read, put_table, text_attr
+from nllgen.storage.result import Result
+from nllgen.storage.schema import FINAL_COLUMNS, INTEGER_COLUMNS, SCHEMA, SUPPLEMENT_ATTRS, TEXT_COLUMNS
+
+_KEYS = TEXT_COLUMNS | INTEGER_COLUMNS | {"time_s"}
+
+
+@dataclass(frozen=True)
+class ExtraMetrics:
+    """One group of metrics of one cell.
+
+    Attributes:
+        attrs: ``layout.SUPPLEMENT_ATTRS`` without the schema, which writing adds.
+        final: columns (F,) by kept weights, on the test split, as in result.h5.
+    """
+
+    attrs: dict[str, str]
+    final: Table
+
+    @property
+    def group(self) -> str:
+        """The group's name."""
+        return self.attrs["group"]
+
+    def belongs_to(self, attrs: dict[str, str]) -> bool:
+        """Whether it was measured on the weights and the truth of a result with these attributes."""
+        return all(self.attrs[name] == attrs[name] for name in ("cell_id", "model_sha256", "truth_sha256"))
+
+
+def write_extra_metrics(path: Path, extra_metrics: ExtraMetrics) -> bool:
+    """Write, read back and publish; one that stands there is never replaced.
+
+    Returns:
+        Whether this one was published, False where another was first.
+    """
+
+    def fill(file: h5py.File) -> None:
+        file.attrs["schema"] = SCHEMA
+        for name in SUPPLEMENT_ATTRS:
+            file.attrs[name] = extra_metrics.attrs[name]
+        put_table(file, "final", extra_metrics.final, FINAL_COLUMNS)
+
+    with part_file(path) as part:
+        write_part(part, with_checksum(fill))
+        read_extra_metrics(part)
+        return publish(part, path)
+
+
+def read_extra_metrics(path: Path) -> ExtraMetrics:
+    """Read and check a supplement.
+
+    Raises:
+        CorruptFileError: it is damaged or something else.
+        SchemaError: it was written with another schema.
+    """
+    with open_read(path) as file:
+        check_schema(file, path)
+        attrs = {name: text_attr(file, name) for name in SUPPLEMENT_ATTRS}
+        final = get_table(file, "final", FINAL_COLUMNS)
+        if "weights" not in final or "step" not in final:
+            raise ValueError("final has no weights or step column")
+        return ExtraMetrics(attrs, final)
+
+
+def with_extra_metrics(result: Result, paths: list[Path]) -> Result:
+    """A result with the metrics of its supplements in ``final``, and their provenance as attribute ``supplements``.
+
+    A number that the run itself measured stays; only what it lacks is filled in.
+
+    Raises:
+        CorruptFileError: a supplement is damaged, or of other weights or another truth than the result.
+    """
+    final, about = dict(result.final), {}
+    for path in paths:
+        extra_metrics = read_extra_metrics(path)
+        if not extra_metrics.belongs_to(result.attrs):
+            raise CorruptFileError(
+                f"{path}: measured on other weights or another truth than result.h5's",
+                f"run: nllgen evaluate STUDY_DIR --metric {extra_metrics.group}",
+            )
+        rows = [list(extra_metrics.final["weights"]).index(name) for name in _names(final, extra_metrics, path)]
+        for column in extra_metrics.final.keys() - _KEYS:
+            found = extra_metrics.final[column][rows]
+            before = final.get(column, np.full(len(rows), np.nan))
+            final[column] = np.where(np.isnan(before), found, before)
+        about[extra_metrics.group] = {name: value for name, value in extra_metrics.attrs.items() if name != "group"}
+    return replace(result, final=final, attrs=result.attrs | {"supplements": json.dumps(about)})
+
+
+def _names(final: Table, extra_metrics: ExtraMetrics, path: Path) -> list[str]:
+    names = [str(name) for name in final["weights"]]
+    if sorted(names) != sorted(map(str, extra_metrics.final["weights"])):
+        raise CorruptFileError(f"{path}: has not the weights that result.h5 has", "remove it and evaluate again")
+    return names

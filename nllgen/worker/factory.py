@@ -1,0 +1,177 @@
+"""From a cell to what trains and measures it: its images, its flow, its training state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nllgen.data.logits import dequantise, from_logits, log_det_levels, to_logits
+from nllgen.data.mnist import load_mnist
+from nllgen.data.sources import Dequantised, Finite, Fresh, Source
+from nllgen.data.truth import Truth
+from nllgen.errors import ConfigError
+from nllgen.metrics.evaluate import Evaluator
+from nllgen.metrics.measurement import EvalSet, Extractor, References
+from nllgen.models import Model, make_model
+from nllgen.paradigms import make_paradigm
+from nllgen.paradigms.base import Context
+from nllgen.storage.dataset import Dataset
+from nllgen.study.config import Cell, MetricsConfig
+from nllgen.train.ema import EMA
+from nllgen.train.precision import autocast
+from nllgen.train.state import TrainState
+from nllgen.train.streams import RandomStreams, generator, stream_seed
+
+_INIT_BATCH = 256  # images that ActNorm is initialised from, the same for every paradigm
+_HELD_OUT_SEED = 0  # of the noise on held-out images: every cell is measured on the same ones
+
+
+def run_seed(cell: Cell) -> int:
+    """The seed of every stream of a run.
+
+    On synthetic data it is set apart from the truth's own streams: a student of the truth's architecture and seed would
+    start from the very weights that the truth started from.
+    """
+    return stream_seed(cell.seed, "student") if cell.data.source == "synthetic" else cell.seed
+
+
+MakeSource = Callable[[torch.Generator, torch.Generator], Source]
+
+
+@dataclass(frozen=True)
+class CellData:
+    """A cell's images.
+
+    Attributes:
+        make_source: (order, noise) → the stream of training batches.
+        sets: what densities are measured on.
+        training: every training image, logits or uint8 levels; None where each is fresh.
+    """
+
+    make_source: MakeSource
+    sets: dict[str, EvalSet]
+    training: Tensor | None
+
+
+def mnist_data(cell: Cell, metrics: MetricsConfig, folder: Path, device: torch.device) -> CellData:
+    """Real images; held-out ones and the measured part of the training set are dequantised once."""
+    data = cell.data
+    splits = load_mnist(folder, data.image_size, data.num_val, data.num_test)
+    num_train = len(splits.train.images) if data.num_train == "all" else int(data.num_train)
+    images = {
+        "train": splits.train.images[:num_train],
+        "val": splits.val.images,
+        "test": splits.test.images,
+    }
+    sets = {}
+    for split, levels in images.items():
+        levels = levels[: metrics.num_train_eval] if split == "train" else levels
+        noise = generator(torch.device("cpu"), _HELD_OUT_SEED, "held-out", split)  # the same bits on every device
+        x = to_logits(dequantise(levels, noise), data.alpha).to(device)
+        sets[split] = EvalSet(x, log_det=log_det_levels(x, data.alpha).cpu().numpy())
+    on_device = images["train"].to(device)
+    return CellData(lambda order, noise: Dequantised(on_device, order, noise, data.alpha), sets, on_device)
+
+
+def synthetic_rows(cell: Cell) -> slice:
+    """The block of the training pool that a cell reads: seed k has the k-th disjoint one."""
+    if cell.data.num_train == "fresh":
+        return slice(0, None)
+    num_train = int(cell.data.num_train)
+    return slice(cell.seed * num_train, (cell.seed + 1) * num_train)
+
+
+def synthetic_data(
+    cell: Cell, metrics: MetricsConfig, dataset: Dataset, truth: Truth, device: torch.device
+) -> CellData:
+    """Images of the truth. ``dataset`` holds the rows that :func:`synthetic_rows` names.
+
+    Raises:
+        ConfigError: the data set is another truth's or too small.
+    """
+    if dataset.truth_sha256 != truth.sha256:
+        raise ConfigError(
+            "the data set was drawn from another truth than truth.pt", "remove dataset.h5 and submit the study again"
+        )
+    counts = {"train": metrics.num_train_eval, "val": cell.data.num_val, "test": cell.data.num_test}
+    needed = {**counts, "train": 2 if cell.data.num_train == "fresh" else int(cell.data.num_train)}
+    sizes = dataset.sizes()
+    if short := [split for split in needed if sizes[split] < needed[split]]:
+        raise ConfigError(
+            f"the data set has too few images: {', '.join(f'{s} {sizes[s]} of {needed[s]}' for s in short)}",
+            "raise dataset.num_train, num_val or num_test in the grid and submit it again: the set grows",
+        )
+    sets = {
+        split: EvalSet(torch.from_numpy(dataset.x[split][:n]).to(device), log_p=dataset.log_prob[split][:n])
+        for split, n in counts.items()
+    }
+    if cell.data.num_train == "fresh":
+        return CellData(lambda _, noise: Fresh(truth.flow, noise), sets, None)
+    images = torch.from_numpy(dataset.x["train"]).to(device)
+    return CellData(lambda order, _: Finite(images, order), sets, images)
+
+
+def make_flow(cell: Cell, truth: Truth | None, source: Source, device: torch.device) -> Model:
+    """The model at step 0: the truth's weights, or random ones with ActNorm initialised from one batch.
+
+    For one seed it is the same to the bit under every paradigm.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(run_seed(cell), "weights"))
+        flow = make_model(cell)
+    flow.to(device)
+    if cell.start == "truth":
+        assert truth is not None
+        flow.load_state_dict(truth.flow.state_dict())
+    else:
+        flow.initialise(source.next(_INIT_BATCH))
+    return flow
+
+
+def make_state(cell: Cell, data: CellData, truth: Truth | None, device: torch.device) -> TrainState:
+    """The state of step 0."""
+    cpu, seed = torch.device("cpu"), run_seed(cell)
+    first = data.make_source(generator(cpu, seed, "first", "order"), generator(device, seed, "first"))
+    flow = make_flow(cell, truth, first, device)
+    streams = RandomStreams(seed, device)
+    alpha = cell.data.alpha
+    context = Context(
+        device=device,
+        streams=streams,
+        autocast=partial(autocast, cell.precision, device),
+        to_pixels=partial(from_logits, alpha=alpha),
+        max_logit=math.log((1 - alpha) / alpha),
+        pretrain_batches=data.make_source(streams["pretrain_data"], streams["pretrain"]),
+        truth=truth.flow if truth is not None and cell.data.source == "synthetic" else None,
+    )
+    ema = EMA(flow, cell.paradigm.ema_decay) if cell.paradigm.ema_decay else None
+    source = data.make_source(streams["data"], streams["noise"])
+    paradigm = make_paradigm(cell.paradigm, flow, context)
+    return TrainState(cell, truth.sha256 if truth else "", flow, paradigm, source, streams, ema)
+
+
+def make_evaluator(
+    cell: Cell,
+    data: CellData,
+    truth: Truth | None,
+    metrics: MetricsConfig,
+    extractors: tuple[Extractor, ...],
+    device: torch.device,
+) -> Evaluator:
+    """What measures the cell; its latents are the same at every evaluation."""
+
+    def latents(purpose: str) -> torch.Generator:
+        return generator(device, run_seed(cell), "eval", purpose)
+
+    def to_pixels(x: Tensor) -> Tensor:
+        return from_logits(x, cell.data.alpha)
+
+    known = truth.flow if truth is not None and cell.data.source == "synthetic" else None
+    references = References(data.sets, known, extractors, metrics.samples_by_split, to_pixels, latents, data.training)
+    return Evaluator(references, ("likelihood", *metrics.every), ("likelihood", *metrics.final))

@@ -1,0 +1,242 @@
+"""What goes into a container, and the digest by which a build is found again."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import re
+import zipfile
+from importlib.metadata import Distribution
+from pathlib import Path
+
+import pytest
+
+from nllgen.container import build, package, wheels
+from nllgen.container.build import Request, gather
+from nllgen.container.package import Source, find_source
+from nllgen.errors import ContainerError
+from nllgen.study.builtin import builtin_folder
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CONTAINERS = CHECKOUT / "containers"
+SOURCE = Source("checkout", "0.1.0", "abc", "digest", lambda folder: folder)
+DEBIAN = Request(Path("out.sif"), "debootstrap", origin="http://mirror.example/debian")
+
+
+@pytest.fixture
+def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the recipe and the locks; Debian's tool is taken as there."""
+    monkeypatch.setattr(build, "require_programs", lambda names: None)
+    folder = tmp_path / "containers"
+    folder.mkdir()
+    for name in (build.RECIPE, wheels.LOCK, wheels.CUDA_LOCK):
+        (folder / name).write_bytes((CONTAINERS / name).read_bytes())
+    return folder
+
+
+# the digest of the inputs
+
+
+def test_the_same_inputs_have_the_same_key(containers: Path) -> None:
+    assert gather(DEBIAN, containers, SOURCE) == gather(DEBIAN, CONTAINERS, SOURCE)
+
+
+@pytest.mark.parametrize("name", [build.RECIPE, wheels.LOCK, wheels.CUDA_LOCK])
+def test_a_changed_recipe_or_lock_changes_both_keys(containers: Path, name: str) -> None:
+    before = gather(DEBIAN, containers, SOURCE)
+    with (containers / name).open("a") as file:
+        file.write("# changed\n")
+    after = gather(DEBIAN, containers, SOURCE)
+    assert before.base_key != after.base_key
+    assert before.key != after.key
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(Path("out.sif"), "debootstrap", origin="http://other.example/debian"),
+        Request(Path("out.sif"), "docker"),
+        Request(Path("out.sif"), "debootstrap", origin=DEBIAN.origin, binds=("/site",)),
+    ],
+)
+def test_another_base_or_bind_changes_both_keys(containers: Path, request_: Request) -> None:
+    before, after = (gather(each, containers, SOURCE) for each in (DEBIAN, request_))
+    assert before.base_key != after.base_key
+    assert before.key != after.key
+
+
+@pytest.mark.parametrize(
+    ("version", "commit", "digest"), [("0.2", "abc", "digest"), ("0.1.0", "x", "digest"), ("0.1.0", "abc", "y")]
+)
+def test_another_nllgen_changes_the_last_step_alone(containers: Path, version: str, commit: str, digest: str) -> None:
+    before = gather(DEBIAN, containers, SOURCE)
+    after = gather(DEBIAN, containers, Source("checkout", version, commit, digest, lambda folder: folder))
+    assert before.base_key == after.base_key
+    assert before.key != after.key
+
+
+def test_where_the_container_goes_and_who_signs_it_changes_nothing(containers: Path) -> None:
+    other = Request(Path("x.sif"), "debootstrap", origin=DEBIAN.origin, sign="0", fresh=True)
+    assert gather(DEBIAN, containers, SOURCE).key == gather(other, containers, SOURCE).key
+
+
+def test_another_choice_of_pips_changes_the_key(
+    containers: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = set()
+    links = tmp_path / "links"
+    links.mkdir()
+    for value in (str(links), "https://wheels.example"):
+        monkeypatch.setenv("PIP_FIND_LINKS", value)
+        keys.add(gather(DEBIAN, containers, SOURCE).base_key)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(links))
+    (links / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
+    keys.add(gather(DEBIAN, containers, SOURCE).base_key)
+    assert len(keys) == 3
+
+
+def test_a_local_base_is_known_by_its_content(containers: Path, tmp_path: Path) -> None:
+    base = tmp_path / "site.sif"
+    base.write_bytes(b"one")
+    request_ = Request(Path("out.sif"), "localimage", origin=str(base))
+    before = gather(request_, containers, SOURCE)
+    base.write_bytes(b"two")
+    assert gather(request_, containers, SOURCE).base_key != before.base_key
+    with pytest.raises(ContainerError, match="does not exist"):
+        gather(Request(Path("out.sif"), "localimage", origin="nothing.sif"), containers, SOURCE)
+    with pytest.raises(ContainerError, match="which local container"):
+        gather(Request(Path("out.sif"), "localimage"), containers, SOURCE)
+
+
+# the recipe and the locks
+
+
+def test_the_recipe_has_every_argument_that_is_passed(containers: Path) -> None:
+    text = (CONTAINERS / build.RECIPE).read_text()
+    used = set(re.findall(r"\{\{ (\w+) \}\}", text))
+    declared = set(re.findall(r"^    (\w+)=", text.split("%arguments")[1].split("%post")[0], re.MULTILINE))
+    inputs = gather(DEBIAN, containers, SOURCE)
+    assert used == declared == {*inputs.base, *inputs.labels}
+
+
+def test_the_recipe_and_the_locks_are_found() -> None:
+    folder = builtin_folder("containers")
+    assert folder is not None
+    assert {build.RECIPE, wheels.LOCK, wheels.CUDA_LOCK} <= {path.name for path in folder.iterdir()}
+
+
+def test_the_lock_agrees_with_the_constraints() -> None:
+    lines = (CHECKOUT / "constraints.txt").read_text().splitlines()
+    pinned = {
+        wheels.normalised(line.split("==")[0]): line.split("==")[1] for line in lines if "==" in line and line[0] != "#"
+    }
+    locked = wheels.read_lock(CONTAINERS / wheels.LOCK)
+    assert {"torch", "torchvision", "pytorch-fid", "h5py", "click", "submitit", "pip"} <= set(locked)
+    assert {name: version for name, (version, _) in locked.items() if pinned.get(name, version) != version} == {}
+    assert set(locked) - set(pinned) == {"pip", "setuptools"}  # which pip does not list among what it freezes
+
+
+def test_every_package_has_its_hash_and_torch_one_for_each_build() -> None:
+    locked, cuda = (wheels.read_lock(CONTAINERS / name) for name in (wheels.LOCK, wheels.CUDA_LOCK))
+    assert all(hashes for _, hashes in (locked | cuda).values())
+    assert len(locked["torch"][1]) == 2
+    assert "triton" in cuda
+    assert not set(locked) & set(cuda)
+
+
+def test_a_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "click-8.5.1-py3-none-any.whl"
+    path.write_bytes(b"right")
+    right = {"click": ("8.5.1", {hashlib.sha256(b"right").hexdigest()})}
+    wheels.check_hashes(tmp_path, right)
+    path.write_bytes(b"wrong")
+    with pytest.raises(ContainerError, match=r"click-8\.5\.1.*not among those that were locked"):
+        wheels.check_hashes(tmp_path, right)
+
+
+def test_what_a_wheel_needs_is_read_from_it(tmp_path: Path) -> None:
+    needs = 'Requires-Dist: triton==3.7.1; platform_system == "Linux"\nRequires-Dist: Foo_Bar>=1\n'
+    needs += 'Requires-Dist: opt; extra == "x"\n'
+    with zipfile.ZipFile(tmp_path / "torch.whl", "w") as archive:
+        archive.writestr(
+            "torch-2.dist-info/METADATA", f"Metadata-Version: 2.1\nName: torch\n{needs}\nRequires-Dist: in-text\n"
+        )
+    assert wheels.needed_of(tmp_path / "torch.whl") == {"triton", "foo-bar"}
+
+
+def test_what_pip_cannot_find_is_told(tmp_path: Path) -> None:
+    (tmp_path / wheels.LOCK).write_text("nllgen-no-such-package==9.9 \\\n    --hash=sha256:" + "0" * 64 + "\n")
+    offline = [*wheels.host_pip(), "--isolated"]
+    with pytest.raises(ContainerError, match=r"(?s)cannot fetch.*nllgen-no-such-package"):
+        wheels._download([*offline], tmp_path / wheels.LOCK, tmp_path / "wheels")
+
+
+# nllgen itself
+
+
+def test_a_checkout_is_known_by_its_files_and_its_last_change() -> None:
+    found = find_source(None)
+    assert found.kind == "checkout"
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", found.commit)
+    assert found == Source(found.kind, found.version, found.commit, find_source(None).digest, found.write)
+
+
+def test_a_changed_file_changes_the_digest(tmp_path: Path) -> None:
+    for name in ("setup.py", "nllgen/a.py", "jobs/x.yaml", "tests/test_a.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    before = package._checkout(tmp_path)
+    (tmp_path / "tests" / "test_a.py").write_text("2")
+    assert package._checkout(tmp_path).digest == before.digest
+    (tmp_path / "jobs" / "x.yaml").write_text("2")
+    assert package._checkout(tmp_path).digest != before.digest
+    with pytest.raises(ContainerError, match="changed while"):
+        before.write(tmp_path / "out")
+
+
+def test_what_is_no_wheel_of_nllgen(tmp_path: Path) -> None:
+    for name in ("nllgen-0.1.0-py3-none-any.whl", "other-1-py3-none-any.whl", "nllgen.txt"):
+        (tmp_path / name).write_text("hello")
+        with pytest.raises(ContainerError, match="not a wheel of nllgen"):
+            find_source(tmp_path / name)
+    with pytest.raises(ContainerError, match="not a wheel of nllgen"):
+        find_source(tmp_path / "missing.whl")
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """site-packages as pip leaves it."""
+    info = tmp_path / "nllgen-0.1.0.dist-info"
+    files = {
+        tmp_path / "nllgen" / "__init__.py": "",
+        tmp_path / "nllgen" / "share" / "containers" / "nllgen.def": "x",
+        info / "METADATA": "Metadata-Version: 2.1\nName: nllgen\nVersion: 0.1.0\n",
+        info / "WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n",
+        info / "INSTALLER": "pip\n",
+    }
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    names = [*(str(path.relative_to(tmp_path)) for path in files), "../../../bin/nllgen", "nllgen/__pycache__/a.pyc"]
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in [*names, "nllgen-0.1.0.dist-info/RECORD"]))
+    return info
+
+
+def test_an_installed_distribution_is_packed_again(installed: Path, tmp_path: Path) -> None:
+    found = package._installed(Distribution.at(installed))
+    path = found.write(tmp_path)
+    archive = zipfile.ZipFile(path)
+    assert path.name == "nllgen-0.1.0-py3-none-any.whl"
+    record = {row[0]: row[1] for row in csv.reader(archive.read("nllgen-0.1.0.dist-info/RECORD").decode().splitlines())}
+    assert set(record) == set(archive.namelist())
+    assert "nllgen/share/containers/nllgen.def" in record
+    assert not any("INSTALLER" in name or "bin" in name or "pyc" in name for name in record)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(b"x").digest()).rstrip(b"=").decode()
+    assert record["nllgen/share/containers/nllgen.def"] == f"sha256={digest}"
+
+
+def test_an_installation_with_holes_is_refused(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "nllgen" / "__init__.py").unlink()
+    with pytest.raises(ContainerError, match=r"not whole: nllgen/__init__\.py"):
+        package._installed(Distribution.at(installed))

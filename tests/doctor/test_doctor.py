@@ -1,0 +1,201 @@
+"""What the doctor makes of Slurm's settings, and the profile that it writes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nllgen.doctor import checked_name, write_profile
+from nllgen.doctor.facts import Facts
+from nllgen.doctor.probe import Answer, Finding
+from nllgen.doctor.profile import profile_text
+from nllgen.doctor.rules import judge
+from nllgen.doctor.slurm_output import (
+    Limits,
+    parse_config,
+    parse_partitions,
+    parse_sinfo,
+)
+from nllgen.errors import ConfigError, MachineError
+from nllgen.launch.profile import load_profile, parse_profile
+
+SAID = Path(__file__).parent / "slurm_output"
+
+
+def said(name: str) -> str:
+    return (SAID / name).read_text("utf-8")
+
+
+def facts_of(partitions: str, sinfo: str, /, **more: Any) -> Facts:
+    kinds = parse_sinfo(sinfo)
+    found = tuple(replace(part, nodes=kinds.get(part.name, ())) for part in parse_partitions(partitions))
+    config = parse_config(said("config-22.05.txt"))
+    known = Facts(version="slurm 24.05.3", config=config, partitions=found, limits=Limits(), user="ada", groups=("ml",))
+    return replace(known, **more)
+
+
+def devcluster(**more: Any) -> Facts:
+    sinfo = "\n".join(f"{name}|4|2|4000|gpu:2|(null)" for name in ("short", "urgent", "preempt"))
+    return facts_of(said("partition-22.05.txt"), sinfo, **more)
+
+
+def large(**more: Any) -> Facts:
+    return facts_of(said("partition-24.05.txt"), said("sinfo-24.05.txt"), **more)
+
+
+def with_config(**changed: str) -> Facts:
+    facts = devcluster()
+    return replace(facts, config={**facts.config, **changed})
+
+
+def named(facts: Facts, name: str) -> Finding:
+    (finding,) = [finding for finding in judge(facts) if finding.name == name]
+    return finding
+
+
+@pytest.fixture
+def as_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+
+# ---- judging
+
+
+def test_partitions_that_a_user_may_not_use_are_left_out(as_user: None) -> None:
+    assert [part.name for part in large().usable] == ["batch", "gpu nodes (a100)", "old"]
+    assert [part.name for part in large(groups=("guests",)).usable] == ["batch", "old"]
+    assert [part.name for part in large(limits=Limits(("chem",))).usable] == ["batch", "gpu nodes (a100)"]
+
+
+def test_root_is_kept_out_where_the_site_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert [part.name for part in large().usable] == ["old"]
+
+
+def test_the_devcluster_is_fit() -> None:
+    found = judge(devcluster())
+    assert not any(finding.level == "problem" for finding in found)
+    assert named(devcluster(), "preemption in preempt").value == "requeue, 10 s of grace, user signal"
+    assert not any(finding.name in ("preemption in short", "preemption in urgent") for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "level", "words"),
+    [
+        ({"slurmctldparameters": "idle_on_node_suspend"}, "preemption in preempt", "note", "SIGTERM alone"),
+        ({"preempttype": "preempt/none"}, "preemption", "ok", "only a time limit"),
+        ({"maxarraysize": "1"}, "MaxArraySize", "problem", "switched off"),
+        ({"maxjobcount": "5000"}, "MaxJobCount", "note", "do not fit"),
+        ({"selecttypeparameters": "CR_CORE"}, "memory", "note", "reserves nothing"),
+        ({"taskplugin": "", "jobacctgatherparams": "OverMemoryKill"}, "memory", "note", "FAILED"),
+        ({"proctracktype": "proctrack/pgid"}, "process tracking", "note", "may live on"),
+        ({"enforcepartlimits": "NO"}, "EnforcePartLimits", "note", "waits for ever"),
+        ({"jobsubmitplugins": "lua"}, "JobSubmitPlugins", "note", "refuse"),
+    ],
+)
+def test_a_setting_and_what_it_means(changed: dict[str, str], name: str, level: str, words: str) -> None:
+    finding = named(with_config(**changed), name)
+    assert finding.level == level
+    assert words in finding.means
+
+
+def test_preemption_modes_of_partitions(as_user: None) -> None:
+    facts = large()
+    assert "ended at once" not in named(facts, "preemption in gpu nodes (a100)").means
+    assert "does not requeue" in named(facts, "preemption in old").means
+
+
+def test_limits_below_a_large_study_are_told() -> None:
+    finding = named(devcluster(limits=Limits(("ml",), max_submit=500)), "submit limits")
+    assert (finding.level, finding.value, finding.todo) == ("note", "500 queued", "submit --workers W")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        Facts(error="sbatch is not on PATH"),
+        Facts(version="slurm 22.05.8", error="scontrol did not answer in 15 s"),
+        devcluster(partitions=()),
+        replace(with_config(accountingstorageenforce="associations,limits"), limits=Limits()),
+    ],
+    ids=["no Slurm", "silent controller", "no partition", "no account"],
+)
+def test_what_makes_submission_impossible(facts: Facts) -> None:
+    (finding,) = [finding for finding in judge(facts) if finding.stops_submission]
+    assert finding.level == "problem"
+    assert finding.todo
+
+
+def test_sacct_is_not_needed() -> None:
+    finding = named(devcluster(accounting=Answer(error="sacct: Slurm accounting storage is disabled")), "sacct")
+    assert finding.level == "note"
+    assert not finding.stops_submission
+
+
+# ---- a profile
+
+
+def test_a_profile_of_the_devcluster_shares_a_node_among_its_gpus() -> None:
+    profile = parse_profile(profile_text(devcluster(), None), "p")
+    assert (profile.partition, profile.time_min, profile.max_array_size) == ("short", 10, 101)
+    assert (profile.cpus, profile.gpus, profile.memory_gb, profile.array_parallelism) == (1, 1, 1.8, 8)
+
+
+def test_a_profile_of_a_large_cluster(as_user: None) -> None:
+    limits = Limits(("ml", "astro"), max_submit=60, max_jobs=40, max_minutes=1440)
+    profile = parse_profile(profile_text(large(limits=limits), None), "p")
+    assert (profile.partition, profile.time_min, profile.account) == ("batch", 1440, None)
+    assert (profile.array_parallelism, profile.max_array_size, profile.gpus) == (40, 60, None)
+    gpu = parse_profile(profile_text(large(limits=limits), "gpu nodes (a100)"), "p")
+    assert (gpu.partition, gpu.time_min, gpu.gpus, gpu.cpus, gpu.array_parallelism) == (
+        "gpu nodes (a100)",
+        720,
+        1,
+        8,
+        12,
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "time_min", "why"),
+    [(Limits(), 1440, "the partition allows 3 d"), (Limits(max_minutes=90), 90, "your account allows 1 h 30 min")],
+)
+def test_time_is_what_is_allowed_and_a_day_at_most(as_user: None, limits: Limits, time_min: int, why: str) -> None:
+    assert f"time_min: {time_min}   # {why}\n" in profile_text(large(limits=limits), "batch")
+
+
+def test_memory_is_left_out_of_a_profile_where_it_is_no_resource() -> None:
+    facts = with_config(selecttypeparameters="CR_CORE")
+    assert parse_profile(profile_text(facts, None), "p").memory_gb is None
+
+
+def test_an_unknown_partition_is_named_with_what_is_near() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)'shrot'.*did you mean.*short.*urgent"):
+        profile_text(devcluster(), "shrot")
+
+
+def test_no_profile_without_a_cluster(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="sbatch is not on PATH"):
+        write_profile(Facts(error="sbatch is not on PATH"), tmp_path / "p.yaml", None, force=False)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_profile_is_written_once_and_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    target = tmp_path / "nllgen" / "profiles" / "here.yaml"
+    write_profile(devcluster(), target, "preempt", force=False)
+    assert load_profile("here").partition == "preempt"
+    with pytest.raises(ConfigError, match="--force"):
+        write_profile(devcluster(), target, "short", force=False)
+    write_profile(devcluster(), target, "short", force=True)
+    assert load_profile("here").partition == "short"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "-x", "a b"])
+def test_a_path_is_no_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="--out"):
+        checked_name(name)

@@ -1,0 +1,123 @@
+"""What Slurm of several versions says is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nllgen.doctor.rules import duration
+from nllgen.doctor.slurm_output import (
+    Limits,
+    Nodes,
+    gpus_of,
+    parse_config,
+    parse_limits,
+    parse_minutes,
+    parse_partitions,
+    parse_sinfo,
+    parse_version,
+)
+
+SAID = Path(__file__).parent / "slurm_output"
+
+
+def said(name: str) -> str:
+    return (SAID / name).read_text("utf-8")
+
+
+def test_configuration_of_the_devcluster() -> None:
+    config = parse_config(said("config-22.05.txt"))
+    assert config["maxarraysize"] == "101"
+    assert config["preempttype"] == "preempt/partition_prio"
+    assert config["constrainramspace"] == "yes"  # after a blank line and a heading
+    assert config["slurmctldhost[0]"] == "login(127.0.0.1)"
+    assert config["jobsubmitplugins"] == ""  # (null)
+    assert config["schedulerparameters"].startswith("bf_interval=2,")  # a value with equal signs
+    assert "slurmctld(primary) at login is up" not in config
+
+
+def test_configuration_of_other_versions() -> None:
+    text = "Configuration data as of …\nMaxArraySize=4001\nTrackWCKey = no\n"
+    config = parse_config(
+        text + "SlurmctldParameters = a,preempt_send_user_signal\nSlurmctld(primary/backup) at a/(NULL) are UP/DOWN\n"
+    )
+    assert config == {"maxarraysize": "4001", "trackwckey": "no", "slurmctldparameters": "a,preempt_send_user_signal"}
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("slurm-wlm 22.05.8", (22, 5)), ("slurm 24.11.0-rc1", (24, 11)), ("slurm 2.3.2", (2, 3)), ("?", None)],
+)
+def test_versions(text: str, version: tuple[int, int] | None) -> None:
+    assert parse_version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("30", 30),
+        ("10:00", 10),
+        ("00:10:00", 10),
+        ("1:30:59", 90),
+        ("1-00:00:00", 1440),
+        ("2-12", 3600),
+        ("3-01:15", 3 * 1440 + 75),
+        ("UNLIMITED", None),
+        ("infinite", None),
+        ("NONE", None),
+        ("", None),
+    ],
+)
+def test_times(text: str, minutes: int | None) -> None:
+    assert parse_minutes(text) == minutes
+
+
+@pytest.mark.parametrize(("minutes", "text"), [(10, "10 min"), (90, "1 h 30 min"), (4320, "3 d"), (0, "0 min")])
+def test_durations(minutes: int, text: str) -> None:
+    assert duration(minutes) == text
+
+
+@pytest.mark.parametrize(
+    ("gres", "gpus"),
+    [
+        ("(null)", 0),
+        ("gpu:2", 2),
+        ("gpu", 1),
+        ("gpu:a100", 1),
+        ("gpu:a100:4(S:0-1),nvme:3500", 4),
+        ("gpu:a100_3g.20gb:4,gpu:a100:2(S:0,1)", 6),
+        ("craynetwork:4", 0),
+    ],
+)
+def test_gpus_of_a_node(gres: str, gpus: int) -> None:
+    assert gpus_of(gres) == gpus
+
+
+def test_partitions_of_the_devcluster() -> None:
+    short, urgent, preempt = parse_partitions(said("partition-22.05.txt"))
+    assert (short.name, short.is_default, short.max_minutes, short.default_minutes) == ("short", True, 10, 5)
+    assert (urgent.priority_tier, urgent.max_minutes, urgent.preempt_mode) == (20, 60, "OFF")
+    assert (preempt.preempt_mode, preempt.grace_s, preempt.priority_tier) == ("REQUEUE", 10, 1)
+
+
+def test_partitions_of_a_newer_version() -> None:
+    batch, gpu, old, shut = parse_partitions(said("partition-24.05.txt"))
+    assert (batch.max_minutes, batch.max_nodes, batch.default_minutes) == (4320, 4, 60)
+    assert (gpu.name, gpu.qos, gpu.grace_s, gpu.said["Nodes"]) == ("gpu nodes (a100)", "gpu", 120, "g[01-03]")
+    assert batch.said["TRESBillingWeights"] == "CPU=1,Mem=0.25G"
+    assert (old.max_minutes, old.is_up, shut.is_up, shut.max_minutes) == (None, True, False, 30)
+
+
+def test_kinds_of_nodes() -> None:
+    kinds = parse_sinfo(said("sinfo-24.05.txt") + "\nslurm_load_node: odd line\n")
+    assert kinds["batch"][1] == Nodes(4, 128, 512000, 0, ("avx512", "bigmem"))
+    assert kinds["gpu nodes (a100)"] == (Nodes(3, 64, 500000, 4, ("a100",)),)
+
+
+def test_limits_are_the_tightest_of_associations_and_their_qos() -> None:
+    associations = "astro|||50||normal,long|\nml||2000|||normal,gpu|gpu\n"
+    qos = "normal|5000||\nlong|10||7-00:00:00\ngpu||8|12:00:00\n"
+    limits = parse_limits(associations, qos, "ml")
+    assert limits == Limits(("ml", "astro"), 2000, 8, 720, ("normal", "long", "gpu"))
+    assert parse_limits("", "normal|||\n") == Limits()

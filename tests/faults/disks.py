@@ -1,0 +1,178 @@
+"""A full disk at every write: each writer meets a disk with so many free pages, from none to enough."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.dummy_worker import small_result
+from nllgen.data.truth import load_tensors, load_truth, to_bytes, truth_bytes
+from nllgen.errors import NllgenError
+from nllgen.launch.attempt import Attempt, record_lost
+from nllgen.launch.code_snapshot import snapshot
+from nllgen.launch.lease import LeaseManager
+from nllgen.launch.retry_policy import FailureKind
+from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
+from nllgen.launch.tasks import read_attempts, tasks_of
+from nllgen.storage.atomic import create_bytes, make_folder, write_bytes
+from nllgen.storage.collect import collect
+from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, write_dataset
+from nllgen.storage.result import read_result, write_result
+from nllgen.storage.schema import SPLITS
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.study_file import read_study
+from nllgen.study.load import parse_study
+from tests.faults.readers import make_flow_weights
+from tests.faults.texts import GRID
+
+PAGE = 4096
+DISK_BYTES = 8 * 2**20
+_STUDY = parse_study(GRID, "g.yaml", precision="fp32")
+_CPU = torch.device("cpu")
+Write = Callable[[StudyDir], object]
+
+
+def _result(folder: StudyDir) -> object:
+    cell = _STUDY.cells[0]
+    task = folder.cell(cell.id)
+    make_folder(task.path)
+    write_result(
+        task.result, small_result(cell), "a", lambda: write_bytes(task.model, to_bytes({"a": torch.zeros(2000)}))
+    )
+    read_result(task.result)
+    return load_tensors(task.model)
+
+
+def _dataset(folder: StudyDir) -> object:
+    assert _STUDY.truth is not None
+    path = folder.dataset(_STUDY.truth.id)
+    make_folder(path.parent)
+    x = {split: np.random.default_rng(0).normal(size=(40, 1, 7, 7)).astype(np.float32) for split in SPLITS}
+    numbers, log_prob = dict.fromkeys(NUMBERS, 0.5), dict.fromkeys(SPLITS, np.zeros(40))
+    write_dataset(path, Dataset("t", "s", x, log_prob, numbers))
+    return read_dataset(path)
+
+
+def _truth(folder: StudyDir) -> object:
+    assert _STUDY.truth is not None
+    path = folder.truth_weights(_STUDY.truth.id)
+    make_folder(path.parent)
+    create_bytes(path, truth_bytes(_STUDY.truth, make_flow_weights(_STUDY.truth)))
+    return load_truth(path, _CPU)
+
+
+def _checkpoint(folder: StudyDir) -> object:
+    path = folder.cell(_STUDY.cells[0].id).checkpoint("a")
+    make_folder(path.parent)
+    write_bytes(path, to_bytes({"step": 3, "weights": torch.zeros(5000)}))
+    return load_tensors(path)
+
+
+def _attempt(folder: StudyDir) -> object:
+    task = tasks_of(_STUDY, folder)[-1]
+    lease = LeaseManager().take(task.lease)
+    assert lease is not None
+    attempt = Attempt.begin(task, lease, "s")
+    attempt.end(1, FailureKind.CRASH, "x" * 150)
+    record_lost(task, FailureKind.LOST, "")
+    assert not task.lease.exists()
+    lines = read_attempts(task.attempts)
+    assert [line["event"] for line in lines[-2:]] == ["started", "failed"]
+    return lines
+
+
+def _submission(folder: StudyDir) -> object:
+    path = SubmissionDir(folder.submitit / "x")
+    make_folder(path.path)
+    path.write(Submission("x", (Stage("cells0", tuple((cell.id,) for cell in _STUDY.cells * 40)),)))
+    path.add_job("cells0", "7")
+    return path.read()
+
+
+def _frozen(folder: StudyDir) -> object:
+    folder.freeze(_STUDY)
+    return folder.read_study()
+
+
+def _program(folder: StudyDir) -> object:
+    return snapshot(folder)
+
+
+def _collected(folder: StudyDir) -> object:
+    """Of a study without results: what is written is written in any case."""
+    folder.freeze(_STUDY)
+    pictures = np.random.default_rng(0).random((400, 1, 7, 7))
+    collect(folder, folder.path / "study.h5", allow_missing=True, reference={"mnist": pictures})
+    return read_study(folder.path / "study.h5")
+
+
+WRITERS: dict[str, Write] = {
+    "a frozen study": _frozen,
+    "the program's copy": _program,
+    "a submission": _submission,
+    "a lease and an attempt": _attempt,
+    "a checkpoint": _checkpoint,
+    "a result and its weights": _result,
+    "a truth": _truth,
+    "a data set": _dataset,
+    "study.h5": _collected,
+}
+
+
+@contextlib.contextmanager
+def free_pages(disk: Path, pages: int) -> Iterator[None]:
+    """All but so many pages of a disk are taken."""
+    filler = disk / "filler"
+    free = os.statvfs(disk).f_bavail
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, free - pages) * PAGE)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def fill_at_every_page(disk: Path, name: str, *, sparing: int = 1) -> tuple[int, int]:
+    """A writer on a disk with ever more room, until it succeeds; after every failure it succeeds where there is room.
+
+    Args:
+        disk: an empty file system of ``DISK_BYTES``.
+        name: of the writer.
+        sparing: only every so-many-th number of pages.
+
+    Returns:
+        How often it failed, and how often it succeeded; each failure was an error of ours, said that the disk is full,
+        and left no half-written file.
+    """
+    failed = done = other = 0
+    pages = 0
+    while done < 2:
+        root = disk / f"{name.replace(' ', '-')}-{pages}"
+        root.mkdir()
+        folder = StudyDir(root / "study")
+        make_folder(folder.path)
+        with free_pages(disk, pages):
+            try:
+                WRITERS[name](folder)
+                done += 1
+            except NllgenError as error:
+                failed += "the disk is full" in str(error)
+                other += "the disk is full" not in str(error)
+        assert not other, "a full disk is called something else"
+        leftover = [path for path in root.rglob("*") if path.name.endswith((".part", ".stale", "lease"))]
+        assert leftover == [], leftover
+        WRITERS[name](folder)
+        _remove(root)
+        pages += sparing
+    return failed, done
+
+
+def _remove(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    folder.rmdir()

@@ -1,0 +1,45 @@
+"""What squeue prints is understood, and nothing of an outer job is passed on."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from nllgen.launch.slurm.commands import _parse, leaks, run, was_cancelled, without_outer_job
+
+
+@pytest.mark.parametrize(
+    ("job", "number", "elements"),
+    [
+        ("7", "7", ()),
+        ("7_3", "7", (3,)),
+        ("7_[0-3]", "7", (0, 1, 2, 3)),
+        ("7_[0-2,5,8-9%4]", "7", (0, 1, 2, 5, 8, 9)),
+        ("7_[0-8:4%2]", "7", (0, 4, 8)),
+    ],
+)
+def test_a_line_names_its_elements(job: str, number: str, elements: tuple[int, ...]) -> None:
+    found = _parse(f"{job}|nllgen:a:b:cells0|PENDING|(Dependency)|more")
+    assert (found.id, found.elements, found.name, found.state) == (number, elements, "nllgen:a:b:cells0", "PENDING")
+
+
+@pytest.mark.parametrize("name", ["SLURM_JOB_ID", "SBATCH_PARTITION", "SUBMITIT_EXECUTOR", "SQUEUE_FORMAT"])
+def test_variables_of_an_outer_job_are_hidden_and_come_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "x")
+    with without_outer_job():
+        assert name not in os.environ
+    assert os.environ[name] == "x"
+
+
+def test_the_clusters_own_configuration_is_not_hidden() -> None:
+    assert not leaks("SLURM_CONF")
+
+
+def test_no_job_was_not_cancelled() -> None:
+    assert not was_cancelled("")
+
+
+def test_squeue_is_told_to_name_every_element_of_a_long_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_BITSTR_LEN", "64")
+    assert "SLURM_BITSTR_LEN=0" in run(["env"]).splitlines()

@@ -1,0 +1,135 @@
+"""The exact text that sbatch gets."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from nllgen.errors import ConfigError
+from nllgen.launch.profile import Profile
+from nllgen.launch.slurm.arrays import COLLECT, Stage
+from nllgen.launch.slurm.executor import ArrayOptions, check_order, executor_for, resources_of
+from nllgen.study.config import Resources
+
+ONE = Resources(time_min=30, memory_gb=2.0, cpus=2, gpus=0)
+CELLS = Stage("cells0", (("a",), ("b",)))
+
+
+@pytest.fixture(autouse=True)
+def _has_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """submitit only looks whether srun is there."""
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+
+
+def text(tmp_path: Path, profile: Profile, stage: Stage = CELLS, **array_options: tuple[str, ...]) -> list[str]:
+    resources = resources_of(stage, profile, ONE, 1)
+    told = ArrayOptions("nllgen:s:x:cells0", stage.num_elements, resources, **array_options)
+    return executor_for(tmp_path / "a b", stage, told, profile, tmp_path / "code").script().splitlines()
+
+
+def options(lines: list[str]) -> dict[str, str]:
+    pairs = (line.removeprefix("#SBATCH --").partition("=") for line in lines if line.startswith("#SBATCH --"))
+    return {name: value for name, _, value in pairs}
+
+
+def test_the_options_are_those_of_the_profile_and_the_study(tmp_path: Path) -> None:
+    profile = Profile(partition="p", account="a", qos="q", constraint="c", array_parallelism=1, signal_s=60)
+    found = options(text(tmp_path, profile))
+    expected = {"partition": "p", "account": "a", "qos": "q", "constraint": "c", "time": "30", "mem": "2048M"}
+    expected |= {"cpus-per-task": "2", "signal": "B:USR2@60", "array": "0-1%1", "job-name": "nllgen:s:x:cells0"}
+    assert {name: found[name] for name in expected} == expected
+    assert "requeue" in found
+    assert not {"wckey", "gpus-per-node", "dependency", "kill-on-invalid-dep"} & set(found)
+
+
+def test_stages_wait_for_each_other(tmp_path: Path) -> None:
+    found = options(text(tmp_path, Profile(), after_ok=("3", "4"), after_any=("5",)))
+    assert found["dependency"] == "afterok:3:4,afterany:5"
+    assert found["kill-on-invalid-dep"] == "yes"
+
+
+def test_further_options_go_through_and_false_leaves_one_out(tmp_path: Path) -> None:
+    found = options(text(tmp_path, Profile(sbatch={"hold": True, "exclusive": False, "reservation": "r"})))
+    assert ("hold" in found, found["reservation"], "exclusive" in found) == (True, "r", False)
+
+
+def test_a_failing_setup_ends_the_job_before_the_program_replaces_the_shell(tmp_path: Path) -> None:
+    lines = text(tmp_path, Profile(setup=("module load x",), environment={"A": "b c"}))
+    words = ("set -euo pipefail", "module load", "exec ")
+    at = [next(i for i, line in enumerate(lines) if word in line) for word in words]
+    assert at == sorted(at)
+    assert "export A='b c'" in lines
+    assert not any(line.startswith("srun") for line in lines)
+
+
+def test_an_early_warning_does_not_end_the_shell_and_the_start_is_known(tmp_path: Path) -> None:
+    """Run as it stands up to the supervisor: bash, a signal, and what the program would see."""
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    (folder / "cells0.pkl").touch()
+    lines = text(tmp_path, Profile(setup=("kill -USR2 $$",)))
+    end = next(i for i, line in enumerate(lines) if "exec " in line)
+    script = "\n".join([*lines[:end], "exec sh -c 'echo $NLLGEN_JOB_STARTED'"])
+    env = os.environ | {"SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "0"}
+    before = int(time.time())
+    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert before <= int(done.stdout) <= time.time()
+
+
+@pytest.mark.parametrize(("pack", "factor", "memory", "cpus"), [(1, 1.0, 2.0, 2), (3, 1.0, 6.0, 6), (1, 4.0, 8.0, 2)])
+def test_memory_grows_with_what_runs_at_once_and_with_retries(
+    pack: int, factor: float, memory: float, cpus: int
+) -> None:
+    found = resources_of(Stage("cells0", (("a",),), memory_factor=factor), Profile(), ONE, pack)
+    assert (found.memory_gb, found.cpus, found.time_min) == (memory, cpus, 30)
+
+
+def test_the_truth_is_never_packed() -> None:
+    assert resources_of(Stage("truth", (("truth",),)), Profile(), ONE, 3) == ONE
+
+
+def test_a_collection_takes_no_more_time_than_the_partition_gives() -> None:
+    found = resources_of(Stage(COLLECT, ((COLLECT,),)), Profile(time_min=10), ONE, 3)
+    assert (found.time_min, found.cpus, found.gpus) == (10, 1, 0)
+
+
+@pytest.mark.parametrize("name", ["a\nreboot", "a\rb", "a%j", "a\\b", "a\x7f"])
+def test_a_folder_that_a_script_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="Slurm cannot be told"):
+        check_order(tmp_path / name, Profile(), ONE)
+
+
+HOSTILE = "a b; touch STRUCK $(touch STRUCK) `touch STRUCK` 'touch STRUCK' \"touch STRUCK\" && touch STRUCK | x * ~ #"
+
+
+def test_nothing_that_a_user_writes_is_run_by_the_script_of_a_job(tmp_path: Path) -> None:
+    """But for ``setup``, which is shell. The script is run, with a program that only ends in place of Python."""
+    profile = Profile(
+        **dict.fromkeys(("partition", "account", "qos", "constraint"), HOSTILE),
+        environment={"A": HOSTILE},
+        sbatch={"comment": HOSTILE},
+        python=shutil.which("true"),
+    )
+    folder = tmp_path / HOSTILE.replace("/", "")
+    folder.mkdir()
+    (folder / "cells0.pkl").touch()
+    told = ArrayOptions("nllgen:s:x:cells0", 2, ONE)
+    script = executor_for(folder, CELLS, told, profile, tmp_path / HOSTILE).script()
+    variables = {"PATH": os.environ["PATH"], "SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "0"}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "1_0_submitted.pkl").is_symlink()
+    assert list(tmp_path.rglob("STRUCK")) == []
+    told_sbatch = [shlex.split(line, comments=False) for line in script.splitlines() if line.startswith("#SBATCH")]
+    assert ["#SBATCH", f"--comment={HOSTILE}"] in told_sbatch

@@ -1,0 +1,50 @@
+"""What a failed task is sent again with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nllgen.launch.retry_policy import FAILED, STARTED
+from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir, memory_factors_had
+from nllgen.launch.slurm.finalize import retry_factor
+from nllgen.launch.tasks import Task, record, tasks_of
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.config import Study
+
+
+@pytest.fixture
+def task(tiny: Study, tmp_path: Path) -> Task:
+    return tasks_of(tiny, StudyDir(tmp_path / "tiny"))[2]
+
+
+def fails(task: Task, kind: str, under: str = "one") -> None:
+    task.folder.path.mkdir(parents=True, exist_ok=True)
+    for event in (STARTED, FAILED):
+        record(task.attempts, event=event, attempt="a", submission=under, kind=kind, exit_code=1)
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("out of memory", 8.0), ("node failure", 4.0), ("config", 0.0)])
+def test_memory_doubles_from_what_it_had_and_is_kept_where_it_was_enough(task: Task, kind: str, factor: float) -> None:
+    fails(task, kind)
+    assert retry_factor(task, "one", had=4.0) == factor
+
+
+def test_memory_is_doubled_twice_and_no_more(task: Task) -> None:
+    found = []
+    had = 1.0
+    for _ in range(4):
+        fails(task, "out of memory")
+        found.append(retry_factor(task, "one", had))
+        had = found[-1]
+    assert found == [2.0, 4.0, 0.0, 0.0]
+
+
+def test_what_a_task_had_is_what_the_newest_submission_says(tmp_path: Path) -> None:
+    folder = StudyDir(tmp_path)
+    for name, factor in (("one", 2.0), ("two", 4.0)):
+        where = SubmissionDir(folder.submitit / name)
+        where.path.mkdir(parents=True)
+        where.write(Submission(name, (Stage("cells0", (("a",),), memory_factor=factor),)))
+    assert memory_factors_had(folder) == {"a": 4.0}

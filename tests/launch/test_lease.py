@@ -1,0 +1,292 @@
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from nllgen.errors import MachineError
+from nllgen.launch import lease
+from nllgen.launch.lease import LeaseManager, process_identity
+
+HOLDER = """
+import sys
+from pathlib import Path
+from nllgen.launch.lease import Claims
+assert Claims().take(Path(sys.argv[1]))
+print("taken", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cell" / "lease"
+
+
+@pytest.fixture
+def holder(path):
+    """A live process that holds the lease."""
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "taken\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass when told to."""
+    now = [1000.0]
+    monkeypatch.setattr(lease.time, "monotonic", lambda: now[0])
+
+    def forward(seconds):
+        now[0] += seconds
+
+    return forward
+
+
+def foreign(path):
+    """A lease as another machine writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"host": "elsewhere", "process": "1:1", "nonce": "x"}))
+
+
+def test_a_lease_is_exclusive(path):
+    assert LeaseManager().take(path)
+    assert LeaseManager().take(path) is None
+
+
+def test_a_released_lease_can_be_taken(path):
+    LeaseManager().take(path).release()
+    assert not path.exists()
+    assert LeaseManager().take(path)
+
+
+def test_a_held_lease_is_held(path):
+    lease = LeaseManager().take(path)
+    assert LeaseManager().is_held(path)
+    lease.release()
+    assert not LeaseManager().is_held(path)
+
+
+def test_a_live_process_keeps_its_lease(path, holder):
+    assert LeaseManager(lease_s=0).take(path) is None
+    assert LeaseManager(lease_s=0).take(path) is None
+
+
+def test_a_killed_process_loses_its_lease_at_once(path, holder):
+    holder.kill()
+    holder.communicate()
+    assert not LeaseManager().is_held(path)
+    assert LeaseManager().take(path)
+
+
+def test_a_zombie_loses_its_lease(path, holder):
+    holder.kill()
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
+    assert LeaseManager().take(path)
+
+
+def test_a_recycled_pid_is_another_process(path):
+    LeaseManager().take(path)
+    who = json.loads(path.read_text())
+    path.write_text(json.dumps(who | {"process": f"{os.getpid()}:1"}))
+    assert LeaseManager().take(path)
+
+
+def test_a_process_identity_ends_with_the_process(holder):
+    assert process_identity(holder.pid).startswith(f"{holder.pid}:")
+    holder.kill()
+    holder.communicate()
+    assert process_identity(holder.pid) is None
+
+
+def test_the_same_pid_in_another_container_is_another_process(path, monkeypatch):
+    """Containers may share a host name; their pids mean nothing to each other."""
+    monkeypatch.setattr(lease, "_host", lambda: "this-host boot pid:[1]")
+    LeaseManager().take(path)
+    monkeypatch.setattr(lease, "_host", lambda: "this-host boot pid:[2]")
+    who = json.loads(path.read_text())
+    path.write_text(json.dumps(who | {"process": "999999999:1"}))
+    assert LeaseManager().is_held(path)
+
+
+# other machines: only time tells
+
+
+def test_a_foreign_lease_is_not_stale_at_first_sight(path, clock):
+    foreign(path)
+    os.utime(path, (0, 0))  # whatever its clock says
+    assert LeaseManager(lease_s=10).take(path) is None
+
+
+def test_a_foreign_lease_is_stale_after_a_lease_without_change(path, clock):
+    foreign(path)
+    mine = LeaseManager(lease_s=10)
+    assert mine.take(path) is None
+    clock(9)
+    assert mine.take(path) is None
+    clock(2)
+    assert mine.take(path)
+
+
+def test_a_renewed_foreign_lease_is_not_stale(path, clock):
+    foreign(path)
+    mine = LeaseManager(lease_s=10)
+    for renewed in range(1, 5):
+        assert mine.take(path) is None
+        clock(9)
+        os.utime(path, (renewed, renewed))
+    assert mine.take(path) is None
+
+
+def test_a_foreign_lease_that_went_to_another_is_not_stale(path, clock):
+    foreign(path)
+    mine = LeaseManager(lease_s=10)
+    mine.take(path)
+    before = path.stat()
+    path.write_text(path.read_text().replace("elsewhere", "somewhere"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    clock(11)
+    assert mine.take(path) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\xfe\x00", b'{"host": 3}', b"[" * 10**5])
+def test_a_lease_that_says_nothing_is_stale_after_a_lease(path, clock, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    mine = LeaseManager(lease_s=10)
+    assert mine.take(path) is None
+    clock(11)
+    assert mine.take(path)
+
+
+# the lease of another is never touched
+
+
+def overtaken(path):
+    """A lease that another has taken over meanwhile."""
+    lease = LeaseManager().take(path)
+    foreign(path)
+    os.utime(path, (5, 5))
+    return lease
+
+
+def test_renewing_shows_life(path):
+    lease = LeaseManager().take(path)
+    os.utime(path, (5, 5))
+    assert lease.renew()
+    assert path.stat().st_mtime > 5
+
+
+def test_renewing_does_not_touch_anothers(path):
+    assert not overtaken(path).renew()
+    assert path.stat().st_mtime == 5
+
+
+def test_releasing_does_not_touch_anothers(path):
+    overtaken(path).release()
+    assert "elsewhere" in path.read_text()
+
+
+def test_renewing_does_not_bring_a_lease_back(path):
+    lease = LeaseManager().take(path)
+    path.unlink()
+    assert not lease.renew()
+    assert not path.exists()
+
+
+def test_taking_over_leaves_nothing_behind(path, holder):
+    holder.kill()
+    holder.communicate()
+    LeaseManager().take(path)
+    assert [file.name for file in path.parent.iterdir()] == ["lease"]
+
+
+def test_a_lease_is_not_written_through_a_link(path, tmp_path):
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "elsewhere")
+    assert LeaseManager().take(path) is None
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_leaves_no_lease(tmp_path, small_disk):
+    (small_disk / "cell").mkdir()
+    (small_disk / "filler").write_bytes(bytes(64 * 1024))
+    with pytest.raises(MachineError, match="the disk is full"):
+        LeaseManager().take(small_disk / "cell" / "lease")
+    assert list((small_disk / "cell").iterdir()) == []
+
+
+# races between real processes
+
+
+RACER = """
+import sys
+from pathlib import Path
+from nllgen.launch.lease import Claims
+folder, mine = Path(sys.argv[1]), Claims()
+print("ready", flush=True)
+sys.stdin.readline()
+held = [i for i in range(200) if (lease := mine.take(folder / str(i) / "lease")) and lease.is_mine()]
+print(*held, flush=True)
+sys.stdin.readline()  # nobody's lease ends before all have tried
+"""
+
+
+def race(folder, num_racers):
+    """Who holds which lease, all holding theirs at the same time."""
+    command = [sys.executable, "-c", RACER, str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    racers = [subprocess.Popen(command, **pipes) for _ in range(num_racers)]
+    try:
+        for racer in racers:
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        return [racer.stdout.readline().split() for racer in racers]
+    finally:
+        for racer in racers:
+            racer.communicate("end\n", timeout=60)
+
+
+def test_two_processes_never_hold_one_lease(tmp_path):
+    held = Counter(i for got in race(tmp_path, 2) for i in got)
+    assert (len(held), set(held.values())) == (200, {1})
+
+
+def test_processes_never_take_over_one_lease_together(tmp_path):
+    race(tmp_path, 1)  # and its leases are a dead process's
+    held = Counter(i for got in race(tmp_path, 4) for i in got)
+    assert (len(held), set(held.values())) == (200, {1})
+
+
+def test_a_lease_of_an_earlier_start_of_the_same_job_is_taken_over_though_its_process_lives(tmp_path):
+    path = tmp_path / "lease"
+    old = LeaseManager(job="7_0").take(path)
+    assert LeaseManager(job="7_0", restarts=0).take(path) is None
+    assert LeaseManager(job="7_1", restarts=1).take(path) is None
+    assert LeaseManager(job="7_0", restarts=1).take(path) is not None
+    assert (old.is_lost(), old.renew()) == (True, False)
+
+
+def test_a_lease_that_another_took_and_let_go_is_lost_and_one_that_cannot_be_read_is_not(tmp_path):
+    path = tmp_path / "lease"
+    old = LeaseManager(job="7_0").take(path)
+    assert not old.is_lost()
+    LeaseManager(job="7_0", restarts=1).take(path).release()
+    assert old.is_lost()
+    path.mkdir()
+    assert not old.is_lost()
+
+
+def test_the_lease_of_a_job_that_is_gone_can_be_dropped_and_a_local_one_stays(tmp_path):
+    LeaseManager(job="7_0").take(tmp_path / "lease")
+    LeaseManager().drop_of_gone_job(tmp_path / "lease")
+    assert LeaseManager().take(tmp_path / "lease") is not None
+    LeaseManager().drop_of_gone_job(tmp_path / "lease")
+    assert (tmp_path / "lease").exists()

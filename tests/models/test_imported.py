@@ -1,0 +1,216 @@
+"""Models by import path: zuko's, and a user's own module with everything that can be wrong about it."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+import nllgen.models.from_zuko
+from nllgen.errors import ConfigError
+from nllgen.models import make_model
+from nllgen.models.imported import ImportedModel
+from nllgen.study.config import Cell, DataConfig, ImportedConfig
+
+MODULE = """
+import torch
+from torch import nn
+
+class Good(nn.Module):
+    def __init__(self, shape, width=1):
+        super().__init__()
+        self.shape, self.width = shape, width
+        self.mean = nn.Parameter(torch.zeros(shape))
+
+    def initialise(self, x):
+        self.mean.copy_(x.mean(0))
+
+    def log_prob(self, x):
+        return -0.5 * ((x - self.mean) ** 2).flatten(1).sum(1)
+
+    def sample(self, n, generator=None):
+        return self.mean + torch.randn(n, *self.shape, generator=generator)
+
+class NoDensity(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+class NoSample(Good):
+    sample = None
+
+class WrongDensity(Good):
+    def log_prob(self, x):
+        return super().log_prob(x).sum()
+
+class WrongSample(Good):
+    def sample(self, n, generator=None):
+        return super().sample(n, generator).flatten(1)
+
+class OwnDice(Good):
+    def sample(self, n, generator=None):
+        return super().sample(n, None)
+
+class NoGenerator(Good):
+    def sample(self, n):
+        return super().sample(n, None)
+
+class NoGradient(Good):
+    def log_prob(self, x):
+        return super().log_prob(x).detach()
+
+class NoParameters(Good):
+    def __init__(self, shape):
+        super().__init__(shape)
+        self.mean.requires_grad_(False)
+
+def not_a_module(shape) -> nn.Module:
+    return 3
+
+def silent(shape):
+    open("was-called", "w").close()
+    return Good(shape)
+
+class NotOne:
+    def __init__(self, shape):
+        open("was-called", "w").close()
+
+def told(shape):
+    'Make an nn.Module.'
+    return Good(shape)
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    path = tmp_path / "own_students.py"
+    path.write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_students", raising=False)
+    return path
+
+
+def imported(factory, shape=(1, 2, 3), **options):
+    return ImportedModel(ImportedConfig(shape=shape, factory=factory, options=options))
+
+
+def test_a_cell_makes_its_model_by_import_path(own_module):
+    config = ImportedConfig(shape=(1, 7, 7), factory="own_students:Good", options={"width": 5})
+    model = make_model(Cell(data=DataConfig(image_size=7), model=config))
+    assert (model.inner.width, model.num_parameters) == (5, 49)
+
+
+def test_initialise_is_given_data_where_there_is_such_a_method(own_module):
+    model = imported("own_students:Good")
+    model.initialise(torch.full((4, 1, 2, 3), 2.0))
+    assert torch.equal(model.inner.mean, torch.full((1, 2, 3), 2.0))
+
+
+def test_its_densities_are_float64(own_module):
+    assert imported("own_students:Good").log_prob(torch.zeros(2, 1, 2, 3)).dtype == torch.float64
+
+
+def test_its_file_is_known_by_its_digest(own_module):
+    found = imported("own_students:Good").provenance
+    assert found["model:own_students:Good"] == hashlib.sha256(own_module.read_bytes()).hexdigest()
+    assert found["package:own_students"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        ("no_such_module:x", "cannot be imported.*No module named"),
+        ("own_students:Absent", "cannot be imported"),
+        ("own_students:number", "is a int, not a function or class"),
+        ("own_students:not_a_module", "returned a int, not a torch.nn.Module"),
+        ("own_students:NoDensity", "without log_prob"),
+        ("own_students:NoSample", "without sample"),
+        ("own_students:WrongDensity", r"log_prob of 3 images has shape \(\), not \(3,\)"),
+        ("own_students:WrongSample", r"sample\(3\) has shape \(3, 6\), not \(3, 1, 2, 3\)"),
+        ("own_students:OwnDice", "draws elsewhere than from its generator"),
+        ("own_students:NoGenerator", "unexpected keyword argument 'generator'"),
+        ("own_students:NoGradient", "no gradient goes through log_prob"),
+        ("own_students:NoParameters", "without anything to train"),
+    ],
+)
+def test_what_is_wrong_with_a_model_is_said(own_module, factory, says):
+    with pytest.raises(ConfigError, match=says):
+        imported(factory)
+
+
+@pytest.mark.parametrize(
+    ("factory", "options"),
+    [
+        ("own_students:silent", {}),
+        ("own_students:NotOne", {}),
+        ("numpy:memmap", {"filename": "mine", "mode": "w+", "dtype": "uint8"}),
+        ("builtins:open", {"file": "mine", "mode": "w"}),
+        ("os:system", {"command": "touch was-called"}),
+        ("torch.hub:load", {"repo_or_dir": "there", "source": "local", "model": "m"}),
+    ],
+)
+def test_what_does_not_say_that_it_makes_a_module_is_not_called(own_module, factory, options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(ConfigError, match=r"does not say that it makes a torch\.nn\.Module, and is not called"):
+        imported(factory, **options)
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (tmp_path / "was-called").exists()
+
+
+def test_a_function_may_say_in_its_words_what_it_makes(own_module):
+    assert imported("own_students:told").num_parameters == 6
+
+
+def test_an_unknown_option_is_named(own_module):
+    with pytest.raises(ConfigError, match=r"options \{'depth': 3\}.*unexpected keyword argument 'depth'"):
+        imported("own_students:Good", depth=3)
+
+
+def test_trying_a_model_leaves_the_global_generator_alone(own_module):
+    before = torch.random.get_rng_state()
+    imported("own_students:Good")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+ZUKO = {"name": "NSF", "transforms": 2, "hidden_features": [16, 16], "bins": 4}
+
+
+@pytest.fixture
+def spline():
+    torch.manual_seed(0)
+    model = imported("nllgen.models.from_zuko:flow", (1, 2, 2), **ZUKO)
+    model.initialise(3 + 2 * torch.randn(500, 1, 2, 2))
+    return model.double()
+
+
+def test_zukos_density_is_that_of_its_samples(spline):
+    """log q(x) = log N(z) − log|det dx/dz|, the determinant by autograd."""
+    x = spline.sample(1, torch.Generator().manual_seed(4))
+    z = torch.randn(1, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+
+    def decode(z):
+        return (spline.inner.flow().transform.inv(z) * spline.inner.std + spline.inner.mean).flatten()
+
+    torch.testing.assert_close(decode(z), x.flatten())
+    jacobian = torch.autograd.functional.jacobian(decode, z).view(4, 4)
+    expected = torch.distributions.Normal(0, 1).log_prob(z).sum() - torch.linalg.slogdet(jacobian).logabsdet
+    torch.testing.assert_close(spline.log_prob(x)[0], expected)
+
+
+def test_zukos_version_is_kept(spline):
+    found = spline.provenance
+    assert found["package:zuko"] == version("zuko")
+    source = Path(nllgen.models.from_zuko.__file__).read_bytes()
+    assert found["model:nllgen.models.from_zuko:flow"] == hashlib.sha256(source).hexdigest()
+
+
+def test_a_flow_that_zuko_has_not_is_named():
+    with pytest.raises(ConfigError, match=r"zuko\.flows has no NFS"):
+        imported("nllgen.models.from_zuko:flow", name="NFS")

@@ -1,0 +1,115 @@
+"""Results whose every number is known, small disks, and files that were tampered with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from nllgen.storage.checksum import SIZE, checksum_header
+from nllgen.storage.result import Result, columns, write_result
+from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
+from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, Study
+
+MakeCell = Callable[..., Cell]
+MakeResult = Callable[..., Result]
+
+
+@pytest.fixture
+def make_cell() -> MakeCell:
+    def make(seed: int = 0, **rest: Any) -> Cell:
+        flow = FlowConfig(shape=(1, 7, 7), width=2, blocks=0, scales=1)
+        data = rest.pop("data", DataConfig(image_size=7, num_val=20, num_test=20))
+        return Cell(data=data, flow=flow, paradigm=NLLConfig(steps=100, eval_every=50), seed=seed, **rest)
+
+    return make
+
+
+@pytest.fixture
+def make_study(make_cell: MakeCell) -> Callable[..., Study]:
+    """A truth and cells on its data."""
+
+    def make(num_cells: int = 3, **rest: Any) -> Study:
+        truth = make_cell()
+        data = DataConfig(source="synthetic", image_size=7, num_train=10, num_val=20, num_test=20, truth_id=truth.id)
+        cells = tuple(make_cell(seed, data=data, degree="W") for seed in range(num_cells))
+        return Study(name="small", truth=truth, cells=cells, **rest)
+
+    return make
+
+
+@pytest.fixture
+def make_result(make_cell: MakeCell) -> MakeResult:
+    def make(cell: Cell | None = None, outcome: str = "done", num_samples: int = 2, **attrs: Any) -> Result:
+        cell = cell or make_cell()
+        steps = range(0, 101)
+        history = [{"step": i, "train_nll_nats": 9.0 - i, "lr": 0.5, "time_s": 0.1 * i} for i in steps]
+        evals = [
+            {"step": i, "epoch": i / 10, "weights": "raw", "val_nll_nats": 8.0 - i, "time_s": 1.0} for i in (0, 50)
+        ]
+        final = [{"step": 100, "weights": name, "test_nll_nats": 7.0, "time_s": 2.0} for name in ("last", "best")]
+        known = {
+            "cell_id": cell.id, "cell": cell.model_dump_json(), "study": "small", "outcome": outcome, "version": "1",
+            "code_sha256": "c" * 64, "image_sha256": "", "started_at": "2026-01-01T00:00:00+00:00",
+            "finished_at": "2026-01-01T01:00:00+00:00", "host": "here", "device": "cpu",
+            "num_threads": 1, "num_cpus": 2,
+            "num_parameters": 472, "seconds_per_step": 0.1, "attempts": 1, "assets": "{}", "torch_version": "2",
+            "precision": "fp32", "truth_sha256": "", "model_sha256": "m" * 64,
+        }  # fmt: skip
+        return Result(
+            attrs=known | attrs,
+            history=columns(history, HISTORY_COLUMNS),
+            eval=columns(evals, EVAL_COLUMNS),
+            final=columns(final, FINAL_COLUMNS),
+            samples=np.linspace(0, 1, 49 * num_samples, dtype=np.float32).reshape(num_samples, 1, 7, 7),
+        )
+
+    return make
+
+
+@pytest.fixture
+def result(make_result: MakeResult) -> Result:
+    return make_result()
+
+
+@pytest.fixture
+def written(tmp_path: Path, result: Result) -> Path:
+    """A valid result.h5."""
+    path = tmp_path / "result.h5"
+    assert write_result(path, result, "a", lambda: None)
+    return path
+
+
+@pytest.fixture
+def tamper() -> Callable[[Path, Callable[[h5py.File], None]], None]:
+    """Change a file by hand and seal it again: what is left to find is up to the reader."""
+
+    def change(path: Path, edit: Callable[[h5py.File], None]) -> None:
+        with h5py.File(path, "r+") as file:
+            edit(file)
+        content = path.read_bytes()[SIZE:]
+        path.write_bytes(bytes(checksum_header(content)) + content)
+
+    return change
+
+
+@pytest.fixture
+def units_in() -> Callable[[Path], dict[str, Any]]:
+    """Every dataset in a file with its unit, None where it has none."""
+
+    def walk(path: Path) -> dict[str, Any]:
+        units = {}
+
+        def query(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Dataset):
+                units[name] = item.attrs.get("unit")
+
+        with h5py.File(path) as file:
+            file.visititems(query)
+        return units
+
+    return walk

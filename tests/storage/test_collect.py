@@ -1,0 +1,260 @@
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nllgen.errors import IncompleteError, MachineError
+from nllgen.storage.collect import collect
+from nllgen.storage.dataset import NUMBERS, Dataset, write_dataset
+from nllgen.storage.result import write_result
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.study_file import read_study
+
+
+@pytest.fixture
+def study(make_study):
+    return make_study(3)
+
+
+@pytest.fixture
+def folder(tmp_path, study, make_result):
+    """A study of which everything is there."""
+    folder = StudyDir(tmp_path / "small")
+    folder.freeze(study)
+    put(folder.truth(study.truth.id), make_result(study.truth))
+    for cell in study.cells:
+        put(folder.cell(cell.id), make_result(cell, num_samples=cell.seed, num_parameters=cell.seed))
+    x = {split: np.zeros((20, 1, 7, 7), np.float32) for split in ("train", "val", "test")}
+    log_prob = {split: np.zeros(20) for split in x}
+    write_dataset(
+        folder.dataset(study.truth.id),
+        Dataset(study.truth.id, "t" * 64, x, log_prob, dict.fromkeys(NUMBERS, 0.5)),
+    )
+    return folder
+
+
+def put(task, result):
+    task.path.mkdir(parents=True)
+    write_result(task.result, result, "a", lambda: None)
+
+
+def collected(folder, **options):
+    out = folder.path / "study.h5"
+    return collect(folder, out, reference={}, **options), read_study(out)
+
+
+def test_a_complete_study_has_no_holes(folder):
+    found, _ = collected(folder)
+    assert (found.num_done, found.num_diverged, found.holes) == (3, 0, [])
+
+
+def test_many_results_are_read_by_several_processes_to_the_same_file(folder, study, monkeypatch):
+    folder.cell(study.cells[1].id).result.write_bytes(b"damaged")
+    found, _ = collected(folder, allow_missing=True)
+    alone = found.path.read_bytes()
+    here = []
+    monkeypatch.setattr("nllgen.storage.collect._MANY", 2)
+    monkeypatch.setattr("nllgen.storage.collect.read_result", lambda path: here.append(path))
+    again, _ = collected(folder, allow_missing=True)
+    assert here == []
+    assert again == found
+    assert again.path.read_bytes() == alone
+
+
+def test_the_truth_comes_first_and_cells_in_the_studys_order(folder, study):
+    _, file = collected(folder)
+    assert list(file.cells["id"]) == [study.truth.id, *(cell.id for cell in study.cells)]
+    assert list(file.cells["role"]) == ["truth", "cell", "cell", "cell"]
+
+
+def test_each_row_has_its_own_cells_provenance(folder):
+    _, file = collected(folder)
+    assert list(file.cells["num_parameters"][1:]) == [0, 1, 2]
+
+
+def test_samples_know_their_cell(folder):
+    _, file = collected(folder)
+    assert list(file.samples_cell) == [0, 0, 2, 3, 3]
+
+
+def test_long_tables_know_their_cell(folder):
+    _, file = collected(folder)
+    assert np.bincount(file.history["cell"]).tolist() == [101] * 4
+    assert list(file.final["weights"][file.final["cell"] == 2]) == ["last", "best"]
+
+
+def test_a_column_that_some_cells_lack_is_nan_there(folder, study, make_result):
+    task, whole = folder.cell(study.cells[1].id), make_result(study.cells[1])
+    task.result.unlink()
+    history = {name: data for name, data in whole.history.items() if name != "lr"}
+    write_result(task.result, replace(whole, history=history), "b", lambda: None)
+    _, file = collected(folder)
+    lacking = file.cells["id"][np.unique(file.history["cell"][np.isnan(file.history["lr"])])]
+    assert list(lacking) == [study.cells[1].id]
+
+
+def test_a_result_that_was_changed_by_hand_is_a_hole(folder, study, tamper):
+    tamper(folder.cell(study.cells[1].id).result, lambda file: file["eval/kl_nats"].__setitem__(0, 5.0))
+    with pytest.raises(IncompleteError, match="science digest"):
+        collected(folder)
+
+
+def test_numbers_that_were_not_measured_are_nan(folder):
+    _, file = collected(folder)
+    assert np.isnan(file.eval["kl_nats"]).all()
+    assert np.isfinite(file.eval["val_nll_nats"]).all()
+
+
+def test_the_datasets_attributes_come_along(folder, study):
+    _, file = collected(folder)
+    about = file.datasets[study.truth.id]
+    assert (about["entropy_nats"], about["num_val"], about["truth_sha256"]) == (0.5, 20, "t" * 64)
+
+
+def test_logits_of_the_truth_become_pixels(folder):
+    _, file = collected(folder)
+    np.testing.assert_allclose(file.reference["truth"], 0.5)
+
+
+def test_a_divergence_is_counted_apart(folder, study, make_result):
+    task = folder.cell(study.cells[0].id)
+    task.result.unlink()
+    write_result(task.result, make_result(study.cells[0], outcome="diverged"), "b", lambda: None)
+    found, file = collected(folder)
+    assert (found.num_done, found.num_diverged, list(file.cells["outcome"]).count("diverged")) == (2, 1, 1)
+
+
+# holes
+
+
+def missing(folder, study):
+    folder.cell(study.cells[1].id).result.unlink()
+    return study.cells[1].id, "no result"
+
+
+def damaged(folder, study):
+    path = folder.cell(study.cells[1].id).result
+    path.write_bytes(path.read_bytes()[:-1])
+    return study.cells[1].id, "damaged"
+
+
+def mistaken(folder, study):
+    one, other = (folder.cell(cell.id).result for cell in study.cells[1:])
+    one.write_bytes(other.read_bytes())
+    return study.cells[1].id, f"the result of {study.cells[2].id}"
+
+
+def no_truth(folder, study):
+    folder.truth(study.truth.id).result.unlink()
+    return study.truth.id, "no result"
+
+
+def no_dataset(folder, study):
+    folder.dataset(study.truth.id).unlink()
+    return "dataset.h5", "no such file"
+
+
+def damaged_dataset(folder, study):
+    path = folder.dataset(study.truth.id)
+    path.write_bytes(path.read_bytes()[:-1])
+    return "dataset.h5", "damaged"
+
+
+HOLES = [missing, damaged, mistaken, no_truth, no_dataset, damaged_dataset]
+
+
+@pytest.mark.parametrize("make_hole", HOLES)
+def test_a_hole_is_named_with_its_reason(folder, study, make_hole):
+    name, why = make_hole(folder, study)
+    with pytest.raises(IncompleteError, match=f"1 of 5 runs(.|\n)*{name}.*{why}(.|\n)*--allow-missing"):
+        collected(folder)
+    assert not (folder.path / "study.h5").exists()
+
+
+@pytest.mark.parametrize("make_hole", HOLES)
+def test_allowed_holes_are_returned(folder, study, make_hole):
+    name, why = make_hole(folder, study)
+    found, _ = collected(folder, allow_missing=True)
+    assert len(found.holes) == 1
+    assert name in found.holes[0]
+    assert why in found.holes[0]
+
+
+@pytest.mark.parametrize("make_hole", [missing, damaged, mistaken])
+def test_an_allowed_hole_is_marked_in_its_row(folder, study, make_hole):
+    make_hole(folder, study)
+    _, file = collected(folder, allow_missing=True)
+    assert list(file.cells["outcome"]) == ["done", "done", "missing", "done"]
+    assert file.cells["id"][2] == study.cells[1].id
+    assert (file.cells["host"][2], np.isnan(file.cells["num_threads"][2])) == ("", True)
+    assert 2 not in file.eval["cell"]
+
+
+def test_a_study_of_holes_alone_is_a_file(tmp_path, study):
+    folder = StudyDir(tmp_path / "small")
+    folder.freeze(study)
+    found, file = collected(folder, allow_missing=True)
+    assert (len(found.holes), found.num_done, set(file.cells["outcome"])) == (5, 0, {"missing"})
+
+
+def test_many_holes_are_counted(tmp_path, make_study):
+    folder = StudyDir(tmp_path / "small")
+    folder.freeze(make_study(50))
+    with pytest.raises(IncompleteError, match=r"52 of 52 runs(.|\n)*and 32 more"):
+        collected(folder)
+
+
+def test_real_data_alone_need_no_data_set(tmp_path, make_cell, make_study, make_result):
+    cells = (make_cell(1),)
+    study = make_study(0).model_copy(update={"cells": cells, "truth": None})
+    folder = StudyDir(tmp_path / "small")
+    folder.freeze(study)
+    put(folder.cell(cells[0].id), make_result(cells[0]))
+    found, file = collected(folder)
+    assert (found.holes, file.datasets, list(file.cells["role"])) == ([], {}, ["cell"])
+
+
+def test_a_result_that_this_machine_cannot_read_is_no_hole(folder, monkeypatch):
+    def unreadable(path):
+        raise MachineError(f"cannot read {path}: Input/output error")
+
+    monkeypatch.setattr("nllgen.storage.collect.read_result", unreadable)
+    with pytest.raises(MachineError, match="Input/output error"):
+        collected(folder, allow_missing=True)
+
+
+POOL = """
+import os, sys, time
+from nllgen.storage import collect
+collect._MANY = 1
+def die(task, name): os.kill(os.getpid(), 9)
+def sleep(task, name):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+if __name__ == "__main__":
+    collect._map(globals()[sys.argv[1]], list(range(200)), list("ab" * 100))
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: no processes are started")
+def test_processes_that_read_end_with_the_one_that_started_them(tmp_path):
+    (tmp_path / "pool.py").write_text(POOL)
+    with subprocess.Popen([sys.executable, tmp_path / "pool.py", "sleep"], stdout=subprocess.PIPE, text=True) as parent:
+        pids = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.kill()
+    end = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: no processes are started")
+def test_a_killed_process_that_reads_is_told_of_in_words(tmp_path):
+    (tmp_path / "pool.py").write_text(POOL)
+    done = subprocess.run([sys.executable, tmp_path / "pool.py", "die"], capture_output=True, text=True)
+    assert "MachineError: a process that read results was killed" in done.stderr

@@ -1,0 +1,245 @@
+"""Whatever is wrong with a file, its reader says so in a typed error, and soon."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nllgen.errors import CorruptFileError, MachineError, SchemaError
+from nllgen.storage.dataset import Dataset, read_dataset, read_dataset_head, write_dataset
+from nllgen.storage.result import read_attrs, read_result, science_sha256
+
+READERS = [read_result, read_attrs]
+FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("kept", [0, 1, 8, 511, 512, 513, 600, 1024, 2048, 5000, 0.5, 0.9, -1])
+def test_a_truncated_result_is_refused(written, read, kept):
+    content = written.read_bytes()
+    written.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    with pytest.raises(CorruptFileError, match=r"result\.h5"):
+        read(written)
+
+
+@FIXTURE
+@given(flips=st.lists(st.tuples(st.integers(0, 10**9), st.integers(1, 255)), min_size=1, max_size=20))
+def test_flipped_bytes_are_refused_or_harmless(written, result, flips):
+    whole = written.read_bytes()
+    content = bytearray(whole)
+    for place, bits in flips:
+        content[place % len(content)] ^= bits
+    damaged = written.with_name("damaged.h5")
+    damaged.write_bytes(content)
+    for read in READERS:
+        try:
+            found = read(damaged)
+        except (CorruptFileError, SchemaError):
+            continue
+        attrs = found if isinstance(found, dict) else found.attrs
+        assert attrs["science_sha256"] == science_sha256(result)
+        assert content == whole  # two flips of one byte may undo each other
+
+
+@FIXTURE
+@given(st.binary(max_size=2000))
+def test_any_other_content_is_refused(tmp_path, content):
+    (tmp_path / "result.h5").write_bytes(content)
+    with pytest.raises(CorruptFileError):
+        read_result(tmp_path / "result.h5")
+
+
+def test_a_file_is_read_anew_after_it_was_damaged(written):
+    read_attrs(written)
+    content = bytearray(written.read_bytes())
+    content[-1] ^= 1
+    written.write_bytes(content)
+    with pytest.raises(CorruptFileError, match="damaged"):
+        read_attrs(written)
+
+
+# sealed by somebody who knows how, and still wrong
+
+
+def replace_dataset(name, **options):
+    def edit(file):
+        del file[name]
+        file.create_dataset(name, **options)
+
+    return edit
+
+
+def link(name, target):
+    def edit(file):
+        del file[name]
+        file[name] = target
+
+    return edit
+
+
+def virtual(name, shape):
+    def edit(file):
+        layout = h5py.VirtualLayout(shape, "f8")
+        layout[:] = h5py.VirtualSource("elsewhere.h5", "x", shape)
+        del file[name]
+        file.create_virtual_dataset(name, layout)
+
+    return edit
+
+
+def attribute(name, value):
+    return lambda file: file.attrs.__setitem__(name, value)
+
+
+HUGE = {"chunks": (1024,), "compression": "gzip", "fillvalue": 1.0}
+WRONG = {
+    "text for numbers": replace_dataset("eval/kl_nats", data=["a", "b"], dtype=h5py.string_dtype()),
+    "numbers for text": replace_dataset("eval/weights", data=[1.0, 2.0]),
+    "floats for steps": replace_dataset("eval/step", data=[0.0, 50.0]),
+    "complex numbers": replace_dataset("eval/kl_nats", data=[1j, 2j]),
+    "references for text": replace_dataset("eval/weights", shape=(2,), dtype=h5py.ref_dtype),
+    "text that is not UTF-8": replace_dataset(
+        "eval/weights", data=np.array([b"\xff", b"\xfe"], object), dtype=h5py.string_dtype()
+    ),
+    "two axes": replace_dataset("eval/kl_nats", data=np.zeros((2, 1))),
+    "a scalar": replace_dataset("eval/kl_nats", data=0.0),
+    "nothing at all": replace_dataset("eval/kl_nats", data=h5py.Empty("f8")),
+    "another length": replace_dataset("eval/kl_nats", data=np.zeros(3)),
+    "another number": replace_dataset("eval/kl_nats", data=np.zeros(2)),
+    "images of three axes": replace_dataset("samples/x", data=np.zeros((2, 7, 7), np.float32)),
+    "a huge leased length": replace_dataset("eval/kl_nats", shape=(2**60,), dtype="f8", **HUGE),
+    "a large leased length": replace_dataset("eval/kl_nats", shape=(2**27,), dtype="f8", **HUGE),
+    "more than memory": replace_dataset("samples/x", shape=(2**24, 1, 2**10, 2**10), dtype="f4", chunks=(1, 1, 8, 8)),
+    "a missing column": lambda file: file.__delitem__("eval/kl_nats"),
+    "a missing table": lambda file: file.__delitem__("final"),
+    "missing samples": lambda file: file.__delitem__("samples"),
+    "a table that is an array": replace_dataset("eval", data=np.zeros(2)),
+    "samples that are an array": replace_dataset("samples", data=np.zeros(2)),
+    "a table that is a type": link("eval", np.dtype("f8")),
+    "a column that is a group": lambda file: (file.__delitem__("eval/kl_nats"), file.create_group("eval/kl_nats")),
+    "an external link": link("eval/kl_nats", h5py.ExternalLink("whole.h5", "/eval/kl_nats")),
+    "an external link to a table": link("eval", h5py.ExternalLink("whole.h5", "/eval")),
+    "an external link to a group": link("samples", h5py.ExternalLink("whole.h5", "/samples")),
+    "a soft link": link("eval/kl_nats", h5py.SoftLink("/eval/kl_se_nats")),
+    "a soft link to nothing": link("samples/x", h5py.SoftLink("/nothing")),
+    "a link to itself": link("eval", h5py.SoftLink("/eval")),
+    "a virtual dataset": virtual("eval/kl_nats", (2,)),
+    "an external file": replace_dataset("eval/kl_nats", shape=(2,), dtype="f8", external="/etc/passwd"),
+    "an unknown outcome": attribute("outcome", "fine"),
+    "another cell's id": attribute("cell_id", "0" * 16),
+    "a cell that is no JSON": attribute("cell", "{"),
+    "a cell with an unknown key": attribute("cell", "{}"),
+    "a number for text": attribute("host", 3.0),
+    "text for a number": attribute("attempts", "three"),
+    "an array for a number": attribute("attempts", [1, 2]),
+    "text that is an array": attribute("host", ["a", "b"]),
+    "no value": attribute("host", h5py.Empty("S1")),
+    "a missing attribute": lambda file: file.attrs.__delitem__("torch_version"),
+    "a missing schema": lambda file: file.attrs.__delitem__("schema"),
+    "a schema that is text": attribute("schema", "1"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_a_result_may_not_hold_is_refused(written, tamper, tmp_path, what):
+    (tmp_path / "whole.h5").write_bytes(written.read_bytes())
+    tamper(written, WRONG[what])
+    with pytest.raises(CorruptFileError, match=r"result\.h5"):
+        read_result(written)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("schema", [0, 1, 99])
+def test_another_schema_is_named_with_the_way_out(written, tamper, read, schema):
+    tamper(written, attribute("schema", schema))
+    with pytest.raises(SchemaError, match=rf"schema {schema}, this version reads schema 2(.|\n)*nllgen for this file"):
+        read(written)
+
+
+def test_columns_of_a_later_version_are_left_alone(written, tamper, result):
+    tamper(written, lambda file: file.create_dataset("eval/novel", data=np.zeros(2)))
+    assert science_sha256(read_result(written)) == science_sha256(result)
+
+
+# what is not there, and what is no file
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(CorruptFileError, match="no such file"):
+        read_result(tmp_path / "result.h5")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(CorruptFileError, match="is not a file"):
+        read_result(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "result.h5")
+    with pytest.raises(CorruptFileError, match="is not a file"):
+        read_result(tmp_path / "result.h5")
+
+
+def test_a_file_that_the_machine_cannot_read_is_not_called_damaged(tmp_path):
+    """A result that is taken for damaged is run again; one that cannot be read may be whole."""
+    with pytest.raises(MachineError, match="cannot read /proc/self/mem"):  # its first page is nobody's, root's neither
+        read_attrs(Path("/proc/self/mem"))
+
+
+# data sets
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    x = {split: np.zeros((100, 1, 7, 7), np.float32) for split in ("train", "val", "test")}
+    log_prob = {split: np.linspace(-9, -1, 100) for split in x}
+    names = ("entropy_nats", "entropy_se_nats", "forward_inverse_nats", "fp32_fp64_nats", "inverse_error")
+    write_dataset(tmp_path / "dataset.h5", Dataset("truth", "sha", x, log_prob, dict.fromkeys(names, 0.5)))
+    return tmp_path / "dataset.h5"
+
+
+WRONG_DATASET = {
+    "a missing split": lambda file: file.__delitem__("val"),
+    "a link to a split": link("val", h5py.SoftLink("/test")),
+    "a split that is an array": replace_dataset("val", data=np.zeros(2)),
+    "images that are numbers": replace_dataset("val/x", data=np.zeros(100)),
+    "a missing entropy": lambda file: file.attrs.__delitem__("entropy_nats"),
+}
+
+
+@pytest.mark.parametrize("read", [read_dataset, read_dataset_head])
+@pytest.mark.parametrize("what", WRONG_DATASET)
+def test_what_a_data_set_may_not_hold_is_refused(dataset, tamper, read, what):
+    tamper(dataset, WRONG_DATASET[what])
+    with pytest.raises(CorruptFileError, match=r"dataset\.h5"):
+        read(dataset)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_density_that_is_not_finite_is_refused(dataset, tamper, value):
+    tamper(dataset, lambda file: file["val/log_prob"].__setitem__(3, value))
+    with pytest.raises(CorruptFileError, match="val"):
+        read_dataset(dataset)
+
+
+@pytest.mark.parametrize("read", [read_dataset, read_dataset_head])
+def test_a_data_set_of_a_newer_schema_is_refused(dataset, tamper, read):
+    tamper(dataset, attribute("schema", 99))
+    with pytest.raises(SchemaError, match="newer nllgen"):
+        read(dataset)
+
+
+@FIXTURE
+@given(place=st.floats(0, 1, exclude_max=True), bits=st.integers(1, 255))
+def test_a_flipped_byte_of_a_data_set_is_refused(dataset, place, bits):
+    content = bytearray(dataset.read_bytes())
+    content[int(place * len(content))] ^= bits
+    damaged = dataset.with_name("damaged.h5")
+    damaged.write_bytes(content)
+    for read in (read_dataset, read_dataset_head):
+        with pytest.raises(CorruptFileError):
+            read(damaged)

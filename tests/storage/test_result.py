@@ -1,0 +1,253 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from nllgen.errors import CorruptFileError, MachineError
+from nllgen.storage.checksum import SIZE, checksum_header
+from nllgen.storage.hdf5 import NO_VALUE
+from nllgen.storage.result import TABLES, read_attrs, read_head, read_result, science_sha256, write_result
+from nllgen.storage.schema import RESULT_ATTRS
+
+TIMES = [(name, column) for name, known in TABLES.items() for column, unit in known.items() if unit == "s"]
+SCIENCE = [(name, column) for name, known in TABLES.items() for column, unit in known.items() if unit != "s"]
+
+
+def changed(result, name, column):
+    """The result with the first number or word of a column changed."""
+    data = getattr(result, name)[column].copy()
+    data[0] = "other" if data.dtype.kind == "U" else 1234
+    return replace(result, **{name: getattr(result, name) | {column: data}})
+
+
+def same(one, other):
+    return all(
+        np.array_equal(left[column], right[column], equal_nan=left[column].dtype.kind == "f")
+        for name in TABLES
+        for left, right in [(getattr(one, name), getattr(other, name))]
+        for column in TABLES[name]
+    ) and np.array_equal(one.samples, other.samples)
+
+
+def test_what_is_read_is_what_was_written(written, result):
+    found = read_result(written)
+    assert same(found, result)
+    assert {name: found.attrs[name] for name in result.attrs} == result.attrs
+
+
+def test_a_result_without_samples_and_steps_is_a_result(tmp_path, make_result):
+    result = make_result(num_samples=0)
+    result = replace(result, history={name: data[:0] for name, data in result.history.items()})
+    write_result(tmp_path / "result.h5", result, "a", lambda: None)
+    assert same(read_result(tmp_path / "result.h5"), result)
+
+
+def test_the_attributes_alone_are_the_same(written):
+    attrs = read_attrs(written)
+    assert attrs == read_result(written).attrs
+    assert set(attrs) == set(RESULT_ATTRS)
+
+
+def test_attributes_are_the_callers_own(written):
+    read_attrs(written)["outcome"] = "mine"
+    assert read_attrs(written)["outcome"] == "done"
+
+
+def test_attributes_follow_the_file(written, make_result):
+    before = read_attrs(written)["host"]
+    written.unlink()
+    write_result(written, make_result(host="there"), "b", lambda: None)
+    assert (before, read_attrs(written)["host"]) == ("here", "there")
+
+
+# the contract of design.md
+
+
+CONTRACT_ATTRS = {
+    "schema", "cell_id", "cell", "study", "outcome", "version", "code_sha256", "image_sha256", "started_at",
+    "finished_at", "host", "device", "num_threads", "num_cpus", "num_parameters",
+    "seconds_per_step", "attempts", "assets",
+    "torch_version", "precision", "truth_sha256", "science_sha256",
+}  # fmt: skip
+
+
+def test_every_attribute_of_the_contract_is_there(written):
+    with h5py.File(written) as file:
+        assert set(file.attrs) >= CONTRACT_ATTRS
+
+
+def test_every_column_has_its_unit_and_those_without_a_value_share_one_dataset(written):
+    with h5py.File(written) as file:
+        for name, known in TABLES.items():
+            assert set(file[name]) == set(known)
+            for column, unit in known.items():
+                item = file[name][column]
+                without = item.dtype.kind == "f" and np.isnan(item[()]).all()
+                assert item.attrs["unit"] == (NO_VALUE if without else unit)
+        assert file["eval/kid_lenet"] == file["eval/kid_inception"] != file["eval/step"]
+        assert file["samples/x"].attrs["unit"] == "1"
+
+
+def test_columns_of_one_dataset_cannot_be_written_to_through_each_other(written):
+    with pytest.raises(ValueError, match="read-only"):
+        read_result(written).eval["kid_lenet"][0] = 1.0
+
+
+CONTRACT_COLUMNS = {
+    "history": "step train_nll_nats",
+    "eval": "step epoch weights train_nll_nats val_nll_nats val_bits_per_dim kl_nats kl_se_nats reverse_kl_nats "
+    "frechet_lenet",
+    "final": "weights train_nll_nats test_nll_nats test_bits_per_dim kl_nats kl_se_nats reverse_kl_nats frechet_lenet",
+}
+
+
+@pytest.mark.parametrize("table", CONTRACT_COLUMNS)
+def test_every_column_of_the_contract_is_there(written, table):
+    with h5py.File(written) as file:
+        assert set(CONTRACT_COLUMNS[table].split()) <= set(file[table])
+
+
+def test_samples_are_images_of_float32(written):
+    with h5py.File(written) as file:
+        assert (file["samples/x"].dtype, file["samples/x"].shape) == ("float32", (2, 1, 7, 7))
+
+
+def test_plain_hdf5_finds_numbers_and_text_in_their_types(written):
+    with h5py.File(written) as file:
+        assert file["eval/weights"].asstr()[0] == "raw"
+        assert (file["eval/step"].dtype, file["eval/kl_nats"].dtype) == ("int64", "float64")
+
+
+# the science digest
+
+
+@pytest.mark.parametrize("attribute", sorted(set(RESULT_ATTRS) - {"schema", "science_sha256", "cell_id", "outcome"}))
+def test_provenance_is_not_science(result, attribute):
+    other = replace(result, attrs=result.attrs | {attribute: "another"})
+    assert science_sha256(other) == science_sha256(result)
+
+
+@pytest.mark.parametrize(("name", "column"), TIMES)
+def test_time_is_not_science(result, name, column):
+    assert science_sha256(changed(result, name, column)) == science_sha256(result)
+
+
+@pytest.mark.parametrize(("name", "column"), SCIENCE)
+def test_every_other_column_is_science(result, name, column):
+    assert science_sha256(changed(result, name, column)) != science_sha256(result)
+
+
+def test_the_outcome_is_science(make_result):
+    assert science_sha256(make_result(outcome="diverged")) != science_sha256(make_result())
+
+
+def test_the_cell_is_science(make_result, make_cell):
+    assert science_sha256(make_result(make_cell(seed=1))) != science_sha256(make_result())
+
+
+def test_one_pixel_is_science(result):
+    samples = result.samples.copy()
+    samples[1, 0, 3, 3] += 1e-6
+    assert science_sha256(replace(result, samples=samples)) != science_sha256(result)
+
+
+def test_a_missing_column_is_science(result):
+    less = {name: data for name, data in result.eval.items() if name != "jsd_nats"}
+    assert science_sha256(replace(result, eval=less)) != science_sha256(result)
+
+
+def test_the_digest_survives_the_file(written, result):
+    assert read_result(written).attrs["science_sha256"] == science_sha256(result)
+
+
+# publication
+
+
+def test_the_second_writer_leaves_the_first_ones_file_untouched(written, make_result):
+    before = (written.stat().st_ino, written.read_bytes())
+    assert not write_result(written, make_result(host="there"), "b", lambda: None)
+    assert (written.stat().st_ino, written.read_bytes()) == before
+
+
+def test_the_second_writer_does_not_touch_the_weights(written, result):
+    def weights():
+        pytest.fail("the weights of the first were overwritten")
+
+    write_result(written, result, "b", weights)
+
+
+def test_the_weights_are_in_place_before_the_result(tmp_path, result):
+    path, seen = tmp_path / "result.h5", []
+    write_result(path, result, "a", lambda: seen.append(path.exists()))
+    assert seen == [False]
+
+
+def test_without_its_weights_no_result_is_published(tmp_path, result):
+    def full():
+        raise MachineError("the disk is full")
+
+    with pytest.raises(MachineError):
+        write_result(tmp_path / "result.h5", result, "a", full)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_that_does_not_hold_together_is_not_published(tmp_path, make_result, make_cell):
+    wrong = make_result(cell_id=make_cell(seed=1).id)
+    with pytest.raises(Exception, match="cell_id"):
+        write_result(tmp_path / "result.h5", wrong, "a", lambda: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITER = """
+import dataclasses, sys
+from pathlib import Path
+from nllgen.storage.result import read_result, write_result
+source, folder, me = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+result = read_result(source)
+attrs = {k: v for k, v in result.attrs.items() if k not in ("schema", "science_sha256")} | {"host": me}
+result = dataclasses.replace(result, attrs=attrs)
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(20):
+    if write_result(folder / f"{i}.h5", result, me, lambda: None):
+        print(i, flush=True)
+"""
+
+
+def test_of_two_writers_at_once_exactly_one_publishes(tmp_path, written):
+    command = [sys.executable, "-c", WRITER, str(written), str(tmp_path)]
+    pair = [subprocess.Popen([*command, me], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for me in "ab"]
+    for one in pair:
+        assert one.stdout.readline() == "ready\n"
+    for one in pair:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    won = {me: one.communicate(timeout=60)[0].split() for me, one in zip("ab", pair, strict=True)}
+    assert sorted(map(int, won["a"] + won["b"])) == list(range(20))
+    assert all(read_attrs(tmp_path / f"{i}.h5")["host"] == me for me in "ab" for i in won[me])
+
+
+@pytest.mark.parametrize("room_kb", [0, 4, 12, 28])
+def test_a_full_disk_leaves_no_result_and_no_crash(mount, tmp_path, written, room_kb):
+    """In a process of its own: HDF5 crashes, later, where its own write fails."""
+    folder = mount("size=64k")
+    (folder / "filler").write_bytes(bytes((64 - room_kb) * 1024))
+    done = subprocess.run(
+        [sys.executable, "-c", WRITER, str(written), str(folder), "a"], input="go\n", capture_output=True, text=True
+    )
+    assert "MachineError: cannot write" in done.stderr
+    assert "free some space" in done.stderr
+    assert (done.returncode, [path.name for path in folder.iterdir()]) == (1, ["filler"])
+
+
+@pytest.mark.parametrize("value", [None, [], "fast"])
+def test_a_head_with_another_kind_of_value_is_refused(written, value):
+    head = read_head(written) | {"seconds_per_step": value}
+    content = written.read_bytes()[SIZE:]
+    written.write_bytes(bytes(checksum_header(content, json.dumps(head))) + content)
+    with pytest.raises(CorruptFileError, match="values of other kinds"):
+        read_head(written)

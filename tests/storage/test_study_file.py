@@ -1,0 +1,112 @@
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from nllgen.errors import CorruptFileError, SchemaError
+from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS
+from nllgen.storage.study_file import LONG_TABLES, StudyFile, read_study, write_study
+
+TABLES = ("cells", *LONG_TABLES)
+
+
+@pytest.fixture
+def content():
+    cells = {name: np.array([f"{name} {i}" for i in range(3)]) for name in CELL_TEXT_COLUMNS}
+    cells |= {name: np.array([1.0, np.nan, 3.0]) for name in CELL_NUMBER_COLUMNS}
+    index = np.array([0, 0, 2])
+    return StudyFile(
+        name="small",
+        study={"name": "small", "metrics": {"frechet": ["lenet"]}},
+        cells=cells,
+        eval={"cell": index, "step": index * 10, "weights": np.array(["raw", "ema", "raw"]), "kl_nats": np.ones(3)},
+        history={"cell": index, "step": index * 10, "train_nll_nats": np.array([1.0, np.nan, 2.0])},
+        final={"cell": index[:0], "step": index[:0], "weights": np.empty(0, str)},
+        samples=np.linspace(0, 1, 2 * 49, dtype=np.float32).reshape(2, 1, 7, 7),
+        samples_cell=np.array([0, 2]),
+        reference={"mnist": np.ones((1, 1, 7, 7), np.float32)},
+        datasets={"truth": {"entropy_nats": -3.0}},
+    )
+
+
+@pytest.fixture
+def path(tmp_path, content):
+    write_study(tmp_path / "study.h5", content)
+    return tmp_path / "study.h5"
+
+
+def test_what_is_read_is_what_was_written(path, content):
+    found = read_study(path)
+    assert (found.name, found.study, found.datasets) == (content.name, content.study, content.datasets)
+    for name in TABLES:
+        table, wanted = getattr(found, name), getattr(content, name)
+        assert set(table) == set(wanted)
+        for column, data in wanted.items():
+            np.testing.assert_array_equal(table[column], data)
+    np.testing.assert_array_equal(found.samples, content.samples)
+    np.testing.assert_array_equal(found.samples_cell, content.samples_cell)
+    np.testing.assert_array_equal(found.reference["mnist"], content.reference["mnist"])
+
+
+def test_every_dataset_has_a_unit(path, units_in):
+    units = units_in(path)
+    assert len(units) > len(CELL_TEXT_COLUMNS)
+    assert [name for name, unit in units.items() if not isinstance(unit, str)] == []
+
+
+def test_a_second_collect_replaces_the_first(path, content):
+    write_study(path, replace(content, name="other"))
+    assert read_study(path).name == "other"
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.99])
+def test_a_truncated_study_is_refused(path, part):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(CorruptFileError, match=r"study\.h5"):
+        read_study(path)
+
+
+def test_a_newer_schema_is_refused(path, tamper):
+    tamper(path, lambda file: file.attrs.__setitem__("schema", 99))
+    with pytest.raises(SchemaError, match="schema 99"):
+        read_study(path)
+
+
+def remove(name):
+    return lambda file: file.__delitem__(name)
+
+
+def put(name, data):
+    def edit(file):
+        del file[name]
+        file[name] = data
+
+    return edit
+
+
+WRONG = {
+    "no cells": remove("cells"),
+    "cells that are an array": put("cells", np.zeros(3)),
+    "cells that lack a column": remove("cells/config"),
+    "cells of unequal columns": put("cells/attempts", np.zeros(2)),
+    "a row of no cell": put("eval/cell", np.array([0, 0, 3])),
+    "a row of a negative cell": put("history/cell", np.array([-1, 0, 0])),
+    "a table without cells": remove("eval/cell"),
+    "an index that is a group": lambda file: (file.__delitem__("eval/cell"), file.create_group("eval/cell")),
+    "samples of no cell": put("samples/cell", np.array([0, 3])),
+    "more samples than owners": put("samples/cell", np.array([0])),
+    "samples that are elsewhere": put("samples", h5py.ExternalLink("other.h5", "/samples")),
+    "a reference that is elsewhere": put("reference/mnist", h5py.SoftLink("/samples")),
+    "a study that is no JSON": lambda file: file.attrs.__setitem__("study", "{"),
+    "a study that is a list": lambda file: file.attrs.__setitem__("study", "[]"),
+    "no datasets": lambda file: file.attrs.__delitem__("datasets"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_a_study_may_not_hold_is_refused(path, tamper, what):
+    tamper(path, WRONG[what])
+    with pytest.raises(CorruptFileError, match=r"study\.h5"):
+        read_study(path)

@@ -1,0 +1,99 @@
+import pytest
+
+from nllgen.errors import ConflictError
+from nllgen.study.extend import merge, rules_note
+from nllgen.study.load import parse_study
+
+GRID = """
+name: small
+truth: {flow: {width: 8}, paradigm: {steps: 400}}
+dataset: {num_train: 300}
+cells:
+  - {data: {source: synthetic, num_train: 100}, degree: W, paradigm: {name: nll}, seed: {range: [0, 2]}}
+"""
+
+
+def study(*changes, precision="fp32"):
+    text = GRID
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return parse_study(text, "g.yaml", precision=precision)
+
+
+def conflict(*changes, **rest):
+    with pytest.raises(ConflictError) as caught:
+        merge(study(), study(*changes, **rest))
+    return caught.value
+
+
+def test_the_same_study_stays_as_it_is():
+    assert merge(study(), study()) == study()
+
+
+def test_a_grown_grid_adds_its_cells_behind_the_frozen_ones():
+    grown = study(("[0, 2]", "[2, -1, -1]"))
+    merged = merge(study(), grown)
+    assert [cell.seed for cell in merged.cells] == [0, 1, 2]
+
+
+def test_a_frozen_cell_that_is_missing_is_a_conflict():
+    error = conflict(("[0, 2]", "[1, 3]"))
+    assert study().cells[0].id in error.message
+    assert "now not in the grid" in error.message
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("width: 8", "width: 9"), "truth.flow.width: frozen 8, now 9"),
+        (("name: small", "name: other"), 'name: frozen "small", now "other"'),
+        (("num_train: 300", "num_train: 300, num_val: 9"), "dataset.num_val: frozen 10000, now 9"),
+        (("cells:", "metrics: {num_samples: 9}\ncells:"), "metrics.num_samples: frozen 2000, now 9"),
+    ],
+)
+def test_a_conflict_names_key_and_both_values(change, says):
+    assert says in conflict(change).message
+
+
+def test_a_conflict_says_the_way_out():
+    assert "--root" in conflict(("width: 8", "width: 9")).hint
+
+
+def test_a_long_conflict_is_told_in_short():
+    with pytest.raises(ConflictError, match="… and "):
+        merge(study(("num_train: 300", "num_train: 9000"), ("[0, 2]", "[0, 80]")), study())
+
+
+def test_a_study_of_real_data_does_not_conflict_with_itself():
+    real = parse_study("name: a\ncells: [{flow: {}, paradigm: {name: nll}}]", "g.yaml", precision="fp32")
+    assert merge(real, real) == real
+
+
+@pytest.mark.parametrize(("before", "after"), [(300, 900), (900, 300)])
+def test_the_larger_pool_wins(before, after):
+    frozen, new = (study(("num_train: 300", f"num_train: {n}")) for n in (before, after))
+    assert merge(frozen, new).dataset.num_train == 900
+
+
+def test_resources_may_change():
+    new = study(("cells:", "resources: {time_min: 7}\ncells:"))
+    assert merge(study(), new).resources.time_min == 7
+
+
+def test_another_precision_is_a_conflict():
+    assert 'truth.precision: frozen "fp32", now "bf16"' in conflict(precision="bf16").message
+
+
+@pytest.mark.parametrize("first", ["a" * 64, ""])
+def test_the_rules_of_the_claims_stay_the_first_registered_ones(first):
+    frozen = study().model_copy(update={"claims_sha256": first})
+    grown = merge(frozen, study(("[0, 2]", "[0, 3]")))
+    assert (grown.claims_sha256, len(grown.cells)) == (first, 3)
+
+
+def test_changed_rules_are_told():
+    frozen = study().model_copy(update={"claims_sha256": "a" * 64})
+    assert "a" * 64 in rules_note(frozen, study())
+    assert "(none;" in rules_note(frozen.model_copy(update={"claims_sha256": ""}), study())
+    assert rules_note(study(), study()) is None
