@@ -18,40 +18,36 @@ import nllgen
 
 PACKAGES = {"nllgen": Path(nllgen.__file__).parent, "nllgen_analysis": Path(nllgen_analysis.__file__).parent}
 
-# importer → imported; anyone may import errors, and a package itself.
+# importer → imported; anyone may import errors, and a package itself. The command line imports all.
 DEPENDENCIES = {
-    "worker": {"train", "paradigms", "metrics", "data", "flow", "store", "study", "assets"},
+    "worker": {"train", "paradigms", "metrics", "data", "models", "storage", "study", "assets"},
     "train": {"paradigms", "data", "study"},
-    "paradigms": {"flow", "study"},
-    "metrics": {"flow", "study", "assets", "torchvision_ops"},
-    "data": {"flow", "study", "assets", "torchvision_ops"},
-    "flow": {"study"},
-    "launch": {"study", "store", "image"},
-    "image": {"study", "store"},
-    "analysis": {"store", "study"},
-    "store": {"study"},
-    "assets": {"store"},
+    "paradigms": {"models", "study"},
+    "metrics": {"models", "study", "torchvision_ops"},
+    "data": {"models", "study", "torchvision_ops"},
+    "models": {"study"},
+    "launch": {"planning", "storage", "study", "container"},
+    "doctor": {"launch", "storage", "study", "container", "assets"},
+    "planning": {"storage", "study"},
+    "container": {"study", "storage"},
+    "analysis": {"storage", "study"},
+    "storage": {"study"},
+    "assets": {"storage"},
     "study": set(),
     "torchvision_ops": set(),
     "errors": set(),
     "nllgen": set(),
 }
-PACKAGES_OF_DESIGN = {*DEPENDENCIES, "cli"}
-# A package that is not a package of its own name.
-GROWN = {
-    "nllgen.cli.common": "cli",
-    "nllgen.cli.machine": "cli",
-    "nllgen.cli.measure": "cli",
-    "nllgen.cli.options": "cli",
-    "nllgen.__main__": "cli",
-    "nllgen.assets": "assets",
-    "nllgen.assets.sources": "assets",
+NAMED = {*DEPENDENCIES, "cli"}
+# Narrower than the dependency: (importer, imported) → modules.
+ONLY = {
+    ("assets", "storage"): {"nllgen.storage.atomic"},  # fetching needs a way to write files, not results
+    ("container", "storage"): {"nllgen.storage.atomic"},  # building as well
+    ("doctor", "storage"): {"nllgen.storage.capabilities", "nllgen.storage.ownership"},  # what publishing needs
 }
-# Narrower than the dependency: fetching and building need a way to write files, not results.
-ONLY = {("assets", "store"): "nllgen.storage.atomic", ("image", "store"): "nllgen.storage.atomic"}
 OWNERS = {
     "yaml": {"study"},
-    "h5py": {"store"},
+    "h5py": {"storage"},
     "submitit": {"launch"},
     "matplotlib": {"analysis"},
     "seaborn": {"analysis"},
@@ -59,12 +55,19 @@ OWNERS = {
     "scipy": {"analysis"},
     "jinja2": {"analysis"},
     "click": {"cli"},
+    "rich": {"cli"},
     "torchvision": {"torchvision_ops"},
     "pytorch_fid": {"metrics"},
-    "zuko": {"flow"},
-    "torch": {"worker", "train", "paradigms", "metrics", "data", "flow", "torchvision_ops"},
+    "zuko": {"models"},
+    "torch": {"worker", "train", "paradigms", "metrics", "data", "models", "torchvision_ops"},
 }
-NO_TORCH = {"study", "store", "launch", "image", "assets", "cli", "analysis"}
+NO_TORCH = {"study", "planning", "storage", "launch", "doctor", "container", "assets", "cli", "analysis"}
+# The programs of Slurm, and the one package that calls them.
+SLURM_PROGRAMS = {"sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr"}
+
+
+def is_package(path: Path) -> bool:
+    return path.name == "__init__.py"
 
 
 def module_files() -> Iterator[tuple[str, Path]]:
@@ -77,12 +80,12 @@ def module_files() -> Iterator[tuple[str, Path]]:
 MODULES = dict(module_files())
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     """The package of a module of the project; its first name below nllgen where it has no other."""
     if module.split(".")[0] == "nllgen_analysis":
         return "analysis"
-    top = ".".join(module.split(".")[:2])
-    return GROWN.get(top, module.split(".")[1] if "." in module else "nllgen")
+    name = module.split(".")[1] if "." in module else "nllgen"
+    return "cli" if name == "__main__" else name
 
 
 def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterator[tuple[int, str]]:
@@ -95,7 +98,7 @@ def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterato
             if node.level:
                 above = module.split(".")[: -node.level + is_package or None]
                 base = ".".join([*above, base] if base else above)
-            # `from nllgen import commands` imports nllgen.cli.common, `from nllgen.models import RealNVP` nllgen.models
+            # `from nllgen import cli` imports nllgen.cli, `from nllgen.models import RealNVP` nllgen.models
             names = [f"{base}.{alias.name}" for alias in node.names]
             yield from ((node.lineno, name if name in MODULES else base) for name in names)
         elif isinstance(node, ast.Call):
@@ -111,19 +114,19 @@ def problem(package: str, imported: str) -> str | None:
         return f"{top} belongs to {', '.join(sorted(OWNERS[top]))}"
     if top not in PACKAGES:
         return None
-    target = room_of(imported)
-    if target in (package, "errors", "nllgen") or (package == "cli" and target in PACKAGES_OF_DESIGN):
+    target = package_of(imported)
+    if target in (package, "errors", "nllgen") or (package == "cli" and target in NAMED):
         return None
     if target not in DEPENDENCIES.get(package, set()):
         return f"no dependency {package} → {target}"
-    only = ONLY.get((package, target))
-    return f"{package} may import {only} only" if only and imported != only else None
+    only = ONLY.get((package, target), {imported})
+    return None if imported in only else f"{package} may import {', '.join(sorted(only))} only"
 
 
 def wrong(module: str, source: str, *, is_package: bool = False) -> list[str]:
     """Every wrong import of a module, with its line."""
-    package = room_of(module)
-    found = [f"{module}: no package {package} in the design"] if package not in PACKAGES_OF_DESIGN else []
+    package = package_of(module)
+    found = [f"{module}: no package {package} in the design"] if package not in NAMED else []
     for line, imported in imports_of(module, source, is_package=is_package):
         if (what := problem(package, imported)) is not None:
             found.append(f"{module}:{line}: imports {imported}: {what}")
@@ -131,27 +134,27 @@ def wrong(module: str, source: str, *, is_package: bool = False) -> list[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_follow_the_arrows(module: str) -> None:
+def test_imports_follow_the_dependencies(module: str) -> None:
     path = MODULES[module]
-    found = wrong(module, path.read_text("utf-8"), is_package=path.name == "__init__.py")
+    found = wrong(module, path.read_text("utf-8"), is_package=is_package(path))
     assert not found, "\n" + "\n".join(found)
 
 
 def test_every_module_was_read() -> None:
     assert {"nllgen.cli", "nllgen.study", "nllgen.study.load", "nllgen_analysis.figures.style"} <= set(MODULES)
-    assert NO_TORCH <= {room_of(module) for module in MODULES} <= PACKAGES_OF_DESIGN
+    assert NO_TORCH <= {package_of(module) for module in MODULES} <= NAMED
 
 
 @pytest.mark.parametrize(
     ("module", "source", "what"),
     [
         ("nllgen.storage.bad", "import torch", "torch belongs to"),
-        ("nllgen.study.bad", "from nllgen.storage.atomic import publish", "no dependency study → store"),
-        ("nllgen.study.bad", "def f():\n    import h5py", "h5py belongs to store"),
+        ("nllgen.study.bad", "from nllgen.storage.atomic import publish", "no dependency study → storage"),
+        ("nllgen.study.bad", "def f():\n    import h5py", "h5py belongs to storage"),
         (
             "nllgen.models.bad",
             "if TYPE_CHECKING:\n    from nllgen.metrics import exact",
-            "no dependency flow → metrics",
+            "no dependency models → metrics",
         ),
         (
             "nllgen.launch.bad",
@@ -162,7 +165,7 @@ def test_every_module_was_read() -> None:
         ("nllgen.paradigms.bad", "from ..train import loop", "no dependency paradigms → train"),
         ("nllgen.paradigms.bad", "from nllgen import train", "no dependency paradigms → train"),
         ("nllgen.worker.bad", "from nllgen import cli", "no dependency worker → cli"),
-        ("nllgen.worker.bad", "import nllgen.cli.common", "no dependency worker → cli"),
+        ("nllgen.worker.bad", "import nllgen.cli.options", "no dependency worker → cli"),
         ("nllgen.assets.sources", "from nllgen.storage import result", "nllgen.storage.atomic only"),
         ("nllgen.container.bad", "from nllgen.storage.schema import SCHEMA", "nllgen.storage.atomic only"),
         ("nllgen.data.bad", "from torchvision import datasets", "torchvision belongs to torchvision_ops"),
@@ -181,7 +184,7 @@ def test_a_wrong_import_is_found(module: str, source: str, what: str) -> None:
     ("module", "source"),
     [
         ("nllgen.worker.good", "from nllgen.train.loop import train\nfrom nllgen.errors import NllgenError"),
-        ("nllgen.cli.common", "def f():\n    from nllgen.worker.setup import enter\n    import click"),
+        ("nllgen.cli.options", "def f():\n    from nllgen.worker.setup import enter\n    import click"),
         ("nllgen.assets", "from nllgen.storage.atomic import write_bytes\nfrom nllgen.assets.sources import read_file"),
         ("nllgen.train.good", "from . import state\nfrom .state import TrainState\nimport torch.nn"),
         ("nllgen_analysis.figures.good", "from ..frames import Frames\nfrom . import style"),
@@ -191,19 +194,75 @@ def test_a_right_import_is_not(module: str, source: str) -> None:
     assert wrong(module, source) == []
 
 
-@pytest.mark.parametrize("module", ["nllgen.cli", "nllgen.cli.machine", "nllgen.cli.measure", "nllgen.cli.options"])
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one module (Tarjan 1972)."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    open_modules: list[str] = []
+    components: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        order[module] = lowest[module] = len(order)
+        open_modules.append(module)
+        for imported in edges[module]:
+            if imported not in order:
+                visit(imported)
+                lowest[module] = min(lowest[module], lowest[imported])
+            elif imported in open_modules:
+                lowest[module] = min(lowest[module], order[imported])
+        if lowest[module] == order[module]:
+            at = open_modules.index(module)
+            components.append(sorted(open_modules[at:]))
+            del open_modules[at:]
+
+    for module in edges:
+        if module not in order:
+            visit(module)
+    return [component for component in components if len(component) > 1]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions and under TYPE_CHECKING count."""
+    edges = {
+        module: {name for _, name in imports_of(module, path.read_text("utf-8"), is_package=is_package(path))}
+        & (set(MODULES) - {module})
+        for module, path in MODULES.items()
+    }
+    assert circles(edges) == []
+
+
+def test_a_circle_is_found() -> None:
+    edges = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a", "d"}}
+    assert circles(edges) == [["b", "c"]]
+
+
+def test_only_one_package_calls_slurms_programs() -> None:
+    callers = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and node.value in SLURM_PROGRAMS
+    }
+    assert callers == {"nllgen.launch.slurm.commands"}
+
+
+COMMANDS = [module for module in MODULES if package_of(module) == "cli"]
+
+
+@pytest.mark.parametrize("module", COMMANDS)
 def test_a_command_imports_what_it_needs_when_it_runs(module: str) -> None:
+    """``nllgen --help`` takes a fifth of a second."""
     tree = ast.parse(MODULES[module].read_text("utf-8"))
     top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-    found = {name for _, name in imports_of(module, ast.unparse(top)) if name not in sys.stdlib_module_names}
-    commands = {"nllgen.cli.machine", "nllgen.cli.measure", "nllgen.cli.options"}
-    assert found <= {"__future__", "collections.abc", "click", "nllgen.errors", *commands}
+    imported = {name for _, name in imports_of(module, ast.unparse(top)) if name not in sys.stdlib_module_names}
+    allowed = {"__future__", "collections.abc", "click", "cloup", "nllgen.errors", *COMMANDS}
+    assert imported <= allowed
 
 
-@pytest.mark.parametrize("package", sorted(NO_TORCH & {room_of(module) for module in MODULES}))
-def test_a_room_without_torch_reaches_none(package: str) -> None:
+@pytest.mark.parametrize("package", sorted(NO_TORCH & {package_of(module) for module in MODULES}))
+def test_a_package_without_torch_reaches_none(package: str) -> None:
     """Importing all of a package, and so all that it imports, in a process of its own."""
-    modules = [module for module in MODULES if room_of(module) == package and not module.endswith("__main__")]
+    modules = [module for module in MODULES if package_of(module) == package and not module.endswith("__main__")]
     code = f"""
 import importlib, sys
 for module in {modules}:

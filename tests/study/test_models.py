@@ -159,5 +159,7 @@ def test_speeds_are_not_carried_over_from_a_run_without_a_penalty():
 def test_pretraining_is_paid_once():
     study = parse(block(paradigm="name: nsgan, disc_start: pretrained, disc_pretrain_steps: 5_000, steps: 10"))
     (cell,) = study.cells
-    fresh, going_on = (make_plan(study, found).rows[-1].seconds for found in ({}, {cell.id: TaskFiles("partial", step=1)}))
+    fresh, going_on = (
+        make_plan(study, found).rows[-1].seconds for found in ({}, {cell.id: TaskFiles("partial", step=1)})
+    )
     assert fresh > 2 * going_on

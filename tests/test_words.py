@@ -1,0 +1,156 @@
+"""The language of the sources: one word per thing, and docstrings that open as the field's do."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+PRODUCT = sorted([*CHECKOUT.glob("nllgen/**/*.py"), *CHECKOUT.glob("analysis/**/*.py")])
+BENCHMARKS = sorted([*CHECKOUT.glob("benchmarks/**/*.py"), CHECKOUT / "docs" / "generate.py"])
+TESTS = sorted(CHECKOUT.glob("tests/**/*.py"))
+PAGES = sorted(
+    [
+        path
+        for path in [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("jobs/*.yaml")]
+        if path.name != "CHANGELOG.md" and "results" not in path.parts
+    ]
+)
+
+# Names that say nothing, or a private language's word for a thing that has a name in the field.
+JARGON = {
+    "doors", "door", "house", "rooms", "room", "arrows", "arrow", "todo", "unbegun", "pace", "seal", "sealed",
+    "supplement", "supplements", "way_out", "Leaf", "Variant",
+}  # fmt: skip
+VAGUE = {"found", "folder", "say", "tell", "look", "outside", "given", "slot", "slots", "kind_of"}
+IN_PROSE = re.compile(
+    r"\b(doors?|houses?|rooms?|arrows?|todo|unbegun|way out|seal|seals|sealed|supplements?)\b", re.IGNORECASE
+)
+# A claim is a hypothesis: outside of these, who works on a task holds a lease.
+OF_CLAIMS = re.compile(r"analysis/|nllgen/study/|nllgen/cli/|nllgen/launch/freeze|benchmarks/")
+# An image is a picture: in these packages it would be a container.
+OF_CONTAINERS = re.compile(r"nllgen/(container|launch|doctor)/")
+
+VERBS = set(Path(__file__).with_name("imperative_verbs.txt").read_text("utf-8").split())
+NO_NOUN = {"what", "whether", "of", "that", "which", "how", "who", "whose", "where", "when", "why", "so", "such"}
+# Docstrings that open otherwise for a reason.
+EXCEPTIONS: dict[str, str] = {}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(CHECKOUT).as_posix()
+
+
+def identifiers(source: str) -> Iterator[tuple[int, str]]:
+    """(line, name) of all that a module names itself: functions, arguments, variables, attributes that it sets."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+
+
+def prose(source: str) -> Iterator[tuple[int, str]]:
+    """(line, text) of every comment and string of a module."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in (tokenize.COMMENT, tokenize.STRING):
+            for offset, line in enumerate(token.string.splitlines()):
+                yield token.start[0] + offset, line
+
+
+def wrong_names(path: str, source: str, forbidden: set[str]) -> list[str]:
+    return [f"{path}:{line}: {name}" for line, name in identifiers(source) if name.strip("_") in forbidden]
+
+
+def wrong_prose(path: str, source: str) -> list[str]:
+    """Lines with a word that has a better one."""
+    lines = list(prose(source) if path.endswith(".py") else enumerate(source.splitlines(), 1))
+    wrong = [f"{path}:{line}: {text.strip()}" for line, text in lines if IN_PROSE.search(text)]
+    if path.endswith(".py") and not OF_CLAIMS.match(path) and not path.startswith("tests/"):
+        wrong += [f"{path}:{line}: {text.strip()}" for line, text in lines if re.search(r"\bclaim(ed|s)?\b", text)]
+    if OF_CONTAINERS.match(path):
+        image = re.compile(r"(?<!Docker )(?<!Docker)\bimages?\b(?!_size)", re.IGNORECASE)
+        wrong += [f"{path}:{line}: {text.strip()}" for line, text in lines if image.search(text)]
+    return wrong
+
+
+def wrong_docstrings(path: str, source: str) -> list[str]:
+    """Docstrings of functions that open with no verb in the imperative, of classes and modules with a question word."""
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
+            continue
+        text = ast.get_docstring(node)
+        if not text:
+            continue
+        first = re.split(r"[\s,:.]", text.strip("`*"), maxsplit=1)[0].lower()
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        is_wrong = first not in VERBS if is_function else first in NO_NOUN
+        name = "" if isinstance(node, ast.Module) else node.name
+        if is_wrong and f"{path}:{name}" not in EXCEPTIONS:
+            wrong.append(f"{path}:{getattr(node, 'lineno', 1)}: {name}: {text.splitlines()[0]}")
+    return wrong
+
+
+@pytest.mark.parametrize("path", [*PRODUCT, *BENCHMARKS], ids=name_of)
+def test_names_are_the_fields(path: Path) -> None:
+    wrong = wrong_names(name_of(path), path.read_text("utf-8"), JARGON | VAGUE)
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
+def test_names_of_tests_are_the_fields(path: Path) -> None:
+    wrong = wrong_names(name_of(path), path.read_text("utf-8"), JARGON)
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", [*PRODUCT, *BENCHMARKS, *TESTS, *PAGES], ids=name_of)
+def test_prose_has_one_word_per_thing(path: Path) -> None:
+    if path == Path(__file__):
+        return
+    wrong = wrong_prose(name_of(path), path.read_text("utf-8"))
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", [*PRODUCT, *BENCHMARKS], ids=name_of)
+def test_docstrings_open_with_a_verb(path: Path) -> None:
+    wrong = wrong_docstrings(name_of(path), path.read_text("utf-8"))
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_exceptions_are_few() -> None:
+    assert len(EXCEPTIONS) <= 20
+
+
+@pytest.mark.parametrize(
+    ("source", "num_wrong"),
+    [
+        ('def f():\n    """Return the lease\'s owner."""', 0),
+        ('def f():\n    """The lease\'s owner."""', 1),
+        ('def f():\n    """Whether it is held."""', 1),
+        ('class A:\n    """A lease."""', 0),
+        ('class A:\n    """What a task needs."""', 1),
+    ],
+)
+def test_an_opening_is_recognised(source: str, num_wrong: int) -> None:
+    assert len(wrong_docstrings("nllgen/x.py", source)) == num_wrong
+
+
+@pytest.mark.parametrize("source", ["found = 1", "def f(folder): ...", "self.look = 1", "def _say(): ..."])
+def test_a_vague_name_is_found(source: str) -> None:
+    assert len(wrong_names("nllgen/x.py", source, VAGUE)) == 1
+
+
+@pytest.mark.parametrize("source", ["# the way out", 'x = "behind doors"', '"""The rooms."""'])
+def test_a_private_word_is_found(source: str) -> None:
+    assert len(wrong_prose("nllgen/x.py", source)) == 1
