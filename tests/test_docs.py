@@ -91,8 +91,8 @@ def test_every_command_is_in_the_reference() -> None:
     text = (CHECKOUT / "docs" / "reference.md").read_text("utf-8")
     for name, command in cli.commands.items():
         commands = [f"{name} {inner}" for inner in command.commands] if isinstance(command, click.Group) else [name]
-        for command in commands if not command.hidden else []:
-            assert re.search(rf"`nllgen {command}[ `]", text), command
+        for words in commands if not command.hidden else []:
+            assert re.search(rf"`nllgen {words}[ `]", text), words
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -126,7 +126,7 @@ def test_a_plain_install_tells_the_status_of_a_study(login_node: Environment) ->
 
 
 def test_a_plain_install_packs_itself_again_for_an_image(login_node: Environment, wheel: Path) -> None:
-    code = "from pathlib import Path; from nllgen.container.package import find_source as f; print(f(None).write(Path('.')))"
+    code = "from pathlib import Path; from nllgen.container import package; print(package.find_source(None).write(Path('.')))"
     done = login_node.run("python", "-I", "-c", code)
     assert done.returncode == 0, done.stderr
     packed, original = zipfile.ZipFile(login_node.folder / done.stdout.strip()), zipfile.ZipFile(wheel)

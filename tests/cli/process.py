@@ -1,4 +1,4 @@
-"""What the tests of the commands share: ``nllgen`` in this process or in one of its own, and what a refusal looks like."""
+"""Run ``nllgen`` in this process or in one of its own, and check its refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real container, built by `nllgen build` and cached outside the checkout by the digest of its inputs; a plain user."""
+"""A real container, built by `nllgen build` and cached by the digest of its inputs; a plain user."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Run = Callable[..., Done]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs Apptainer; the first test may have to build the container."""
+    """Mark what needs Apptainer; the first such test may have to build the container."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here):
+        if item.path.is_relative_to(here) and "apptainer" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.container)
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.timeout(1500))

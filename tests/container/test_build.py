@@ -1,4 +1,4 @@
-"""`nllgen build` with the real Apptainer: the container, its second build, its check, and containers that are not right."""
+"""`nllgen build` with the real Apptainer: the container, its second build, its check, and damaged ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs in the real container: what they see, what they cannot, and a real training run as root and as a plain user."""
+"""Programs in the real container: what they see, and a training run as root and as a plain user."""
 
 from __future__ import annotations
 

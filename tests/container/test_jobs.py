@@ -1,4 +1,4 @@
-"""Jobs of a real cluster in a real container: as root and as a plain user, preempted in the middle, with the same bits."""
+"""Jobs of a real cluster in a real container, as root and as a plain user, preempted, with the same bits."""
 
 from __future__ import annotations
 
