@@ -7,76 +7,16 @@ import errno
 import json
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nllgen.errors import CorruptFileError, NllgenError
 from nllgen.planning.cost import cell_cost
 from nllgen.storage.atomic import raise_os_error
-from nllgen.storage.dataset import read_dataset_head
-from nllgen.storage.result import read_head
-from nllgen.storage.study_dir import StudyDir, TaskDir
+from nllgen.storage.states import Expected, inspect
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
-from nllgen.study.config import DatasetConfig, Study
-
-
-@dataclass(frozen=True)
-class Task:
-    """One thing to run.
-
-    Attributes:
-        name: ``truth``, ``dataset`` or a cell's id.
-        label: for people.
-        folder: where it writes.
-        needs: names of the tasks that must be done before.
-        suffix: tells its lease, log and attempts from those of another task in the same folder.
-    """
-
-    name: str
-    label: str
-    folder: TaskDir
-    needs: tuple[str, ...] = ()
-    suffix: str = ""
-
-    @property
-    def lease(self) -> Path:
-        """Its lease file."""
-        return self._named(self.folder.lease)
-
-    @property
-    def log(self) -> Path:
-        """Its log."""
-        return self._named(self.folder.log)
-
-    @property
-    def attempts(self) -> Path:
-        """Its record of attempts."""
-        return self._named(self.folder.attempts)
-
-    @property
-    def stop(self) -> Path:
-        """Asks whoever runs it to stop, and others not to begin it; a new submission removes it."""
-        return self._named(self.folder.stop)
-
-    def _named(self, path: Path) -> Path:
-        return path.with_name(f"{path.stem}{self.suffix}{path.suffix}") if self.suffix else path
-
-
-def tasks_of(study: Study, study_dir: StudyDir) -> list[Task]:
-    """Every task, each after those that it needs."""
-    tasks = []
-    after_truth = ("truth",) if study.trains_truth else ()
-    if study.truth is not None:
-        folder = study_dir.truth(study.truth.id)
-        if study.trains_truth:
-            tasks.append(Task("truth", f"truth {study.truth.id}", folder))
-        if study.needs_dataset:
-            tasks.append(Task("dataset", "synthetic data set", folder, after_truth, "-dataset"))
-    for cell in study.cells:
-        needs = ("dataset",) if cell.data.source == "synthetic" else after_truth if cell.start == "truth" else ()
-        tasks.append(Task(cell.id, cell.label, study_dir.cell(cell.id), needs))
-    return tasks
+from nllgen.study.config import Study
 
 
 def longest_first(tasks: list[Task], study: Study) -> list[Task]:
@@ -90,66 +30,9 @@ def seconds_of(study: Study) -> dict[str, float]:
     return {cell.id: cell_cost(cell, study).seconds(cell.paradigm.steps) for cell in study.cells}
 
 
-def is_done(
-    task: Task, study: Study, study_dir: StudyDir, container_sha256: str | None = None, truth_sha256: str | None = None
-) -> bool:
-    """Whether the task's final files are there and whole; a damaged one is as good as none.
-
-    Args:
-        task: the task.
-        study: its study.
-        study_dir: the study's folder.
-        container_sha256: a result counts only if this container made it; None takes every container's.
-        truth_sha256: of the truth that the data set was drawn from, where the caller has looked.
-
-    Raises:
-        SchemaError: it was written with another schema.
-        MachineError: it cannot be read, which says nothing about it.
-    """
-    return done_head(task, study, study_dir, container_sha256, truth_sha256) is not None
-
-
-def done_head(
-    task: Task, study: Study, study_dir: StudyDir, container_sha256: str | None = None, truth_sha256: str | None = None
-) -> dict[str, Any] | None:
-    """What stands at the head of a task's result, empty for a data set; None where the task is not done.
-
-    Args, Raises: as :func:`is_done`.
-    """
-    if task.name == "truth":
-        assert study.truth is not None
-        has_weights = study_dir.truth_weights(study.truth.id).exists()
-        return _head(task, study.truth.id, "", container_sha256) if has_weights else None
-    if task.name == "dataset":
-        assert study.truth is not None
-        return {} if large_enough(study_dir.dataset(study.truth.id), study.dataset) else None
-    if study.truth is None or "dataset" not in task.needs:
-        truth_sha256 = ""
-    elif truth_sha256 is None:
-        truth_sha256 = study_dir.truth_sha256(study.truth.id)
-    return _head(task, task.name, truth_sha256, container_sha256)
-
-
-def _head(task: Task, cell_id: str, truth_sha256: str, container_sha256: str | None) -> dict[str, Any] | None:
-    try:
-        head = read_head(task.folder.result)
-    except CorruptFileError:  # or not there
-        return None
-    if container_sha256 is not None and head["image_sha256"] != container_sha256:
-        return None
-    return head if head["cell_id"] == cell_id and truth_sha256 in ("", head["truth_sha256"]) else None
-
-
-def large_enough(path: Path, wanted: DatasetConfig) -> bool:
-    """Whether a data set is there and has the containers that a study wants."""
-    if not path.exists():
-        return False
-    try:
-        sizes = read_dataset_head(path).sizes()
-    except NllgenError:
-        return False
-    needed = {"train": wanted.num_train, "val": wanted.num_val, "test": wanted.num_test}
-    return all(sizes[split] >= count for split, count in needed.items())
+def is_done(task: Task, study: Study, study_dir: StudyDir, container_sha256: str | None = None) -> bool:
+    """Return whether a task has a result that counts."""
+    return inspect(task, Expected.of(study, study_dir, container_sha256)).state.is_done
 
 
 def record(path: Path, **fields: Any) -> None:

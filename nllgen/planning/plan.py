@@ -1,46 +1,44 @@
-"""What would run, why, and what it costs. Reads no file: its caller says what was found."""
+"""The plan of a study: which tasks run, why, and what they cost."""
 
 from __future__ import annotations
 
 import heapq
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 from nllgen.planning.cost import CellCost, cell_cost, dataset_seconds, has_penalty
+from nllgen.storage.states import Expected, ResultState, TaskFiles, inspect
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import AdversarialConfig, Cell, Study
 
-Action = Literal["run", "skip"]
-Estimate = Literal["measured", "analytic", "none"]
+
+class Action(StrEnum):
+    """Actions that a plan has for a task."""
+
+    RUN = "run"
+    SKIP = "skip"
 
 
-@dataclass(frozen=True)
-class TaskFiles:
-    """What a folder holds of the truth, the dataset or a cell.
+class Estimate(StrEnum):
+    """Sources of an estimate of time."""
 
-    Attributes:
-        state: ``partial`` has a checkpoint, ``damaged`` cannot be read.
-        detail: words for the reason, such as ``result of 2026-07-01 12:00`` or what the damage is.
-        step: of the checkpoint.
-        seconds_per_step: as measured while training.
-        container_sha256: of the container that made it, empty without one.
-    """
-
-    state: Literal["done", "diverged", "partial", "damaged"]
-    detail: str = ""
-    step: int | None = None
-    seconds_per_step: float | None = None
-    container_sha256: str = ""
+    MEASURED = "measured"  # a run of the same model under this root
+    ANALYTIC = "analytic"  # the configuration alone
+    NONE = "none"  # nothing runs, or a model of the user's own that has not run yet
 
 
 @dataclass(frozen=True)
 class ContainerRule:
-    """What a plan says of results that another container made.
+    """The container that runs are to be made in.
 
     Attributes:
-        sha256: of the container that runs are to be made in.
-        strict: such results do not count.
+        sha256: its digest.
+        strict: results that another one made do not count.
     """
 
     sha256: str
@@ -49,17 +47,21 @@ class ContainerRule:
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One line of a plan.
+    """One task of a plan.
 
     Attributes:
-        reason: in words, why it runs or not.
+        kind: truth, dataset or cell.
+        id: of the cell; of the truth for its data set.
+        label: for people.
+        action: whether it runs.
+        reason: in words, why.
         seconds: still to be computed, on one core; 0 if skipped.
-        eval_seconds: of these, for evaluations.
-        estimate: where ``seconds`` comes from: a run of the same model on this root, or configuration alone; ``none``
-            where nothing runs, or for a model of the user's own of which only its truth's share is known.
+        estimate: source of ``seconds``.
+        memory_gb: at its peak.
+        eval_seconds: of ``seconds``, those of evaluations.
     """
 
-    kind: Literal["truth", "dataset", "cell"]
+    kind: TaskKind
     id: str
     label: str
     action: Action
@@ -72,13 +74,15 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every row in the order of running, and the totals.
+    """Every task in the order of running, and the totals.
 
     Attributes:
+        study: its name.
+        rows: a task each.
         cores: that the wall time is for.
         core_hours: of everything that runs.
-        left_out: sources of data that are not there, and whose cells are no rows.
         wall_seconds: truth, then dataset, then cells spread over the cores.
+        left_out: sources of data that are not there, and whose cells are no rows.
     """
 
     study: str
@@ -90,78 +94,86 @@ class Plan:
 
     @property
     def num_run(self) -> int:
-        """Rows that run."""
-        return sum(row.action == "run" for row in self.rows)
+        """Return the number of tasks that run."""
+        return sum(row.action is Action.RUN for row in self.rows)
 
     @property
     def num_skip(self) -> int:
-        """Rows that are skipped."""
+        """Return the number of tasks that are skipped."""
         return len(self.rows) - self.num_run
 
     @property
     def evaluation_share(self) -> float:
-        """What evaluations take of the core-hours; 0 where nothing runs."""
+        """Return the share of the core-hours that evaluations take; 0 where nothing runs."""
         return sum(row.eval_seconds for row in self.rows) / 3600 / self.core_hours if self.core_hours else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as plain values, for ``plan --json``."""
+        """Return the plan as plain values, for ``plan --json``."""
         totals = {"num_run": self.num_run, "num_skip": self.num_skip, "evaluation_share": self.evaluation_share}
         return {**vars(self), **totals, "rows": [vars(row).copy() for row in self.rows]}
 
 
+def inspect_study(study: Study, study_dir: StudyDir, container: ContainerRule | None = None) -> dict[str, TaskFiles]:
+    """Judge the files of every task.
+
+    Returns:
+        Name of a task → its files.
+    """
+    required = container.sha256 if container and container.strict else None
+    expected = Expected.of(study, study_dir, required)
+    return {task.name: inspect(task, expected) for task in tasks_of(study, study_dir)}
+
+
+def plan_study(study: Study, study_dir: StudyDir, container: ContainerRule | None = None) -> Plan:
+    """Plan a study for this machine's cores, by what its folder holds."""
+    files = inspect_study(study, study_dir, container)
+    cores = len(os.sched_getaffinity(0))
+    return make_plan(study, study_dir, files, cores=cores, container=container)
+
+
 def make_plan(
     study: Study,
-    found: Mapping[str, TaskFiles],
+    study_dir: StudyDir,
+    files: Mapping[str, TaskFiles],
     *,
-    truth_found: TaskFiles | None = None,
-    dataset_found: TaskFiles | None = None,
     cores: int = 1,
     container: ContainerRule | None = None,
 ) -> Plan:
-    """Decide what runs.
+    """Decide what runs. Reads no file.
 
     Args:
-        study: the resolved study.
-        found: cell id → what its folder holds; absent where it holds nothing.
-        truth_found: the same for the truth; apart, since a cell may have the truth's id.
-        dataset_found: the same for the dataset.
+        study: as it is resolved, or frozen.
+        study_dir: its folder, which need not be there.
+        files: name of a task → its files; a task that is absent has none.
         cores: that work is spread over, each cell taking ``resources.cpus``.
         container: that runs are to be made in, None without one.
     """
     assert cores >= 1
-    speeds = _measured_speeds(study, found, truth_found)
-    price = _Pricer(study, speeds)
-    rows: list[PlanRow] = []
-    if study.truth is not None and study.trains_truth:
-        rows.append(_row("truth", study.truth, truth_found, price, container))
-    if study.truth is not None and study.needs_dataset:
-        rows.append(_dataset_row(study, study.truth, dataset_found))
-    first = sum(row.seconds for row in rows)
-    cells = [_row("cell", cell, found.get(cell.id), price, container) for cell in study.cells]
-    cpus = study.resources.cpus
-    spread = _makespan([row.seconds for row in cells if row.seconds], max(1, cores // cpus))
-    total = first + sum(row.seconds for row in cells)
-    return Plan(study.name, (*rows, *cells), cores, total / 3600, first + spread, study.left_out)
+    tasks = tasks_of(study, study_dir)
+    price = _Pricer(study, _measured_speeds(tasks, files))
+    missing = TaskFiles(ResultState.MISSING)
+    rows = [_row(task, files.get(task.name, missing), price, study, container) for task in tasks]
+    first = sum(row.seconds for row in rows if row.kind is not TaskKind.CELL)
+    seconds = [row.seconds for row in rows if row.kind is TaskKind.CELL and row.seconds]
+    spread = _makespan(seconds, max(1, cores // study.resources.cpus))
+    core_hours = (first + sum(seconds)) / 3600
+    return Plan(study.name, tuple(rows), cores, core_hours, first + spread, study.left_out)
 
 
 def _speed_key(cell: Cell) -> tuple[object, ...]:
-    """What decides the time of a step."""
+    """Return all that decides the time of a step."""
     paradigm, fresh = cell.paradigm, cell.data.num_train == "fresh"
     disc = (paradigm.disc_steps, paradigm.disc_width) if isinstance(paradigm, AdversarialConfig) else ()
     return (cell.architecture, paradigm.name, paradigm.batch_size, cell.precision, fresh, has_penalty(cell), *disc)
 
 
-def _measured_speeds(
-    study: Study, found: Mapping[str, TaskFiles], truth: TaskFiles | None
-) -> dict[tuple[object, ...], float]:
-    """The mean over all that was measured, for each kind of step."""
-    pairs = [(cell, found.get(cell.id)) for cell in study.cells] if found else []
-    if study.truth is not None:
-        pairs.append((study.truth, truth))
+def _measured_speeds(tasks: list[Task], files: Mapping[str, TaskFiles]) -> dict[tuple[object, ...], float]:
+    """Return the mean seconds of a step over all that was measured, for each kind of step."""
     speeds: dict[tuple[object, ...], list[float]] = {}
-    for cell, what in pairs:
-        if what is not None and what.seconds_per_step and math.isfinite(what.seconds_per_step):
-            speeds.setdefault(_speed_key(cell), []).append(what.seconds_per_step)
+    for task in tasks if files else ():
+        seconds = files[task.name].seconds_per_step if task.name in files else None
+        if task.kind is not TaskKind.DATASET and seconds and math.isfinite(seconds):
+            speeds.setdefault(_speed_key(task.cell), []).append(seconds)
     return {key: sum(values) / len(values) for key, values in speeds.items()}
 
 
@@ -174,11 +186,11 @@ class _Price(NamedTuple):
     eval_seconds: float
 
 
-_FREE = _Price(0.0, "none", 0.0, 0.0)
+_FREE = _Price(0.0, Estimate.NONE, 0.0, 0.0)
 
 
 class _Pricer:
-    """Seconds of a cell; everything but seed and step count is looked up once."""
+    """Seconds of a cell; all but the seed and the number of steps is looked up once."""
 
     def __init__(self, study: Study, speeds: Mapping[tuple[object, ...], float]):
         self.study = study
@@ -193,55 +205,68 @@ class _Pricer:
         cost, measured = self.costs[key]
         steps = max(0, cell.paradigm.steps - step)
         # nothing is known of a model of the user's own before it has run
-        estimate: Estimate = "measured" if measured is not None else "none" if cell.model is not None else "analytic"
+        unknown = Estimate.NONE if cell.model is not None else Estimate.ANALYTIC
+        estimate = unknown if measured is None else Estimate.MEASURED
         seconds = cost.seconds(steps, measured, resumed=step > 0)
         return _Price(seconds, estimate, cost.memory_gb, cost.eval_seconds)
 
 
 def _row(
-    kind: Literal["truth", "cell"],
-    cell: Cell,
-    found: TaskFiles | None,
-    price: Callable[[Cell, int], _Price],
-    container: ContainerRule | None,
+    task: Task, files: TaskFiles, price: Callable[[Cell, int], _Price], study: Study, container: ContainerRule | None
 ) -> PlanRow:
-    action, reason = _decide(found, cell.paradigm.steps)
-    if container and found and found.state in ("done", "diverged") and found.container_sha256 != container.sha256:
-        made_in = f"container {found.container_sha256[:12]}" if found.container_sha256 else "no container"
-        action = "run" if container.strict else action
-        reason = f"{reason}, but made in {made_in}" + (": does not count, runs again" if container.strict else "")
-    if kind == "truth" and found is not None and found.state == "diverged":
-        reason = "diverged: nothing that needs it can run; change the truth in the grid"
-    step = found.step or 0 if found is not None and found.state == "partial" else 0
-    label = f"truth {cell.label}" if kind == "truth" else cell.label
-    return PlanRow(kind, cell.id, label, action, reason, *(price(cell, step) if action == "run" else _FREE))
+    action = Action.RUN if files.state.is_to_run else Action.SKIP
+    reason = _reason(task, files, container)
+    if task.kind is TaskKind.DATASET:
+        return _dataset_row(task, action, reason, study)
+    step = files.step or 0 if files.state is ResultState.PARTIAL else 0
+    label = f"truth {task.cell.label}" if task.kind is TaskKind.TRUTH else task.label
+    return PlanRow(
+        task.kind, task.cell.id, label, action, reason, *(price(task.cell, step) if action == "run" else _FREE)
+    )
 
 
-def _dataset_row(study: Study, truth: Cell, found: TaskFiles | None) -> PlanRow:
-    action, reason = _decide(found, 0)
+def _dataset_row(task: Task, action: Action, reason: str, study: Study) -> PlanRow:
     data = study.dataset
     label = f"dataset {data.num_train} + {data.num_val} + {data.num_test} images"
-    seconds = dataset_seconds(study) if action == "run" else 0.0
-    return PlanRow("dataset", truth.id, label, action, reason, seconds, "analytic" if action == "run" else "none")
+    if action is Action.SKIP:
+        return PlanRow(task.kind, task.cell.id, label, action, reason, 0.0, Estimate.NONE)
+    return PlanRow(task.kind, task.cell.id, label, action, reason, dataset_seconds(study), Estimate.ANALYTIC)
 
 
-def _decide(found: TaskFiles | None, steps: int) -> tuple[Action, str]:
-    if found is None:
-        return "run", "no result"
-    detail = found.detail
-    if found.state == "done":
-        return "skip", f"{detail}, done" if detail else "done"
-    if found.state == "diverged":
-        return "skip", "diverged: a recorded outcome, not run again"
-    if found.state == "damaged":
-        return "run", f"result is damaged ({detail or 'unreadable'}): runs again"
-    if found.step is not None:
-        return "run", f"checkpoint at step {found.step} of {steps}: resumes"
-    return "run", f"partial{f' ({detail})' if detail else ''}: goes on"
+def _reason(task: Task, files: TaskFiles, container: ContainerRule | None) -> str:
+    """Return in words why a task runs or is skipped."""
+    detail = files.detail
+    match files.state:
+        case ResultState.MISSING:
+            return "no result"
+        case ResultState.PARTIAL if task.kind is TaskKind.CELL and files.step is not None:
+            return f"checkpoint at step {files.step} of {task.cell.paradigm.steps}: resumes"
+        case ResultState.PARTIAL:
+            return f"partial{f' ({detail})' if detail else ''}: goes on"
+        case ResultState.DAMAGED:
+            return f"result is damaged ({detail or 'unreadable'}): runs again"
+        case ResultState.STALE:
+            return f"{detail}: does not count, runs again"
+        case ResultState.LOCKED:
+            return f"cannot be read now ({detail}): left as it is"
+        case ResultState.DIVERGED if task.kind is TaskKind.TRUTH:
+            return "diverged: nothing that needs it can run; change the truth in the grid"
+        case ResultState.DIVERGED:
+            reason = "diverged: a recorded outcome, not run again"
+        case ResultState.COMPLETE:
+            reason = f"{detail}, done" if detail else "done"
+    return reason + _made_elsewhere(task, files, container)
+
+
+def _made_elsewhere(task: Task, files: TaskFiles, container: ContainerRule | None) -> str:
+    """Return a note where a result that counts was made in another container than runs would be."""
+    if container is None or task.kind is TaskKind.DATASET or files.container_sha256 == container.sha256:
+        return ""
+    return f", but made in {f'container {files.container_sha256[:12]}' if files.container_sha256 else 'no container'}"
 
 
 def _makespan(seconds: list[float], workers: int) -> float:
-    """Wall time of independent work, the longest first, each on the worker that is free first."""
+    """Return the wall time of independent work, the longest first, each on the worker that is free first."""
     free = [0.0] * min(workers, max(1, len(seconds)))
     for duration in sorted(seconds, reverse=True):
         heapq.heapreplace(free, free[0] + duration)

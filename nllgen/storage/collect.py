@@ -22,8 +22,10 @@ from nllgen.storage.extra_metrics import with_extra_metrics
 from nllgen.storage.hdf5 import Array, Table
 from nllgen.storage.result import Result, read_result
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS
-from nllgen.storage.study_dir import StudyDir, TaskDir
+from nllgen.storage.states import Expected, ResultState, inspect
+from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import LONG_TABLES, StudyFile, write_study
+from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import Cell, Study
 
 _NUM_REFERENCE = 64
@@ -49,11 +51,11 @@ class Collected:
     holes: list[str]
 
 
-def collect(folder: StudyDir, out: Path, *, allow_missing: bool = False, reference: dict[str, Array]) -> Collected:
+def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, reference: dict[str, Array]) -> Collected:
     """Write study.h5 from every result of a study.
 
     Args:
-        folder: the study.
+        study_dir: its folder.
         out: the file to write.
         allow_missing: write it with the holes marked instead of refusing.
         reference: pictures of real data to go with it (``mnist``: (n, C, H, W) pixels in [0, 1]).
@@ -62,13 +64,15 @@ def collect(folder: StudyDir, out: Path, *, allow_missing: bool = False, referen
         IncompleteError: some cells have no valid result; names them.
         MachineError: a result cannot be read here, which says nothing about it; or out cannot be written.
     """
-    study = folder.read_study()
-    cells = ([study.truth] if study.truth and study.trains_truth else []) + list(study.cells)
-    results, holes = _read_all(folder, study, cells)
-    datasets, drawn, why = _datasets(folder, study)
-    if why and study.needs_dataset:
-        holes.append(f"dataset.h5: {why}")
-    holes += _of_another_truth(cells, results, datasets)
+    study = study_dir.read_study()
+    tasks, expected = tasks_of(study, study_dir), Expected.of(study, study_dir)
+    runs = [task for task in tasks if task.kind is not TaskKind.DATASET]
+    cells = [task.cell for task in runs]
+    results, holes = _read_all(runs, expected)
+    drawn_from = [task for task in tasks if task.kind is TaskKind.DATASET]
+    missing = [why for task in drawn_from if (why := _why_not(task, expected))]
+    holes += [f"dataset.h5: {why}" for why in missing]
+    datasets, drawn = ({}, {}) if missing or study.truth is None else _datasets(study_dir, study.truth)
     if holes and not allow_missing:
         shown = "\n  ".join(holes[:_MAX_NAMED])
         more = f"\n  and {len(holes) - _MAX_NAMED} more" if len(holes) > _MAX_NAMED else ""
@@ -81,25 +85,25 @@ def collect(folder: StudyDir, out: Path, *, allow_missing: bool = False, referen
     return Collected(out, outcomes.count("done"), outcomes.count("diverged"), holes)
 
 
-def _read_all(folder: StudyDir, study: Study, cells: list[Cell]) -> tuple[list[Result | None], list[str]]:
-    tasks = [folder.truth(cell.id) if cell is study.truth else folder.cell(cell.id) for cell in cells]
-    found = _map(_read_one, tasks, [cell.id for cell in cells])
-    holes = [f"{cell.id} ({cell.label}): {why}" for cell, (_, why) in zip(cells, found, strict=True) if why]
-    return [result for result, _ in found], holes
+def _read_all(tasks: list[Task], expected: Expected) -> tuple[list[Result | None], list[str]]:
+    """Return the result of each task, None where there is none that counts, and why not."""
+    read = _map(_read_one, tasks, [expected] * len(tasks))
+    holes = [f"{task.cell.id} ({task.cell.label}): {why}" for task, (_, why) in zip(tasks, read, strict=True) if why]
+    return [result for result, _ in read], holes
 
 
 def _map(
-    function: Callable[[TaskDir, str], tuple[Result | None, str]], tasks: list[TaskDir], ids: list[str]
+    function: Callable[[Task, Expected], tuple[Result | None, str]], tasks: list[Task], expected: list[Expected]
 ) -> list[tuple[Result | None, str]]:
-    """In processes of their own where there are many: libhdf5 reads one file at a time in a process."""
+    """Read in several processes where there are many results: libhdf5 reads one file at a time in a process."""
     allowed = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds a job to what it asked for
     num_processes = min(len(os.sched_getaffinity(0)), int(allowed) if allowed.isdecimal() else _MOST_PROCESSES)
     if num_processes <= 1 or len(tasks) < _MANY:
-        return list(map(function, tasks, ids))
+        return list(map(function, tasks, expected))
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(min(num_processes, _MOST_PROCESSES), context, _end_with, (os.getpid(),)) as pool:
-            return list(pool.map(function, tasks, ids, chunksize=100))
+            return list(pool.map(function, tasks, expected, chunksize=100))
     except BrokenProcessPool as error:
         raise MachineError(
             "a process that read results was killed", "give it more memory, then collect again; nothing was changed"
@@ -118,42 +122,43 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _of_another_truth(
-    cells: list[Cell], results: list[Result | None], datasets: dict[str, dict[str, Any]]
-) -> list[str]:
-    """Results made with other weights of the truth than the data set's; they are taken out of ``results``."""
-    known = {about["truth_sha256"] for about in datasets.values()} | {""}
-    holes = []
-    for i, (cell, result) in enumerate(zip(cells, results, strict=True)):
-        if datasets and result is not None and result.attrs["truth_sha256"] not in known:
-            results[i] = None
-            holes.append(f"{cell.id} ({cell.label}): made with another truth than the data set's")
-    return holes
-
-
-def _read_one(task: TaskDir, cell_id: str) -> tuple[Result | None, str]:
-    if not task.result.exists():
-        return None, "no result"
+def _read_one(task: Task, expected: Expected) -> tuple[Result | None, str]:
+    if why := _why_not(task, expected):
+        return None, why
     try:
-        result = read_result(task.result)
+        result = read_result(task.task_dir.result)
     except _DAMAGED as error:
         return None, error.message
-    if result.cell_id != cell_id:
-        return None, f"its folder has the result of {result.cell_id}"
     try:
-        return with_extra_metrics(result, task.all_extra_metrics()), ""
+        return with_extra_metrics(result, task.task_dir.all_extra_metrics()), ""
     except _DAMAGED as error:  # the run's own metrics are whole
         return result, error.message
 
 
-def _datasets(folder: StudyDir, study: Study) -> tuple[dict[str, dict[str, Any]], dict[str, Array], str]:
-    """The attributes of the truth's data set, a few of its images as pixels, or why there are none."""
-    if study.truth is None:
-        return {}, {}, ""
+def _why_not(task: Task, expected: Expected) -> str:
+    """Return why a task has no result that counts; empty where it has one.
+
+    Raises:
+        MachineError: it cannot be read now.
+    """
     try:
-        dataset = read_dataset(folder.dataset(study.truth.id), train_rows=slice(0, 0))
-    except _DAMAGED as error:
-        return {}, {}, error.message
+        files = inspect(task, expected)
+    except SchemaError as error:
+        return error.message
+    if files.state is ResultState.LOCKED:
+        raise MachineError(files.detail, "nothing was changed; collect again when it can be read")
+    if files.state.is_done:
+        return ""
+    has_none = files.state is ResultState.MISSING or (files.state is ResultState.PARTIAL and task.kind is TaskKind.CELL)
+    return "no result" if has_none else files.detail
+
+
+def _datasets(study_dir: StudyDir, truth: Cell) -> tuple[dict[str, dict[str, Any]], dict[str, Array]]:
+    """Return the attributes of the truth's data set and a few of its images as pixels; empty without one."""
+    try:
+        dataset = read_dataset(study_dir.dataset(truth.id), train_rows=slice(0, 0))
+    except _DAMAGED:
+        return {}, {}
     about = {
         "truth_id": dataset.truth_id,
         "truth_sha256": dataset.truth_sha256,
@@ -162,9 +167,9 @@ def _datasets(folder: StudyDir, study: Study) -> tuple[dict[str, dict[str, Any]]
         "num_test": dataset.sizes()["test"],
     }
     logits = dataset.x["test"][:_NUM_REFERENCE].astype(np.float64)
-    alpha = study.truth.data.alpha
+    alpha = truth.data.alpha
     pixels = np.clip((1 / (1 + np.exp(-logits)) - alpha) / (1 - 2 * alpha), 0, 1)
-    return {dataset.truth_id: about}, {"truth": pixels}, ""
+    return {dataset.truth_id: about}, {"truth": pixels}
 
 
 def _study_file(

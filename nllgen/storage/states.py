@@ -1,28 +1,46 @@
-"""The states of tasks and of their results, and the one function that tells whether a result counts."""
+"""The states of results and tasks. Whether a result counts is decided by :func:`inspect` and nowhere else."""
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
 
+from nllgen.errors import CorruptFileError, MachineError
+from nllgen.storage.checksum import verify_checksum
+from nllgen.storage.dataset import read_dataset_head
+from nllgen.storage.result import read_head
+from nllgen.storage.schema import SPLITS
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, TaskKind
+from nllgen.storage.weights import weights_digest
+from nllgen.study.config import DatasetConfig, Study
 
-class TaskKind(StrEnum):
-    """Kinds of tasks."""
-
-    TRUTH = "truth"
-    DATASET = "dataset"
-    CELL = "cell"
+_OTHER_TRUTH = "with another truth than the study's, whose weights have changed since"
 
 
 class ResultState(StrEnum):
     """States of the files that a task leaves."""
 
     MISSING = "missing"  # nothing is there
-    PARTIAL = "partial"  # a checkpoint, or a data set that is too small
+    PARTIAL = "partial"  # a checkpoint, a truth that is not frozen yet, or a data set that is too small
     DAMAGED = "damaged"  # a file that cannot be what was written
     STALE = "stale"  # whole, but made with another truth, or in another container than is required
-    LOCKED = "locked"  # in use, or not to be read now; nothing is known of it
+    LOCKED = "locked"  # in use, or not to be read now: nothing is known of it
     COMPLETE = "complete"
     DIVERGED = "diverged"  # complete: training ended with a non-finite loss, which is a result
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether the task has a result that counts."""
+        return self in (ResultState.COMPLETE, ResultState.DIVERGED)
+
+    @property
+    def is_to_run(self) -> bool:
+        """Return whether the task has to run, again or for the first time."""
+        return not self.is_done and self is not ResultState.LOCKED
 
 
 class TaskStatus(StrEnum):
@@ -32,8 +50,134 @@ class TaskStatus(StrEnum):
     DIVERGED = "diverged"
     DAMAGED = "damaged"
     STALE = "stale"
+    LOCKED = "locked"
     RUNNING = "running"
     QUEUED = "queued"
     FAILED = "failed"
     STOPPED = "stopped"
     WAITING = "waiting"
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """The files of a task, judged.
+
+    Attributes:
+        state: whether they count, and if not, why.
+        detail: the reason in words, such as ``result of 2026-07-01 12:00`` or what is damaged.
+        step: optimiser steps that are done; None where that is not known.
+        seconds_per_step: as measured while training; None where it was not.
+        container_sha256: digest of the container that made it, empty without one.
+        finished_at: when the result was made, ISO 8601; empty without a result.
+    """
+
+    state: ResultState
+    detail: str = ""
+    step: int | None = None
+    seconds_per_step: float | None = None
+    container_sha256: str = ""
+    finished_at: str = ""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The conditions under which the results of a study count.
+
+    Attributes:
+        truth_sha256: digest of the truth's weights; empty where nobody knows it, and any is accepted.
+        container_sha256: of the container that must have made a result; None accepts every one.
+        dataset: sizes of the data set.
+    """
+
+    truth_sha256: str
+    container_sha256: str | None
+    dataset: DatasetConfig
+
+    @classmethod
+    def of(cls, study: Study, study_dir: StudyDir, container_sha256: str | None = None) -> Expected:
+        """Return what counts now; the truth's weights are read once for each content of their file."""
+        truth_sha256 = _truth_sha256(study_dir, study.truth.id) if study.truth else ""
+        return cls(truth_sha256, container_sha256, study.dataset)
+
+
+def inspect(task: Task, expected: Expected) -> TaskFiles:
+    """Judge the files of a task.
+
+    Raises:
+        SchemaError: a file was written with another schema.
+    """
+    try:
+        if task.kind is TaskKind.DATASET:
+            return _inspect_dataset(task.task_dir.dataset, expected)
+        files = _inspect_run(task, expected)
+        return _inspect_truth(files, task) if task.kind is TaskKind.TRUTH else files
+    except CorruptFileError as error:
+        return TaskFiles(ResultState.DAMAGED, error.message)
+    except MachineError as error:
+        return TaskFiles(ResultState.LOCKED, error.message)
+
+
+def _truth_sha256(study_dir: StudyDir, truth_id: str) -> str:
+    """Return the digest of the truth's weights; without them, of those that the data set was drawn from."""
+    with contextlib.suppress(CorruptFileError, MachineError):
+        if digest := weights_digest(study_dir.truth_weights(truth_id)):
+            return digest
+        path = study_dir.dataset(truth_id)
+        return _dataset_head(path, verify_checksum(path).identity)[1] if path.exists() else ""
+    return ""
+
+
+def _inspect_run(task: Task, expected: Expected) -> TaskFiles:
+    """Judge result.h5, or else the checkpoints."""
+    path = task.task_dir.result
+    try:
+        head = read_head(path)
+    except CorruptFileError:
+        if path.exists():
+            raise
+        return _inspect_checkpoints(task)
+    when, container = head["finished_at"], head["image_sha256"]
+    if head["cell_id"] != task.cell.id:
+        return TaskFiles(ResultState.DAMAGED, f"{path} is the result of {head['cell_id']}")
+    if task.needs_truth and expected.truth_sha256 not in ("", head["truth_sha256"]):
+        return TaskFiles(ResultState.STALE, f"result of {when}: made {_OTHER_TRUTH}")
+    if expected.container_sha256 not in (None, container):
+        made_in = f"container {container[:12]}" if container else "no container"
+        return TaskFiles(ResultState.STALE, f"result of {when}: made in {made_in}")
+    state = ResultState.DIVERGED if head["outcome"] == "diverged" else ResultState.COMPLETE
+    steps, seconds = task.cell.paradigm.steps, head["seconds_per_step"]
+    return TaskFiles(state, f"result of {when}", steps, seconds, container, when)
+
+
+def _inspect_checkpoints(task: Task) -> TaskFiles:
+    with contextlib.suppress(OSError):
+        if task.task_dir.checkpoints():
+            return TaskFiles(ResultState.PARTIAL, f"checkpoint in {task.task_dir.path.name}")
+    return TaskFiles(ResultState.MISSING)
+
+
+def _inspect_truth(files: TaskFiles, task: Task) -> TaskFiles:
+    """Judge a truth that was trained: it is complete when its weights are frozen, too."""
+    if files.state is ResultState.COMPLETE and not weights_digest(task.task_dir.weights):
+        return TaskFiles(ResultState.PARTIAL, "trained, its weights not yet frozen", files.step, files.seconds_per_step)
+    return files
+
+
+def _inspect_dataset(path: Path, expected: Expected) -> TaskFiles:
+    if not path.exists():
+        return TaskFiles(ResultState.MISSING)
+    sizes, drawn_from = _dataset_head(path, verify_checksum(path).identity)
+    if expected.truth_sha256 not in ("", drawn_from):
+        return TaskFiles(ResultState.STALE, f"the data set was drawn {_OTHER_TRUTH.replace('with', 'from', 1)}")
+    wanted = expected.dataset
+    needed = {"train": wanted.num_train, "val": wanted.num_val, "test": wanted.num_test}
+    if any(sizes[split] < needed[split] for split in SPLITS):
+        return TaskFiles(ResultState.PARTIAL, "the data set is too small: it grows")
+    return TaskFiles(ResultState.COMPLETE, "the data set is large enough")
+
+
+@lru_cache(maxsize=256)
+def _dataset_head(path: Path, identity: tuple[int, ...]) -> tuple[dict[str, int], str]:
+    """Return the sizes of the splits and the digest of the truth; read once for each content."""
+    head = read_dataset_head(path)
+    return head.sizes(), head.truth_sha256

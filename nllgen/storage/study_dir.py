@@ -8,18 +8,13 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from nllgen.errors import ConfigError, CorruptFileError, MachineError
-from nllgen.planning.plan import TaskFiles
 from nllgen.storage.atomic import make_folder, part_file, raise_os_error, replace, write_part
-from nllgen.storage.checksum import verify_checksum
-from nllgen.storage.dataset import read_dataset_head
 from nllgen.storage.ownership import Opening, find_openings, folder_opening
-from nllgen.storage.result import read_head
 from nllgen.storage.untrusted import STUDY_BYTES, read_regular
-from nllgen.study.config import Cell, Study
+from nllgen.study.config import Study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
 
 _MAX_NAMED = 5
@@ -40,6 +35,16 @@ class TaskDir:
     def model(self) -> Path:
         """model.pt: weights last, best and EMA."""
         return self.path / "model.pt"
+
+    @property
+    def weights(self) -> Path:
+        """Return truth.pt: the frozen weights, in the truth's folder alone."""
+        return self.path / "truth.pt"
+
+    @property
+    def dataset(self) -> Path:
+        """Return dataset.h5, in the truth's folder alone."""
+        return self.path / "dataset.h5"
 
     def extra_metrics(self, group: str) -> Path:
         """metrics.<group>.h5: metrics measured after the run."""
@@ -140,11 +145,11 @@ class StudyDir:
 
     def truth_weights(self, truth_id: str) -> Path:
         """truth.pt."""
-        return self.truth(truth_id).path / "truth.pt"
+        return self.truth(truth_id).weights
 
     def dataset(self, truth_id: str) -> Path:
         """dataset.h5."""
-        return self.truth(truth_id).path / "dataset.h5"
+        return self.truth(truth_id).dataset
 
     @property
     def is_frozen(self) -> bool:
@@ -224,60 +229,6 @@ class StudyDir:
             write_part(header, header_text(study).encode())
             replace(manifest, self.manifest)
             replace(header, self.header)
-
-    def found(self, cells: tuple[Cell, ...]) -> dict[str, TaskFiles]:
-        """What lies there of each cell; cells without a trace are absent."""
-        known: dict[str, TaskFiles] = {}
-        present = _names(self.path / "cells")
-        truths = {truth_id: self.truth_sha256(truth_id) for truth_id in {cell.data.truth_id for cell in cells}}
-        for cell in cells:
-            if cell.id in present and (found := self._look(self.cell(cell.id), cell, truths[cell.data.truth_id])):
-                known[cell.id] = found
-        return known
-
-    def truth_sha256(self, truth_id: str | None) -> str:
-        """Digest of the truth that the data set was drawn from, empty where there is none yet."""
-        if truth_id is None or not self.dataset(truth_id).exists():
-            return ""
-        try:
-            return _drawn_from(self.dataset(truth_id), verify_checksum(self.dataset(truth_id)).identity)
-        except CorruptFileError:
-            return ""
-
-    def found_truth(self, truth: Cell) -> TaskFiles | None:
-        """What lies there of the truth: done when its result and its frozen weights are there."""
-        found = self._look(self.truth(truth.id), truth)
-        if found and found.state == "done" and not self.truth_weights(truth.id).exists():
-            return TaskFiles(state="partial", detail="trained, its weights not yet frozen", step=truth.paradigm.steps)
-        return found
-
-    def _look(self, folder: TaskDir, cell: Cell, truth_sha256: str = "") -> TaskFiles | None:
-        if folder.result.exists():
-            try:
-                attrs = read_head(folder.result)
-            except CorruptFileError as error:
-                return TaskFiles(state="damaged", detail=error.message)
-            if attrs["cell_id"] != cell.id:
-                return TaskFiles(state="damaged", detail=f"{folder.result} is the result of {attrs['cell_id']}")
-            if truth_sha256 not in ("", attrs["truth_sha256"]):
-                return TaskFiles(state="damaged", detail="made with another truth than the data set's")
-            return TaskFiles(
-                state=attrs["outcome"],
-                detail=f"result of {attrs['finished_at']}",
-                step=cell.paradigm.steps,
-                seconds_per_step=attrs["seconds_per_step"],
-                container_sha256=attrs["image_sha256"],
-            )
-        with contextlib.suppress(OSError):
-            if folder.checkpoints():
-                return TaskFiles(state="partial", detail=f"checkpoint in {folder.path.name}")
-        return None
-
-
-@lru_cache(maxsize=1024)
-def _drawn_from(path: Path, identity: tuple[int, ...]) -> str:
-    """Asked once for every cell of a study."""
-    return read_dataset_head(path).truth_sha256
 
 
 def _names(folder: Path) -> set[str]:

@@ -72,7 +72,7 @@ def _old_dataset(path: Path) -> Dataset | None:
     try:
         return read_dataset(path)
     except CorruptFileError as error:
-        move_aside(path, error)
+        move_aside(path, str(error))
         return None
 
 

@@ -123,7 +123,7 @@ def _is_there(path: Path, result: Result, name: str) -> bool:
             return True
         raise CorruptFileError(f"{path}: measured on other weights or another truth than result.h5's")
     except CorruptFileError as error:
-        move_aside(path, error, "measuring again")
+        move_aside(path, str(error), "measuring again")
         return False
 
 

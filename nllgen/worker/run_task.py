@@ -8,13 +8,16 @@ import torch
 
 from nllgen.assets import inception_weights, require_mnist
 from nllgen.data.truth import Truth, check_fits, load_truth, truth_bytes
-from nllgen.errors import AssetError, CellsFailedError, ConfigError, CorruptFileError
+from nllgen.errors import AssetError, CellsFailedError, ConfigError, CorruptFileError, MachineError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.features import Extractor, load_extractor
 from nllgen.storage.atomic import create_bytes
 from nllgen.storage.dataset import read_dataset
-from nllgen.storage.result import read_attrs, read_result
-from nllgen.storage.study_dir import StudyDir, TaskDir
+from nllgen.storage.result import read_attrs
+from nllgen.storage.states import Expected, ResultState, inspect
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, TaskKind, tasks_of
+from nllgen.storage.weights import weights_digest
 from nllgen.study.config import Cell, Study
 from nllgen.worker.dataset import draw_dataset
 from nllgen.worker.factory import CellData, make_evaluator, mnist_data, synthetic_data, synthetic_rows
@@ -36,12 +39,13 @@ def run_task(study_dir: StudyDir, task: str, settings: Settings) -> None:
     exact_arithmetic()
     study_dir.guard()
     study = study_dir.read_study()
-    if task == "truth":
-        _truth(study_dir, study, settings)
-    elif task == "dataset":
-        _dataset(study_dir, study, settings)
+    found = _find_task(study_dir, study, task)
+    if found.kind is TaskKind.TRUTH:
+        _truth(study_dir, study, found, settings)
+    elif found.kind is TaskKind.DATASET:
+        _dataset(study_dir, study, found, settings)
     else:
-        _cell(study_dir, study, _find(study, task), settings)
+        _cell(study_dir, study, found, settings)
 
 
 def exact_arithmetic() -> None:
@@ -61,28 +65,25 @@ def _extractors(study: Study, settings: Settings) -> tuple[Extractor, ...]:
     return tuple(extractor for extractor in found if extractor is not None)
 
 
-def _find(study: Study, cell_id: str) -> Cell:
-    for cell in study.cells:
-        if cell.id == cell_id:
-            return cell
-    raise ConfigError(f"study {study.name} has no cell {cell_id}", "nllgen status lists its cells")
+def _find_task(study_dir: StudyDir, study: Study, name: str) -> Task:
+    for task in tasks_of(study, study_dir):
+        if task.name == name:
+            return task
+    if name == TaskKind.TRUTH and study.pretrained:
+        raise ConfigError(f"the truth of {study.name} is {study.pretrained}: it is not trained", "submit the study")
+    if name in (TaskKind.TRUTH, TaskKind.DATASET):
+        raise ConfigError(f"study {study.name} has no {name}", "add a truth section, or a cell on synthetic data")
+    raise ConfigError(f"study {study.name} has no cell {name}", "nllgen status lists its cells")
 
 
-def _require_truth(study: Study) -> Cell:
-    if study.truth is None:
-        raise ConfigError(f"study {study.name} has no truth", "add a truth section to its grid")
-    return study.truth
-
-
-def _cell(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) -> None:
-    folder = study_dir.cell(cell.id)
+def _cell(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> None:
+    cell, task_dir = task.cell, task.task_dir
     truth = truth_of(study_dir, study, cell, settings)
-    if _done(folder.result, truth, settings):
-        echo(f"already there: {folder.result}")
+    if _is_done(task, study_dir, study, settings):
         return
     data = _data(study_dir, study, cell, truth, settings)
     evaluator = make_evaluator(cell, data, truth, study.metrics, _extractors(study, settings), settings.device)
-    run_cell(cell, study.name, folder, data, truth, evaluator, study.metrics, settings)
+    run_cell(cell, study.name, task_dir, data, truth, evaluator, study.metrics, settings)
 
 
 def truth_of(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) -> Truth | None:
@@ -93,7 +94,9 @@ def truth_of(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) 
     """
     if cell.data.source != "synthetic" and cell.start != "truth":
         return None
-    truth = load_truth(study_dir.truth_weights(_require_truth(study).id), settings.device)
+    if study.truth is None:
+        raise ConfigError(f"study {study.name} has no truth", "add a truth section to its grid")
+    truth = load_truth(study_dir.truth_weights(study.truth.id), settings.device)
     check_fits(truth, cell)
     return truth
 
@@ -112,55 +115,66 @@ def _data(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | None, se
     return synthetic_data(cell, study.metrics, dataset, truth, settings.device)
 
 
-def _done(path: Path, truth: Truth | None, settings: Settings) -> bool:
-    """Whether a valid result is there; one that does not count is moved out of the way, never overwritten."""
-    if not path.exists():
-        return False
-    try:
-        attrs = read_result(path).attrs
-        if truth is not None and attrs["truth_sha256"] != truth.sha256:
-            raise CorruptFileError(f"{path}: made with another truth than truth.pt")
-        if settings.strict_container and attrs["image_sha256"] != settings.container_sha256:
-            raise CorruptFileError(f"{path}: made in another container")
-    except CorruptFileError as error:
-        move_aside(path, error)
-        return False
-    return True
+def _is_done(task: Task, study_dir: StudyDir, study: Study, settings: Settings) -> bool:
+    """Return whether a result that counts is there; one that does not is moved out of the way, never overwritten.
+
+    Raises:
+        MachineError: it cannot be read now.
+    """
+    required = settings.container_sha256 if settings.strict_container else None
+    files = inspect(task, Expected.of(study, study_dir, required))
+    path = task.task_dir.dataset if task.kind is TaskKind.DATASET else task.task_dir.result
+    if files.state.is_done:
+        echo(f"already there: {path}")
+        return True
+    if files.state is ResultState.LOCKED:
+        raise MachineError(files.detail, "nothing was changed; it is tried again")
+    if files.state in (ResultState.DAMAGED, ResultState.STALE):
+        move_aside(path, files.detail)
+    return False
 
 
-def _has_weights(folder: TaskDir, cell: Cell) -> bool:
-    """Whether the weights that a result was measured on are there; without them the run is repeated."""
+def _has_weights(task: Task) -> bool:
+    """Return whether the weights that a result was measured on are there; without them the run is repeated."""
     try:
-        load_model(folder, cell)
+        load_model(task.task_dir, task.cell)
     except (CorruptFileError, AssetError) as error:
-        move_aside(folder.result, error)
+        move_aside(task.task_dir.result, str(error))
         return False
     return True
 
 
-def _truth(study_dir: StudyDir, study: Study, settings: Settings) -> None:
-    """Train the truth as a cell of its own, then freeze its best weights; a pretrained one is never trained."""
-    cell = _require_truth(study)
-    folder, frozen = study_dir.truth(cell.id), study_dir.truth_weights(cell.id)
-    if study.pretrained:
-        raise ConfigError(f"the truth of {study.name} is {study.pretrained}: it is not trained", "submit the study")
-    if not (_done(folder.result, None, settings) and _has_weights(folder, cell)):
+def _truth(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> None:
+    """Train the truth as a cell of its own, then freeze its best weights."""
+    cell, task_dir = task.cell, task.task_dir
+    _move_damaged_weights_aside(task_dir.weights)
+    if _is_done(task, study_dir, study, settings) and task_dir.weights.exists():
+        return
+    if not (task_dir.result.exists() and _has_weights(task)):
         data = _data(study_dir, study, cell, None, settings)
         evaluator = make_evaluator(cell, data, None, study.metrics, _extractors(study, settings), settings.device)
-        run_cell(cell, study.name, folder, data, None, evaluator, study.metrics, settings)
-    if frozen.exists():
+        run_cell(cell, study.name, task_dir, data, None, evaluator, study.metrics, settings)
+    if task_dir.weights.exists():
         return
-    weights = load_model(folder, cell)
-    if read_attrs(folder.result)["outcome"] == "diverged":
+    weights = load_model(task_dir, cell)
+    if read_attrs(task_dir.result)["outcome"] == "diverged":
         raise CellsFailedError(
             f"the truth of {study.name} diverged: it is not frozen, and nothing that needs it can run",
             "choose a smaller learning rate for the truth and submit the grid under another name",
         )
-    create_bytes(frozen, truth_bytes(cell, weights["best"]))
-    echo(f"frozen: {frozen}")
+    create_bytes(task_dir.weights, truth_bytes(cell, weights["best"]))
+    echo(f"frozen: {task_dir.weights}")
 
 
-def _dataset(study_dir: StudyDir, study: Study, settings: Settings) -> None:
+def _move_damaged_weights_aside(path: Path) -> None:
+    try:
+        weights_digest(path)
+    except CorruptFileError as error:
+        move_aside(path, str(error), "freezing again")
+
+
+def _dataset(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> None:
     """Draw the data set, or the part of it that a grown study lacks."""
-    truth_id = _require_truth(study).id
-    draw_dataset(study_dir.truth_weights(truth_id), study_dir.dataset(truth_id), study.dataset, settings.interruptible)
+    if not _is_done(task, study_dir, study, settings):
+        paths = task.task_dir.weights, task.task_dir.dataset
+        draw_dataset(*paths, study.dataset, settings.interruptible)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from nllgen.data.truth import Truth, load_tensors, to_bytes, weights_sha256
-from nllgen.errors import CorruptFileError, NllgenError, StoppedError
+from nllgen.errors import CorruptFileError, StoppedError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import draw
 from nllgen.models import Model, make_model
@@ -72,14 +72,14 @@ def echo(text: str) -> None:
     print(text, flush=True)
 
 
-def move_aside(path: Path, error: NllgenError, then: str = "running again") -> None:
-    """Keep a damaged file under another name, and say what is done about it."""
+def move_aside(path: Path, reason: str, then: str = "running again") -> None:
+    """Keep a file that does not count under another name, and print why and what follows."""
     aside = path.with_name(f"{path.name}.damaged")
     try:
         path.replace(aside)
     except FileNotFoundError:  # somebody else has met it and moved it
         return
-    echo(f"{error}\nmoved to {aside.name}, {then}")
+    echo(f"{reason}\nmoved to {aside.name}, {then}")
 
 
 def run_cell(
