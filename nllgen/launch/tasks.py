@@ -28,36 +28,36 @@ class Task:
     Attributes:
         name: ``truth``, ``dataset`` or a cell's id.
         label: for people.
-        folder: where it writes.
+        task_dir: folder that it writes to.
         needs: names of the tasks that must be done before.
         suffix: tells its lease, log and attempts from those of another task in the same folder.
     """
 
     name: str
     label: str
-    folder: TaskDir
+    task_dir: TaskDir
     needs: tuple[str, ...] = ()
     suffix: str = ""
 
     @property
     def lease(self) -> Path:
         """Its lease file."""
-        return self._named(self.folder.lease)
+        return self._named(self.task_dir.lease)
 
     @property
     def log(self) -> Path:
         """Its log."""
-        return self._named(self.folder.log)
+        return self._named(self.task_dir.log)
 
     @property
     def attempts(self) -> Path:
         """Its record of attempts."""
-        return self._named(self.folder.attempts)
+        return self._named(self.task_dir.attempts)
 
     @property
     def stop(self) -> Path:
         """Asks whoever runs it to stop, and others not to begin it; a new submission removes it."""
-        return self._named(self.folder.stop)
+        return self._named(self.task_dir.stop)
 
     def _named(self, path: Path) -> Path:
         return path.with_name(f"{path.stem}{self.suffix}{path.suffix}") if self.suffix else path
@@ -132,7 +132,7 @@ def done_head(
 
 def _head(task: Task, cell_id: str, truth_sha256: str, container_sha256: str | None) -> dict[str, Any] | None:
     try:
-        head = read_head(task.folder.result)
+        head = read_head(task.task_dir.result)
     except CorruptFileError:  # or not there
         return None
     if container_sha256 is not None and head["image_sha256"] != container_sha256:
