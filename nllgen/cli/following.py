@@ -11,18 +11,18 @@ import click
 from nllgen.cli.progress import progress_line
 from nllgen.errors import StoppedError
 from nllgen.launch.eta import ThroughputMeter
-from nllgen.launch.status import TaskStatus, query_scheduler, status
+from nllgen.launch.status import TaskReport, query_scheduler, status
 from nllgen.launch.submit import lost
+from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 
 Say = Callable[[str], None]
-_FINISHED = ("done", "diverged")
 
 
 def follow_cluster(folder: StudyDir, study: Study, echo: Say) -> None:
     """Say what changes until the scheduler has nothing left of the study; Ctrl-C leaves the jobs alone."""
-    shown: dict[str, str] = {}
+    shown: dict[str, TaskStatus] = {}
     trouble = ""
     while True:
         live, said = query_scheduler(folder, study, patience_s=None)
@@ -48,7 +48,7 @@ def wait_here(folder: StudyDir, study: Study, jobs: list[Any], echo: Say) -> Non
 
 
 def _follow(folder: StudyDir, study: Study, jobs: list[Any], echo: Say) -> None:
-    shown: dict[str, str] = {}
+    shown: dict[str, TaskStatus] = {}
     meter = ThroughputMeter(study)
     with progress_line(echo) as progress:
         while True:
@@ -61,20 +61,21 @@ def _follow(folder: StudyDir, study: Study, jobs: list[Any], echo: Say) -> None:
             time.sleep(1.0 if len(rows) < 100 else 5.0)
 
 
-def work_done(rows: list[TaskStatus]) -> tuple[int, int, float]:
+def work_done(rows: list[TaskReport]) -> tuple[int, int, float]:
     """Return how many tasks have a result, how many there are, and the share of all that is done, parts of runs too."""
-    num_done = sum(row.state in _FINISHED for row in rows)
-    parts = sum(row.step / row.steps for row in rows if row.state not in _FINISHED and row.steps)
+    num_done = sum(row.has_result for row in rows)
+    parts = sum(row.step / row.steps for row in rows if not row.has_result and row.steps)
     return num_done, len(rows), (num_done + parts) / max(1, len(rows))
 
 
-def _say_changes(rows: list[TaskStatus], shown: dict[str, str], echo: Say) -> None:
+def _say_changes(rows: list[TaskReport], shown: dict[str, TaskStatus], echo: Say) -> None:
     """A line for each task whose state is another than when it was last shown."""
-    num_done = sum(row.state in ("done", "diverged") for row in rows)
+    num_done = sum(row.has_result for row in rows)
     for row in rows:
-        if row.state != shown.get(row.name, "waiting") and row.state not in ("stopped", "queued"):
-            echo(f"{time.strftime('%H:%M:%S')}  [{num_done}/{len(rows)}]  {row.state:<9} {row.name}  {row.label}")
-        shown[row.name] = row.state
+        has_changed = row.status != shown.get(row.name, TaskStatus.WAITING)
+        if has_changed and row.status not in (TaskStatus.STOPPED, TaskStatus.QUEUED):
+            echo(f"{time.strftime('%H:%M:%S')}  [{num_done}/{len(rows)}]  {row.status:<9} {row.name}  {row.label}")
+        shown[row.name] = row.status
 
 
 def _join(jobs: list[Any]) -> None:
@@ -84,7 +85,7 @@ def _join(jobs: list[Any]) -> None:
 
 def count_failed(folder: StudyDir, study: Study) -> int:
     """Number of tasks that have no result."""
-    return sum(row.state not in ("done", "diverged") for row in status(folder, study))
+    return sum(not row.has_result for row in status(folder, study))
 
 
 def tell_lost(jobs: list[Any]) -> int:

@@ -15,8 +15,9 @@ from nllgen.cli.common import MAX_ROWS, print_json, show, table
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, ConfigError
 from nllgen.launch.logs import Follower, job_log
 from nllgen.launch.slurm.commands import HINT_S
-from nllgen.launch.status import TaskStatus, query_scheduler, status, to_json
+from nllgen.launch.status import TaskReport, count_by_status, query_scheduler, status, to_json
 from nllgen.launch.tasks import Task, tasks_of
+from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.untrusted import escape_controls
 from nllgen.study.config import Study
@@ -24,42 +25,43 @@ from nllgen.study.diagnostics import near
 
 _POLL_S = 0.5
 _LOOK_S = 5.0
-_ENDED = ("done", "diverged", "failed", "stopped", "damaged")
+_FAILED = (TaskStatus.FAILED, TaskStatus.DAMAGED)
+_ACTIVE = (TaskStatus.RUNNING, TaskStatus.QUEUED)
 
 
-def query(folder: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[list[TaskStatus], str]:
+def query(folder: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[list[TaskReport], str]:
     """The state of every task, and why the scheduler could not be asked; empty where it could."""
     live, trouble = query_scheduler(folder, study, patience_s)
     return status(folder, study, live), trouble
 
 
-def show_status(rows: list[TaskStatus], trouble: str = "") -> None:
+def show_status(rows: list[TaskReport], trouble: str = "") -> None:
     """Counts, and a table of the tasks."""
     if trouble:
         click.echo(trouble, err=True)
     found = table("id", "run", "state", "attempts", "progress", "job", "detail", "log")
     for row in rows[:MAX_ROWS]:
         found.add_row(
-            row.name, row.label, row.state, str(row.attempts), progress(row), row.job, row.detail or row.note, row.log
+            row.name, row.label, row.status, str(row.attempts), progress(row), row.job, row.detail or row.note, row.log
         )
     left_out = len(rows) - MAX_ROWS
     show(found, f"… and {left_out} more (all with --json)" if left_out > 0 else "")
     show(counts_line(rows))
 
 
-def counts_line(rows: list[TaskStatus]) -> str:
+def counts_line(rows: list[TaskReport]) -> str:
     """How many are in which state."""
-    return ", ".join(f"{count} {state}" for state, count in to_json(rows)["counts"].items() if count)
+    return ", ".join(f"{count} {state}" for state, count in count_by_status(rows).items() if count)
 
 
-def progress(row: TaskStatus) -> str:
+def progress(row: TaskReport) -> str:
     """Such as ``120/400``."""
     return f"{row.step}/{row.steps}" if row.steps else ""
 
 
-def exit_code(rows: Sequence[TaskStatus]) -> int:
+def exit_code(rows: Sequence[TaskReport]) -> int:
     """1 if a task failed or its result is damaged, 0 while all is well."""
-    return EXIT_CELLS_FAILED if any(row.state in ("failed", "damaged") for row in rows) else EXIT_DONE
+    return EXIT_CELLS_FAILED if any(row.status in _FAILED for row in rows) else EXIT_DONE
 
 
 def print_status(folder: StudyDir, *, as_json: bool) -> int:
@@ -87,31 +89,31 @@ def watch(folder: StudyDir) -> int:
     return EXIT_DONE
 
 
-def _watch_in_lines(folder: StudyDir, study: Study) -> list[TaskStatus]:
-    shown: dict[str, str] = {}
+def _watch_in_lines(folder: StudyDir, study: Study) -> list[TaskReport]:
+    shown: dict[str, TaskStatus] = {}
     trouble = ""
     while True:
         rows, said = query(folder, study)
         if said != trouble:
             click.echo(said or "the scheduler answers again")
             trouble = said
-        num_done = sum(row.state in ("done", "diverged") for row in rows)
+        num_done = sum(row.has_result for row in rows)
         for row in rows:
-            if row.state != shown.get(row.name, "waiting"):
-                line = f"{row.state:<9} {row.name}  {row.label}  {row.detail}".rstrip()
+            if row.status != shown.get(row.name, TaskStatus.WAITING):
+                line = f"{row.status:<9} {row.name}  {row.label}  {row.detail}".rstrip()
                 click.echo(f"{time.strftime('%H:%M:%S')}  [{num_done}/{len(rows)}]  {line}")
-            shown[row.name] = row.state
+            shown[row.name] = row.status
         if is_over(rows, trouble):
             click.echo(counts_line(rows))
             return rows
         time.sleep(_LOOK_S)
 
 
-def is_over(rows: Sequence[TaskStatus], trouble: str) -> bool:
+def is_over(rows: Sequence[TaskReport], trouble: str) -> bool:
     """Whether nothing runs or is queued; not while the scheduler, which would know, does not answer."""
-    if all(row.state in ("done", "diverged") for row in rows):
+    if all(row.has_result for row in rows):
         return True
-    return not trouble and not any(row.state in ("running", "queued") for row in rows)
+    return not trouble and not any(row.status in _ACTIVE for row in rows)
 
 
 def tasks_named(folder: StudyDir, study: Study, words: Sequence[str]) -> list[Task]:
@@ -173,6 +175,6 @@ def _ended_or_not(folder: StudyDir, study: Study, name: str) -> Callable[[], boo
         rows, trouble = query(folder, study)
         row = next(row for row in rows if row.name == name)
         # a job that the scheduler cannot be asked about may start it again
-        return row.state in _ENDED and (not trouble or row.state in ("done", "diverged"))
+        return row.status not in (*_ACTIVE, TaskStatus.WAITING) and (not trouble or row.has_result)
 
     return ended

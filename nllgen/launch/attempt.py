@@ -110,7 +110,7 @@ def saved_step(task: Task) -> int:
 def progress_of(task: Task) -> dict[str, Any]:
     """What a worker last said of how far it is; empty where it said nothing that can be read."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = parse_untrusted_json(read_regular(task.folder.progress, _PROGRESS_BYTES))
+        found = parse_untrusted_json(read_regular(task.task_dir.progress, _PROGRESS_BYTES))
         if isinstance(found, dict) and all(isinstance(found.get(key), int) for key in ("done", "total", "saved")):
             return found
     return {}

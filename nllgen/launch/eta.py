@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from nllgen.launch.status import TaskStatus
+from nllgen.launch.status import TaskReport
 from nllgen.launch.tasks import seconds_of
 from nllgen.planning.cost import cell_cost
+from nllgen.storage.states import TaskStatus
 from nllgen.study.config import Study
 
 _WINDOW_S = 3600.0
-_FINISHED = ("done", "diverged")
+_UNFINISHED = (TaskStatus.RUNNING, TaskStatus.QUEUED, TaskStatus.WAITING)
 
 
 def duration(seconds: float) -> str:
@@ -63,7 +64,7 @@ class ThroughputMeter:
         self._per_step = {cell.id: cell_cost(cell, self.study).seconds_per_step for cell in self.study.cells}
         self._steps = {cell.id: cell.paradigm.steps for cell in self.study.cells}
 
-    def query(self, rows: Sequence[TaskStatus], now: float | None = None) -> Throughput:
+    def query(self, rows: Sequence[TaskReport], now: float | None = None) -> Throughput:
         """Learn from the rows of one moment.
 
         Args:
@@ -73,7 +74,7 @@ class ThroughputMeter:
         now = time.time() if now is None else now
         return Throughput(self._cells_per_hour(rows, now), self._steps_per_hour(rows, now), self._seconds_left(rows))
 
-    def _cells_per_hour(self, rows: Sequence[TaskStatus], now: float) -> float | None:
+    def _cells_per_hour(self, rows: Sequence[TaskReport], now: float) -> float | None:
         ages = []
         for row in rows:
             if row.name in self._steps and row.finished_at:
@@ -85,8 +86,8 @@ class ThroughputMeter:
         window = max(recent) if len(recent) == len(ages) else _WINDOW_S  # it may have begun less than an hour ago
         return 3600 * len(recent) / max(window, 60.0)
 
-    def _steps_per_hour(self, rows: Sequence[TaskStatus], now: float) -> float | None:
-        steps = {row.name: self._steps.get(row.name, 0) if row.state in _FINISHED else row.step for row in rows}
+    def _steps_per_hour(self, rows: Sequence[TaskReport], now: float) -> float | None:
+        steps = {row.name: self._steps.get(row.name, 0) if row.has_result else row.step for row in rows}
         if self._first is None:
             self._first = (now, steps)
         since, before = self._first
@@ -95,20 +96,20 @@ class ThroughputMeter:
         # a cell that was begun anew has fewer
         return 3600 * sum(max(0, n - before.get(name, 0)) for name, n in steps.items()) / (now - since)
 
-    def _seconds_left(self, rows: Sequence[TaskStatus]) -> float | None:
+    def _seconds_left(self, rows: Sequence[TaskReport]) -> float | None:
         """Of estimated work, corrected by what finished cells took, shared by the cells that run now."""
-        worker_slots = sum(row.state == "running" for row in rows)
+        worker_slots = sum(row.status is TaskStatus.RUNNING for row in rows)
         if not worker_slots:
             return None
         ratios = [
             row.seconds_per_step / self._per_step[row.name]
             for row in rows
-            if row.state in _FINISHED and row.seconds_per_step > 0 and self._per_step.get(row.name, 0) > 0
+            if row.has_result and row.seconds_per_step > 0 and self._per_step.get(row.name, 0) > 0
         ]
         ratio = statistics.median(ratios) if ratios else 1.0
         parts = [
             self._seconds.get(row.name, 0.0) * ratio * (1 - (row.step / row.steps if row.steps else 0.0))
             for row in rows
-            if row.state in ("running", "queued", "waiting")
+            if row.status in _UNFINISHED
         ]
         return max(sum(parts) / worker_slots, max(parts, default=0.0))

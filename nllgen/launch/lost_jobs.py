@@ -55,7 +55,7 @@ class LostJobs:
             return False
         if self._was_cancelled(element):
             return False
-        make_folder(task.folder.path)
+        make_folder(task.task_dir.path)
         record_lost_job(task, self.under, element)
         return True
 

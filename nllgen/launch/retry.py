@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from nllgen.errors import ConfigError
 from nllgen.launch.retry_policy import FailureKind, next_memory_factor
 from nllgen.launch.slurm.arrays import Submission, memory_factors_had, submissions
-from nllgen.launch.status import TaskStatus
+from nllgen.launch.status import TaskReport
 from nllgen.launch.tasks import Task
+from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.diagnostics import near
 
-_AGAIN = ("failed", "stopped", "damaged")
+_AGAIN = (TaskStatus.FAILED, TaskStatus.STOPPED, TaskStatus.DAMAGED, TaskStatus.STALE)
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class RetrySelection:
         refused: name → why it is not tried again.
     """
 
-    rows: tuple[TaskStatus, ...]
+    rows: tuple[TaskReport, ...]
     waiting: tuple[str, ...]
     refused: dict[str, str]
 
@@ -58,7 +59,7 @@ def kinds_of(words: Sequence[str]) -> frozenset[FailureKind]:
 
 
 def choose(
-    rows: Sequence[TaskStatus], tasks: Sequence[Task], named: Collection[str], kinds: Collection[FailureKind]
+    rows: Sequence[TaskReport], tasks: Sequence[Task], named: Collection[str], kinds: Collection[FailureKind]
 ) -> RetrySelection:
     """What is to be tried again.
 
@@ -72,16 +73,16 @@ def choose(
     for row in rows:
         if named and row.name not in named:
             continue
-        if row.state == "diverged":
+        if row.status is TaskStatus.DIVERGED:
             refused[row.name] = "diverged: that is its result, and it is not tried again"
-        elif row.state not in _AGAIN:
-            refused[row.name] = f"is {row.state}" if named else ""
+        elif row.status not in _AGAIN:
+            refused[row.name] = f"is {row.status}" if named else ""
         elif kinds and row.kind not in kinds:
-            refused[row.name] = f"is {row.state} by {row.kind or 'nothing known'}" if named else ""
+            refused[row.name] = f"is {row.status} by {row.kind or 'nothing known'}" if named else ""
         else:
             chosen.append(row)
     again = {row.name for row in chosen}
-    never = {row.name for row in rows if row.state == "waiting"}
+    never = {row.name for row in rows if row.status is TaskStatus.WAITING}
     waiting: dict[str, None] = {}
     for task in tasks:  # each after those that it needs
         if task.name in never and any(need in again or need in waiting for need in task.needs) and not named:

@@ -1,4 +1,4 @@
-"""What became of a study: files are the truth, the scheduler a hint."""
+"""The status of a study's tasks. Files decide; the scheduler only adds hints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from nllgen.errors import MachineError
 from nllgen.launch.attempt import progress_of
@@ -27,37 +28,40 @@ from nllgen.launch.slurm.arrays import is_copy, submissions
 from nllgen.launch.slurm.commands import HINT_S
 from nllgen.launch.slurm.submission import LiveJobs, query_live_jobs
 from nllgen.launch.tasks import Task, done_head, read_attempts, tasks_of
+from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 
-STATES = ("done", "diverged", "damaged", "running", "queued", "failed", "stopped", "waiting")
+_QUIET_S = 120.0  # a running task that has written nothing for longer is pointed out
 
 
 @dataclass(frozen=True)
-class TaskStatus:
-    """One task.
+class TaskReport:
+    """One task as ``nllgen status`` shows it.
 
     Attributes:
-        name, label: of the task.
-        state: one of ``STATES``.
-        attempts: started so far.
-        log: its log, relative to the study folder.
-        detail: what there is to say.
-        kind: of failure or stop; empty without one.
-        step, steps: how far it is, as the worker last said; 0 where it said nothing.
-        note: what the worker last measured.
-        job: of the scheduler, empty without one.
-        finished_at: when its result was made; empty without one.
-        seconds_per_step: as its result says; 0 without one.
+        name: the task's name.
+        label: its description for people.
+        status: its status.
+        attempts: number of attempts started so far.
+        log: path of its log, relative to the study folder.
+        detail: explanation of the status; may be empty.
+        kind: kind of the failure or stop; None without one.
+        step: steps that the worker last reported as done; 0 if it reported none.
+        steps: steps in all; 0 if the worker reported none.
+        note: last measurement that the worker reported.
+        job: number of the scheduler's job; empty without one.
+        finished_at: time at which its result was made; empty without one.
+        seconds_per_step: duration of a step according to the result; 0 without one.
     """
 
     name: str
     label: str
-    state: str
+    status: TaskStatus
     attempts: int
     log: str
     detail: str = ""
-    kind: str = ""
+    kind: FailureKind | None = None
     step: int = 0
     steps: int = 0
     note: str = ""
@@ -65,49 +69,76 @@ class TaskStatus:
     finished_at: str = ""
     seconds_per_step: float = 0.0
 
+    @property
+    def has_result(self) -> bool:
+        """Return True if the task is complete; a divergence is a result."""
+        return self.status in (TaskStatus.DONE, TaskStatus.DIVERGED)
 
-def query_scheduler(folder: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[LiveJobs | None, str]:
-    """What the scheduler says of a study that was sent to one; None and the reason where it says nothing."""
-    sent = [submission for _, submission in submissions(folder)]
-    if not sent:
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; the status is called ``state``, and no kind is an empty string."""
+        # much faster than ``asdict``, which copies every value
+        values = {("state" if name == "status" else name): value for name, value in vars(self).items()}
+        return values | {"state": str(self.status), "kind": str(self.kind or "")}
+
+
+class _Condition(NamedTuple):
+    """The status of a task without a result, and why."""
+
+    status: TaskStatus
+    detail: str = ""
+    kind: FailureKind | None = None
+
+
+def query_scheduler(
+    study_dir: StudyDir, study: Study, patience_s: float | None = HINT_S
+) -> tuple[LiveJobs | None, str]:
+    """Ask the scheduler for the jobs of a study that was submitted to a cluster.
+
+    Returns:
+        The jobs, or None and the reason if the scheduler cannot be asked. The reason is empty for a local study.
+    """
+    records = [submission for _, submission in submissions(study_dir)]
+    if not records:
         return None, ""
-    if all(is_copy(folder, submission) for submission in sent):
+    if all(is_copy(study_dir, submission) for submission in records):
         return None, "from files alone: this is a copy of the folder that was submitted"
     try:
-        return query_live_jobs(folder, study.name, patience_s), ""
+        return query_live_jobs(study_dir, study.name, patience_s), ""
     except MachineError as error:
         return None, f"from files alone: {error.message}"
 
 
-def status(folder: StudyDir, study: Study, live: LiveJobs | None = None) -> list[TaskStatus]:
-    """The state of every task, from its files; ``live`` tells which of the others the scheduler still has."""
+def status(study_dir: StudyDir, study: Study, live: LiveJobs | None = None) -> list[TaskReport]:
+    """Report every task from its files.
+
+    Args:
+        study_dir: the frozen study.
+        study: as it is frozen.
+        live: jobs that the scheduler still has; None if it was not asked.
+    """
     leases = LeaseManager()
-    truth_sha256 = folder.truth_sha256(study.truth.id) if study.truth else ""  # asked once, not for every cell
-    return [_task_status(task, study, folder, live, leases, truth_sha256) for task in tasks_of(study, folder)]
+    truth_sha256 = study_dir.truth_sha256(study.truth.id) if study.truth else ""  # read once, not for every cell
+    return [_report(task, study, study_dir, live, leases, truth_sha256) for task in tasks_of(study, study_dir)]
 
 
-def _task_status(
-    task: Task, study: Study, folder: StudyDir, live: LiveJobs | None, leases: LeaseManager, truth_sha256: str
-) -> TaskStatus:
-    log = str(task.log).removeprefix(f"{folder.path}/")  # much faster than pathlib for thousands
+def _report(
+    task: Task, study: Study, study_dir: StudyDir, live: LiveJobs | None, leases: LeaseManager, truth_sha256: str
+) -> TaskReport:
+    log = str(task.log).removeprefix(f"{study_dir.path}/")  # much faster than pathlib for thousands of cells
     lines = read_attempts(task.attempts)
-    started = sum(line.get("event") == STARTED for line in lines)
-    if (head := done_head(task, study, folder, truth_sha256=truth_sha256)) is not None:
-        outcome, when, speed = head.get("outcome", "done"), head.get("finished_at", ""), head.get("seconds_per_step", 0)
-        speed = float(speed) if math.isfinite(speed) else 0.0
-        return TaskStatus(
-            task.name, task.label, str(outcome), started, log, finished_at=str(when), seconds_per_step=speed
-        )
-    state, detail, kind = _state(task, lines, live, leases)
+    attempts = sum(line.get("event") == STARTED for line in lines)
+    if (head := done_head(task, study, study_dir, truth_sha256=truth_sha256)) is not None:
+        return _report_of_result(task, attempts, log, head)
+    condition = _condition(task, lines, live, leases)
     progress = progress_of(task) if lines else {}
-    return TaskStatus(
+    return TaskReport(
         task.name,
         task.label,
-        state,
-        started,
+        condition.status,
+        attempts,
         log,
-        detail,
-        str(kind or ""),
+        condition.detail,
+        condition.kind,
         progress.get("done", 0),
         progress.get("total", 0),
         str(progress.get("note", "")),
@@ -115,33 +146,84 @@ def _task_status(
     )
 
 
-def _state(
-    task: Task, lines: Sequence[Line], live: LiveJobs | None, leases: LeaseManager
-) -> tuple[str, str, FailureKind | None]:
+def _report_of_result(task: Task, attempts: int, log: str, head: dict[str, Any]) -> TaskReport:
+    seconds = float(head.get("seconds_per_step", 0.0))
+    return TaskReport(
+        task.name,
+        task.label,
+        TaskStatus(head.get("outcome", TaskStatus.DONE)),
+        attempts,
+        log,
+        finished_at=str(head.get("finished_at", "")),
+        seconds_per_step=seconds if math.isfinite(seconds) else 0.0,
+    )
+
+
+def _condition(task: Task, lines: Sequence[Line], live: LiveJobs | None, leases: LeaseManager) -> _Condition:
+    """Return the first condition that applies to a task without a result."""
+    return (
+        _held(task, live, leases)
+        or _cancelled_before_start(task, lines)
+        or _scheduled(task, lines, live)
+        or _damaged(task)
+        or _after_attempt(lines)
+        or _Condition(TaskStatus.WAITING)
+    )
+
+
+def _held(task: Task, live: LiveJobs | None, leases: LeaseManager) -> _Condition | None:
+    """Check for a live lease."""
     if task.lease.exists() and leases.is_held(task.lease) and not _is_abandoned(task, live, leases):
-        return "running", _sign_of_life(task), None
-    if not lines and task.stop.exists():
-        return "stopped", "cancelled before it began; runs when submitted again", FailureKind.ASKED
-    if live is not None and task.name in live.tasks and not _is_over_in_its_job(lines, live.jobs[task.name]):
-        # a running job may hold many cells that nobody has begun
-        runs = live.tasks[task.name] != "PENDING" and unended(lines) is not None
-        return ("running" if runs else "queued"), f"job {live.jobs[task.name]} {live.tasks[task.name].lower()}", None
-    if task.name not in ("truth", "dataset") and task.folder.result.exists():
-        return "damaged", "result.h5 cannot be read or does not count; submitting again runs it anew", None
+        return _Condition(TaskStatus.RUNNING, _silence(task))
+    return None
+
+
+def _cancelled_before_start(task: Task, lines: Sequence[Line]) -> _Condition | None:
+    """Check for a stop file of a task that was never started."""
+    if lines or not task.stop.exists():
+        return None
+    detail = "cancelled before it began; runs when submitted again"
+    return _Condition(TaskStatus.STOPPED, detail, FailureKind.ASKED)
+
+
+def _scheduled(task: Task, lines: Sequence[Line], live: LiveJobs | None) -> _Condition | None:
+    """Check for a job of the scheduler that will run the task or runs it."""
+    if live is None or task.name not in live.tasks:
+        return None
+    job, job_state = live.jobs[task.name], live.tasks[task.name]
+    if _was_abandoned_by_job(lines, job):
+        return None
+    # a running job may hold many cells that have not been started yet
+    is_running = job_state != "PENDING" and unended(lines) is not None
+    return _Condition(TaskStatus.RUNNING if is_running else TaskStatus.QUEUED, f"job {job} {job_state.lower()}")
+
+
+def _damaged(task: Task) -> _Condition | None:
+    """Check for a result that does not count."""
+    if task.name in ("truth", "dataset") or not task.task_dir.result.exists():
+        return None
+    return _Condition(TaskStatus.DAMAGED, "result.h5 cannot be read or does not count; submitting again runs it anew")
+
+
+def _after_attempt(lines: Sequence[Line]) -> _Condition | None:
+    """Check how the newest attempt ended."""
+    if not lines:
+        return None
     last = last_ended(lines)
     if last is None:
         detail = "its supervisor is gone; goes on where it stopped when submitted again"
-        return ("stopped", detail, FailureKind.LOST) if lines else ("waiting", "", None)
+        return _Condition(TaskStatus.STOPPED, detail, FailureKind.LOST)
     kind = failure_kind(last)
     if last.get("event") == STOPPED or kind is None:
-        what = "" if kind in (None, FailureKind.ASKED) else f"{kind}; "
-        return "stopped", f"{what}goes on where it stopped when submitted again", kind
-    code = f"exit code {last['exit_code']}" if "exit_code" in last else ""
-    return "failed", ": ".join(filter(None, [str(kind), str(last.get("reason") or ""), code])), kind
+        prefix = "" if kind in (None, FailureKind.ASKED) else f"{kind}; "
+        return _Condition(TaskStatus.STOPPED, f"{prefix}goes on where it stopped when submitted again", kind)
+    exit_code = f"exit code {last['exit_code']}" if "exit_code" in last else ""
+    detail = ": ".join(filter(None, [str(kind), str(last.get("reason") or ""), exit_code]))
+    return _Condition(TaskStatus.FAILED, detail, kind)
 
 
-def _is_over_in_its_job(lines: Sequence[Line], job: str) -> bool:
-    """Whether this job, which goes on with other tasks, has given the task up."""
+def _was_abandoned_by_job(lines: Sequence[Line], job: str) -> bool:
+    """Return True if this job runs other tasks but will not try this one again."""
     last = last_ended(lines)
     if last is None or abandoned_kind(lines, str(last.get("submission"))) is None:
         return False
@@ -153,29 +235,34 @@ def _array(line: Line) -> str:
 
 
 def _is_abandoned(task: Task, live: LiveJobs | None, leases: LeaseManager) -> bool:
-    """Whether a lease is of a job that the scheduler has no more, and has not been renewed for a whole lease.
+    """Return True if the scheduler no longer has a lease's job and the lease was not renewed for its whole duration.
 
-    Either alone says nothing: clocks differ, and a folder may be shared by clusters that do not know of each other.
+    Both are required: clocks differ, and clusters that do not know each other may share a folder.
     """
     if live is None or task.name in live.tasks or not leases.is_of_job(task.lease):
         return False
     try:
-        found = task.lease.stat()
+        stat = task.lease.stat()
     except OSError:
         return False
-    return found.st_uid == os.geteuid() and time.time() - found.st_mtime > leases.lease_s
+    return stat.st_uid == os.geteuid() and time.time() - stat.st_mtime > leases.lease_s
 
 
-def _sign_of_life(task: Task) -> str:
-    """When it was last known to be at work; another host's clock may differ, and a copied folder tells old news."""
-    newest = 0.0
-    for path in (task.lease, task.folder.progress):
-        try:
-            newest = max(newest, path.stat().st_mtime)
-        except OSError:
-            continue
-    age = time.time() - newest
-    return f"no sign of life for {_duration(age)}" if newest and age > 120 else ""
+def _silence(task: Task) -> str:
+    """Return how long a running task has written nothing; empty below two minutes.
+
+    Ages are approximate: another host's clock may differ, and a copied folder has old files.
+    """
+    newest = max(_modified_at(task.lease), _modified_at(task.task_dir.progress))
+    age_s = time.time() - newest
+    return f"no sign of life for {_duration(age_s)}" if newest and age_s > _QUIET_S else ""
+
+
+def _modified_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _duration(seconds: float) -> str:
@@ -185,12 +272,17 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def to_json(rows: Iterable[TaskStatus], scheduler: str = "") -> dict[str, Any]:
-    """Counts by state, why the scheduler could not be asked (empty where it could), and every task; plain values."""
-    rows = list(rows)
-    counts = Counter(row.state for row in rows)
+def count_by_status(reports: Iterable[TaskReport]) -> dict[str, int]:
+    """Return the number of tasks with each status, zeros included."""
+    counts = Counter(report.status for report in reports)
+    return {str(status): counts[status] for status in TaskStatus}
+
+
+def to_json(reports: Iterable[TaskReport], scheduler: str = "") -> dict[str, Any]:
+    """Return plain values: counts, why the scheduler could not be asked (empty if it could), and every task."""
+    reports = list(reports)
     return {
-        "counts": {state: counts[state] for state in STATES},
+        "counts": count_by_status(reports),
         "scheduler": scheduler,
-        "tasks": [vars(row) for row in rows],  # flat: ``asdict`` would copy every value
+        "tasks": [report.to_json() for report in reports],
     }

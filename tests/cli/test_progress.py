@@ -12,7 +12,8 @@ import pytest
 from nllgen.cli import progress
 from nllgen.cli.following import work_done
 from nllgen.cli.progress import progress_line, progress_text
-from nllgen.launch.status import TaskStatus
+from nllgen.launch.status import TaskReport
+from nllgen.storage.states import TaskStatus
 
 ON_TERMINAL = """
 from nllgen.cli.progress import progress_line
@@ -22,8 +23,8 @@ with progress_line(print) as line:
 """
 
 
-def row(state: str, step: int = 0, steps: int = 0) -> TaskStatus:
-    return TaskStatus("id", "label", state, 1, "log", step=step, steps=steps)
+def row(state: str, step: int = 0, steps: int = 0) -> TaskReport:
+    return TaskReport("id", "label", TaskStatus(state), 1, "log", step=step, steps=steps)
 
 
 def test_parts_of_runs_count() -> None:

@@ -42,7 +42,7 @@ def running(folder: StudyDir, task: Task, tmp_path: Path, mnist_assets: Path) ->
         [NLLGEN, "run", *words], env=env, stdout=pipe, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
-            while not task.folder.progress.exists():
+            while not task.task_dir.progress.exists():
                 assert process.poll() is None, process.communicate()[0]
                 assert time.monotonic() < give_up
                 time.sleep(0.1)
@@ -71,4 +71,4 @@ def test_it_stops_when_its_lease_is_taken_over(running: subprocess.Popen[str], t
     task.lease.unlink()
     assert LeaseManager(job="7_0").take(task.lease) is not None
     assert last_of(running, task) == (75, "stopped", "asked")
-    assert not task.folder.result.exists()
+    assert not task.task_dir.result.exists()

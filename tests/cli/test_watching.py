@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> StudyDir:
 def task(folder: StudyDir) -> Task:
     """The first cell's, its folder made."""
     found = tasks_of(folder.read_study(), folder)[0]
-    found.folder.path.mkdir(parents=True)
+    found.task_dir.path.mkdir(parents=True)
     return found
 
 

@@ -191,7 +191,7 @@ def _by_state(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
 def _looked_up(study: OnCluster) -> dict[str, str]:
     """States by name, without a process of its own for each look."""
     frozen = study.folder.read_study()
-    return {row.name: row.state for row in status(study.folder, frozen, query_scheduler(study.folder, frozen)[0])}
+    return {row.name: str(row.status) for row in status(study.folder, frozen, query_scheduler(study.folder, frozen)[0])}
 
 
 def _at_work(study: OnCluster, cells: list[str]) -> tuple[str, list[int]]:

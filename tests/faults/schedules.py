@@ -72,8 +72,8 @@ def supervise(hand: Hand, folder: StudyDir, submission: str, job: Job) -> None:
         else:
             small = small_result(cells[task.name])
             small.attrs["host"] = attempt.name
-            weights = functools.partial(_put, task.folder.model, attempt.name)
-            if write_result(task.folder.result, small, attempt.name, weights):
+            weights = functools.partial(_put, task.task_dir.model, attempt.name)
+            if write_result(task.task_dir.result, small, attempt.name, weights):
                 hand.tell("published", task.name, attempt.name)
             hand.tell("released", task.name)
             queue.ended(task.name, attempt.end(0, None), 1.0)

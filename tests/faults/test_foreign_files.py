@@ -59,7 +59,7 @@ def test_a_pipe_in_place_of_the_study_is_refused(folder: StudyDir, name: str) ->
 def test_a_pipe_beside_a_cell_delays_nobody(folder: StudyDir, name: str) -> None:
     study = folder.read_study()
     task = tasks_of(study, folder)[0]
-    fifo(task.folder.path / name)
+    fifo(task.task_dir.path / name)
     done = nllgen("status", str(folder.path), "--json")
     assert done.exit_code == 0, done.exception
     assert sum(json.loads(done.output)["counts"].values()) == 2

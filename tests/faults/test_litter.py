@@ -35,7 +35,7 @@ def folder(memory):
 @pytest.fixture
 def task(folder):
     found = tasks_of(played_study(), folder)[0]
-    found.folder.path.mkdir(parents=True)
+    found.task_dir.path.mkdir(parents=True)
     return found
 
 
@@ -44,24 +44,24 @@ def run(task):
     lease = LeaseManager().take(task.lease)
     attempt = Attempt.begin(task, lease, "s")
     cell = next(cell for cell in played_study().cells if cell.id == task.name)
-    published = write_result(task.folder.result, small_result(cell), attempt.name, lambda: None)
-    task.folder.remove_leftovers()
+    published = write_result(task.task_dir.result, small_result(cell), attempt.name, lambda: None)
+    task.task_dir.remove_leftovers()
     attempt.end(0, None)
     return published
 
 
 def test_ten_thousand_half_written_files_in_a_cell_are_cleared_up_by_its_result(task):
     for number in range(MANY):
-        (task.folder.path / f"result.h5.{number}.part").touch()
+        (task.task_dir.path / f"result.h5.{number}.part").touch()
     begin = time.monotonic()
     assert run(task)
     assert time.monotonic() - begin < 20
-    assert sorted(path.name for path in task.folder.path.iterdir()) == ["attempts.jsonl", "result.h5"]
+    assert sorted(path.name for path in task.task_dir.path.iterdir()) == ["attempts.jsonl", "result.h5"]
 
 
 def test_ten_thousand_lease_that_were_moved_aside_do_not_matter(task):
     for number in range(MANY):
-        (task.folder.path / f"lease.{number}.stale").write_text(GONE)
+        (task.task_dir.path / f"lease.{number}.stale").write_text(GONE)
     begin = time.monotonic()
     assert run(task)
     assert time.monotonic() - begin < 20
@@ -93,11 +93,11 @@ def test_lease_and_results_do_not_care_what_time_the_files_say(task, seconds):
     assert lease.is_mine()
     assert LeaseManager(lease_s=0.0).take(task.lease) is None
     lease.release()
-    task.folder.checkpoint("old").write_bytes(b"x")
-    os.utime(task.folder.checkpoint("old"), (now, now))
+    task.task_dir.checkpoint("old").write_bytes(b"x")
+    os.utime(task.task_dir.checkpoint("old"), (now, now))
     assert run(task)
-    os.utime(task.folder.result, (now, now))
-    assert read_result(task.folder.result).cell_id == task.name
+    os.utime(task.task_dir.result, (now, now))
+    assert read_result(task.task_dir.result).cell_id == task.name
     assert not run(task)
 
 
@@ -106,7 +106,7 @@ def test_two_studies_in_one_root_keep_out_of_each_others_way(tmp_path):
     folders = [freeze(study, tmp_path)[0] for study in (played_study(), other)]
     for folder in folders:
         for task in tasks_of(played_study(), folder):
-            task.folder.path.mkdir(parents=True)
+            task.task_dir.path.mkdir(parents=True)
             assert run(task)
     assert [len(list(folder.path.glob("cells/*/result.h5"))) for folder in folders] == [2, 2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "played"]
@@ -118,5 +118,5 @@ def test_another_versions_result_of_a_cell_stays_and_says_whose_it_is(task):
         result = small_result(cell)
         result.attrs["version"] = version
         result.attrs["code_sha256"] = version[0] * 64
-        assert write_result(task.folder.result, result, version, lambda: None) == first
-    assert read_result(task.folder.result).attrs["version"] == "0.1"
+        assert write_result(task.task_dir.result, result, version, lambda: None) == first
+    assert read_result(task.task_dir.result).attrs["version"] == "0.1"

@@ -130,7 +130,7 @@ def texts(folder: Path, study: Study) -> dict[str, Target]:
     def small_files(edits: list[Edit]) -> None:
         """What supervisors write beside a result is a hint: nothing in it may stop anybody."""
         text = with_text_edited(lines, edits).encode(errors="replace")
-        for path in (task.attempts, task.folder.progress, task.lease):
+        for path in (task.attempts, task.task_dir.progress, task.lease):
             path.write_bytes(text)
         found = read_attempts(task.attempts)
         last_ended(found)
@@ -139,7 +139,7 @@ def texts(folder: Path, study: Study) -> dict[str, Target]:
         LeaseManager().is_held(task.lease)
         LeaseManager().is_of_job(task.lease)
         record_lost(task, FailureKind.LOST, "")
-        for path in (task.attempts, task.folder.progress, task.lease):
+        for path in (task.attempts, task.task_dir.progress, task.lease):
             path.unlink()
 
     return {

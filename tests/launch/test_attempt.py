@@ -91,15 +91,15 @@ def test_an_attempt_that_could_not_record_its_end_is_given_one_by_its_successor(
 
 def test_the_step_that_is_safe_in_a_checkpoint_is_recorded(task, lease):
     attempt = Attempt.begin(task, lease, "s")
-    task.folder.progress.write_text(json.dumps({"done": 70, "total": 100, "saved": 50}))
+    task.task_dir.progress.write_text(json.dumps({"done": 70, "total": 100, "saved": 50}))
     attempt.end(EXIT_STOPPED, FailureKind.TIMEOUT)
     assert read_attempts(task.attempts)[-1]["saved"] == 50
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"saved": "x"}', '{"saved": 3}', "[" * 100_000])
 def test_progress_that_cannot_be_read_is_none(task, text):
-    make_folder(task.folder.path)
-    task.folder.progress.write_text(text)
+    make_folder(task.task_dir.path)
+    task.task_dir.progress.write_text(text)
     assert saved_step(task) == 0
 
 

@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 import pytest
 
 from nllgen.launch.eta import ThroughputMeter
-from nllgen.launch.status import TaskStatus
+from nllgen.launch.status import TaskReport
 from nllgen.launch.tasks import seconds_of
 from nllgen.planning.cost import cell_cost
+from nllgen.storage.states import TaskStatus
 from nllgen.study.config import Study
 
 NOW = 1_800_000_000.0
 
 
-def row(study: Study, index: int, state: str, **more: object) -> TaskStatus:
-    return TaskStatus(study.cells[index].id, "", state, 1, "", **more)  # type: ignore[arg-type]
+def row(study: Study, index: int, state: str, **more: object) -> TaskReport:
+    return TaskReport(study.cells[index].id, "", TaskStatus(state), 1, "", **more)  # type: ignore[arg-type]
 
 
 def test_two_cells_in_half_an_hour_are_four_an_hour(tiny: Study) -> None:

@@ -24,7 +24,7 @@ def folder(tiny: Study, tmp_path: Path) -> StudyDir:
 @pytest.fixture
 def task(tiny: Study, folder: StudyDir) -> Task:
     found = tasks_of(tiny, folder)[2]
-    found.folder.path.mkdir(parents=True)
+    found.task_dir.path.mkdir(parents=True)
     return found
 
 

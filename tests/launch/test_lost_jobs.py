@@ -61,7 +61,7 @@ def test_it_is_sent_again_as_often_as_the_policy_says(folder: StudyDir, task: Ta
 def test_what_began_or_was_stopped_or_is_another_submissions_was_not_lost(folder: StudyDir, task: Task) -> None:
     sent(folder, task, 7)
     assert not is_lost(folder, task, under="two")
-    task.folder.path.mkdir(parents=True)
+    task.task_dir.path.mkdir(parents=True)
     task.stop.touch()
     assert not is_lost(folder, task)
     task.stop.unlink()

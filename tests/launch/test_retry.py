@@ -10,9 +10,10 @@ from nllgen.errors import ConfigError
 from nllgen.launch.retry import choose, kinds_of, memory_factors
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
-from nllgen.launch.status import TaskStatus
+from nllgen.launch.status import TaskReport
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import Task, tasks_of
+from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 
@@ -27,12 +28,14 @@ def tasks(tiny: Study, folder: StudyDir) -> list[Task]:
     return tasks_of(tiny, folder)
 
 
-def rows_of(tasks: list[Task], **states: tuple[str, str]) -> list[TaskStatus]:
+def rows_of(tasks: list[Task], **states: tuple[str, str]) -> list[TaskReport]:
     """Rows of all tasks; ``t2=("failed", "crash")`` is the state and kind of the third, the others wait."""
     found = []
     for number, task in enumerate(tasks):
         state, kind = states.get(f"t{number}", ("waiting", ""))
-        found.append(TaskStatus(task.name, task.label, state, 1, "", kind=kind))
+        found.append(
+            TaskReport(task.name, task.label, TaskStatus(state), 1, "", kind=FailureKind(kind) if kind else None)
+        )
     return found
 
 

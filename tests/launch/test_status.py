@@ -10,9 +10,10 @@ import pytest
 from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.retry_policy import FAILED, STARTED, STOPPED
 from nllgen.launch.slurm.submission import LiveJobs
-from nllgen.launch.status import STATES, status, to_json
+from nllgen.launch.status import status, to_json
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import record, tasks_of
+from nllgen.storage.states import TaskStatus
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def folder(tiny, tmp_path):
 def task(tiny, folder):
     """The task of the first cell, its folder made."""
     task = tasks_of(tiny, folder)[2]
-    task.folder.path.mkdir(parents=True)
+    task.task_dir.path.mkdir(parents=True)
     return task
 
 
@@ -35,17 +36,17 @@ def row(tiny, folder, task):
 
 
 def test_a_new_study_waits(tiny, folder):
-    assert Counter(row.state for row in status(folder, tiny)) == {"waiting": 5}
+    assert Counter(row.status for row in status(folder, tiny)) == {"waiting": 5}
 
 
 def test_a_leased_task_runs(task, row):
     LeaseManager().take(task.lease)
-    assert row().state == "running"
+    assert row().status == "running"
 
 
 def test_a_dead_machines_lease_is_still_running(task, row):
     task.lease.write_text(json.dumps({"host": "elsewhere", "process": "1:1"}))
-    assert row().state == "running"
+    assert row().status == "running"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_lease_is_dead_when_its_job_is_gone_and_it_is_old(tiny, folder, task, 
     os.utime(task.lease, (then, then))
     record(task.attempts, event=STARTED)
     live = LiveJobs({task.name: "RUNNING"} if queued else {}, {task.name: "7"}, ())
-    assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == state
+    assert next(row.status for row in status(folder, tiny, live) if row.name == task.name) == state
 
 
 @pytest.mark.parametrize(
@@ -80,13 +81,13 @@ def test_what_a_job_has_given_up_has_failed_though_the_job_goes_on(tiny, folder,
         record(task.attempts, event=STARTED, attempt=f"a{attempt}", submission="s", job="7_0")
         record(task.attempts, event=FAILED, attempt=f"a{attempt}", submission="s", kind=kind)
     live = LiveJobs({task.name: "RUNNING"}, {task.name: job}, (job,))
-    assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == state
+    assert next(row.status for row in status(folder, tiny, live) if row.name == task.name) == state
 
 
 def test_what_was_cancelled_before_it_began_is_stopped_though_a_job_still_has_it(tiny, folder, task):
     task.stop.touch()
     live = LiveJobs({task.name: "RUNNING"}, {task.name: "7"}, ("7",))
-    assert next(row.state for row in status(folder, tiny, live) if row.name == task.name) == "stopped"
+    assert next(row.status for row in status(folder, tiny, live) if row.name == task.name) == "stopped"
 
 
 def test_a_lease_of_a_dead_process_does_not_run(task, row):
@@ -94,25 +95,25 @@ def test_a_lease_of_a_dead_process_does_not_run(task, row):
     who = json.loads(task.lease.read_text())
     task.lease.write_text(json.dumps(who | {"process": "999999999:1"}))
     record(task.attempts, event=STARTED)
-    assert row().state == "stopped"
+    assert row().status == "stopped"
 
 
 def test_a_failure_has_its_kind_its_reason_and_its_exit_code(task, row):
     record(task.attempts, event=STARTED)
     record(task.attempts, event=FAILED, exit_code=3, kind="environment", reason="no such asset")
     expected = ("failed", "environment", "environment: no such asset: exit code 3", 1)
-    assert (row().state, row().kind, row().detail, row().attempts) == expected
+    assert (row().status, row().kind, row().detail, row().attempts) == expected
 
 
 def test_a_stopped_task_goes_on_when_submitted_again(task, row):
     record(task.attempts, event=STARTED)
     record(task.attempts, event=STOPPED, exit_code=75)
-    assert (row().state, "submitted again" in row().detail) == ("stopped", True)
+    assert (row().status, "submitted again" in row().detail) == ("stopped", True)
 
 
 def test_a_result_that_cannot_be_read_is_damaged(task, row):
-    task.folder.result.write_bytes(b"hello")
-    assert row().state == "damaged"
+    task.task_dir.result.write_bytes(b"hello")
+    assert row().status == "damaged"
 
 
 def test_a_truth_whose_result_is_gone_is_not_done(tiny, folder):
@@ -120,9 +121,9 @@ def test_a_truth_whose_result_is_gone_is_not_done(tiny, folder):
     truth = folder.truth(tiny.truth.id)
     truth.path.mkdir(parents=True)
     folder.truth_weights(tiny.truth.id).touch()
-    assert status(folder, tiny)[0].state == "waiting"
+    assert status(folder, tiny)[0].status == "waiting"
     truth.result.write_bytes(b"hello")
-    assert status(folder, tiny)[0].state not in ("done", "diverged")
+    assert status(folder, tiny)[0].status not in ("done", "diverged")
 
 
 def test_logs_are_named_relative_to_the_study(row):
@@ -131,5 +132,5 @@ def test_logs_are_named_relative_to_the_study(row):
 
 def test_json_counts_every_state(tiny, folder):
     found = to_json(status(folder, tiny))
-    assert found["counts"] == dict.fromkeys(STATES, 0) | {"waiting": 5}
+    assert found["counts"] == dict.fromkeys(TaskStatus, 0) | {"waiting": 5}
     assert json.loads(json.dumps(found))["tasks"][0]["name"] == "truth"

@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> StudyDir:
 @pytest.fixture
 def task(tiny: Study, folder: StudyDir) -> Task:
     found = tasks_of(tiny, folder)[2]
-    make_folder(found.folder.path)
+    make_folder(found.task_dir.path)
     return found
 
 
@@ -125,7 +125,7 @@ from nllgen.launch.tasks import tasks_of
 from nllgen.study.load import parse_study
 folder = StudyDir(Path(sys.argv[1]) / "tiny")
 task = tasks_of(parse_study(grid_text(), "tiny.yaml", precision="fp32"), folder)[2]
-task.folder.path.mkdir(parents=True)
+task.task_dir.path.mkdir(parents=True)
 slot = slot_of(folder, "x = bytearray(200_000_000)")
 begin(slot, task)
 slot.ask_to_stop()

@@ -20,7 +20,7 @@ def task(tiny: Study, tmp_path: Path) -> Task:
 
 
 def fails(task: Task, kind: str, under: str = "one") -> None:
-    task.folder.path.mkdir(parents=True, exist_ok=True)
+    task.task_dir.path.mkdir(parents=True, exist_ok=True)
     for event in (STARTED, FAILED):
         record(task.attempts, event=event, attempt="a", submission=under, kind=kind, exit_code=1)
 
