@@ -43,7 +43,8 @@ NAMED = {*DEPENDENCIES, "cli"}
 ONLY = {
     ("assets", "storage"): {"nllgen.storage.atomic"},  # fetching needs a way to write files, not results
     ("container", "storage"): {"nllgen.storage.atomic"},  # building as well
-    ("doctor", "storage"): {"nllgen.storage.capabilities", "nllgen.storage.ownership"},  # what publishing needs
+    # the doctor tries what publishing needs, and writes a profile
+    ("doctor", "storage"): {"nllgen.storage.atomic", "nllgen.storage.capabilities", "nllgen.storage.ownership"},
 }
 OWNERS = {
     "yaml": {"study"},
@@ -236,14 +237,33 @@ def test_a_circle_is_found() -> None:
     assert circles(edges) == [["b", "c"]]
 
 
+def slurm_calls(source: str) -> list[int]:
+    """Lines with a command of Slurm: a list or tuple that begins with the name of one of its programs."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.List | ast.Tuple) and node.elts and isinstance(node.elts[0], ast.Constant)
+        if node.elts[0].value in SLURM_PROGRAMS
+    ]
+
+
 def test_only_one_package_calls_slurms_programs() -> None:
-    callers = {
-        module
-        for module, path in MODULES.items()
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Constant) and node.value in SLURM_PROGRAMS
-    }
-    assert callers == {"nllgen.launch.slurm.commands"}
+    callers = {module for module, path in MODULES.items() if slurm_calls(path.read_text("utf-8"))}
+    assert callers == {"nllgen.launch.slurm.commands", "nllgen.launch.slurm.cluster_info"}
+
+
+@pytest.mark.parametrize(
+    ("source", "num_calls"),
+    [
+        ('run(["squeue", "--noheader"])', 1),
+        ('subprocess.run(("scancel", job))', 1),
+        ('words = ["sacct", *options]', 1),
+        ('finding("sacct", "works")', 0),
+        ('{"sbatch": script}', 0),
+    ],
+)
+def test_a_call_of_a_slurm_program_is_found(source: str, num_calls: int) -> None:
+    assert len(slurm_calls(source)) == num_calls
 
 
 COMMANDS = [module for module in MODULES if package_of(module) == "cli"]

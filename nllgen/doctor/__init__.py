@@ -19,12 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from nllgen.doctor import machine
-from nllgen.doctor.facts import Facts, gather
 from nllgen.doctor.probe import Finding
 from nllgen.doctor.profile import profile_text
 from nllgen.doctor.rules import judge
 from nllgen.errors import EXIT_DONE, EXIT_ENVIRONMENT, ConfigError
 from nllgen.launch.profile import user_folder
+from nllgen.launch.slurm.cluster_info import ClusterInfo, query_cluster
 from nllgen.storage.atomic import create_bytes, make_folder, write_bytes
 
 _STYLE = {"ok": "green", "note": "yellow", "problem": "bold red"}
@@ -35,7 +35,7 @@ class Report:
     """All findings, and what they were judged from."""
 
     findings: tuple[Finding, ...]
-    facts: Facts
+    cluster: ClusterInfo
 
     @property
     def can_submit(self) -> bool:
@@ -60,23 +60,23 @@ def examine(root: Path, more: Sequence[Finding] = ()) -> Report:
         more: findings of others, such as the assets.
     """
     with ThreadPoolExecutor() as pool:
-        asked = pool.submit(gather)
+        asked = pool.submit(query_cluster)
         container = pool.submit(lambda: list(machine.container()))
-        facts = asked.result()
-        folder = pool.submit(machine.folder, root, facts)
-        gpus = pool.submit(lambda: list(machine.gpus(facts)))
-        found = [*judge(facts), *folder.result(), *container.result(), *gpus.result()]
-    return Report((*found, *machine.python(), *more), facts)
+        cluster = asked.result()
+        folder = pool.submit(machine.folder, root, cluster)
+        gpus = pool.submit(lambda: list(machine.gpus(cluster)))
+        found = [*judge(cluster), *folder.result(), *container.result(), *gpus.result()]
+    return Report((*found, *machine.python(), *more), cluster)
 
 
-def write_profile(facts: Facts, target: Path, partition: str | None, *, force: bool) -> Path:
+def write_profile(cluster: ClusterInfo, target: Path, partition: str | None, *, force: bool) -> Path:
     """Write a profile of the cluster.
 
     Raises:
         ConfigError: the file is there already, or there is no such partition.
         MachineError: there is no cluster to make a profile of, or the file cannot be written.
     """
-    data = profile_text(facts, partition).encode()
+    data = profile_text(cluster, partition).encode()
     make_folder(target.absolute().parent)
     if force:
         write_bytes(target, data)
@@ -116,7 +116,7 @@ def doctor(
     if not as_json:
         show(report)
     if target is not None:
-        write_profile(report.facts, target, partition, force=force)
+        write_profile(report.cluster, target, partition, force=force)
     if as_json:
         echo(json.dumps(report.to_json() | {"profile": str(target) if target else None}, indent=1))
     elif target is not None:

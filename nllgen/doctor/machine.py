@@ -15,17 +15,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nllgen.doctor.facts import Facts
 from nllgen.doctor.filesystem import file_system
 from nllgen.doctor.filesystem import main as probe_folder
 from nllgen.doctor.probe import Finding, ask
+from nllgen.launch.slurm.cluster_info import ClusterInfo
 
 _FEW_FILES = 100_000
 _LITTLE_GB = 5.0
 _SKEW_S = 5.0
 
 
-def folder(root: Path, facts: Facts) -> list[Finding]:
+def folder(root: Path, cluster: ClusterInfo) -> list[Finding]:
     """What a study's folder will stand on."""
     program = f"from {probe_folder.__module__} import main; main()"
     answer = ask([sys.executable, "-c", program, str(root)], 30.0)
@@ -33,21 +33,21 @@ def folder(root: Path, facts: Facts) -> list[Finding]:
         why = answer.error.rpartition(": ")[2]
         means = f"its file server hangs: {why}" if "did not answer" in why else f"cannot be looked at: {why}"
         return [_folder("folder", str(root), "problem", means, "choose another with --root or NLLGEN_ROOT", True)]
-    return list(judge_folder(json.loads(answer.text), facts))
+    return list(judge_folder(json.loads(answer.text), cluster))
 
 
 def _folder(name: str, value: str, level: Any = "ok", means: str = "", todo: str = "", stops: bool = False) -> Finding:
     return Finding("folder", name, value, level, means, todo, stops_submission=stops)
 
 
-def judge_folder(seen: Mapping[str, Any], facts: Facts) -> Iterator[Finding]:
+def judge_folder(seen: Mapping[str, Any], cluster: ClusterInfo) -> Iterator[Finding]:
     """Findings from what :func:`nllgen.doctor.filesystem.probe` saw."""
     other = "choose another with --root or NLLGEN_ROOT"
     if "error" in seen:
         yield _folder("folder", seen["path"], "problem", f"cannot be written: {seen['error']}", other, True)
         return
     yield _folder("folder", f"{seen['path']} ({seen['kind'] or 'unknown file system'})")
-    elsewhere = sorted(host for host in facts.hosts if host.split(".")[0] != socket.gethostname().split(".")[0])
+    elsewhere = sorted(host for host in cluster.hosts if host.split(".")[0] != socket.gethostname().split(".")[0])
     if elsewhere and not seen["network"]:
         means = (
             f"{seen['kind']} is usually a disk of this machine alone, and jobs on {elsewhere[0]} must see the folder"
@@ -167,7 +167,7 @@ def _has_setuid(program: str) -> bool:
     return any(path.exists() and path.stat().st_mode & stat.S_ISUID for path in starters)
 
 
-def gpus(facts: Facts) -> Iterator[Finding]:
+def gpus(cluster: ClusterInfo) -> Iterator[Finding]:
     """GPUs of this machine, and those that Slurm has."""
     here = sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
     listed = ask(["nvidia-smi", "-L"]) if here and shutil.which("nvidia-smi") else None
@@ -182,8 +182,8 @@ def gpus(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield Finding("GPUs", "this machine", "none", "ok", "local runs use processors")
-    if facts.partitions:
-        names = [f"{part.name} ({part.gpus})" for part in facts.usable if part.gpus]
+    if cluster.partitions:
+        names = [f"{part.name} ({part.gpus})" for part in cluster.usable if part.gpus]
         means = "a profile's `gpus: 1` asks for one" if names else "training runs on processors"
         yield Finding("GPUs", "the cluster", ", ".join(names) or "none that you may use", "ok", means)
 

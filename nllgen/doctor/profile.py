@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from nllgen.doctor.facts import Facts
 from nllgen.doctor.rules import duration
-from nllgen.doctor.slurm_output import Nodes, Partition, parse_number
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import parse_profile
+from nllgen.launch.slurm.cluster_info import ClusterInfo, Nodes, Partition
+from nllgen.launch.slurm.values import parse_number
 from nllgen.study.diagnostics import near
 
 _DAY_MIN = 1440  # longer is not asked for: a cell goes on where it was stopped, and shorter jobs start sooner
@@ -27,42 +27,42 @@ class Share:
     at_once: int
 
 
-def profile_text(facts: Facts, partition: str | None) -> str:
+def profile_text(cluster: ClusterInfo, partition: str | None) -> str:
     """YAML that :func:`nllgen.launch.profile.parse_profile` reads.
 
     Args:
-        facts: of the cluster.
+        cluster: of the cluster.
         partition: to use; the default one where None, or the largest that the user may use.
 
     Raises:
         MachineError: there is no cluster to make a profile of.
         ConfigError: the partition is not there, or not for this user.
     """
-    part = choose(facts, partition)
-    lines = [*_head(facts, part), *_limits(facts, part), *_commented()]
+    part = choose(cluster, partition)
+    lines = [*_head(cluster, part), *_limits(cluster, part), *_commented()]
     text = "\n".join(lines) + "\n"
     parse_profile(text, "the profile that was just made")
     return text
 
 
-def choose(facts: Facts, name: str | None) -> Partition:
+def choose(cluster: ClusterInfo, name: str | None) -> Partition:
     """The partition of a profile; see :func:`profile_text`."""
-    if facts.error or not facts.usable:
+    if cluster.error or not cluster.usable:
         raise MachineError(
-            f"no profile can be made here: {facts.error or 'there is no partition that you may use'}",
+            f"no profile can be made here: {cluster.error or 'there is no partition that you may use'}",
             "run nllgen doctor on a login node of the cluster, or copy one of slurm/profiles",
         )
     if name is None:
-        return facts.usable[0]
-    known = [part.name for part in facts.usable]
+        return cluster.usable[0]
+    known = [part.name for part in cluster.usable]
     if name not in known:
         raise ConfigError(
             f"partition {name!r} is none that you may use{near(name, known)}", f"one of: {', '.join(known)}"
         )
-    return next(part for part in facts.usable if part.name == name)
+    return next(part for part in cluster.usable if part.name == name)
 
 
-def share(facts: Facts, part: Partition) -> Share:
+def share(cluster: ClusterInfo, part: Partition) -> Share:
     """A cell's part of a node; of the kind that most of the partition's nodes are of."""
     if not part.nodes:
         return Share(1, 0.0, 0, _MOST_AT_ONCE)
@@ -73,7 +73,7 @@ def share(facts: Facts, part: Partition) -> Share:
     # in tenths of a GB, and never more than there is; a node's own part stays with it
     memory_gb = int(kind.memory_mb * 0.95 / per_node / 1024 * 10) / 10
     slots = sum(_slots(nodes, cpus, memory_gb, gpus) for nodes in part.nodes)
-    limits = facts.limits
+    limits = cluster.limits
     most = min(filter(None, (slots, _MOST_AT_ONCE, limits.max_jobs if limits else None)), default=1)
     return Share(cpus, min(memory_gb, 64.0), gpus, max(1, most))
 
@@ -83,24 +83,24 @@ def _slots(nodes: Nodes, cpus: int, memory_gb: float, gpus: int) -> int:
     return nodes.count * min(nodes.cpus // cpus, by_memory, nodes.gpus // gpus if gpus else nodes.cpus)
 
 
-def _head(facts: Facts, part: Partition) -> list[str]:
-    cluster = facts.config.get("clustername", "a cluster")
-    others = [other.name for other in facts.usable if other.name != part.name]
+def _head(cluster: ClusterInfo, part: Partition) -> list[str]:
+    name = cluster.config.get("clustername", "a cluster")
+    others = [other.name for other in cluster.usable if other.name != part.name]
     lines = [
-        f"# {cluster}, {facts.version}, as `nllgen doctor` found it. Check it, and fill in what your site asks for.",
+        f"# {name}, {cluster.version}, as `nllgen doctor` found it. Check it, and fill in what your site asks for.",
         f"partition: {json.dumps(part.name)}" + (f"   # also: {', '.join(others)}" if others else ""),
     ]
-    accounts = facts.limits.accounts if facts.limits else ()
-    enforced = facts.config.get("accountingstorageenforce", "")
+    accounts = cluster.limits.accounts if cluster.limits else ()
+    enforced = cluster.config.get("accountingstorageenforce", "")
     if len(accounts) > 1:
         lead = "" if enforced else "# "
         lines.append(f"{lead}account: {json.dumps(accounts[0])}   # also: {', '.join(accounts[1:])}")
     return lines
 
 
-def _limits(facts: Facts, part: Partition) -> list[str]:
-    cell = share(facts, part)
-    most = min(filter(None, (part.max_minutes, facts.limits.max_minutes if facts.limits else None)), default=None)
+def _limits(cluster: ClusterInfo, part: Partition) -> list[str]:
+    cell = share(cluster, part)
+    most = min(filter(None, (part.max_minutes, cluster.limits.max_minutes if cluster.limits else None)), default=None)
     time_min = min(most or _DAY_MIN, _DAY_MIN)
     whose = "the partition" if most == part.max_minutes else "your account"
     why = f"{whose} allows {duration(most)}" if most else "there is no limit"
@@ -110,7 +110,7 @@ def _limits(facts: Facts, part: Partition) -> list[str]:
         f"time_min: {time_min}   # {why}",
         f"cpus: {cell.cpus}",
     ]
-    counted = "MEMORY" in facts.config.get("selecttypeparameters", "").upper()
+    counted = "MEMORY" in cluster.config.get("selecttypeparameters", "").upper()
     if cell.memory_gb:
         lead = "" if counted else "# "
         lines.append(f"{lead}memory_gb: {cell.memory_gb}   # a node's memory shared by as many cells as it holds")
@@ -120,7 +120,7 @@ def _limits(facts: Facts, part: Partition) -> list[str]:
         "",
         f"array_parallelism: {cell.at_once}   # elements at once: the partition's slots, at most 256",
     ]
-    if size := _array_size(facts):
+    if size := _array_size(cluster):
         lines.append(f"max_array_size: {size}   # MaxArraySize, and what you may have queued")
     signal_s = max(10, min(120, time_min * 60 // 5))
     lines.append(
@@ -129,9 +129,9 @@ def _limits(facts: Facts, part: Partition) -> list[str]:
     return lines
 
 
-def _array_size(facts: Facts) -> int | None:
-    limits = facts.limits
-    sizes = (parse_number(facts.config.get("maxarraysize", "")), limits.max_submit if limits else None)
+def _array_size(cluster: ClusterInfo) -> int | None:
+    limits = cluster.limits
+    sizes = (parse_number(cluster.config.get("maxarraysize", "")), limits.max_submit if limits else None)
     return min((size for size in sizes if size), default=None)
 
 

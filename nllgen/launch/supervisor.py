@@ -18,8 +18,9 @@ from submitit.helpers import DelayedSubmission
 
 from nllgen.errors import CellsFailedError
 from nllgen.launch.retry_policy import FailureKind
+from nllgen.launch.slurm.commands import sacct_state
 from nllgen.launch.slurm.job_env import Job, MemoryKills, Signals
-from nllgen.launch.task_queue import TaskQueue, sacct_state
+from nllgen.launch.task_queue import TaskQueue
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.launch.worker_slot import WorkerSlot
 from nllgen.storage.provenance import check_code

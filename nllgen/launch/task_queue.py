@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 
 from nllgen.launch.attempt import record_lost
@@ -16,12 +15,11 @@ from nllgen.launch.retry_policy import (
     needs_other_job,
     unended,
 )
+from nllgen.launch.slurm.commands import sacct_state
 from nllgen.launch.slurm.job_env import Job
 from nllgen.launch.tasks import Task, is_done, longest_first, read_attempts, seconds_of, tasks_of
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
-
-_SACCT_S = 10.0
 
 
 class TaskQueue:
@@ -181,24 +179,3 @@ def _what_became_of(start: Line, mine: Job) -> tuple[FailureKind, str]:
         return failure_kind_of_state(state), f"the scheduler says {state} of job {job}"
     again = "the scheduler has started its job anew" if job == mine.id else "its job is gone"
     return FailureKind.LOST, again
-
-
-def sacct_state(start: Line) -> str:
-    """The state in which sacct saw the job of an attempt end; empty where it has not, or sacct does not answer.
-
-    A job that was requeued has a line for each time that it ran, and only one of them is this attempt's.
-
-    Args:
-        start: of the attempt.
-    """
-    job, restarts = str(start.get("job", "")), start.get("restarts", 0)
-    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--jobs={job}", "--format=State"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SACCT_S, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    states = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    if done.returncode != 0 or not isinstance(restarts, int) or not 0 <= restarts < len(states):
-        return ""
-    is_over = states[restarts].split()[0] not in ("RUNNING", "PENDING", "COMPLETING", "RESIZING")
-    return states[restarts] if is_over else ""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from nllgen.launch.slurm.commands import Ends, ends_of
-from nllgen.launch.task_queue import sacct_state
+from nllgen.launch.slurm.commands import Ends, ends_of, sacct_state
 from tests.cluster.devcluster import Cluster
 
 

@@ -10,49 +10,41 @@ from typing import Any
 import pytest
 
 from nllgen.doctor import checked_name, write_profile
-from nllgen.doctor.facts import Facts
-from nllgen.doctor.probe import Answer, Finding
+from nllgen.doctor.probe import Finding
 from nllgen.doctor.profile import profile_text
 from nllgen.doctor.rules import judge
-from nllgen.doctor.slurm_output import (
-    Limits,
-    parse_config,
-    parse_partitions,
-    parse_sinfo,
-)
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import load_profile, parse_profile
-
-SAID = Path(__file__).parent / "slurm_output"
-
-
-def said(name: str) -> str:
-    return (SAID / name).read_text("utf-8")
+from nllgen.launch.slurm.cluster_info import ClusterInfo, Limits, parse_partitions, parse_sinfo
+from nllgen.launch.slurm.values import parse_config
+from tests.launch.slurm.recorded import recorded
 
 
-def facts_of(partitions: str, sinfo: str, /, **more: Any) -> Facts:
+def facts_of(partitions: str, sinfo: str, /, **more: Any) -> ClusterInfo:
     kinds = parse_sinfo(sinfo)
     found = tuple(replace(part, nodes=kinds.get(part.name, ())) for part in parse_partitions(partitions))
-    config = parse_config(said("config-22.05.txt"))
-    known = Facts(version="slurm 24.05.3", config=config, partitions=found, limits=Limits(), user="ada", groups=("ml",))
+    config = parse_config(recorded("config-22.05.txt"))
+    known = ClusterInfo(
+        version="slurm 24.05.3", config=config, partitions=found, limits=Limits(), user="ada", groups=("ml",)
+    )
     return replace(known, **more)
 
 
-def devcluster(**more: Any) -> Facts:
+def devcluster(**more: Any) -> ClusterInfo:
     sinfo = "\n".join(f"{name}|4|2|4000|gpu:2|(null)" for name in ("short", "urgent", "preempt"))
-    return facts_of(said("partition-22.05.txt"), sinfo, **more)
+    return facts_of(recorded("partition-22.05.txt"), sinfo, **more)
 
 
-def large(**more: Any) -> Facts:
-    return facts_of(said("partition-24.05.txt"), said("sinfo-24.05.txt"), **more)
+def large(**more: Any) -> ClusterInfo:
+    return facts_of(recorded("partition-24.05.txt"), recorded("sinfo-24.05.txt"), **more)
 
 
-def with_config(**changed: str) -> Facts:
+def with_config(**changed: str) -> ClusterInfo:
     facts = devcluster()
     return replace(facts, config={**facts.config, **changed})
 
 
-def named(facts: Facts, name: str) -> Finding:
+def named(facts: ClusterInfo, name: str) -> Finding:
     (finding,) = [finding for finding in judge(facts) if finding.name == name]
     return finding
 
@@ -117,21 +109,21 @@ def test_limits_below_a_large_study_are_told() -> None:
 @pytest.mark.parametrize(
     "facts",
     [
-        Facts(error="sbatch is not on PATH"),
-        Facts(version="slurm 22.05.8", error="scontrol did not answer in 15 s"),
+        ClusterInfo(error="sbatch is not on PATH"),
+        ClusterInfo(version="slurm 22.05.8", error="scontrol did not answer in 15 s"),
         devcluster(partitions=()),
         replace(with_config(accountingstorageenforce="associations,limits"), limits=Limits()),
     ],
     ids=["no Slurm", "silent controller", "no partition", "no account"],
 )
-def test_what_makes_submission_impossible(facts: Facts) -> None:
+def test_what_makes_submission_impossible(facts: ClusterInfo) -> None:
     (finding,) = [finding for finding in judge(facts) if finding.stops_submission]
     assert finding.level == "problem"
     assert finding.todo
 
 
 def test_sacct_is_not_needed() -> None:
-    finding = named(devcluster(accounting=Answer(error="sacct: Slurm accounting storage is disabled")), "sacct")
+    finding = named(devcluster(accounting_error="sacct failed: Slurm accounting storage is disabled"), "sacct")
     assert finding.level == "note"
     assert not finding.stops_submission
 
@@ -180,7 +172,7 @@ def test_an_unknown_partition_is_named_with_what_is_near() -> None:
 
 def test_no_profile_without_a_cluster(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="sbatch is not on PATH"):
-        write_profile(Facts(error="sbatch is not on PATH"), tmp_path / "p.yaml", None, force=False)
+        write_profile(ClusterInfo(error="sbatch is not on PATH"), tmp_path / "p.yaml", None, force=False)
     assert not any(tmp_path.iterdir())
 
 

@@ -1,20 +1,20 @@
-"""What Slurm's commands say. They are asked seldom and with patience; their answers are hints, files are the truth."""
+"""Calls of Slurm's programs about jobs. Their answers are hints: they are asked seldom, and files decide."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nllgen.errors import MachineError
+from nllgen.launch.programs import run_program
+from nllgen.launch.slurm.values import parse_config, parse_fields, parse_indices, parse_number
 
 _PATIENCE_S = 30.0
-HINT_S = 5.0  # for what is nice to know: somebody sits before the screen
-_AFTER = "see: nllgen doctor"
+_SACCT_S = 10.0
+HINT_S = 5.0  # where somebody waits at the terminal
 # states of jobs that will run or are running
 _LIVE = frozenset(
     (
@@ -22,18 +22,16 @@ _LIVE = frozenset(
         *("RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED"),
     )
 )
-
-
-_LEAKING = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SINFO_", "SACCT_", "SALLOC_", "SUBMITIT_")
+_OUTER_JOB = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SINFO_", "SACCT_", "SALLOC_", "SUBMITIT_")
 
 
 @dataclass(frozen=True)
 class Queued:
-    """An array, an element of one, or a job that the scheduler still has.
+    """A line of squeue: a job, an array, or elements of one.
 
     Attributes:
         id: number of the job or array.
-        elements: those that this line speaks of; empty for a job that is no array.
+        elements: indices of the elements on this line; empty for a job that is no array.
         name: of the job.
         state: in Slurm's words, such as ``PENDING``.
         reason: why it waits, or where it runs.
@@ -47,74 +45,49 @@ class Queued:
 
 
 def run(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
-    """What a command of Slurm prints.
+    """Run a program of Slurm and return its standard output.
 
     Raises:
         MachineError: it is not installed, fails, or does not answer in time.
     """
-    if shutil.which(command[0]) is None:
-        raise MachineError(f"{command[0]} is not installed here", "run this on a login node of the cluster, or --local")
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=patience_s, stdin=subprocess.DEVNULL, env=_environment()
-        )
-    except subprocess.TimeoutExpired as error:
-        raise MachineError(
-            f"the scheduler did not answer: {command[0]} took more than {patience_s:g} s", f"try again later; {_AFTER}"
-        ) from error
-    except OSError as error:
-        raise MachineError(f"{command[0]} cannot be run: {error.strerror}", _AFTER) from error
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise MachineError(f"{command[0]} failed: {said[0] if said else f'exit code {done.returncode}'}", _AFTER)
-    return done.stdout
+    hint = "run this on a login node of the cluster, or with --local; see: nllgen doctor"
+    return run_program(command, patience_s, _environment(), hint)
 
 
 def queued(name_begins: str, owner: int | None = None, patience_s: float = _PATIENCE_S) -> list[Queued]:
-    """Jobs whose name begins like this, waiting or running.
+    """List the waiting and running jobs whose name begins with a text.
 
     Args:
-        name_begins: of the job.
-        owner: another user whose jobs are wanted beside this user's own.
-        patience_s: how long to wait for an answer.
+        name_begins: beginning of the names.
+        owner: another user whose jobs are listed beside this user's own.
+        patience_s: seconds to wait for an answer.
 
     Raises:
         MachineError: squeue is missing or does not answer.
     """
-    format_ = "%i|%j|%T|%R"
     users = ",".join(map(str, dict.fromkeys((os.geteuid(), os.geteuid() if owner is None else owner))))
-    output = run(["squeue", "--noheader", f"--user={users}", "--states=all", f"--format={format_}"], patience_s)
-    found = [_parse(line) for line in output.splitlines() if line.count("|") >= 3]
-    return [job for job in found if job.name.startswith(name_begins) and job.state in _LIVE]
+    output = run(["squeue", "--noheader", f"--user={users}", "--states=all", "--format=%i|%j|%T|%R"], patience_s)
+    jobs = [_parse(line) for line in output.splitlines() if line.count("|") >= 3]
+    return [job for job in jobs if job.name.startswith(name_begins) and job.state in _LIVE]
 
 
 def _parse(line: str) -> Queued:
     job, name, state, reason = line.strip().split("|", 3)
-    number, _, rest = job.partition("_")
-    return Queued(number, tuple(_elements(rest)), name, state, reason)
-
-
-def _elements(text: str) -> Iterator[int]:
-    """``7`` or ``[0-3,5,8-9:1%4]`` → indices."""
-    for part in text.strip("[]").split("%")[0].split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+))?", part)
-        if match:
-            first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
-            yield from range(first, last + 1, step)
+    number, _, indices = job.partition("_")
+    return Queued(number, tuple(parse_indices(indices)), name, state, reason)
 
 
 def max_array_size() -> int | None:
-    """Indices of an array are below this; None where Slurm does not say."""
+    """Return the bound that indices of an array stay below; None where Slurm does not answer."""
     with contextlib.suppress(MachineError):
-        match = re.search(r"^MaxArraySize\s*=\s*(\d+)", run(["scontrol", "show", "config"]), re.MULTILINE)
-        return int(match[1]) if match else None
+        return parse_number(parse_config(run(["scontrol", "show", "config"])).get("maxarraysize", ""))
     return None
 
 
 def was_cancelled(job: str) -> bool:
-    """Whether somebody ended a job by scancel, which its processes cannot tell from a preemption.
+    """Return whether somebody ended a job by scancel, which its processes cannot tell from a preemption.
 
-    The controller is asked, which remembers a while and needs no accounting.
+    The controller is asked: it remembers a job for some minutes and needs no accounting.
     """
     with contextlib.suppress(MachineError):
         return bool(job) and "JobState=CANCELLED" in run(["scontrol", "--oneliner", "show", "job", job])
@@ -123,12 +96,12 @@ def was_cancelled(job: str) -> bool:
 
 @dataclass(frozen=True)
 class Ends:
-    """How the elements of an array ended.
+    """Final states of an array's elements.
 
     Attributes:
         states: element, ``<array>_<index>``, or the number of a job that is no array → its state, where it is
             remembered.
-        are_all: whether sacct told them, which forgets only what was cancelled while it waited.
+        are_all: whether they are sacct's, which forgets only elements that were cancelled while they waited.
     """
 
     states: dict[str, str]
@@ -143,20 +116,46 @@ def ends_of(array: str) -> Ends:
     """
     states: list[tuple[str, str]] = []
     with contextlib.suppress(MachineError):
-        command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={array}", "--format=JobID,State"]
-        rows = [line.partition("|") for line in run(command).splitlines()]
+        rows = [line.partition("|") for line in _sacct(array, "JobID,State").splitlines()]
         states += [(job.partition("_")[2], state) for job, _, state in rows]
     are_all = bool(states)  # so far they are sacct's
     with contextlib.suppress(MachineError):
         for line in run(["scontrol", "--oneliner", "show", "job", array]).splitlines():
-            words = dict(word.partition("=")[::2] for word in line.split())
-            states.append((words.get("ArrayTaskId", ""), words.get("JobState", "")))
-    found: dict[str, str] = {}
-    for elements, state in states:
-        found |= dict.fromkeys([f"{array}_{element}" for element in _elements(elements)] or [array], state)
-    if len(found) > 1:
-        found.pop(array, None)
-    return Ends(found, are_all)
+            fields = parse_fields(line)
+            states.append((fields.get("ArrayTaskId", ""), fields.get("JobState", "")))
+    ends: dict[str, str] = {}
+    for indices, state in states:
+        ends |= dict.fromkeys([f"{array}_{index}" for index in parse_indices(indices)] or [array], state)
+    if len(ends) > 1:
+        ends.pop(array, None)
+    return Ends(ends, are_all)
+
+
+def _sacct(job: str, columns: str, *options: str, patience_s: float = _PATIENCE_S) -> str:
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", f"--format={columns}"]
+    return run([*command, *options], patience_s)
+
+
+def sacct_state(start: Mapping[str, Any]) -> str:
+    """Return the state in which sacct saw the job of an attempt end; empty where it has not, or does not answer.
+
+    A job that was requeued has a line for each time that it ran. Only one of them is this attempt's.
+
+    Args:
+        start: line of the attempt's start.
+    """
+    job, restarts = str(start.get("job", "")), start.get("restarts", 0)
+    if not job:
+        return ""
+    try:
+        output = _sacct(job, "State", "--duplicates", patience_s=_SACCT_S)
+    except MachineError:
+        return ""
+    states = [line.strip() for line in output.splitlines() if line.strip()]
+    if not isinstance(restarts, int) or not 0 <= restarts < len(states):
+        return ""
+    is_over = states[restarts].split()[0] not in ("RUNNING", "PENDING", "COMPLETING", "RESIZING")
+    return states[restarts] if is_over else ""
 
 
 def cancel(ids: Sequence[str], *, states: Sequence[str] = ()) -> None:
@@ -175,21 +174,21 @@ def cancel(ids: Sequence[str], *, states: Sequence[str] = ()) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Without what an outer job would say of itself; options of commands that a user has set are kept out as well."""
+    """Copy the environment without an outer job's variables and a user's default options of Slurm's programs."""
     kept = {name: value for name, value in os.environ.items() if not leaks(name)}
     return kept | {"SLURM_BITSTR_LEN": "0"}  # else squeue cuts the elements of an array off after 64 characters
 
 
 def leaks(name: str) -> bool:
-    """Whether a variable is an outer job's and would change what a nested command does; SLURM_CONF is the cluster's."""
-    return name.startswith(_LEAKING) and name != "SLURM_CONF"
+    """Return whether a variable of an outer job would change a nested command; SLURM_CONF is the cluster's."""
+    return name.startswith(_OUTER_JOB) and name != "SLURM_CONF"
 
 
 @contextlib.contextmanager
 def without_outer_job() -> Iterator[None]:
-    """A block in which submitit sees no outer job's variables."""
-    taken = {name: os.environ.pop(name) for name in list(os.environ) if leaks(name)}
+    """Hide an outer job's variables from submitit for the length of a block."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if leaks(name)}
     try:
         yield
     finally:
-        os.environ.update(taken)
+        os.environ.update(hidden)

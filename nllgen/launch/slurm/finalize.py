@@ -27,8 +27,7 @@ from nllgen.launch.retry_policy import (
     unended,
 )
 from nllgen.launch.slurm.arrays import Submission, SubmissionDir, memory_factors_had
-from nllgen.launch.slurm.commands import was_cancelled
-from nllgen.launch.task_queue import sacct_state
+from nllgen.launch.slurm.commands import sacct_state, was_cancelled
 from nllgen.launch.tasks import Task, is_done, read_attempts, tasks_of
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir

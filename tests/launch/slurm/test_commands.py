@@ -1,4 +1,4 @@
-"""What squeue prints is understood, and nothing of an outer job is passed on."""
+"""Lines of squeue are parsed, and variables of an outer job are not passed on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from nllgen.launch.slurm.commands import _parse, leaks, run, was_cancelled, without_outer_job
+from nllgen.launch.slurm.commands import _parse, leaks, run, sacct_state, was_cancelled, without_outer_job
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,13 @@ def test_no_job_was_not_cancelled() -> None:
 def test_squeue_is_told_to_name_every_element_of_a_long_array(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_BITSTR_LEN", "64")
     assert "SLURM_BITSTR_LEN=0" in run(["env"]).splitlines()
+
+
+def test_an_outer_jobs_variables_do_not_reach_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_CONF", "/c")
+    assert run(["sh", "-c", 'echo "$SLURM_JOB_ID|$SLURM_CONF"']) == "|/c\n"
+
+
+def test_no_job_has_no_state() -> None:
+    assert sacct_state({}) == ""

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from nllgen.doctor.rules import duration
-from nllgen.doctor.slurm_output import (
-    Limits,
-    Nodes,
-    gpus_of,
-    parse_config,
-    parse_limits,
-    parse_minutes,
-    parse_partitions,
-    parse_sinfo,
-    parse_version,
-)
-
-SAID = Path(__file__).parent / "slurm_output"
-
-
-def said(name: str) -> str:
-    return (SAID / name).read_text("utf-8")
+from nllgen.launch.slurm.cluster_info import Limits, Nodes, parse_limits, parse_partitions, parse_sinfo
+from nllgen.launch.slurm.values import count_gpus, parse_config, parse_minutes, parse_version
+from tests.launch.slurm.recorded import recorded
 
 
 def test_configuration_of_the_devcluster() -> None:
-    config = parse_config(said("config-22.05.txt"))
+    config = parse_config(recorded("config-22.05.txt"))
     assert config["maxarraysize"] == "101"
     assert config["preempttype"] == "preempt/partition_prio"
     assert config["constrainramspace"] == "yes"  # after a blank line and a heading
@@ -90,27 +74,27 @@ def test_durations(minutes: int, text: str) -> None:
         ("craynetwork:4", 0),
     ],
 )
-def test_gpus_of_a_node(gres: str, gpus: int) -> None:
-    assert gpus_of(gres) == gpus
+def test_count_gpus_a_node(gres: str, gpus: int) -> None:
+    assert count_gpus(gres) == gpus
 
 
 def test_partitions_of_the_devcluster() -> None:
-    short, urgent, preempt = parse_partitions(said("partition-22.05.txt"))
+    short, urgent, preempt = parse_partitions(recorded("partition-22.05.txt"))
     assert (short.name, short.is_default, short.max_minutes, short.default_minutes) == ("short", True, 10, 5)
     assert (urgent.priority_tier, urgent.max_minutes, urgent.preempt_mode) == (20, 60, "OFF")
     assert (preempt.preempt_mode, preempt.grace_s, preempt.priority_tier) == ("REQUEUE", 10, 1)
 
 
 def test_partitions_of_a_newer_version() -> None:
-    batch, gpu, old, shut = parse_partitions(said("partition-24.05.txt"))
+    batch, gpu, old, shut = parse_partitions(recorded("partition-24.05.txt"))
     assert (batch.max_minutes, batch.max_nodes, batch.default_minutes) == (4320, 4, 60)
-    assert (gpu.name, gpu.qos, gpu.grace_s, gpu.said["Nodes"]) == ("gpu nodes (a100)", "gpu", 120, "g[01-03]")
-    assert batch.said["TRESBillingWeights"] == "CPU=1,Mem=0.25G"
+    assert (gpu.name, gpu.qos, gpu.grace_s, gpu.fields["Nodes"]) == ("gpu nodes (a100)", "gpu", 120, "g[01-03]")
+    assert batch.fields["TRESBillingWeights"] == "CPU=1,Mem=0.25G"
     assert (old.max_minutes, old.is_up, shut.is_up, shut.max_minutes) == (None, True, False, 30)
 
 
 def test_kinds_of_nodes() -> None:
-    kinds = parse_sinfo(said("sinfo-24.05.txt") + "\nslurm_load_node: odd line\n")
+    kinds = parse_sinfo(recorded("sinfo-24.05.txt") + "\nslurm_load_node: odd line\n")
     assert kinds["batch"][1] == Nodes(4, 128, 512000, 0, ("avx512", "bigmem"))
     assert kinds["gpu nodes (a100)"] == (Nodes(3, 64, 500000, 4, ("a100",)),)
 

@@ -1,0 +1,275 @@
+"""A description of the cluster by Slurm's own programs: settings, partitions, nodes and the user's limits."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from nllgen.errors import MachineError
+from nllgen.launch.slurm.commands import run
+from nllgen.launch.slurm.values import (
+    count_gpus,
+    parse_config,
+    parse_fields,
+    parse_minutes,
+    parse_number,
+    parse_value,
+)
+
+_PATIENCE_S = 15.0  # Slurm's programs wait ten for a silent controller
+_SINFO_FORMAT = "%R|%D|%c|%m|%G|%f"  # partition, nodes, CPUs, MB, gres, features
+_ASSOCIATION_FIELDS = "account,partition,maxsubmitjobs,maxjobs,maxwall,qos,defaultqos"
+_QOS_FIELDS = "name,maxsubmitjobsperuser,maxjobsperuser,maxwall"
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Equal nodes of a partition: their number, and the resources of each."""
+
+    count: int
+    cpus: int
+    memory_mb: int
+    gpus: int
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition of ``scontrol show partition --oneliner``.
+
+    Attributes:
+        name: of the partition.
+        is_default: whether jobs that name no partition go to it.
+        is_up: whether jobs start in it.
+        max_minutes, default_minutes: time of a job; None where there is no limit, or no default.
+        preempt_mode: ``OFF``, ``REQUEUE``, ``CANCEL`` …; empty where the cluster's setting applies.
+        grace_s: seconds between a preemption and the job's end.
+        priority_tier: a job may preempt those of lower tiers.
+        max_nodes: of a job; None where there is no limit.
+        qos: whose limits apply to all jobs of the partition.
+        fields: everything that was printed, by Slurm's own keys.
+        nodes: from ``sinfo``.
+    """
+
+    name: str
+    is_default: bool = False
+    is_up: bool = True
+    max_minutes: int | None = None
+    default_minutes: int | None = None
+    preempt_mode: str = ""
+    grace_s: int = 0
+    priority_tier: int = 1
+    max_nodes: int | None = None
+    qos: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    nodes: tuple[Nodes, ...] = ()
+
+    @property
+    def cpus(self) -> int:
+        """Count all processors."""
+        return sum(nodes.count * nodes.cpus for nodes in self.nodes) or parse_number(self._field("TotalCPUs")) or 0
+
+    @property
+    def gpus(self) -> int:
+        """Count all GPUs."""
+        return sum(nodes.count * nodes.gpus for nodes in self.nodes)
+
+    def _field(self, key: str, default: str = "") -> str:
+        return self.fields.get(key, default)
+
+    def admits(self, groups: Sequence[str], accounts: Sequence[str], *, is_root: bool) -> bool:
+        """Return whether a user of these groups and accounts may submit to it; no accounts means unknown ones."""
+        groups_ok = _is_allowed(self._field("AllowGroups", "ALL"), groups)
+        accounts_ok = not accounts or _is_allowed(self._field("AllowAccounts", "ALL"), accounts)
+        denied = set(self._field("DenyAccounts").split(",")) & set(accounts)
+        only_root = self._field("RootOnly") == "YES" and not is_root
+        no_root = self._field("DisableRootJobs") == "YES" and is_root
+        return groups_ok and accounts_ok and not (denied and denied >= set(accounts)) and not only_root and not no_root
+
+
+def _is_allowed(allowed: str, names: Sequence[str]) -> bool:
+    return allowed in ("ALL", "(null)") or bool(set(allowed.split(",")) & set(names))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits that accounting sets for this user; None and empty where it sets none.
+
+    Attributes:
+        accounts: that the user may submit under, the default first where it is known.
+        max_submit: jobs that may be queued at once, an array's elements counted one by one.
+        max_jobs: jobs that may run at once.
+        max_minutes: of a job.
+        qos: allowed ones.
+    """
+
+    accounts: tuple[str, ...] = ()
+    max_submit: int | None = None
+    max_jobs: int | None = None
+    max_minutes: int | None = None
+    qos: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClusterInfo:
+    """Everything that Slurm's programs print about the cluster and this user.
+
+    Attributes:
+        version: of ``sbatch --version``; empty where it is missing.
+        error: why Slurm cannot be used; empty where it answers.
+        config: see :func:`~nllgen.launch.slurm.values.parse_config`.
+        partitions: with their nodes.
+        hosts: names of the nodes' machines.
+        limits: this user's; None where accounting does not answer.
+        accounting_error: why sacct does not work; empty where it does.
+        user: name of this user.
+        groups: names of this user's groups.
+    """
+
+    version: str = ""
+    error: str = ""
+    config: Mapping[str, str] = field(default_factory=dict)
+    partitions: tuple[Partition, ...] = ()
+    hosts: frozenset[str] = frozenset()
+    limits: Limits | None = None
+    accounting_error: str = ""
+    user: str = ""
+    groups: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> list[Partition]:
+        """List the partitions that this user may send jobs to, the default first, then the largest."""
+        accounts = self.limits.accounts if self.limits else ()
+        is_root = os.geteuid() == 0
+        usable = [
+            part for part in self.partitions if part.is_up and part.admits(self.groups, accounts, is_root=is_root)
+        ]
+        return sorted(usable, key=lambda part: (not part.is_default, -part.cpus))
+
+
+def query_cluster() -> ClusterInfo:
+    """Ask Slurm's programs; the first that fails ends it, so that a dead controller is waited for once."""
+    info = _identity()
+    try:
+        info = replace(info, version=_run(["sbatch", "--version"]).strip())
+        info = replace(info, config=parse_config(_run(["scontrol", "show", "config"])))
+        partitions = parse_partitions(_run(["scontrol", "show", "partition", "--oneliner"]))
+        nodes = parse_sinfo(_run(["sinfo", "--noheader", "--exact", f"--format={_SINFO_FORMAT}"]))
+    except MachineError as error:
+        return replace(info, error=error.message)
+    return replace(
+        info,
+        partitions=tuple(replace(part, nodes=nodes.get(part.name, ())) for part in partitions),
+        hosts=_hosts(),
+        limits=_limits(info.user, info.config.get("clustername", "")),
+        accounting_error=_accounting_error(),
+    )
+
+
+def _run(command: Sequence[str]) -> str:
+    return run(command, _PATIENCE_S)
+
+
+def _hosts() -> frozenset[str]:
+    with contextlib.suppress(MachineError):
+        return frozenset(_run(["sinfo", "--noheader", "--Node", "--format=%n"]).split())
+    return frozenset()
+
+
+def _accounting_error() -> str:
+    try:
+        _run(["sacct", "--noheader", "--allocations", "--starttime=now", "--format=JobID"])
+    except MachineError as error:
+        return error.message
+    return ""
+
+
+def _limits(user: str, cluster: str) -> Limits | None:
+    where = [f"user={user}", *([f"cluster={cluster}"] if cluster else [])]
+    show = ["sacctmgr", "--noheader", "--parsable2", "show"]
+    try:
+        associations = _run([*show, "associations", "where", *where, f"format={_ASSOCIATION_FIELDS}"])
+    except MachineError:
+        return None
+    qos = default_account = ""
+    with contextlib.suppress(MachineError):
+        qos = _run([*show, "qos", f"format={_QOS_FIELDS}"])
+        default_account = _run([*show, "user", user, "format=defaultaccount"]).strip()
+    return parse_limits(associations, qos, default_account)
+
+
+def _identity() -> ClusterInfo:
+    """Look up the names of the user and of the groups; numbers have none in some containers."""
+    groups = []
+    for gid in {os.getegid(), *os.getgroups()}:
+        with contextlib.suppress(KeyError):
+            groups.append(grp.getgrgid(gid).gr_name)
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    return ClusterInfo(user=user, groups=tuple(groups))
+
+
+def parse_partitions(text: str) -> list[Partition]:
+    """Read ``scontrol show partition --oneliner``, in its order."""
+    return [_partition(fields) for fields in map(parse_fields, text.splitlines()) if "PartitionName" in fields]
+
+
+def _partition(fields: Mapping[str, str]) -> Partition:
+    return Partition(
+        name=fields["PartitionName"],
+        is_default=fields.get("Default") == "YES",
+        is_up=fields.get("State", "UP") == "UP",
+        max_minutes=parse_minutes(fields.get("MaxTime", "UNLIMITED")),
+        default_minutes=parse_minutes(fields.get("DefaultTime", "NONE")),
+        preempt_mode=parse_value(fields.get("PreemptMode", "")),
+        grace_s=parse_number(fields.get("GraceTime", "0")) or 0,
+        priority_tier=parse_number(fields.get("PriorityTier", "1")) or 1,
+        max_nodes=parse_number(fields.get("MaxNodes", "UNLIMITED")),
+        qos=parse_value(fields.get("QoS", "")),
+        fields=fields,
+    )
+
+
+def parse_sinfo(text: str) -> dict[str, tuple[Nodes, ...]]:
+    """Read ``sinfo --noheader --exact --format=_SINFO_FORMAT``: partition → its nodes, equal ones together."""
+    by_partition: dict[str, list[Nodes]] = {}
+    for line in text.splitlines():
+        parts = line.strip().split("|")
+        if len(parts) != 6:
+            continue
+        count, cpus, memory = (parse_number(part) or 0 for part in parts[1:4])
+        features = tuple(part for part in parse_value(parts[5]).split(",") if part)
+        nodes = Nodes(count, cpus, memory, count_gpus(parts[4]), features)
+        by_partition.setdefault(parts[0].rstrip("*"), []).append(nodes)
+    return {name: tuple(nodes) for name, nodes in by_partition.items()}
+
+
+def parse_limits(associations: str, qos: str, default_account: str = "") -> Limits:
+    """Return the tightest limits of a user's associations and their QOS, from ``sacctmgr --parsable2 --noheader``.
+
+    Args:
+        associations: ``show associations format=_ASSOCIATION_FIELDS`` of this user and cluster.
+        qos: ``show qos format=_QOS_FIELDS``.
+        default_account: of the user.
+    """
+    rows = [line.split("|") for line in associations.splitlines() if line.count("|") == 6]
+    names = {row[6] or next(iter(row[5].split(",")), "") for row in rows}
+    rows_qos = [row for line in qos.splitlines() if line.count("|") == 3 and (row := line.split("|"))[0] in names]
+    times = map(parse_minutes, [row[4] for row in rows] + [row[3] for row in rows_qos])
+    return Limits(
+        accounts=tuple(dict.fromkeys(filter(None, [default_account, *(row[0] for row in rows)]))),
+        max_submit=_smallest([row[2] for row in rows] + [row[1] for row in rows_qos]),
+        max_jobs=_smallest([row[3] for row in rows] + [row[2] for row in rows_qos]),
+        max_minutes=min(filter(None, times), default=None),
+        qos=tuple(dict.fromkeys(name for row in rows for name in row[5].split(",") if name)),
+    )
+
+
+def _smallest(texts: Sequence[str]) -> int | None:
+    return min((number for number in map(parse_number, texts) if number is not None), default=None)

@@ -1,0 +1,74 @@
+"""Parsers of the values that Slurm's programs print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_UNSET = frozenset(("(null)", "N/A", "n/a", "NONE", "None", "none", ""))
+
+
+def parse_value(text: str) -> str:
+    """Strip a value; return an empty text for ``(null)``, ``N/A`` and the like."""
+    return "" if text.strip() in _UNSET else text.strip()
+
+
+def parse_number(text: str) -> int | None:
+    """Read the number that a value begins with (``5 sec``, ``20000``, ``8+``); None for ``UNLIMITED`` and the like."""
+    match = re.match(r"\s*(\d+)", text)
+    return int(match[1]) if match else None
+
+
+def parse_minutes(text: str) -> int | None:
+    """Read a time in whole minutes; None where there is no limit.
+
+    ``30`` is minutes, ``30:00`` minutes and seconds, ``1:00:00`` hours too, and ``2-12`` or ``2-12:00:00`` days too.
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
+    if match is None:
+        return None
+    days, first, second = (int(part) if part else 0 for part in match.groups()[:3])
+    if match[1] is not None:
+        return days * 1440 + first * 60 + second
+    return first * 60 + second if match[4] is not None else first
+
+
+def parse_version(text: str) -> tuple[int, int] | None:
+    """Read ``slurm-wlm 22.05.8`` as (22, 5)."""
+    match = re.search(r"(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def parse_indices(text: str) -> Iterator[int]:
+    """Iterate over the array indices of ``7`` or ``[0-3,5,8-9:1%4]``."""
+    for part in text.strip("[]").split("%")[0].split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+))?", part)
+        if match:
+            first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+            yield from range(first, last + 1, step)
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Read ``scontrol show config``: key, in small letters, → value, as :func:`parse_value` returns it."""
+    config: dict[str, str] = {}
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and re.fullmatch(r"[A-Za-z]\w*(\[\d+\])?", key.strip()):
+            config.setdefault(key.strip().lower(), parse_value(value))
+    return config
+
+
+def parse_fields(line: str) -> dict[str, str]:
+    """Read a line of ``scontrol --oneliner show``. Values may have blanks; keys begin with a capital."""
+    words = re.split(r" +(?=[A-Z][A-Za-z]+=)", line.strip())
+    return {key: value for key, equals, value in (word.partition("=") for word in words) if equals}
+
+
+def count_gpus(gres: str) -> int:
+    """Count the GPUs of a node: ``gpu:a100:4(S:0-1),nvme:3500`` → 4, ``gpu:2(IDX:0-1)`` → 2, ``gpu`` → 1."""
+    total = 0
+    for part in re.sub(r"\([^)]*\)", "", gres).split(","):
+        resource, *rest = part.strip().split(":")
+        if resource == "gpu":
+            total += (parse_number(rest[-1]) or 0) if rest and rest[-1][:1].isdigit() else 1
+    return total
