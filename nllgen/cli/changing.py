@@ -21,9 +21,10 @@ from nllgen.launch.slurm.finalize import setup_of
 from nllgen.launch.slurm.submission import ArrayShape
 from nllgen.launch.slurm.submission import submit as send_to_cluster
 from nllgen.launch.submit import start_local
-from nllgen.launch.tasks import is_done, tasks_of
+from nllgen.launch.tasks import is_done
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import tasks_of
 from nllgen.study.config import Study
 
 _MAX_NAMED = 10

@@ -1,4 +1,4 @@
-"""What the commands have in common: reading a grid, asking the folder, showing tables. Imported when a command is opened."""
+"""Functions that commands share."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nllgen.assets import AssetStatus, asset_folder, has_mnist, mnist_pictures, status
-from nllgen.errors import ConfigError, ConflictError, CorruptFileError, NllgenError, SchemaError
-from nllgen.planning.plan import ContainerRule, Plan, TaskFiles, make_plan
-from nllgen.storage.dataset import read_dataset_head
+from nllgen.errors import ConfigError, ConflictError, CorruptFileError, SchemaError
+from nllgen.planning.plan import ContainerRule, Plan, plan_study
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Precision, Study
 from nllgen.study.extend import merge
@@ -72,40 +71,15 @@ def plan_of(study: Study, root: Path, container: ContainerRule | None = None) ->
     Args:
         study: what is to be run.
         root: where studies lie.
-        image: that it is to be run in.
+        container: that it is to be run in.
 
     Raises:
         ConflictError: the study that is frozen there is another one.
     """
-    folder = StudyDir(root / study.name)
-    if folder.is_frozen:
-        study = merge(folder.read_study(), study)
-    truth = folder.found_truth(study.truth) if study.truth else None
-    return make_plan(
-        study,
-        folder.found(study.cells),
-        truth_found=truth,
-        dataset_found=_dataset_found(folder, study),
-        cores=len(os.sched_getaffinity(0)),
-        container=container,
-    )
-
-
-def _dataset_found(folder: StudyDir, study: Study) -> TaskFiles | None:
-    from nllgen.launch.tasks import large_enough
-
-    if study.truth is None:
-        return None
-    path = folder.dataset(study.truth.id)
-    if large_enough(path, study.dataset):
-        return TaskFiles(state="done", detail="large enough")
-    if not path.exists():
-        return None
-    try:
-        read_dataset_head(path)
-    except NllgenError as error:
-        return TaskFiles(state="damaged", detail=error.message)
-    return TaskFiles(state="partial", detail="too small: it grows")
+    study_dir = StudyDir(root / study.name)
+    if study_dir.is_frozen:
+        study = merge(study_dir.read_study(), study)
+    return plan_study(study, study_dir, container)
 
 
 def collect_study(folder: StudyDir, out: Path | None, allow_missing: bool, *, force: bool = False) -> Collected:

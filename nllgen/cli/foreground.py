@@ -13,7 +13,8 @@ from nllgen.errors import ConfigError
 from nllgen.launch.attempt import recorded_attempt, renewing, stopping, touched
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.stop_signal import StopRequest
-from nllgen.launch.tasks import is_done, tasks_of
+from nllgen.launch.tasks import is_done
+from nllgen.storage.tasks import tasks_of
 from nllgen.study.config import Study
 
 

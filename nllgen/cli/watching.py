@@ -16,9 +16,9 @@ from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, ConfigError
 from nllgen.launch.logs import Follower, job_log
 from nllgen.launch.slurm.commands import HINT_S
 from nllgen.launch.status import TaskReport, count_by_status, query_scheduler, status, to_json
-from nllgen.launch.tasks import Task, tasks_of
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.storage.untrusted import escape_controls
 from nllgen.study.config import Study
 from nllgen.study.diagnostics import near

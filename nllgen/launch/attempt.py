@@ -16,7 +16,8 @@ from typing import Any
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT, EXIT_STOPPED, NllgenError
 from nllgen.launch.lease import RENEW_S, Lease
 from nllgen.launch.retry_policy import DONE, FAILED, LOST, STARTED, STOPPED, FailureKind, failure_kind_of_exit, unended
-from nllgen.launch.tasks import Task, read_attempts, record
+from nllgen.launch.tasks import read_attempts, record
+from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 
 _LOOK_S = 1.0

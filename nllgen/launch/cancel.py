@@ -11,9 +11,9 @@ from nllgen.launch.slurm.arrays import COLLECT
 from nllgen.launch.slurm.commands import cancel
 from nllgen.launch.status import query_scheduler
 from nllgen.launch.submit import submission_lock
-from nllgen.launch.tasks import Task, tasks_of
 from nllgen.storage.atomic import make_folder, raise_os_error
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
 

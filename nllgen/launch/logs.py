@@ -8,8 +8,9 @@ from pathlib import Path
 
 from nllgen.errors import ConfigError
 from nllgen.launch.retry_policy import STARTED
-from nllgen.launch.tasks import Task, read_attempts
+from nllgen.launch.tasks import read_attempts
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import open_regular
 
 _PART = 2**20

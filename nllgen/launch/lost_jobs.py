@@ -9,9 +9,10 @@ from nllgen.launch.attempt import record_lost_job
 from nllgen.launch.retry_policy import Line
 from nllgen.launch.slurm.arrays import submissions
 from nllgen.launch.slurm.commands import Ends, ends_of
-from nllgen.launch.tasks import Task, read_attempts
+from nllgen.launch.tasks import read_attempts
 from nllgen.storage.atomic import make_folder
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task
 
 
 @dataclass

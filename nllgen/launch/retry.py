@@ -9,9 +9,9 @@ from nllgen.errors import ConfigError
 from nllgen.launch.retry_policy import FailureKind, next_memory_factor
 from nllgen.launch.slurm.arrays import Submission, memory_factors_had, submissions
 from nllgen.launch.status import TaskReport
-from nllgen.launch.tasks import Task
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task
 from nllgen.study.diagnostics import near
 
 _AGAIN = (TaskStatus.FAILED, TaskStatus.STOPPED, TaskStatus.DAMAGED, TaskStatus.STALE)

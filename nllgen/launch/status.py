@@ -27,9 +27,10 @@ from nllgen.launch.retry_policy import (
 from nllgen.launch.slurm.arrays import is_copy, submissions
 from nllgen.launch.slurm.commands import HINT_S
 from nllgen.launch.slurm.submission import LiveJobs, query_live_jobs
-from nllgen.launch.tasks import Task, done_head, read_attempts, tasks_of
-from nllgen.storage.states import TaskStatus
+from nllgen.launch.tasks import read_attempts
+from nllgen.storage.states import Expected, ResultState, TaskFiles, TaskStatus, inspect
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
 _QUIET_S = 120.0  # a running task that has written nothing for longer is pointed out
@@ -117,19 +118,20 @@ def status(study_dir: StudyDir, study: Study, live: LiveJobs | None = None) -> l
         live: jobs that the scheduler still has; None if it was not asked.
     """
     leases = LeaseManager()
-    truth_sha256 = study_dir.truth_sha256(study.truth.id) if study.truth else ""  # read once, not for every cell
-    return [_report(task, study, study_dir, live, leases, truth_sha256) for task in tasks_of(study, study_dir)]
+    expected = Expected.of(study, study_dir)
+    return [_report(task, study_dir, expected, live, leases) for task in tasks_of(study, study_dir)]
 
 
 def _report(
-    task: Task, study: Study, study_dir: StudyDir, live: LiveJobs | None, leases: LeaseManager, truth_sha256: str
+    task: Task, study_dir: StudyDir, expected: Expected, live: LiveJobs | None, leases: LeaseManager
 ) -> TaskReport:
     log = str(task.log).removeprefix(f"{study_dir.path}/")  # much faster than pathlib for thousands of cells
     lines = read_attempts(task.attempts)
     attempts = sum(line.get("event") == STARTED for line in lines)
-    if (head := done_head(task, study, study_dir, truth_sha256=truth_sha256)) is not None:
-        return _report_of_result(task, attempts, log, head)
-    condition = _condition(task, lines, live, leases)
+    files = inspect(task, expected)
+    if files.state.is_done:
+        return _report_of_result(task, attempts, log, files)
+    condition = _condition(task, files, lines, live, leases)
     progress = progress_of(task) if lines else {}
     return TaskReport(
         task.name,
@@ -146,26 +148,28 @@ def _report(
     )
 
 
-def _report_of_result(task: Task, attempts: int, log: str, head: dict[str, Any]) -> TaskReport:
-    seconds = float(head.get("seconds_per_step", 0.0))
+def _report_of_result(task: Task, attempts: int, log: str, files: TaskFiles) -> TaskReport:
+    seconds = files.seconds_per_step or 0.0
     return TaskReport(
         task.name,
         task.label,
-        TaskStatus(head.get("outcome", TaskStatus.DONE)),
+        TaskStatus.DIVERGED if files.state is ResultState.DIVERGED else TaskStatus.DONE,
         attempts,
         log,
-        finished_at=str(head.get("finished_at", "")),
+        finished_at=files.finished_at,
         seconds_per_step=seconds if math.isfinite(seconds) else 0.0,
     )
 
 
-def _condition(task: Task, lines: Sequence[Line], live: LiveJobs | None, leases: LeaseManager) -> _Condition:
+def _condition(
+    task: Task, files: TaskFiles, lines: Sequence[Line], live: LiveJobs | None, leases: LeaseManager
+) -> _Condition:
     """Return the first condition that applies to a task without a result."""
     return (
         _held(task, live, leases)
         or _cancelled_before_start(task, lines)
         or _scheduled(task, lines, live)
-        or _damaged(task)
+        or _not_counting(files)
         or _after_attempt(lines)
         or _Condition(TaskStatus.WAITING)
     )
@@ -198,11 +202,17 @@ def _scheduled(task: Task, lines: Sequence[Line], live: LiveJobs | None) -> _Con
     return _Condition(TaskStatus.RUNNING if is_running else TaskStatus.QUEUED, f"job {job} {job_state.lower()}")
 
 
-def _damaged(task: Task) -> _Condition | None:
+def _not_counting(files: TaskFiles) -> _Condition | None:
     """Check for a result that does not count."""
-    if task.name in ("truth", "dataset") or not task.task_dir.result.exists():
-        return None
-    return _Condition(TaskStatus.DAMAGED, "result.h5 cannot be read or does not count; submitting again runs it anew")
+    again = "submitting again runs it anew"
+    match files.state:
+        case ResultState.DAMAGED:
+            return _Condition(TaskStatus.DAMAGED, f"{files.detail}; {again}")
+        case ResultState.STALE:
+            return _Condition(TaskStatus.STALE, f"{files.detail}; {again}")
+        case ResultState.LOCKED:
+            return _Condition(TaskStatus.LOCKED, f"{files.detail}; nothing is known of it until it can be read")
+    return None
 
 
 def _after_attempt(lines: Sequence[Line]) -> _Condition | None:

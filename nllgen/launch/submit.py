@@ -21,12 +21,12 @@ from nllgen.launch.code_snapshot import snapshot
 from nllgen.launch.gpus import assign_gpus
 from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.supervisor import Supervisor
-from nllgen.launch.tasks import tasks_of
 from nllgen.launch.worker_process import WorkerConfig, isolated
 from nllgen.storage.atomic import closed_to_others, make_folder, raise_os_error, write_bytes
 from nllgen.storage.capabilities import require_publishing
 from nllgen.storage.provenance import code_sha256
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import tasks_of
 from nllgen.study.config import Study
 from nllgen.study.extend import merge
 from nllgen.study.pretrained import pretrained_weights

@@ -17,9 +17,10 @@ from nllgen.launch.retry_policy import (
 )
 from nllgen.launch.slurm.commands import sacct_state
 from nllgen.launch.slurm.job_env import Job
-from nllgen.launch.tasks import Task, is_done, longest_first, read_attempts, seconds_of, tasks_of
+from nllgen.launch.tasks import is_done, longest_first, read_attempts, seconds_of
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 
 
 class TaskQueue:

@@ -12,9 +12,9 @@ from nllgen.launch.attempt import Attempt
 from nllgen.launch.lease import RENEW_S, Lease
 from nllgen.launch.retry_policy import FailureKind, failure_kind_of_exit
 from nllgen.launch.slurm.job_env import Job, MemoryKills, peak_memory_bytes
-from nllgen.launch.tasks import Task
 from nllgen.launch.worker_process import WorkerConfig, WorkerProcess
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task
 
 _POLL_S = 0.05
 _MEMORY_EVERY_S = 2.0

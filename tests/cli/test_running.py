@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from nllgen.launch.lease import LeaseManager
-from nllgen.launch.tasks import Task, read_attempts, tasks_of
+from nllgen.launch.tasks import read_attempts
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from tests.cli.process import NLLGEN, TINY, frozen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

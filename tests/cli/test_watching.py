@@ -10,8 +10,9 @@ import pytest
 
 from nllgen.launch.retry_policy import FAILED, STARTED, STOPPED
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
-from nllgen.launch.tasks import Task, record, tasks_of
+from nllgen.launch.tasks import record
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from tests.cli.process import USAGE, Run, frozen, refused
 
 

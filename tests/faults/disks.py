@@ -18,7 +18,7 @@ from nllgen.launch.code_snapshot import snapshot
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
-from nllgen.launch.tasks import read_attempts, tasks_of
+from nllgen.launch.tasks import read_attempts
 from nllgen.storage.atomic import create_bytes, make_folder, write_bytes
 from nllgen.storage.collect import collect
 from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, write_dataset
@@ -26,6 +26,7 @@ from nllgen.storage.result import read_result, write_result
 from nllgen.storage.schema import SPLITS
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import read_study
+from nllgen.storage.tasks import tasks_of
 from nllgen.study.load import parse_study
 from tests.faults.readers import make_flow_weights
 from tests.faults.texts import GRID

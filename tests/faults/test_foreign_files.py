@@ -15,8 +15,9 @@ from nllgen.cli import cli
 from nllgen.errors import CorruptFileError, MachineError, NllgenError
 from nllgen.launch.slurm.finalize import setup_of
 from nllgen.launch.submit import freeze
-from nllgen.launch.tasks import read_attempts, tasks_of
+from nllgen.launch.tasks import read_attempts
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import tasks_of
 from nllgen.storage.untrusted import RECORD_BYTES, read_regular
 from nllgen.study.load import parse_study
 

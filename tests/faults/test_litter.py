@@ -10,8 +10,8 @@ from benchmarks.dummy_worker import small_result
 from nllgen.launch.attempt import Attempt
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.submit import freeze
-from nllgen.launch.tasks import tasks_of
 from nllgen.storage.result import read_result, write_result
+from nllgen.storage.tasks import tasks_of
 from tests.faults.schedules import played_study
 from tests.faults.work import work_folder
 

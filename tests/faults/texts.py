@@ -14,9 +14,10 @@ from nllgen.launch.attempt import progress_of, record_lost
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.profile import parse_profile
 from nllgen.launch.retry_policy import FailureKind, abandoned_kind, last_ended
-from nllgen.launch.tasks import Task, read_attempts
+from nllgen.launch.tasks import read_attempts
 from nllgen.planning.plan import make_plan
 from nllgen.storage.study_dir import TaskDir
+from nllgen.storage.tasks import Task
 from nllgen.study.config import Study
 from nllgen.study.load import parse_study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen

@@ -16,8 +16,9 @@ from nllgen.launch.attempt import Attempt, recorded_attempt, renewing, saved_ste
 from nllgen.launch.lease import Lease, LeaseManager
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.submit import freeze
-from nllgen.launch.tasks import read_attempts, tasks_of
+from nllgen.launch.tasks import read_attempts
 from nllgen.storage.atomic import make_folder
+from nllgen.storage.tasks import tasks_of
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from nllgen.errors import ConfigError
 from nllgen.launch.logs import Follower, job_log
 from nllgen.launch.retry_policy import STARTED
 from nllgen.launch.submit import freeze
-from nllgen.launch.tasks import Task, record, tasks_of
+from nllgen.launch.tasks import record
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.storage.untrusted import escape_controls
 from nllgen.study.config import Study
 

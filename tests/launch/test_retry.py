@@ -12,9 +12,9 @@ from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
 from nllgen.launch.status import TaskReport
 from nllgen.launch.submit import freeze
-from nllgen.launch.tasks import Task, tasks_of
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
 

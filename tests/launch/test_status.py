@@ -12,8 +12,9 @@ from nllgen.launch.retry_policy import FAILED, STARTED, STOPPED
 from nllgen.launch.slurm.submission import LiveJobs
 from nllgen.launch.status import status, to_json
 from nllgen.launch.submit import freeze
-from nllgen.launch.tasks import record, tasks_of
+from nllgen.launch.tasks import record
 from nllgen.storage.states import TaskStatus
+from nllgen.storage.tasks import tasks_of
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from nllgen.launch.lease import LeaseManager
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.job_env import Job
 from nllgen.launch.task_queue import TaskQueue
-from nllgen.launch.tasks import Task, read_attempts, tasks_of
+from nllgen.launch.tasks import read_attempts
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
 

@@ -4,8 +4,9 @@ import sys
 import pytest
 
 from nllgen.errors import MachineError
-from nllgen.launch.tasks import read_attempts, record, tasks_of
+from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import tasks_of
 from nllgen.study.load import parse_study
 
 START_AT_TRUTH = """

@@ -16,11 +16,12 @@ from nllgen.launch.attempt import record_lost
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.job_env import Job, MemoryKills
-from nllgen.launch.tasks import Task, read_attempts, tasks_of
+from nllgen.launch.tasks import read_attempts
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.launch.worker_slot import WorkerSlot
 from nllgen.storage.atomic import make_folder
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
 JOB = Job("7_0", 0, 0, float("inf"), 1, (0,), ())
@@ -121,7 +122,7 @@ open("{small_group}/cgroup.procs", "w").write(str(os.getpid()))
 from pathlib import Path
 from tests.launch.test_worker_slot import FailureKind, StudyDir, begin, events, slot_of
 from tests.launch.conftest import grid_text
-from nllgen.launch.tasks import tasks_of
+from nllgen.storage.tasks import tasks_of
 from nllgen.study.load import parse_study
 folder = StudyDir(Path(sys.argv[1]) / "tiny")
 task = tasks_of(parse_study(grid_text(), "tiny.yaml", precision="fp32"), folder)[2]

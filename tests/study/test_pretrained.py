@@ -15,8 +15,8 @@ from nllgen.cli.common import load
 from nllgen.data.truth import load_truth
 from nllgen.errors import AssetError, ConfigError, ConflictError, CorruptFileError
 from nllgen.launch.submit import freeze
-from nllgen.launch.tasks import tasks_of
 from nllgen.planning.plan import make_plan
+from nllgen.storage.tasks import tasks_of
 from nllgen.study import pretrained
 from nllgen.study.config import Study
 from nllgen.study.load import load_study, parse_study

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from nllgen.errors import CorruptFileError
-from nllgen.launch.tasks import Task, read_attempts, record
+from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 
 COLLECT = "collect"

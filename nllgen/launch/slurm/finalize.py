@@ -28,9 +28,10 @@ from nllgen.launch.retry_policy import (
 )
 from nllgen.launch.slurm.arrays import Submission, SubmissionDir, memory_factors_had
 from nllgen.launch.slurm.commands import sacct_state, was_cancelled
-from nllgen.launch.tasks import Task, is_done, read_attempts, tasks_of
+from nllgen.launch.tasks import is_done, read_attempts
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
 _FROM_OUTSIDE = (FailureKind.PREEMPTED, FailureKind.TIMEOUT)  # what a job takes the signals of a scancel for

@@ -27,11 +27,12 @@ from nllgen.launch.slurm.commands import Queued, max_array_size, queued
 from nllgen.launch.slurm.executor import ArrayOptions, check_order, executor_for, resources_of, send
 from nllgen.launch.slurm.finalize import Finalizer
 from nllgen.launch.supervisor import Supervisor
-from nllgen.launch.tasks import Task, is_done, longest_first, tasks_of
+from nllgen.launch.tasks import is_done, longest_first
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.atomic import make_folder
 from nllgen.storage.provenance import code_sha256
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
 _SLURMS_DEFAULT = 1001  # MaxArraySize where nobody says

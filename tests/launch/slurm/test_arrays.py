@@ -12,8 +12,8 @@ from nllgen.errors import CorruptFileError
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir, array_turns, place_of, stages_for, submissions
 from nllgen.launch.slurm.commands import Queued
 from nllgen.launch.slurm.submission import match
-from nllgen.launch.tasks import Task, tasks_of
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
 

@@ -9,8 +9,9 @@ import pytest
 from nllgen.launch.retry_policy import FAILED, STARTED
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir, memory_factors_had
 from nllgen.launch.slurm.finalize import retry_factor
-from nllgen.launch.tasks import Task, record, tasks_of
+from nllgen.launch.tasks import record
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
 
