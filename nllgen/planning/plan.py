@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from nllgen.planning.cost import CellCost, cell_cost, dataset_seconds, has_penalty
@@ -128,12 +129,11 @@ def plan_study(study: Study, study_dir: StudyDir, container: ContainerRule | Non
     """Plan a study for this machine's cores, by what its folder holds."""
     files = inspect_study(study, study_dir, container)
     cores = len(os.sched_getaffinity(0))
-    return make_plan(study, study_dir, files, cores=cores, container=container)
+    return make_plan(study, files, cores=cores, container=container)
 
 
 def make_plan(
     study: Study,
-    study_dir: StudyDir,
     files: Mapping[str, TaskFiles],
     *,
     cores: int = 1,
@@ -143,13 +143,12 @@ def make_plan(
 
     Args:
         study: as it is resolved, or frozen.
-        study_dir: its folder, which need not be there.
         files: name of a task → its files; a task that is absent has none.
         cores: that work is spread over, each cell taking ``resources.cpus``.
         container: that runs are to be made in, None without one.
     """
     assert cores >= 1
-    tasks = tasks_of(study, study_dir)
+    tasks = tasks_of(study, StudyDir(Path(study.name)))  # no path of theirs is looked at
     price = _Pricer(study, _measured_speeds(tasks, files))
     missing = TaskFiles(ResultState.MISSING)
     rows = [_row(task, files.get(task.name, missing), price, study, container) for task in tasks]

@@ -149,8 +149,8 @@ def _why_not(task: Task, expected: Expected) -> str:
         raise MachineError(files.detail, "nothing was changed; collect again when it can be read")
     if files.state.is_done:
         return ""
-    has_none = files.state is ResultState.MISSING or (files.state is ResultState.PARTIAL and task.kind is TaskKind.CELL)
-    return "no result" if has_none else files.detail
+    is_unfinished = files.state is ResultState.PARTIAL and task.kind is TaskKind.CELL
+    return "no result" if is_unfinished or not files.detail else files.detail
 
 
 def _datasets(study_dir: StudyDir, truth: Cell) -> tuple[dict[str, dict[str, Any]], dict[str, Array]]:

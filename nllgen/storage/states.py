@@ -165,7 +165,7 @@ def _inspect_truth(files: TaskFiles, task: Task) -> TaskFiles:
 
 def _inspect_dataset(path: Path, expected: Expected) -> TaskFiles:
     if not path.exists():
-        return TaskFiles(ResultState.MISSING)
+        return TaskFiles(ResultState.MISSING, "not drawn yet")
     sizes, drawn_from = _dataset_head(path, verify_checksum(path).identity)
     if expected.truth_sha256 not in ("", drawn_from):
         return TaskFiles(ResultState.STALE, f"the data set was drawn {_OTHER_TRUTH.replace('with', 'from', 1)}")

@@ -1,11 +1,14 @@
+"""Which tasks a plan runs, why, and what they cost."""
+
 import json
 import time
 
 import pytest
 
 from nllgen.planning.cost import cell_cost
-from nllgen.planning.plan import TaskFiles, make_plan
-from nllgen.study.config import MetricsConfig
+from nllgen.planning.plan import ContainerRule, PlanRow, make_plan
+from nllgen.storage.states import ResultState, TaskFiles
+from nllgen.study.config import MetricsConfig, Study
 from nllgen.study.load import load_study, parse_study
 
 GRID = """
@@ -24,86 +27,94 @@ FRUGAL = MetricsConfig(final=("divergence",), num_samples_every=100)
 
 
 @pytest.fixture(scope="module")
-def study():
+def study() -> Study:
     return parse_study(GRID, "g.yaml", precision="fp32")
 
 
-def row_of(study, found, **rest):
+def row_of(study: Study, files: TaskFiles, container: ContainerRule | None = None) -> PlanRow:
     cell = study.cells[0]
-    return next(row for row in make_plan(study, {cell.id: found}, **rest).rows if row.id == cell.id)
+    return next(row for row in make_plan(study, {cell.id: files}, container=container).rows if row.id == cell.id)
 
 
-def test_the_order_is_truth_dataset_cells(study):
+def test_the_order_is_truth_dataset_cells(study: Study) -> None:
     assert [row.kind for row in make_plan(study, {}).rows] == ["truth", "dataset", "cell", "cell", "cell", "cell"]
 
 
 @pytest.mark.parametrize(
-    ("found", "action", "reason"),
+    ("files", "action", "reason"),
     [
-        (TaskFiles("done", "result of 2026-07-01"), "skip", "result of 2026-07-01, done"),
-        (TaskFiles("diverged"), "skip", "diverged: a recorded outcome, not run again"),
-        (TaskFiles("partial", step=300), "run", "checkpoint at step 300 of 1000: resumes"),
-        (TaskFiles("damaged", "truncated"), "run", "result is damaged (truncated): runs again"),
+        (TaskFiles(ResultState.COMPLETE, "result of 2026-07-01"), "skip", "result of 2026-07-01, done"),
+        (TaskFiles(ResultState.DIVERGED), "skip", "diverged: a recorded outcome, not run again"),
+        (TaskFiles(ResultState.PARTIAL, step=300), "run", "checkpoint at step 300 of 1000: resumes"),
+        (TaskFiles(ResultState.DAMAGED, "truncated"), "run", "result is damaged (truncated): runs again"),
+        (TaskFiles(ResultState.STALE, "old truth"), "run", "old truth: does not count, runs again"),
+        (TaskFiles(ResultState.LOCKED, "EIO"), "skip", "cannot be read now (EIO): left as it is"),
     ],
 )
-def test_a_reason_is_given_in_words(study, found, action, reason):
-    row = row_of(study, found)
+def test_a_reason_is_given_in_words(study: Study, files: TaskFiles, action: str, reason: str) -> None:
+    row = row_of(study, files)
     assert (row.action, row.reason) == (action, reason)
 
 
-def test_a_cell_without_a_folder_runs(study):
+def test_a_result_of_another_container_counts_and_is_named(study: Study) -> None:
+    rule, files = ContainerRule("c" * 64), TaskFiles(ResultState.COMPLETE, "result", container_sha256="d" * 64)
+    row = row_of(study, files, container=rule)
+    assert (row.action, row.reason) == ("skip", f"result, done, but made in container {'d' * 12}")
+
+
+def test_a_cell_without_a_folder_runs(study: Study) -> None:
     assert {row.reason for row in make_plan(study, {}).rows} == {"no result"}
 
 
-def test_what_is_skipped_costs_nothing(study):
-    assert row_of(study, TaskFiles("done")).seconds == 0
+def test_what_is_skipped_costs_nothing(study: Study) -> None:
+    assert row_of(study, TaskFiles(ResultState.COMPLETE)).seconds == 0
 
 
-def test_resuming_costs_less_than_starting(study):
-    assert row_of(study, TaskFiles("partial", step=900)).seconds < make_plan(study, {}).rows[2].seconds
+def test_resuming_costs_less_than_starting(study: Study) -> None:
+    assert row_of(study, TaskFiles(ResultState.PARTIAL, step=900)).seconds < make_plan(study, {}).rows[2].seconds
 
 
-def test_a_measured_speed_serves_the_truth_and_every_seed_of_the_same_model(study):
-    rows = make_plan(study, {study.cells[0].id: TaskFiles("done", seconds_per_step=2.0)}).rows
+def test_a_measured_speed_serves_the_truth_and_every_seed_of_the_same_model(study: Study) -> None:
+    rows = make_plan(study, {study.cells[0].id: TaskFiles(ResultState.COMPLETE, seconds_per_step=2.0)}).rows
     assert [row.estimate for row in rows] == ["measured", "analytic", "none", "measured", "analytic", "analytic"]
     assert 2000 < rows[3].seconds < 2200
 
 
-def test_the_truths_own_folder_is_told_apart(study):
-    rows = make_plan(
-        study, {}, truth_found=TaskFiles("done"), dataset_found=TaskFiles("partial", "50 of 90 images")
-    ).rows
+def test_the_truths_own_folder_is_told_apart(study: Study) -> None:
+    dataset = TaskFiles(ResultState.PARTIAL, "50 of 90 images")
+    rows = make_plan(study, {"truth": TaskFiles(ResultState.COMPLETE), "dataset": dataset}).rows
     assert [row.action for row in rows[:3]] == ["skip", "run", "run"]
     assert rows[1].reason == "partial (50 of 90 images): goes on"
 
 
-def test_a_diverged_truth_is_told(study):
-    assert "change the truth" in make_plan(study, {}, truth_found=TaskFiles("diverged")).rows[0].reason
+def test_a_diverged_truth_is_told(study: Study) -> None:
+    assert "change the truth" in make_plan(study, {"truth": TaskFiles(ResultState.DIVERGED)}).rows[0].reason
 
 
-def test_real_data_alone_need_neither_truth_nor_dataset():
+def test_real_data_alone_need_neither_truth_nor_dataset() -> None:
     real = parse_study("name: a\ncells: [{flow: {}, paradigm: {name: nll}}]", "g.yaml", precision="fp32")
     assert [row.kind for row in make_plan(real, {}).rows] == ["cell"]
 
 
-def test_core_hours_are_the_sum_of_the_rows(study):
+def test_core_hours_are_the_sum_of_the_rows(study: Study) -> None:
     plan = make_plan(study, {})
     assert plan.core_hours == pytest.approx(sum(row.seconds for row in plan.rows) / 3600)
 
 
-def test_the_share_of_evaluations_is_told(study):
+def test_the_share_of_evaluations_is_told(study: Study) -> None:
     plan, frugal = (make_plan(study.model_copy(update={"metrics": metrics}), {}) for metrics in (FULL, FRUGAL))
+    assert study.truth is not None
     evaluations = [cell_cost(cell, study).eval_seconds for cell in (study.truth, *study.cells)]
     assert plan.evaluation_share == pytest.approx(sum(evaluations) / 3600 / plan.core_hours)
     assert 0 < frugal.evaluation_share < plan.evaluation_share < 1
     assert frugal.core_hours < plan.core_hours
     assert plan.to_json()["evaluation_share"] == plan.evaluation_share
-    done = TaskFiles("done")
-    nothing = make_plan(study, {cell.id: done for cell in study.cells}, truth_found=done, dataset_found=done)
+    done = TaskFiles(ResultState.COMPLETE)
+    nothing = make_plan(study, dict.fromkeys(("truth", "dataset", *(cell.id for cell in study.cells)), done))
     assert nothing.evaluation_share == 0
 
 
-def test_more_cores_shorten_the_wall_time_but_not_the_stages(study):
+def test_more_cores_shorten_the_wall_time_but_not_the_stages(study: Study) -> None:
     one, four, many = (make_plan(study, {}, cores=cores) for cores in (1, 4, 100))
     assert one.wall_seconds == pytest.approx(one.core_hours * 3600)
     assert four.wall_seconds == many.wall_seconds
@@ -111,20 +122,20 @@ def test_more_cores_shorten_the_wall_time_but_not_the_stages(study):
     assert many.wall_seconds == pytest.approx(first + max(row.seconds for row in many.rows[2:]))
 
 
-def test_a_finished_study_takes_no_time(study):
-    done = TaskFiles("done")
-    plan = make_plan(study, {cell.id: done for cell in study.cells}, truth_found=done, dataset_found=done)
+def test_a_finished_study_takes_no_time(study: Study) -> None:
+    done = TaskFiles(ResultState.COMPLETE)
+    plan = make_plan(study, dict.fromkeys(("truth", "dataset", *(cell.id for cell in study.cells)), done))
     assert (plan.num_run, plan.num_skip, plan.wall_seconds) == (0, 6, 0)
 
 
-def test_a_plan_is_json(study):
+def test_a_plan_is_json(study: Study) -> None:
     plan = make_plan(study, {}, cores=2)
     back = json.loads(json.dumps(plan.to_json()))
     assert back["num_run"] == 6
     assert back["rows"][2]["id"] == study.cells[0].id
 
 
-def test_ten_thousand_cells_are_planned_quickly():
+def test_ten_thousand_cells_are_planned_quickly() -> None:
     study = parse_study(
         GRID.replace("[0, 2]", "[0, 5000]").replace("cells:", "dataset: {num_train: 500000}\ncells:"),
         "g",
@@ -135,5 +146,5 @@ def test_ten_thousand_cells_are_planned_quickly():
     assert time.process_time() - begin < 1
 
 
-def test_smoke_is_planned_within_five_minutes_on_two_cores():
+def test_smoke_is_planned_within_five_minutes_on_two_cores() -> None:
     assert make_plan(load_study("smoke", precision="bf16"), {}, cores=2).wall_seconds < 300

@@ -10,10 +10,17 @@ import h5py
 import numpy as np
 import pytest
 
-from nllgen.storage.checksum import SIZE, checksum_header
+from nllgen.storage.checksum import SIZE, checksum_header, verify_checksum
+from nllgen.storage.dataset import NUMBERS, Dataset, write_dataset
 from nllgen.storage.result import Result, columns, write_result
 from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
-from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, Study
+from nllgen.storage.study_dir import StudyDir, TaskDir
+from nllgen.storage.weights import weights_digest
+from nllgen.study import pretrained
+from nllgen.study.config import Cell, DataConfig, DatasetConfig, FlowConfig, NLLConfig, Study
+
+TRUTHS = Path(pretrained.__file__).with_name("truths")
+WEIGHTS, OTHER_WEIGHTS = (TRUTHS / name / "truth.pt" for name in ("known-mnist-14", "known-mnist"))
 
 MakeCell = Callable[..., Cell]
 MakeResult = Callable[..., Result]
@@ -37,7 +44,8 @@ def make_study(make_cell: MakeCell) -> Callable[..., Study]:
         truth = make_cell()
         data = DataConfig(source="synthetic", image_size=7, num_train=10, num_val=20, num_test=20, truth_id=truth.id)
         cells = tuple(make_cell(seed, data=data, degree="W") for seed in range(num_cells))
-        return Study(name="small", truth=truth, cells=cells, **rest)
+        sizes = DatasetConfig(num_train=max(20, 10 * num_cells), num_val=20, num_test=20)
+        return Study(name="small", truth=truth, cells=cells, **{"dataset": sizes} | rest)
 
     return make
 
@@ -71,6 +79,40 @@ def make_result(make_cell: MakeCell) -> MakeResult:
     return make
 
 
+def write(task_dir: TaskDir, result: Result) -> None:
+    """Publish a result as a run does."""
+    task_dir.path.mkdir(parents=True, exist_ok=True)
+    assert write_result(task_dir.result, result, "a", lambda: None)
+
+
+def truth_id(study: Study) -> str:
+    assert study.truth is not None
+    return study.truth.id
+
+
+def draw(study_dir: StudyDir, study: Study, truth_sha256: str, num_train: int | None = None) -> None:
+    """Write a data set of the sizes that the study wants, or with fewer training images."""
+    assert study.truth is not None
+    wanted = study.dataset
+    sizes = {"train": num_train or wanted.num_train, "val": wanted.num_val, "test": wanted.num_test}
+    images = {split: np.zeros((size, 1, 7, 7), np.float32) for split, size in sizes.items()}
+    densities = {split: np.zeros(size) for split, size in sizes.items()}
+    task_dir = study_dir.truth(study.truth.id)
+    task_dir.path.mkdir(parents=True, exist_ok=True)
+    numbers = dict.fromkeys(NUMBERS, 0.5)
+    write_dataset(task_dir.dataset, Dataset(study.truth.id, truth_sha256, images, densities, numbers))
+
+
+def finish_truth(study_dir: StudyDir, study: Study, make_result: MakeResult) -> str:
+    """Leave what the training of a truth leaves, and its data set; return the digest of its weights."""
+    assert study.truth is not None
+    task_dir = study_dir.truth(study.truth.id)
+    write(task_dir, make_result(study.truth))
+    task_dir.weights.write_bytes(WEIGHTS.read_bytes())
+    draw(study_dir, study, weights_digest(WEIGHTS))
+    return weights_digest(WEIGHTS)
+
+
 @pytest.fixture
 def result(make_result: MakeResult) -> Result:
     return make_result()
@@ -86,13 +128,14 @@ def written(tmp_path: Path, result: Result) -> Path:
 
 @pytest.fixture
 def tamper() -> Callable[[Path, Callable[[h5py.File], None]], None]:
-    """Change a file by hand and seal it again: what is left to find is up to the reader."""
+    """Change a file by hand and give it its checksum again: what is left to find is up to the reader."""
 
     def change(path: Path, edit: Callable[[h5py.File], None]) -> None:
+        head = verify_checksum(path).head
         with h5py.File(path, "r+") as file:
             edit(file)
         content = path.read_bytes()[SIZE:]
-        path.write_bytes(bytes(checksum_header(content)) + content)
+        path.write_bytes(bytes(checksum_header(content, head)) + content)
 
     return change
 

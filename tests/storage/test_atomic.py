@@ -1,10 +1,14 @@
+from __future__ import annotations
+
 import fcntl
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,35 +16,35 @@ from nllgen.errors import MachineError
 from nllgen.storage.atomic import LOCK, create_bytes, locked, make_folder, part_file, publish, write_bytes, write_part
 
 
-def test_a_write_leaves_nothing_but_the_file(tmp_path):
+def test_a_write_leaves_nothing_but_the_file(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_write_replaces(tmp_path):
+def test_a_write_replaces(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     write_bytes(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"new"
 
 
-def fail_while_writing(folder, error):
-    with part_file(folder / "a") as part:
+def fail_while_writing(directory: Path, error: Any) -> None:
+    with part_file(directory / "a") as part:
         part.write_bytes(b"half")
         raise error
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path):
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fail_while_writing(tmp_path, KeyboardInterrupt())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_parts_of_one_target_have_two_names(tmp_path):
+def test_two_parts_of_one_target_have_two_names(tmp_path: Path) -> None:
     with part_file(tmp_path / "a") as one, part_file(tmp_path / "a") as other:
         assert one != other
 
 
-def test_a_part_is_not_written_through_a_link(tmp_path):
+def test_a_part_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(b"mine")
     (tmp_path / "a.part").symlink_to("elsewhere")
     with pytest.raises(FileExistsError):
@@ -48,24 +52,24 @@ def test_a_part_is_not_written_through_a_link(tmp_path):
     assert (tmp_path / "elsewhere").read_bytes() == b"mine"
 
 
-def test_create_never_replaces(tmp_path):
+def test_create_never_replaces(tmp_path: Path) -> None:
     assert create_bytes(tmp_path / "a", b"first")
     assert not create_bytes(tmp_path / "a", b"second")
     assert (tmp_path / "a").read_bytes() == b"first"
 
 
-def test_create_that_came_second_leaves_nothing_behind(tmp_path):
+def test_create_that_came_second_leaves_nothing_behind(tmp_path: Path) -> None:
     for data in (b"first", b"second"):
         create_bytes(tmp_path / "a", data)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_publisher_whose_part_was_cleared_up_by_the_winner_has_lost(tmp_path):
+def test_a_publisher_whose_part_was_cleared_up_by_the_winner_has_lost(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"first")
     assert not publish(tmp_path / "gone.part", tmp_path / "a")
 
 
-def test_a_part_that_vanished_without_a_winner_is_an_error(tmp_path):
+def test_a_part_that_vanished_without_a_winner_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MachineError), part_file(tmp_path / "a") as part:
         publish(part, tmp_path / "a")
 
@@ -74,19 +78,21 @@ RACE = """
 import sys
 from pathlib import Path
 from nllgen.storage.atomic import create_bytes
-folder, me = Path(sys.argv[1]), sys.argv[2]
+directory, me = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
-print(sum(create_bytes(folder / str(i), me.encode() * 1000) for i in range(50)))
+print(sum(create_bytes(directory / str(i), me.encode() * 1000) for i in range(50)))
 """
 
 
-def test_of_two_creators_exactly_one_wins_each_file(tmp_path):
+def test_of_two_creators_exactly_one_wins_each_file(tmp_path: Path) -> None:
     command = [sys.executable, "-c", RACE, str(tmp_path)]
     pair = [subprocess.Popen([*command, me], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for me in "ab"]
     for one in pair:
+        assert one.stdout is not None
         assert one.stdout.readline() == "ready\n"
     for one in pair:
+        assert one.stdin is not None
         one.stdin.write("go\n")
         one.stdin.flush()
     won = [int(one.communicate(timeout=60)[0]) for one in pair]
@@ -96,7 +102,7 @@ def test_of_two_creators_exactly_one_wins_each_file(tmp_path):
 
 
 @pytest.mark.parametrize("umask", [0o002, 0o000])
-def test_others_may_not_write_a_folder_whatever_the_umask(tmp_path, umask):
+def test_others_may_not_write_a_folder_whatever_the_umask(tmp_path: Path, umask: Any) -> None:
     before = os.umask(umask)
     try:
         made = make_folder(tmp_path / "a" / "b")
@@ -105,7 +111,7 @@ def test_others_may_not_write_a_folder_whatever_the_umask(tmp_path, umask):
     assert [path.stat().st_mode & 0o777 for path in (made, made.parent)] == [0o755, 0o755]
 
 
-def test_a_private_umask_stays_private(tmp_path):
+def test_a_private_umask_stays_private(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         assert make_folder(tmp_path / "a").stat().st_mode & 0o777 == 0o700
@@ -113,43 +119,43 @@ def test_a_private_umask_stays_private(tmp_path):
         os.umask(before)
 
 
-def test_a_folder_that_is_there_is_left_as_it_is(tmp_path):
+def test_a_folder_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     assert make_folder(tmp_path).stat().st_mode & 0o777 == 0o700
 
 
-def test_a_link_to_a_folder_is_a_folder(tmp_path):
+def test_a_link_to_a_folder_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     assert make_folder(tmp_path / "link" / "sub").is_dir()
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "dangling"])
-def test_a_file_where_a_folder_should_be(tmp_path, name):
+def test_a_file_where_a_folder_should_be(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     (tmp_path / "dangling").symlink_to("nowhere")
-    with pytest.raises(MachineError, match="a file stands where a folder should be"):
+    with pytest.raises(MachineError, match="a file stands where a directory should be"):
         make_folder(tmp_path / name)
     assert (tmp_path / "file").read_bytes() == b"mine"
 
 
-def test_a_full_disk_names_the_way_out_and_leaves_the_old_file(mount):
-    folder = mount("size=64k")
-    write_bytes(folder / "a", b"old")
+def test_a_full_disk_names_the_way_out_and_leaves_the_old_file(mount: Callable[..., Path]) -> None:
+    directory = mount("size=64k")
+    write_bytes(directory / "a", b"old")
     with pytest.raises(MachineError, match="the disk is full: free some space"):
-        write_bytes(folder / "a", bytes(200_000))
-    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("a", b"old")]
+        write_bytes(directory / "a", bytes(200_000))
+    assert [(path.name, path.read_bytes()) for path in directory.iterdir()] == [("a", b"old")]
 
 
-def test_a_disk_without_room_for_a_name_is_full(mount):
-    folder = mount("nr_inodes=2")
-    write_bytes(folder / "a", b"old")
+def test_a_disk_without_room_for_a_name_is_full(mount: Callable[..., Path]) -> None:
+    directory = mount("nr_inodes=2")
+    write_bytes(directory / "a", b"old")
     with pytest.raises(MachineError, match="the disk is full"):
-        write_bytes(folder / "b", b"new")
-    assert [path.name for path in folder.iterdir()] == ["a"]
+        write_bytes(directory / "b", b"new")
+    assert [path.name for path in directory.iterdir()] == ["a"]
 
 
-def test_a_file_larger_than_allowed_leaves_the_old_one(tmp_path):
+def test_a_file_larger_than_allowed_leaves_the_old_one(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a", b"old")
     code = (
         "import resource, signal, sys; from pathlib import Path; from nllgen.storage.atomic import write_bytes\n"
@@ -162,56 +168,56 @@ def test_a_file_larger_than_allowed_leaves_the_old_one(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_bytes, create_bytes])
-def test_a_read_only_file_system_says_so(mount, write):
-    with pytest.raises(MachineError, match="read-only: choose another folder"):
+def test_a_read_only_file_system_says_so(mount: Callable[..., Path], write: Any) -> None:
+    with pytest.raises(MachineError, match="read-only: choose another directory"):
         write(mount("ro") / "a", b"new")
 
 
-def test_a_folder_that_is_there_needs_no_write_permission(mount):
-    folder = mount("size=64k")
-    (folder / "sub").mkdir()
-    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-    assert make_folder(folder / "sub").is_dir()
+def test_a_folder_that_is_there_needs_no_write_permission(mount: Callable[..., Path]) -> None:
+    directory = mount("size=64k")
+    (directory / "sub").mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=True)
+    assert make_folder(directory / "sub").is_dir()
 
 
-def write_after_the_folder_went(folder):
-    folder.mkdir()
-    with part_file(folder / "a") as part:
-        folder.rmdir()
+def write_after_the_folder_went(directory: Path) -> None:
+    directory.mkdir()
+    with part_file(directory / "a") as part:
+        directory.rmdir()
         write_part(part, b"new")
 
 
-def test_a_folder_that_vanishes_is_an_error_that_names_it(tmp_path):
+def test_a_folder_that_vanishes_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"gone/a.*\n.*was removed"):
         write_after_the_folder_went(tmp_path / "gone")
 
 
-def test_a_part_lies_in_its_targets_folder(tmp_path: Path):
+def test_a_part_lies_in_its_targets_folder(tmp_path: Path) -> None:
     with part_file(tmp_path / "a.h5", "3-x") as part:
         assert part == tmp_path / "a.h5.3-x.part"
 
 
-def test_a_lock_on_a_folder_is_on_a_file_in_it_which_is_gone_at_the_end(tmp_path):
+def test_a_lock_on_a_folder_is_on_a_file_in_it_which_is_gone_at_the_end(tmp_path: Path) -> None:
     with locked(tmp_path), (tmp_path / LOCK).open() as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_file_that_was_left_behind_locks_nobody_out(tmp_path):
+def test_a_lock_file_that_was_left_behind_locks_nobody_out(tmp_path: Path) -> None:
     (tmp_path / LOCK).touch()
     with locked(tmp_path):
         assert (tmp_path / LOCK).exists()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_however_many_want_a_lock_one_at_a_time_has_it(tmp_path):
-    folder, counter = tmp_path / "locked", tmp_path / "counter"
-    folder.mkdir()
+def test_however_many_want_a_lock_one_at_a_time_has_it(tmp_path: Path) -> None:
+    directory, counter = tmp_path / "locked", tmp_path / "counter"
+    directory.mkdir()
     counter.write_text("0")
 
-    def count():
+    def count() -> None:
         for _ in range(200):
-            with locked(folder):
+            with locked(directory):
                 before = int(counter.read_text())
                 time.sleep(0)
                 counter.write_text(str(before + 1))
@@ -219,10 +225,10 @@ def test_however_many_want_a_lock_one_at_a_time_has_it(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(count) for _ in range(8)]:
             done.result()
-    assert (counter.read_text(), list(folder.iterdir())) == ("1600", [])
+    assert (counter.read_text(), list(directory.iterdir())) == ("1600", [])
 
 
-def test_what_cannot_be_locked_is_done_without(tmp_path):
+def test_what_cannot_be_locked_is_done_without(tmp_path: Path) -> None:
     with locked(tmp_path / "nowhere"):
         done = True
     assert done

@@ -1,59 +1,62 @@
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from nllgen.errors import IncompleteError, MachineError
 from nllgen.storage.collect import collect
-from nllgen.storage.dataset import NUMBERS, Dataset, write_dataset
-from nllgen.storage.result import write_result
+from nllgen.storage.result import Result, write_result
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import read_study
+from nllgen.storage.weights import weights_digest
+from nllgen.study.config import Cell, Study
+from tests.storage.conftest import WEIGHTS, finish_truth, truth_id
 
 
 @pytest.fixture
-def study(make_study):
+def study(make_study: Callable[..., Study]) -> Any:
     return make_study(3)
 
 
 @pytest.fixture
-def folder(tmp_path, study, make_result):
+def folder(tmp_path: Path, study: Study, make_result: Callable[..., Result]) -> Any:
     """A study of which everything is there."""
     folder = StudyDir(tmp_path / "small")
     folder.freeze(study)
-    put(folder.truth(study.truth.id), make_result(study.truth))
+    truth_sha256 = finish_truth(folder, study, make_result)
     for cell in study.cells:
-        put(folder.cell(cell.id), make_result(cell, num_samples=cell.seed, num_parameters=cell.seed))
-    x = {split: np.zeros((20, 1, 7, 7), np.float32) for split in ("train", "val", "test")}
-    log_prob = {split: np.zeros(20) for split in x}
-    write_dataset(
-        folder.dataset(study.truth.id),
-        Dataset(study.truth.id, "t" * 64, x, log_prob, dict.fromkeys(NUMBERS, 0.5)),
-    )
+        facts = {"num_parameters": cell.seed, "truth_sha256": truth_sha256}
+        put(folder.cell(cell.id), make_result(cell, num_samples=cell.seed, **facts))
     return folder
 
 
-def put(task, result):
-    task.path.mkdir(parents=True)
+def put(task: Any, result: Result) -> None:
+    task.path.mkdir(parents=True, exist_ok=True)
     write_result(task.result, result, "a", lambda: None)
 
 
-def collected(folder, **options):
+def collected(folder: StudyDir, **options: Any) -> Any:
     out = folder.path / "study.h5"
     return collect(folder, out, reference={}, **options), read_study(out)
 
 
-def test_a_complete_study_has_no_holes(folder):
+def test_a_complete_study_has_no_holes(folder: StudyDir) -> None:
     found, _ = collected(folder)
     assert (found.num_done, found.num_diverged, found.holes) == (3, 0, [])
 
 
-def test_many_results_are_read_by_several_processes_to_the_same_file(folder, study, monkeypatch):
+def test_many_results_are_read_by_several_processes_to_the_same_file(
+    folder: StudyDir, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder.cell(study.cells[1].id).result.write_bytes(b"damaged")
     found, _ = collected(folder, allow_missing=True)
     alone = found.path.read_bytes()
@@ -66,30 +69,33 @@ def test_many_results_are_read_by_several_processes_to_the_same_file(folder, stu
     assert again.path.read_bytes() == alone
 
 
-def test_the_truth_comes_first_and_cells_in_the_studys_order(folder, study):
+def test_the_truth_comes_first_and_cells_in_the_studys_order(folder: StudyDir, study: Study) -> None:
     _, file = collected(folder)
-    assert list(file.cells["id"]) == [study.truth.id, *(cell.id for cell in study.cells)]
+    assert list(file.cells["id"]) == [truth_id(study), *(cell.id for cell in study.cells)]
     assert list(file.cells["role"]) == ["truth", "cell", "cell", "cell"]
 
 
-def test_each_row_has_its_own_cells_provenance(folder):
+def test_each_row_has_its_own_cells_provenance(folder: StudyDir) -> None:
     _, file = collected(folder)
     assert list(file.cells["num_parameters"][1:]) == [0, 1, 2]
 
 
-def test_samples_know_their_cell(folder):
+def test_samples_know_their_cell(folder: StudyDir) -> None:
     _, file = collected(folder)
     assert list(file.samples_cell) == [0, 0, 2, 3, 3]
 
 
-def test_long_tables_know_their_cell(folder):
+def test_long_tables_know_their_cell(folder: StudyDir) -> None:
     _, file = collected(folder)
     assert np.bincount(file.history["cell"]).tolist() == [101] * 4
     assert list(file.final["weights"][file.final["cell"] == 2]) == ["last", "best"]
 
 
-def test_a_column_that_some_cells_lack_is_nan_there(folder, study, make_result):
-    task, whole = folder.cell(study.cells[1].id), make_result(study.cells[1])
+def test_a_column_that_some_cells_lack_is_nan_there(
+    folder: StudyDir, study: Study, make_result: Callable[..., Result]
+) -> None:
+    task, digest = folder.cell(study.cells[1].id), weights_digest(WEIGHTS)
+    whole = make_result(study.cells[1], truth_sha256=digest)
     task.result.unlink()
     history = {name: data for name, data in whole.history.items() if name != "lr"}
     write_result(task.result, replace(whole, history=history), "b", lambda: None)
@@ -98,33 +104,38 @@ def test_a_column_that_some_cells_lack_is_nan_there(folder, study, make_result):
     assert list(lacking) == [study.cells[1].id]
 
 
-def test_a_result_that_was_changed_by_hand_is_a_hole(folder, study, tamper):
+def test_a_result_that_was_changed_by_hand_is_a_hole(folder: StudyDir, study: Study, tamper: Any) -> None:
     tamper(folder.cell(study.cells[1].id).result, lambda file: file["eval/kl_nats"].__setitem__(0, 5.0))
     with pytest.raises(IncompleteError, match="science digest"):
         collected(folder)
 
 
-def test_numbers_that_were_not_measured_are_nan(folder):
+def test_numbers_that_were_not_measured_are_nan(folder: StudyDir) -> None:
     _, file = collected(folder)
     assert np.isnan(file.eval["kl_nats"]).all()
     assert np.isfinite(file.eval["val_nll_nats"]).all()
 
 
-def test_the_datasets_attributes_come_along(folder, study):
+def test_the_datasets_attributes_come_along(folder: StudyDir, study: Study) -> None:
     _, file = collected(folder)
-    about = file.datasets[study.truth.id]
-    assert (about["entropy_nats"], about["num_val"], about["truth_sha256"]) == (0.5, 20, "t" * 64)
+    about = file.datasets[truth_id(study)]
+    assert (about["entropy_nats"], about["num_val"], about["truth_sha256"]) == (0.5, 20, weights_digest(WEIGHTS))
 
 
-def test_logits_of_the_truth_become_pixels(folder):
+def test_logits_of_the_truth_become_pixels(folder: StudyDir) -> None:
     _, file = collected(folder)
     np.testing.assert_allclose(file.reference["truth"], 0.5)
 
 
-def test_a_divergence_is_counted_apart(folder, study, make_result):
+def test_a_divergence_is_counted_apart(folder: StudyDir, study: Study, make_result: Callable[..., Result]) -> None:
     task = folder.cell(study.cells[0].id)
     task.result.unlink()
-    write_result(task.result, make_result(study.cells[0], outcome="diverged"), "b", lambda: None)
+    write_result(
+        task.result,
+        make_result(study.cells[0], outcome="diverged", truth_sha256=weights_digest(WEIGHTS)),
+        "b",
+        lambda: None,
+    )
     found, file = collected(folder)
     assert (found.num_done, found.num_diverged, list(file.cells["outcome"]).count("diverged")) == (2, 1, 1)
 
@@ -132,35 +143,35 @@ def test_a_divergence_is_counted_apart(folder, study, make_result):
 # holes
 
 
-def missing(folder, study):
+def missing(folder: StudyDir, study: Study) -> Any:
     folder.cell(study.cells[1].id).result.unlink()
     return study.cells[1].id, "no result"
 
 
-def damaged(folder, study):
+def damaged(folder: StudyDir, study: Study) -> Any:
     path = folder.cell(study.cells[1].id).result
     path.write_bytes(path.read_bytes()[:-1])
     return study.cells[1].id, "damaged"
 
 
-def mistaken(folder, study):
+def mistaken(folder: StudyDir, study: Study) -> Any:
     one, other = (folder.cell(cell.id).result for cell in study.cells[1:])
     one.write_bytes(other.read_bytes())
     return study.cells[1].id, f"the result of {study.cells[2].id}"
 
 
-def no_truth(folder, study):
-    folder.truth(study.truth.id).result.unlink()
-    return study.truth.id, "no result"
+def no_truth(folder: StudyDir, study: Study) -> Any:
+    folder.truth(truth_id(study)).result.unlink()
+    return truth_id(study), "no result"
 
 
-def no_dataset(folder, study):
-    folder.dataset(study.truth.id).unlink()
-    return "dataset.h5", "no such file"
+def no_dataset(folder: StudyDir, study: Study) -> Any:
+    folder.dataset(truth_id(study)).unlink()
+    return "dataset.h5", "not drawn yet"
 
 
-def damaged_dataset(folder, study):
-    path = folder.dataset(study.truth.id)
+def damaged_dataset(folder: StudyDir, study: Study) -> Any:
+    path = folder.dataset(truth_id(study))
     path.write_bytes(path.read_bytes()[:-1])
     return "dataset.h5", "damaged"
 
@@ -169,7 +180,7 @@ HOLES = [missing, damaged, mistaken, no_truth, no_dataset, damaged_dataset]
 
 
 @pytest.mark.parametrize("make_hole", HOLES)
-def test_a_hole_is_named_with_its_reason(folder, study, make_hole):
+def test_a_hole_is_named_with_its_reason(folder: StudyDir, study: Study, make_hole: Any) -> None:
     name, why = make_hole(folder, study)
     with pytest.raises(IncompleteError, match=f"1 of 5 runs(.|\n)*{name}.*{why}(.|\n)*--allow-missing"):
         collected(folder)
@@ -177,7 +188,7 @@ def test_a_hole_is_named_with_its_reason(folder, study, make_hole):
 
 
 @pytest.mark.parametrize("make_hole", HOLES)
-def test_allowed_holes_are_returned(folder, study, make_hole):
+def test_allowed_holes_are_returned(folder: StudyDir, study: Study, make_hole: Any) -> None:
     name, why = make_hole(folder, study)
     found, _ = collected(folder, allow_missing=True)
     assert len(found.holes) == 1
@@ -186,7 +197,7 @@ def test_allowed_holes_are_returned(folder, study, make_hole):
 
 
 @pytest.mark.parametrize("make_hole", [missing, damaged, mistaken])
-def test_an_allowed_hole_is_marked_in_its_row(folder, study, make_hole):
+def test_an_allowed_hole_is_marked_in_its_row(folder: StudyDir, study: Study, make_hole: Any) -> None:
     make_hole(folder, study)
     _, file = collected(folder, allow_missing=True)
     assert list(file.cells["outcome"]) == ["done", "done", "missing", "done"]
@@ -195,21 +206,23 @@ def test_an_allowed_hole_is_marked_in_its_row(folder, study, make_hole):
     assert 2 not in file.eval["cell"]
 
 
-def test_a_study_of_holes_alone_is_a_file(tmp_path, study):
+def test_a_study_of_holes_alone_is_a_file(tmp_path: Path, study: Study) -> None:
     folder = StudyDir(tmp_path / "small")
     folder.freeze(study)
     found, file = collected(folder, allow_missing=True)
     assert (len(found.holes), found.num_done, set(file.cells["outcome"])) == (5, 0, {"missing"})
 
 
-def test_many_holes_are_counted(tmp_path, make_study):
+def test_many_holes_are_counted(tmp_path: Path, make_study: Callable[..., Study]) -> None:
     folder = StudyDir(tmp_path / "small")
     folder.freeze(make_study(50))
     with pytest.raises(IncompleteError, match=r"52 of 52 runs(.|\n)*and 32 more"):
         collected(folder)
 
 
-def test_real_data_alone_need_no_data_set(tmp_path, make_cell, make_study, make_result):
+def test_real_data_alone_need_no_data_set(
+    tmp_path: Path, make_cell: Callable[..., Cell], make_study: Callable[..., Study], make_result: Callable[..., Result]
+) -> None:
     cells = (make_cell(1),)
     study = make_study(0).model_copy(update={"cells": cells, "truth": None})
     folder = StudyDir(tmp_path / "small")
@@ -219,8 +232,8 @@ def test_real_data_alone_need_no_data_set(tmp_path, make_cell, make_study, make_
     assert (found.holes, file.datasets, list(file.cells["role"])) == ([], {}, ["cell"])
 
 
-def test_a_result_that_this_machine_cannot_read_is_no_hole(folder, monkeypatch):
-    def unreadable(path):
+def test_a_result_that_this_machine_cannot_read_is_no_hole(folder: StudyDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(path: Path) -> None:
         raise MachineError(f"cannot read {path}: Input/output error")
 
     monkeypatch.setattr("nllgen.storage.collect.read_result", unreadable)
@@ -237,14 +250,15 @@ def sleep(task, name):
     print(os.getpid(), flush=True)
     time.sleep(600)
 if __name__ == "__main__":
-    collect._map(globals()[sys.argv[1]], list(range(200)), list("ab" * 100))
+    collect._map(globals()[sys.argv[1]], list(range(200)), [None] * 200)
 """
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: no processes are started")
-def test_processes_that_read_end_with_the_one_that_started_them(tmp_path):
+def test_processes_that_read_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     (tmp_path / "pool.py").write_text(POOL)
     with subprocess.Popen([sys.executable, tmp_path / "pool.py", "sleep"], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
         pids = [int(parent.stdout.readline()) for _ in range(2)]
         parent.kill()
     end = time.monotonic() + 60
@@ -254,7 +268,7 @@ def test_processes_that_read_end_with_the_one_that_started_them(tmp_path):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: no processes are started")
-def test_a_killed_process_that_reads_is_told_of_in_words(tmp_path):
+def test_a_killed_process_that_reads_is_told_of_in_words(tmp_path: Path) -> None:
     (tmp_path / "pool.py").write_text(POOL)
     done = subprocess.run([sys.executable, tmp_path / "pool.py", "die"], capture_output=True, text=True)
     assert "MachineError: a process that read results was killed" in done.stderr

@@ -1,7 +1,11 @@
 """Whatever is wrong with a file, its reader says so in a typed error, and soon."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,15 +15,15 @@ from hypothesis import strategies as st
 
 from nllgen.errors import CorruptFileError, MachineError, SchemaError
 from nllgen.storage.dataset import Dataset, read_dataset, read_dataset_head, write_dataset
-from nllgen.storage.result import read_attrs, read_result, science_sha256
+from nllgen.storage.result import Result, read_attrs, read_result, science_sha256
 
-READERS = [read_result, read_attrs]
+READERS: list[Callable[[Path], Any]] = [read_result, read_attrs]
 FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("kept", [0, 1, 8, 511, 512, 513, 600, 1024, 2048, 5000, 0.5, 0.9, -1])
-def test_a_truncated_result_is_refused(written, read, kept):
+def test_a_truncated_result_is_refused(written: Path, read: Any, kept: Any) -> None:
     content = written.read_bytes()
     written.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
     with pytest.raises(CorruptFileError, match=r"result\.h5"):
@@ -28,7 +32,7 @@ def test_a_truncated_result_is_refused(written, read, kept):
 
 @FIXTURE
 @given(flips=st.lists(st.tuples(st.integers(0, 10**9), st.integers(1, 255)), min_size=1, max_size=20))
-def test_flipped_bytes_are_refused_or_harmless(written, result, flips):
+def test_flipped_bytes_are_refused_or_harmless(written: Path, result: Result, flips: Any) -> None:
     whole = written.read_bytes()
     content = bytearray(whole)
     for place, bits in flips:
@@ -40,20 +44,20 @@ def test_flipped_bytes_are_refused_or_harmless(written, result, flips):
             found = read(damaged)
         except (CorruptFileError, SchemaError):
             continue
-        attrs = found if isinstance(found, dict) else found.attrs
+        attrs = found.attrs if isinstance(found, Result) else found
         assert attrs["science_sha256"] == science_sha256(result)
         assert content == whole  # two flips of one byte may undo each other
 
 
 @FIXTURE
 @given(st.binary(max_size=2000))
-def test_any_other_content_is_refused(tmp_path, content):
+def test_any_other_content_is_refused(tmp_path: Path, content: Any) -> None:
     (tmp_path / "result.h5").write_bytes(content)
     with pytest.raises(CorruptFileError):
         read_result(tmp_path / "result.h5")
 
 
-def test_a_file_is_read_anew_after_it_was_damaged(written):
+def test_a_file_is_read_anew_after_it_was_damaged(written: Path) -> None:
     read_attrs(written)
     content = bytearray(written.read_bytes())
     content[-1] ^= 1
@@ -65,24 +69,24 @@ def test_a_file_is_read_anew_after_it_was_damaged(written):
 # sealed by somebody who knows how, and still wrong
 
 
-def replace_dataset(name, **options):
-    def edit(file):
+def replace_dataset(name: str, **options: Any) -> Any:
+    def edit(file: Any) -> None:
         del file[name]
         file.create_dataset(name, **options)
 
     return edit
 
 
-def link(name, target):
-    def edit(file):
+def link(name: str, target: Any) -> Any:
+    def edit(file: Any) -> None:
         del file[name]
         file[name] = target
 
     return edit
 
 
-def virtual(name, shape):
-    def edit(file):
+def virtual(name: str, shape: Any) -> Any:
+    def edit(file: Any) -> None:
         layout = h5py.VirtualLayout(shape, "f8")
         layout[:] = h5py.VirtualSource("elsewhere.h5", "x", shape)
         del file[name]
@@ -91,7 +95,7 @@ def virtual(name, shape):
     return edit
 
 
-def attribute(name, value):
+def attribute(name: str, value: Any) -> Any:
     return lambda file: file.attrs.__setitem__(name, value)
 
 
@@ -145,7 +149,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_a_result_may_not_hold_is_refused(written, tamper, tmp_path, what):
+def test_what_a_result_may_not_hold_is_refused(written: Path, tamper: Any, tmp_path: Path, what: Any) -> None:
     (tmp_path / "whole.h5").write_bytes(written.read_bytes())
     tamper(written, WRONG[what])
     with pytest.raises(CorruptFileError, match=r"result\.h5"):
@@ -154,13 +158,13 @@ def test_what_a_result_may_not_hold_is_refused(written, tamper, tmp_path, what):
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("schema", [0, 1, 99])
-def test_another_schema_is_named_with_the_way_out(written, tamper, read, schema):
+def test_another_schema_is_named_with_the_way_out(written: Path, tamper: Any, read: Any, schema: Any) -> None:
     tamper(written, attribute("schema", schema))
     with pytest.raises(SchemaError, match=rf"schema {schema}, this version reads schema 2(.|\n)*nllgen for this file"):
         read(written)
 
 
-def test_columns_of_a_later_version_are_left_alone(written, tamper, result):
+def test_columns_of_a_later_version_are_left_alone(written: Path, tamper: Any, result: Result) -> None:
     tamper(written, lambda file: file.create_dataset("eval/novel", data=np.zeros(2)))
     assert science_sha256(read_result(written)) == science_sha256(result)
 
@@ -168,23 +172,23 @@ def test_columns_of_a_later_version_are_left_alone(written, tamper, result):
 # what is not there, and what is no file
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="no such file"):
         read_result(tmp_path / "result.h5")
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="is not a file"):
         read_result(tmp_path)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "result.h5")
     with pytest.raises(CorruptFileError, match="is not a file"):
         read_result(tmp_path / "result.h5")
 
 
-def test_a_file_that_the_machine_cannot_read_is_not_called_damaged(tmp_path):
+def test_a_file_that_the_machine_cannot_read_is_not_called_damaged(tmp_path: Path) -> None:
     """A result that is taken for damaged is run again; one that cannot be read may be whole."""
     with pytest.raises(MachineError, match="cannot read /proc/self/mem"):  # its first page is nobody's, root's neither
         read_attrs(Path("/proc/self/mem"))
@@ -194,7 +198,7 @@ def test_a_file_that_the_machine_cannot_read_is_not_called_damaged(tmp_path):
 
 
 @pytest.fixture
-def dataset(tmp_path):
+def dataset(tmp_path: Path) -> Any:
     x = {split: np.zeros((100, 1, 7, 7), np.float32) for split in ("train", "val", "test")}
     log_prob = {split: np.linspace(-9, -1, 100) for split in x}
     names = ("entropy_nats", "entropy_se_nats", "forward_inverse_nats", "fp32_fp64_nats", "inverse_error")
@@ -213,21 +217,21 @@ WRONG_DATASET = {
 
 @pytest.mark.parametrize("read", [read_dataset, read_dataset_head])
 @pytest.mark.parametrize("what", WRONG_DATASET)
-def test_what_a_data_set_may_not_hold_is_refused(dataset, tamper, read, what):
+def test_what_a_data_set_may_not_hold_is_refused(dataset: Any, tamper: Any, read: Any, what: Any) -> None:
     tamper(dataset, WRONG_DATASET[what])
     with pytest.raises(CorruptFileError, match=r"dataset\.h5"):
         read(dataset)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_density_that_is_not_finite_is_refused(dataset, tamper, value):
+def test_a_density_that_is_not_finite_is_refused(dataset: Any, tamper: Any, value: Any) -> None:
     tamper(dataset, lambda file: file["val/log_prob"].__setitem__(3, value))
     with pytest.raises(CorruptFileError, match="val"):
         read_dataset(dataset)
 
 
 @pytest.mark.parametrize("read", [read_dataset, read_dataset_head])
-def test_a_data_set_of_a_newer_schema_is_refused(dataset, tamper, read):
+def test_a_data_set_of_a_newer_schema_is_refused(dataset: Any, tamper: Any, read: Any) -> None:
     tamper(dataset, attribute("schema", 99))
     with pytest.raises(SchemaError, match="newer nllgen"):
         read(dataset)
@@ -235,7 +239,7 @@ def test_a_data_set_of_a_newer_schema_is_refused(dataset, tamper, read):
 
 @FIXTURE
 @given(place=st.floats(0, 1, exclude_max=True), bits=st.integers(1, 255))
-def test_a_flipped_byte_of_a_data_set_is_refused(dataset, place, bits):
+def test_a_flipped_byte_of_a_data_set_is_refused(dataset: Any, place: Any, bits: Any) -> None:
     content = bytearray(dataset.read_bytes())
     content[int(place * len(content))] ^= bits
     damaged = dataset.with_name("damaged.h5")

@@ -1,7 +1,12 @@
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,21 +15,22 @@ import pytest
 from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.checksum import SIZE, checksum_header
 from nllgen.storage.hdf5 import NO_VALUE
-from nllgen.storage.result import TABLES, read_attrs, read_head, read_result, science_sha256, write_result
+from nllgen.storage.result import TABLES, Result, read_attrs, read_head, read_result, science_sha256, write_result
 from nllgen.storage.schema import RESULT_ATTRS
+from nllgen.study.config import Cell
 
 TIMES = [(name, column) for name, known in TABLES.items() for column, unit in known.items() if unit == "s"]
 SCIENCE = [(name, column) for name, known in TABLES.items() for column, unit in known.items() if unit != "s"]
 
 
-def changed(result, name, column):
+def changed(result: Result, name: str, column: Any) -> Any:
     """The result with the first number or word of a column changed."""
     data = getattr(result, name)[column].copy()
     data[0] = "other" if data.dtype.kind == "U" else 1234
     return replace(result, **{name: getattr(result, name) | {column: data}})
 
 
-def same(one, other):
+def same(one: Any, other: Any) -> Any:
     return all(
         np.array_equal(left[column], right[column], equal_nan=left[column].dtype.kind == "f")
         for name in TABLES
@@ -33,31 +39,31 @@ def same(one, other):
     ) and np.array_equal(one.samples, other.samples)
 
 
-def test_what_is_read_is_what_was_written(written, result):
+def test_what_is_read_is_what_was_written(written: Path, result: Result) -> None:
     found = read_result(written)
     assert same(found, result)
     assert {name: found.attrs[name] for name in result.attrs} == result.attrs
 
 
-def test_a_result_without_samples_and_steps_is_a_result(tmp_path, make_result):
+def test_a_result_without_samples_and_steps_is_a_result(tmp_path: Path, make_result: Callable[..., Result]) -> None:
     result = make_result(num_samples=0)
     result = replace(result, history={name: data[:0] for name, data in result.history.items()})
     write_result(tmp_path / "result.h5", result, "a", lambda: None)
     assert same(read_result(tmp_path / "result.h5"), result)
 
 
-def test_the_attributes_alone_are_the_same(written):
+def test_the_attributes_alone_are_the_same(written: Path) -> None:
     attrs = read_attrs(written)
     assert attrs == read_result(written).attrs
     assert set(attrs) == set(RESULT_ATTRS)
 
 
-def test_attributes_are_the_callers_own(written):
+def test_attributes_are_the_callers_own(written: Path) -> None:
     read_attrs(written)["outcome"] = "mine"
     assert read_attrs(written)["outcome"] == "done"
 
 
-def test_attributes_follow_the_file(written, make_result):
+def test_attributes_follow_the_file(written: Path, make_result: Callable[..., Result]) -> None:
     before = read_attrs(written)["host"]
     written.unlink()
     write_result(written, make_result(host="there"), "b", lambda: None)
@@ -75,12 +81,12 @@ CONTRACT_ATTRS = {
 }  # fmt: skip
 
 
-def test_every_attribute_of_the_contract_is_there(written):
+def test_every_attribute_of_the_contract_is_there(written: Path) -> None:
     with h5py.File(written) as file:
         assert set(file.attrs) >= CONTRACT_ATTRS
 
 
-def test_every_column_has_its_unit_and_those_without_a_value_share_one_dataset(written):
+def test_every_column_has_its_unit_and_those_without_a_value_share_one_dataset(written: Path) -> None:
     with h5py.File(written) as file:
         for name, known in TABLES.items():
             assert set(file[name]) == set(known)
@@ -92,7 +98,7 @@ def test_every_column_has_its_unit_and_those_without_a_value_share_one_dataset(w
         assert file["samples/x"].attrs["unit"] == "1"
 
 
-def test_columns_of_one_dataset_cannot_be_written_to_through_each_other(written):
+def test_columns_of_one_dataset_cannot_be_written_to_through_each_other(written: Path) -> None:
     with pytest.raises(ValueError, match="read-only"):
         read_result(written).eval["kid_lenet"][0] = 1.0
 
@@ -106,17 +112,17 @@ CONTRACT_COLUMNS = {
 
 
 @pytest.mark.parametrize("table", CONTRACT_COLUMNS)
-def test_every_column_of_the_contract_is_there(written, table):
+def test_every_column_of_the_contract_is_there(written: Path, table: Any) -> None:
     with h5py.File(written) as file:
         assert set(CONTRACT_COLUMNS[table].split()) <= set(file[table])
 
 
-def test_samples_are_images_of_float32(written):
+def test_samples_are_images_of_float32(written: Path) -> None:
     with h5py.File(written) as file:
         assert (file["samples/x"].dtype, file["samples/x"].shape) == ("float32", (2, 1, 7, 7))
 
 
-def test_plain_hdf5_finds_numbers_and_text_in_their_types(written):
+def test_plain_hdf5_finds_numbers_and_text_in_their_types(written: Path) -> None:
     with h5py.File(written) as file:
         assert file["eval/weights"].asstr()[0] == "raw"
         assert (file["eval/step"].dtype, file["eval/kl_nats"].dtype) == ("int64", "float64")
@@ -126,68 +132,70 @@ def test_plain_hdf5_finds_numbers_and_text_in_their_types(written):
 
 
 @pytest.mark.parametrize("attribute", sorted(set(RESULT_ATTRS) - {"schema", "science_sha256", "cell_id", "outcome"}))
-def test_provenance_is_not_science(result, attribute):
+def test_provenance_is_not_science(result: Result, attribute: Any) -> None:
     other = replace(result, attrs=result.attrs | {attribute: "another"})
     assert science_sha256(other) == science_sha256(result)
 
 
 @pytest.mark.parametrize(("name", "column"), TIMES)
-def test_time_is_not_science(result, name, column):
+def test_time_is_not_science(result: Result, name: str, column: Any) -> None:
     assert science_sha256(changed(result, name, column)) == science_sha256(result)
 
 
 @pytest.mark.parametrize(("name", "column"), SCIENCE)
-def test_every_other_column_is_science(result, name, column):
+def test_every_other_column_is_science(result: Result, name: str, column: Any) -> None:
     assert science_sha256(changed(result, name, column)) != science_sha256(result)
 
 
-def test_the_outcome_is_science(make_result):
+def test_the_outcome_is_science(make_result: Callable[..., Result]) -> None:
     assert science_sha256(make_result(outcome="diverged")) != science_sha256(make_result())
 
 
-def test_the_cell_is_science(make_result, make_cell):
+def test_the_cell_is_science(make_result: Callable[..., Result], make_cell: Callable[..., Cell]) -> None:
     assert science_sha256(make_result(make_cell(seed=1))) != science_sha256(make_result())
 
 
-def test_one_pixel_is_science(result):
+def test_one_pixel_is_science(result: Result) -> None:
     samples = result.samples.copy()
     samples[1, 0, 3, 3] += 1e-6
     assert science_sha256(replace(result, samples=samples)) != science_sha256(result)
 
 
-def test_a_missing_column_is_science(result):
+def test_a_missing_column_is_science(result: Result) -> None:
     less = {name: data for name, data in result.eval.items() if name != "jsd_nats"}
     assert science_sha256(replace(result, eval=less)) != science_sha256(result)
 
 
-def test_the_digest_survives_the_file(written, result):
+def test_the_digest_survives_the_file(written: Path, result: Result) -> None:
     assert read_result(written).attrs["science_sha256"] == science_sha256(result)
 
 
 # publication
 
 
-def test_the_second_writer_leaves_the_first_ones_file_untouched(written, make_result):
+def test_the_second_writer_leaves_the_first_ones_file_untouched(
+    written: Path, make_result: Callable[..., Result]
+) -> None:
     before = (written.stat().st_ino, written.read_bytes())
     assert not write_result(written, make_result(host="there"), "b", lambda: None)
     assert (written.stat().st_ino, written.read_bytes()) == before
 
 
-def test_the_second_writer_does_not_touch_the_weights(written, result):
-    def weights():
+def test_the_second_writer_does_not_touch_the_weights(written: Path, result: Result) -> None:
+    def weights() -> None:
         pytest.fail("the weights of the first were overwritten")
 
     write_result(written, result, "b", weights)
 
 
-def test_the_weights_are_in_place_before_the_result(tmp_path, result):
+def test_the_weights_are_in_place_before_the_result(tmp_path: Path, result: Result) -> None:
     path, seen = tmp_path / "result.h5", []
     write_result(path, result, "a", lambda: seen.append(path.exists()))
     assert seen == [False]
 
 
-def test_without_its_weights_no_result_is_published(tmp_path, result):
-    def full():
+def test_without_its_weights_no_result_is_published(tmp_path: Path, result: Result) -> None:
+    def full() -> None:
         raise MachineError("the disk is full")
 
     with pytest.raises(MachineError):
@@ -195,7 +203,9 @@ def test_without_its_weights_no_result_is_published(tmp_path, result):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_result_that_does_not_hold_together_is_not_published(tmp_path, make_result, make_cell):
+def test_a_result_that_does_not_hold_together_is_not_published(
+    tmp_path: Path, make_result: Callable[..., Result], make_cell: Callable[..., Cell]
+) -> None:
     wrong = make_result(cell_id=make_cell(seed=1).id)
     with pytest.raises(Exception, match="cell_id"):
         write_result(tmp_path / "result.h5", wrong, "a", lambda: None)
@@ -218,12 +228,14 @@ for i in range(20):
 """
 
 
-def test_of_two_writers_at_once_exactly_one_publishes(tmp_path, written):
+def test_of_two_writers_at_once_exactly_one_publishes(tmp_path: Path, written: Path) -> None:
     command = [sys.executable, "-c", WRITER, str(written), str(tmp_path)]
     pair = [subprocess.Popen([*command, me], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for me in "ab"]
     for one in pair:
+        assert one.stdout is not None
         assert one.stdout.readline() == "ready\n"
     for one in pair:
+        assert one.stdin is not None
         one.stdin.write("go\n")
         one.stdin.flush()
     won = {me: one.communicate(timeout=60)[0].split() for me, one in zip("ab", pair, strict=True)}
@@ -232,7 +244,9 @@ def test_of_two_writers_at_once_exactly_one_publishes(tmp_path, written):
 
 
 @pytest.mark.parametrize("room_kb", [0, 4, 12, 28])
-def test_a_full_disk_leaves_no_result_and_no_crash(mount, tmp_path, written, room_kb):
+def test_a_full_disk_leaves_no_result_and_no_crash(
+    mount: Callable[..., Path], tmp_path: Path, written: Path, room_kb: Any
+) -> None:
     """In a process of its own: HDF5 crashes, later, where its own write fails."""
     folder = mount("size=64k")
     (folder / "filler").write_bytes(bytes((64 - room_kb) * 1024))
@@ -245,7 +259,7 @@ def test_a_full_disk_leaves_no_result_and_no_crash(mount, tmp_path, written, roo
 
 
 @pytest.mark.parametrize("value", [None, [], "fast"])
-def test_a_head_with_another_kind_of_value_is_refused(written, value):
+def test_a_head_with_another_kind_of_value_is_refused(written: Path, value: Any) -> None:
     head = read_head(written) | {"seconds_per_step": value}
     content = written.read_bytes()[SIZE:]
     written.write_bytes(bytes(checksum_header(content, json.dumps(head))) + content)

@@ -1,42 +1,41 @@
+from __future__ import annotations
+
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from nllgen.errors import ConfigError, CorruptFileError, MachineError, SchemaError
-from nllgen.storage.result import write_result
 from nllgen.storage.study_dir import StudyDir, studies
+from nllgen.study.config import Study
 
 
 @pytest.fixture
-def study(make_study):
+def study(make_study: Callable[..., Study]) -> Any:
     return make_study(3)
 
 
 @pytest.fixture
-def folder(tmp_path, study):
+def folder(tmp_path: Path, study: Study) -> Any:
     folder = StudyDir(tmp_path / "small")
     folder.freeze(study)
     return folder
 
 
-def put_result(folder, result):
-    folder.path.mkdir(parents=True, exist_ok=True)
-    write_result(folder.result, result, "a", lambda: None)
-
-
-def test_what_is_read_is_what_was_frozen(folder, study):
+def test_what_is_read_is_what_was_frozen(folder: StudyDir, study: Study) -> None:
     assert folder.read_study() == study
 
 
-def test_freezing_leaves_two_files(folder):
+def test_freezing_leaves_two_files(folder: StudyDir) -> None:
     assert sorted(path.name for path in folder.path.iterdir()) == ["manifest.jsonl", "study.yaml"]
 
 
-def test_ten_thousand_cells_freeze_and_read_in_seconds(tmp_path, make_study):
+def test_ten_thousand_cells_freeze_and_read_in_seconds(tmp_path: Path, make_study: Callable[..., Study]) -> None:
     study, folder = make_study(10_000), StudyDir(tmp_path / "large")
     started = time.process_time()
     folder.freeze(study)
@@ -48,7 +47,7 @@ def test_ten_thousand_cells_freeze_and_read_in_seconds(tmp_path, make_study):
     ("old", "new"),
     [('"seed": 1', '"seed": 7'), ('"width": 2', '"width": 3'), ("}\n", "\n"), ('{"id"', '["id"'), ('"cell"', '"sell"')],
 )
-def test_an_edited_manifest_is_refused(folder, old, new):
+def test_an_edited_manifest_is_refused(folder: StudyDir, old: Any, new: Any) -> None:
     text = folder.manifest.read_text()
     assert old in text
     folder.manifest.write_text(text.replace(old, new))
@@ -56,26 +55,26 @@ def test_an_edited_manifest_is_refused(folder, old, new):
         folder.read_study()
 
 
-def test_a_manifest_that_lost_a_line_is_refused(folder):
+def test_a_manifest_that_lost_a_line_is_refused(folder: StudyDir) -> None:
     folder.manifest.write_text("".join(folder.manifest.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(CorruptFileError, match="counts 3 cells"):
         folder.read_study()
 
 
-def test_a_growth_killed_before_its_header_was_written_has_not_happened(folder):
+def test_a_growth_killed_before_its_header_was_written_has_not_happened(folder: StudyDir) -> None:
     study, text = folder.read_study(), folder.manifest.read_text()
     folder.manifest.write_text(text + text.splitlines(keepends=True)[0])
     assert folder.read_study() == study
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"- a\n- b\n", b"{", b"a: *b"])
-def test_a_damaged_header_is_refused(folder, content):
+def test_a_damaged_header_is_refused(folder: StudyDir, content: Any) -> None:
     folder.header.write_bytes(content)
     with pytest.raises((CorruptFileError, SchemaError), match="small"):
         folder.read_study()
 
 
-def test_a_newer_schema_is_refused(folder):
+def test_a_newer_schema_is_refused(folder: StudyDir) -> None:
     head = yaml.safe_load(folder.header.read_text())
     folder.header.write_text(yaml.safe_dump(head | {"schema": 99, "novelty": 1}))
     with pytest.raises(SchemaError, match="schema 99"):
@@ -83,33 +82,35 @@ def test_a_newer_schema_is_refused(folder):
 
 
 @pytest.mark.parametrize("missing", ["study.yaml", "manifest.jsonl"])
-def test_half_a_study_is_none(folder, missing):
+def test_half_a_study_is_none(folder: StudyDir, missing: Any) -> None:
     (folder.path / missing).unlink()
     with pytest.raises(ConfigError, match="not a study folder"):
         folder.read_study()
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
-def test_a_folder_that_others_may_write_is_refused(folder, study, mode):
+def test_a_folder_that_others_may_write_is_refused(folder: StudyDir, study: Study, mode: Any) -> None:
     folder.path.chmod(mode)
     with pytest.raises(MachineError, match=r"mode \d+(.|\n)*nllgen check .* --repair"):
         folder.freeze(study)
 
 
-def test_a_file_where_the_folder_should_be(tmp_path, study):
+def test_a_file_where_the_folder_should_be(tmp_path: Path, study: Study) -> None:
     (tmp_path / "small").write_bytes(b"mine")
     with pytest.raises(MachineError, match="a file stands where"):
         StudyDir(tmp_path / "small").freeze(study)
     assert (tmp_path / "small").read_bytes() == b"mine"
 
 
-def test_guarding_a_file_says_that_it_is_one(tmp_path):
+def test_guarding_a_file_says_that_it_is_one(tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"mine")
     with pytest.raises(MachineError, match="is a file"):
         StudyDir(tmp_path / "small").guard()
 
 
-def test_a_disk_that_is_full_while_a_study_grows_leaves_it_as_it_was(mount, make_study):
+def test_a_disk_that_is_full_while_a_study_grows_leaves_it_as_it_was(
+    mount: Callable[..., Path], make_study: Callable[..., Study]
+) -> None:
     folder = StudyDir(mount("size=64k") / "small")
     folder.freeze(make_study(3))
     (folder.path.parent / "filler").write_bytes(bytes(64 * 1024 - 3 * 4096))  # room for the manifest, not the header
@@ -118,7 +119,7 @@ def test_a_disk_that_is_full_while_a_study_grows_leaves_it_as_it_was(mount, make
     assert folder.read_study() == make_study(3)
 
 
-def test_a_study_on_a_read_only_disk_can_be_read(mount, make_study):
+def test_a_study_on_a_read_only_disk_can_be_read(mount: Callable[..., Path], make_study: Callable[..., Study]) -> None:
     folder = StudyDir(mount("size=64k") / "small")
     folder.freeze(make_study(3))
     subprocess.run(["mount", "-o", "remount,ro", str(folder.path.parent)], check=True)
@@ -127,69 +128,13 @@ def test_a_study_on_a_read_only_disk_can_be_read(mount, make_study):
         folder.freeze(make_study(4))
 
 
-def test_studies_are_found_below_a_root(folder, tmp_path):
+def test_studies_are_found_below_a_root(folder: StudyDir, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     assert [study.path.name for study in studies(tmp_path)] == ["small"]
 
 
-# what lies there
-
-
-def test_an_untouched_study_has_found_nothing(folder, study):
-    assert folder.found(study.cells) == {}
-
-
-def test_a_result_is_found_with_its_speed(folder, study, make_result):
-    cell = study.cells[1]
-    put_result(folder.cell(cell.id), make_result(cell, seconds_per_step=0.25))
-    found = folder.found(study.cells)
-    assert {name: (what.state, what.seconds_per_step) for name, what in found.items()} == {cell.id: ("done", 0.25)}
-
-
-def test_a_divergence_is_found(folder, study, make_result):
-    cell = study.cells[0]
-    put_result(folder.cell(cell.id), make_result(cell, outcome="diverged"))
-    assert folder.found(study.cells)[cell.id].state == "diverged"
-
-
-def test_a_result_with_one_flipped_bit_is_damaged(folder, study, make_result):
-    cell = study.cells[0]
-    put_result(folder.cell(cell.id), make_result(cell))
-    content = bytearray(folder.cell(cell.id).result.read_bytes())
-    content[-100] ^= 1
-    folder.cell(cell.id).result.write_bytes(content)
-    assert folder.found(study.cells)[cell.id].state == "damaged"
-
-
-def test_another_cells_result_is_damage(folder, study, make_result):
-    put_result(folder.cell(study.cells[0].id), make_result(study.cells[1]))
-    found = folder.found(study.cells)[study.cells[0].id]
-    assert (found.state, study.cells[1].id in found.detail) == ("damaged", True)
-
-
-def test_a_checkpoint_is_partial(folder, study):
-    task = folder.cell(study.cells[0].id)
-    task.path.mkdir(parents=True)
-    task.checkpoint("1-x").touch()
-    assert folder.found(study.cells)[study.cells[0].id].state == "partial"
-
-
-def test_a_folder_with_a_log_alone_has_nothing(folder, study):
-    task = folder.cell(study.cells[0].id)
-    task.path.mkdir(parents=True)
-    task.log.touch()
-    assert folder.found(study.cells) == {}
-
-
-def test_a_truth_without_its_weights_is_partial(folder, study, make_result):
-    put_result(folder.truth(study.truth.id), make_result(study.truth))
-    assert folder.found_truth(study.truth).state == "partial"
-    folder.truth_weights(study.truth.id).touch()
-    assert folder.found_truth(study.truth).state == "done"
-
-
-def test_checkpoints_come_newest_first(folder, study):
+def test_checkpoints_come_newest_first(folder: StudyDir, study: Study) -> None:
     task = folder.cell(study.cells[0].id)
     task.path.mkdir(parents=True)
     for when, name in enumerate(("b", "c", "a")):
@@ -198,7 +143,7 @@ def test_checkpoints_come_newest_first(folder, study):
     assert [path.name for path in task.checkpoints()] == ["checkpoint.a.pt", "checkpoint.c.pt", "checkpoint.b.pt"]
 
 
-def test_clearing_up_leaves_results_logs_and_leases(folder, study):
+def test_clearing_up_leaves_results_logs_and_leases(folder: StudyDir, study: Study) -> None:
     task = folder.cell(study.cells[0].id)
     task.path.mkdir(parents=True)
     kept = ["result.h5", "model.pt", "log.txt", "lease", "attempts.jsonl"]
@@ -209,7 +154,7 @@ def test_clearing_up_leaves_results_logs_and_leases(folder, study):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: needs root, to give a folder to somebody else")
-def test_another_users_study_folder_is_refused(folder):
+def test_another_users_study_folder_is_refused(folder: StudyDir) -> None:
     os.chown(folder.path, 65534, 65534)
     with pytest.raises(MachineError, match="another user's"):
         folder.guard()

@@ -1,4 +1,8 @@
+from __future__ import annotations
+
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,7 +16,7 @@ TABLES = ("cells", *LONG_TABLES)
 
 
 @pytest.fixture
-def content():
+def content() -> Any:
     cells = {name: np.array([f"{name} {i}" for i in range(3)]) for name in CELL_TEXT_COLUMNS}
     cells |= {name: np.array([1.0, np.nan, 3.0]) for name in CELL_NUMBER_COLUMNS}
     index = np.array([0, 0, 2])
@@ -31,12 +35,12 @@ def content():
 
 
 @pytest.fixture
-def path(tmp_path, content):
+def path(tmp_path: Path, content: Any) -> Any:
     write_study(tmp_path / "study.h5", content)
     return tmp_path / "study.h5"
 
 
-def test_what_is_read_is_what_was_written(path, content):
+def test_what_is_read_is_what_was_written(path: Path, content: Any) -> None:
     found = read_study(path)
     assert (found.name, found.study, found.datasets) == (content.name, content.study, content.datasets)
     for name in TABLES:
@@ -49,37 +53,37 @@ def test_what_is_read_is_what_was_written(path, content):
     np.testing.assert_array_equal(found.reference["mnist"], content.reference["mnist"])
 
 
-def test_every_dataset_has_a_unit(path, units_in):
+def test_every_dataset_has_a_unit(path: Path, units_in: Any) -> None:
     units = units_in(path)
     assert len(units) > len(CELL_TEXT_COLUMNS)
     assert [name for name, unit in units.items() if not isinstance(unit, str)] == []
 
 
-def test_a_second_collect_replaces_the_first(path, content):
+def test_a_second_collect_replaces_the_first(path: Path, content: Any) -> None:
     write_study(path, replace(content, name="other"))
     assert read_study(path).name == "other"
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.99])
-def test_a_truncated_study_is_refused(path, part):
+def test_a_truncated_study_is_refused(path: Path, part: Any) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(part * len(whole))])
     with pytest.raises(CorruptFileError, match=r"study\.h5"):
         read_study(path)
 
 
-def test_a_newer_schema_is_refused(path, tamper):
+def test_a_newer_schema_is_refused(path: Path, tamper: Any) -> None:
     tamper(path, lambda file: file.attrs.__setitem__("schema", 99))
     with pytest.raises(SchemaError, match="schema 99"):
         read_study(path)
 
 
-def remove(name):
+def remove(name: str) -> Any:
     return lambda file: file.__delitem__(name)
 
 
-def put(name, data):
-    def edit(file):
+def put(name: str, data: Any) -> Any:
+    def edit(file: Any) -> None:
         del file[name]
         file[name] = data
 
@@ -106,7 +110,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_a_study_may_not_hold_is_refused(path, tamper, what):
+def test_what_a_study_may_not_hold_is_refused(path: Path, tamper: Any, what: Any) -> None:
     tamper(path, WRONG[what])
     with pytest.raises(CorruptFileError, match=r"study\.h5"):
         read_study(path)

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from nllgen.errors import ConfigError
-from nllgen.planning.plan import TaskFiles, make_plan
+from nllgen.planning.plan import make_plan
+from nllgen.storage.states import ResultState, TaskFiles
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, FlowConfig, ImportedConfig
 from nllgen.study.load import parse_study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
@@ -145,14 +146,14 @@ def test_every_size_of_training_set_is_planned(num_train):
 def test_the_cost_of_a_users_own_model_is_unknown_until_it_was_measured():
     study = parse(block(MODEL + ", seed: [0, 1]", "name: nll, steps: 100"))
     assert [row.estimate for row in make_plan(study, {}).rows if row.kind == "cell"] == ["none", "none"]
-    measured = make_plan(study, {study.cells[0].id: TaskFiles("done", seconds_per_step=2.0)}).rows[-1]
+    measured = make_plan(study, {study.cells[0].id: TaskFiles(ResultState.COMPLETE, seconds_per_step=2.0)}).rows[-1]
     assert measured.estimate == "measured"
     assert measured.seconds == pytest.approx(200, rel=0.2)
 
 
 def test_speeds_are_not_carried_over_from_a_run_without_a_penalty():
     study = parse(block(paradigm="name: nsgan, r1_gamma: [0.0, 1.0], steps: 10"))
-    rows = make_plan(study, {study.cells[0].id: TaskFiles("done", seconds_per_step=2.0)}).rows
+    rows = make_plan(study, {study.cells[0].id: TaskFiles(ResultState.COMPLETE, seconds_per_step=2.0)}).rows
     assert [row.estimate for row in rows if row.kind == "cell"] == ["none", "analytic"]
 
 
@@ -160,6 +161,6 @@ def test_pretraining_is_paid_once():
     study = parse(block(paradigm="name: nsgan, disc_start: pretrained, disc_pretrain_steps: 5_000, steps: 10"))
     (cell,) = study.cells
     fresh, going_on = (
-        make_plan(study, found).rows[-1].seconds for found in ({}, {cell.id: TaskFiles("partial", step=1)})
+        make_plan(study, found).rows[-1].seconds for found in ({}, {cell.id: TaskFiles(ResultState.PARTIAL, step=1)})
     )
     assert fresh > 2 * going_on
