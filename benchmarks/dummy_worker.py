@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from nllgen.launch.stop_signal import StopRequest
-from nllgen.storage.result import Result, columns, write_result
+from nllgen.storage.result import Result, write_result
 from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tables import make_table
 from nllgen.study.config import Cell
 from nllgen.worker.loop import TaskOrder, serve
 
@@ -22,15 +23,15 @@ def small_result(cell: Cell) -> Result:
     """A result as a short run leaves it."""
     attrs = {
         "cell_id": cell.id, "cell": cell.model_dump_json(), "study": "many", "outcome": "done", "version": "1",
-        "code_sha256": "0" * 64, "image_sha256": "", "started_at": "2026-01-01T00:00:00+00:00",
+        "code_sha256": "0" * 64, "container_sha256": "", "started_at": "2026-01-01T00:00:00+00:00",
         "finished_at": "2026-01-01T01:00:00+00:00", "host": "here", "device": "cpu", "num_threads": 1, "num_cpus": 1,
         "num_parameters": 472, "seconds_per_step": 0.1, "attempts": 1, "assets": "{}", "torch_version": "2",
         "precision": "fp32", "truth_sha256": "", "model_sha256": "",
     }  # fmt: skip
-    history = columns([{"step": step, "train_nll_nats": 9.0} for step in range(0, 101, 10)], HISTORY_COLUMNS)
+    history = make_table([{"step": step, "train_nll_nats": 9.0} for step in range(0, 101, 10)], HISTORY_COLUMNS)
     measured = {name: 7.0 for name in FINAL_COLUMNS if "inception" not in name}  # as most studies do
-    evals = columns([{**measured, "step": step, "epoch": 1.0, "weights": "raw"} for step in (0, 100)], EVAL_COLUMNS)
-    final = columns([{**measured, "step": 100, "weights": weights} for weights in ("last", "best")], FINAL_COLUMNS)
+    evals = make_table([{**measured, "step": step, "epoch": 1.0, "weights": "raw"} for step in (0, 100)], EVAL_COLUMNS)
+    final = make_table([{**measured, "step": 100, "weights": weights} for weights in ("last", "best")], FINAL_COLUMNS)
     return Result(attrs=attrs, history=history, eval=evals, final=final, samples=np.zeros((1, 1, 28, 28), np.float32))
 
 

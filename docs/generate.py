@@ -154,7 +154,9 @@ def files() -> str:
     for name, columns in tables.items():
         rows = ((f"`{column}`", _kind(column), unit) for column, unit in columns.items())
         parts.append(f"## result.h5: /{name}\n\n" + table(("column", "kind", "unit"), rows))
-    parts.append(f"## metrics.group.h5: attributes\n\n{', '.join(f'`{name}`' for name in schema.SUPPLEMENT_ATTRS)}\n")
+    parts.append(
+        f"## metrics.group.h5: attributes\n\n{', '.join(f'`{name}`' for name in schema.EXTRA_METRICS_ATTRS)}\n"
+    )
     rows = [(f"`{name}`", "text", "") for name in schema.CELL_TEXT_COLUMNS]
     rows += [(f"`{name}`", "float64", unit) for name, unit in schema.CELL_NUMBER_COLUMNS.items()]
     parts.append("## study.h5: /cells\n\n" + table(("column", "kind", "unit"), rows))

@@ -11,9 +11,11 @@ import pandas as pd
 from pydantic import ValidationError
 
 from nllgen.errors import CorruptFileError
-from nllgen.storage.hdf5 import Array, Table
+from nllgen.storage.convert import read_any_study
+from nllgen.storage.hdf5 import Array
 from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
-from nllgen.storage.study_file import StudyFile, read_study
+from nllgen.storage.study_file import StudyFile
+from nllgen.storage.tables import Table
 from nllgen.study.config import MNIST_TRAIN, Cell
 from nllgen.study.degrees import DEGREES
 
@@ -108,7 +110,7 @@ def load_frames(path: Path) -> Frames:
         CorruptFileError: it is damaged, or a cell's config is not one.
         SchemaError: it was written with another schema.
     """
-    return to_frames(read_study(path))
+    return to_frames(read_any_study(path))
 
 
 def to_frames(study: StudyFile) -> Frames:

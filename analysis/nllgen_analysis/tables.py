@@ -33,7 +33,7 @@ RESOURCES = {
 PROVENANCE = (
     "version",
     "code_sha256",
-    "image_sha256",
+    "container_sha256",
     "torch_version",
     "host",
     "device",

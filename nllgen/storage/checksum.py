@@ -1,9 +1,9 @@
-"""The first 2,048 bytes of a file name the SHA-256 of the rest, so that damage is found before HDF5 sees it.
+"""Checksums: the first 2,048 bytes of a file name the SHA-256 of the rest, so that damage is found before HDF5 sees it.
 
 HDF5 loops for ever or crashes on some damaged files (a flipped bit in its heap of texts is enough), and crashes where
-the disk is full while it writes. So it writes to memory, and reads only what has proved whole. In HDF5's words this is
-a user block: every program that reads HDF5 skips it. It also has room for a head, a line of JSON with what is asked
-for most: ten thousand results are looked through without opening one of them as HDF5.
+the disk is full while it writes. Files are therefore written to memory first, and read only after their checksum has
+proved them whole. The first 2,048 bytes are a user block, which every program that reads HDF5 skips. The block also has
+space for a header: a line of JSON with the values that a plan needs, so that HDF5 need not open ten thousand files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import h5py
 
@@ -27,6 +27,7 @@ SIZE = 2048
 _MARK = b"nllgen sha256 "
 _DIGEST = slice(len(_MARK), len(_MARK) + 64)
 _PART = 2**20
+_AGAIN = "remove it and run the command that made it again"
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,22 @@ class Checksum:
     """A file that has proved whole.
 
     Attributes:
-        identity: what tells this content of the file from any other: device, inode, size, times.
-        head: what its writer put there, as JSON.
+        identity: tells this content of the file from any other: device, inode, size, times.
+        head: the header that its writer put there, as JSON.
+        sha256: the checksum itself, 64 hexadecimal digits.
     """
 
     identity: tuple[int, ...]
     head: str
+    sha256: str
 
 
 def with_checksum(fill: Callable[[h5py.File], None], head: Mapping[str, Any] | None = None) -> memoryview:
-    """The bytes of the HDF5 file that ``fill`` makes, sealed.
+    """Return the bytes of an HDF5 file with its checksum.
 
     Args:
         fill: writes the file.
-        head: plain values, together not longer than the block has room for.
+        head: plain values of the header, which has less than 2,000 bytes.
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", userblock_size=SIZE) as file:
@@ -58,9 +61,9 @@ def with_checksum(fill: Callable[[h5py.File], None], head: Mapping[str, Any] | N
 
 
 def checksum_header(content: bytes | memoryview, head: str = "{}") -> bytes:
-    """The block that goes before ``content``."""
+    """Return the 2,048 bytes that stand before ``content``."""
     rest = (b"\n" + head.encode() + b"\n").ljust(SIZE - _DIGEST.stop, b"\0")
-    assert len(rest) == SIZE - _DIGEST.stop, "the head is too long"
+    assert len(rest) == SIZE - _DIGEST.stop, "the header is too long"
     digest = hashlib.sha256(rest)
     digest.update(content)
     return _MARK + digest.hexdigest().encode() + rest
@@ -71,31 +74,58 @@ def verify_checksum(path: Path) -> Checksum:
 
     Raises:
         CorruptFileError: it is not there, damaged, truncated or something else.
-        MachineError: it cannot be read, which says nothing about its content.
+        MachineError: it cannot be read now, which says nothing about its content.
     """
     try:
         info = path.stat()
         identity = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-        problem, head = _read(path, identity) if stat.S_ISREG(info.st_mode) else ("is not a file", "")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise CorruptFileError(f"{path}: no such file", "check the path") from error
+        if not stat.S_ISREG(info.st_mode):
+            raise CorruptFileError(f"{path}: is not a file", _AGAIN)
+        problem, head, digest = _verify_file(path, identity)
     except OSError as error:
-        raise_os_error("read", path, error)
+        _raise_unreadable(path, error)
     if problem:
-        raise CorruptFileError(f"{path}: {problem}", "remove it and run the command that made it again")
-    return Checksum(identity, head)
+        raise CorruptFileError(f"{path}: {problem}", _AGAIN)
+    return Checksum(identity, head, digest)
+
+
+def read_verified(path: Path) -> bytes:
+    """Return the content of a file that proves whole: what is parsed is what was verified.
+
+    Raises:
+        CorruptFileError, MachineError: as :func:`verify_checksum`.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CorruptFileError(f"{path}: is not a file", _AGAIN)
+        content = path.read_bytes()
+    except OSError as error:
+        _raise_unreadable(path, error)
+    if problem := _problem(content[:SIZE], hashlib.sha256(memoryview(content)[_DIGEST.stop :]).hexdigest()):
+        raise CorruptFileError(f"{path}: {problem}", _AGAIN)
+    return content
+
+
+def _raise_unreadable(path: Path, error: OSError) -> NoReturn:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise CorruptFileError(f"{path}: no such file", "check the path") from error
+    raise_os_error("read", path, error)
 
 
 @lru_cache(maxsize=2**16)
-def _read(path: Path, identity: tuple[int, ...]) -> tuple[str, str]:
-    """What is wrong with a file, and its head."""
-    with path.open("rb") as file:
+def _verify_file(path: Path, identity: tuple[int, ...]) -> tuple[str, str, str]:
+    """Return what is wrong with a file (empty where nothing is), its header, and its checksum."""
+    with path.open("rb", buffering=0) as file:
         block = file.read(SIZE)
-        if len(block) < SIZE or not block.startswith(_MARK):
-            return "is not an HDF5 file of nllgen", ""
         digest = hashlib.sha256(block[_DIGEST.stop :])
         while part := file.read(_PART):
             digest.update(part)
-    if block[_DIGEST] != digest.hexdigest().encode():
-        return "is damaged: its content is not what was written", ""
-    return "", block[_DIGEST.stop :].strip(b"\n\0").decode(errors="replace")
+    sha256 = digest.hexdigest()
+    problem = _problem(block, sha256)
+    return problem, "" if problem else block[_DIGEST.stop :].strip(b"\n\0").decode(errors="replace"), sha256
+
+
+def _problem(block: bytes, sha256: str) -> str:
+    if len(block) < SIZE or not block.startswith(_MARK):
+        return "is not an HDF5 file of nllgen"
+    return "" if block[_DIGEST] == sha256.encode() else "is damaged: its content is not what was written"

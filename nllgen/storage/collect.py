@@ -1,54 +1,52 @@
-"""From a study folder to one study.h5, with proof that it is complete or the names of its holes."""
+"""Collect a study folder into one study.h5, with proof that it is complete or the names of its holes.
+
+A second collection reads the results that are new or changed, and takes the rest from the study.h5 that is there.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nllgen.errors import CorruptFileError, IncompleteError, MachineError, SchemaError
+from nllgen.errors import CorruptFileError, IncompleteError, MachineError, NllgenError, SchemaError
+from nllgen.storage.checksum import verify_checksum
+from nllgen.storage.collect_part import Part, empty_part, join_parts, part_of_study, read_parts
 from nllgen.storage.dataset import NUMBERS, read_dataset
-from nllgen.storage.extra_metrics import with_extra_metrics
-from nllgen.storage.hdf5 import Array, Table
-from nllgen.storage.result import Result, read_result
-from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS
+from nllgen.storage.hdf5 import Array
+from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS
 from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.study_file import LONG_TABLES, StudyFile, write_study
+from nllgen.storage.study_file import StudyFile, read_study, write_study
+from nllgen.storage.tables import Table
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import Cell, Study
 
 _NUM_REFERENCE = 64
 _MAX_NAMED = 20
-_MANY = 500  # results: reading fewer takes no longer than starting processes
-_MOST_PROCESSES = 8
-_DAMAGED = (CorruptFileError, SchemaError)  # what a machine could not read may be whole
+_DAMAGED = (CorruptFileError, SchemaError)  # a file that this machine cannot read now may be whole
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What was collected.
+    """The outcome of a collection.
 
     Attributes:
         path: study.h5.
         num_done, num_diverged: cells with a result, the truth not counted.
-        holes: "id: why" of each cell without one, or with a file of further metrics that is not its own or damaged.
+        holes: "id: why" of each cell without a result, or with a damaged file of extra metrics.
+        num_read: results that were read now; the others were in the study.h5 that was there.
     """
 
     path: Path
     num_done: int
     num_diverged: int
     holes: list[str]
+    num_read: int = 0
 
 
 def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, reference: dict[str, Array]) -> Collected:
@@ -61,78 +59,32 @@ def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, refe
         reference: pictures of real data to go with it (``mnist``: (n, C, H, W) pixels in [0, 1]).
 
     Raises:
-        IncompleteError: some cells have no valid result; names them.
-        MachineError: a result cannot be read here, which says nothing about it; or out cannot be written.
+        IncompleteError: some cells have no valid result; it names them.
+        MachineError: a result cannot be read now, which says nothing about it; or out cannot be written.
     """
     study = study_dir.read_study()
     tasks, expected = tasks_of(study, study_dir), Expected.of(study, study_dir)
     runs = [task for task in tasks if task.kind is not TaskKind.DATASET]
-    cells = [task.cell for task in runs]
-    results, holes = _read_all(runs, expected)
-    drawn_from = [task for task in tasks if task.kind is TaskKind.DATASET]
-    missing = [why for task in drawn_from if (why := _why_not(task, expected))]
-    holes += [f"dataset.h5: {why}" for why in missing]
-    datasets, drawn = ({}, {}) if missing or study.truth is None else _datasets(study_dir, study.truth)
-    if holes and not allow_missing:
-        shown = "\n  ".join(holes[:_MAX_NAMED])
-        more = f"\n  and {len(holes) - _MAX_NAMED} more" if len(holes) > _MAX_NAMED else ""
-        raise IncompleteError(
-            f"{len(holes)} of {len(cells) + study.needs_dataset} runs have no result:\n  {shown}{more}",
-            "submit the grid again to run them, or collect with --allow-missing",
-        )
-    write_study(out, _study_file(study, cells, results, datasets, reference | drawn))
-    outcomes = [result.attrs["outcome"] for result in results[len(cells) - len(study.cells) :] if result]
-    return Collected(out, outcomes.count("done"), outcomes.count("diverged"), holes)
+    holes = {row: why for row, task in enumerate(runs) if (why := _why_not(task, expected))}
+    sources = ["" if row in holes else _source(task) for row, task in enumerate(runs)]
+    part, num_read = _read_all(out, study.name, runs, sources, holes)
+    datasets, pictures, lost = _read_datasets(study_dir, study, tasks, expected)
+    named = [f"{runs[row].cell.id} ({runs[row].cell.label}): {why}" for row, why in sorted(holes.items())] + lost
+    if named and not allow_missing:
+        raise _incomplete(named, len(runs) + study.needs_dataset)
+    read = _study_file(study, runs, part, sources, datasets, reference | pictures)
+    write_study(out, read)
+    outcomes = list(read.cells["outcome"][len(runs) - len(study.cells) :])
+    return Collected(out, outcomes.count("done"), outcomes.count("diverged"), named, num_read)
 
 
-def _read_all(tasks: list[Task], expected: Expected) -> tuple[list[Result | None], list[str]]:
-    """Return the result of each task, None where there is none that counts, and why not."""
-    read = _map(_read_one, tasks, [expected] * len(tasks))
-    holes = [f"{task.cell.id} ({task.cell.label}): {why}" for task, (_, why) in zip(tasks, read, strict=True) if why]
-    return [result for result, _ in read], holes
-
-
-def _map(
-    function: Callable[[Task, Expected], tuple[Result | None, str]], tasks: list[Task], expected: list[Expected]
-) -> list[tuple[Result | None, str]]:
-    """Read in several processes where there are many results: libhdf5 reads one file at a time in a process."""
-    allowed = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds a job to what it asked for
-    num_processes = min(len(os.sched_getaffinity(0)), int(allowed) if allowed.isdecimal() else _MOST_PROCESSES)
-    if num_processes <= 1 or len(tasks) < _MANY:
-        return list(map(function, tasks, expected))
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(min(num_processes, _MOST_PROCESSES), context, _end_with, (os.getpid(),)) as pool:
-            return list(pool.map(function, tasks, expected, chunksize=100))
-    except BrokenProcessPool as error:
-        raise MachineError(
-            "a process that read results was killed", "give it more memory, then collect again; nothing was changed"
-        ) from error
-
-
-def _end_with(parent: int) -> None:
-    """In a process of the pool: Ctrl-C is its parent's to hear, and without its parent it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _read_one(task: Task, expected: Expected) -> tuple[Result | None, str]:
-    if why := _why_not(task, expected):
-        return None, why
-    try:
-        result = read_result(task.task_dir.result)
-    except _DAMAGED as error:
-        return None, error.message
-    try:
-        return with_extra_metrics(result, task.task_dir.all_extra_metrics()), ""
-    except _DAMAGED as error:  # the run's own metrics are whole
-        return result, error.message
+def _incomplete(holes: list[str], num_runs: int) -> IncompleteError:
+    shown = "\n  ".join(holes[:_MAX_NAMED])
+    more = f"\n  and {len(holes) - _MAX_NAMED} more" if len(holes) > _MAX_NAMED else ""
+    return IncompleteError(
+        f"{len(holes)} of {num_runs} runs have no result:\n  {shown}{more}",
+        "submit the grid again to run them, or collect with --allow-missing",
+    )
 
 
 def _why_not(task: Task, expected: Expected) -> str:
@@ -153,73 +105,111 @@ def _why_not(task: Task, expected: Expected) -> str:
     return "no result" if is_unfinished or not files.detail else files.detail
 
 
-def _datasets(study_dir: StudyDir, truth: Cell) -> tuple[dict[str, dict[str, Any]], dict[str, Array]]:
-    """Return the attributes of the truth's data set and a few of its images as pixels; empty without one."""
+def _source(task: Task) -> str:
+    """Return a digest of all that a cell's rows are read from; empty where a file is damaged."""
+    digest = hashlib.sha256()
+    for path in (task.task_dir.result, *task.task_dir.all_extra_metrics()):
+        try:
+            digest.update(f"{path.name} {verify_checksum(path).sha256}\n".encode())
+        except CorruptFileError:
+            return ""
+    return digest.hexdigest()
+
+
+def _read_all(
+    out: Path, name: str, runs: Sequence[Task], sources: list[str], holes: dict[int, str]
+) -> tuple[Part, int]:
+    """Read the results that ``out`` does not have as they are; damaged ones are added to ``holes``.
+
+    Returns:
+        The rows of all results, and how many results were read.
+    """
+    known = _collected_before(out, name)
+    old_rows = {cell_id: row for row, cell_id in enumerate(known.cells["id"])} if known else {}
+    kept: dict[int, int] = {}
+    for row, task in enumerate(runs):
+        old = old_rows.get(task.cell.id)
+        if known and old is not None and sources[row] and known.sources[old] == sources[row]:
+            kept[old] = row
+    reused = set(kept.values())
+    wanted = [(row, runs[row].task_dir) for row in range(len(runs)) if row not in holes and row not in reused]
+    parts = read_parts(wanted)
+    before = part_of_study(known, kept) if known and kept else empty_part()
+    part = join_parts([before, *parts])
+    for row, why in part.holes.items():
+        holes[row] = why
+        sources[row] = ""
+    return part, len(wanted)
+
+
+def _collected_before(out: Path, name: str) -> StudyFile | None:
+    """Return the study.h5 that is there, where it can be trusted to be this study's."""
     try:
-        dataset = read_dataset(study_dir.dataset(truth.id), train_rows=slice(0, 0))
-    except _DAMAGED:
-        return {}, {}
-    about = {
+        known = read_study(out)
+    except NllgenError:
+        return None
+    return known if known.name == name and len(known.sources) == len(known.cells["id"]) else None
+
+
+def _read_datasets(
+    study_dir: StudyDir, study: Study, tasks: Sequence[Task], expected: Expected
+) -> tuple[dict[str, dict[str, Any]], dict[str, Array], list[str]]:
+    """Return the attributes of the truth's data set, a few of its images as pixels, and why it is not there."""
+    drawn = [task for task in tasks if task.kind is TaskKind.DATASET]
+    lost = [f"dataset.h5: {why}" for task in drawn if (why := _why_not(task, expected))]
+    if lost or study.truth is None or not study_dir.dataset(study.truth.id).exists():
+        return {}, {}, lost
+    try:
+        dataset = read_dataset(study_dir.dataset(study.truth.id), train_rows=slice(0, 0))
+    except _DAMAGED as error:
+        return {}, {}, [f"dataset.h5: {error.message}"] * study.needs_dataset
+    attributes = {
         "truth_id": dataset.truth_id,
         "truth_sha256": dataset.truth_sha256,
         **{name: dataset.numbers[name] for name in NUMBERS},
         "num_val": dataset.sizes()["val"],
         "num_test": dataset.sizes()["test"],
     }
-    logits = dataset.x["test"][:_NUM_REFERENCE].astype(np.float64)
+    return {dataset.truth_id: attributes}, {"truth": _pixels(dataset.x["test"][:_NUM_REFERENCE], study.truth)}, []
+
+
+def _pixels(logits: Array, truth: Cell) -> Array:
     alpha = truth.data.alpha
-    pixels = np.clip((1 / (1 + np.exp(-logits)) - alpha) / (1 - 2 * alpha), 0, 1)
-    return {dataset.truth_id: about}, {"truth": pixels}
+    return np.asarray(np.clip((1 / (1 + np.exp(-logits.astype(np.float64))) - alpha) / (1 - 2 * alpha), 0, 1))
 
 
 def _study_file(
     study: Study,
-    cells: list[Cell],
-    results: list[Result | None],
+    runs: Sequence[Task],
+    part: Part,
+    sources: list[str],
     datasets: dict[str, dict[str, Any]],
     reference: dict[str, Array],
 ) -> StudyFile:
-    tables = {name: _long(results, name) for name in LONG_TABLES}
-    sampled = [(i, result.samples) for i, result in enumerate(results) if result is not None and len(result.samples)]
-    shape = cells[0].data.shape
+    shape = runs[0].cell.data.shape
     return StudyFile(
         name=study.name,
         study=study.model_dump(mode="json", exclude={"cells"}),
-        cells=_cells(study, cells, results),
-        samples=np.concatenate([np.zeros((0, *shape), np.float32), *(x for _, x in sampled)]),
-        samples_cell=np.repeat([i for i, _ in sampled], [len(x) for _, x in sampled]).astype(np.int64),
+        cells=_cells(runs, part),
+        samples=part.samples if len(part.samples) else np.zeros((0, *shape), np.float32),
+        samples_cell=part.samples_cell,
         reference=reference,
         datasets=datasets,
-        **tables,
+        sources=tuple(sources),
+        **part.tables,
     )
 
 
-def _cells(study: Study, cells: list[Cell], results: list[Result | None]) -> Table:
+def _cells(runs: Sequence[Task], part: Part) -> Table:
+    """Return one row a run, in the study's order; one without a result has the outcome ``missing``."""
     rows: list[dict[str, Any]] = []
-    for cell, result in zip(cells, results, strict=True):
-        row: dict[str, Any] = dict(result.attrs) if result else {"outcome": "missing", "precision": cell.precision}
-        row |= {"id": cell.id, "config": cell.model_dump_json(), "role": "truth" if cell is study.truth else "cell"}
-        rows.append(row)
-    texts = {name: np.array([str(row.get(name, "")) for row in rows]) for name in CELL_TEXT_COLUMNS}
-    numbers = {name: np.array([float(row.get(name, np.nan)) for row in rows]) for name in CELL_NUMBER_COLUMNS}
-    return texts | numbers
-
-
-def _long(results: list[Result | None], name: str) -> Table:
-    """One table of all cells, with the column ``cell``; a column that some lack is NaN there."""
-    present = [(i, getattr(result, name)) for i, result in enumerate(results) if result is not None]
-    lengths = [len(table["step"]) for _, table in present]
-    long: Table = {"cell": np.repeat([i for i, _ in present], lengths).astype(np.int64)}
-    for column in LONG_TABLES[name]:
-        if not any(column in table for _, table in present):
-            continue
-        long[column] = np.concatenate(
-            [_or_nan(table, column, n) for (_, table), n in zip(present, lengths, strict=True)]
-        )
-    for column in INTEGER_COLUMNS | (TEXT_COLUMNS if name != "history" else frozenset()):
-        long.setdefault(column, np.empty(0, np.int64 if column in INTEGER_COLUMNS else str))
-    return long
-
-
-def _or_nan(table: Table, column: str, n: int) -> Array:
-    return table[column] if column in table else np.full(n, np.nan)
+    for row, task in enumerate(runs):
+        attrs = part.attrs.get(row) or {"outcome": "missing", "precision": task.cell.precision}
+        role = "truth" if task.kind is TaskKind.TRUTH else "cell"
+        rows.append({**attrs, "id": task.cell.id, "config": task.cell.model_dump_json(), "role": role})
+    cells: Table = {}
+    for name in CELL_TEXT_COLUMNS:
+        cells[name] = np.array([None, *(str(row.get(name, "")) for row in rows)], dtype=object)[1:]
+    for name in CELL_NUMBER_COLUMNS:
+        cells[name] = np.array([float(row.get(name, np.nan)) for row in rows])
+    return cells

@@ -10,7 +10,7 @@ import numpy as np
 
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.checksum import with_checksum
-from nllgen.storage.hdf5 import Array, check_schema, find, get, number_attr, open_read, put, text_attr
+from nllgen.storage.hdf5 import Array, check_schema, find, get_array, number_attr, open_read, put_array, text_attr
 from nllgen.storage.schema import SCHEMA, SPLITS
 
 NUMBERS = ("entropy_nats", "entropy_se_nats", "forward_inverse_nats", "fp32_fp64_nats", "inverse_error")
@@ -35,7 +35,7 @@ class Dataset:
     numbers: dict[str, float] = field(default_factory=dict)
 
     def sizes(self) -> dict[str, int]:
-        """Images in each split."""
+        """Return the number of images in each split."""
         return {split: len(self.x[split]) for split in SPLITS}
 
 
@@ -49,8 +49,8 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
         for name in NUMBERS:
             file.attrs[name] = dataset.numbers[name]
         for split in SPLITS:
-            put(file, f"{split}/x", dataset.x[split].astype(np.float32), "logits")
-            put(file, f"{split}/log_prob", dataset.log_prob[split].astype(np.float64), "nats")
+            put_array(file, f"{split}/x", dataset.x[split].astype(np.float32), "logits")
+            put_array(file, f"{split}/log_prob", dataset.log_prob[split].astype(np.float64), "nats")
 
     write_bytes(path, with_checksum(fill))
 
@@ -65,14 +65,15 @@ def read_dataset(path: Path, *, train_rows: slice | None = None) -> Dataset:
     Raises:
         CorruptFileError: it is damaged or something else.
         SchemaError: it was written with another schema.
+        MachineError: it cannot be read now.
     """
     with open_read(path) as file:
         check_schema(file, path)
         x, log_prob = {}, {}
         for split in SPLITS:
             rows = train_rows if split == "train" else None
-            x[split] = get(file, f"{split}/x", ndim=4, kind="f", rows=rows)
-            log_prob[split] = get(file, f"{split}/log_prob", ndim=1, kind="f", rows=rows)
+            x[split] = get_array(file, f"{split}/x", ndim=4, kind="f", rows=rows)
+            log_prob[split] = get_array(file, f"{split}/log_prob", ndim=1, kind="f", rows=rows)
             if len(x[split]) != len(log_prob[split]) or not np.isfinite(log_prob[split]).all():
                 raise ValueError(f"{split}: images and log-densities do not fit together")
         numbers = {name: number_attr(file, name) for name in NUMBERS}
@@ -80,7 +81,11 @@ def read_dataset(path: Path, *, train_rows: slice | None = None) -> Dataset:
 
 
 def read_dataset_head(path: Path) -> Dataset:
-    """Attributes and sizes without the images: arrays of the right length and no content (x is (N, 0))."""
+    """Read the attributes and sizes without the images: arrays of the right length and no content (x is (N, 0)).
+
+    Raises:
+        CorruptFileError, SchemaError, MachineError: as :func:`read_dataset`.
+    """
     with open_read(path) as file:
         check_schema(file, path)
         x, log_prob = {}, {}

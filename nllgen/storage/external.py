@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from nllgen.errors import CorruptFileError, MachineError
-from nllgen.storage.hdf5 import Array, get
+from nllgen.storage.hdf5 import Array, get_array
 
 MAX_BYTES = 2**34  # 16 GiB: five million images of MNIST's size
 _NPZ, _KINDS = b"PK", "fui"
@@ -20,7 +20,7 @@ _DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError, EOFError,
 
 
 def read_array(path: Path, names: Sequence[str], ndim: int) -> Array:
-    """One numeric array of a file.
+    """Read one numeric array of a file.
 
     Args:
         path: an .npz or HDF5 file, known by its content and not by its name.
@@ -58,7 +58,7 @@ def _from_npz(path: Path, names: Sequence[str], ndim: int) -> Array:
             shape, dtype = _npy_header(member)
         size = _checked(name, shape, dtype, ndim)
         if size > members[name].file_size:
-            raise ValueError(f"{name} leases {size} bytes, more than it can hold")
+            raise ValueError(f"{name} declares {size} bytes, more than it can hold")
         with archive.open(members[name]) as member:
             return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
 
@@ -81,7 +81,7 @@ def _from_hdf5(path: Path, names: Sequence[str], ndim: int) -> Array:
         if not isinstance(item, h5py.Dataset):
             raise ValueError(f"{name} is not an array in this file")
         _checked(name, item.shape or (), item.dtype, ndim)
-        return get(file, name, ndim=ndim, kind=_KINDS, max_items=MAX_BYTES // item.dtype.itemsize)
+        return get_array(file, name, ndim=ndim, kind=_KINDS, max_items=MAX_BYTES // item.dtype.itemsize)
 
 
 def _first(names: Sequence[str], there: Any) -> str:

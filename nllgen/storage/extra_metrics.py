@@ -1,7 +1,8 @@
 """metrics.<group>.h5: metrics of a finished cell that were measured after its run, from the weights that it kept.
 
-It lies beside result.h5, which stays as it is. It names the weights and the truth that it was measured on, and the code
-that measured: numbers of two versions of nllgen in one study are told apart. Complete or absent, and never replaced.
+The file lies beside result.h5, which stays as it is. It names the weights and the truth that it was measured on, and
+the code that measured: numbers of two versions of nllgen in one study are told apart. Complete or absent, and never
+replaced.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy as np
 from nllgen.errors import CorruptFileError
 from nllgen.storage.atomic import part_file, publish, write_part
 from nllgen.storage.checksum import with_checksum
-from nllgen.storage.hdf5 import Table, check_schema, get_table, open_read, put_table, text_attr
+from nllgen.storage.hdf5 import check_schema, get_json, open_read, put_json
 from nllgen.storage.result import Result
-from nllgen.storage.schema import FINAL_COLUMNS, INTEGER_COLUMNS, SCHEMA, SUPPLEMENT_ATTRS, TEXT_COLUMNS
+from nllgen.storage.schema import EXTRA_METRICS_ATTRS, FINAL_COLUMNS, INTEGER_COLUMNS, SCHEMA, TEXT_COLUMNS
+from nllgen.storage.tables import Table, read_table, write_table
 
 _KEYS = TEXT_COLUMNS | INTEGER_COLUMNS | {"time_s"}
 
@@ -28,7 +30,7 @@ class ExtraMetrics:
     """One group of metrics of one cell.
 
     Attributes:
-        attrs: ``layout.SUPPLEMENT_ATTRS`` without the schema, which writing adds.
+        attrs: ``schema.EXTRA_METRICS_ATTRS``.
         final: columns (F,) by kept weights, on the test split, as in result.h5.
     """
 
@@ -37,26 +39,25 @@ class ExtraMetrics:
 
     @property
     def group(self) -> str:
-        """The group's name."""
+        """Return the group's name."""
         return self.attrs["group"]
 
     def belongs_to(self, attrs: dict[str, str]) -> bool:
-        """Whether it was measured on the weights and the truth of a result with these attributes."""
+        """Return whether it was measured on the weights and the truth of a result with these attributes."""
         return all(self.attrs[name] == attrs[name] for name in ("cell_id", "model_sha256", "truth_sha256"))
 
 
 def write_extra_metrics(path: Path, extra_metrics: ExtraMetrics) -> bool:
-    """Write, read back and publish; one that stands there is never replaced.
+    """Write, read back and publish; a file that stands there is never replaced.
 
     Returns:
-        Whether this one was published, False where another was first.
+        Whether this one was published; False where another was first.
     """
 
     def fill(file: h5py.File) -> None:
         file.attrs["schema"] = SCHEMA
-        for name in SUPPLEMENT_ATTRS:
-            file.attrs[name] = extra_metrics.attrs[name]
-        put_table(file, "final", extra_metrics.final, FINAL_COLUMNS)
+        put_json(file, "attributes", {name: extra_metrics.attrs[name] for name in EXTRA_METRICS_ATTRS})
+        write_table(file, "final", extra_metrics.final, FINAL_COLUMNS)
 
     with part_file(path) as part:
         write_part(part, with_checksum(fill))
@@ -65,48 +66,54 @@ def write_extra_metrics(path: Path, extra_metrics: ExtraMetrics) -> bool:
 
 
 def read_extra_metrics(path: Path) -> ExtraMetrics:
-    """Read and check a supplement.
+    """Read and check a file of extra metrics.
 
     Raises:
         CorruptFileError: it is damaged or something else.
         SchemaError: it was written with another schema.
+        MachineError: it cannot be read now.
     """
     with open_read(path) as file:
         check_schema(file, path)
-        attrs = {name: text_attr(file, name) for name in SUPPLEMENT_ATTRS}
-        final = get_table(file, "final", FINAL_COLUMNS)
+        attrs = get_json(file, "attributes")
+        if not all(isinstance(attrs.get(name), str) for name in EXTRA_METRICS_ATTRS):
+            raise ValueError("an attribute is missing or not text")
+        final = read_table(file, "final", FINAL_COLUMNS)
         if "weights" not in final or "step" not in final:
             raise ValueError("final has no weights or step column")
-        return ExtraMetrics(attrs, final)
+        return ExtraMetrics({name: attrs[name] for name in EXTRA_METRICS_ATTRS}, final)
 
 
 def with_extra_metrics(result: Result, paths: list[Path]) -> Result:
-    """A result with the metrics of its supplements in ``final``, and their provenance as attribute ``supplements``.
+    """Return a result with further metrics in ``final``, and their provenance as the attribute ``extra_metrics``.
 
     A number that the run itself measured stays; only what it lacks is filled in.
 
     Raises:
-        CorruptFileError: a supplement is damaged, or of other weights or another truth than the result.
+        CorruptFileError: a file is damaged, or of other weights or another truth than the result.
     """
-    final, about = dict(result.final), {}
+    final, provenance = dict(result.final), {}
     for path in paths:
         extra_metrics = read_extra_metrics(path)
         if not extra_metrics.belongs_to(result.attrs):
             raise CorruptFileError(
                 f"{path}: measured on other weights or another truth than result.h5's",
-                f"run: nllgen evaluate STUDY_DIR --metric {extra_metrics.group}",
+                f"run: nllgen evaluate STUDY --metric {extra_metrics.group}",
             )
-        rows = [list(extra_metrics.final["weights"]).index(name) for name in _names(final, extra_metrics, path)]
+        rows = _rows_of(extra_metrics, [str(name) for name in final["weights"]], path)
         for column in extra_metrics.final.keys() - _KEYS:
-            found = extra_metrics.final[column][rows]
+            measured = extra_metrics.final[column][rows]
             before = final.get(column, np.full(len(rows), np.nan))
-            final[column] = np.where(np.isnan(before), found, before)
-        about[extra_metrics.group] = {name: value for name, value in extra_metrics.attrs.items() if name != "group"}
-    return replace(result, final=final, attrs=result.attrs | {"supplements": json.dumps(about)})
+            final[column] = np.where(np.isnan(before), measured, before)
+        provenance[extra_metrics.group] = {
+            name: value for name, value in extra_metrics.attrs.items() if name != "group"
+        }
+    return replace(result, final=final, attrs=result.attrs | {"extra_metrics": json.dumps(provenance)})
 
 
-def _names(final: Table, extra_metrics: ExtraMetrics, path: Path) -> list[str]:
-    names = [str(name) for name in final["weights"]]
-    if sorted(names) != sorted(map(str, extra_metrics.final["weights"])):
+def _rows_of(extra_metrics: ExtraMetrics, weights: list[str], path: Path) -> list[int]:
+    """Return the rows in the order of a result's kept weights."""
+    names = [str(name) for name in extra_metrics.final["weights"]]
+    if sorted(names) != sorted(weights):
         raise CorruptFileError(f"{path}: has not the weights that result.h5 has", "remove it and evaluate again")
-    return names
+    return [names.index(name) for name in weights]

@@ -1,60 +1,46 @@
-"""result.h5: what one cell found. Complete and validated, or absent."""
+"""result.h5: the numbers of one finished run. Complete and validated, or absent."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from nllgen.errors import CorruptFileError
 from nllgen.storage.atomic import locked, part_file, publish, write_part
 from nllgen.storage.checksum import verify_checksum, with_checksum
-from nllgen.storage.hdf5 import (
-    Array,
-    Table,
-    check_schema,
-    get,
-    get_table,
-    number_attr,
-    open_read,
-    put,
-    put_table,
-    require_schema,
-    text_attr,
-)
+from nllgen.storage.hdf5 import Array, check_schema, get_array, get_json, open_read, put_array, put_json, require_schema
 from nllgen.storage.schema import (
     EVAL_COLUMNS,
     FINAL_COLUMNS,
     HEAD_ATTRS,
     HISTORY_COLUMNS,
-    INTEGER_COLUMNS,
     OUTCOMES,
     RESULT_ATTRS,
     SCHEMA,
-    TEXT_COLUMNS,
 )
+from nllgen.storage.tables import Table, digest_array, digest_table, read_table, write_table
 from nllgen.study.config import Cell
 
 TABLES = {"history": HISTORY_COLUMNS, "eval": EVAL_COLUMNS, "final": FINAL_COLUMNS}
 _NUMBERS = {"num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "schema"}
-_OUTSIDE_SCIENCE = frozenset({"s"})  # units of columns that measure time
+_TIME_UNIT = "s"  # columns that measure time stay out of the science digest
+_MAX_SAMPLES = 2**28  # values
 
 
 @dataclass(frozen=True)
 class Result:
-    """One cell's result.
+    """The result of one run.
 
     Attributes:
-        attrs: ``layout.RESULT_ATTRS`` without schema and science_sha256, which writing adds.
-        history: columns (S,) by logged step.
-        eval: columns (E,) by evaluation; NaN where a metric was not asked for.
+        attrs: ``schema.RESULT_ATTRS`` without schema and science_sha256, which writing adds.
+        history: columns (S,) by logged step; a column that was not asked for is absent.
+        eval: columns (E,) by evaluation.
         final: columns (F,) by kept weights, on the test split.
         samples: (n, C, H, W) float32 pixels in [0, 1].
     """
@@ -67,38 +53,18 @@ class Result:
 
     @property
     def cell_id(self) -> str:
-        """Id of the cell that this is the result of."""
+        """Return the id of the cell that was run."""
         return str(self.attrs["cell_id"])
 
 
-def columns(rows: list[dict[str, Any]], known: Mapping[str, str]) -> Table:
-    """Rows to every known column in the layout's dtypes, NaN where a row lacks a value."""
-    table: Table = {}
-    for name in known:
-        if name in INTEGER_COLUMNS:
-            table[name] = np.array([row[name] for row in rows], dtype=np.int64)
-        elif name in TEXT_COLUMNS:
-            table[name] = np.array([row[name] for row in rows], dtype=str)
-        else:
-            table[name] = np.array([row.get(name, np.nan) for row in rows], dtype=np.float64)
-    return table
-
-
 def science_sha256(result: Result) -> str:
-    """Digest over the cell's id, its outcome, every table and the samples, without what measures time."""
+    """Return the digest over the cell's id, its outcome, every table and the samples, without what measures time."""
     digest = hashlib.sha256(f"{result.cell_id}/{result.attrs['outcome']}".encode())
     for name, known in TABLES.items():
-        for column, data in sorted(getattr(result, name).items()):
-            if known[column] not in _OUTSIDE_SCIENCE:
-                _update(digest, f"{name}/{column}", data)
-    _update(digest, "samples/x", result.samples)
+        table = getattr(result, name)
+        digest_table(digest, name, {column: table[column] for column in table if known[column] != _TIME_UNIT})
+    digest_array(digest, "samples/x", result.samples)
     return digest.hexdigest()
-
-
-def _update(digest: Any, name: str, data: Array) -> None:
-    text = data.dtype.kind in "UO"
-    digest.update(f"{name}{data.shape}{'text' if text else data.dtype.str}".encode())
-    digest.update(json.dumps(data.tolist()).encode() if text else np.ascontiguousarray(data).tobytes())
 
 
 def write_result(path: Path, result: Result, attempt: str, before_publication: Callable[[], None]) -> bool:
@@ -106,22 +72,21 @@ def write_result(path: Path, result: Result, attempt: str, before_publication: C
 
     Args:
         path: the final name.
-        result: what to write.
+        result: the content.
         attempt: tells this writer's ``.part`` from others'.
-        before_publication: called when the part is valid; the weights are put in place here.
+        before_publication: called when the part is valid; it puts the weights in place.
 
     Returns:
-        Whether this result was published, False where another one was first.
+        Whether this result was published; False where another one was first.
     """
-
     attrs = {"schema": SCHEMA, **result.attrs, "science_sha256": science_sha256(result)}
 
     def fill(file: h5py.File) -> None:
-        for name, value in attrs.items():
-            file.attrs[name] = value
+        file.attrs["schema"] = SCHEMA
+        put_json(file, "attributes", attrs)
         for name, known in TABLES.items():
-            put_table(file, name, getattr(result, name), known)
-        put(file, "samples/x", result.samples, "1")
+            write_table(file, name, getattr(result, name), known)
+        put_array(file, "samples/x", result.samples, "1")
 
     with part_file(path, attempt) as part:
         write_part(part, with_checksum(fill, {name: attrs[name] for name in HEAD_ATTRS}))
@@ -139,34 +104,42 @@ def read_result(path: Path) -> Result:
     Raises:
         CorruptFileError: it is damaged, truncated, inconsistent or something else.
         SchemaError: it was written with another schema.
-        MachineError: it cannot be read.
+        MachineError: it cannot be read now.
     """
     with open_read(path) as file:
         check_schema(file, path)
-        attrs = {name: number_attr(file, name) if name in _NUMBERS else text_attr(file, name) for name in RESULT_ATTRS}
-        tables = {name: get_table(file, name, known) for name, known in TABLES.items()}
-        samples = get(file, "samples/x", ndim=4, kind="f", max_items=2**28)
+        attrs = _checked(get_json(file, "attributes"), RESULT_ATTRS)
+        tables = {name: read_table(file, name, known) for name, known in TABLES.items()}
+        samples = get_array(file, "samples/x", ndim=4, kind="f", max_items=_MAX_SAMPLES)
         result = Result(attrs=attrs, samples=samples, **tables)
         _validate(result)
     return result
 
 
-def _validate(result: Result) -> None:
-    attrs = result.attrs
+def _checked(attrs: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the named attributes; those that other tools have added are ignored."""
+    for name in names:
+        kinds = (int, float) if name in _NUMBERS else (str,)
+        if isinstance(attrs.get(name), bool) or not isinstance(attrs.get(name), kinds):
+            raise ValueError(f"attribute {name} is missing or of another type")
     if attrs["outcome"] not in OUTCOMES:
         raise ValueError(f"outcome is {attrs['outcome']!r}, not one of {', '.join(OUTCOMES)}")
-    cell = Cell.model_validate_json(attrs["cell"])
-    if cell.id != attrs["cell_id"]:
-        raise ValueError(f"cell_id is {attrs['cell_id']}, its cell's id is {cell.id}")
+    return {name: attrs[name] for name in names}
+
+
+def _validate(result: Result) -> None:
+    cell = Cell.model_validate_json(result.attrs["cell"])
+    if cell.id != result.attrs["cell_id"]:
+        raise ValueError(f"cell_id is {result.attrs['cell_id']}, its cell's id is {cell.id}")
     for name, table in (("eval", result.eval), ("final", result.final)):
         if "weights" not in table or "step" not in table:
             raise ValueError(f"{name} has no weights or step column")
-    if science_sha256(result) != attrs["science_sha256"]:
+    if science_sha256(result) != result.attrs["science_sha256"]:
         raise ValueError("the science digest does not match the content")
 
 
 def read_head(path: Path) -> dict[str, Any]:
-    """``layout.HEAD_ATTRS`` of a file that has proved whole, without opening it as HDF5: all that a plan needs.
+    """Return ``schema.HEAD_ATTRS`` of a file that has proved whole, without opening it as HDF5.
 
     Raises:
         CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
@@ -174,30 +147,17 @@ def read_head(path: Path) -> dict[str, Any]:
     try:
         head = json.loads(verify_checksum(path).head)
         require_schema(head["schema"], path)
-        kinds = {name: (int, float) if name in _NUMBERS else str for name in HEAD_ATTRS}
-        if not all(isinstance(head[name], kind) for name, kind in kinds.items()) or head["outcome"] not in OUTCOMES:
-            raise ValueError("its head has values of other kinds than a result's")
+        return _checked(head, HEAD_ATTRS)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptFileError(f"{path}: not a result ({error})", "remove it and submit the study again") from error
-    return dict(head)
 
 
 def read_attrs(path: Path) -> dict[str, Any]:
-    """Every attribute, checked for schema and outcome. Read once for each content.
+    """Return every attribute, checked for its type, the schema and the outcome.
 
     Raises:
         CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
     """
-    return dict(_read_attrs(path, verify_checksum(path).identity))
-
-
-@lru_cache(maxsize=2**16)
-def _read_attrs(path: Path, identity: tuple[int, ...]) -> dict[str, Any]:
     with open_read(path) as file:
         check_schema(file, path)
-        attrs = {name: number_attr(file, name) if name in _NUMBERS else text_attr(file, name) for name in RESULT_ATTRS}
-        if attrs["outcome"] not in OUTCOMES:
-            raise ValueError(f"outcome is {attrs['outcome']!r}")
-        if any(name not in file for name in (*TABLES, "samples/x")):
-            raise CorruptFileError(f"{path}: a table is missing", "remove it and submit the study again")
-        return attrs
+        return _checked(get_json(file, "attributes"), RESULT_ATTRS)

@@ -1,10 +1,10 @@
-"""The HDF5 layout: every path, column, dtype and unit, in one place. Other programs rely on it; see SCHEMA."""
+"""Schema 3: every HDF5 path, column, dtype and unit, in one place. Other programs rely on it."""
 
 from __future__ import annotations
 
 from typing import Final
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 
 # name → unit. Columns whose unit is "s" measure time and stay out of science_sha256.
 HISTORY_COLUMNS: Final = {
@@ -94,10 +94,11 @@ FINAL_COLUMNS: Final = {
     "time_s": "s",
 }
 
-INTEGER_COLUMNS: Final = frozenset({"step"})
+INTEGER_COLUMNS: Final = frozenset({"step", "cell"})
 TEXT_COLUMNS: Final = frozenset({"weights"})
+TEXT_WIDTH: Final = 16  # bytes of a text column of a result
 
-# attributes of result.h5, all required
+# of the attribute `attributes` of result.h5, a JSON object, all required
 RESULT_ATTRS: Final = (
     "schema",
     "cell_id",
@@ -106,7 +107,7 @@ RESULT_ATTRS: Final = (
     "outcome",
     "version",
     "code_sha256",
-    "image_sha256",
+    "container_sha256",
     "started_at",
     "finished_at",
     "host",
@@ -123,7 +124,7 @@ RESULT_ATTRS: Final = (
     "model_sha256",
     "science_sha256",
 )
-# of these, what stands in the block before the HDF5 as well
+# of these, the header before the HDF5 has as well
 HEAD_ATTRS: Final = (
     "schema",
     "cell_id",
@@ -131,13 +132,13 @@ HEAD_ATTRS: Final = (
     "finished_at",
     "seconds_per_step",
     "code_sha256",
-    "image_sha256",
+    "container_sha256",
     "truth_sha256",
     "model_sha256",
     "science_sha256",
 )
-# attributes of metrics.<group>.h5, all text and required, beside the schema
-SUPPLEMENT_ATTRS: Final = (
+# of the attribute `attributes` of metrics.<group>.h5, all text and required
+EXTRA_METRICS_ATTRS: Final = (
     "group",
     "cell_id",
     "model_sha256",
@@ -163,7 +164,7 @@ CELL_TEXT_COLUMNS: Final = (
     "outcome",
     "version",
     "code_sha256",
-    "image_sha256",
+    "container_sha256",
     "started_at",
     "finished_at",
     "host",
@@ -173,7 +174,7 @@ CELL_TEXT_COLUMNS: Final = (
     "truth_sha256",
     "science_sha256",
     "assets",
-    "supplements",  # JSON: group measured after the run → the attributes of its file; empty where there are none
+    "extra_metrics",  # JSON: group measured after the run → the attributes of its file; empty without one
 )
 CELL_NUMBER_COLUMNS: Final = {
     "num_threads": "threads",

@@ -136,7 +136,7 @@ def _inspect_run(task: Task, expected: Expected) -> TaskFiles:
         if path.exists():
             raise
         return _inspect_checkpoints(task)
-    when, container = head["finished_at"], head["image_sha256"]
+    when, container = head["finished_at"], head["container_sha256"]
     if head["cell_id"] != task.cell.id:
         return TaskFiles(ResultState.DAMAGED, f"{path} is the result of {head['cell_id']}")
     if task.needs_truth and expected.truth_sha256 not in ("", head["truth_sha256"]):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,32 @@ import numpy as np
 
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.checksum import with_checksum
-from nllgen.storage.hdf5 import Array, Table, check_schema, get, get_table, open_read, put, put_table, text_attr
+from nllgen.storage.hdf5 import (
+    Array,
+    check_schema,
+    get_array,
+    get_json,
+    has,
+    open_read,
+    put_array,
+    put_json,
+    text_attr,
+)
 from nllgen.storage.schema import (
     CELL_NUMBER_COLUMNS,
     CELL_TEXT_COLUMNS,
     EVAL_COLUMNS,
     FINAL_COLUMNS,
     HISTORY_COLUMNS,
+    OUTCOMES,
     SCHEMA,
 )
+from nllgen.storage.tables import Table, get_texts, put_texts, read_table, write_table
 
 LONG_TABLES = {"eval": EVAL_COLUMNS, "history": HISTORY_COLUMNS, "final": FINAL_COLUMNS}
-_CELL_UNITS = {**dict.fromkeys(CELL_TEXT_COLUMNS, "text"), **CELL_NUMBER_COLUMNS}
+REFERENCES = ("mnist", "truth")
+_ROW = {"cell": "row of /cells"}
+_MAX_PIXELS = 2**31
 
 
 @dataclass(frozen=True)
@@ -34,13 +46,14 @@ class StudyFile:
     Attributes:
         name: the study's name.
         study: its resolved YAML as JSON-like values.
-        cells: one row a cell (n,): the columns of ``layout.CELL_TEXT_COLUMNS`` and ``CELL_NUMBER_COLUMNS``.
+        cells: one row a cell (n,): the columns of ``schema.CELL_TEXT_COLUMNS`` and ``CELL_NUMBER_COLUMNS``.
         eval, history, final: long form, (R,) each, with an integer column ``cell`` that indexes ``cells``. Columns that
             no cell has are absent; where only some cells have one, the others' rows are NaN.
         samples: images (M, C, H, W) float32 in [0, 1].
         samples_cell: (M,) index of the cell that an image belongs to.
         reference: ``mnist`` and ``truth``: images (m, C, H, W) float32 in [0, 1].
         datasets: truth id → attributes of its dataset.h5 (entropy_nats, entropy_se_nats, truth_sha256 …).
+        sources: (n,) digest of the files that a cell's rows were read from; empty where it has none.
     """
 
     name: str
@@ -53,6 +66,7 @@ class StudyFile:
     samples_cell: Array
     reference: dict[str, Array] = field(default_factory=dict)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
 
 def write_study(path: Path, study: StudyFile) -> None:
@@ -61,85 +75,97 @@ def write_study(path: Path, study: StudyFile) -> None:
     def fill(file: h5py.File) -> None:
         file.attrs["schema"] = SCHEMA
         file.attrs["name"] = study.name
-        file.attrs["study"] = json.dumps(study.study)
-        file.attrs["datasets"] = json.dumps(study.datasets)
-        put_table(file, "cells", study.cells, _CELL_UNITS)
+        put_json(file, "study", study.study)
+        put_json(file, "datasets", study.datasets)
+        for name in CELL_TEXT_COLUMNS:
+            put_texts(file, f"cells/{name}", study.cells[name])
+        for name, unit in CELL_NUMBER_COLUMNS.items():
+            put_array(file, f"cells/{name}", study.cells[name].astype(np.float64), unit)
         for name, units in LONG_TABLES.items():
-            put_table(file, name, getattr(study, name), {"cell": "row of /cells", **units})
-        put(file, "samples/x", study.samples.astype(np.float32), "1")
-        put(file, "samples/cell", study.samples_cell.astype(np.int64), "row of /cells")
+            write_table(file, name, getattr(study, name), _ROW | units)
+        put_array(file, "samples/x", study.samples.astype(np.float32), "1")
+        put_array(file, "samples/cell", study.samples_cell.astype(np.int64), _ROW["cell"])
         for name, images in study.reference.items():
-            put(file, f"reference/{name}/x", images.astype(np.float32), "1")
+            put_array(file, f"reference/{name}/x", images.astype(np.float32), "1")
+        put_texts(file, "sources", study.sources)
 
     write_bytes(path, with_checksum(fill))
 
 
 def study_name(path: Path) -> str:
-    """Return the name of the study that a study.h5 holds.
+    """Return the name of the study that a study.h5 of any schema holds.
 
     Raises:
-        CorruptFileError, SchemaError: it is no study.h5 of this version.
+        CorruptFileError: it is no study.h5.
+        MachineError: it cannot be read now.
     """
     with open_read(path) as file:
-        check_schema(file, path)
         return text_attr(file, "name")
 
 
 def read_study(path: Path) -> StudyFile:
-    """Read and check a study.h5.
+    """Read and check a study.h5 of this schema.
 
     Raises:
         CorruptFileError: it is damaged, truncated or something else.
         SchemaError: it was written with another schema.
+        MachineError: it cannot be read now.
     """
     with open_read(path) as file:
         check_schema(file, path)
         cells = _read_cells(file)
         num_cells = len(cells["id"])
         tables = {name: _read_long(file, name, units, num_cells) for name, units in LONG_TABLES.items()}
-        samples = get(file, "samples/x", ndim=4, kind="f", max_items=2**31)
-        samples_cell = get(file, "samples/cell", ndim=1, kind="iu")
-        if len(samples) != len(samples_cell) or (len(samples_cell) and not _within(samples_cell, num_cells)):
+        samples = get_array(file, "samples/x", ndim=4, kind="f", max_items=_MAX_PIXELS)
+        samples_cell = get_array(file, "samples/cell", ndim=1, kind="iu")
+        if len(samples) != len(samples_cell) or not is_within(samples_cell, num_cells):
             raise ValueError("samples point to cells that are not there")
-        reference = {
-            name: get(file, f"reference/{name}/x", ndim=4, kind="f", max_items=2**31)
-            for name in ("mnist", "truth")
-            if f"reference/{name}/x" in file
-        }
         return StudyFile(
             name=text_attr(file, "name"),
-            study=_json_object(text_attr(file, "study")),
+            study=get_json(file, "study"),
             cells=cells,
             samples=samples,
             samples_cell=samples_cell,
-            reference=reference,
-            datasets=_json_object(text_attr(file, "datasets")),
+            reference=read_reference(file),
+            datasets=get_json(file, "datasets"),
+            sources=tuple(get_texts(file, "sources")),
             **tables,
         )
 
 
+def read_reference(file: h5py.File) -> dict[str, Array]:
+    """Read the pictures of real data and of the truth, where there are any."""
+    names = [name for name in REFERENCES if has(file, f"reference/{name}/x")]
+    return {name: get_array(file, f"reference/{name}/x", ndim=4, kind="f", max_items=_MAX_PIXELS) for name in names}
+
+
 def _read_cells(file: h5py.File) -> Table:
-    cells = {name: get(file, f"cells/{name}", ndim=1, kind="O", max_items=2**24) for name in CELL_TEXT_COLUMNS}
-    cells |= {name: get(file, f"cells/{name}", ndim=1, kind="f", max_items=2**24) for name in CELL_NUMBER_COLUMNS}
-    if len({len(column) for column in cells.values()}) > 1:
-        raise ValueError("the columns of cells differ in length")
+    cells: Table = {name: get_texts(file, f"cells/{name}") for name in CELL_TEXT_COLUMNS}
+    cells |= {name: get_array(file, f"cells/{name}", ndim=1, kind="f") for name in CELL_NUMBER_COLUMNS}
+    check_cells(cells)
     return cells
 
 
-def _read_long(file: h5py.File, name: str, units: Mapping[str, str], num_cells: int) -> Table:
-    table = get_table(file, name, units)
-    index = get(file, f"{name}/cell", ndim=1, kind="iu", max_items=2**28)
-    if any(len(column) != len(index) for column in table.values()) or not _within(index, num_cells):
+def check_cells(cells: Table) -> None:
+    """Refuse columns of different lengths and outcomes that no run has.
+
+    Raises:
+        ValueError: they are there.
+    """
+    if len({len(column) for column in cells.values()}) > 1:
+        raise ValueError("the columns of cells differ in length")
+    unknown = set(cells["outcome"]) - {*OUTCOMES, "missing"}
+    if unknown:
+        raise ValueError(f"outcome is {min(unknown)!r}, not one of {', '.join(OUTCOMES)} or missing")
+
+
+def _read_long(file: h5py.File, name: str, units: dict[str, str], num_cells: int) -> Table:
+    table = read_table(file, name, _ROW | units)
+    if "cell" not in table or not is_within(table["cell"], num_cells):
         raise ValueError(f"{name} does not fit the cells")
-    return {"cell": index, **table}
+    return table
 
 
-def _within(index: Array, count: int) -> bool:
+def is_within(index: Array, count: int) -> bool:
+    """Return whether every index is one of so many rows."""
     return not len(index) or (int(index.min()) >= 0 and int(index.max()) < count)
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("an attribute is not a JSON object")
-    return value

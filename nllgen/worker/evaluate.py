@@ -22,9 +22,10 @@ from nllgen.metrics.registry import GROUPS
 from nllgen.models import make_model
 from nllgen.storage.extra_metrics import ExtraMetrics, read_extra_metrics, write_extra_metrics
 from nllgen.storage.provenance import code_sha256, nllgen_version
-from nllgen.storage.result import Result, columns, read_result
+from nllgen.storage.result import Result, read_result
 from nllgen.storage.schema import FINAL_COLUMNS
 from nllgen.storage.study_dir import StudyDir, TaskDir
+from nllgen.storage.tables import make_table
 from nllgen.study.config import Cell, Study
 from nllgen.worker.run_task import evaluator_of, exact_arithmetic, truth_of
 from nllgen.worker.train_cell import Settings, asset_digests, device_name, echo, load_model, move_aside
@@ -174,4 +175,4 @@ def _supplement(
         "assets": json.dumps(asset_digests(evaluator)),
     }
     table = [{"weights": name, "step": steps[name], **row} for name, row in rows.items()]
-    return ExtraMetrics(attrs, columns(table, {name: FINAL_COLUMNS[name] for name in names}))
+    return ExtraMetrics(attrs, make_table(table, {name: FINAL_COLUMNS[name] for name in names}))

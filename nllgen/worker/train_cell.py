@@ -25,9 +25,10 @@ from nllgen.paradigms.base import Scalars
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen.storage.provenance import code_sha256, nllgen_version
-from nllgen.storage.result import Result, columns, read_attrs, write_result
+from nllgen.storage.result import Result, read_attrs, write_result
 from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.storage.study_dir import TaskDir
+from nllgen.storage.tables import make_table
 from nllgen.study.config import SCHEMA, Cell, MetricsConfig
 from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import Hooks, train
@@ -194,9 +195,9 @@ def _measure(
     shape = (0, *cell.data.shape)
     result = Result(
         attrs=_attrs(state, study, truth, evaluator, kept, settings),
-        history=columns(state.history, HISTORY_COLUMNS),
-        eval=columns(state.evals, EVAL_COLUMNS),
-        final=columns(rows, FINAL_COLUMNS),
+        history=make_table(state.history, HISTORY_COLUMNS),
+        eval=make_table(state.evals, EVAL_COLUMNS),
+        final=make_table(rows, FINAL_COLUMNS),
         samples=(torch.zeros(shape) if pixels is None else pixels).cpu().numpy(),
     )
     return result, to_bytes({"schema": SCHEMA, "cell": cell.model_dump_json(), "weights": kept})
@@ -219,7 +220,7 @@ def _attrs(
         "outcome": "diverged" if state.diverged else "done",
         "version": nllgen_version(),
         "code_sha256": code_sha256(),
-        "image_sha256": settings.container_sha256,
+        "container_sha256": settings.container_sha256,
         "started_at": settings.started_at,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),

@@ -105,8 +105,8 @@ def test_the_rules_are_those_that_were_registered_before_the_run(published: Publ
 def test_the_study_is_whole_and_of_one_program_and_image(frames: Frames, published: Published) -> None:
     assert (published.folder / "study.h5").stat().st_size <= MAX_BYTES
     assert frames.counts == {"done": len(frames.cells) - 1, "diverged": 0, "missing": 0}
-    assert frames.cells["code_sha256"].nunique() == frames.cells["image_sha256"].nunique() == 1
-    assert (frames.cells["image_sha256"].str.len() == (64 if published.in_image else 0)).all()
+    assert frames.cells["code_sha256"].nunique() == frames.cells["container_sha256"].nunique() == 1
+    assert (frames.cells["container_sha256"].str.len() == (64 if published.in_image else 0)).all()
 
 
 def test_the_page_says_what_the_verdicts_say(frames: Frames, published: Published) -> None:

@@ -274,7 +274,7 @@ print(sorted(m for m in sys.modules if m.split('.')[0] == "torch"))
 
 def test_a_study_made_on_another_machine_is_reported_without_torch_network_display_or_assets(saved, tmp_path):
     study = build_study([make_cell("W", seed=s) for s in range(2)], host="gpu-node-17", truth=False)
-    study.cells["device"][:], study.cells["image_sha256"][:] = "cuda", "1f" * 32
+    study.cells["device"][:], study.cells["container_sha256"][:] = "cuda", "1f" * 32
     study.cells["version"][:] = "0.0.9"
     environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "analysis")]), "HOME": str(tmp_path / "none"),
                    "NLLGEN_ASSETS": str(tmp_path / "none"), "MPLCONFIGDIR": matplotlib.get_cachedir()}  # fmt: skip

@@ -171,7 +171,7 @@ def test_a_plain_user_s_jobs_run_in_the_container_with_the_same_bits(runs: Runs,
 
 def test_every_result_names_its_container(runs: Runs, container: Container) -> None:
     for study in (runs.preempted, runs.plain):
-        assert {read_attrs(path / "result.h5")["image_sha256"] for path in study.cells()} == {container.sha256}
+        assert {read_attrs(path / "result.h5")["container_sha256"] for path in study.cells()} == {container.sha256}
 
 
 def test_a_result_of_another_container_is_shown_and_counts_unless_it_is_strict(

@@ -23,9 +23,10 @@ from nllgen.models import RealNVP
 from nllgen.storage.checksum import SIZE
 from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, read_dataset_head, write_dataset
 from nllgen.storage.external import read_array
-from nllgen.storage.result import columns, read_attrs, read_head, read_result, write_result
+from nllgen.storage.result import read_attrs, read_head, read_result, write_result
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, SPLITS
 from nllgen.storage.study_file import LONG_TABLES, StudyFile, read_study, write_study
+from nllgen.storage.tables import make_table
 from nllgen.study.config import Cell
 from nllgen.study.load import parse_study
 from nllgen.train.checkpoint import resume
@@ -109,7 +110,7 @@ def _study_file(study: Any, cells: Any) -> StudyFile:
     texts = {name: cells.get(name, np.array(["x"])) for name in CELL_TEXT_COLUMNS}
     numbers = {name: np.ones(1) for name in CELL_NUMBER_COLUMNS}
     row = {"step": 1, "weights": "raw"}
-    tables = {name: {"cell": np.zeros(1, np.int64), **columns([row], known)} for name, known in LONG_TABLES.items()}
+    tables = {name: {"cell": np.zeros(1, np.int64), **make_table([row], known)} for name, known in LONG_TABLES.items()}
     images = np.zeros((1, 1, 7, 7), np.float32)
     return StudyFile(
         name=study.name,
@@ -119,6 +120,7 @@ def _study_file(study: Any, cells: Any) -> StudyFile:
         samples_cell=np.zeros(1, np.int64),
         reference={"mnist": images},
         datasets={"t": {"entropy_nats": 1.0}},
+        sources=("",),
         **tables,
     )
 

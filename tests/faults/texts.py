@@ -17,7 +17,7 @@ from nllgen.launch.retry_policy import FailureKind, abandoned_kind, last_ended
 from nllgen.launch.tasks import read_attempts
 from nllgen.planning.plan import make_plan
 from nllgen.storage.study_dir import TaskDir
-from nllgen.storage.tasks import Task
+from nllgen.storage.tasks import Task, TaskKind
 from nllgen.study.config import Study
 from nllgen.study.load import parse_study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
@@ -126,7 +126,7 @@ def texts(folder: Path, study: Study) -> dict[str, Target]:
         make_plan(found, {})
 
     lines = "\n".join(json.dumps(line) for line in _attempt_lines())
-    task = Task("cell", "cell", TaskDir(folder))
+    task = Task("cell", "cell", TaskDir(folder), TaskKind.CELL, study.cells[0])
 
     def small_files(edits: list[Edit]) -> None:
         """What supervisors write beside a result is a hint: nothing in it may stop anybody."""

@@ -12,9 +12,10 @@ import pytest
 
 from nllgen.storage.checksum import SIZE, checksum_header, verify_checksum
 from nllgen.storage.dataset import NUMBERS, Dataset, write_dataset
-from nllgen.storage.result import Result, columns, write_result
+from nllgen.storage.result import Result, write_result
 from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.storage.study_dir import StudyDir, TaskDir
+from nllgen.storage.tables import make_table
 from nllgen.storage.weights import weights_digest
 from nllgen.study import pretrained
 from nllgen.study.config import Cell, DataConfig, DatasetConfig, FlowConfig, NLLConfig, Study
@@ -62,7 +63,7 @@ def make_result(make_cell: MakeCell) -> MakeResult:
         final = [{"step": 100, "weights": name, "test_nll_nats": 7.0, "time_s": 2.0} for name in ("last", "best")]
         known = {
             "cell_id": cell.id, "cell": cell.model_dump_json(), "study": "small", "outcome": outcome, "version": "1",
-            "code_sha256": "c" * 64, "image_sha256": "", "started_at": "2026-01-01T00:00:00+00:00",
+            "code_sha256": "c" * 64, "container_sha256": "", "started_at": "2026-01-01T00:00:00+00:00",
             "finished_at": "2026-01-01T01:00:00+00:00", "host": "here", "device": "cpu",
             "num_threads": 1, "num_cpus": 2,
             "num_parameters": 472, "seconds_per_step": 0.1, "attempts": 1, "assets": "{}", "torch_version": "2",
@@ -70,9 +71,9 @@ def make_result(make_cell: MakeCell) -> MakeResult:
         }  # fmt: skip
         return Result(
             attrs=known | attrs,
-            history=columns(history, HISTORY_COLUMNS),
-            eval=columns(evals, EVAL_COLUMNS),
-            final=columns(final, FINAL_COLUMNS),
+            history=make_table(history, HISTORY_COLUMNS),
+            eval=make_table(evals, EVAL_COLUMNS),
+            final=make_table(final, FINAL_COLUMNS),
             samples=np.linspace(0, 1, 49 * num_samples, dtype=np.float32).reshape(num_samples, 1, 7, 7),
         )
 

@@ -134,7 +134,7 @@ def test_a_link_to_a_folder_is_a_folder(tmp_path: Path) -> None:
 def test_a_file_where_a_folder_should_be(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     (tmp_path / "dangling").symlink_to("nowhere")
-    with pytest.raises(MachineError, match="a file stands where a directory should be"):
+    with pytest.raises(MachineError, match="a file stands where a folder should be"):
         make_folder(tmp_path / name)
     assert (tmp_path / "file").read_bytes() == b"mine"
 
@@ -169,7 +169,7 @@ def test_a_file_larger_than_allowed_leaves_the_old_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("write", [write_bytes, create_bytes])
 def test_a_read_only_file_system_says_so(mount: Callable[..., Path], write: Any) -> None:
-    with pytest.raises(MachineError, match="read-only: choose another directory"):
+    with pytest.raises(MachineError, match="read-only: choose another folder"):
         write(mount("ro") / "a", b"new")
 
 

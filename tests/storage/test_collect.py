@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -61,12 +62,41 @@ def test_many_results_are_read_by_several_processes_to_the_same_file(
     found, _ = collected(folder, allow_missing=True)
     alone = found.path.read_bytes()
     here = []
-    monkeypatch.setattr("nllgen.storage.collect._MANY", 2)
-    monkeypatch.setattr("nllgen.storage.collect.read_result", lambda path: here.append(path))
+    found.path.unlink()
+    monkeypatch.setattr("nllgen.storage.collect_part._MANY", 2)
+    monkeypatch.setattr("nllgen.storage.collect_part.read_result", lambda path: here.append(path))
     again, _ = collected(folder, allow_missing=True)
     assert here == []
     assert again == found
     assert again.path.read_bytes() == alone
+
+
+def test_a_second_collection_reads_what_is_new_and_writes_the_same_file(
+    folder: StudyDir, study: Study, make_result: Callable[..., Result]
+) -> None:
+    first, _ = collected(folder)
+    content = first.path.read_bytes()
+    again, _ = collected(folder)
+    assert (first.num_read, again.num_read) == (4, 0)
+    assert first.path.read_bytes() == content
+    task = folder.cell(study.cells[1].id)
+    task.result.unlink()
+    changed = make_result(study.cells[1], host="elsewhere", num_samples=2, truth_sha256=weights_digest(WEIGHTS))
+    write_result(task.result, changed, "b", lambda: None)
+    third, file = collected(folder)
+    assert (third.num_read, list(file.cells["host"])) == (1, ["here", "here", "elsewhere", "here"])
+    content = third.path.read_bytes()
+    third.path.unlink()
+    collected(folder)
+    assert third.path.read_bytes() == content
+
+
+def test_an_earlier_file_that_cannot_be_used_is_read_over(folder: StudyDir) -> None:
+    first, _ = collected(folder)
+    content = first.path.read_bytes()
+    first.path.write_bytes(content[:-1])
+    again, _ = collected(folder)
+    assert (again.num_read, first.path.read_bytes()) == (4, content)
 
 
 def test_the_truth_comes_first_and_cells_in_the_studys_order(folder: StudyDir, study: Study) -> None:
@@ -104,15 +134,21 @@ def test_a_column_that_some_cells_lack_is_nan_there(
     assert list(lacking) == [study.cells[1].id]
 
 
+def change(file: h5py.File) -> None:
+    rows = file["eval"][()]
+    rows["val_nll_nats"][0] = 5.0
+    file["eval"][...] = rows
+
+
 def test_a_result_that_was_changed_by_hand_is_a_hole(folder: StudyDir, study: Study, tamper: Any) -> None:
-    tamper(folder.cell(study.cells[1].id).result, lambda file: file["eval/kl_nats"].__setitem__(0, 5.0))
+    tamper(folder.cell(study.cells[1].id).result, change)
     with pytest.raises(IncompleteError, match="science digest"):
         collected(folder)
 
 
-def test_numbers_that_were_not_measured_are_nan(folder: StudyDir) -> None:
+def test_columns_that_were_not_measured_are_absent(folder: StudyDir) -> None:
     _, file = collected(folder)
-    assert np.isnan(file.eval["kl_nats"]).all()
+    assert "kl_nats" not in file.eval
     assert np.isfinite(file.eval["val_nll_nats"]).all()
 
 
@@ -236,21 +272,20 @@ def test_a_result_that_this_machine_cannot_read_is_no_hole(folder: StudyDir, mon
     def unreadable(path: Path) -> None:
         raise MachineError(f"cannot read {path}: Input/output error")
 
-    monkeypatch.setattr("nllgen.storage.collect.read_result", unreadable)
+    monkeypatch.setattr("nllgen.storage.collect_part.read_result", unreadable)
     with pytest.raises(MachineError, match="Input/output error"):
         collected(folder, allow_missing=True)
 
 
 POOL = """
 import os, sys, time
-from nllgen.storage import collect
-collect._MANY = 1
-def die(task, name): os.kill(os.getpid(), 9)
-def sleep(task, name):
+from nllgen.storage.collect_part import map_in_processes
+def die(item): os.kill(os.getpid(), 9)
+def sleep(item):
     print(os.getpid(), flush=True)
     time.sleep(600)
 if __name__ == "__main__":
-    collect._map(globals()[sys.argv[1]], list(range(200)), [None] * 200)
+    map_in_processes(globals()[sys.argv[1]], list(range(200)), 2)
 """
 
 

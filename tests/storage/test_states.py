@@ -180,7 +180,7 @@ def test_a_container_can_be_required(
     study_dir: StudyDir, study: Study, make_result: MakeResult, made_in: str, required: str | None, state: ResultState
 ) -> None:
     cell = study.cells[0]
-    write(study_dir.cell(cell.id), make_result(cell, image_sha256=made_in))
+    write(study_dir.cell(cell.id), make_result(cell, container_sha256=made_in))
     files = files_of(study_dir, study, required)[cell.id]
     assert files.state is state
     assert (f"container {made_in[:12]}" if made_in else "no container") in files.detail or state is ResultState.COMPLETE

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ TABLES = ("cells", *LONG_TABLES)
 @pytest.fixture
 def content() -> Any:
     cells = {name: np.array([f"{name} {i}" for i in range(3)]) for name in CELL_TEXT_COLUMNS}
+    cells["outcome"] = np.array(["done", "diverged", "missing"])
     cells |= {name: np.array([1.0, np.nan, 3.0]) for name in CELL_NUMBER_COLUMNS}
     index = np.array([0, 0, 2])
     return StudyFile(
@@ -31,6 +33,7 @@ def content() -> Any:
         samples_cell=np.array([0, 2]),
         reference={"mnist": np.ones((1, 1, 7, 7), np.float32)},
         datasets={"truth": {"entropy_nats": -3.0}},
+        sources=("a", "b", ""),
     )
 
 
@@ -56,7 +59,11 @@ def test_what_is_read_is_what_was_written(path: Path, content: Any) -> None:
 def test_every_dataset_has_a_unit(path: Path, units_in: Any) -> None:
     units = units_in(path)
     assert len(units) > len(CELL_TEXT_COLUMNS)
-    assert [name for name, unit in units.items() if not isinstance(unit, str)] == []
+    tables = [name for name, unit in units.items() if not isinstance(unit, str)]
+    assert tables == ["eval", "final", "history"]
+    with h5py.File(path) as file:
+        for name in tables:
+            assert list(json.loads(file[name].attrs["units"])) == list(file[name].dtype.names)
 
 
 def test_a_second_collect_replaces_the_first(path: Path, content: Any) -> None:
@@ -78,6 +85,10 @@ def test_a_newer_schema_is_refused(path: Path, tamper: Any) -> None:
         read_study(path)
 
 
+def texts(*values: str) -> Any:
+    return np.frombuffer(json.dumps(values).encode(), np.uint8)
+
+
 def remove(name: str) -> Any:
     return lambda file: file.__delitem__(name)
 
@@ -95,10 +106,14 @@ WRONG = {
     "cells that are an array": put("cells", np.zeros(3)),
     "cells that lack a column": remove("cells/config"),
     "cells of unequal columns": put("cells/attempts", np.zeros(2)),
-    "a row of no cell": put("eval/cell", np.array([0, 0, 3])),
-    "a row of a negative cell": put("history/cell", np.array([-1, 0, 0])),
-    "a table without cells": remove("eval/cell"),
-    "an index that is a group": lambda file: (file.__delitem__("eval/cell"), file.create_group("eval/cell")),
+    "a row of no cell": put("eval", np.array([(0,), (3,)], [("cell", "i8")])),
+    "a row of a negative cell": put("history", np.array([(-1,), (0,)], [("cell", "i8")])),
+    "a table without cells": put("eval", np.zeros(2, [("step", "i8")])),
+    "an index of fractions": put("eval", np.zeros(2, [("cell", "f8")])),
+    "a table that is a group": lambda file: (file.__delitem__("eval"), file.create_group("eval")),
+    "an unknown outcome": put("cells/outcome", texts("done", "fine", "missing")),
+    "a text column that is no list": put("cells/host", np.frombuffer(b'{"a": 1}', np.uint8)),
+    "a text column that is no JSON": put("cells/host", np.frombuffer(b"[1,", np.uint8)),
     "samples of no cell": put("samples/cell", np.array([0, 3])),
     "more samples than owners": put("samples/cell", np.array([0])),
     "samples that are elsewhere": put("samples", h5py.ExternalLink("other.h5", "/samples")),

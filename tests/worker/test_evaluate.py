@@ -82,7 +82,7 @@ def test_a_metric_added_later_is_what_the_run_would_have_measured(bare, full, se
         assert np.isfinite(one.final[column][cells]).any()
     assert np.isnan(one.final["kid_lenet"][~cells]).all()
     assert [path.read_bytes() for path in sorted(folder.path.glob("cells/*/result.h5"))] == digests
-    about = json.loads(one.cells["supplements"][1])
+    about = json.loads(one.cells["extra_metrics"][1])
     assert set(about) == {"kid", "divergence"}
     assert about["kid"]["code_sha256"] == one.cells["code_sha256"][1]
 

@@ -1,0 +1,113 @@
+"""The one converter of earlier schemas: a study.h5 of schema 1 or 2 becomes what this version reads.
+
+Schemas 1 and 2 kept a table as a group with a dataset for each column, texts in HDF5's heap, and columns without a
+value as one dataset under many names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+from h5py import h5d
+
+from nllgen.storage.hdf5 import MAX_TEXT_BYTES, Array, find, get_array, get_json, has, open_read, text_attr
+from nllgen.storage.schema import (
+    CELL_NUMBER_COLUMNS,
+    CELL_TEXT_COLUMNS,
+    INTEGER_COLUMNS,
+    TEXT_COLUMNS,
+)
+from nllgen.storage.study_file import LONG_TABLES, StudyFile, check_cells, is_within, read_reference, read_study
+from nllgen.storage.tables import Table
+
+OLD_SCHEMAS = (1, 2)
+# names of this schema → names of earlier ones
+_OLD_NAMES = {"container_sha256": "image_sha256", "extra_metrics": "supplements"}
+_MAX_ROWS = 2**28
+
+
+def read_any_study(path: Path) -> StudyFile:
+    """Read a study.h5 of this schema or an earlier one.
+
+    Raises:
+        CorruptFileError: it is damaged, truncated or something else.
+        SchemaError: it was written with a newer schema.
+        MachineError: it cannot be read now.
+    """
+    with open_read(path) as file:
+        schema = file.attrs.get("schema")
+        if isinstance(schema, int | np.integer) and int(schema) in OLD_SCHEMAS:
+            return _convert(file)
+    return read_study(path)
+
+
+def _convert(file: h5py.File) -> StudyFile:
+    cells = {name: _texts(file, f"cells/{_old_name(file, 'cells', name)}") for name in CELL_TEXT_COLUMNS[:1]}
+    num_cells = len(cells["id"])
+    cells |= {name: _cell_texts(file, name, num_cells) for name in CELL_TEXT_COLUMNS[1:]}
+    cells |= {name: get_array(file, f"cells/{name}", ndim=1, kind="f") for name in CELL_NUMBER_COLUMNS}
+    check_cells(cells)
+    samples_cell = get_array(file, "samples/cell", ndim=1, kind="iu")
+    tables = {name: _long(file, name, units, num_cells) for name, units in LONG_TABLES.items()}
+    if not is_within(samples_cell, num_cells):
+        raise ValueError("samples point to cells that are not there")
+    return StudyFile(
+        name=text_attr(file, "name"),
+        study=get_json(file, "study"),
+        cells=cells,
+        samples=get_array(file, "samples/x", ndim=4, kind="f"),
+        samples_cell=samples_cell,
+        reference=read_reference(file),
+        datasets=get_json(file, "datasets"),
+        sources=("",) * num_cells,
+        **tables,
+    )
+
+
+def _old_name(file: h5py.File, group: str, name: str) -> str:
+    old = _OLD_NAMES.get(name, name)
+    return old if has(file, f"{group}/{old}") else name
+
+
+def _cell_texts(file: h5py.File, name: str, num_cells: int) -> Array:
+    """Read a text column of /cells; empty texts where an earlier schema had no such column."""
+    path = f"cells/{_old_name(file, 'cells', name)}"
+    if has(file, path):
+        return _texts(file, path)
+    texts = np.empty(num_cells, dtype=object)
+    texts[:] = ""
+    return texts
+
+
+def _texts(file: h5py.File, name: str) -> Array:
+    item = find(file, name)
+    if not isinstance(item, h5d.DatasetID) or item.rank != 1 or item.dtype.kind != "O":
+        raise ValueError(f"{name} is not a column of texts")
+    if item.shape[0] > _MAX_ROWS or item.shape[0] * 16 > 1032 * max(1, item.get_storage_size()):
+        raise ValueError(f"{name} declares {item.shape[0]} texts, more than it can hold")
+    texts = h5py.Dataset(item).asstr()[()]
+    if sum(map(len, texts)) > MAX_TEXT_BYTES:
+        raise ValueError(f"{name} has more than {MAX_TEXT_BYTES} characters")
+    return np.asarray(texts, dtype=object)
+
+
+def _long(file: h5py.File, name: str, known: Mapping[str, str], num_cells: int) -> Table:
+    table: Table = {"cell": get_array(file, f"{name}/cell", ndim=1, kind="iu", max_items=_MAX_ROWS)}
+    for column in known:
+        if not has(file, f"{name}/{column}"):
+            continue
+        if column in TEXT_COLUMNS:
+            table[column] = _texts(file, f"{name}/{column}").astype("U16")
+        else:
+            kind = "iu" if column in INTEGER_COLUMNS else "f"
+            table[column] = get_array(file, f"{name}/{column}", ndim=1, kind=kind, max_items=_MAX_ROWS)
+    if len({len(data) for data in table.values()}) > 1 or not is_within(table["cell"], num_cells):
+        raise ValueError(f"{name} does not fit the cells")
+    return {column: data for column, data in table.items() if not _is_without_value(data)}
+
+
+def _is_without_value(data: Array) -> bool:
+    return data.dtype.kind == "f" and len(data) > 0 and bool(np.isnan(data).all())
