@@ -10,7 +10,7 @@ from nllgen.doctor.rules import duration
 from nllgen.doctor.slurm_output import Nodes, Partition, parse_number
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import parse_profile
-from nllgen.study.diagnostics import near
+from nllgen.study.diagnostics import did_you_mean
 
 _DAY_MIN = 1440  # longer is not asked for: a cell goes on where it was stopped, and shorter jobs start sooner
 _MOST_AT_ONCE = 256
@@ -57,7 +57,7 @@ def choose(facts: Facts, name: str | None) -> Partition:
     known = [part.name for part in facts.usable]
     if name not in known:
         raise ConfigError(
-            f"partition {name!r} is none that you may use{near(name, known)}", f"one of: {', '.join(known)}"
+            f"partition {name!r} is none that you may use{did_you_mean(name, known)}", f"one of: {', '.join(known)}"
         )
     return next(part for part in facts.usable if part.name == name)
 

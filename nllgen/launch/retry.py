@@ -11,7 +11,7 @@ from nllgen.launch.slurm.arrays import Submission, memory_factors_had, submissio
 from nllgen.launch.status import TaskStatus
 from nllgen.launch.tasks import Task
 from nllgen.storage.study_dir import StudyDir
-from nllgen.study.diagnostics import near
+from nllgen.study.diagnostics import did_you_mean
 
 _AGAIN = ("failed", "stopped", "damaged")
 
@@ -52,7 +52,7 @@ def kinds_of(words: Sequence[str]) -> frozenset[FailureKind]:
         except ValueError:
             allowed = ", ".join(sorted(FailureKind))
             raise ConfigError(
-                f"no kind of failure is called {word!r}{near(plain, list(FailureKind))}", f"one of: {allowed}"
+                f"no kind of failure is called {word!r}{did_you_mean(plain, list(FailureKind))}", f"one of: {allowed}"
             ) from None
     return frozenset(found)
 

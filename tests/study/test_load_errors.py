@@ -96,7 +96,7 @@ CASES = {
     "exclude key": ("degree: U2, seed", "degre: U2, seed", 17, "did you mean degree?"),
     "exclude nothing": ("degree: U2, seed: 1", "degree: U2, seed: 9", 17, "cells[0].exclude[0]: matches no cell"),
     "exclude empty": ("{degree: U2, seed: 1}", "{}", 17, "needs at least one dotted key"),
-    "exclude unset": ("seed: 1}", "paradigm.lr: 1e-3}", 17, "this block does not set that key"),
+    "exclude unset": ("seed: 1}", "paradigm.lr: 1e-3}", 17, "this sweep does not set that key"),
     "include key": ("degree: W*, seed", "data.num_trian: 1, seed", 19, "did you mean data.num_train?"),
     "include value": ("degree: W*", "degree: X", 19, '"X" is not allowed'),
     "include flow": ("degree: W*", "flow.width: 3", 19, "either flow or degree"),
@@ -207,7 +207,7 @@ def test_an_immense_grid_is_refused_before_it_is_expanded(axes):
     begin = time.process_time()
     told = refusal(f"name: a\ncells: [{{flow: {{}}, paradigm: {{name: nll}}, {axes}}}]")
     assert time.process_time() - begin < 0.5
-    assert "at most 100,000 are allowed; the largest block is" in told
+    assert "at most 100,000 are allowed; the largest sweep is" in told
     assert "seed (1" in told
 
 

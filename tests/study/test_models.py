@@ -98,7 +98,10 @@ def test_a_student_t_flow_is_a_flow():
         (block("dcgan: {}, degree: W", "name: nsgan"), "give either dcgan or degree"),
         (block("model: {factory: 'a.b'}"), "cells[0].model.factory"),
         (block("model: {factory: 'a/b:c'}"), "cells[0].model.factory"),
-        (block("model: {factory: 'numpy:memmap'}"), "numpy is not declared (plugins: a); say plugins: [numpy]"),
+        (
+            block("model: {factory: 'numpy:memmap'}"),
+            "numpy is not declared (plugins: a); to allow it, add plugins:",
+        ),
         (block("model: {factory: 'ab.c:D'}"), "ab.c is not declared"),
         (block("model: {options: {a: 1}}"), "cells[0].model.factory: is required"),
         (block("model: {factory: 'a:b', options: 3}"), "3 is not a mapping of names to values"),

@@ -1,15 +1,13 @@
 import pytest
 
 from nllgen.errors import ConfigError
-from nllgen.study.diagnostics import Diagnostics
 from nllgen.study.yaml_documents import MAX_BYTES, read_text, read_yaml
 
 
 def read(text):
-    diagnostics = Diagnostics("f.yaml")
-    source = read_yaml(text, diagnostics)
-    diagnostics.check()
-    return source
+    document = read_yaml(text, "f.yaml")
+    document.diagnostics.check()
+    return document
 
 
 def refusal(text):
@@ -37,15 +35,15 @@ def refusal(text):
     ],
 )
 def test_scalars_follow_yaml_1_2(text, value):
-    found = read(f"a: {text}").value["a"]
-    assert found == value
-    assert type(found) is type(value)
+    value_read = read(f"a: {text}").value["a"]
+    assert value_read == value
+    assert type(value_read) is type(value)
 
 
 def test_every_value_has_its_line():
-    source = read("a: 1\nb:\n  c:\n    - x\n    - y\n")
-    assert source.lines[("b", "c")] == 3
-    assert source.lines[("b", "c", 1)] == 5
+    document = read("a: 1\nb:\n  c:\n    - x\n    - y\n")
+    assert document.lines[("b", "c")] == 3
+    assert document.lines[("b", "c", 1)] == 5
 
 
 def test_an_unwritten_path_has_the_line_of_what_is_around_it():
