@@ -17,7 +17,7 @@ from nllgen.planning.plan import ContainerRule, Plan, TaskFiles, make_plan
 from nllgen.storage.dataset import read_dataset_head
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Precision, Study
-from nllgen.study.extend import merge
+from nllgen.study.extend import extend_study
 from nllgen.study.hardware import auto_precision
 from nllgen.study.load import load_study
 
@@ -60,7 +60,7 @@ def _with_data_at_hand(study: Study, frozen: Study | None = None) -> Study:
 
 def _fits(frozen: Study, study: Study) -> bool:
     try:
-        merge(frozen, study)
+        extend_study(frozen, study)
     except ConflictError:
         return False
     return True
@@ -79,7 +79,7 @@ def plan_of(study: Study, root: Path, container: ContainerRule | None = None) ->
     """
     folder = StudyDir(root / study.name)
     if folder.is_frozen:
-        study = merge(folder.read_study(), study)
+        study = extend_study(folder.read_study(), study)
     truth = folder.found_truth(study.truth) if study.truth else None
     return make_plan(
         study,

@@ -1,7 +1,7 @@
 import pytest
 
 from nllgen.errors import ConflictError
-from nllgen.study.extend import merge, rules_note
+from nllgen.study.extend import extend_study, rules_note
 from nllgen.study.load import parse_study
 
 GRID = """
@@ -23,17 +23,17 @@ def study(*changes, precision="fp32"):
 
 def conflict(*changes, **rest):
     with pytest.raises(ConflictError) as caught:
-        merge(study(), study(*changes, **rest))
+        extend_study(study(), study(*changes, **rest))
     return caught.value
 
 
 def test_the_same_study_stays_as_it_is():
-    assert merge(study(), study()) == study()
+    assert extend_study(study(), study()) == study()
 
 
 def test_a_grown_grid_adds_its_cells_behind_the_frozen_ones():
     grown = study(("[0, 2]", "[2, -1, -1]"))
-    merged = merge(study(), grown)
+    merged = extend_study(study(), grown)
     assert [cell.seed for cell in merged.cells] == [0, 1, 2]
 
 
@@ -62,23 +62,23 @@ def test_a_conflict_says_the_way_out():
 
 def test_a_long_conflict_is_told_in_short():
     with pytest.raises(ConflictError, match="… and "):
-        merge(study(("num_train: 300", "num_train: 9000"), ("[0, 2]", "[0, 80]")), study())
+        extend_study(study(("num_train: 300", "num_train: 9000"), ("[0, 2]", "[0, 80]")), study())
 
 
 def test_a_study_of_real_data_does_not_conflict_with_itself():
     real = parse_study("name: a\ncells: [{flow: {}, paradigm: {name: nll}}]", "g.yaml", precision="fp32")
-    assert merge(real, real) == real
+    assert extend_study(real, real) == real
 
 
 @pytest.mark.parametrize(("before", "after"), [(300, 900), (900, 300)])
 def test_the_larger_pool_wins(before, after):
     frozen, new = (study(("num_train: 300", f"num_train: {n}")) for n in (before, after))
-    assert merge(frozen, new).dataset.num_train == 900
+    assert extend_study(frozen, new).dataset.num_train == 900
 
 
 def test_resources_may_change():
     new = study(("cells:", "resources: {time_min: 7}\ncells:"))
-    assert merge(study(), new).resources.time_min == 7
+    assert extend_study(study(), new).resources.time_min == 7
 
 
 def test_another_precision_is_a_conflict():
@@ -88,7 +88,7 @@ def test_another_precision_is_a_conflict():
 @pytest.mark.parametrize("first", ["a" * 64, ""])
 def test_the_rules_of_the_claims_stay_the_first_registered_ones(first):
     frozen = study().model_copy(update={"claims_sha256": first})
-    grown = merge(frozen, study(("[0, 2]", "[0, 3]")))
+    grown = extend_study(frozen, study(("[0, 2]", "[0, 3]")))
     assert (grown.claims_sha256, len(grown.cells)) == (first, 3)
 
 
