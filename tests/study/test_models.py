@@ -92,7 +92,7 @@ def test_a_student_t_flow_is_a_flow():
         (block("dcgan: {}", "name: hybrid"), "dcgan has no density, and paradigm hybrid needs one"),
         (block("dcgan: {}", "name: nsgan_oracle", "synthetic"), "dcgan has no density, and paradigm nsgan_oracle"),
         (block(paradigm="name: nsgan_oracle"), "nsgan_oracle needs the data's density: source: synthetic, not mnist"),
-        (block("dcgan: {}", "name: nsgan", "synthetic", ", start: truth"), "which only a flow has a place for"),
+        (block("dcgan: {}", "name: nsgan", "synthetic", ", start: truth"), "which fit only a flow"),
         (block("dcgan: {widht: 3}", "name: nsgan"), "did you mean width?"),
         (block("dcgan: {}, flow: {}", "name: nsgan"), "give either flow or dcgan"),
         (block("dcgan: {}, degree: W", "name: nsgan"), "give either dcgan or degree"),
@@ -108,7 +108,7 @@ def test_a_student_t_flow_is_a_flow():
         (block("model: {factory: 'a:b', options: {shape: 3}}"), "options has 'shape'"),
         (block("model: {factory: 'a:b', options: {a-b: 3}}"), "options has 'a-b'"),
         (block("flow: {base: student_t}"), "base: student_t needs dof"),
-        (block("flow: {dof: 3.0}"), "which goes with base: student_t alone"),
+        (block("flow: {dof: 3.0}"), "which needs base: student_t"),
         (block(paradigm="name: nsgan, updates: simultaneous, disc_steps: 2"), "simultaneous needs disc_steps 1"),
         (block(paradigm="name: wgan_gp, r1_gamma: 1.0"), 'unknown key "r1_gamma"'),
         (block(paradigm="name: hybrid, nll_weight: -1.0"), "nll_weight"),
@@ -130,9 +130,9 @@ def test_a_truth_is_a_flow(model):
 
 
 def test_a_cell_has_one_model():
-    with pytest.raises(ValueError, match="one of flow, dcgan and model is needed, none of them are given"):
+    with pytest.raises(ValueError, match="exactly one of flow, dcgan and model is needed, not 0"):
         Cell(data=DataConfig())
-    with pytest.raises(ValueError, match="2 of them are given"):
+    with pytest.raises(ValueError, match="is needed, not 2"):
         Cell(data=DataConfig(), flow=FlowConfig(), model=ImportedConfig(factory="a:b"))
 
 
