@@ -45,7 +45,7 @@ class NLLConfig(ParadigmConfig):
     """Maximum likelihood with cosine decay.
 
     Attributes:
-        schedule: schedule of the learning rate. Rates above 1e-3 need ``warmup_cosine``, which reaches them in 100 steps.
+        schedule: learning-rate schedule. Rates above 1e-3 need ``warmup_cosine``, which reaches them in 100 steps.
         clip_norm: norm that larger gradients are clipped to.
     """
 
