@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from nllgen.errors import AssetError, CorruptFileError
 from nllgen.study.config import Cell, Frozen
 
-_TRUTHS = Path(__file__).with_name("truths")
-_CARD, _WEIGHTS = "card.json", "truth.pt"
+TRUTHS = Path(__file__).with_name("truths")
+_CARD, WEIGHTS_NAME = "card.json", "truth.pt"
 
 
 class Card(Frozen):
@@ -41,7 +41,7 @@ class Card(Frozen):
 
 def pretrained_names() -> list[str]:
     """List the names of all pretrained truths, sorted."""
-    return sorted(path.parent.name for path in _TRUTHS.glob(f"*/{_CARD}"))
+    return sorted(path.parent.name for path in TRUTHS.glob(f"*/{_CARD}"))
 
 
 @lru_cache
@@ -52,7 +52,7 @@ def pretrained_card(name: str) -> Card:
         AssetError: the installation lacks the card.
         CorruptFileError: the card was edited or is damaged.
     """
-    path = _TRUTHS / name / _CARD
+    path = TRUTHS / name / _CARD
     try:
         return Card.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -68,7 +68,7 @@ def pretrained_weights(name: str) -> bytes:
         AssetError: the installation lacks the file.
         CorruptFileError: its hash is not the card's.
     """
-    path, expected = _TRUTHS / name / _WEIGHTS, pretrained_card(name).sha256
+    path, expected = TRUTHS / name / WEIGHTS_NAME, pretrained_card(name).sha256
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -67,10 +67,10 @@ def test_bits_per_dimension_of_a_card_come_out_again(mnist_assets: Path, tmp_pat
 def test_weights_that_are_not_the_cards_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "known-mnist-14"
     folder.mkdir()
-    for file in pretrained._TRUTHS.glob("known-mnist-14/*"):
+    for file in pretrained.TRUTHS.glob("known-mnist-14/*"):
         content = file.read_bytes()
         (folder / file.name).write_bytes(content[:9999] + b"?" + content[10_000:] if file.suffix == ".pt" else content)
-    monkeypatch.setattr(pretrained, "_TRUTHS", tmp_path)
+    monkeypatch.setattr(pretrained, "TRUTHS", tmp_path)
     with pytest.raises(CorruptFileError, match="SHA-256"):
         pretrained_weights("known-mnist-14")
 
@@ -78,8 +78,8 @@ def test_weights_that_are_not_the_cards_are_refused(monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A copy of the folder of one truth, which may be spoilt."""
-    shutil.copytree(pretrained._TRUTHS / "known-mnist-14", tmp_path / "known-mnist-14")
-    monkeypatch.setattr(pretrained, "_TRUTHS", tmp_path)
+    shutil.copytree(pretrained.TRUTHS / "known-mnist-14", tmp_path / "known-mnist-14")
+    monkeypatch.setattr(pretrained, "TRUTHS", tmp_path)
     pretrained_card.cache_clear()
     yield tmp_path / "known-mnist-14"
     pretrained_card.cache_clear()

@@ -1,0 +1,99 @@
+"""Verification of assets by their hashes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from nllgen.assets import files
+from nllgen.assets.files import AssetFile
+from nllgen.assets.sources import NoAnswerError, read_file
+from nllgen.errors import AssetError
+from nllgen.study.pretrained import TRUTHS, WEIGHTS_NAME, pretrained_card, pretrained_names
+
+
+class AssetState(StrEnum):
+    """The state of an asset; everything on the disk that is not the expected file is damaged."""
+
+    PRESENT = "present"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class AssetStatus:
+    """A file on the disk beside its expected content.
+
+    Attributes:
+        name: of the file.
+        path: its place, even where it is missing.
+        state: result of the verification.
+        digest: ``algorithm:hex`` of its content; the expected one where it is missing or cannot be read.
+        why: use of the file.
+    """
+
+    name: str
+    path: Path
+    state: AssetState
+    digest: str
+    why: str
+
+    @property
+    def is_present(self) -> bool:
+        """Return whether the file is present and undamaged."""
+        return self.state is AssetState.PRESENT
+
+
+def status(assets: Path) -> list[AssetStatus]:
+    """Verify every asset that can be fetched."""
+    return [verify(assets, file) for file in (*files.MNIST_FILES, files.INCEPTION)]
+
+
+def pretrained_status() -> list[AssetStatus]:
+    """Verify the pretrained truths, which ship with nllgen."""
+    weights = [
+        AssetFile(
+            directory="",
+            name=f"{name}/{WEIGHTS_NAME}",
+            max_bytes=64 << 20,
+            algorithm="sha256",
+            digest=pretrained_card(name).sha256,
+            why=f"studies with truth: {{pretrained: {name}}}; ships with nllgen",
+        )
+        for name in pretrained_names()
+    ]
+    return [verify(TRUTHS, file) for file in weights]
+
+
+def has_mnist(assets: Path) -> bool:
+    """Return whether all four IDX files are present and undamaged."""
+    return all(verify(assets, file).is_present for file in files.MNIST_FILES)
+
+
+def require_mnist(assets: Path) -> Path:
+    """Verify the four IDX files and return their folder.
+
+    Raises:
+        AssetError: a file is missing or damaged.
+    """
+    checked = [verify(assets, file) for file in files.MNIST_FILES]
+    if bad := ", ".join(f"{file.name} is {file.state}" for file in checked if not file.is_present):
+        raise AssetError(f"MNIST is not complete in {assets / 'mnist'}: {bad}", "run: nllgen assets fetch mnist")
+    return assets / "mnist"
+
+
+def verify(assets: Path, file: AssetFile) -> AssetStatus:
+    """Compare a file below the asset folder with its expected hash."""
+    path = file.path(assets)
+    digest = file.digest
+    if not os.path.lexists(path):
+        state = AssetState.MISSING
+    else:
+        try:
+            digest = file.hash(read_file(path, file.max_bytes))
+            state = AssetState.PRESENT if digest.startswith(file.digest) else AssetState.DAMAGED
+        except NoAnswerError:
+            state = AssetState.DAMAGED
+    return AssetStatus(file.name, path, state, f"{file.algorithm}:{digest}", file.why)
