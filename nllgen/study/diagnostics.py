@@ -35,14 +35,14 @@ class Diagnostics:
         """Add an error; a repeated one counts once."""
         self._errors[line, text] = None
 
-    def error(self, hint: str = "") -> ConfigError:
+    def error(self) -> ConfigError:
         """Combine all errors into one, sorted by line."""
         messages = [f"{self.file_name}:{line}: {text}" for line, text in sorted(self._errors, key=lambda item: item[0])]
         if len(messages) == 1:
-            return ConfigError(messages[0], hint)
+            return ConfigError(messages[0])
         if len(messages) > MAX_SHOWN:
             messages = [*messages[:MAX_SHOWN], f"… and {len(messages) - MAX_SHOWN} more"]
-        return ConfigError("\n".join([f"{len(self)} errors in {self.file_name}", *messages]), hint)
+        return ConfigError("\n".join([f"{len(self)} errors in {self.file_name}", *messages]))
 
     def check(self) -> None:
         """Raise the errors, if there are any.
