@@ -5,8 +5,8 @@ MNIST and the weights are fetched once, verified by their hashes and used offlin
 
 from nllgen.assets.fetch import fetch_inception, fetch_mnist
 from nllgen.assets.files import INCEPTION_NAME, asset_folder, inception_weights
-from nllgen.assets.pictures import mnist_pictures
-from nllgen.assets.verify import AssetState, AssetStatus, has_mnist, pretrained_status, require_mnist, status
+from nllgen.assets.mnist import has_mnist, mnist_pictures, require_mnist
+from nllgen.assets.verify import AssetState, AssetStatus, pretrained_status, status
 
 __all__ = [
     "INCEPTION_NAME",

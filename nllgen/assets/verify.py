@@ -10,7 +10,6 @@ from pathlib import Path
 from nllgen.assets import files
 from nllgen.assets.files import AssetFile
 from nllgen.assets.sources import NoAnswerError, read_file
-from nllgen.errors import AssetError
 from nllgen.study.pretrained import TRUTHS, WEIGHTS_NAME, pretrained_card, pretrained_names
 
 
@@ -59,23 +58,6 @@ def pretrained_status() -> list[AssetStatus]:
         file = AssetFile(name, WEIGHTS_NAME, 64 << 20, "sha256", pretrained_card(name).sha256, why)
         statuses.append(replace(verify(TRUTHS, file), name=f"{name}/{WEIGHTS_NAME}"))
     return statuses
-
-
-def has_mnist(assets: Path) -> bool:
-    """Return whether all four IDX files are present and undamaged."""
-    return all(verify(assets, file).is_present for file in files.MNIST_FILES)
-
-
-def require_mnist(assets: Path) -> Path:
-    """Verify the four IDX files and return their folder.
-
-    Raises:
-        AssetError: a file is missing or damaged.
-    """
-    checked = [verify(assets, file) for file in files.MNIST_FILES]
-    if bad := ", ".join(f"{file.name} is {file.state}" for file in checked if not file.is_present):
-        raise AssetError(f"MNIST is not complete in {assets / 'mnist'}: {bad}", "run: nllgen assets fetch mnist")
-    return assets / "mnist"
 
 
 def verify(assets: Path, file: AssetFile) -> AssetStatus:
