@@ -224,13 +224,13 @@ def test_from_does_not_read_a_pipe(tmp_path: Path, files: dict[str, bytes]) -> N
         fetch(tmp_path / "assets", source=tmp_path)
 
 
-def test_file_in_the_folders_place_is_an_environment_error(tmp_path: Path, server: Server) -> None:
+def test_file_in_place_of_the_folder_is_an_environment_error(tmp_path: Path, server: Server) -> None:
     (tmp_path / "mnist").write_text("in the way")
     with pytest.raises(MachineError, match="cannot create the folder"):
         fetch(tmp_path, server.url)
 
 
-def test_require_says_what_is_wrong_and_what_to_type(tmp_path: Path, server: Server) -> None:
+def test_missing_mnist_is_an_error_with_a_hint(tmp_path: Path, server: Server) -> None:
     (fetch(tmp_path, server.url) / asset_files.MNIST_FILES[1].name).unlink()
     with pytest.raises(AssetError, match=r"train-labels-idx1-ubyte is missing(?s:.)*nllgen assets fetch mnist"):
         assets.require_mnist(tmp_path)

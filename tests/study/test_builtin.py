@@ -20,7 +20,7 @@ def test_a_study_is_found_with_and_without_suffix(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../jobs/misspec", "/etc/passwd", "a\\b", "a\0b", "jobs/misspec", "no"]
 )
-def test_no_name_leads_elsewhere(name: str) -> None:
+def test_a_name_cannot_leave_the_folder(name: str) -> None:
     assert builtin_path("jobs", name) is None
 
 

@@ -166,7 +166,7 @@ def test_a_zip_of_unequal_lengths_is_reported() -> None:
     assert "g.yaml:20: cells[0].zip: lists that vary together need equal lengths: paradigm.lr has 2" in message
 
 
-def test_a_key_in_zip_and_block_is_reported() -> None:
+def test_a_key_in_zip_and_sweep_is_reported() -> None:
     message = refusal(GOOD + "    zip:\n      paradigm.steps: [1, 2]")
     assert "g.yaml:21: cells[0].zip.paradigm.steps: given twice: in zip and on line 12" in message
 
