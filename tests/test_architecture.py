@@ -32,7 +32,7 @@ DEPENDENCIES = {
     "container": {"study", "storage"},
     "analysis": {"storage", "study"},
     "storage": {"study"},
-    "assets": {"storage"},
+    "assets": {"storage", "study"},
     "study": set(),
     "torchvision_ops": set(),
     "errors": set(),
@@ -42,6 +42,7 @@ NAMED = {*DEPENDENCIES, "cli"}
 # Narrower than the dependency: (importer, imported) → modules.
 ONLY = {
     ("assets", "storage"): {"nllgen.storage.atomic"},  # fetching needs a way to write files, not results
+    ("assets", "study"): {"nllgen.study.pretrained"},  # listing names the truths that ship
     ("container", "storage"): {"nllgen.storage.atomic"},  # building as well
     # the doctor tries what publishing needs, and writes a profile
     ("doctor", "storage"): {"nllgen.storage.atomic", "nllgen.storage.capabilities", "nllgen.storage.ownership"},

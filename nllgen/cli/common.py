@@ -16,7 +16,7 @@ from nllgen.errors import ConfigError, ConflictError, CorruptFileError, SchemaEr
 from nllgen.planning.plan import ContainerRule, Plan, plan_study
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Precision, Study
-from nllgen.study.extend import merge
+from nllgen.study.extend import extend_study
 from nllgen.study.hardware import auto_precision
 from nllgen.study.load import load_study
 
@@ -59,7 +59,7 @@ def _with_data_at_hand(study: Study, frozen: Study | None = None) -> Study:
 
 def _fits(frozen: Study, study: Study) -> bool:
     try:
-        merge(frozen, study)
+        extend_study(frozen, study)
     except ConflictError:
         return False
     return True
@@ -78,7 +78,7 @@ def plan_of(study: Study, root: Path, container: ContainerRule | None = None) ->
     """
     study_dir = StudyDir(root / study.name)
     if study_dir.is_frozen:
-        study = merge(study_dir.read_study(), study)
+        study = extend_study(study_dir.read_study(), study)
     return plan_study(study, study_dir, container)
 
 

@@ -23,7 +23,7 @@ from nllgen.planning.plan import ContainerRule, Plan
 from nllgen.storage.atomic import closed_to_others
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
-from nllgen.study.extend import merge, rules_note
+from nllgen.study.extend import extend_study, rules_note
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
 
 
 def _as_frozen(prepared: Prepared, folder: StudyDir) -> Study:
-    return merge(folder.read_study(), prepared.study) if folder.is_frozen else prepared.study
+    return extend_study(folder.read_study(), prepared.study) if folder.is_frozen else prepared.study
 
 
 def _budget(prepared: Prepared, sent: SubmitResult) -> str:

@@ -54,10 +54,10 @@ def _inception_url() -> str | None:
 @assets.command("list")
 def assets_list() -> None:
     """What is there, its hash, what is missing and why it matters."""
-    from nllgen.assets import asset_folder, status
+    from nllgen.assets import asset_folder, pretrained_status, status
     from nllgen.cli.common import show_assets
 
-    show_assets(status(asset_folder()))
+    show_assets([*status(asset_folder()), *pretrained_status()])
 
 
 @click.command()

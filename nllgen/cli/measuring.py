@@ -14,7 +14,7 @@ from nllgen.assets import asset_folder
 from nllgen.errors import CellsFailedError, ConfigError, MachineError
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Cell, DatasetConfig, MetricGroup, Study
-from nllgen.study.diagnostics import near, not_allowed
+from nllgen.study.diagnostics import did_you_mean, not_allowed
 
 if TYPE_CHECKING:
     from nllgen.worker.evaluate import Evaluated
@@ -61,7 +61,7 @@ def _cells(folder: StudyDir, study: Study, cell_ids: Sequence[str]) -> list[Cell
     for cell_id in cell_ids:
         if cell_id not in known:
             raise ConfigError(
-                f"study {study.name} has no cell {cell_id!r}{near(cell_id, known)}",
+                f"study {study.name} has no cell {cell_id!r}{did_you_mean(cell_id, known)}",
                 "`nllgen status` lists the ids of its cells",
             )
         task = folder.truth(known[cell_id].id) if cell_id == "truth" else folder.cell(cell_id)

@@ -21,7 +21,7 @@ from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.storage.untrusted import escape_controls
 from nllgen.study.config import Study
-from nllgen.study.diagnostics import near
+from nllgen.study.diagnostics import did_you_mean
 
 _POLL_S = 0.5
 _LOOK_S = 5.0
@@ -130,7 +130,7 @@ def tasks_named(folder: StudyDir, study: Study, words: Sequence[str]) -> list[Ta
             raise ConfigError(f"{len(names)} ids begin with {word!r}: {', '.join(names[:5])}", "give more of it")
         if not names:
             hint = f"`nllgen status {folder.path}` lists the ids; a unique beginning will do"
-            raise ConfigError(f"study {study.name} has no cell {word!r}{near(word, tasks)}", hint)
+            raise ConfigError(f"study {study.name} has no cell {word!r}{did_you_mean(word, tasks)}", hint)
         found[names[0]] = tasks[names[0]]
     return list(found.values())
 

@@ -10,7 +10,7 @@ from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import parse_profile
 from nllgen.launch.slurm.cluster_info import ClusterInfo, Nodes, Partition
 from nllgen.launch.slurm.values import parse_number
-from nllgen.study.diagnostics import near
+from nllgen.study.diagnostics import did_you_mean
 
 _DAY_MIN = 1440  # longer is not asked for: a cell goes on where it was stopped, and shorter jobs start sooner
 _MOST_AT_ONCE = 256
@@ -57,7 +57,7 @@ def choose(cluster: ClusterInfo, name: str | None) -> Partition:
     known = [part.name for part in cluster.usable]
     if name not in known:
         raise ConfigError(
-            f"partition {name!r} is none that you may use{near(name, known)}", f"one of: {', '.join(known)}"
+            f"partition {name!r} is none that you may use{did_you_mean(name, known)}", f"one of: {', '.join(known)}"
         )
     return next(part for part in cluster.usable if part.name == name)
 

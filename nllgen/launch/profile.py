@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nllgen.errors import ConfigError
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.config import Resources
-from nllgen.study.diagnostics import Diagnostics, explain, near
+from nllgen.study.diagnostics import did_you_mean
 from nllgen.study.models import Count, Frozen
-from nllgen.study.sweep import SweepReader
 from nllgen.study.yaml_documents import read_text, read_yaml
 
 VARIABLE = "NLLGEN_PROFILE"
@@ -160,7 +159,7 @@ def find_profile(name: str | None) -> Path:
         if found is not None:
             return found
     raise ConfigError(
-        f"profile {wanted[:200]!r} does not exist{near(path.stem, known)}", f"give a path or a name; {ways}"
+        f"profile {wanted[:200]!r} does not exist{did_you_mean(path.stem, known)}", f"give a path or a name; {ways}"
     )
 
 
@@ -174,20 +173,14 @@ def load_profile(name: str | None) -> Profile:
     return parse_profile(read_text(path), str(path))
 
 
-def parse_profile(text: str, name_for_errors: str) -> Profile:
-    """The profile that a YAML text describes.
+def parse_profile(text: str, file_name: str) -> Profile:
+    """Parse the YAML text of a profile.
 
     Raises:
         ConfigError: with everything that is wrong, each with its line.
     """
-    diagnostics = Diagnostics(name_for_errors)
-    source = read_yaml(text, diagnostics)
-    reader = SweepReader(source, diagnostics)
-    values = reader.mapping((), source.value)
-    try:
-        profile = Profile.model_validate(values)
-    except ValidationError as error:
-        for key, sentence in explain(error, Profile.model_fields):
-            reader.add((key,) if key else (), sentence)
-    diagnostics.check()
+    document = read_yaml(text, file_name)
+    profile = document.validate((), document.value, Profile)
+    document.diagnostics.check()
+    assert profile is not None
     return profile

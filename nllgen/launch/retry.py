@@ -12,7 +12,7 @@ from nllgen.launch.status import TaskReport
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task
-from nllgen.study.diagnostics import near
+from nllgen.study.diagnostics import did_you_mean
 
 _AGAIN = (TaskStatus.FAILED, TaskStatus.STOPPED, TaskStatus.DAMAGED, TaskStatus.STALE)
 
@@ -53,7 +53,7 @@ def kinds_of(words: Sequence[str]) -> frozenset[FailureKind]:
         except ValueError:
             allowed = ", ".join(sorted(FailureKind))
             raise ConfigError(
-                f"no kind of failure is called {word!r}{near(plain, list(FailureKind))}", f"one of: {allowed}"
+                f"no kind of failure is called {word!r}{did_you_mean(plain, list(FailureKind))}", f"one of: {allowed}"
             ) from None
     return frozenset(found)
 

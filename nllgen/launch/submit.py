@@ -28,7 +28,7 @@ from nllgen.storage.provenance import code_sha256
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import tasks_of
 from nllgen.study.config import Study
-from nllgen.study.extend import merge
+from nllgen.study.extend import extend_study
 from nllgen.study.pretrained import pretrained_weights
 
 _PATIENCE_S = LEASE_S + 60.0  # a submitter that died on another machine is known to be dead after a lease
@@ -78,7 +78,7 @@ def _grown(folder: StudyDir, study: Study) -> tuple[Study | None, Study]:
         return None, study
     folder.guard()
     before = folder.read_study()
-    return before, merge(before, study)
+    return before, extend_study(before, study)
 
 
 @contextlib.contextmanager

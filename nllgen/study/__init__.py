@@ -1,1 +1,1 @@
-"""What is to be run: models, grids and plans. No torch."""
+"""Studies: configuration, sweeps, YAML with line numbers, and claims. No torch."""

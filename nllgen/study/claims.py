@@ -1,4 +1,4 @@
-"""The registered claims: one file of rules and thresholds, and its digest for the frozen study."""
+"""Reader of the registered claims: a file of rules and thresholds, with its digest for the frozen study."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PATH = Path(__file__).with_name("claims.toml")
 
 @cache
 def claims_text() -> str:
-    """The file of rules as it ships.
+    """Read the file of rules that ships.
 
     Raises:
-        CorruptFileError: it is missing from the installation.
+        CorruptFileError: the installation lacks the file.
     """
     try:
         return PATH.read_text("utf-8")
@@ -27,15 +27,15 @@ def claims_text() -> str:
 
 
 def claims_sha256() -> str:
-    """SHA-256 of the file of rules, 64 hexadecimal digits."""
+    """Return the SHA-256 of the file of rules, 64 hexadecimal digits."""
     return hashlib.sha256(claims_text().encode()).hexdigest()
 
 
 def claims_rules() -> dict[str, Any]:
-    """The rules as plain values.
+    """Parse the rules to plain values.
 
     Raises:
-        CorruptFileError: the file was edited and is no TOML.
+        CorruptFileError: the file was edited and is not TOML.
     """
     try:
         return tomllib.loads(claims_text())

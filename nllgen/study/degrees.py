@@ -1,4 +1,7 @@
-"""The students, relative to the truth (science.md, *Students*). Masks and topology of W ⊂ O1 ⊂ O2 are identical."""
+"""Degrees: architectures of students relative to the truth (science.md, *Students*).
+
+Masks and topology of W ⊂ O1 ⊂ O2 are identical.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ DEGREES: tuple[Degree, ...] = ("U3", "U2", "U1", "W", "W*", "O1", "O2")
 
 
 def student(truth: FlowConfig, degree: Degree) -> FlowConfig:
-    """The flow of a student of the given degree. W* has the truth's architecture; the grid starts it at the truth."""
+    """Return the flow of a student. That of W* is the truth's; its cells also start at the truth's weights."""
     width, blocks = truth.width, truth.blocks
     changes: dict[Degree, dict[str, Any]] = {
         "U3": {"coupling": "additive"},

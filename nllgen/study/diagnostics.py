@@ -1,4 +1,4 @@
-"""All that is wrong with a file, collected and told at once: line, key, value, what is allowed, nearest match."""
+"""Errors of a YAML file, collected and raised together: line, key, value, allowed values, nearest match."""
 
 from __future__ import annotations
 
@@ -18,91 +18,96 @@ MAX_SHOWN = 50
 
 
 class Diagnostics:
-    """The errors found so far in one file.
+    """The errors of one file.
 
     Args:
-        name: of the file, as the user typed it.
+        file_name: as the user typed it.
     """
 
-    def __init__(self, name: str):
-        self.name = name
-        self._found: dict[tuple[int, str], None] = {}  # a dict keeps the order and drops repetitions
+    def __init__(self, file_name: str):
+        self.file_name = file_name
+        self._errors: dict[tuple[int, str], None] = {}  # a dict keeps the order and drops repetitions
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._errors)
 
     def add(self, line: int, text: str) -> None:
-        """Remember one error; the same one twice counts once."""
-        self._found[line, text] = None
+        """Add an error; a repeated one counts once."""
+        self._errors[line, text] = None
 
-    def error(self, hint: str = "") -> ConfigError:
-        """All of them as one error, in the order of the lines."""
-        told = [f"{self.name}:{line}: {text}" for line, text in sorted(self._found, key=lambda item: item[0])]
-        if len(told) > MAX_SHOWN:
-            told = [*told[:MAX_SHOWN], f"… and {len(told) - MAX_SHOWN} more"]
-        if len(told) == 1:
-            return ConfigError(told[0], hint)
-        return ConfigError("\n".join([f"{len(self)} errors in {self.name}", *told]), hint)
+    def error(self) -> ConfigError:
+        """Combine all errors into one, sorted by line."""
+        messages = [f"{self.file_name}:{line}: {text}" for line, text in sorted(self._errors, key=lambda item: item[0])]
+        if len(messages) == 1:
+            return ConfigError(messages[0])
+        if len(messages) > MAX_SHOWN:
+            messages = [*messages[:MAX_SHOWN], f"… and {len(messages) - MAX_SHOWN} more"]
+        return ConfigError("\n".join([f"{len(self)} errors in {self.file_name}", *messages]))
 
     def check(self) -> None:
-        """Pass if nothing was found.
+        """Raise the errors, if there are any.
 
         Raises:
-            ConfigError: with everything that was found.
+            ConfigError: all errors of the file.
         """
-        if self._found:
+        if self._errors:
             raise self.error()
 
 
 def dotted(path: KeyPath) -> str:
-    """``("cells", 0, "data", "source")`` → ``cells[0].data.source``."""
+    """Format a path: ``("cells", 0, "data", "source")`` becomes ``cells[0].data.source``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
 
 
 def show(value: object) -> str:
-    """A value as YAML would write it, shortened."""
+    """Format a value as YAML would write it, in at most 60 characters."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def near(word: object, allowed: Iterable[str]) -> str:
-    """``; did you mean X?`` where something allowed is like ``word``, else nothing."""
+def did_you_mean(word: object, allowed: Iterable[str]) -> str:
+    """Suggest the nearest match as ``; did you mean X?``; return an empty text where nothing is similar."""
     match = difflib.get_close_matches(str(word)[:100], list(allowed), n=1, cutoff=0.5)
     return f"; did you mean {match[0]}?" if match else ""
 
 
 def unknown_key(key: str, allowed: Iterable[str]) -> str:
-    """The sentence about a key that nobody knows."""
+    """Describe a key that is not one of the allowed ones."""
     allowed = list(allowed)
-    return f"unknown key {show(key)}; allowed: {', '.join(allowed)}{near(key, allowed)}"
+    return f"unknown key {show(key)}; allowed: {', '.join(allowed)}{did_you_mean(key, allowed)}"
 
 
 def not_allowed(value: object, allowed: Iterable[str]) -> str:
-    """The sentence about a value that is not one of a few names."""
+    """Describe a value that is not one of the allowed names."""
     allowed = list(allowed)
-    return f"{show(value)} is not allowed; allowed: {', '.join(allowed)}{near(value, allowed)}"
+    return f"{show(value)} is not allowed; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}"
 
 
 def explain(error: ValidationError, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """pydantic's errors as (key, sentence); the key is empty where the values are wrong only together.
+    """Translate pydantic's errors to (key, text); the key is empty where values contradict each other.
 
     Args:
-        error: of one flat model.
-        keys: that the model knows.
+        error: validation error of one flat model.
+        keys: keys of the model.
     """
     by_key: dict[str, list[Any]] = {}
     for item in error.errors(include_url=False):
         by_key.setdefault(str(item["loc"][0]) if item["loc"] else "", []).append(item)
     for key, items in by_key.items():
-        first = items[0]
-        if first["type"] == "extra_forbidden":
-            yield key, unknown_key(key, keys)
-        elif first["type"] == "missing":
-            yield key, "is required"
-        elif first["type"] == "value_error":
-            yield key, first["msg"].removeprefix("Value error, ")
-        else:  # a union gives one item for each of its members
-            allowed = " or ".join(item["msg"].removeprefix("Input should be ") for item in items)
-            names = re.findall(r"'([^']*)'", allowed) if isinstance(first["input"], str) else []
-            yield key, f"{show(first['input'])} is not allowed; allowed: {allowed}{near(first['input'], names)}"
+        yield key, _explain_key(key, items, keys)
+
+
+def _explain_key(key: str, items: list[Any], keys: Iterable[str]) -> str:
+    first = items[0]
+    match first["type"]:
+        case "extra_forbidden":
+            return unknown_key(key, keys)
+        case "missing":
+            return "is required"
+        case "value_error":
+            return str(first["msg"]).removeprefix("Value error, ")
+    # a union has one item for each of its members
+    allowed = " or ".join(item["msg"].removeprefix("Input should be ") for item in items)
+    names = re.findall(r"'([^']*)'", allowed) if isinstance(first["input"], str) else []
+    return f"{show(first['input'])} is not allowed; allowed: {allowed}{did_you_mean(first['input'], names)}"

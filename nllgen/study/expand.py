@@ -1,4 +1,4 @@
-"""Assignments of dotted keys → cells. Each distinct sub-model is validated once: grids repeat them by the thousand."""
+"""Expansion of a product to cells. Each distinct section is validated once: a product repeats it by the thousand."""
 
 from __future__ import annotations
 
@@ -21,217 +21,241 @@ from nllgen.study.config import (
 )
 from nllgen.study.degrees import DEGREES, student
 from nllgen.study.diagnostics import KeyPath, dotted, explain, not_allowed, show
-from nllgen.study.sweep import ARCHITECTURES, PARADIGMS, SECTIONS, Product, Raw, SweepReader
+from nllgen.study.sweep import ARCHITECTURES, PARADIGMS, SECTIONS, Assignment, Product
+from nllgen.study.yaml_documents import YamlDocument
 
 Model = TypeVar("Model", bound=Frozen)
 
 
-@dataclass
-class Resolver:
-    """Builds the cells of one file and notes what is wrong with them.
+@dataclass(frozen=True)
+class StudyContext:
+    """The parts of a study that its cells depend on.
 
     Attributes:
-        reader: takes the errors.
-        precision: what ``auto`` means.
-        truth: that degrees and synthetic data refer to; None if there is none, or it is wrong.
-        has_truth: the file has a truth section, right or wrong: a wrong one is not also told to be missing.
+        document: the file, which receives the errors.
+        precision: meaning of ``precision: auto``.
+        truth: reference of degrees and synthetic data; None if there is none, or it is wrong.
+        has_truth: the file has a truth section, right or wrong, so that none is reported as missing.
         dataset: None if that section is wrong.
         plugins: modules that models may be imported from.
     """
 
-    reader: SweepReader
+    document: YamlDocument
     precision: Precision
     truth: Cell | None = None
     has_truth: bool = False
     dataset: DatasetConfig | None = field(default_factory=DatasetConfig)
     plugins: tuple[str, ...] = ()
 
-    def cells(self, variant: Product) -> Iterator[Cell]:
-        """The right cells of a block or include."""
-        build = _VariantResolver(self, variant)
-        for raw in variant.assignments(self.reader.source, self.reader.diagnostics):
-            cell = build.cell(raw)
-            if cell is not None:
-                yield cell
-        build.check_pool()
+
+def expand(product: Product, context: StudyContext) -> Iterator[Cell]:
+    """Yield the valid cells of a product; add the errors of the others to the document."""
+    expander = _Expander(product, context)
+    for assignment in product.assignments(context.document):
+        cell = expander.cell(assignment)
+        if cell is not None:
+            yield cell
+    expander.check_pool()
 
 
-class _VariantResolver:
-    def __init__(self, study: Resolver, variant: Product):
-        self.study = study
-        self.variant = variant
+class _Expander:
+    def __init__(self, product: Product, context: StudyContext):
+        self.product = product
+        self.context = context
         self.cache: dict[tuple[object, ...], Any] = {}
-        keys = [*variant.leaves, *variant.zipped]
+        keys = [*product.axes, *product.zipped]
         self.keys = {name: [key for key in keys if key.startswith(f"{name}.")] for name in SECTIONS}
-        # a section without keys is in the leaves under its own name
-        self.kind = next((name for name in ARCHITECTURES if name in keys or self.keys[name]), "flow")
-        self.pool: tuple[int, Cell] | None = None  # the cell that needs the largest pool of training images
+        # an architecture without keys is an axis under its own name
+        self.architecture = next((name for name in ARCHITECTURES if name in keys or self.keys[name]), "flow")
+        self.largest_pool: tuple[int, Cell] | None = None  # number of training images, and the cell that needs them
 
-    def add(self, key: str, text: str, value: object = None) -> None:
-        at = self.variant.where(key, value)
-        self.study.reader.diagnostics.add(self.study.reader.source.line(at), f"{dotted(_without_index(at))}: {text}")
-
-    def cell(self, raw: Raw) -> Cell | None:
-        degree = raw.get("degree", "custom")
-        control = degree == "W*"
-        data = self._once("data", raw, (), lambda: self._data(raw))
-        shape = None if data is None else data.shape
-        model = self._once(self.kind, raw, (type(degree), degree, shape), lambda: self._architecture(raw, data))
-        paradigm = self._once("paradigm", raw, (control,), lambda: self._paradigm(raw, control))
-        precision = raw.get("precision", "auto")
-        if precision == "auto":
-            precision = self.study.precision
-        elif precision not in ("fp32", "bf16"):
-            self.add("precision", not_allowed(precision, ("auto", "fp32", "bf16")), precision)
+    def cell(self, assignment: Assignment) -> Cell | None:
+        """Build the cell of an assignment; add its errors and return None where it is wrong."""
+        degree = assignment.get("degree", "custom")
+        is_control = degree == "W*"
+        data = self._cached("data", assignment, (), lambda: self._data(assignment))
+        depends_on = (type(degree), degree, None if data is None else data.shape)
+        model = self._cached(self.architecture, assignment, depends_on, lambda: self._model(assignment, data))
+        paradigm = self._cached("paradigm", assignment, (is_control,), lambda: self._paradigm(assignment, is_control))
+        precision = self._precision(assignment.get("precision", "auto"))
+        if data is None or model is None or paradigm is None or precision is None:
             return None
-        if data is None or model is None or paradigm is None:
-            return None
-        parts: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "data": data,
-            self.kind: model,
+            self.architecture: model,
             "paradigm": paradigm,
-            "start": "truth" if control else raw.get("start", "random"),
+            "start": "truth" if is_control else assignment.get("start", "random"),
             "precision": precision,
-            "seed": raw.get("seed", 0),
+            "seed": assignment.get("seed", 0),
             "degree": degree,
         }
         try:
-            cell = Cell(**parts)
+            cell = Cell(**fields)
         except ValidationError as error:
-            self._explain(error, "", Cell, raw)
+            self._explain(error, "", Cell, assignment)
             return None
-        return cell if self._fits(cell) else None
+        if not self._can_start(cell):
+            return None
+        self._count_pool(cell)
+        return cell
 
     def check_pool(self) -> None:
-        dataset = self.study.dataset
-        if dataset is not None and self.pool is not None and self.pool[0] > dataset.num_train:
-            needed, cell = self.pool
-            self.add(
+        """Check that the dataset has the training images that the largest seed needs."""
+        dataset = self.context.dataset
+        if dataset is not None and self.largest_pool is not None and self.largest_pool[0] > dataset.num_train:
+            needed, cell = self.largest_pool
+            self._add_error(
                 "data.num_train",
                 f"seed {cell.seed} trains on block {cell.seed} of {cell.data.num_train} synthetic images, which needs "
                 f"dataset.num_train ≥ {needed}; it is {dataset.num_train}",
                 cell.data.num_train,
             )
 
-    def _once(self, name: str, raw: Raw, also: tuple[object, ...], build: Callable[[], Model | None]) -> Model | None:
+    def _add_error(self, key: str, text: str, value: object = None) -> None:
+        path = self.product.path_of(key, value)
+        line = self.context.document.line(path)
+        self.context.document.diagnostics.add(line, f"{dotted(_without_index(path))}: {text}")
+
+    def _cached(
+        self, section: str, assignment: Assignment, depends_on: tuple[object, ...], build: Callable[[], Model | None]
+    ) -> Model | None:
         # with types, since 1 == 1.0 == True and only one of them is a seed
-        values = tuple((raw[key].__class__, _hashable(raw[key])) for key in self.keys[name])
-        key = (name, values, also)
+        values = tuple((type(assignment[key]), _hashable(assignment[key])) for key in self.keys[section])
+        key = (section, values, depends_on)
         if key not in self.cache:
             self.cache[key] = build()
-        found: Model | None = self.cache[key]
-        return found
+        model: Model | None = self.cache[key]
+        return model
 
-    def _payload(self, section: str, raw: Raw) -> dict[str, Any]:
-        return {key.removeprefix(f"{section}."): raw[key] for key in self.keys[section]}
+    def _payload(self, section: str, assignment: Assignment) -> dict[str, Any]:
+        return {key.removeprefix(f"{section}."): assignment[key] for key in self.keys[section]}
 
-    def _data(self, raw: Raw) -> DataConfig | None:
-        payload = self._payload("data", raw)
-        if payload.get("source") == "synthetic":
-            if "num_train" not in payload:
-                self.add("data.num_train", "is required for synthetic data; allowed: a number or fresh")
-                return None
-            if self.study.truth is None:
-                self._needs_truth("data.source", "synthetic images are drawn from the truth", "synthetic")
-                payload |= {"truth_id": "unknown"}
-            elif not self._synthetic(payload, self.study.truth):
-                return None
-        data = self._validate(DataConfig, "data", payload, raw)
-        return None if data is not None and data.truth_id == "unknown" else data
+    def _precision(self, value: object) -> Precision | None:
+        match value:
+            case "auto":
+                return self.context.precision
+            case "fp32" | "bf16":
+                return value
+        self._add_error("precision", not_allowed(value, ("auto", "fp32", "bf16")), value)
+        return None
 
-    def _synthetic(self, payload: dict[str, Any], truth: Cell) -> bool:
-        before = len(self.study.reader.diagnostics)
+    def _data(self, assignment: Assignment) -> DataConfig | None:
+        payload = self._payload("data", assignment)
+        if payload.get("source") != "synthetic":
+            return self._validate(DataConfig, "data", payload, assignment)
+        if "num_train" not in payload:
+            self._add_error("data.num_train", "is required for synthetic data; allowed: a number or fresh")
+            return None
+        if self.context.truth is None:
+            self._add_missing_truth("data.source", "synthetic images are drawn from the truth", "synthetic")
+            self._validate(DataConfig, "data", payload | {"truth_id": "unknown"}, assignment)
+            return None
+        if not self._fill_synthetic(payload, self.context.truth):
+            return None
+        return self._validate(DataConfig, "data", payload, assignment)
+
+    def _fill_synthetic(self, payload: dict[str, Any], truth: Cell) -> bool:
+        """Fill in what synthetic data take from the truth and the dataset; return whether the rest agrees with it."""
+        num_before = len(self.context.document.diagnostics)
         for key in ("image_size", "alpha"):
-            own = getattr(truth.data, key)
-            if payload.setdefault(key, own) != own:
-                value = payload[key]
-                self.add(f"data.{key}", f"{show(value)} differs from the truth's {own}; leave it out", value)
-        for key in ("num_val", "num_test") if self.study.dataset is not None else ():
-            limit = getattr(self.study.dataset, key)
+            of_truth = getattr(truth.data, key)
+            value = payload.setdefault(key, of_truth)
+            if value != of_truth:
+                self._add_error(
+                    f"data.{key}", f"{show(value)} differs from the truth's {of_truth}; leave it out", value
+                )
+        for key in ("num_val", "num_test") if self.context.dataset is not None else ():
+            limit = getattr(self.context.dataset, key)
             value = payload.setdefault(key, limit)
             if type(value) is int and value > limit:
-                self.add(f"data.{key}", f"{value} is more than dataset.{key}, which is {limit}", value)
+                self._add_error(f"data.{key}", f"{value} is more than dataset.{key}, which is {limit}", value)
         payload["truth_id"] = truth.id
-        return len(self.study.reader.diagnostics) == before
+        return len(self.context.document.diagnostics) == num_before
 
-    def _architecture(self, raw: Raw, data: DataConfig | None) -> Frozen | None:
-        if "degree" in raw:
-            return self._degree(raw["degree"], data)
-        shape = {} if data is None else {"shape": data.shape}
-        model = self._validate(ARCHITECTURES[self.kind], self.kind, self._payload(self.kind, raw) | shape, raw)
-        if isinstance(model, ImportedConfig) and not model.is_under(self.study.plugins):
-            declared = ", ".join(self.study.plugins) or "none"
-            text = f"{model.module} is not declared (plugins: {declared}); say plugins: [{model.module}] to have it run"
-            self.add("model.factory", text, model.factory)
+    def _model(self, assignment: Assignment, data: DataConfig | None) -> Frozen | None:
+        if "degree" in assignment:
+            return self._student(assignment["degree"], data)
+        payload = self._payload(self.architecture, assignment)
+        if data is not None:
+            payload["shape"] = data.shape
+        model = self._validate(ARCHITECTURES[self.architecture], self.architecture, payload, assignment)
+        if isinstance(model, ImportedConfig) and not model.is_under(self.context.plugins):
+            declared = ", ".join(self.context.plugins) or "none"
+            text = f"{model.module} is not declared (plugins: {declared}); to allow it, add plugins: [{model.module}]"
+            self._add_error("model.factory", text, model.factory)
             return None
         return model
 
-    def _degree(self, name: Any, data: DataConfig | None) -> FlowConfig | None:
-        truth = self.study.truth
-        if name not in DEGREES:
-            self.add("degree", not_allowed(name, DEGREES), name)
+    def _student(self, degree: Any, data: DataConfig | None) -> FlowConfig | None:
+        truth = self.context.truth
+        if degree not in DEGREES:
+            self._add_error("degree", not_allowed(degree, DEGREES), degree)
             return None
         if truth is None:
-            self._needs_truth("degree", f"degree {name} is relative to the truth", name)
+            self._add_missing_truth("degree", f"degree {degree} is relative to the truth", degree)
             return None
         if data is not None and data.shape != truth.data.shape:
-            text = f"degree {name} needs the truth's image_size {truth.data.image_size}; it is {data.image_size}"
-            self.add("data.image_size", text, data.image_size)
+            text = f"degree {degree} needs the truth's image_size {truth.data.image_size}; it is {data.image_size}"
+            self._add_error("data.image_size", text, data.image_size)
             return None
         try:
-            return student(truth.real_nvp, name)
+            return student(truth.real_nvp, degree)
         except ValidationError as error:
             for key, text in explain(error, SECTIONS["flow"]):
-                self.add("degree", f"degree {name} of this truth has no valid flow: {key}: {text}", name)
+                self._add_error("degree", f"degree {degree} of this truth has no valid flow: {key}: {text}", degree)
             return None
 
-    def _paradigm(self, raw: Raw, control: bool) -> ParadigmConfig | None:
-        payload = self._payload("paradigm", raw)
+    def _paradigm(self, assignment: Assignment, is_control: bool) -> ParadigmConfig | None:
+        payload = self._payload("paradigm", assignment)
         name = payload.get("name")
         if name is None:
-            self.add("paradigm.name", f"is required; allowed: {', '.join(PARADIGMS)}")
+            self._add_error("paradigm.name", f"is required; allowed: {', '.join(PARADIGMS)}")
             return None
         if name not in PARADIGMS:
-            self.add("paradigm.name", not_allowed(name, PARADIGMS), name)
+            self._add_error("paradigm.name", not_allowed(name, PARADIGMS), name)
             return None
-        if control:
+        if is_control:
             payload["steps"] = 0  # measures the truth and trains nothing
-        return self._validate(PARADIGMS[name], "paradigm", payload, raw)
+        return self._validate(PARADIGMS[name], "paradigm", payload, assignment)
 
-    def _validate(self, model: type[Model], section: str, payload: dict[str, Any], raw: Raw) -> Model | None:
+    def _validate(
+        self, model: type[Model], section: str, payload: dict[str, Any], assignment: Assignment
+    ) -> Model | None:
         try:
             return model.model_validate(payload)
         except ValidationError as error:
-            self._explain(error, section, model, raw)
+            self._explain(error, section, model, assignment)
             return None
 
-    def _explain(self, error: ValidationError, section: str, model: type[Frozen], raw: Raw) -> None:
+    def _explain(self, error: ValidationError, section: str, model: type[Frozen], assignment: Assignment) -> None:
         hidden = ("truth_id", "shape")
         for name, text in explain(error, [key for key in model.model_fields if key not in hidden]):
             key = ".".join(part for part in (section, name) if part)
-            if not name:  # several values that do not go together: point at one that the sentence names
+            if not name:  # values that contradict each other: point at one that the text names
                 key = next((key for key in self.keys.get(section, ()) if key.split(".")[1] in text), section)
-            self.add(key, text, raw.get(key))
+            self._add_error(key, text, assignment.get(key))
 
-    def _needs_truth(self, key: str, why: str, value: object) -> None:
-        if not self.study.has_truth:
-            self.add(key, f"{why}, and this study has no truth section", value)
+    def _add_missing_truth(self, key: str, reason: str, value: object) -> None:
+        if not self.context.has_truth:
+            self._add_error(key, f"{reason}, and this study has no truth section", value)
 
-    def _fits(self, cell: Cell) -> bool:
-        truth = self.study.truth
-        if cell.start == "truth":
-            if truth is None:
-                self._needs_truth("start", "start: truth takes the truth's weights", "truth")
-                return False
-            if cell.flow != truth.flow:
-                text = f"start: truth needs the truth's own flow (degree W), not {cell.degree}"
-                self.add("start", text, cell.start)
-                return False
+    def _can_start(self, cell: Cell) -> bool:
+        """Check that a cell that starts at the truth has the truth's flow."""
+        truth = self.context.truth
+        if cell.start != "truth" or (truth is not None and cell.flow == truth.flow):
+            return True
+        if truth is None:
+            self._add_missing_truth("start", "start: truth takes the truth's weights", "truth")
+        else:
+            text = f"start: truth needs the truth's own flow (degree W), not {cell.degree}"
+            self._add_error("start", text, cell.start)
+        return False
+
+    def _count_pool(self, cell: Cell) -> None:
         if cell.data.source == "synthetic" and isinstance(cell.data.num_train, int):
             needed = (cell.seed + 1) * cell.data.num_train
-            if self.pool is None or needed > self.pool[0]:
-                self.pool = (needed, cell)
-        return True
+            if self.largest_pool is None or needed > self.largest_pool[0]:
+                self.largest_pool = (needed, cell)
 
 
 def _hashable(value: Any) -> object:
@@ -239,5 +263,5 @@ def _hashable(value: Any) -> object:
 
 
 def _without_index(path: KeyPath) -> KeyPath:
-    """An item of an axis is told by its key and line; its position in the list would only distract."""
+    """Drop the position in an axis: its key and line are enough."""
     return path[:-1] if len(path) > 2 and isinstance(path[-1], int) and path[-2] not in ("include", "cells") else path

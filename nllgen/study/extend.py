@@ -1,6 +1,6 @@
-"""A frozen study grows: more cells, a larger pool of training images, other resources. Nothing else may change.
+"""Extension of a frozen study by more cells, a larger pool of training images or other resources.
 
-The rules of its claims stay those that were registered when it was first frozen.
+Nothing else may change. The rules of its claims stay those that were registered when it was first frozen.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nllgen.study.config import Study
 from nllgen.study.diagnostics import show
 
 MAX_SHOWN = 20
-_FREE: dict[str, bool | set[str]] = {
+_MAY_CHANGE: dict[str, bool | set[str]] = {
     "cells": True,
     "resources": True,
     "dataset": {"num_train"},
@@ -24,23 +24,22 @@ _FREE: dict[str, bool | set[str]] = {
 }
 
 
-def merge(frozen: Study, new: Study) -> Study:
-    """The frozen study with the cells that ``new`` adds, frozen ones first.
+def extend_study(frozen: Study, new: Study) -> Study:
+    """Extend the frozen study by the cells that ``new`` adds.
 
-    Resources are the new ones, the digest of the claims' rules is the frozen one; ``dataset.num_train`` takes the
-    larger, since a larger pool begins with the smaller one.
+    The frozen cells come first. Resources are the new ones, and the digest of the claims' rules is the frozen one.
+    ``dataset.num_train`` is the larger, since a larger pool begins with the smaller one.
 
     Raises:
-        ConflictError: ``new`` lacks frozen cells or differs in what its results depend on.
+        ConflictError: ``new`` lacks frozen cells or differs in a value that results depend on.
     """
-    differences = [*_differences(frozen, new), *_lacking(frozen, new)]
-    if differences:
-        shown = differences[:MAX_SHOWN]
-        if len(differences) > MAX_SHOWN:
-            shown.append(f"… and {len(differences) - MAX_SHOWN} more")
+    if conflicts := [*_changed_values(frozen, new), *_missing_cells(frozen, new)]:
+        shown = conflicts[:MAX_SHOWN]
+        if len(conflicts) > MAX_SHOWN:
+            shown.append(f"… and {len(conflicts) - MAX_SHOWN} more")
         raise ConflictError(
             "\n  ".join([f"the grid contradicts the frozen study {frozen.name}:", *shown]),
-            "give the grid another name or another --root, or undo the change; cells may be added, not taken away",
+            "undo the change, or give the grid another name or another --root; cells can be added but not removed",
         )
     known = {cell.id for cell in frozen.cells}
     cells = (*frozen.cells, *(cell for cell in new.cells if cell.id not in known))
@@ -52,7 +51,7 @@ def merge(frozen: Study, new: Study) -> Study:
 
 
 def rules_note(frozen: Study, new: Study) -> str | None:
-    """What a submission has to say where the rules of the claims are not the registered ones."""
+    """Describe how the rules of the claims differ from the registered ones; return None where they do not."""
     if frozen.claims_sha256 == new.claims_sha256:
         return None
     registered = f"SHA-256 {frozen.claims_sha256}" if frozen.claims_sha256 else "none"
@@ -62,25 +61,25 @@ def rules_note(frozen: Study, new: Study) -> str | None:
     )
 
 
-def _differences(frozen: Study, new: Study) -> Iterator[str]:
-    before = dict(_flat("", frozen.model_dump(mode="json", exclude=_FREE)))
-    after = dict(_flat("", new.model_dump(mode="json", exclude=_FREE)))
+def _changed_values(frozen: Study, new: Study) -> Iterator[str]:
+    before = dict(_flatten("", frozen.model_dump(mode="json", exclude=_MAY_CHANGE)))
+    after = dict(_flatten("", new.model_dump(mode="json", exclude=_MAY_CHANGE)))
     for key in dict.fromkeys([*before, *after]):
         old, now = (show(values[key]) if key in values else "not given" for values in (before, after))
         if old != now:
             yield f"{key}: frozen {old}, now {now}"
 
 
-def _lacking(frozen: Study, new: Study) -> Iterator[str]:
+def _missing_cells(frozen: Study, new: Study) -> Iterator[str]:
     present = {cell.id for cell in new.cells}
     for cell in frozen.cells:
         if cell.id not in present:
             yield f"cells: frozen {cell.id} ({cell.label}), now not in the grid"
 
 
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _flat(f"{prefix}.{key}" if prefix else key, item)
+            yield from _flatten(f"{prefix}.{key}" if prefix else key, item)
     else:
         yield prefix, value

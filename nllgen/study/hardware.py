@@ -1,4 +1,4 @@
-"""What ``precision: auto`` means on this machine. No torch, so that a login node can answer."""
+"""Resolution of ``precision: auto`` on this machine, without torch for login nodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nllgen.study.config import Precision
 
 
 def auto_precision(cpuinfo: str | None = None) -> Precision:
-    """``bf16`` where the processor multiplies bf16 (AMX or AVX-512), else ``fp32``.
+    """Return ``bf16`` where the processor multiplies bf16 (AMX or AVX-512), else ``fp32``.
 
     Args:
         cpuinfo: text of ``/proc/cpuinfo``; read from this machine by default.

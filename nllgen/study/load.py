@@ -1,85 +1,80 @@
-"""YAML → Study. The form is described in docs; every error of a file is reported in one go, with its line."""
+"""Loader of studies: YAML → Study. Every error of a file is reported at once, each with its line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
 from nllgen.errors import ConfigError
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.claims import claims_sha256
-from nllgen.study.config import Cell, DatasetConfig, Frozen, MetricsConfig, Precision, Resources, Study
-from nllgen.study.diagnostics import Diagnostics, KeyPath, dotted, explain, near, not_allowed, unknown_key
-from nllgen.study.expand import Resolver
+from nllgen.study.config import Cell, DatasetConfig, MetricsConfig, Precision, Resources, Study
+from nllgen.study.diagnostics import KeyPath, did_you_mean, dotted, explain, not_allowed, unknown_key
+from nllgen.study.expand import StudyContext, expand
 from nllgen.study.pretrained import pretrained_card, pretrained_names
-from nllgen.study.sweep import Product, SweepReader
-from nllgen.study.yaml_documents import Source, read_text, read_yaml
+from nllgen.study.sweep import TRUTH_KEYS, Product, SweepReader
+from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
 MAX_CELLS = 100_000
 _KEYS = ("name", "truth", "dataset", "metrics", "resources", "plugins", "optional", "cells")
-
-Model = TypeVar("Model", bound=Frozen)
+_TRUTH: KeyPath = ("truth",)
+_TRUTH_VALUES = {"paradigm.name": "nll", "data.source": "mnist", "start": "random"}  # the only ones of a truth
 
 
 def load_study(grid: str | Path, *, precision: Precision) -> Study:
-    """The study of a file, or the built-in one of that name where no such file exists.
+    """Load the study of a file, or the built-in one of that name where there is no such file.
 
     Args:
         grid: path of a YAML file, or for example ``misspec`` or ``misspec.yaml``.
-        precision: what ``precision: auto`` means.
+        precision: meaning of ``precision: auto``.
 
     Raises:
-        ConfigError: there is no such file or study, or it cannot be run as it is written.
+        ConfigError: there is no such file or study, or it has errors.
     """
     path = _find(grid)
     return parse_study(read_text(path), str(path), precision=precision)
 
 
-def parse_study(text: str, name_for_errors: str, *, precision: Precision) -> Study:
-    """The study that a YAML text describes.
+def parse_study(text: str, file_name: str, *, precision: Precision) -> Study:
+    """Parse the YAML text of a study.
 
     Args:
         text: the YAML.
-        name_for_errors: what messages call the file.
-        precision: what ``precision: auto`` means.
+        file_name: name of the file in messages.
+        precision: meaning of ``precision: auto``.
 
     Raises:
-        ConfigError: with everything that is wrong.
+        ConfigError: all errors of the file.
     """
-    diagnostics = Diagnostics(name_for_errors)
-    source = read_yaml(text, diagnostics)
-    reader = SweepReader(source, diagnostics)
-    root = reader.mapping((), source.value)
-    for key in root:
-        if key not in _KEYS:
-            reader.add((key,), unknown_key(key, _KEYS))
-    for key in ("name", "cells"):
-        if root and root.get(key) is None:
-            reader.add((key,), "is required")
-    dataset = _section(reader, root, "dataset", DatasetConfig)
-    metrics = _section(reader, root, "metrics", MetricsConfig)
-    resources = _section(reader, root, "resources", Resources)
-    has_truth = "truth" in root
-    pretrained = _pretrained(reader, root["truth"]) if has_truth else ""
-    truth = _truth(reader, root["truth"], precision) if has_truth and pretrained is None else None
-    if pretrained:
-        truth = pretrained_card(pretrained).cell
-    resolver = Resolver(reader, precision, truth, has_truth, dataset, _plugins(root))
-    cells = _cells(reader, resolver, root["cells"]) if root.get("cells") is not None else ()
-    given = {"dataset": dataset, "metrics": metrics, "resources": resources}
-    fields = {"name": root.get("name"), "truth": truth, "cells": cells, "claims_sha256": claims_sha256()}
-    fields |= {"pretrained": pretrained or ""} | {key: root[key] for key in ("plugins", "optional") if key in root}
-    fields |= {key: model for key, model in given.items() if model is not None}
+    document = read_yaml(text, file_name)
+    root = document.mapping((), document.value)
+    _check_keys(document, root)
+    dataset = document.validate(("dataset",), root.get("dataset", {}), DatasetConfig)
+    metrics = document.validate(("metrics",), root.get("metrics", {}), MetricsConfig)
+    resources = document.validate(("resources",), root.get("resources", {}), Resources)
+    truth, pretrained = _truth(document, root["truth"], precision) if "truth" in root else (None, "")
+    context = StudyContext(document, precision, truth, "truth" in root, dataset, _plugins(root))
+    cells = _cells(context, root["cells"]) if root.get("cells") is not None else ()
+    sections = {"dataset": dataset, "metrics": metrics, "resources": resources}
+    fields: dict[str, Any] = {
+        "name": root.get("name"),
+        "truth": truth,
+        "pretrained": pretrained,
+        "cells": cells,
+        "claims_sha256": claims_sha256(),
+        **{key: root[key] for key in ("plugins", "optional") if key in root},
+        **{key: section for key, section in sections.items() if section is not None},
+    }
     try:
         study = Study.model_validate(fields)
     except ValidationError as error:
         for key, sentence in explain(error, _KEYS):
             if root.get(key) is not None:
-                reader.add((key,), sentence)
-    diagnostics.check()
+                document.add_error((key,), sentence)
+    document.diagnostics.check()
     return study
 
 
@@ -91,111 +86,116 @@ def _find(grid: str | Path) -> Path:
         exists = path.exists()
     except OSError as error:
         raise ConfigError(f"grid {str(grid)[:200]!r} cannot be read: {error.strerror}") from error
+    if builtin := builtin_path("jobs", str(grid)):
+        return builtin
     names = builtin_names("jobs")
-    found = builtin_path("jobs", str(grid))
-    if found is not None:
-        return found
-    what = "is not a file" if exists else "does not exist"
-    message = f"grid {str(grid)!r} {what}{near(path.name.removesuffix('.yaml'), names)}"
+    reason = "is not a file" if exists else "does not exist"
+    message = f"grid {str(grid)!r} {reason}{did_you_mean(path.name.removesuffix('.yaml'), names)}"
     raise ConfigError(message, f"give the path of a YAML file or a built-in study: {', '.join(names) or 'none'}")
 
 
-def _section(reader: SweepReader, root: dict[str, Any], key: str, model: type[Model]) -> Model | None:
-    """The model of one top-level section, its defaults where it is not given; None if it is wrong."""
-    before = len(reader.diagnostics)
-    value = reader.mapping((key,), root.get(key, {}))
-    try:
-        found = model.model_validate(value)
-    except ValidationError as error:
-        for inner, sentence in explain(error, model.model_fields):
-            reader.add((key, inner) if inner else (key,), sentence)
-    return found if len(reader.diagnostics) == before else None
+def _check_keys(document: YamlDocument, root: dict[str, Any]) -> None:
+    for key in root:
+        if key not in _KEYS:
+            document.add_error((key,), unknown_key(key, _KEYS))
+    for key in ("name", "cells"):
+        if root and root.get(key) is None:
+            document.add_error((key,), "is required")
 
 
 def _plugins(root: dict[str, Any]) -> tuple[str, ...]:
-    """Those that are written as they should be; what else is wrong with them the study's own model says."""
+    """Return the names in ``plugins``; validation of the study reports what else is in it."""
     value = root.get("plugins")
     return tuple(name for name in value if isinstance(name, str)) if isinstance(value, list) else ()
 
 
-def _pretrained(reader: SweepReader, value: Any) -> str | None:
-    """The name of a truth that ships; empty where a wrong one is named, None where the truth is to be trained."""
-    if not isinstance(value, dict) or "pretrained" not in value:
-        return None
-    path, name, names = ("truth", "pretrained"), value["pretrained"], pretrained_names()
-    before = len(reader.diagnostics)
+def _truth(document: YamlDocument, value: Any, precision: Precision) -> tuple[Cell | None, str]:
+    """Read the truth: its cell, None where it has errors, and the name of a pretrained one."""
+    num_before = len(document.diagnostics)
+    if isinstance(value, dict) and "pretrained" in value:
+        name = _pretrained(document, value)
+        return (pretrained_card(name).cell, name) if len(document.diagnostics) == num_before else (None, "")
+    cell = _trained_truth(document, value, precision)
+    return (cell if len(document.diagnostics) == num_before else None), ""
+
+
+def _pretrained(document: YamlDocument, value: dict[str, Any]) -> str:
+    name, names = value["pretrained"], pretrained_names()
     for key in value:
         if key != "pretrained":
-            reader.add(("truth", key), "goes with a truth that is trained; leave out either it or pretrained")
+            document.add_error((*_TRUTH, key), "goes with a truth that is trained; leave out either it or pretrained")
     if name not in names:
-        reader.add(path, not_allowed(name, names))
-    return str(name) if len(reader.diagnostics) == before else ""
+        document.add_error((*_TRUTH, "pretrained"), not_allowed(name, names))
+    return str(name)
 
 
-def _truth(reader: SweepReader, value: Any, precision: Precision) -> Cell | None:
-    path: KeyPath = ("truth",)
-    before = len(reader.diagnostics)
-    given = reader.mapping(path, value)
-    paradigm = given.get("paradigm", {})
-    if isinstance(paradigm, dict):  # there is only one way to train a truth, so that it need not be named
-        given = given | {"paradigm": {"name": "nll"} | paradigm}
-    leaves = reader.leaves(path, given, extras=False)
-    for leaf in leaves.values():
-        if leaf.is_axis:
-            reader.add(leaf.path, "the truth is one cell: give a single value")
-    for key, only in (("paradigm.name", "nll"), ("data.source", "mnist"), ("start", "random")):
-        if key in leaves and leaves[key].values[0] != only:
-            reader.add(leaves[key].path, f"a truth is trained by nll on mnist from a random start; allowed: {only}")
-    if len(reader.diagnostics) > before and any(leaf.is_axis for leaf in leaves.values()):
+def _trained_truth(document: YamlDocument, value: Any, precision: Precision) -> Cell | None:
+    entries = document.mapping(_TRUTH, value)
+    paradigm = entries.get("paradigm", {})
+    if isinstance(paradigm, dict):  # the name may be left out, since only one is allowed
+        entries = entries | {"paradigm": {"name": "nll"} | paradigm}
+    axes = SweepReader(document).axes(_TRUTH, entries, TRUTH_KEYS)
+    lists = [axis for axis in axes.values() if axis.is_list]
+    for axis in lists:
+        document.add_error(axis.path, "the truth is one cell: give a single value")
+    for key, only in _TRUTH_VALUES.items():
+        if key in axes and axes[key].values[0] != only:
+            text = f"a truth is trained by nll on mnist from a random start; allowed: {only}"
+            document.add_error(axes[key].path, text)
+    if lists:
         return None
-    cells = list(Resolver(reader, precision).cells(Product(path, leaves, {})))
-    return cells[0].model_copy(update={"degree": "W"}) if cells and len(reader.diagnostics) == before else None
+    cells = list(expand(Product(_TRUTH, axes, {}), StudyContext(document, precision)))
+    return cells[0].model_copy(update={"degree": "W"}) if cells else None
 
 
-def _cells(reader: SweepReader, resolver: Resolver, value: Any) -> tuple[Cell, ...]:
-    blocks = reader.sequence(("cells",), value)
-    before = len(reader.diagnostics)
-    variants = [v for i, block in enumerate(blocks) for v in reader.variants(("cells", i), block)]
-    total = sum(variant.count for variant in variants)
-    if total > MAX_CELLS:
-        largest = max(variants, key=lambda variant: variant.count)
-        axes = " × ".join(f"{key} ({_count(length)})" for key, length in largest.axes.items())
-        text = (
-            f"{_count(total)} cells, at most {MAX_CELLS:,} are allowed; the largest block is {axes or 'a single cell'}"
-        )
-        reader.add(largest.path, text)
+def _cells(context: StudyContext, value: Any) -> tuple[Cell, ...]:
+    document, num_before = context.document, len(context.document.diagnostics)
+    reader = SweepReader(document)
+    sweeps = document.sequence(("cells",), value)
+    products = [product for i, sweep in enumerate(sweeps) for product in reader.products(("cells", i), sweep)]
+    if sum(product.count for product in products) > MAX_CELLS:
+        _add_too_many(document, products)
         return ()
-    found: dict[str, tuple[Cell, KeyPath]] = {}
-    repeated: dict[tuple[KeyPath, KeyPath], list[str]] = {}
-    for variant in variants:
-        for cell in resolver.cells(variant):
-            first, path = found.setdefault(cell.id, (cell, variant.path))
+    cells: dict[str, tuple[Cell, KeyPath]] = {}
+    duplicates: dict[tuple[KeyPath, KeyPath], list[str]] = {}
+    for product in products:
+        for cell in expand(product, context):
+            first, path = cells.setdefault(cell.id, (cell, product.path))
             if first is not cell:
-                same = first.label if first.label == cell.label else f"{first.label} = {cell.label}"
-                repeated.setdefault((path, variant.path), []).append(same)
-    for (path, again), labels in repeated.items():
-        reader.add(again, _repeats(reader.source, path, labels))
-    _one_shape(reader, found.values())
-    if not found and len(reader.diagnostics) == before:
-        reader.add(("cells",), "an empty grid: no cells are left to run")
-    return tuple(cell for cell, _ in found.values())
+                label = first.label if first.label == cell.label else f"{first.label} = {cell.label}"
+                duplicates.setdefault((path, product.path), []).append(label)
+    for (path, repeated), labels in duplicates.items():
+        document.add_error(repeated, _describe_duplicates(document, path, labels))
+    _check_image_size(document, cells.values())
+    if not cells and len(document.diagnostics) == num_before:
+        document.add_error(("cells",), "an empty grid: no cells are left to run")
+    return tuple(cell for cell, _ in cells.values())
 
 
-def _one_shape(reader: SweepReader, found: Iterable[tuple[Cell, KeyPath]]) -> None:
-    """A study is one file of images of one size."""
+def _add_too_many(document: YamlDocument, products: list[Product]) -> None:
+    total = _format_count(sum(product.count for product in products))
+    largest = max(products, key=lambda product: product.count)
+    axes = " × ".join(f"{key} ({_format_count(length)})" for key, length in largest.lengths.items())
+    text = f"{total} cells, at most {MAX_CELLS:,} are allowed; the largest sweep is {axes or 'a single cell'}"
+    document.add_error(largest.path, text)
+
+
+def _check_image_size(document: YamlDocument, cells: Iterable[tuple[Cell, KeyPath]]) -> None:
+    """Check that all images have one size, since a study is one file of images."""
     first: Cell | None = None
-    for cell, path in found:
+    for cell, path in cells:
         first = first or cell
         if cell.data.shape != first.data.shape:
             size, other = first.data.image_size, cell.data.image_size
-            reader.add(path, f"data.image_size is {other}, earlier cells have {size}: a study has images of one size")
+            text = f"data.image_size is {other}, earlier cells have {size}: a study has images of one size"
+            document.add_error(path, text)
             return
 
 
-def _repeats(source: Source, path: KeyPath, labels: list[str]) -> str:
+def _describe_duplicates(document: YamlDocument, path: KeyPath, labels: list[str]) -> str:
     shown = "; ".join(labels[:3]) + ("; …" if len(labels) > 3 else "")
-    return f"{len(labels)} duplicate cells, already in {dotted(path)} on line {source.line(path)}: {shown}"
+    return f"{len(labels)} duplicate cells, already in {dotted(path)} on line {document.line(path)}: {shown}"
 
 
-def _count(number: int) -> str:
+def _format_count(number: int) -> str:
     return f"{number:,}" if number < 10**15 else f"10^{len(str(number)) - 1}"

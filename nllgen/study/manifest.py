@@ -1,4 +1,4 @@
-"""The text of a frozen study: a readable header (study.yaml) and one line a cell (manifest.jsonl)."""
+"""Text of a frozen study: a readable header (study.yaml) and one line per cell (manifest.jsonl)."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ from nllgen.study.config import SCHEMA, Cell, Study
 
 
 def header_text(study: Study) -> str:
-    """study.yaml: all but the cells, resolved completely."""
+    """Format study.yaml: the resolved study without its cells."""
     head = {"schema": SCHEMA, **study.model_dump(mode="json", exclude={"cells"}), "num_cells": len(study.cells)}
     text: str = yaml.safe_dump(head, sort_keys=False)
     return "# Frozen at submission by nllgen; the cells are in manifest.jsonl.\n" + text
 
 
 def manifest_text(study: Study) -> str:
-    """manifest.jsonl: one cell a line with its id, in the study's order."""
+    """Format manifest.jsonl: one cell per line with its id, in the study's order."""
     lines = (json.dumps({"id": cell.id, "cell": cell.model_dump(mode="json")}) for cell in study.cells)
     return "".join(line + "\n" for line in lines)
 
 
 def parse_frozen(header: str, manifest: str, where: str) -> Study:
-    """Put a study together again, each cell proved by its id.
+    """Parse a frozen study and verify each cell by its id.
+
+    Args:
+        header: text of study.yaml.
+        manifest: text of manifest.jsonl.
+        where: name of the study in messages.
 
     Raises:
         CorruptFileError: the text is damaged or was edited.
-        SchemaError: it was frozen with another schema.
+        SchemaError: the study was frozen with another schema.
     """
     try:
         head: Any = _load_yaml(header)
@@ -38,15 +43,15 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
             raise ValueError("study.yaml is not a mapping")
         _check_schema(head.pop("schema", None), where)
         count = head.pop("num_cells", None)
-        # a growth that was killed before its header was written leaves cells that do not count
+        # the header is written last: an extension that was killed before it leaves further lines, which do not count
         cells = [_parse_cell(json.loads(line)) for line in manifest.splitlines()[: int(count or 0)]]
         if count != len(cells):
             raise ValueError(f"study.yaml counts {count} cells, manifest.jsonl has {len(cells)}")
         truth = head.pop("truth", None)
         return Study(
-            truth=None if truth is None else _load_cell(truth),
+            truth=None if truth is None else Cell.model_validate(truth),
             cells=tuple(cells),
-            **{name: _load(name, value) for name, value in head.items()},
+            **{name: _parse_section(name, value) for name, value in head.items()},
         )
     except (yaml.YAMLError, ValidationError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptFileError(
@@ -56,32 +61,28 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
 
 
 def _load_yaml(text: str) -> Any:
-    """Values of a YAML text without aliases: none is ever written, and a few of them stand for billions of values."""
+    """Load a YAML text and refuse aliases: a few of them can expand to billions of values."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=loader)):
         raise ValueError("study.yaml has an alias, which nllgen does not write")
     return yaml.load(text, Loader=loader)
 
 
-def _load(name: str, value: Any) -> Any:
+def _parse_section(name: str, value: Any) -> Any:
     model: Any = Study.model_fields[name].annotation if name in Study.model_fields else None
     return model.model_validate(value) if hasattr(model, "model_validate") else value
 
 
-def _load_cell(value: Any) -> Cell:
-    return Cell.model_validate(value)
-
-
 def _parse_cell(line: dict[str, Any]) -> Cell:
-    cell = _load_cell(line["cell"])
+    cell = Cell.model_validate(line["cell"])
     if cell.id != line["id"]:
         raise ValueError(f"cell {line['id']} has the content of {cell.id}")
     return cell
 
 
-def _check_schema(found: object, where: str) -> None:
-    if found != SCHEMA:
+def _check_schema(schema: object, where: str) -> None:
+    if schema != SCHEMA:
         raise SchemaError(
-            f"{where}: the study was frozen with schema {found}, this version reads schema {SCHEMA}",
+            f"{where}: the study was frozen with schema {schema}, this version reads schema {SCHEMA}",
             "use the nllgen that made it, or submit the grid with another name or --root",
         )

@@ -1,4 +1,4 @@
-"""What can be trained: a Real NVP, the DCGAN generator of the positive control, or a model by its import path."""
+"""Configuration of architectures: Real NVP, the DCGAN generator of the positive control, and imported models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from typing_extensions import override
 
 MNIST_SIZE: Final = 28
-OWN: Final = "nllgen"  # its own modules need not be declared
+OWN: Final = "nllgen"  # a package that ``plugins`` need not list
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Module = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=200)]
@@ -20,23 +20,23 @@ Weight = Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False)]
 
 
 class Frozen(BaseModel):
-    """Immutable, and a key that it does not know is an error."""
+    """An immutable, strict model that forbids unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Architecture(Frozen):
-    """What every model has.
+    """The base of all architectures.
 
     Attributes:
-        shape: (C, H, W) of an image; the grid takes it from the data.
+        shape: (C, H, W) of an image, taken from the cell's data.
     """
 
     shape: Annotated[tuple[Count, Count, Count], Field(strict=False)] = (1, MNIST_SIZE, MNIST_SIZE)
 
     @property
     def num_dims(self) -> int:
-        """H·W·C."""
+        """Return the dimensions of an image, C·H·W."""
         return self.shape[0] * self.shape[1] * self.shape[2]
 
 
@@ -46,10 +46,10 @@ class FlowConfig(Architecture):
     Attributes:
         width: feature maps of the coupling networks at the first scale; they double at each squeeze.
         blocks: residual blocks in each coupling network.
-        scales: 1 is a single scale (4 checkerboard couplings), 2 is science.md's multi-scale model.
-        coupling: ``additive`` is volume preserving up to ActNorm.
+        scales: number of scales; 1 has 4 checkerboard couplings, 2 is the multi-scale model of science.md.
+        coupling: ``affine``, or ``additive``, which preserves volume up to ActNorm.
         base: density of the latents; ``student_t`` is the multivariate t of Alexanderson & Henter (2020).
-        dof: its degrees of freedom ν; with ``student_t`` alone.
+        dof: degrees of freedom ν of ``student_t``; not allowed with ``normal``.
     """
 
     width: Annotated[int, Field(ge=1, le=1024)] = 32
@@ -60,7 +60,7 @@ class FlowConfig(Architecture):
     dof: Annotated[float, Field(gt=0, le=10**6, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
-    def _divisible(self) -> Self:
+    def _check_scales_and_base(self) -> Self:
         factor = 2 ** (self.scales - 1)
         if self.shape[1] % factor or self.shape[2] % factor:
             raise ValueError(
@@ -69,7 +69,7 @@ class FlowConfig(Architecture):
         if self.base == "student_t" and self.dof is None:
             raise ValueError("base: student_t needs dof, its degrees of freedom, for example 20")
         if self.base == "normal" and self.dof is not None:
-            raise ValueError(f"dof is {self.dof}, which goes with base: student_t alone")
+            raise ValueError(f"dof is {self.dof}, which needs base: student_t")
         return self
 
 
@@ -77,8 +77,8 @@ class DCGANConfig(Architecture):
     """A DCGAN generator (Radford et al. 2016): samples without a density, the positive control of claim C1.
 
     Attributes:
-        width: feature maps before the last layer; twice and four times as many before them.
-        latent_dim: of its standard normal latents.
+        width: feature maps before the last layer; the layers before have twice and four times as many.
+        latent_dim: dimensions of the standard normal latents.
     """
 
     width: Annotated[int, Field(ge=1, le=1024)] = 32
@@ -86,10 +86,10 @@ class DCGANConfig(Architecture):
 
 
 class ImportedConfig(Architecture):
-    """A model of the user's own, made by ``factory(shape, **options)`` in the worker (see ``nllgen.models.imported``).
+    """A user's model, built by ``factory(shape, **options)`` in the worker (see ``nllgen.models.imported``).
 
     Attributes:
-        factory: its import path, ``package.module:name``.
+        factory: import path, ``package.module:name``.
         options: keyword arguments of the factory.
     """
 
@@ -98,15 +98,15 @@ class ImportedConfig(Architecture):
 
     @property
     def module(self) -> str:
-        """That the factory is imported from."""
+        """Return the module of the factory."""
         return self.factory.partition(":")[0]
 
     def is_under(self, plugins: Iterable[str]) -> bool:
-        """Whether its module is one of ``plugins`` or lies in one of them, or is of nllgen itself."""
+        """Return whether the module is one of ``plugins``, lies in one of them, or is part of nllgen."""
         return any(self.module == plugin or self.module.startswith(f"{plugin}.") for plugin in (OWN, *plugins))
 
     @model_validator(mode="after")
-    def _plain(self) -> Self:
+    def _check_options(self) -> Self:
         if wrong := [key for key in self.options if not key.isidentifier() or key == "shape"]:
             raise ValueError(f"options has {wrong[0]!r}, which is no name of a keyword argument other than shape")
         self._options_json()

@@ -1,4 +1,4 @@
-"""How a model is trained: the configuration of each paradigm. Defaults live here and nowhere else."""
+"""Configuration of paradigms, the ways to train a model, with all defaults."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from nllgen.study.models import Count, Frozen, Rate, Weight
 
 
 class ParadigmConfig(Frozen):
-    """What every way of training has.
+    """The base of all paradigms.
 
     Attributes:
-        steps: optimiser steps of the model; 0 measures the start and trains nothing.
-        batch_size: images a step.
-        eval_every: steps between evaluations (the start and the end are always evaluated); they choose ``best``.
-        ema_decay: exponential moving average of the weights, evaluated beside the raw ones; 0 is none.
+        steps: optimiser steps of the model; 0 measures the initial weights and trains nothing.
+        batch_size: images per step.
+        eval_every: steps between evaluations, which choose ``best``; the start and the end are always evaluated.
+        ema_decay: decay of the averaged weights, which are evaluated beside the raw ones; 0 is no average.
         lr: learning rate of the model.
-        optimizer: ``adam``, or ``sgd``: plain gradient steps, without momentum.
-        beta1, beta2: Adam's.
+        optimizer: ``adam``, or ``sgd`` without momentum.
+        beta1, beta2: β₁ and β₂ of Adam.
     """
 
     needs_log_prob: ClassVar[bool] = False
@@ -37,7 +37,7 @@ class ParadigmConfig(Frozen):
 
     @property
     def images_per_step(self) -> int:
-        """Training images that a step takes."""
+        """Return the training images that a step takes."""
         return self.batch_size
 
 
@@ -45,8 +45,8 @@ class NLLConfig(ParadigmConfig):
     """Maximum likelihood with cosine decay.
 
     Attributes:
-        schedule: of the learning rate; a rate above 1e-3 wants ``warmup_cosine``, which reaches it in 100 steps.
-        clip_norm: largest norm of the gradient that is stepped.
+        schedule: learning-rate schedule. Rates above 1e-3 need ``warmup_cosine``, which reaches them in 100 steps.
+        clip_norm: norm that larger gradients are clipped to.
     """
 
     needs_log_prob = True
@@ -57,7 +57,7 @@ class NLLConfig(ParadigmConfig):
 
 
 class GeneratorConfig(ParadigmConfig):
-    """Training through the model's samples; all players have one kind of optimiser."""
+    """The base of paradigms that train through samples; all players have the same optimiser."""
 
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     lr: Rate = 2e-4
@@ -71,14 +71,14 @@ class AdversarialConfig(GeneratorConfig):
         disc_lr: learning rate of the discriminator.
         disc_steps: discriminator steps for each generator step.
         disc_width: feature maps of the discriminator's first convolution.
-        disc_input: what the discriminator sees.
-        disc_start: ``zero``: its last layer is 0, so that d ≡ 0; ``fresh``: its last layer is random as well;
-            ``pretrained``: from ``zero``, trained alone before the first step of the generator.
-        disc_pretrain_steps: how long that is, for ``disc_start: pretrained``.
-        updates: ``alternating``: the generator meets the discriminator after its step; ``simultaneous``: both gradients
-            are taken at the same point.
-        instance_noise: standard deviation of normal noise on all that the discriminator sees, in the units of its
-            input, [−1, 1] (Sønderby et al. 2017; Arjovsky & Bottou 2017); 0 is none.
+        disc_input: space of the discriminator's input.
+        disc_start: initial discriminator. ``zero``: its last layer is 0, so that d ≡ 0. ``fresh``: its last layer is
+            random as well. ``pretrained``: ``zero``, trained alone before the first step of the generator.
+        disc_pretrain_steps: steps of that training, for ``disc_start: pretrained``.
+        updates: order of the players' steps. ``alternating``: the generator's gradient is taken after the
+            discriminator's step. ``simultaneous``: both gradients are taken at the same point.
+        instance_noise: standard deviation of normal noise on the discriminator's input, in the units of that input,
+            [−1, 1] (Sønderby et al. 2017; Arjovsky & Bottou 2017); 0 is none.
         instance_noise_decay: ``linear`` to 0 at the last step, or ``constant``.
     """
 
@@ -93,7 +93,7 @@ class AdversarialConfig(GeneratorConfig):
     instance_noise_decay: Literal["linear", "constant"] = "linear"
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
+    def _check_updates(self) -> Self:
         if self.updates == "simultaneous" and self.disc_steps != 1:
             raise ValueError(f"updates: simultaneous needs disc_steps 1, it is {self.disc_steps}")
         return self
@@ -101,17 +101,17 @@ class AdversarialConfig(GeneratorConfig):
     @property
     @override
     def images_per_step(self) -> int:
-        """A batch for each step of the discriminator."""
+        """Return a batch for each step of the discriminator."""
         return self.batch_size * self.disc_steps
 
     @property
     def pretrain_steps(self) -> int:
-        """Steps of the discriminator alone, before the first one of the generator."""
+        """Count the discriminator's steps before the first one of the generator."""
         return self.disc_pretrain_steps if self.disc_start == "pretrained" else 0
 
 
 class NonSaturatingConfig(AdversarialConfig):
-    """The losses of a non-saturating GAN.
+    """The base of paradigms with the losses of a non-saturating GAN.
 
     Attributes:
         r1_gamma: γ of the penalty γ/2 E_p‖∇ₓd(x)‖² (Mescheder et al. 2018, eq. 9), with x in the discriminator's
@@ -128,10 +128,10 @@ class NSGANConfig(NonSaturatingConfig):
 
 
 class HybridConfig(NonSaturatingConfig):
-    """NSGAN and likelihood at once (Flow-GAN: Grover et al. 2018, eq. 6).
+    """NSGAN plus likelihood (Flow-GAN: Grover et al. 2018, eq. 6).
 
     Attributes:
-        nll_weight: λ; the generator's loss is its adversarial one + λ · NLL in nats per dimension.
+        nll_weight: λ of the generator's loss, which is the adversarial one + λ · NLL in nats per dimension.
     """
 
     needs_log_prob = True
@@ -167,7 +167,7 @@ class OracleConfig(GeneratorConfig):
     @property
     @override
     def images_per_step(self) -> int:
-        """None: the truth's density takes the place of its images."""
+        """Return 0: the truth's density replaces its images."""
         return 0
 
 

@@ -1,7 +1,7 @@
-"""Truths that ship with nllgen: trained once, frozen, checked by hash. A study names one and trains none.
+"""Pretrained truths, which ship with nllgen. A study that names one trains no truth.
 
-Each is a folder of ``truths/``: ``truth.pt``, the frozen weights, and ``card.json``, which tells what they are without
-torch. ``python -m benchmarks.pack_truth`` writes both.
+Each is a folder in ``truths/`` with ``truth.pt``, the frozen weights, and ``card.json``, their description for readers
+without torch. ``python -m benchmarks.pack_truth`` writes both.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pydantic import ValidationError
 from nllgen.errors import AssetError, CorruptFileError
 from nllgen.study.config import Cell, Frozen
 
-_FOLDER = Path(__file__).with_name("truths")
-_CARD, _WEIGHTS = "card.json", "truth.pt"
+TRUTHS = Path(__file__).with_name("truths")
+_CARD, WEIGHTS_NAME = "card.json", "truth.pt"
 
 
 class Card(Frozen):
     """The description of a pretrained truth.
 
     Attributes:
-        description: one sentence for people.
-        cell: the training run that made it; its id is the truth's.
-        command: that trained it.
-        sha256: of truth.pt.
-        bits_per_dim: on MNIST's test images, with the Jacobian to 256 levels.
-        num_params: of the flow.
+        description: one sentence for readers.
+        cell: training run of the truth; its id is the truth's.
+        command: command line of that run.
+        sha256: SHA-256 of truth.pt.
+        bits_per_dim: bits per dimension on MNIST's test images, with the Jacobian to 256 levels.
+        num_params: parameters of the flow.
     """
 
     description: str
@@ -40,19 +40,19 @@ class Card(Frozen):
 
 
 def pretrained_names() -> list[str]:
-    """Return the names of all truths that ship, sorted."""
-    return sorted(path.parent.name for path in _FOLDER.glob(f"*/{_CARD}"))
+    """List the names of all pretrained truths, sorted."""
+    return sorted(path.parent.name for path in TRUTHS.glob(f"*/{_CARD}"))
 
 
 @lru_cache
 def pretrained_card(name: str) -> Card:
-    """Return the card of a truth that ships.
+    """Read the card of a pretrained truth.
 
     Raises:
         AssetError: the installation lacks the card.
         CorruptFileError: the card was edited or is damaged.
     """
-    path = _FOLDER / name / _CARD
+    path = TRUTHS / name / _CARD
     try:
         return Card.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -62,13 +62,13 @@ def pretrained_card(name: str) -> Card:
 
 
 def pretrained_weights(name: str) -> bytes:
-    """Return the truth.pt of a truth that ships, checked against its card.
+    """Read the truth.pt of a pretrained truth and check it against its card.
 
     Raises:
-        AssetError: the installation lacks it.
-        CorruptFileError: it is not the one that its card names.
+        AssetError: the installation lacks the file.
+        CorruptFileError: its hash is not the card's.
     """
-    path, expected = _FOLDER / name / _WEIGHTS, pretrained_card(name).sha256
+    path, expected = TRUTHS / name / WEIGHTS_NAME, pretrained_card(name).sha256
     try:
         content = path.read_bytes()
     except OSError as error:

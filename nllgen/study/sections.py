@@ -1,4 +1,4 @@
-"""Sections of a study that are not in the id of a cell: the synthetic set, what is measured, what a job asks for."""
+"""Sections of a study that are not part of a cell's id: dataset, metrics and resources."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from nllgen.study.models import Count, Frozen
 
 MetricGroup = Literal[
     "divergence", "pareto", "frechet", "frechet_inf", "kid", "prdc", "memorisation", "critic", "resampling", "numerics"
-]  # and likelihood, which is always measured
+]  # beside likelihood, which is always measured
 
 
 class DatasetConfig(Frozen):
-    """The synthetic set drawn once from the truth: seed k trains on the k-th disjoint block of it.
+    """The synthetic set, drawn once from the truth. Seed k trains on its k-th disjoint block.
 
-    ``num_train`` is a pool. A larger pool begins with the smaller one, so that it is not part of any id.
+    ``num_train`` is the size of a pool. A larger pool begins with the smaller one, so that it is not part of any id.
     """
 
     num_train: Count = 50_000
@@ -26,22 +26,22 @@ class DatasetConfig(Frozen):
 
 
 class MetricsConfig(Frozen):
-    """What is measured, and when. Not part of a cell's id: a metric more or less leaves the training as it is.
+    """The choice of metrics. It is not part of a cell's id, since it does not change the training.
 
-    Likelihoods are measured whatever is asked for: they choose the best weights.
+    Likelihood is always measured: it chooses the best weights.
 
     Attributes:
         every: groups of metrics at every evaluation, on validation.
         final: groups at the end, on the test split, for the last, the best and the averaged weights.
-        frechet: feature extractors that Fréchet distances and the other metrics of images are computed with.
-        num_samples: model samples behind every metric that needs samples.
-        num_samples_every: as many at the evaluations before the end; null takes ``num_samples``. Fréchet distances are
-            biased in their number, and compared with floors of as many.
-        num_train_eval: training images behind ``train_nll_nats`` at an evaluation.
+        frechet: feature extractors of Fréchet distances and the other metrics of images.
+        num_samples: model samples for every metric that needs samples.
+        num_samples_every: model samples at the evaluations before the end; null takes ``num_samples``. The bias of a
+            Fréchet distance depends on this number, and it is compared with floors of the same number.
+        num_train_eval: training images for ``train_nll_nats`` at an evaluation.
         num_kept: samples kept in the result for pictures.
-        num_equilibrium: latents behind the predicted critical step of a cell that starts at the equilibrium and takes
-            simultaneous plain gradient steps; well above the features of its discriminator's last layer. 0 predicts
-            nothing.
+        num_equilibrium: latents for the predicted critical step of a cell that starts at the equilibrium and takes
+            simultaneous SGD steps; choose it well above the features of the discriminator's last layer. 0 is no
+            prediction.
     """
 
     every: Annotated[tuple[MetricGroup, ...], Field(strict=False)] = ("divergence", "pareto", "frechet")
@@ -55,12 +55,12 @@ class MetricsConfig(Frozen):
 
     @property
     def samples_by_split(self) -> dict[str, int]:
-        """Model samples on validation, at every evaluation, and on the test split, at the end."""
+        """Return the number of model samples of each split: validation at every evaluation, test at the end."""
         return {"val": self.num_samples_every or self.num_samples, "test": self.num_samples}
 
 
 class Resources(Frozen):
-    """What a job asks for; apart from science."""
+    """The resources of a job."""
 
     time_min: Annotated[int, Field(ge=1, le=60 * 24 * 365)] = 240
     memory_gb: Annotated[float, Field(gt=0, le=16_384)] = 4.0

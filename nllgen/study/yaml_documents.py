@@ -1,8 +1,7 @@
-"""YAML read safely, with the line of every value.
+"""Reader of YAML 1.2 documents: plain values, the line of each value, and bounds on size, depth and aliases.
 
-The parser's events are composed here instead of by PyYAML, so that depth and size are bounded *while* reading (aliases
-are counted as what they expand to), duplicate keys are seen, and scalars follow YAML 1.2: ``1e-3`` is a number, ``on``
-a word.
+PyYAML's events are composed here instead of by PyYAML. The bounds hold *while* reading, with each alias counted as the
+values that it expands to, duplicate keys are errors, and scalars follow YAML 1.2: ``1e-3`` is a number, ``on`` a word.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from nllgen.errors import ConfigError
-from nllgen.study.diagnostics import Diagnostics, KeyPath, dotted, show
+from nllgen.study.diagnostics import Diagnostics, KeyPath, dotted, explain, show
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
@@ -31,39 +31,71 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-# libyaml is ten times faster and not in every build of PyYAML
+# libyaml is ten times faster, but not part of every build of PyYAML
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a YAML file says.
+class YamlDocument:
+    """A YAML file's content and the errors in it.
 
     Attributes:
         value: dicts with text keys, lists, str, int, float, bool and None.
-        lines: path of a value → the line it is written on, from 1.
+        lines: path of a value → its line, from 1.
+        diagnostics: errors of the file.
     """
 
     value: Any
     lines: dict[KeyPath, int]
+    diagnostics: Diagnostics
 
     def line(self, path: KeyPath) -> int:
-        """The line of ``path``, or of the nearest thing around it that is written in the file."""
+        """Return the line of ``path``, or of its nearest parent in the file."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
+    def add_error(self, path: KeyPath, text: str) -> None:
+        """Add an error of the value at ``path``."""
+        self.diagnostics.add(self.line(path), f"{dotted(path)}: {text}")
+
+    def mapping(self, path: KeyPath, value: Any) -> dict[str, Any]:
+        """Return ``value`` if it is a mapping; otherwise add an error and return an empty one."""
+        if isinstance(value, dict):
+            return value
+        self.add_error(path, f"{show(value)} is not a mapping of keys to values")
+        return {}
+
+    def sequence(self, path: KeyPath, value: Any) -> list[Any]:
+        """Return ``value`` if it is a list; otherwise add an error and return an empty one."""
+        if isinstance(value, list):
+            return value
+        self.add_error(path, f"{show(value)} is not a list")
+        return []
+
+    def validate(self, path: KeyPath, value: Any, model: type[Model]) -> Model | None:
+        """Validate the mapping at ``path``; add its errors and return None where it is wrong."""
+        num_before = len(self.diagnostics)
+        try:
+            validated = model.model_validate(self.mapping(path, value))
+        except ValidationError as error:
+            for key, text in explain(error, model.model_fields):
+                self.add_error((*path, key) if key else path, text)
+        return validated if len(self.diagnostics) == num_before else None
+
 
 def read_text(path: Path) -> str:
-    """The text of a small UTF-8 file.
+    """Read a UTF-8 file of at most ``MAX_BYTES``.
 
     Raises:
         ConfigError: the file is missing, unreadable, too large or not UTF-8.
     """
     try:
         if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist or is not a file"
-            raise ConfigError(f"{path} {what}", "give the path of a YAML file")
+            reason = "is a folder" if path.is_dir() else "does not exist or is not a file"
+            raise ConfigError(f"{path} {reason}", "give the path of a YAML file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -76,14 +108,19 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8", "save it as UTF-8") from error
 
 
-def read_yaml(text: str, diagnostics: Diagnostics) -> Source:
-    """The values and lines of a YAML text. Slips that leave it readable (a key given twice) go to ``problems``.
+def read_yaml(text: str, file_name: str) -> YamlDocument:
+    """Read a YAML text. Errors that leave it readable, such as a duplicate key, are added to its diagnostics.
+
+    Args:
+        text: the YAML.
+        file_name: name of the file in messages.
 
     Raises:
-        ConfigError: the text is not YAML, is empty, or is beyond the limits of size, depth or number of values.
+        ConfigError: the text is not YAML, is empty, or exceeds the bounds on size, depth or number of values.
     """
+    diagnostics = Diagnostics(file_name)
     try:
-        _check_size(text.encode(), diagnostics.name)
+        _check_size(text.encode(), file_name)
         root = _Composer(yaml.parse(text, Loader=_LOADER), diagnostics).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -93,17 +130,17 @@ def read_yaml(text: str, diagnostics: Diagnostics) -> Source:
         diagnostics.add(1, f"not YAML: {str(error).splitlines()[0]}")
         raise diagnostics.error() from error
     lines: dict[KeyPath, int] = {}
-    return Source(_plain(root, (), lines), lines)
+    return YamlDocument(_plain_value(root, (), lines), lines, diagnostics)
 
 
-def _check_size(data: bytes, name: str) -> None:
+def _check_size(data: bytes, file_name: str) -> None:
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{name} is larger than {MAX_BYTES} bytes", "write long lists as {range: [start, stop]}")
+        raise ConfigError(f"{file_name} is larger than {MAX_BYTES} bytes", "write long lists as {range: [start, stop]}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A value with its line; ``size`` counts the values in it, those behind aliases as often as they occur."""
+    """A value with its line and its number of values; those of an alias count each time that it is used."""
 
     value: Any
     line: int
@@ -111,7 +148,7 @@ class _Node:
 
 
 class _Composer:
-    """Events → one tree of nodes."""
+    """A reader of YAML events that builds a tree of nodes."""
 
     def __init__(self, events: Iterator[Any], diagnostics: Diagnostics):
         self.events = events
@@ -120,7 +157,7 @@ class _Composer:
         self.num_nodes = 0
 
     def document(self) -> _Node:
-        """The one document of the stream."""
+        """Compose the only document of the stream."""
         next(self.events)  # start of the stream
         if isinstance(next(self.events), yaml.StreamEndEvent):
             self._stop(1, "the file is empty")
@@ -128,7 +165,7 @@ class _Composer:
         next(self.events)  # end of the document
         after = next(self.events)
         if not isinstance(after, yaml.StreamEndEvent):
-            self._stop(after.start_mark.line + 1, "a second document begins here; one file is one document")
+            self._stop(_line(after), "a second document begins here; a file has one document")
         return root
 
     def _stop(self, line: int, text: str) -> NoReturn:
@@ -136,77 +173,88 @@ class _Composer:
         raise self.diagnostics.error()
 
     def _node(self, event: Any, path: KeyPath) -> _Node:
-        line = event.start_mark.line + 1
         if len(path) > MAX_DEPTH:
-            self._stop(line, f"nested more than {MAX_DEPTH} levels deep")
-        is_alias = isinstance(event, yaml.AliasEvent)
-        if is_alias:
-            if event.anchor not in self.anchors:  # also one that contains itself: it is known only when complete
-                self._stop(line, f"{dotted(path)}: *{event.anchor} has no complete &{event.anchor} before it")
-            node = self.anchors[event.anchor]
+            self._stop(_line(event), f"nested more than {MAX_DEPTH} levels deep")
+        if isinstance(event, yaml.AliasEvent):
+            node = self._alias(event, path)
+            self.num_nodes += node.size  # bounds the expansion without doing it
         else:
-            if event.tag is not None:
-                self.diagnostics.add(
-                    line, f"{dotted(path)}: tags such as {event.tag} are not allowed; write a plain value"
-                )
-            node = self._value(event, path, line)
-            if event.anchor:
-                self.anchors[event.anchor] = node
-        # read values plus what aliases expand to: bounds the expansion without doing it
-        self.num_nodes += node.size if is_alias else 1
+            node = self._value(event, path)
+            self.num_nodes += 1
         if self.num_nodes > MAX_NODES:
-            self._stop(line, f"more than {MAX_NODES:,} values, counting what aliases expand to")
+            self._stop(_line(event), f"more than {MAX_NODES:,} values, counting what aliases expand to")
         return node
 
-    def _value(self, event: Any, path: KeyPath, line: int) -> _Node:
+    def _alias(self, event: Any, path: KeyPath) -> _Node:
+        if event.anchor not in self.anchors:  # an anchor is known after its value, so that no alias contains itself
+            self._stop(_line(event), f"{dotted(path)}: *{event.anchor} has no complete &{event.anchor} before it")
+        return self.anchors[event.anchor]
+
+    def _value(self, event: Any, path: KeyPath) -> _Node:
+        line = _line(event)
+        if event.tag is not None:
+            text = f"{dotted(path)}: tags such as {event.tag} are not allowed; write a plain value"
+            self.diagnostics.add(line, text)
         if isinstance(event, yaml.ScalarEvent):
-            return _Node(self._scalar(event, path, line), line)
-        if isinstance(event, yaml.SequenceStartEvent):
-            items: list[_Node] = []
-            while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-                items.append(self._node(event, (*path, len(items))))
-            return _Node(items, line, 1 + sum(item.size for item in items))
-        return self._mapping(path, line)
+            node = _Node(self._scalar(event, path), line)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = self._sequence(path, line)
+        else:
+            node = self._mapping(path, line)
+        if event.anchor:
+            self.anchors[event.anchor] = node
+        return node
+
+    def _sequence(self, path: KeyPath, line: int) -> _Node:
+        items: list[_Node] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            items.append(self._node(event, (*path, len(items))))
+        return _Node(items, line, 1 + sum(item.size for item in items))
 
     def _mapping(self, path: KeyPath, line: int) -> _Node:
         entries: dict[str, tuple[int, _Node]] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            at = event.start_mark.line + 1
+            key_line = _line(event)
             if not isinstance(event, yaml.ScalarEvent):
-                self._stop(at, f"{dotted(path) or 'the file'}: a key must be a word")
+                self._stop(key_line, f"{dotted(path) or 'the file'}: a key must be a word")
             key = event.value
+            key_path = (*path, key)
             if key in entries:
-                self.diagnostics.add(at, f"{dotted((*path, key))}: given twice, first on line {entries[key][0]}")
+                self.diagnostics.add(key_line, f"{dotted(key_path)}: given twice, first on line {entries[key][0]}")
             if key == "<<":
-                self.diagnostics.add(at, f"{dotted((*path, key))}: merge keys are not supported; write the keys out")
-            entries[key] = (at, self._node(next(self.events), (*path, key)))
+                self.diagnostics.add(key_line, f"{dotted(key_path)}: merge keys are not supported; write the keys out")
+            entries[key] = (key_line, self._node(next(self.events), key_path))
         return _Node(entries, line, 1 + sum(node.size for _, node in entries.values()))
 
-    def _scalar(self, event: Any, path: KeyPath, line: int) -> str | int | float | bool | None:
+    def _scalar(self, event: Any, path: KeyPath) -> str | int | float | bool | None:
         text: str = event.value
         if not event.implicit[0]:  # quoted
             return text
         if text in _WORDS:
             return _WORDS[text]
-        number = _INT.fullmatch(text) or _FLOAT.fullmatch(text)
-        if not number:
+        is_int = _INT.fullmatch(text)
+        if not is_int and not _FLOAT.fullmatch(text):
             return text
         digits = text.replace("_", "")
         if len(digits) > MAX_DIGITS or not math.isfinite(float(digits)):
-            self.diagnostics.add(line, f"{dotted(path)}: {show(text)} is too long or too large a number")
+            self.diagnostics.add(_line(event), f"{dotted(path)}: {show(text)} is too long or too large a number")
             return 0
-        return int(digits) if _INT.fullmatch(text) else float(digits)
+        return int(digits) if is_int else float(digits)
 
 
-def _plain(node: _Node, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
-    """The node's plain value; notes the lines on the way."""
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _plain_value(node: _Node, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
+    """Convert a node to plain values and record their lines."""
     lines.setdefault(path, node.line)
     if isinstance(node.value, list):
-        return [_plain(item, (*path, i), lines) for i, item in enumerate(node.value)]
+        return [_plain_value(item, (*path, i), lines) for i, item in enumerate(node.value)]
     if isinstance(node.value, dict):
         value = {}
         for key, (line, item) in node.value.items():
-            lines[(*path, key)] = line  # the key's line, even if its value is an alias of something far above
-            value[key] = _plain(item, (*path, key), lines)
+            lines[(*path, key)] = line  # the key's line, since the value may be an alias of one far above
+            value[key] = _plain_value(item, (*path, key), lines)
         return value
     return node.value

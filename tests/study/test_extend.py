@@ -1,7 +1,8 @@
 import pytest
 
 from nllgen.errors import ConflictError
-from nllgen.study.extend import merge, rules_note
+from nllgen.study.config import Precision, Study
+from nllgen.study.extend import extend_study, rules_note
 from nllgen.study.load import parse_study
 
 GRID = """
@@ -13,7 +14,7 @@ cells:
 """
 
 
-def study(*changes, precision="fp32"):
+def study(*changes: tuple[str, str], precision: Precision = "fp32") -> Study:
     text = GRID
     for old, new in changes:
         assert old in text
@@ -21,23 +22,23 @@ def study(*changes, precision="fp32"):
     return parse_study(text, "g.yaml", precision=precision)
 
 
-def conflict(*changes, **rest):
+def conflict(*changes: tuple[str, str], precision: Precision = "fp32") -> ConflictError:
     with pytest.raises(ConflictError) as caught:
-        merge(study(), study(*changes, **rest))
+        extend_study(study(), study(*changes, precision=precision))
     return caught.value
 
 
-def test_the_same_study_stays_as_it_is():
-    assert merge(study(), study()) == study()
+def test_the_same_study_stays_as_it_is() -> None:
+    assert extend_study(study(), study()) == study()
 
 
-def test_a_grown_grid_adds_its_cells_behind_the_frozen_ones():
+def test_new_cells_follow_the_frozen_ones() -> None:
     grown = study(("[0, 2]", "[2, -1, -1]"))
-    merged = merge(study(), grown)
+    merged = extend_study(study(), grown)
     assert [cell.seed for cell in merged.cells] == [0, 1, 2]
 
 
-def test_a_frozen_cell_that_is_missing_is_a_conflict():
+def test_a_frozen_cell_that_is_missing_is_a_conflict() -> None:
     error = conflict(("[0, 2]", "[1, 3]"))
     assert study().cells[0].id in error.message
     assert "now not in the grid" in error.message
@@ -52,48 +53,48 @@ def test_a_frozen_cell_that_is_missing_is_a_conflict():
         (("cells:", "metrics: {num_samples: 9}\ncells:"), "metrics.num_samples: frozen 2000, now 9"),
     ],
 )
-def test_a_conflict_names_key_and_both_values(change, says):
+def test_a_conflict_names_key_and_both_values(change: tuple[str, str], says: str) -> None:
     assert says in conflict(change).message
 
 
-def test_a_conflict_says_the_way_out():
+def test_a_conflict_has_a_hint() -> None:
     assert "--root" in conflict(("width: 8", "width: 9")).hint
 
 
-def test_a_long_conflict_is_told_in_short():
+def test_a_long_conflict_is_reported_in_short() -> None:
     with pytest.raises(ConflictError, match="… and "):
-        merge(study(("num_train: 300", "num_train: 9000"), ("[0, 2]", "[0, 80]")), study())
+        extend_study(study(("num_train: 300", "num_train: 9000"), ("[0, 2]", "[0, 80]")), study())
 
 
-def test_a_study_of_real_data_does_not_conflict_with_itself():
+def test_a_study_of_real_data_does_not_conflict_with_itself() -> None:
     real = parse_study("name: a\ncells: [{flow: {}, paradigm: {name: nll}}]", "g.yaml", precision="fp32")
-    assert merge(real, real) == real
+    assert extend_study(real, real) == real
 
 
 @pytest.mark.parametrize(("before", "after"), [(300, 900), (900, 300)])
-def test_the_larger_pool_wins(before, after):
+def test_the_larger_pool_is_kept(before: int, after: int) -> None:
     frozen, new = (study(("num_train: 300", f"num_train: {n}")) for n in (before, after))
-    assert merge(frozen, new).dataset.num_train == 900
+    assert extend_study(frozen, new).dataset.num_train == 900
 
 
-def test_resources_may_change():
+def test_resources_may_change() -> None:
     new = study(("cells:", "resources: {time_min: 7}\ncells:"))
-    assert merge(study(), new).resources.time_min == 7
+    assert extend_study(study(), new).resources.time_min == 7
 
 
-def test_another_precision_is_a_conflict():
+def test_another_precision_is_a_conflict() -> None:
     assert 'truth.precision: frozen "fp32", now "bf16"' in conflict(precision="bf16").message
 
 
 @pytest.mark.parametrize("first", ["a" * 64, ""])
-def test_the_rules_of_the_claims_stay_the_first_registered_ones(first):
+def test_the_rules_of_the_claims_stay_the_first_registered_ones(first: str) -> None:
     frozen = study().model_copy(update={"claims_sha256": first})
-    grown = merge(frozen, study(("[0, 2]", "[0, 3]")))
+    grown = extend_study(frozen, study(("[0, 2]", "[0, 3]")))
     assert (grown.claims_sha256, len(grown.cells)) == (first, 3)
 
 
-def test_changed_rules_are_told():
+def test_changed_rules_are_reported() -> None:
     frozen = study().model_copy(update={"claims_sha256": "a" * 64})
-    assert "a" * 64 in rules_note(frozen, study())
-    assert "(none;" in rules_note(frozen.model_copy(update={"claims_sha256": ""}), study())
+    assert "a" * 64 in str(rules_note(frozen, study()))
+    assert "(none;" in str(rules_note(frozen.model_copy(update={"claims_sha256": ""}), study()))
     assert rules_note(study(), study()) is None

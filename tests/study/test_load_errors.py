@@ -1,7 +1,8 @@
-"""What a wrong grid gets: one ConfigError with every error, its line, the value, what is allowed and a near match."""
+"""Errors of a study: one ConfigError with each error, its line, the value, what is allowed and the nearest match."""
 
 import contextlib
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -33,18 +34,18 @@ cells:
 """
 
 
-def refusal(text):
+def refusal(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         parse_study(text, "g.yaml", precision="fp32")
     return str(caught.value)
 
 
-def swap(old, new):
+def swap(old: str, new: str) -> str:
     assert old in GOOD
     return GOOD.replace(old, new, 1)
 
 
-def test_the_good_grid_is_good():
+def test_the_valid_grid_is_accepted() -> None:
     assert len(parse_study(GOOD, "g.yaml", precision="fp32").cells) == 20
 
 
@@ -96,7 +97,7 @@ CASES = {
     "exclude key": ("degree: U2, seed", "degre: U2, seed", 17, "did you mean degree?"),
     "exclude nothing": ("degree: U2, seed: 1", "degree: U2, seed: 9", 17, "cells[0].exclude[0]: matches no cell"),
     "exclude empty": ("{degree: U2, seed: 1}", "{}", 17, "needs at least one dotted key"),
-    "exclude unset": ("seed: 1}", "paradigm.lr: 1e-3}", 17, "this block does not set that key"),
+    "exclude unset": ("seed: 1}", "paradigm.lr: 1e-3}", 17, "this sweep does not set that key"),
     "include key": ("degree: W*, seed", "data.num_trian: 1, seed", 19, "did you mean data.num_train?"),
     "include value": ("degree: W*", "degree: X", 19, '"X" is not allowed'),
     "include flow": ("degree: W*", "flow.width: 3", 19, "either flow or degree"),
@@ -106,79 +107,80 @@ CASES = {
 
 
 @pytest.mark.parametrize(("old", "new", "line", "says"), CASES.values(), ids=CASES)
-def test_a_wrong_grid_is_told_with_its_line(old, new, line, says):
-    told = refusal(swap(old, new))
-    lines = [text for text in told.splitlines() if says in text]
-    assert lines, told
-    assert lines[0].startswith(f"g.yaml:{line}: "), told
+def test_an_error_has_its_line(old: str, new: str, line: int, says: str) -> None:
+    message = refusal(swap(old, new))
+    lines = [text for text in message.splitlines() if says in text]
+    assert lines, message
+    assert lines[0].startswith(f"g.yaml:{line}: "), message
 
 
-def test_one_error_is_told_once():
+def test_an_error_is_reported_once() -> None:
     assert len(refusal(swap("steps: 300", "stesp: 300")).splitlines()) == 1
 
 
-def test_all_errors_are_told_at_once():
+def test_all_errors_are_reported_at_once() -> None:
     text = GOOD.replace("widt", "wdit").replace("[lenet]", "[x]").replace("auto", "fp8").replace("U2, W", "U9, W")
-    told = refusal(text)
-    assert told.splitlines()[0] == "5 errors in g.yaml"
-    assert [int(line.split(":")[1]) for line in told.splitlines()[1:]] == [4, 8, 11, 14, 17]
+    message = refusal(text)
+    assert message.splitlines()[0] == "5 errors in g.yaml"
+    assert [int(line.split(":")[1]) for line in message.splitlines()[1:]] == [4, 8, 11, 14, 17]
 
 
-def test_a_wrong_truth_is_not_also_told_to_be_missing():
+def test_a_wrong_truth_is_not_also_reported_as_missing() -> None:
     assert "no truth section" not in refusal(swap("width: 16", "width: 0"))
 
 
-def test_a_degree_needs_a_truth():
-    told = refusal("name: a\ncells:\n - degree: W\n   paradigm: {name: nll}")
-    assert told == "g.yaml:3: cells[0].degree: degree W is relative to the truth, and this study has no truth section"
+def test_a_degree_needs_a_truth() -> None:
+    message = refusal("name: a\ncells:\n - degree: W\n   paradigm: {name: nll}")
+    says = "degree W is relative to the truth, and this study has no truth section"
+    assert message == f"g.yaml:3: cells[0].degree: {says}"
 
 
-def test_synthetic_data_need_a_truth():
-    told = refusal("name: a\ncells:\n - {data: {source: synthetic, num_train: 9}, flow: {}, paradigm: {name: nll}}")
-    assert "synthetic images are drawn from the truth, and this study has no truth section" in told
+def test_synthetic_data_need_a_truth() -> None:
+    message = refusal("name: a\ncells:\n - {data: {source: synthetic, num_train: 9}, flow: {}, paradigm: {name: nll}}")
+    assert "synthetic images are drawn from the truth, and this study has no truth section" in message
 
 
-def test_a_start_at_the_truth_needs_one():
+def test_a_start_at_the_truth_needs_one() -> None:
     assert "no truth section" in refusal("name: a\ncells: [{flow: {}, start: truth, paradigm: {name: nll}}]")
 
 
-def test_a_degree_needs_the_truths_image_size():
+def test_a_degree_needs_the_truths_image_size() -> None:
     block = "  - {data: {image_size: 14}, degree: W, paradigm: {name: nll}}\n"
-    told = refusal(GOOD.replace("cells:\n", "cells:\n" + block))
-    assert "g.yaml:10: cells[0].data.image_size: degree W needs the truth's image_size 28; it is 14" in told
+    message = refusal(GOOD.replace("cells:\n", "cells:\n" + block))
+    assert "g.yaml:10: cells[0].data.image_size: degree W needs the truth's image_size 28; it is 14" in message
 
 
-def test_a_flow_that_does_not_divide_the_image_is_told_at_its_scales():
-    told = refusal("name: a\ncells:\n - data: {image_size: 7}\n   flow: {scales: 2}\n   paradigm: {name: nll}")
-    assert told.startswith("g.yaml:4: cells[0].flow.scales: 2 scales need a height and width divisible by 2")
+def test_a_flow_that_does_not_divide_the_image_is_reported_at_its_scales() -> None:
+    message = refusal("name: a\ncells:\n - data: {image_size: 7}\n   flow: {scales: 2}\n   paradigm: {name: nll}")
+    assert message.startswith("g.yaml:4: cells[0].flow.scales: 2 scales need a height and width divisible by 2")
 
 
-def test_a_degree_beyond_the_limits_is_told():
+def test_a_degree_beyond_the_limits_is_reported() -> None:
     assert "degree O2 of this truth has no valid flow: width: 1200" in refusal(
         swap("width: 16", "width: 300").replace("[U2, W]", "[U2, O2]")
     )
 
 
-def test_a_zip_of_unequal_lengths_is_told():
-    told = refusal(GOOD + "    zip: {paradigm.lr: [1, 2], paradigm.batch_size: [1, 2, 3]}")
-    assert "g.yaml:20: cells[0].zip: lists that vary together need equal lengths: paradigm.lr has 2" in told
+def test_a_zip_of_unequal_lengths_is_reported() -> None:
+    message = refusal(GOOD + "    zip: {paradigm.lr: [1, 2], paradigm.batch_size: [1, 2, 3]}")
+    assert "g.yaml:20: cells[0].zip: lists that vary together need equal lengths: paradigm.lr has 2" in message
 
 
-def test_a_key_in_zip_and_block_is_told():
-    told = refusal(GOOD + "    zip:\n      paradigm.steps: [1, 2]")
-    assert "g.yaml:21: cells[0].zip.paradigm.steps: given twice: in zip and on line 12" in told
+def test_a_key_in_zip_and_sweep_is_reported() -> None:
+    message = refusal(GOOD + "    zip:\n      paradigm.steps: [1, 2]")
+    assert "g.yaml:21: cells[0].zip.paradigm.steps: given twice: in zip and on line 12" in message
 
 
-def test_a_zip_needs_lists():
+def test_a_zip_needs_lists() -> None:
     assert "zip needs a list" in refusal(GOOD + "    zip: {paradigm.lr: 1}")
 
 
-def test_an_include_of_half_a_zip_is_told():
+def test_an_include_of_half_a_zip_is_refused() -> None:
     text = "name: a\ncells:\n - flow: {}\n   paradigm: {name: nll}\n   zip: {seed: [1, 2], paradigm.steps: [1, 2]}\n"
     assert "give all of seed, paradigm.steps or none" in refusal(text + "   include: [{seed: 3}]")
 
 
-def test_duplicates_of_two_blocks_name_both():
+def test_duplicates_of_two_sweeps_name_both() -> None:
     text = "name: a\ncells:\n - {flow: {}, paradigm: {name: nll}}\n - {flow: {}, paradigm: {name: nll}, seed: [0, 1]}"
     assert refusal(text) == (
         "g.yaml:4: cells[1]: 1 duplicate cells, already in cells[0] on line 3: custom nll mnist:all random seed 0"
@@ -186,11 +188,11 @@ def test_duplicates_of_two_blocks_name_both():
 
 
 @pytest.mark.parametrize("cells", ["[]", "[{flow: {}, paradigm: {name: nll}, seed: [1], exclude: [{seed: 1}]}]"])
-def test_an_empty_grid_is_refused(cells):
+def test_an_empty_grid_is_refused(cells: str) -> None:
     assert "an empty grid" in refusal(f"name: a\ncells: {cells}")
 
 
-def test_a_file_that_is_a_list_is_refused():
+def test_a_file_that_is_a_list_is_refused() -> None:
     assert "is not a mapping" in refusal("- 1")
 
 
@@ -203,38 +205,38 @@ def test_a_file_that_is_a_list_is_refused():
         + ", data: {num_train: {range: [1, 50000]}}",
     ],
 )
-def test_an_immense_grid_is_refused_before_it_is_expanded(axes):
+def test_an_immense_grid_is_refused_before_it_is_expanded(axes: str) -> None:
     begin = time.process_time()
-    told = refusal(f"name: a\ncells: [{{flow: {{}}, paradigm: {{name: nll}}, {axes}}}]")
+    message = refusal(f"name: a\ncells: [{{flow: {{}}, paradigm: {{name: nll}}, {axes}}}]")
     assert time.process_time() - begin < 0.5
-    assert "at most 100,000 are allowed; the largest block is" in told
-    assert "seed (1" in told
+    assert "at most 100,000 are allowed; the largest sweep is" in message
+    assert "seed (1" in message
 
 
-def test_an_immense_zip_is_refused_before_it_is_expanded():
+def test_an_immense_zip_is_refused_before_it_is_expanded() -> None:
     zipped = "{seed: {range: [0, 99999999999]}, paradigm.steps: {range: [1, 100000000000]}}"
-    told = refusal(f"name: a\ncells: [{{flow: {{}}, paradigm: {{name: nll}}, zip: {zipped}}}]")
-    assert "99,999,999,999 cells" in told
+    message = refusal(f"name: a\ncells: [{{flow: {{}}, paradigm: {{name: nll}}, zip: {zipped}}}]")
+    assert "99,999,999,999 cells" in message
 
 
-def test_thousands_of_errors_are_told_in_short():
-    told = refusal("name: a\ncells: [{flow: {}, paradigm: {name: nll}, seed: {range: [-1000, 0]}}]")
-    assert len(told.splitlines()) < 60
-    assert "… and 950 more" in told
+def test_thousands_of_errors_are_reported_in_short() -> None:
+    message = refusal("name: a\ncells: [{flow: {}, paradigm: {name: nll}, seed: {range: [-1000, 0]}}]")
+    assert len(message.splitlines()) < 60
+    assert "… and 950 more" in message
 
 
-def test_a_missing_grid_names_the_built_in_ones(tmp_path):
+def test_a_missing_grid_names_the_built_in_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not exist; did you mean misspec\?\n.*misspec, .*smoke"):
         load_study("mispec", precision="fp32")
 
 
-def test_a_folder_is_no_grid(tmp_path):
+def test_a_folder_is_no_grid(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a file"):
         load_study(tmp_path, precision="fp32")
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "x" * 5000, "../jobs/misspec.yml"])
-def test_an_impossible_name_is_refused(name):
+def test_an_impossible_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigError):
         load_study(name, precision="fp32")
 
@@ -279,7 +281,7 @@ EDIT = st.tuples(st.integers(0, len(GOOD)), st.integers(0, 12), st.sampled_from(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(EDIT, min_size=1, max_size=6))
-def test_mutated_yaml_is_a_study_or_a_config_error(edits):
+def test_mutated_yaml_is_a_study_or_a_config_error(edits: list[tuple[int, int, str]]) -> None:
     text = GOOD
     for start, length, new in edits:
         text = text[:start] + new + text[start + length :]
@@ -287,6 +289,6 @@ def test_mutated_yaml_is_a_study_or_a_config_error(edits):
         parse_study(text, "g.yaml", precision="fp32")
 
 
-def test_images_of_two_sizes_do_not_fit_into_one_study():
+def test_images_of_two_sizes_do_not_fit_into_one_study() -> None:
     text = "name: a\ncells:\n  - data: {source: mnist, image_size: [28, 14]}\n    flow: {}\n    paradigm: {name: nll}\n"
     assert "a study has images of one size" in refusal(text)

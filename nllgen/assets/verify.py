@@ -1,0 +1,75 @@
+"""Verification of assets by their hashes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from nllgen.assets import files
+from nllgen.assets.files import AssetFile
+from nllgen.assets.sources import NoAnswerError, read_file
+from nllgen.study.pretrained import TRUTHS, WEIGHTS_NAME, pretrained_card, pretrained_names
+
+
+class AssetState(StrEnum):
+    """The state of an asset; everything on the disk that is not the expected file is damaged."""
+
+    PRESENT = "present"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class AssetStatus:
+    """A file on the disk beside its expected content.
+
+    Attributes:
+        name: of the file.
+        path: its place, even where it is missing.
+        state: result of the verification.
+        digest: ``algorithm:hex`` of its content; the expected one where it is missing or cannot be read.
+        why: use of the file.
+    """
+
+    name: str
+    path: Path
+    state: AssetState
+    digest: str
+    why: str
+
+    @property
+    def is_present(self) -> bool:
+        """Return whether the file is present and undamaged."""
+        return self.state is AssetState.PRESENT
+
+
+def status(assets: Path) -> list[AssetStatus]:
+    """Verify every asset that can be fetched."""
+    return [verify(assets, file) for file in (*files.MNIST_FILES, files.INCEPTION)]
+
+
+def pretrained_status() -> list[AssetStatus]:
+    """Verify the pretrained truths, which ship with nllgen."""
+    statuses = []
+    for name in pretrained_names():
+        why = f"studies with truth: {{pretrained: {name}}}; ships with nllgen"
+        file = AssetFile(name, WEIGHTS_NAME, 64 << 20, "sha256", pretrained_card(name).sha256, why)
+        statuses.append(replace(verify(TRUTHS, file), name=f"{name}/{WEIGHTS_NAME}"))
+    return statuses
+
+
+def verify(assets: Path, file: AssetFile) -> AssetStatus:
+    """Compare a file below the asset folder with its expected hash."""
+    path = file.path(assets)
+    digest = file.digest
+    if not os.path.lexists(path):
+        state = AssetState.MISSING
+    else:
+        try:
+            digest = file.hash(read_file(path, file.max_bytes))
+            state = AssetState.PRESENT if digest.startswith(file.digest) else AssetState.DAMAGED
+        except NoAnswerError:
+            state = AssetState.DAMAGED
+    return AssetStatus(file.name, path, state, f"{file.algorithm}:{digest}", file.why)
