@@ -10,43 +10,38 @@ from pathlib import Path
 
 from nllgen.errors import ContainerError, MachineError
 
-# https://man7.org/linux/man-pages/man2/statfs.2.html names the magic numbers; /proc/self/mountinfo names the types
+# names within the types of /proc/self/mountinfo, https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
 _NETWORK = (
-    "nfs",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "ceph",
-    "cifs",
-    "smb",
-    "afs",
-    "9p",
-    "glusterfs",
-    "panfs",
-    "orangefs",
-    "sshfs",
+    *("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "afs", "9p", "gluster", "panfs", "pvfs", "orangefs"),
+    *("sshfs", "wekafs"),
 )
 NEEDED_GB = 6  # a CPU build of torch and what is packed from it; the build for CUDA needs twice that
 
 
 def file_system(path: Path) -> str:
-    """Type of the file system that a folder lies on; empty where the kernel does not say."""
+    """Return the type of the file system that a file or directory lies on; empty where the kernel does not say."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/self/mountinfo").read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    best, kind = "", ""
+    device = path.stat().st_dev
+    device_id = f"{os.major(device)}:{os.minor(device)}"
+    path = path.resolve()
+    best, kind = -1, ""
     for line in lines:
         before, _, after = line.partition(" - ")
-        point = before.split()[4].encode().decode("unicode_escape")
-        if path.resolve().is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, after.split()[0]
+        fields = before.split()
+        mount_point = fields[4].encode("latin-1", "replace").decode("unicode_escape")
+        # btrfs and the like have devices of their own, for which the longest mount point counts
+        rank = len(mount_point) + 10_000 * (fields[2] == device_id)
+        if path.is_relative_to(mount_point) and rank >= best:
+            best, kind = rank, after.split()[0]
     return kind
 
 
-def is_network(kind: str) -> bool:
-    """Whether a file system of this type lies on other machines."""
-    return any(name in kind for name in _NETWORK)
+def is_network(file_system_type: str) -> bool:
+    """Return whether a file system of this type lies on other machines."""
+    return any(name in file_system_type.lower() for name in _NETWORK)
 
 
 def temporary_parent() -> Path:

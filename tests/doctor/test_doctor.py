@@ -1,4 +1,4 @@
-"""What the doctor makes of Slurm's settings, and the profile that it writes."""
+"""Findings from Slurm's settings, and the profile that the doctor writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nllgen.doctor import checked_name, write_profile
+from nllgen.doctor import profile_path, write_profile
 from nllgen.doctor.probe import Finding
 from nllgen.doctor.profile import profile_text
 from nllgen.doctor.rules import judge
@@ -103,7 +103,7 @@ def test_preemption_modes_of_partitions(as_user: None) -> None:
 
 def test_limits_below_a_large_study_are_told() -> None:
     finding = named(devcluster(limits=Limits(("ml",), max_submit=500)), "submit limits")
-    assert (finding.level, finding.value, finding.todo) == ("note", "500 queued", "submit --workers W")
+    assert (finding.level, finding.value, finding.hint) == ("note", "500 queued", "submit --workers W")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_limits_below_a_large_study_are_told() -> None:
 def test_what_makes_submission_impossible(facts: ClusterInfo) -> None:
     (finding,) = [finding for finding in judge(facts) if finding.stops_submission]
     assert finding.level == "problem"
-    assert finding.todo
+    assert finding.hint
 
 
 def test_sacct_is_not_needed() -> None:
@@ -190,4 +190,4 @@ def test_a_profile_is_written_once_and_found_by_its_name(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "-x", "a b"])
 def test_a_path_is_no_name(name: str) -> None:
     with pytest.raises(ConfigError, match="--out"):
-        checked_name(name)
+        profile_path(name)
