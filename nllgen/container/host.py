@@ -1,4 +1,4 @@
-"""What a build takes from the host: a folder for temporary files, Debian's mirror, rights, and an environment."""
+"""Properties of the host that a build depends on: temporary files, Debian's mirror, privileges, environment."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def is_network(file_system_type: str) -> bool:
 
 
 def temporary_parent() -> Path:
-    """Where the build's temporary files go: local, with room. APPTAINER_TMPDIR or TMPDIR if set, else /tmp, /var/tmp.
+    """Find a local directory with enough free space: APPTAINER_TMPDIR or TMPDIR if set, else /tmp or /var/tmp.
 
     Raises:
-        ContainerError: no such folder can be used; the reason for each is told.
+        ContainerError: none can be used; with the reason for each.
     """
     chosen = os.environ.get("APPTAINER_TMPDIR") or os.environ.get("TMPDIR")
     reasons = []
@@ -68,7 +68,7 @@ def temporary_parent() -> Path:
 
 
 def debian_mirror() -> str:
-    """The mirror that this machine's own apt uses.
+    """Return the mirror that this machine's own apt uses.
 
     Raises:
         ContainerError: it has none.
@@ -88,7 +88,7 @@ def debian_mirror() -> str:
 
 
 def require_programs(names: list[str]) -> None:
-    """Raises.
+    """Require programs of this machine.
 
     Raises:
         MachineError: one is not installed.
@@ -102,12 +102,12 @@ def require_programs(names: list[str]) -> None:
 
 
 def search_path() -> str:
-    """PATH with the folders of system programs, which a plain user's often lacks."""
+    """Return PATH with the directories of system programs, which a plain user's often lacks."""
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
 def is_whole_root() -> bool:
-    """Whether this is root with every capability, who can build without a user namespace."""
+    """Return whether this is root with every capability, who can build without a user namespace."""
     if os.geteuid() != 0:
         return False
     status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -117,9 +117,9 @@ def is_whole_root() -> bool:
 
 
 def build_environment(temporary: Path) -> dict[str, str]:
-    """The caller's environment without what would reach into the build, and with fixed times for what is packed."""
+    """Copy the environment without variables that would change the build, and with one time for all packed files."""
     unwanted = ("APPTAINER_BIND", "APPTAINERENV_", "SINGULARITY_", "SINGULARITYENV_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    # 1980-01-01, the oldest time that a wheel can hold: every file is given this one
+    # 1980-01-01, the oldest time that a wheel can hold
     fixed = {"SOURCE_DATE_EPOCH": "315532800", "TMPDIR": str(temporary), "APPTAINER_TMPDIR": str(temporary)}
     return kept | fixed | {"PATH": search_path()}

@@ -1,4 +1,4 @@
-"""What goes into a container, and the digest by which a build is found again."""
+"""Inputs of a build, and the digest by which a build is reused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.container import build, package, wheels
-from nllgen.container.build import Request, gather
+from nllgen.container import inputs, package, wheels
+from nllgen.container.inputs import RECIPE, Request, gather
 from nllgen.container.package import Source, find_source
 from nllgen.errors import ContainerError
 from nllgen.study.builtin import builtin_folder
@@ -27,10 +27,10 @@ DEBIAN = Request(Path("out.sif"), "debootstrap", origin="http://mirror.example/d
 @pytest.fixture
 def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the recipe and the locks; Debian's tool is taken as there."""
-    monkeypatch.setattr(build, "require_programs", lambda names: None)
+    monkeypatch.setattr(inputs, "require_programs", lambda names: None)
     folder = tmp_path / "containers"
     folder.mkdir()
-    for name in (build.RECIPE, wheels.LOCK, wheels.CUDA_LOCK):
+    for name in (RECIPE, wheels.LOCK, wheels.CUDA_LOCK):
         (folder / name).write_bytes((CONTAINERS / name).read_bytes())
     return folder
 
@@ -42,7 +42,7 @@ def test_the_same_inputs_have_the_same_key(containers: Path) -> None:
     assert gather(DEBIAN, containers, SOURCE) == gather(DEBIAN, CONTAINERS, SOURCE)
 
 
-@pytest.mark.parametrize("name", [build.RECIPE, wheels.LOCK, wheels.CUDA_LOCK])
+@pytest.mark.parametrize("name", [RECIPE, wheels.LOCK, wheels.CUDA_LOCK])
 def test_a_changed_recipe_or_lock_changes_both_keys(containers: Path, name: str) -> None:
     before = gather(DEBIAN, containers, SOURCE)
     with (containers / name).open("a") as file:
@@ -113,17 +113,17 @@ def test_a_local_base_is_known_by_its_content(containers: Path, tmp_path: Path) 
 
 
 def test_the_recipe_has_every_argument_that_is_passed(containers: Path) -> None:
-    text = (CONTAINERS / build.RECIPE).read_text()
+    text = (CONTAINERS / RECIPE).read_text()
     used = set(re.findall(r"\{\{ (\w+) \}\}", text))
     declared = set(re.findall(r"^    (\w+)=", text.split("%arguments")[1].split("%post")[0], re.MULTILINE))
-    inputs = gather(DEBIAN, containers, SOURCE)
-    assert used == declared == {*inputs.base, *inputs.labels}
+    gathered = gather(DEBIAN, containers, SOURCE)
+    assert used == declared == {*gathered.base, *gathered.labels}
 
 
 def test_the_recipe_and_the_locks_are_found() -> None:
     folder = builtin_folder("containers")
     assert folder is not None
-    assert {build.RECIPE, wheels.LOCK, wheels.CUDA_LOCK} <= {path.name for path in folder.iterdir()}
+    assert {RECIPE, wheels.LOCK, wheels.CUDA_LOCK} <= {path.name for path in folder.iterdir()}
 
 
 def test_the_lock_agrees_with_the_constraints() -> None:
