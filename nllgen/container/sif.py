@@ -194,7 +194,7 @@ def _signed_objects(sif: Sif, signature: Part) -> Iterator[tuple[int, str, str]]
 
 
 def hash_range(path: Path, offset: int = 0, size: int | None = None, algorithm: str = "sha256") -> str:
-    """Return the hexadecimal digest of ``size`` bytes of a file from ``offset`` on; of all that follow without a size."""
+    """Return the hexadecimal digest of ``size`` bytes from ``offset`` on; of all that follow without a size."""
     digest = hashlib.new(algorithm)
     left = path.stat().st_size - offset if size is None else size
     with path.open("rb") as file:

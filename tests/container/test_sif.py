@@ -1,4 +1,4 @@
-"""What is known of a container file before any job depends on it, without Apptainer."""
+"""Verification of a container on a machine without Apptainer."""
 
 from __future__ import annotations
 
@@ -70,18 +70,18 @@ def test_a_truncated_container(sif: Path, left: int) -> None:
     refused(sif, "truncated")
 
 
-def test_an_container_for_other_processors(tmp_path: Path) -> None:
+def test_a_container_for_other_processors(tmp_path: Path) -> None:
     other = OTHER[platform.machine()]
     refused(write_sif(tmp_path / "a.sif", machine=other), other, platform.machine())
 
 
-def test_an_container_without_nllgen(tmp_path: Path) -> None:
+def test_a_container_without_nllgen(tmp_path: Path) -> None:
     refused(write_sif(tmp_path / "a.sif", parts_of({"maintainer": "x"})), "holds no nllgen")
     refused(write_sif(tmp_path / "b.sif", parts_of(None)), "holds no nllgen")
     refused(write_sif(tmp_path / "c.sif", parts_of(LABELS)[:2]), "no file system")
 
 
-def test_an_container_of_another_schema(tmp_path: Path) -> None:
+def test_a_container_of_another_schema(tmp_path: Path) -> None:
     refused(write_sif(tmp_path / "a.sif", parts_of(LABELS | {"nllgen.schema": "99"})), "schema 99", f"has {SCHEMA}")
 
 
