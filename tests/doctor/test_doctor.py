@@ -31,7 +31,7 @@ def facts_of(partitions: str, sinfo: str, /, **more: Any) -> ClusterInfo:
 
 
 def devcluster(**more: Any) -> ClusterInfo:
-    sinfo = "\n".join(f"{name}|4|2|4000|gpu:2|(null)" for name in ("short", "urgent", "preempt"))
+    sinfo = "\n".join(f"{name}|4|2|4000|gpu:2" for name in ("short", "urgent", "preempt"))
     return facts_of(recorded("partition-22.05.txt"), sinfo, **more)
 
 
