@@ -60,13 +60,13 @@ def test_gpus_are_limited_as_the_scheduler_says(monkeypatch: pytest.MonkeyPatch)
     assert "APPTAINERENV_CUDA_VISIBLE_DEVICES" not in variables
 
 
-def test_the_network_can_be_taken_away() -> None:
+def test_the_network_can_be_switched_off() -> None:
     words, _ = exec_command(CONTAINER, ["true"], binds=[], environment={}, network=False)
     assert words[words.index("--net") : words.index("--net") + 3] == ["--net", "--network", "none"]
 
 
 @pytest.mark.parametrize(("name", "what"), [("a:b", "a colon"), ("a,b", "a comma"), ("a\nb", "a line break")])
-def test_names_that_apptainer_cannot_be_told(tmp_path: Path, name: str, what: str) -> None:
+def test_a_bind_with_a_name_that_apptainer_cannot_parse_is_refused(tmp_path: Path, name: str, what: str) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(ContainerError, match=what):
         exec_command(CONTAINER, ["true"], binds=[Bind(tmp_path / name)], environment={})
@@ -86,7 +86,7 @@ def test_a_bind_may_lie_below_the_containers_own(tmp_path: Path, target: str) ->
     assert binds_of(words) == [f"{tmp_path}:{target}:ro"]
 
 
-def test_a_bind_of_nothing(tmp_path: Path) -> None:
+def test_a_bind_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ContainerError, match="does not exist"):
         exec_command(CONTAINER, ["true"], binds=[Bind(tmp_path / "x")], environment={})
     with pytest.raises(ContainerError, match="absolute"):

@@ -155,7 +155,7 @@ def test_a_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
         wheels.check_hashes(tmp_path, right)
 
 
-def test_what_a_wheel_needs_is_read_from_it(tmp_path: Path) -> None:
+def test_requirements_are_read_from_a_wheel(tmp_path: Path) -> None:
     needs = 'Requires-Dist: triton==3.7.1; platform_system == "Linux"\nRequires-Dist: Foo_Bar>=1\n'
     needs += 'Requires-Dist: opt; extra == "x"\n'
     with zipfile.ZipFile(tmp_path / "torch.whl", "w") as archive:
@@ -165,7 +165,7 @@ def test_what_a_wheel_needs_is_read_from_it(tmp_path: Path) -> None:
     assert wheels.needed_of(tmp_path / "torch.whl") == {"triton", "foo-bar"}
 
 
-def test_what_pip_cannot_find_is_told(tmp_path: Path) -> None:
+def test_a_package_that_pip_cannot_find_is_named(tmp_path: Path) -> None:
     (tmp_path / wheels.LOCK).write_text("nllgen-no-such-package==9.9 \\\n    --hash=sha256:" + "0" * 64 + "\n")
     offline = [*wheels.host_pip(), "--isolated"]
     with pytest.raises(ContainerError, match=r"(?s)cannot fetch.*nllgen-no-such-package"):
@@ -195,7 +195,7 @@ def test_a_changed_file_changes_the_digest(tmp_path: Path) -> None:
         before.write(tmp_path / "out")
 
 
-def test_what_is_no_wheel_of_nllgen(tmp_path: Path) -> None:
+def test_files_that_are_no_wheel_of_nllgen_are_refused(tmp_path: Path) -> None:
     for name in ("nllgen-0.1.0-py3-none-any.whl", "other-1-py3-none-any.whl", "nllgen.txt"):
         (tmp_path / name).write_text("hello")
         with pytest.raises(ContainerError, match="not a wheel of nllgen"):

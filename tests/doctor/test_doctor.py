@@ -68,7 +68,7 @@ def test_root_is_kept_out_where_the_site_says_so(monkeypatch: pytest.MonkeyPatch
     assert [part.name for part in large().usable] == ["old"]
 
 
-def test_the_devcluster_is_fit() -> None:
+def test_the_devcluster_has_no_problem() -> None:
     found = judge(devcluster())
     assert not any(finding.level == "problem" for finding in found)
     assert named(devcluster(), "preemption in preempt").value == "requeue, 10 s of grace, user signal"
@@ -101,7 +101,7 @@ def test_preemption_modes_of_partitions(as_user: None) -> None:
     assert "does not requeue" in named(facts, "preemption in old").means
 
 
-def test_limits_below_a_large_study_are_told() -> None:
+def test_limits_below_a_large_study_are_noted() -> None:
     finding = named(devcluster(limits=Limits(("ml",), max_submit=500)), "submit limits")
     assert (finding.level, finding.value, finding.hint) == ("note", "500 queued", "submit --workers W")
 
@@ -116,7 +116,7 @@ def test_limits_below_a_large_study_are_told() -> None:
     ],
     ids=["no Slurm", "silent controller", "no partition", "no account"],
 )
-def test_what_makes_submission_impossible(facts: ClusterInfo) -> None:
+def test_obstacles_to_submission(facts: ClusterInfo) -> None:
     (finding,) = [finding for finding in judge(facts) if finding.stops_submission]
     assert finding.level == "problem"
     assert finding.hint
@@ -170,13 +170,13 @@ def test_an_unknown_partition_is_named_with_what_is_near() -> None:
         profile_text(devcluster(), "shrot")
 
 
-def test_no_profile_without_a_cluster(tmp_path: Path) -> None:
+def test_no_profile_is_written_without_a_cluster(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="sbatch is not on PATH"):
         write_profile(ClusterInfo(error="sbatch is not on PATH"), tmp_path / "p.yaml", None, force=False)
     assert not any(tmp_path.iterdir())
 
 
-def test_a_profile_is_written_once_and_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_is_written_once_and_loaded_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     target = tmp_path / "nllgen" / "profiles" / "here.yaml"
     write_profile(devcluster(), target, "preempt", force=False)
@@ -188,6 +188,6 @@ def test_a_profile_is_written_once_and_found_by_its_name(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "-x", "a b"])
-def test_a_path_is_no_name(name: str) -> None:
+def test_a_path_is_no_name_of_a_profile(name: str) -> None:
     with pytest.raises(ConfigError, match="--out"):
         profile_path(name)

@@ -29,7 +29,7 @@ def program(directory: Path, name: str, script: str) -> Path:
     return path
 
 
-def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     path = program(tmp_path, "wrapper", f"sleep 600 & echo $! > {tmp_path}/child; wait")
     begun = time.monotonic()
     answer = ask([str(path)], 1.0)
@@ -41,7 +41,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
         time.sleep(0.05)
 
 
-def test_a_command_that_fails_says_its_last_line(tmp_path: Path) -> None:
+def test_the_error_of_a_program_is_its_last_line(tmp_path: Path) -> None:
     path = program(tmp_path, "sacct", "echo one >&2; echo storage is disabled >&2; exit 1")
     assert ask([str(path)]).error == f"{path} failed: storage is disabled"
 
