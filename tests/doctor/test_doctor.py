@@ -12,7 +12,7 @@ import pytest
 from nllgen.doctor import profile_path, write_profile
 from nllgen.doctor.probe import Finding
 from nllgen.doctor.profile import profile_text
-from nllgen.doctor.rules import judge
+from nllgen.doctor.rules import duration, judge
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import load_profile, parse_profile
 from nllgen.launch.slurm.cluster_info import ClusterInfo, Limits, parse_partitions, parse_sinfo
@@ -126,6 +126,11 @@ def test_sacct_is_not_needed() -> None:
     finding = named(devcluster(accounting_error="sacct failed: Slurm accounting storage is disabled"), "sacct")
     assert finding.level == "note"
     assert not finding.stops_submission
+
+
+@pytest.mark.parametrize(("minutes", "text"), [(10, "10 min"), (90, "1 h 30 min"), (4320, "3 d"), (0, "0 min")])
+def test_durations(minutes: int, text: str) -> None:
+    assert duration(minutes) == text
 
 
 # ---- a profile
