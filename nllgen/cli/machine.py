@@ -70,7 +70,7 @@ def assets_list() -> None:
 def doctor(root: Path | None, **how: Any) -> None:
     """What this machine and its cluster are like, what that means for nllgen, and a profile to begin with."""
     from nllgen.cli.common import asset_findings
-    from nllgen.doctor import doctor as examine_and_show
+    from nllgen.cli.doctor_output import doctor as examine_and_show
 
     sys.exit(examine_and_show(root_of(root), asset_findings(), echo, **how))
 

@@ -1,4 +1,4 @@
-"""The container: built, verified, and entered by jobs."""
+"""Apptainer's container in which jobs run: build, verification, and start of programs in it."""
 
 from nllgen.container.exec import Bind, Container, container_python, exec_command
 from nllgen.container.verify import verify_container

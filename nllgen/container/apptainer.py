@@ -1,4 +1,4 @@
-"""The calls of Apptainer that build, sign, verify and test."""
+"""Calls of Apptainer that build, sign, verify and test a container."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from nllgen.errors import ContainerError
 # to give files to others when the second step unpacks what the first packed.
 _SQUASHFS = "-comp zstd -Xcompression-level 3 -all-root"
 _SQUASHFS_BASE = "-comp lz4 -all-root"  # larger, and unpacked again at once
-_STEP = "step: "  # begins what the recipe says of its steps
-# what debootstrap and Apptainer say once in a while; minutes pass before the recipe's first step
+_STEP = "step: "  # prefix of the lines that the recipe prints at each step
+# lines of debootstrap and Apptainer; minutes pass before the recipe's first step
 _MILESTONE = re.compile(
     r"I: ((?:Retrieving InRelease|Resolving dependencies|Installing core|Unpacking the|Configuring the|Base system).*)"
     r"|INFO: +((?:Starting build|Copying blob|Extracting OCI|Running post|Creating SIF).*)"
 )
-_ENDS_S = 5.0
+_TERMINATE_S = 5.0
 _SHOWN = 15  # lines of a failed build
 
 
@@ -35,7 +35,7 @@ def build(
     work: Path,
     echo: Callable[[str], None],
     *,
-    folder: Path | None = None,
+    directory: Path | None = None,
     binds: Sequence[str] = (),
     test: bool = True,
     sandbox: bool = False,
@@ -45,15 +45,15 @@ def build(
 
     Args:
         recipe: the definition file.
-        target: what it writes.
+        target: the SIF or sandbox to write.
         arguments: of the recipe.
-        bound: what the recipe finds at /mnt.
-        work: for temporary files.
-        say: gets a line at each step.
-        folder: where a relative FROM lies.
+        bound: directory that the recipe sees at /mnt.
+        work: directory for temporary files.
+        echo: prints a line at each step.
+        directory: that a relative FROM is in.
         binds: further ones.
-        test: whether this is the container itself: packed small, and the recipe's test is run.
-        sandbox: whether the target is to be a folder.
+        test: whether this is the container itself, which is packed small and runs the recipe's test.
+        sandbox: whether the target is a directory.
         hint: what to do where it fails.
 
     Raises:
@@ -61,7 +61,7 @@ def build(
     """
     command = _build_command(arguments, bound, binds, test=test, sandbox=sandbox)
     process = subprocess.Popen(
-        [*command, str(target), str(recipe.absolute())], cwd=folder, env=build_environment(work),
+        [*command, str(target), str(recipe.absolute())], cwd=directory, env=build_environment(work),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         start_new_session=True,
     )  # fmt: skip
@@ -86,7 +86,7 @@ def _build_command(
 
 
 def _follow(process: subprocess.Popen[str], echo: Callable[[str], None]) -> list[str]:
-    """Every line; those of the recipe's steps, and the milestones before them, are told as they come."""
+    """Return every line of the output; print those of the recipe's steps and the milestones before them."""
     lines = []
     assert process.stdout is not None
     try:
@@ -94,12 +94,12 @@ def _follow(process: subprocess.Popen[str], echo: Callable[[str], None]) -> list
             lines.append(line.rstrip())
             if line.startswith(_STEP):
                 echo(line.removeprefix(_STEP).strip())
-            elif found := _MILESTONE.match(line):
-                echo("  " + (found[1] or found[2]).rstrip(".").lower())
-    except BaseException:  # Ctrl-C: Apptainer's own processes may be deaf to anything milder
+            elif match := _MILESTONE.match(line):
+                echo("  " + (match[1] or match[2]).rstrip(".").lower())
+    except BaseException:  # Ctrl-C: Apptainer's own processes may ignore SIGINT
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(_ENDS_S)
+            process.wait(_TERMINATE_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -111,23 +111,23 @@ def sign(container: Path, key: str) -> None:
     """Add a signature.
 
     Args:
-        container: is written.
+        container: the SIF, which is changed.
         key: a PEM file with a private key, or the number of a PGP key (``apptainer key list --secret``).
 
     Raises:
         ContainerError: there is no such key, or its passphrase was wrong.
     """
     if Path(key).is_file():
-        how = ["--key", key]
+        options = ["--key", key]
     elif key.isdecimal():
-        how = ["--keyidx", key]
+        options = ["--keyidx", key]
     else:
         raise ContainerError(
             f"no key {key!r} to sign with",
             "a PEM file with a private key, or the number of a PGP key in: apptainer key list --secret",
         )
     done = subprocess.run(
-        ["apptainer", "sign", *how, str(container)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["apptainer", "sign", *options, str(container)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode != 0:
         raise ContainerError(
@@ -136,13 +136,13 @@ def sign(container: Path, key: str) -> None:
 
 
 def verify(container: Path, public_key: Path | None) -> None:
-    """Verify the signatures with a public key, or with those of Apptainer's keyring on this machine.
+    """Verify the signatures with a public key, or with those of this machine's keyring.
 
     Raises:
         ContainerError: a signature is wrong, or made with another key.
     """
-    how = ["--key", str(public_key)] if public_key else ["--local"]
-    done = subprocess.run(["apptainer", "verify", *how, str(container)], capture_output=True, text=True)
+    options = ["--key", str(public_key)] if public_key else ["--local"]
+    done = subprocess.run(["apptainer", "verify", *options, str(container)], capture_output=True, text=True)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("FATAL:").strip()
         raise ContainerError(
@@ -155,7 +155,7 @@ def test(container: Path) -> None:
     """Run the recipe's test in the container.
 
     Raises:
-        ContainerError: it failed.
+        ContainerError: the test failed.
     """
     command = ["apptainer", "--silent", "test", "--contain", "--cleanenv", "--no-home", str(container)]
     done = subprocess.run(

@@ -1,100 +1,52 @@
-"""`nllgen build`: from the host's settings, the locks and this nllgen to a SIF, in two steps that are cached each."""
+"""`nllgen build`: a SIF from the locked packages and this nllgen, in two steps that are cached each."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import os
-import platform
 import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from nllgen.container import apptainer
 from nllgen.container.exec import Container, require_apptainer
-from nllgen.container.host import debian_mirror, require_programs, temporary_parent
+from nllgen.container.host import temporary_parent
+from nllgen.container.inputs import RECIPE, Base, Inputs, Request, gather
 from nllgen.container.package import Source, find_source
-from nllgen.container.sif import hash_range
 from nllgen.container.verify import cache_folder, verify_container
-from nllgen.container.wheels import CUDA_LOCK, LOCK, choice_of_packages, fetch_wheels, host_pip
+from nllgen.container.wheels import fetch_wheels, host_pip
 from nllgen.errors import ContainerError
 from nllgen.storage.atomic import make_folder, part_file, replace
 from nllgen.study.builtin import builtin_folder
-from nllgen.study.config import SCHEMA
 
-Base = Literal["docker", "debootstrap", "localimage"]
-Say = Callable[[str], None]
-DOCKER_IMAGE = "python:3.11-slim-bookworm"
-RECIPE = "nllgen.def"
+__all__ = ["Request", "build"]
+
+Echo = Callable[[str], None]
 _HINTS: dict[Base, str] = {
-    "docker": "no way to a registry from here? Debian's mirror will do: --base debootstrap; or a container of the site: "
-    "--base localimage --from SIF",
+    "docker": "no registry can be reached from here? Debian's mirror will do: --base debootstrap; or a container of "
+    "the site: --base localimage --from SIF",
     "debootstrap": "another mirror: --from URL; or a container with Python 3.11: --base localimage --from SIF",
     "localimage": "the lines above are the end of its output; the base needs Python 3.11 and a shell",
 }
-_KEPT = {"container": 4, "base": 2}  # how many of each the cache folder holds, the newest
+_KEPT = {"container": 4, "base": 2}  # number of each that stays in the cache, the newest
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to build.
-
-    Attributes:
-        out: the SIF, or with ``sandbox`` the folder.
-        base: what the container starts from.
-        origin: docker: a container name; debootstrap: a mirror; localimage: a SIF or a sandbox with Python 3.11.
-        wheel: of nllgen, instead of the checkout or the installed distribution.
-        binds: for the build alone, as Apptainer's ``--bind`` takes them.
-        sandbox: a folder to look around in instead of a SIF.
-        sign: a PEM file with a private key, or the number of a PGP key in Apptainer's keyring.
-        fresh: build anew what was built before.
-    """
-
-    out: Path
-    base: Base = "docker"
-    origin: str = ""
-    wheel: Path | None = None
-    binds: tuple[str, ...] = ()
-    sandbox: bool = False
-    sign: str = ""
-    fresh: bool = False
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """All that decides what is in the container.
-
-    Attributes:
-        base: arguments of the recipe for the first step.
-        labels: arguments of the recipe for the second.
-        base_key: digest of the first step's inputs.
-        key: digest of all inputs.
-    """
-
-    base: dict[str, str]
-    labels: dict[str, str]
-    base_key: str
-    key: str
-
-
-def build(request: Request, echo: Say) -> Container | None:
-    """Build, or take from the cache folder what the same inputs gave before.
+def build(request: Request, echo: Echo) -> Container | None:
+    """Build a container, or copy it from the cache where the same inputs were built before.
 
     Args:
-        request: what.
-        say: gets a line at each step.
+        request: its options.
+        echo: prints a line at each step.
 
     Returns:
         The container; None for a sandbox.
 
     Raises:
-        ContainerError: something that goes in is missing, or a step failed; with the end of what it said.
+        ContainerError: an input is missing, or a step failed; with the end of its output.
         MachineError: Apptainer or pip is missing, or the disk is full.
     """
     require_apptainer()
@@ -104,86 +56,98 @@ def build(request: Request, echo: Say) -> Container | None:
             "this nllgen came without its container recipe", "install it again, from a wheel or a checkout"
         )
     if request.out.is_dir() or (request.sandbox and request.out.exists()):
-        raise ContainerError(f"{request.out} is there already", "remove it, or choose another name with -o")
+        raise ContainerError(f"{request.out} exists", "remove it, or choose another name with -o")
     source = find_source(request.wheel)
-    inputs = gather(request, containers, source)
+    job = _Build(request, gather(request, containers, source), containers, source, echo)
     if request.sandbox:
-        _sandbox(request, inputs, containers, source, echo)
+        out = request.out.absolute()
+        make_folder(out.parent)
+        job.add_nllgen(out)
         return None
     with _locked(echo):
-        built = _cached("container", inputs.key)
-        if built.exists() and not request.fresh:
-            os.utime(built)
-            echo(f"the same inputs were built before ({inputs.key[:12]}): taken from {built.parent}")
-        else:
-            _second_step(inputs, built, containers, source, request, echo)
-        _deliver(built, request, echo)
+        _deliver(job.cached(), request, echo)
         _prune()
     return verify_container(request.out)
 
 
-def gather(request: Request, containers: Path, source: Source) -> Inputs:
-    """Digests of what goes in. Nothing is built or fetched."""
-    base = _base(request)
-    locks = b"".join((containers / name).read_bytes() for name in (LOCK, CUDA_LOCK))
-    recipe = (containers / RECIPE).read_bytes()
-    first = {
-        "recipe": hashlib.sha256(recipe).hexdigest(),
-        "locks": hashlib.sha256(locks).hexdigest(),
-        "machine": platform.machine(),
-        "base": base,
-        "origin": _digest_of(Path(base["FROM"])) if request.base == "localimage" else "",
-        "packages": choice_of_packages(host_pip()),
-        "binds": request.binds,
-    }
-    base_key = _key(first)
-    labels = {
-        "VERSION": source.version,
-        "COMMIT": source.commit,
-        "CODE": source.digest,
-        "LOCK": hashlib.sha256(locks).hexdigest(),
-        "SCHEMA": str(SCHEMA),
-    }
-    key = _key({"base": base_key, **labels})
-    return Inputs(base, {**labels, "INPUTS": key}, base_key, key)
+@dataclass(frozen=True)
+class _Build:
+    request: Request
+    inputs: Inputs
+    containers: Path
+    source: Source
+    echo: Echo
+
+    def cached(self) -> Path:
+        """Return the container in the cache, built where it is missing."""
+        target = _cache_path("container", self.inputs.key)
+        if target.exists() and not self.request.fresh:
+            os.utime(target)
+            self.echo(f"the same inputs were built before ({self.inputs.key[:12]}): taken from {target.parent}")
+        else:
+            self.add_nllgen(target)
+        return target
+
+    def add_nllgen(self, target: Path) -> None:
+        """Run the second step: nllgen itself, and the recipe's test."""
+        base = self._cached_base()
+        with _work_directory() as work, part_file(target) as part:
+            bound = make_folder(work / "bound")
+            self.echo(f"adding nllgen {self.source.version} ({self.source.kind}, commit {self.source.commit[:12]})")
+            self.source.write(bound)
+            apptainer.build(
+                self.containers / RECIPE,
+                part,
+                {"BASE": "localimage", "FROM": base.name, "MIRROR": "none", **self.inputs.labels},
+                bound,
+                work,
+                self.echo,
+                directory=base.parent,
+                binds=self.request.binds,
+                sandbox=self.request.sandbox,
+            )
+            if self.request.sandbox:
+                part.rename(target)
+            else:
+                replace(part, target)
+
+    def _cached_base(self) -> Path:
+        """Run the first step, Python and the locked packages, unless its result is in the cache."""
+        base = _cache_path("base", self.inputs.base_key)
+        if base.exists() and not self.request.fresh:
+            os.utime(base)
+            self.echo(f"Python and the packages were built before ({self.inputs.base_key[:12]})")
+            return base
+        with _work_directory() as work, part_file(base) as part:
+            bound = make_folder(work / "bound")
+            for lock in fetch_wheels(host_pip(), self.containers, bound, self.echo):
+                shutil.copy(self.containers / lock, bound)
+            self.echo(f"building Python and the packages on a base by {self.request.base}: a minute or more")
+            apptainer.build(
+                self.containers / RECIPE,
+                part,
+                self.inputs.base,
+                bound,
+                work,
+                self.echo,
+                binds=self.request.binds,
+                test=False,
+                hint=_HINTS[self.request.base],
+            )
+            replace(part, base)
+        return base
 
 
-def _base(request: Request) -> dict[str, str]:
-    """Arguments of the recipe that say where it starts."""
-    if request.base == "docker":
-        return {"BASE": "docker", "FROM": request.origin or DOCKER_IMAGE, "MIRROR": "none"}
-    if request.base == "debootstrap":
-        require_programs(["debootstrap"])
-        return {"BASE": "debootstrap", "FROM": "none", "MIRROR": request.origin or debian_mirror()}
-    if not request.origin or not Path(request.origin).exists():
-        raise ContainerError(
-            f"the base container {request.origin!r} does not exist"
-            if request.origin
-            else "which local container is the base?",
-            "nllgen build --base localimage --from SIF, with a container or sandbox that has Python 3.11",
-        )
-    return {"BASE": "localimage", "FROM": str(Path(request.origin).absolute()), "MIRROR": "none"}
-
-
-def _digest_of(origin: Path) -> str:
-    """Of a file its content, of a sandbox the names, sizes and times of its files."""
-    if origin.is_file():
-        return hash_range(origin)
-    stats = ((path, path.lstat()) for path in sorted(origin.rglob("*")))
-    return _key({str(path): [stat.st_size, stat.st_mtime_ns] for path, stat in stats})
-
-
-def _key(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _cached(kind: str, key: str) -> Path:
+def _cache_path(kind: str, key: str) -> Path:
     return make_folder(cache_folder() / "containers") / f"{kind}-{key[:32]}.sif"
 
 
 @contextlib.contextmanager
-def _locked(echo: Say) -> Iterator[None]:
-    """One build at a time: the second of the same inputs finds what the first built. Without locks, both build."""
+def _locked(echo: Echo) -> Iterator[None]:
+    """Hold the lock of the cache, such that a second build of the same inputs waits for the first and reuses it.
+
+    Where the file system has no locks, both build.
+    """
     with (make_folder(cache_folder() / "containers") / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -196,75 +160,15 @@ def _locked(echo: Say) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _work_folder() -> Iterator[Path]:
+def _work_directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(
         prefix="nllgen-build-", dir=temporary_parent(), ignore_cleanup_errors=True
     ) as name:
         yield Path(name)
 
 
-def _first_step(inputs: Inputs, containers: Path, request: Request, echo: Say) -> Path:
-    """Python and the locked packages; from the cache where they were built before."""
-    base = _cached("base", inputs.base_key)
-    if base.exists() and not request.fresh:
-        os.utime(base)
-        echo(f"Python and the packages were built before ({inputs.base_key[:12]})")
-        return base
-    with _work_folder() as work, part_file(base) as part:
-        bound = make_folder(work / "bound")
-        for lock in fetch_wheels(host_pip(), containers, bound, echo):
-            shutil.copy(containers / lock, bound)
-        echo(f"building Python and the packages, first of all the base by {request.base}: a minute or more")
-        arguments, hint = inputs.base, _HINTS[request.base]
-        apptainer.build(
-            containers / RECIPE, part, arguments, bound, work, echo, binds=request.binds, test=False, hint=hint
-        )
-        replace(part, base)
-    return base
-
-
-def _second_step(
-    inputs: Inputs,
-    target: Path,
-    containers: Path,
-    source: Source,
-    request: Request,
-    echo: Say,
-    *,
-    sandbox: bool = False,
-) -> None:
-    """nllgen itself, and the recipe's test."""
-    base = _first_step(inputs, containers, request, echo)
-    with _work_folder() as work, part_file(target) as part:
-        bound = make_folder(work / "bound")
-        echo(f"adding nllgen {source.version} ({source.kind}, commit {source.commit[:12]})")
-        source.write(bound)
-        arguments = {"BASE": "localimage", "FROM": base.name, "MIRROR": "none", **inputs.labels}
-        apptainer.build(
-            containers / RECIPE,
-            part,
-            arguments,
-            bound,
-            work,
-            echo,
-            folder=base.parent,
-            binds=request.binds,
-            sandbox=sandbox,
-        )
-        if sandbox:
-            part.rename(target)
-        else:
-            replace(part, target)
-
-
-def _sandbox(request: Request, inputs: Inputs, containers: Path, source: Source, echo: Say) -> None:
-    out = request.out.absolute()
-    make_folder(out.parent)
-    _second_step(inputs, out, containers, source, request, echo, sandbox=True)
-
-
-def _deliver(built: Path, request: Request, echo: Say) -> None:
-    """A copy under the name that was asked for: signing or editing it does not reach the cache."""
+def _deliver(built: Path, request: Request, echo: Echo) -> None:
+    """Copy the container to its target, such that signing or editing it leaves the cache alone."""
     out = request.out.absolute()
     make_folder(out.parent)
     with part_file(out, uuid.uuid4().hex) as part:
@@ -279,7 +183,7 @@ def _deliver(built: Path, request: Request, echo: Say) -> None:
 
 
 def _prune() -> None:
-    for kind, kept in _KEPT.items():
-        found = sorted((cache_folder() / "containers").glob(f"{kind}-*.sif"), key=lambda path: path.stat().st_mtime)
-        for path in found[:-kept]:
+    for kind, num_kept in _KEPT.items():
+        paths = sorted((cache_folder() / "containers").glob(f"{kind}-*.sif"), key=lambda path: path.stat().st_mtime)
+        for path in paths[:-num_kept]:
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`nllgen build --check`: everything that can be known of a container before jobs depend on it."""
+"""The complete check of a container before jobs depend on it."""
 
 from __future__ import annotations
 
@@ -7,36 +7,31 @@ from pathlib import Path
 
 from nllgen.container import apptainer
 from nllgen.container.exec import Container, require_apptainer
-from nllgen.container.sif import check_signed_digests, hash_range, read_sif
-from nllgen.container.verify import ask_schema, require_schema, verify_container
+from nllgen.container.sif import read_sif
+from nllgen.container.verify import verify_container
 
 
 def check(path: Path, public_key: Path | None, echo: Callable[[str], None]) -> Container:
-    """Look at everything again, whatever is remembered of it.
+    """Verify a container without the cache, its signature's owner, and that nllgen runs in it.
 
     Args:
         path: the SIF.
-        public_key: of who signed it, as PEM; without it Apptainer's keyring is asked.
-        say: gets a line at each step.
+        public_key: of the signer, as PEM; without it the keys of Apptainer's keyring are tried.
+        echo: prints a line after each step.
 
     Raises:
-        ContainerError: what is wrong with it.
+        ContainerError: one step failed.
         MachineError: Apptainer is not installed.
     """
     require_apptainer()
-    container = verify_container(path)
-    echo(
-        f"a whole SIF for this machine; nllgen {container.labels['nllgen.version']}, schema {container.labels['nllgen.schema']}"
-    )
-    sif = read_sif(container.path)
-    check_signed_digests(sif)
-    if sif.signatures:
+    container = verify_container(path, use_cache=False)
+    labels = container.labels
+    echo(f"a whole SIF for this machine; nllgen {labels['nllgen.version']}, schema {labels['nllgen.schema']}")
+    if read_sif(container.path).signatures:
         apptainer.verify(container.path, public_key)
         echo("its signature is good")
     else:
         echo("not signed")
-    container = Container(container.path, hash_range(container.path), container.labels)
-    require_schema(container.path, ask_schema(container))
     apptainer.test(container.path)
     echo("nllgen runs in it, imports, samples and scores")
     echo(f"sha256 {container.sha256}")

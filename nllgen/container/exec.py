@@ -1,4 +1,4 @@
-"""How a program is started inside the container: the words of the command line and the variables that go along."""
+"""Command lines that start a program in the container."""
 
 from __future__ import annotations
 
@@ -11,19 +11,9 @@ from pathlib import Path, PurePosixPath
 from nllgen.errors import ContainerError, MachineError
 
 PREFIX = "/opt/nllgen"  # where containers/nllgen.def installs
-# what a bind may lie in, but not over: the container could not start
+# a bind may lie below these, but not hide them: the container could not start
 _OWN = (
-    "/bin",
-    "/dev",
-    "/etc",
-    "/lib",
-    "/lib64",
-    "/proc",
-    "/sbin",
-    "/sys",
-    "/usr/bin",
-    "/usr/lib",
-    "/usr/local",
+    *("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr/bin", "/usr/lib", "/usr/local"),
     PREFIX,
 )
 _GPUS = "CUDA_VISIBLE_DEVICES"  # --nv alone shows every GPU, those of other jobs too
@@ -31,12 +21,12 @@ _GPUS = "CUDA_VISIBLE_DEVICES"  # --nv alone shows every GPU, those of other job
 
 @dataclass(frozen=True)
 class Container:
-    """A SIF that was found to be whole and right.
+    """A verified SIF.
 
     Attributes:
         path: absolute.
         sha256: of the whole file, signatures included.
-        labels: what its build said of it; see containers/nllgen.def.
+        labels: written by its build; see containers/nllgen.def.
     """
 
     path: Path
@@ -46,11 +36,11 @@ class Container:
 
 @dataclass(frozen=True)
 class Bind:
-    """A file or folder of the host inside the container.
+    """A file or directory of the host that is shown in the container.
 
     Attributes:
         source: on the host.
-        target: absolute, inside; the same path where it is empty.
+        target: absolute path in the container; empty for the same path as on the host.
         writable: whether the container may write there.
     """
 
@@ -60,27 +50,27 @@ class Bind:
 
     @property
     def inside(self) -> str:
-        """The path inside, without ``..`` and the like."""
+        """Return the normalised path in the container."""
         return os.path.normpath(self.target or self.source.absolute())
 
 
 def require_apptainer() -> str:
-    """The program.
+    """Return the path of the program.
 
     Raises:
         MachineError: Apptainer is not installed.
     """
-    found = shutil.which("apptainer")
-    if found is None:
+    program = shutil.which("apptainer")
+    if program is None:
         raise MachineError(
             "Apptainer is not installed here (no `apptainer` in PATH)",
             "load the site's module or ask for it; on Debian 12, `make apptainer` in a checkout installs it",
         )
-    return found
+    return program
 
 
 def container_python() -> list[str]:
-    """How nllgen is started inside. Isolated: no variable or folder of the user's puts other modules before its own."""
+    """Return the command that starts nllgen inside, isolated from the user's variables and packages."""
     return [f"{PREFIX}/bin/python", "-I", "-m", "nllgen"]
 
 
@@ -93,17 +83,26 @@ def exec_command(
     gpus: bool = False,
     network: bool = True,
 ) -> tuple[list[str], dict[str, str]]:
-    """The command line that runs ``command`` in the container, and the variables to add to the environment it is run with.
+    """Return the command line that runs ``command`` in the container, and the variables to add to its environment.
 
-    Contained: of the host's files there are the binds alone, and of its variables those in ``environment`` (with
-    ``gpus`` CUDA_VISIBLE_DEVICES as well). The working directory is ``/``, the exit code the command's own, standard
-    input is passed on. ``/tmp`` is in memory, 64 MB for a plain user: bind a scratch folder there if that is too small.
+    The container sees the binds of the host's files, and the variables of ``environment`` (with ``gpus``
+    CUDA_VISIBLE_DEVICES as well). The working directory is ``/``, the exit code is the command's own, and standard
+    input is passed on. ``/tmp`` is in memory, 64 MB for a plain user: bind a scratch directory there if that is too
+    small.
+
+    Args:
+        container: that runs it.
+        command: program and arguments, by their paths in the container.
+        binds: files and directories of the host.
+        environment: variables, by name.
+        gpus: whether the GPUs are shown.
+        network: whether there is one.
 
     Raises:
-        ContainerError: a bind that does not exist, whose name Apptainer cannot be told, or that would hide the container.
+        ContainerError: a bind does not exist, has a name that Apptainer cannot parse, or would hide the container.
     """
     words = ["apptainer", "--silent", "exec", "--contain", "--cleanenv", "--no-eval", "--no-home", "--pwd", "/"]
-    for bind in sorted(binds, key=lambda bind: len(PurePosixPath(bind.inside).parts)):  # a folder before what is in it
+    for bind in sorted(binds, key=lambda bind: len(PurePosixPath(bind.inside).parts)):  # a directory before its content
         words += ["--bind", _bind_text(bind)]
     if gpus:
         words.append("--nv")
@@ -122,18 +121,16 @@ def _bind_text(bind: Bind) -> str:
         bad = [name for name, mark in (("a colon", ":"), ("a comma", ","), ("a line break", "\n")) if mark in path]
         if bad:
             raise ContainerError(
-                f"{path!r} cannot be shown to a container: there is {' and '.join(bad)} in its name",
+                f"{path!r} cannot be bound: there is {' and '.join(bad)} in its name",
                 "choose a folder without : and , in its path",
             )
     if not target.startswith("/"):
-        raise ContainerError(f"the place of {source} in the container is {target!r}", "give an absolute path")
+        raise ContainerError(f"the path of {source} in the container is {target!r}", "give an absolute path")
     if any(PurePosixPath(own).is_relative_to(target) for own in _OWN):
         raise ContainerError(
             f"{source} at {target} in the container would hide the container's own files",
-            "use a folder further down, or one elsewhere",
+            "bind it to a folder below, or elsewhere",
         )
     if not bind.source.exists():
-        raise ContainerError(
-            f"{source} is to be shown to the container and does not exist here", "create it, or name another"
-        )
+        raise ContainerError(f"{source} cannot be bound: it does not exist here", "create it, or name another")
     return f"{source}:{target}:{'rw' if bind.writable else 'ro'}"

@@ -1,4 +1,4 @@
-"""What a build takes from the host: a folder for temporary files, Debian's mirror, rights, and an environment."""
+"""Properties of the host that a build depends on: temporary files, Debian's mirror, privileges, environment."""
 
 from __future__ import annotations
 
@@ -10,50 +10,45 @@ from pathlib import Path
 
 from nllgen.errors import ContainerError, MachineError
 
-# https://man7.org/linux/man-pages/man2/statfs.2.html names the magic numbers; /proc/self/mountinfo names the types
+# names within the types of /proc/self/mountinfo, https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
 _NETWORK = (
-    "nfs",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "ceph",
-    "cifs",
-    "smb",
-    "afs",
-    "9p",
-    "glusterfs",
-    "panfs",
-    "orangefs",
-    "sshfs",
+    *("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "afs", "9p", "gluster", "panfs", "pvfs", "orangefs"),
+    *("sshfs", "wekafs"),
 )
 NEEDED_GB = 6  # a CPU build of torch and what is packed from it; the build for CUDA needs twice that
 
 
 def file_system(path: Path) -> str:
-    """Type of the file system that a folder lies on; empty where the kernel does not say."""
+    """Return the type of the file system that a file or directory lies on; empty where the kernel does not say."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/self/mountinfo").read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    best, kind = "", ""
+    device = path.stat().st_dev
+    device_id = f"{os.major(device)}:{os.minor(device)}"
+    path = path.resolve()
+    best, kind = -1, ""
     for line in lines:
         before, _, after = line.partition(" - ")
-        point = before.split()[4].encode().decode("unicode_escape")
-        if path.resolve().is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, after.split()[0]
+        fields = before.split()
+        mount_point = fields[4].encode("latin-1", "replace").decode("unicode_escape")
+        # btrfs and the like have devices of their own, for which the longest mount point counts
+        rank = len(mount_point) + 10_000 * (fields[2] == device_id)
+        if path.is_relative_to(mount_point) and rank >= best:
+            best, kind = rank, after.split()[0]
     return kind
 
 
-def is_network(kind: str) -> bool:
-    """Whether a file system of this type lies on other machines."""
-    return any(name in kind for name in _NETWORK)
+def is_network(file_system_type: str) -> bool:
+    """Return whether a file system of this type lies on other machines."""
+    return any(name in file_system_type.lower() for name in _NETWORK)
 
 
 def temporary_parent() -> Path:
-    """Where the build's temporary files go: local, with room. APPTAINER_TMPDIR or TMPDIR if set, else /tmp, /var/tmp.
+    """Find a local directory with enough free space: APPTAINER_TMPDIR or TMPDIR if set, else /tmp or /var/tmp.
 
     Raises:
-        ContainerError: no such folder can be used; the reason for each is told.
+        ContainerError: none can be used; with the reason for each.
     """
     chosen = os.environ.get("APPTAINER_TMPDIR") or os.environ.get("TMPDIR")
     reasons = []
@@ -73,7 +68,7 @@ def temporary_parent() -> Path:
 
 
 def debian_mirror() -> str:
-    """The mirror that this machine's own apt uses.
+    """Return the mirror that this machine's own apt uses.
 
     Raises:
         ContainerError: it has none.
@@ -93,7 +88,7 @@ def debian_mirror() -> str:
 
 
 def require_programs(names: list[str]) -> None:
-    """Raises.
+    """Require programs of this machine.
 
     Raises:
         MachineError: one is not installed.
@@ -107,12 +102,12 @@ def require_programs(names: list[str]) -> None:
 
 
 def search_path() -> str:
-    """PATH with the folders of system programs, which a plain user's often lacks."""
+    """Return PATH with the directories of system programs, which a plain user's often lacks."""
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
 def is_whole_root() -> bool:
-    """Whether this is root with every capability, who can build without a user namespace."""
+    """Return whether this is root with every capability, who can build without a user namespace."""
     if os.geteuid() != 0:
         return False
     status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -122,9 +117,9 @@ def is_whole_root() -> bool:
 
 
 def build_environment(temporary: Path) -> dict[str, str]:
-    """The caller's environment without what would reach into the build, and with fixed times for what is packed."""
+    """Copy the environment without variables that would change the build, and with one time for all packed files."""
     unwanted = ("APPTAINER_BIND", "APPTAINERENV_", "SINGULARITY_", "SINGULARITYENV_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    # 1980-01-01, the oldest time that a wheel can hold: every file is given this one
+    # 1980-01-01, the oldest time that a wheel can hold
     fixed = {"SOURCE_DATE_EPOCH": "315532800", "TMPDIR": str(temporary), "APPTAINER_TMPDIR": str(temporary)}
     return kept | fixed | {"PATH": search_path()}

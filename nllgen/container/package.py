@@ -1,4 +1,4 @@
-"""The nllgen that goes into the container: a checkout's, a given wheel's, or the installed distribution's own files."""
+"""The nllgen that is installed into the container, from a checkout, a wheel or the installed distribution."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nllgen.container.wheels import host_pip
 from nllgen.errors import ContainerError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# what setup.py puts into a wheel
+# files that setup.py puts into a wheel
 _SHIPPED = ("nllgen", "analysis/nllgen_analysis", "jobs", "slurm/profiles", "containers", "setup.py", "pyproject.toml")
 _LOCAL = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"}  # of one installation, not of the distribution
 
@@ -32,7 +32,7 @@ class Source:
         version: of the distribution.
         commit: of the last change to what ships, with ``-dirty`` where files differ from it; ``unknown`` without git.
         digest: SHA-256 over names and content of its files.
-        write: puts a wheel of it into a folder and returns its path.
+        write: writes a wheel of it into a directory and returns its path.
     """
 
     kind: str
@@ -43,13 +43,13 @@ class Source:
 
 
 def find_source(wheel: Path | None) -> Source:
-    """The wheel that is given, else the checkout that this code runs from, else what is installed.
+    """Find the nllgen to install: the wheel, else the checkout that this code runs from, else what is installed.
 
     Raises:
-        ContainerError: the wheel is none of nllgen's, or nllgen is neither installed nor in a checkout.
+        ContainerError: the wheel is not nllgen's, or nllgen is neither installed nor in a checkout.
     """
     if wheel is not None:
-        return _given(wheel)
+        return _wheel(wheel)
     checkout = _PACKAGE.parent
     if (checkout / "setup.py").is_file() and (checkout / "pyproject.toml").is_file():
         return _checkout(checkout)
@@ -59,12 +59,12 @@ def find_source(wheel: Path | None) -> Source:
         raise ContainerError("nllgen is neither installed nor run from a checkout", "give a wheel: --wheel W") from None
 
 
-def _given(wheel: Path) -> Source:
+def _wheel(wheel: Path) -> Source:
     parts = wheel.name.removesuffix(".whl").split("-")
     if not wheel.is_file() or not zipfile.is_zipfile(wheel) or parts[0] != "nllgen" or len(parts) < 5:
         raise ContainerError(f"{wheel} is not a wheel of nllgen", "pip wheel --no-deps -w DIR CHECKOUT makes one")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    return Source("wheel", parts[1], "unknown", digest, lambda folder: Path(shutil.copy(wheel, folder)))
+    return Source("wheel", parts[1], "unknown", digest, lambda directory: Path(shutil.copy(wheel, directory)))
 
 
 def _checkout(root: Path) -> Source:
@@ -72,21 +72,21 @@ def _checkout(root: Path) -> Source:
 
     digest = _digest(files)
 
-    def write(folder: Path) -> Path:
-        copy = folder / "source"  # a build leaves files behind
+    def write(directory: Path) -> Path:
+        copy = directory / "source"  # a build leaves files behind
         for name, path in files:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy / name)
         if _digest((name, copy / name) for name, _ in files) != digest:
             raise ContainerError(f"files of {root} changed while they were packed", "run the same command again")
-        command = [*host_pip(), "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(copy)]
+        command = [*host_pip(), "wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory), str(copy)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise ContainerError(
                 f"pip could not build nllgen's wheel:\n{done.stderr[-2000:]}", "or give one: --wheel W"
             )
         shutil.rmtree(copy)
-        return next(folder.glob("nllgen-*.whl"))
+        return next(directory.glob("nllgen-*.whl"))
 
     try:
         version = distribution("nllgen").version
@@ -96,8 +96,8 @@ def _checkout(root: Path) -> Source:
 
 
 def _files(roots: Iterable[Path]) -> list[Path]:
-    found = [path for root in roots for path in ([root] if root.is_file() else root.rglob("*")) if path.is_file()]
-    return sorted(path for path in found if "__pycache__" not in path.parts)
+    paths = (path for root in roots for path in ([root] if root.is_file() else root.rglob("*")))
+    return sorted(path for path in paths if path.is_file() and "__pycache__" not in path.parts)
 
 
 def _digest(files: Iterable[tuple[str, Path]]) -> str:
@@ -116,30 +116,32 @@ def _commit(root: Path) -> str:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    if git("ls-files", "--error-unmatch", "setup.py") is None:  # a checkout's, not of a repository around it
+    if git("ls-files", "--error-unmatch", "setup.py") is None:  # not of a repository around the checkout
         return "unknown"
     commit = git("log", "-1", "--format=%H", "--", *_SHIPPED) or "unknown"
     return f"{commit}-dirty" if git("status", "--porcelain", "--", *_SHIPPED) else commit
 
 
-def _installed(found: Distribution) -> Source:
+def _installed(package: Distribution) -> Source:
     def is_ours(name: PurePath) -> bool:
         return not (name.parts[0] == ".." or name.name in _LOCAL or "__pycache__" in name.parts)
 
-    names = sorted(str(name) for name in found.files or () if is_ours(name))
-    files = [(name, Path(str(found.locate_file(name)))) for name in names]
+    names = sorted(str(name) for name in package.files or () if is_ours(name))
+    files = [(name, Path(str(package.locate_file(name)))) for name in names]
     missing = [name for name, path in files if not path.is_file()]
     if missing or not files:
         raise ContainerError(
             f"the installed nllgen is not whole: {', '.join(missing[:3]) or 'its list of files'} is missing",
             "install it again, or give a wheel: --wheel W",
         )
-    return Source("installed", found.version, "unknown", _digest(files), lambda folder: _repack(found, files, folder))
+    return Source(
+        "installed", package.version, "unknown", _digest(files), lambda target: _repack(package, files, target)
+    )
 
 
-def _repack(found: Distribution, files: list[tuple[str, Path]], folder: Path) -> Path:
-    """A wheel of installed files, with a RECORD of them (the binary distribution format, PyPA specifications)."""
-    path = folder / f"nllgen-{found.version}-py3-none-any.whl"
+def _repack(package: Distribution, files: list[tuple[str, Path]], directory: Path) -> Path:
+    """Pack installed files as a wheel, with a RECORD of them (binary distribution format, PyPA specifications)."""
+    path = directory / f"nllgen-{package.version}-py3-none-any.whl"
     info = next(name.split("/")[0] for name, _ in files if name.split("/")[0].endswith(".dist-info"))
     record = io.StringIO()
     rows = csv.writer(record, lineterminator="\n")

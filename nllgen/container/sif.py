@@ -1,4 +1,4 @@
-"""The Singularity Container Format, read without Apptainer: what a login node needs to know before it submits.
+"""The Singularity Container Format, read without Apptainer, which login nodes may lack.
 
 A SIF is a header of 128 bytes, a table of descriptors and the data objects that they describe (the definition, the
 labels, one squashfs, signatures): https://github.com/apptainer/sif. All numbers are little-endian.
@@ -26,6 +26,7 @@ _GROUP_MASK = 0xF0000000
 _PARTITION, _SIGNATURE, _JSON = 0x4004, 0x4005, 0x4006
 _LABELS = "inspect-metadata.json"
 _ARCHITECTURES = {"01": "i386", "02": "x86_64", "03": "arm", "04": "aarch64", "06": "ppc64le", "11": "s390x"}
+_ALGORITHMS = ("sha256", "sha384", "sha512")
 _BLOCK = 1 << 20
 
 REBUILD = "copy it again from where it was built, or build it anew: nllgen build"
@@ -33,7 +34,7 @@ REBUILD = "copy it again from where it was built, or build it anew: nllgen build
 
 @dataclass(frozen=True)
 class Part:
-    """One data object: ``size`` bytes at ``offset``."""
+    """A data object: ``size`` bytes at ``offset``."""
 
     kind: int
     number: int
@@ -43,12 +44,18 @@ class Part:
     size: int
     name: str
 
+    @property
+    def label(self) -> str:
+        """Return the name, or the number of an object without one."""
+        return self.name or str(self.number)
+
 
 @dataclass(frozen=True)
 class Sif:
-    """A SIF that is whole in its outer form.
+    """A SIF that is not truncated.
 
     Attributes:
+        path: of the file.
         architecture: as ``uname -m`` names it.
         parts: its data objects.
     """
@@ -59,15 +66,21 @@ class Sif:
 
     @property
     def signatures(self) -> tuple[Part, ...]:
-        """The data objects that are signatures of others."""
+        """Return the data objects that are signatures of others."""
         return tuple(part for part in self.parts if part.kind == _SIGNATURE)
+
+    def read(self, part: Part) -> bytes:
+        """Read the content of a data object."""
+        with self.path.open("rb") as file:
+            file.seek(part.offset)
+            return file.read(part.size)
 
 
 def read_sif(path: Path) -> Sif:
-    """The table of contents.
+    """Read the table of data objects.
 
     Raises:
-        ContainerError: there is no such file, it is no SIF, or it ends before its data do.
+        ContainerError: there is no such file, it is no SIF, or it is truncated.
     """
     try:
         with path.open("rb") as file:
@@ -88,8 +101,9 @@ def _read(path: Path, file: BinaryIO) -> Sif:
         raise ContainerError(f"{path} is not an Apptainer container (SIF)", "nllgen build -o SIF makes one")
     _, _, _, arch, _, _, _, _, total, start, _, _, _ = _HEADER.unpack(head)
     end = file.seek(0, 2)
+    truncated = ContainerError(f"{path} is truncated or damaged: it is shorter than its header says", REBUILD)
     if not (0 <= total <= _MAX_DESCRIPTORS and 0 < start <= end - total * _DESCRIPTOR.size):
-        raise _truncated(path)
+        raise truncated
     file.seek(start)
     parts = []
     for _ in range(total):
@@ -97,20 +111,16 @@ def _read(path: Path, file: BinaryIO) -> Sif:
         if used:
             parts.append(Part(kind, number, group, link, offset, size, name.split(b"\0")[0].decode("utf-8", "replace")))
     if any(part.offset < 0 or part.size < 0 or part.offset + part.size > end for part in parts):
-        raise _truncated(path)
+        raise truncated
     code = arch.split(b"\0")[0].decode("ascii", "replace")
     return Sif(path, _ARCHITECTURES.get(code, f"unknown (code {code})"), tuple(parts))
 
 
-def _truncated(path: Path) -> ContainerError:
-    return ContainerError(f"{path} is truncated or damaged: its data end before its table of contents says so", REBUILD)
-
-
-def require_architecture(sif: Sif) -> None:
-    """Raises.
+def require_system(sif: Sif) -> None:
+    """Require a file system for this machine's processors.
 
     Raises:
-        ContainerError: the container is for other processors than this machine's, or holds no system at all.
+        ContainerError: the container is for other processors, or holds no file system.
     """
     here = platform.machine()
     if sif.architecture != here:
@@ -123,72 +133,68 @@ def require_architecture(sif: Sif) -> None:
 
 
 def labels_of(sif: Sif) -> Mapping[str, str]:
-    """The labels of the container; empty where it has none."""
-    for part in sif.parts:
-        if part.kind == _JSON and part.name == _LABELS:
-            try:
-                labels = json.loads(_content(sif.path, part))["data"]["attributes"].get("labels") or {}
-                return {str(name): str(value) for name, value in labels.items()}
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ContainerError(f"{sif.path}: its labels cannot be read: {error}", REBUILD) from error
-    return {}
+    """Read the labels of the container; empty where it has none.
+
+    Raises:
+        ContainerError: they cannot be read.
+    """
+    part = next((part for part in sif.parts if part.kind == _JSON and part.name == _LABELS), None)
+    if part is None:
+        return {}
+    try:
+        labels = json.loads(sif.read(part))["data"]["attributes"].get("labels") or {}
+        return {str(name): str(value) for name, value in labels.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ContainerError(f"{sif.path}: its labels cannot be read: {error}", REBUILD) from error
 
 
 def check_signed_digests(sif: Sif) -> None:
-    """Compare a signed container with the digests in its signatures; who signed is another question.
+    """Compare a signed container with the digests in its signatures, whoever signed it.
 
-    Needs no key: it finds what was changed or added after signing by anyone who did not sign again.
+    ``apptainer verify`` compares them only with the signer's key at hand. Here no key is needed: this finds what was
+    damaged, changed or added after signing.
 
     Raises:
-        ContainerError: a data object is not what was signed or not signed at all, or a signature cannot be read.
+        ContainerError: a data object differs from what was signed or was not signed, or a signature cannot be read.
     """
-    unsigned = {part.number: part for part in sif.parts if part.kind != _SIGNATURE}
+    parts = {part.number: part for part in sif.parts}
+    unsigned = {part.number: part.label for part in sif.parts if part.kind != _SIGNATURE}
     for signature in sif.signatures:
         for number, algorithm, digest in _signed_objects(sif, signature):
-            part = next((part for part in sif.parts if part.number == number), None)
-            if part is None or _hash(sif.path, part, algorithm) != digest:
-                raise _changed(sif.path, part.name or str(number) if part else str(number))
+            part = parts.get(number)
+            if part is None or hash_range(sif.path, part.offset, part.size, algorithm) != digest:
+                raise _changed(sif.path, part.label if part else str(number))
             unsigned.pop(number, None)
     if sif.signatures and unsigned:
-        raise _changed(sif.path, ", ".join(part.name or str(part.number) for part in unsigned.values()))
+        raise _changed(sif.path, ", ".join(unsigned.values()))
 
 
-def _changed(path: Path, what: str) -> ContainerError:
-    return ContainerError(f"{path} was changed after it was signed: {what} is not what was signed", REBUILD)
+def _changed(path: Path, parts: str) -> ContainerError:
+    return ContainerError(f"{path} was changed after it was signed: {parts} differs from what was signed", REBUILD)
 
 
 def _signed_objects(sif: Sif, signature: Part) -> Iterator[tuple[int, str, str]]:
-    """(number of a data object, hash algorithm, hexadecimal digest) of all that a signature speaks of."""
+    """Iterate over the number, hash algorithm and hexadecimal digest of every data object that was signed."""
     group = signature.link & ~_GROUP_MASK
     numbers = [part.number for part in sif.parts if part.group & ~_GROUP_MASK == group and part.kind != _SIGNATURE]
     first = min(numbers, default=group) if signature.link & _GROUP_MASK else signature.link
     try:
-        text = _content(sif.path, signature)
+        text = sif.read(signature)
         if text.startswith(b"-----BEGIN PGP SIGNED MESSAGE-----"):  # clear-signed (RFC 9580, section 7)
             message = json.loads(text.split(b"\n\n", 1)[1].split(b"\n-----BEGIN PGP SIGNATURE-----")[0])
         else:  # DSSE, https://github.com/secure-systems-lab/dsse
             message = json.loads(base64.b64decode(json.loads(text)["payload"], validate=True))
         for entry in message["objects"]:
             algorithm, _, digest = str(entry["objectDigest"]).partition(":")
+            if algorithm not in _ALGORITHMS:
+                raise ValueError(f"hash algorithm {algorithm!r}")
             yield first + int(entry["relativeId"]), algorithm, digest
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ContainerError(f"{sif.path}: its signature cannot be read: {error}", REBUILD) from error
 
 
-def _content(path: Path, part: Part) -> bytes:
-    with path.open("rb") as file:
-        file.seek(part.offset)
-        return file.read(part.size)
-
-
-def _hash(path: Path, part: Part, algorithm: str) -> str:
-    if algorithm not in ("sha256", "sha384", "sha512"):
-        raise ValueError(f"hash algorithm {algorithm!r}")
-    return hash_range(path, part.offset, part.size, algorithm)
-
-
 def hash_range(path: Path, offset: int = 0, size: int | None = None, algorithm: str = "sha256") -> str:
-    """Hexadecimal digest of ``size`` bytes of a file from ``offset`` on; of all that follow without a size."""
+    """Return the hexadecimal digest of ``size`` bytes from ``offset`` on; of all that follow without a size."""
     digest = hashlib.new(algorithm)
     left = path.stat().st_size - offset if size is None else size
     with path.open("rb") as file:

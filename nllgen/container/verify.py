@@ -1,4 +1,4 @@
-"""Is this file a container that can run this nllgen's cells? Asked before anything is submitted."""
+"""Verification that a file is a container which can run this nllgen's cells, before anything is submitted."""
 
 from __future__ import annotations
 
@@ -11,56 +11,60 @@ from pathlib import Path
 from typing import Any
 
 from nllgen.container.exec import Container, container_python, exec_command
-from nllgen.container.sif import check_signed_digests, hash_range, labels_of, read_sif, require_architecture
+from nllgen.container.sif import check_signed_digests, hash_range, labels_of, read_sif, require_system
 from nllgen.errors import ContainerError, MachineError
 from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen.study.config import SCHEMA
 
-_PROBE_S = 120
+_QUERY_S = 120
 
 
 def cache_folder() -> Path:
-    """``$NLLGEN_CACHE``, else ``nllgen`` in the user's cache folder (``$XDG_CACHE_HOME`` or ``~/.cache``)."""
+    """Return ``$NLLGEN_CACHE``, else ``nllgen`` in the user's cache (``$XDG_CACHE_HOME`` or ``~/.cache``)."""
     if chosen := os.environ.get("NLLGEN_CACHE"):
         return Path(chosen).absolute()
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "nllgen"
 
 
-def verify_container(path: Path) -> Container:
-    """A container that is whole, for this kind of machine, and holds a nllgen of this one's schema.
+def verify_container(path: Path, *, use_cache: bool = True) -> Container:
+    """Verify that a container is whole, fits this machine, and holds a nllgen of this one's schema.
 
-    Read once: what was found is remembered by path, size and time of change in the user's cache folder. Where Apptainer
-    is installed, the nllgen inside is asked for its schema; elsewhere the label is believed.
+    The digest of the whole file is remembered by path, size and time of change in the user's cache. Where Apptainer is
+    installed, the nllgen inside is asked for its schema; elsewhere its label counts.
+
+    Args:
+        path: the SIF.
+        use_cache: whether a remembered digest counts.
 
     Raises:
         ContainerError: it is not; with what to do.
     """
     path = path.absolute()
     sif = read_sif(path)
-    require_architecture(sif)
+    require_system(sif)
     labels = labels_of(sif)
     if "nllgen.version" not in labels:
         raise ContainerError(
             f"{path} holds no nllgen: it has no label nllgen.version", "nllgen build -o SIF makes one that does"
         )
     require_schema(path, labels.get("nllgen.schema", ""))
-    found = _recall(path)
-    if found is None:
+    content = _recall(path) if use_cache else None
+    if content is None:
         check_signed_digests(sif)
-        found = {"sha256": hash_range(path)}
+        content = {"sha256": hash_range(path)}
         if shutil.which("apptainer"):
-            found["schema"] = ask_schema(Container(path, found["sha256"], labels))
-        _remember(path, found)
-    require_schema(path, found.get("schema", labels["nllgen.schema"]))
-    return Container(path, found["sha256"], labels)
+            content["schema"] = query_schema(Container(path, content["sha256"], labels))
+        _remember(path, content)
+    require_schema(path, content.get("schema", labels["nllgen.schema"]))
+    return Container(path, content["sha256"], labels)
 
 
 def require_schema(path: Path, schema: str) -> None:
-    """Raises.
+    """Require that the nllgen in a container reads and writes the same files as this one.
 
     Raises:
-        ContainerError: the nllgen in the container reads and writes other files than this one.
+        ContainerError: its schema is another.
     """
     if schema != str(SCHEMA):
         raise ContainerError(
@@ -69,8 +73,8 @@ def require_schema(path: Path, schema: str) -> None:
         )
 
 
-def ask_schema(container: Container) -> str:
-    """What the nllgen inside says its schema is.
+def query_schema(container: Container) -> str:
+    """Ask the nllgen inside for its schema.
 
     Raises:
         ContainerError: it does not run.
@@ -84,11 +88,11 @@ def ask_schema(container: Container) -> str:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_PROBE_S,
+            timeout=_QUERY_S,
         )
     except subprocess.TimeoutExpired as error:
         raise ContainerError(
-            f"{container.path} did not start within {_PROBE_S} s", "look into it: nllgen shell"
+            f"{container.path} did not start within {_QUERY_S} s", "try it in a shell: nllgen shell"
         ) from error
     if done.returncode != 0:
         last = "\n    ".join(done.stderr.strip().splitlines()[-5:])
@@ -102,8 +106,8 @@ def _note(path: Path) -> Path:
     return cache_folder() / "opened" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
 
 
-def _state(path: Path) -> list[int]:
-    """What changes when the file does."""
+def _identity(path: Path) -> list[int]:
+    """Return numbers that change when the file does."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
@@ -111,15 +115,15 @@ def _state(path: Path) -> list[int]:
 def _recall(path: Path) -> dict[str, Any] | None:
     try:
         note = json.loads(_note(path).read_text(encoding="utf-8"))
-        return dict(note["found"]) if note["state"] == _state(path) else None
+        return dict(note["content"]) if note["identity"] == _identity(path) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _remember(path: Path, found: dict[str, Any]) -> None:
-    """A cache folder that cannot be written costs a second look the next time, nothing else."""
+def _remember(path: Path, content: dict[str, Any]) -> None:
+    """Write a note; where the cache cannot be written, the container is only verified again the next time."""
     try:
         make_folder(_note(path).parent)
-        write_bytes(_note(path), json.dumps({"state": _state(path), "found": found}).encode())
+        write_bytes(_note(path), json.dumps({"identity": _identity(path), "content": content}).encode())
     except (OSError, MachineError):
         return

@@ -1,4 +1,4 @@
-"""Looks at a folder by using it, in a process of its own, for a file server that hangs takes its caller along."""
+"""Trial of a directory by using it, in a process of its own: a file server that hangs blocks its caller for good."""
 
 from __future__ import annotations
 
@@ -13,112 +13,123 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from nllgen.container.host import file_system, is_network
 from nllgen.storage.capabilities import create_exclusively, try_exclusive, try_links, try_rename
 
-# https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html: the type stands after the separator
-_NETWORK = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "afs", "9p", "gluster", "panfs", "pvfs", "wekafs")
 
+@dataclass(frozen=True)
+class DirectoryState:
+    """Properties of a directory, or of its nearest parent that exists.
 
-def probe(folder: Path) -> dict[str, Any]:
-    """Everything about a folder, or its nearest parent that is there.
-
-    Returns:
-        ``path`` that was looked at, ``kind`` of file system, ``network``, ``owner``, ``mode``, ``free_gb``,
-        ``free_files``, and ``error`` where nothing can be written; else how each operation went: an empty text, or
-        what went wrong.
+    Attributes:
+        path: that was tried.
+        error: why nothing can be written there; empty where it can.
+        file_system: its type; empty where the kernel does not say.
+        is_network: whether the file system lies on other machines.
+        owner: user id.
+        mode: permissions.
+        free_gb: free space.
+        free_files: free inodes; None where the file system has no limit.
+        failures: operation → the error it failed with, empty where it works.
+        fsync_ms: time to write a file and its directory to the disk.
+        clock_skew_s: seconds by which the file system's clock is ahead; None where it could not be measured.
+        clock_unit_s: resolution of its times.
     """
-    place = folder.absolute()
+
+    path: str
+    error: str = ""
+    file_system: str = ""
+    is_network: bool = False
+    owner: int = 0
+    mode: int = 0
+    free_gb: float = 0.0
+    free_files: int | None = None
+    failures: dict[str, str] = field(default_factory=dict)
+    fsync_ms: float = 0.0
+    clock_skew_s: float | None = None
+    clock_unit_s: float = 1.0
+
+
+def try_directory(directory: Path) -> DirectoryState:
+    """Try a directory, or its nearest parent that exists, and leave nothing behind."""
+    parent = directory.absolute()
     try:
-        while not place.is_dir() and place != place.parent:
-            place = place.parent
-        info = place.stat()
-    except OSError as error:  # a folder on the way is closed
-        return {"path": str(place), "error": error.strerror or str(error)}
-    kind = file_system(place)
-    found: dict[str, Any] = {
-        "path": str(place),
-        "kind": kind,
-        "network": any(name in kind.lower() for name in _NETWORK),
-        "owner": info.st_uid,
-        "mode": stat.S_IMODE(info.st_mode),
-    }
-    room = os.statvfs(place)
-    found["free_gb"] = room.f_bavail * room.f_frsize / 1e9
-    found["free_files"] = room.f_favail if room.f_files else None
+        while not parent.is_dir() and parent != parent.parent:
+            parent = parent.parent
+        info = parent.stat()
+    except OSError as error:  # a parent may not be entered
+        return DirectoryState(str(parent), error.strerror or str(error))
+    kind, free = file_system(parent), os.statvfs(parent)
+    state = DirectoryState(
+        path=str(parent),
+        file_system=kind,
+        is_network=is_network(kind),
+        owner=info.st_uid,
+        mode=stat.S_IMODE(info.st_mode),
+        free_gb=free.f_bavail * free.f_frsize / 1e9,
+        free_files=free.f_favail if free.f_files else None,
+    )
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=".nllgen-doctor.", dir=place))
+        scratch = Path(tempfile.mkdtemp(prefix=".nllgen-doctor.", dir=parent))
     except OSError as error:
-        return found | {"error": error.strerror or str(error)}
+        return replace(state, error=error.strerror or str(error))
     try:
-        return found | use(scratch)
+        return _try_operations(scratch, state)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def use(folder: Path) -> dict[str, Any]:
-    """Do in an empty folder what nllgen does in a study's; see :func:`probe`."""
-    steps: dict[str, Callable[[Path], None]] = {
+def _try_operations(scratch: Path, state: DirectoryState) -> DirectoryState:
+    """Do in an empty directory what nllgen does in a study's."""
+    operations: dict[str, Callable[[Path], None]] = {
         "exclusive": try_exclusive,
         "links": try_links,
         "rename": try_rename,
-        "fsync": _fsync,
-        "flock": _flock,
-        "posix_lock": _posix_lock,
+        "fsync": _try_fsync,
+        "flock": _try_flock,
+        "posix_lock": _try_posix_lock,
     }
-    found: dict[str, Any] = {}
-    for name, step in steps.items():
-        begun = time.perf_counter()
-        try:
-            step(folder)
-            found[name] = ""
-        except OSError as error:
-            found[name] = error.strerror or str(error)
-        except RuntimeError as error:
-            found[name] = str(error)
-        found[f"{name}_ms"] = (time.perf_counter() - begun) * 1e3
+    failures, times_ms = {}, {}
+    for name, operation in operations.items():
+        start = time.perf_counter()
+        failures[name] = _failure(operation, scratch)
+        times_ms[name] = (time.perf_counter() - start) * 1e3
+    state = replace(state, failures=failures, fsync_ms=times_ms["fsync"])
     with contextlib.suppress(OSError):
-        found["skew_s"], found["granularity_s"] = clock(folder)
-    return found
+        skew_s, unit_s = measure_clock(scratch)
+        state = replace(state, clock_skew_s=skew_s, clock_unit_s=unit_s)
+    return state
 
 
-def file_system(path: Path) -> str:
-    """Type of the file system of a folder; empty where the kernel does not say."""
+def _failure(operation: Callable[[Path], None], scratch: Path) -> str:
     try:
-        lines = Path("/proc/self/mountinfo").read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    device, best, kind = path.stat().st_dev, -1, ""
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        fields = before.split()
-        point = fields[4].encode("latin-1", "replace").decode("unicode_escape")
-        same = fields[2] == f"{os.major(device)}:{os.minor(device)}"
-        # the device says it where it is the kernel's; btrfs and the like have others, and the longest point counts
-        rank = len(point) + 10_000 * same
-        if path.resolve().is_relative_to(point) and rank > best:
-            best, kind = rank, after.split()[0]
-    return kind
+        operation(scratch)
+    except OSError as error:
+        return error.strerror or str(error)
+    except RuntimeError as error:
+        return str(error)
+    return ""
 
 
-def _fsync(folder: Path) -> None:
-    fd = create_exclusively(folder / "synced")
+def _try_fsync(scratch: Path) -> None:
+    fd = create_exclusively(scratch / "synced")
     try:
         os.write(fd, bytes(4096))
         os.fsync(fd)
     finally:
         os.close(fd)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fd = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def _flock(folder: Path) -> None:
-    first, second = create_exclusively(folder / "flock"), os.open(folder / "flock", os.O_RDWR)
+def _try_flock(scratch: Path) -> None:
+    first, second = create_exclusively(scratch / "flock"), os.open(scratch / "flock", os.O_RDWR)
     try:
         fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
@@ -133,22 +144,22 @@ def _flock(folder: Path) -> None:
         os.close(second)
 
 
-def _posix_lock(folder: Path) -> None:
-    fd = create_exclusively(folder / "posix")
+def _try_posix_lock(scratch: Path) -> None:
+    fd = create_exclusively(scratch / "posix")
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         os.close(fd)
 
 
-def clock(folder: Path, num: int = 20) -> tuple[float, float]:
-    """How far the file system's clock is before this machine's, and how coarsely it counts.
+def measure_clock(directory: Path, num: int = 20) -> tuple[float, float]:
+    """Measure the clock of a file system.
 
     Returns:
-        Seconds that a file's time differs from now, beyond what the call itself took; and the unit of the times seen
-        while a file was written again and again: 1, 1e-3, 1e-6 or 1e-9 s.
+        Seconds by which a file's time is ahead of this machine's clock, beyond the duration of the call itself; and the
+        unit of the times seen while a file was written again and again: 1, 1e-3, 1e-6 or 1e-9 s.
     """
-    path = folder / "touched"
+    path = directory / "touched"
     path.touch()
     times, skews = set(), []
     for _ in range(num):
@@ -164,5 +175,5 @@ def clock(folder: Path, num: int = 20) -> tuple[float, float]:
 
 
 def main() -> None:
-    """The process: prints one JSON object about the folder that it is given, and leaves nothing behind."""
-    print(json.dumps(probe(Path(sys.argv[1]))))
+    """Print the state of the directory in the first argument as one JSON object."""
+    print(json.dumps(asdict(try_directory(Path(sys.argv[1])))))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nllgen.errors import MachineError
-from nllgen.launch.programs import run_program
+from nllgen.launch.slurm.programs import run_program
 
 Level = Literal["ok", "note", "problem"]
 _TIMEOUT_S = 15.0
@@ -24,7 +24,7 @@ class Finding:
         value: of the property, in few words.
         level: ``problem`` where something will fail, ``note`` where it is worth knowing.
         means: the consequence for nllgen.
-        todo: what can be done; empty where nothing has to be.
+        hint: what can be done; empty where nothing has to be.
         stops_submission: whether no study can be sent to Slurm because of it.
     """
 
@@ -33,7 +33,7 @@ class Finding:
     value: str
     level: Level = "ok"
     means: str = ""
-    todo: str = ""
+    hint: str = ""
     stops_submission: bool = False
 
 

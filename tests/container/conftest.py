@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def missing(what: str) -> None:
-    """Skip, or fail where containers were required."""
+    """Skip, or fail where NLLGEN_REQUIRE_CONTAINER is set."""
     if os.environ.get("NLLGEN_REQUIRE_CONTAINER") == "1":
         pytest.fail(f"{what}, and NLLGEN_REQUIRE_CONTAINER=1 requires it")
     pytest.skip(f"NOT TESTED: {what}")
@@ -70,7 +69,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def built(apptainer: str, nllgen: Run, open_folder: Path) -> tuple[Path, str]:
-    """The container, and what `nllgen build` said."""
+    """The container, and the output of `nllgen build`."""
     if shutil.which("debootstrap", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
         missing("debootstrap is not installed (`make apptainer`)")
     out, canary = open_folder / "nllgen.sif", open_folder / "canary"
@@ -134,10 +133,12 @@ def folder() -> Iterator[Callable[..., Path]]:
         shutil.rmtree(path)
 
 
-def ordered(words: Sequence[str], order: str, **how: Any) -> Done:
-    """A worker that is given one order, whose standard input stays open until it has answered."""
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(words, text=True, **pipes, **how) as process:
+def send_order(words: Sequence[str], order: str, env: Mapping[str, str], ids: tuple[int, int] | None) -> Done:
+    """Run a worker on one order. Its standard input stays open until it has answered."""
+    with subprocess.Popen(
+        words, env=env, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        user=ids and ids[0], group=ids and ids[1], extra_groups=None if ids is None else [],
+    ) as process:  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(order)
@@ -149,7 +150,7 @@ def ordered(words: Sequence[str], order: str, **how: Any) -> Done:
 
 @pytest.fixture
 def inside(container: Container) -> Run:
-    """Run words in the container, as root or as a plain user, and wait; a worker may be given an order."""
+    """Run a command in the container, as root or as a plain user; with ``order`` it is a worker."""
 
     def run(
         command: Sequence[str],
@@ -163,13 +164,16 @@ def inside(container: Container) -> Run:
         order: str = "",
     ) -> Done:
         words, variables = exec_command(container, command, binds=binds, environment=environment or {}, network=network)
-        env = dict(os.environ) | (host or {}) | variables
-        who: dict[str, object] = {}
+        env = {**os.environ, **(host or {}), **variables}
+        ids = None
         if owner is not None and os.geteuid() != owner.pw_uid:
-            who = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+            ids = owner.pw_uid, owner.pw_gid
             env |= {"HOME": owner.pw_dir, "USER": owner.pw_name, "LOGNAME": owner.pw_name}
         if order:
-            return ordered(words, order, env=env, cwd="/", **who)
-        return subprocess.run(words, env=env, cwd="/", input=stdin, capture_output=True, text=True, timeout=600, **who)  # type: ignore[call-overload, no-any-return]
+            return send_order(words, order, env, ids)
+        return subprocess.run(
+            words, env=env, cwd="/", input=stdin, capture_output=True, text=True, timeout=600,
+            user=ids and ids[0], group=ids and ids[1], extra_groups=None if ids is None else [],
+        )  # fmt: skip
 
     return run

@@ -1,4 +1,4 @@
-"""SIFs written byte by byte after the format's description, with what a test wants to be wrong in them."""
+"""SIFs written byte by byte after the format's description, with the faults of a test."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parts_of(labels: dict[str, str] | None) -> list[Part]:
 
 
 def signature_of(parts: list[Part], form: str) -> Part:
-    """A signature that speaks of all parts; the signing itself is left out."""
+    """A signature of all parts; the signing itself is left out."""
     objects = [
         {"relativeId": i, "objectDigest": f"sha256:{hashlib.sha256(part[3]).hexdigest()}"}
         for i, part in enumerate(parts)

@@ -25,7 +25,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def refused(nllgen: Run, path: Path, *words: str) -> None:
-    """Both ways of asking say so, and neither with a traceback."""
+    """Both the function and the command refuse the container, the latter without a traceback."""
     with pytest.raises(ContainerError) as caught:
         verify_container(path)
     done = nllgen("build", "--check", path)
@@ -103,13 +103,13 @@ def test_all_that_a_run_imports_has_bytecode_and_there_is_no_compiler(inside: Ru
 # containers that are not right
 
 
-def test_a_truncated_container(nllgen: Run, copy: Path) -> None:
+def test_a_truncated_container_is_refused(nllgen: Run, copy: Path) -> None:
     with copy.open("r+b") as file:
         file.truncate(copy.stat().st_size * 2 // 3)
     refused(nllgen, copy, "truncated", "nllgen build")
 
 
-def test_an_container_for_other_processors(nllgen: Run, copy: Path) -> None:
+def test_a_container_for_other_processors_is_refused(nllgen: Run, copy: Path) -> None:
     with copy.open("r+b") as file:  # the two digits of the architecture, after the launcher, the magic and the version
         file.seek(32 + 10 + 3)
         file.write(b"04\0")
@@ -169,7 +169,7 @@ def test_a_pgp_key_of_apptainers_keyring_signs_and_its_owner_is_known(
     out.unlink()
 
 
-def test_a_base_that_no_registry_gives_names_the_other_bases(nllgen: Run, apptainer: str, tmp_path: Path) -> None:
+def test_an_unreachable_registry_names_the_other_bases(nllgen: Run, apptainer: str, tmp_path: Path) -> None:
     words = ["build", "--base", "docker", "--from", "127.0.0.1:9/none", "-o", tmp_path / "x.sif"]
     done = nllgen(*words, NLLGEN_CACHE=str(tmp_path / "cache"))
     assert done.returncode == ENVIRONMENT
@@ -177,7 +177,7 @@ def test_a_base_that_no_registry_gives_names_the_other_bases(nllgen: Run, apptai
     assert "--base debootstrap" in done.stderr
 
 
-def test_a_key_that_is_not_there(nllgen: Run, built: tuple[Path, str], open_folder: Path) -> None:
+def test_a_missing_key_is_named_and_nothing_is_left(nllgen: Run, built: tuple[Path, str], open_folder: Path) -> None:
     done = nllgen("build", "--base", "debootstrap", "-o", open_folder / "x.sif", "--sign", "no-such-key")
     assert done.returncode == ENVIRONMENT
     assert "no-such-key" in done.stderr
@@ -187,7 +187,7 @@ def test_a_key_that_is_not_there(nllgen: Run, built: tuple[Path, str], open_fold
 
 @pytest.fixture
 def empty(apptainer: str, open_folder: Path) -> Iterator[Path]:
-    """A sandbox with a shell and nothing else, and room for containers made from it."""
+    """An empty sandbox; containers made from it are removed with it."""
     root = open_folder / "empty"
     (root / "bin").mkdir(parents=True)
     yield root
@@ -205,16 +205,16 @@ def made(root: Path, name: str, labels: str = "") -> Path:
     return out
 
 
-def test_an_container_without_nllgen(nllgen: Run, empty: Path) -> None:
+def test_a_container_without_nllgen_is_refused(nllgen: Run, empty: Path) -> None:
     refused(nllgen, made(empty, "empty-plain", "    maintainer somebody"), "holds no nllgen")
 
 
-def test_an_container_that_only_says_it_has_nllgen(nllgen: Run, empty: Path) -> None:
+def test_a_container_with_the_labels_of_nllgen_alone_is_refused(nllgen: Run, empty: Path) -> None:
     labels = f"    nllgen.version 0.1.0\n    nllgen.schema {SCHEMA}"
     refused(nllgen, made(empty, "empty-liar", labels), "does not run")
 
 
-def test_an_container_of_another_schema(nllgen: Run, empty: Path) -> None:
+def test_a_container_of_another_schema_is_refused(nllgen: Run, empty: Path) -> None:
     labels = "    nllgen.version 9.0\n    nllgen.schema 99"
     refused(nllgen, made(empty, "empty-new", labels), "schema 99", f"has {SCHEMA}")
 
@@ -234,7 +234,7 @@ def test_a_failed_build_says_why_and_leaves_nothing(
 
 
 def running(pattern: str) -> str:
-    """Numbers of the processes whose command line has it."""
+    """Numbers of the processes whose command line matches."""
     return subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout
 
 

@@ -16,7 +16,7 @@ def test_network_file_systems_are_known(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs", "overlay", "btrfs", ""])
-def test_local_ones_too(kind: str) -> None:
+def test_local_file_systems_are_not_network_ones(kind: str) -> None:
     assert not host.is_network(kind)
 
 
@@ -34,14 +34,16 @@ def test_temporary_files_stay_off_network_file_systems(monkeypatch: pytest.Monke
         host.temporary_parent()
 
 
-def test_a_small_disk_is_told_before_the_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_disk_without_enough_space_is_refused_before_the_build(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("APPTAINER_TMPDIR", str(tmp_path))
     monkeypatch.setattr(host, "NEEDED_GB", 10**9)
     with pytest.raises(ContainerError, match="GB free, a build needs"):
         host.temporary_parent()
 
 
-def test_settings_of_the_caller_do_not_reach_into_a_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_variables_of_the_caller_do_not_change_a_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (
         "APPTAINER_BIND",
         "APPTAINER_BINDPATH",

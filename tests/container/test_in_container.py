@@ -1,4 +1,4 @@
-"""Programs in the real container: what they see, and a training run as root and as a plain user."""
+"""Programs in the real container: the files they see, and a training run as root and as a plain user."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,13 +48,13 @@ def frozen(root: Path, owner: User | None = None) -> tuple[StudyDir, str]:
 
 
 def worker(folder: StudyDir, assets: Path) -> list[str]:
-    """The command that a supervisor gives."""
+    """The command of a supervisor."""
     words = [*container_python(), "worker", str(folder.path), "--assets", str(assets)]
     return [*words, "--threads", "1", "--device", "cpu"]
 
 
 def order(folder: StudyDir, cell: str, attempt: str) -> str:
-    """What it writes to the worker."""
+    """The line that a supervisor writes to its worker."""
     log = str(folder.path / "log.txt")
     return json.dumps({"task": cell, "attempt": attempt, "attempts": 1, "log": log}) + "\n"
 
@@ -82,12 +83,12 @@ def test_a_cell_stopped_by_the_end_of_its_input_goes_on_offline_and_equals_the_h
 ) -> None:
     owner = user if who == "user" else None
     study, cell = frozen(folder(open_folder / f"runs-{who}", owner), owner)
-    how = {"binds": [Bind(study.path, writable=True), Bind(assets)], "environment": {"OMP_NUM_THREADS": "1"}}
-    how |= {"owner": owner, "network": False}
-    stopped = inside(worker(study, assets), stdin=order(study, cell, "1-a"), **how)
+    binds = [Bind(study.path, writable=True), Bind(assets)]
+    offline = partial(inside, binds=binds, environment={"OMP_NUM_THREADS": "1"}, owner=owner, network=False)
+    stopped = offline(worker(study, assets), stdin=order(study, cell, "1-a"))
     assert stopped.returncode == STOPPED, stopped.stdout + stopped.stderr
     assert not study.cell(cell).result.exists()
-    done = inside(worker(study, assets), order=order(study, cell, "2-a"), **how)
+    done = offline(worker(study, assets), order=order(study, cell, "2-a"))
     assert done.returncode == 0, done.stdout + done.stderr
     result = read_result(study.cell(cell).result)
     assert result.attrs["outcome"] == "done"
@@ -141,7 +142,7 @@ def test_nothing_else_of_the_host_is_seen(inside: Run, folder: Make, user: User,
 
 
 @pytest.mark.parametrize("how", ["PYTHONPATH", "APPTAINERENV_PYTHONPATH", "~/.local"])
-def test_modules_of_the_user_do_not_shadow_the_images(inside: Run, user: User, how: str) -> None:
+def test_modules_of_the_user_do_not_shadow_the_containers(inside: Run, user: User, how: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("NOT TESTED: needs root, for a user of the test's own")
     site = Path(user.pw_dir) / ".local/lib/python3.11/site-packages"

@@ -1,4 +1,4 @@
-"""What goes into a container, and the digest by which a build is found again."""
+"""Inputs of a build, and the digest by which a build is reused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.container import build, package, wheels
-from nllgen.container.build import Request, gather
+from nllgen.container import inputs, package, wheels
+from nllgen.container.inputs import RECIPE, Request, gather
 from nllgen.container.package import Source, find_source
 from nllgen.errors import ContainerError
 from nllgen.study.builtin import builtin_folder
@@ -27,10 +27,10 @@ DEBIAN = Request(Path("out.sif"), "debootstrap", origin="http://mirror.example/d
 @pytest.fixture
 def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the recipe and the locks; Debian's tool is taken as there."""
-    monkeypatch.setattr(build, "require_programs", lambda names: None)
+    monkeypatch.setattr(inputs, "require_programs", lambda names: None)
     folder = tmp_path / "containers"
     folder.mkdir()
-    for name in (build.RECIPE, wheels.LOCK, wheels.CUDA_LOCK):
+    for name in (RECIPE, wheels.LOCK, wheels.CUDA_LOCK):
         (folder / name).write_bytes((CONTAINERS / name).read_bytes())
     return folder
 
@@ -42,7 +42,7 @@ def test_the_same_inputs_have_the_same_key(containers: Path) -> None:
     assert gather(DEBIAN, containers, SOURCE) == gather(DEBIAN, CONTAINERS, SOURCE)
 
 
-@pytest.mark.parametrize("name", [build.RECIPE, wheels.LOCK, wheels.CUDA_LOCK])
+@pytest.mark.parametrize("name", [RECIPE, wheels.LOCK, wheels.CUDA_LOCK])
 def test_a_changed_recipe_or_lock_changes_both_keys(containers: Path, name: str) -> None:
     before = gather(DEBIAN, containers, SOURCE)
     with (containers / name).open("a") as file:
@@ -113,17 +113,17 @@ def test_a_local_base_is_known_by_its_content(containers: Path, tmp_path: Path) 
 
 
 def test_the_recipe_has_every_argument_that_is_passed(containers: Path) -> None:
-    text = (CONTAINERS / build.RECIPE).read_text()
+    text = (CONTAINERS / RECIPE).read_text()
     used = set(re.findall(r"\{\{ (\w+) \}\}", text))
     declared = set(re.findall(r"^    (\w+)=", text.split("%arguments")[1].split("%post")[0], re.MULTILINE))
-    inputs = gather(DEBIAN, containers, SOURCE)
-    assert used == declared == {*inputs.base, *inputs.labels}
+    gathered = gather(DEBIAN, containers, SOURCE)
+    assert used == declared == {*gathered.base, *gathered.labels}
 
 
 def test_the_recipe_and_the_locks_are_found() -> None:
     folder = builtin_folder("containers")
     assert folder is not None
-    assert {build.RECIPE, wheels.LOCK, wheels.CUDA_LOCK} <= {path.name for path in folder.iterdir()}
+    assert {RECIPE, wheels.LOCK, wheels.CUDA_LOCK} <= {path.name for path in folder.iterdir()}
 
 
 def test_the_lock_agrees_with_the_constraints() -> None:
@@ -155,7 +155,7 @@ def test_a_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
         wheels.check_hashes(tmp_path, right)
 
 
-def test_what_a_wheel_needs_is_read_from_it(tmp_path: Path) -> None:
+def test_requirements_are_read_from_a_wheel(tmp_path: Path) -> None:
     needs = 'Requires-Dist: triton==3.7.1; platform_system == "Linux"\nRequires-Dist: Foo_Bar>=1\n'
     needs += 'Requires-Dist: opt; extra == "x"\n'
     with zipfile.ZipFile(tmp_path / "torch.whl", "w") as archive:
@@ -165,7 +165,7 @@ def test_what_a_wheel_needs_is_read_from_it(tmp_path: Path) -> None:
     assert wheels.needed_of(tmp_path / "torch.whl") == {"triton", "foo-bar"}
 
 
-def test_what_pip_cannot_find_is_told(tmp_path: Path) -> None:
+def test_a_package_that_pip_cannot_find_is_named(tmp_path: Path) -> None:
     (tmp_path / wheels.LOCK).write_text("nllgen-no-such-package==9.9 \\\n    --hash=sha256:" + "0" * 64 + "\n")
     offline = [*wheels.host_pip(), "--isolated"]
     with pytest.raises(ContainerError, match=r"(?s)cannot fetch.*nllgen-no-such-package"):
@@ -195,7 +195,7 @@ def test_a_changed_file_changes_the_digest(tmp_path: Path) -> None:
         before.write(tmp_path / "out")
 
 
-def test_what_is_no_wheel_of_nllgen(tmp_path: Path) -> None:
+def test_files_that_are_no_wheel_of_nllgen_are_refused(tmp_path: Path) -> None:
     for name in ("nllgen-0.1.0-py3-none-any.whl", "other-1-py3-none-any.whl", "nllgen.txt"):
         (tmp_path / name).write_text("hello")
         with pytest.raises(ContainerError, match="not a wheel of nllgen"):

@@ -186,7 +186,7 @@ def test_a_result_of_another_container_is_shown_and_counts_unless_it_is_strict(
 
 
 @pytest.mark.parametrize("spoil", ["truncated", "no container"])
-def test_an_container_that_cannot_be_used_is_refused_at_submission(
+def test_a_container_that_cannot_be_used_is_refused_at_submission(
     base: Path, copy: Path, cluster: Cluster, spoil: str
 ) -> None:
     copy.write_bytes(copy.read_bytes()[:100_000] if spoil == "truncated" else b"hello")

@@ -1,4 +1,4 @@
-"""What is known of a container file before any job depends on it, without Apptainer."""
+"""Verification of a container on a machine without Apptainer."""
 
 from __future__ import annotations
 
@@ -52,40 +52,40 @@ def refused(path: Path, *words: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(4096), b"#!/usr/bin/env run-singularity\n"])
-def test_what_is_no_sif(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_sif_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "no.sif").write_bytes(content)
     refused(tmp_path / "no.sif", "not an Apptainer container")
 
 
-def test_a_file_that_is_missing_or_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_directory_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "missing.sif", "No such file")
     (tmp_path / "folder.sif").mkdir()
     refused(tmp_path / "folder.sif", "is a folder")
 
 
 @pytest.mark.parametrize("left", [200, 5000, -1])
-def test_a_truncated_container(sif: Path, left: int) -> None:
+def test_a_truncated_container_is_refused(sif: Path, left: int) -> None:
     whole = sif.read_bytes()
     sif.write_bytes(whole[:left])
     refused(sif, "truncated")
 
 
-def test_an_container_for_other_processors(tmp_path: Path) -> None:
+def test_a_container_for_other_processors_is_refused(tmp_path: Path) -> None:
     other = OTHER[platform.machine()]
     refused(write_sif(tmp_path / "a.sif", machine=other), other, platform.machine())
 
 
-def test_an_container_without_nllgen(tmp_path: Path) -> None:
+def test_a_container_without_nllgen_is_refused(tmp_path: Path) -> None:
     refused(write_sif(tmp_path / "a.sif", parts_of({"maintainer": "x"})), "holds no nllgen")
     refused(write_sif(tmp_path / "b.sif", parts_of(None)), "holds no nllgen")
     refused(write_sif(tmp_path / "c.sif", parts_of(LABELS)[:2]), "no file system")
 
 
-def test_an_container_of_another_schema(tmp_path: Path) -> None:
+def test_a_container_of_another_schema_is_refused(tmp_path: Path) -> None:
     refused(write_sif(tmp_path / "a.sif", parts_of(LABELS | {"nllgen.schema": "99"})), "schema 99", f"has {SCHEMA}")
 
 
-def test_labels_that_are_no_json(tmp_path: Path) -> None:
+def test_labels_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     broken = parts_of(LABELS)
     broken[1] = (*broken[1][:3], b"{", broken[1][4])
     refused(write_sif(tmp_path / "a.sif", broken), "labels cannot be read")
@@ -103,7 +103,7 @@ def test_a_signed_container_opens_until_a_byte_of_it_changes(tmp_path: Path, for
     refused(path, "changed after it was signed", "rootfs.squashfs")
 
 
-def test_what_is_added_after_signing_is_found(tmp_path: Path) -> None:
+def test_data_added_after_signing_are_found(tmp_path: Path) -> None:
     parts = parts_of(LABELS)
     overlay = (0x4004, 0, 0, b"another file system", "overlay")
     path = write_sif(tmp_path / "a.sif", [*parts, signature_of(parts, "dsse"), overlay])
@@ -113,7 +113,7 @@ def test_what_is_added_after_signing_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b'{"payload": "x"}', b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n"]
 )
-def test_a_signature_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
+def test_a_signature_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes) -> None:
     parts = parts_of(LABELS)
     signature = (*signature_of(parts, "dsse")[:3], content, "")
     with pytest.raises(ContainerError, match="signature cannot be read"):

@@ -1,4 +1,4 @@
-"""What the doctor makes of Slurm's settings, and the profile that it writes."""
+"""Findings from Slurm's settings, and the profile that the doctor writes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from nllgen.doctor import checked_name, write_profile
+from nllgen.doctor import profile_path, write_profile
 from nllgen.doctor.probe import Finding
 from nllgen.doctor.profile import profile_text
-from nllgen.doctor.rules import judge
+from nllgen.doctor.rules import duration, judge
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import load_profile, parse_profile
 from nllgen.launch.slurm.cluster_info import ClusterInfo, Limits, parse_partitions, parse_sinfo
@@ -31,7 +31,7 @@ def facts_of(partitions: str, sinfo: str, /, **more: Any) -> ClusterInfo:
 
 
 def devcluster(**more: Any) -> ClusterInfo:
-    sinfo = "\n".join(f"{name}|4|2|4000|gpu:2|(null)" for name in ("short", "urgent", "preempt"))
+    sinfo = "\n".join(f"{name}|4|2|4000|gpu:2" for name in ("short", "urgent", "preempt"))
     return facts_of(recorded("partition-22.05.txt"), sinfo, **more)
 
 
@@ -68,7 +68,7 @@ def test_root_is_kept_out_where_the_site_says_so(monkeypatch: pytest.MonkeyPatch
     assert [part.name for part in large().usable] == ["old"]
 
 
-def test_the_devcluster_is_fit() -> None:
+def test_the_devcluster_has_no_problem() -> None:
     found = judge(devcluster())
     assert not any(finding.level == "problem" for finding in found)
     assert named(devcluster(), "preemption in preempt").value == "requeue, 10 s of grace, user signal"
@@ -101,9 +101,9 @@ def test_preemption_modes_of_partitions(as_user: None) -> None:
     assert "does not requeue" in named(facts, "preemption in old").means
 
 
-def test_limits_below_a_large_study_are_told() -> None:
+def test_limits_below_a_large_study_are_noted() -> None:
     finding = named(devcluster(limits=Limits(("ml",), max_submit=500)), "submit limits")
-    assert (finding.level, finding.value, finding.todo) == ("note", "500 queued", "submit --workers W")
+    assert (finding.level, finding.value, finding.hint) == ("note", "500 queued", "submit --workers W")
 
 
 @pytest.mark.parametrize(
@@ -116,16 +116,21 @@ def test_limits_below_a_large_study_are_told() -> None:
     ],
     ids=["no Slurm", "silent controller", "no partition", "no account"],
 )
-def test_what_makes_submission_impossible(facts: ClusterInfo) -> None:
+def test_obstacles_to_submission(facts: ClusterInfo) -> None:
     (finding,) = [finding for finding in judge(facts) if finding.stops_submission]
     assert finding.level == "problem"
-    assert finding.todo
+    assert finding.hint
 
 
 def test_sacct_is_not_needed() -> None:
     finding = named(devcluster(accounting_error="sacct failed: Slurm accounting storage is disabled"), "sacct")
     assert finding.level == "note"
     assert not finding.stops_submission
+
+
+@pytest.mark.parametrize(("minutes", "text"), [(10, "10 min"), (90, "1 h 30 min"), (4320, "3 d"), (0, "0 min")])
+def test_durations(minutes: int, text: str) -> None:
+    assert duration(minutes) == text
 
 
 # ---- a profile
@@ -170,13 +175,13 @@ def test_an_unknown_partition_is_named_with_what_is_near() -> None:
         profile_text(devcluster(), "shrot")
 
 
-def test_no_profile_without_a_cluster(tmp_path: Path) -> None:
+def test_no_profile_is_written_without_a_cluster(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="sbatch is not on PATH"):
         write_profile(ClusterInfo(error="sbatch is not on PATH"), tmp_path / "p.yaml", None, force=False)
     assert not any(tmp_path.iterdir())
 
 
-def test_a_profile_is_written_once_and_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_is_written_once_and_loaded_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     target = tmp_path / "nllgen" / "profiles" / "here.yaml"
     write_profile(devcluster(), target, "preempt", force=False)
@@ -188,6 +193,6 @@ def test_a_profile_is_written_once_and_found_by_its_name(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "-x", "a b"])
-def test_a_path_is_no_name(name: str) -> None:
+def test_a_path_is_no_name_of_a_profile(name: str) -> None:
     with pytest.raises(ConfigError, match="--out"):
-        checked_name(name)
+        profile_path(name)

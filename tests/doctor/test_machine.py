@@ -1,4 +1,4 @@
-"""The doctor's probes: commands that hang, a machine without Slurm, folders that lack something."""
+"""The doctor with programs that hang, without Slurm, and on directories that lack something."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ import fcntl
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nllgen.container.host import file_system
 from nllgen.doctor import examine
-from nllgen.doctor import filesystem as folder_probe
-from nllgen.doctor.machine import judge_folder
+from nllgen.doctor.directory import judge_directory
+from nllgen.doctor.filesystem import measure_clock, try_directory
 from nllgen.doctor.probe import Finding, ask
 from nllgen.launch.slurm.cluster_info import ClusterInfo
 
-# ---- asking
+# ---- programs
 
 
-def program(folder: Path, name: str, script: str) -> Path:
-    path = folder / name
+def program(directory: Path, name: str, script: str) -> Path:
+    path = directory / name
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return path
 
 
-def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     path = program(tmp_path, "wrapper", f"sleep 600 & echo $! > {tmp_path}/child; wait")
     begun = time.monotonic()
     answer = ask([str(path)], 1.0)
@@ -39,7 +41,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
         time.sleep(0.05)
 
 
-def test_a_command_that_fails_says_its_last_line(tmp_path: Path) -> None:
+def test_the_error_of_a_program_is_its_last_line(tmp_path: Path) -> None:
     path = program(tmp_path, "sacct", "echo one >&2; echo storage is disabled >&2; exit 1")
     assert ask([str(path)]).error == f"{path} failed: storage is disabled"
 
@@ -53,41 +55,42 @@ def test_a_machine_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not any(tmp_path.iterdir())
 
 
-# ---- folders
+# ---- directories
 
 
-def finding_of(folder: Path, name: str) -> Finding:
-    (finding,) = [one for one in judge_folder(folder_probe.probe(folder), ClusterInfo()) if one.name == name]
+def finding_of(directory: Path, name: str) -> Finding:
+    (finding,) = [one for one in judge_directory(try_directory(directory), ClusterInfo()) if one.name == name]
     return finding
 
 
-def test_a_good_folder_is_good_and_left_as_it_was(tmp_path: Path) -> None:
-    seen = folder_probe.probe(tmp_path / "not" / "there")
-    assert seen["path"] == str(tmp_path)
+def test_a_good_directory_is_left_as_it_was(tmp_path: Path) -> None:
+    state = try_directory(tmp_path / "not" / "there")
+    assert state.path == str(tmp_path)
     assert not any(tmp_path.iterdir())
-    found = list(judge_folder(seen, ClusterInfo()))
-    assert not any(finding.level == "problem" for finding in found)
-    assert {"exclusive creation", "hard links", "atomic rename", "fsync", "flock", "clock"} <= {f.name for f in found}
+    findings = list(judge_directory(state, ClusterInfo()))
+    assert not any(finding.level == "problem" for finding in findings)
+    names = {finding.name for finding in findings}
+    assert {"exclusive creation", "hard links", "atomic rename", "fsync", "flock", "clock"} <= names
 
 
-def test_a_file_system_is_named(mount: Callable[..., Path]) -> None:
-    assert folder_probe.file_system(mount("size=64k")) == "tmpfs"
+def test_the_type_of_a_file_system(mount: Callable[..., Path]) -> None:
+    assert file_system(mount("size=64k")) == "tmpfs"
 
 
-def test_a_folder_that_cannot_be_written_stops_submission(mount: Callable[..., Path]) -> None:
-    (finding,) = judge_folder(folder_probe.probe(mount("ro,size=64k")), ClusterInfo())
+def test_a_directory_that_cannot_be_written_stops_submission(mount: Callable[..., Path]) -> None:
+    (finding,) = judge_directory(try_directory(mount("ro,size=64k")), ClusterInfo())
     assert finding.stops_submission
     assert "Read-only" in finding.means
 
 
-def test_a_full_disk_is_told_and_does_not_end_the_doctor(mount: Callable[..., Path]) -> None:
-    folder = mount("size=64k")
-    (folder / "filler").write_bytes(bytes(60_000))
-    seen = folder_probe.probe(folder)
-    assert "No space" in seen["fsync"] or "No space" in seen.get("error", "") or "No space" in seen["links"]
+def test_a_full_disk_is_reported_and_does_not_end_the_doctor(mount: Callable[..., Path]) -> None:
+    directory = mount("size=64k")
+    (directory / "filler").write_bytes(bytes(60_000))
+    state = try_directory(directory)
+    assert "No space" in state.error + state.failures.get("fsync", "") + state.failures.get("links", "")
 
 
-def test_a_folder_without_locks_is_worth_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_without_locks_is_worth_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Lustre without -o flock: every lock fails with errno 38."""
 
     def raise_os_error(fd: int, operation: int) -> None:
@@ -95,45 +98,36 @@ def test_a_folder_without_locks_is_worth_a_note(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(fcntl, "flock", raise_os_error)
     monkeypatch.delenv("HDF5_USE_FILE_LOCKING", raising=False)
-    (finding,) = [
-        finding for finding in judge_folder(folder_probe.probe(tmp_path), ClusterInfo()) if finding.name == "flock"
-    ]
+    finding = finding_of(tmp_path, "flock")
     assert (finding.level, finding.value) == ("note", "fails: Function not implemented")
     monkeypatch.setenv("HDF5_USE_FILE_LOCKING", "TRUE")
-    (finding,) = [
-        finding for finding in judge_folder(folder_probe.probe(tmp_path), ClusterInfo()) if finding.name == "flock"
-    ]
-    assert finding.stops_submission
+    assert finding_of(tmp_path, "flock").stops_submission
 
 
-def test_a_local_disk_is_doubted_where_nodes_are_other_machines(tmp_path: Path) -> None:
-    seen = folder_probe.probe(tmp_path) | {"kind": "ext4", "network": False}
-    assert "shared" in {finding.name for finding in judge_folder(seen, ClusterInfo(hosts=frozenset({"c001"})))}
-    assert "shared" not in {
-        finding.name for finding in judge_folder(seen | {"network": True}, ClusterInfo(hosts=frozenset({"c001"})))
-    }
+@pytest.mark.parametrize("is_network", [True, False])
+def test_a_local_disk_is_doubted_where_nodes_are_other_machines(tmp_path: Path, is_network: bool) -> None:
+    state = replace(try_directory(tmp_path), file_system="ext4", is_network=is_network)
+    findings = judge_directory(state, ClusterInfo(hosts=frozenset({"c001"})))
+    assert ("shared" in {finding.name for finding in findings}) is not is_network
 
 
-def test_the_clock_of_a_folder(tmp_path: Path) -> None:
-    skew, unit = folder_probe.clock(tmp_path)
-    assert abs(skew) < 1
-    assert unit < 1
+def test_the_clock_of_a_file_system(tmp_path: Path) -> None:
+    skew_s, unit_s = measure_clock(tmp_path)
+    assert abs(skew_s) < 1
+    assert unit_s < 1
 
 
 @pytest.mark.parametrize(("mode", "level"), [(0o755, "ok"), (0o1777, "ok"), (0o775, "note")])
-def test_a_folder_that_others_may_write(tmp_path: Path, mode: int, level: str) -> None:
+def test_a_directory_that_others_may_write(tmp_path: Path, mode: int, level: str) -> None:
     tmp_path.chmod(mode)
-    (finding,) = [
-        finding for finding in judge_folder(folder_probe.probe(tmp_path), ClusterInfo()) if finding.name == "owner"
-    ]
-    assert finding.level == level
+    assert finding_of(tmp_path, "owner").level == level
 
 
-def test_a_closed_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def raise_os_error(path: Path) -> bool:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "is_dir", raise_os_error)  # root, who runs the tests, may look everywhere
-    (finding,) = judge_folder(folder_probe.probe(tmp_path / "closed"), ClusterInfo())
+    monkeypatch.setattr(Path, "is_dir", raise_os_error)  # root, who runs the tests, may enter everything
+    (finding,) = judge_directory(try_directory(tmp_path / "closed"), ClusterInfo())
     assert finding.stops_submission
     assert "Permission denied" in finding.means

@@ -21,7 +21,7 @@ from nllgen.launch.slurm.values import (
 )
 
 _PATIENCE_S = 15.0  # Slurm's programs wait ten for a silent controller
-_SINFO_FORMAT = "%R|%D|%c|%m|%G|%f"  # partition, nodes, CPUs, MB, gres, features
+_SINFO_FORMAT = "%R|%D|%c|%m|%G"  # partition, nodes, CPUs, MB, gres
 _ASSOCIATION_FIELDS = "account,partition,maxsubmitjobs,maxjobs,maxwall,qos,defaultqos"
 _QOS_FIELDS = "name,maxsubmitjobsperuser,maxjobsperuser,maxwall"
 
@@ -34,7 +34,6 @@ class Nodes:
     cpus: int
     memory_mb: int
     gpus: int
-    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ class Partition:
         max_minutes, default_minutes: time of a job; None where there is no limit, or no default.
         preempt_mode: ``OFF``, ``REQUEUE``, ``CANCEL`` …; empty where the cluster's setting applies.
         grace_s: seconds between a preemption and the job's end.
-        priority_tier: a job may preempt those of lower tiers.
         max_nodes: of a job; None where there is no limit.
-        qos: whose limits apply to all jobs of the partition.
         fields: everything that was printed, by Slurm's own keys.
         nodes: from ``sinfo``.
     """
@@ -62,9 +59,7 @@ class Partition:
     default_minutes: int | None = None
     preempt_mode: str = ""
     grace_s: int = 0
-    priority_tier: int = 1
     max_nodes: int | None = None
-    qos: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
     nodes: tuple[Nodes, ...] = ()
 
@@ -104,14 +99,12 @@ class Limits:
         max_submit: jobs that may be queued at once, an array's elements counted one by one.
         max_jobs: jobs that may run at once.
         max_minutes: of a job.
-        qos: allowed ones.
     """
 
     accounts: tuple[str, ...] = ()
     max_submit: int | None = None
     max_jobs: int | None = None
     max_minutes: int | None = None
-    qos: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -229,9 +222,7 @@ def _partition(fields: Mapping[str, str]) -> Partition:
         default_minutes=parse_minutes(fields.get("DefaultTime", "NONE")),
         preempt_mode=parse_value(fields.get("PreemptMode", "")),
         grace_s=parse_number(fields.get("GraceTime", "0")) or 0,
-        priority_tier=parse_number(fields.get("PriorityTier", "1")) or 1,
         max_nodes=parse_number(fields.get("MaxNodes", "UNLIMITED")),
-        qos=parse_value(fields.get("QoS", "")),
         fields=fields,
     )
 
@@ -241,11 +232,10 @@ def parse_sinfo(text: str) -> dict[str, tuple[Nodes, ...]]:
     by_partition: dict[str, list[Nodes]] = {}
     for line in text.splitlines():
         parts = line.strip().split("|")
-        if len(parts) != 6:
+        if len(parts) != 5:
             continue
         count, cpus, memory = (parse_number(part) or 0 for part in parts[1:4])
-        features = tuple(part for part in parse_value(parts[5]).split(",") if part)
-        nodes = Nodes(count, cpus, memory, count_gpus(parts[4]), features)
+        nodes = Nodes(count, cpus, memory, count_gpus(parts[4]))
         by_partition.setdefault(parts[0].rstrip("*"), []).append(nodes)
     return {name: tuple(nodes) for name, nodes in by_partition.items()}
 
@@ -267,7 +257,6 @@ def parse_limits(associations: str, qos: str, default_account: str = "") -> Limi
         max_submit=_smallest([row[2] for row in rows] + [row[1] for row in rows_qos]),
         max_jobs=_smallest([row[3] for row in rows] + [row[2] for row in rows_qos]),
         max_minutes=min(filter(None, times), default=None),
-        qos=tuple(dict.fromkeys(name for row in rows for name in row[5].split(",") if name)),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nllgen.errors import MachineError
-from nllgen.launch.programs import run_program
+from nllgen.launch.slurm.programs import run_program
 from nllgen.launch.slurm.values import parse_config, parse_fields, parse_indices, parse_number
 
 _PATIENCE_S = 30.0

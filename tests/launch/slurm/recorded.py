@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+RECORDED = Path(__file__).parent / "slurm_output"
+
 
 def recorded(name: str) -> str:
-    return (Path(__file__).parent / "slurm_output" / name).read_text("utf-8")
+    return (RECORDED / name).read_text("utf-8")

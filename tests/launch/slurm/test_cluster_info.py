@@ -1,13 +1,15 @@
-"""What Slurm of several versions says is read."""
+"""Output of several versions of Slurm is parsed."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from nllgen.doctor.rules import duration
-from nllgen.launch.slurm.cluster_info import Limits, Nodes, parse_limits, parse_partitions, parse_sinfo
+from nllgen.launch.slurm.cluster_info import Limits, Nodes, parse_limits, parse_partitions, parse_sinfo, query_cluster
+from nllgen.launch.slurm.commands import max_array_size
 from nllgen.launch.slurm.values import count_gpus, parse_config, parse_minutes, parse_version
-from tests.launch.slurm.recorded import recorded
+from tests.launch.slurm.recorded import RECORDED, recorded
 
 
 def test_configuration_of_the_devcluster() -> None:
@@ -57,11 +59,6 @@ def test_times(text: str, minutes: int | None) -> None:
     assert parse_minutes(text) == minutes
 
 
-@pytest.mark.parametrize(("minutes", "text"), [(10, "10 min"), (90, "1 h 30 min"), (4320, "3 d"), (0, "0 min")])
-def test_durations(minutes: int, text: str) -> None:
-    assert duration(minutes) == text
-
-
 @pytest.mark.parametrize(
     ("gres", "gpus"),
     [
@@ -81,27 +78,72 @@ def test_count_gpus_a_node(gres: str, gpus: int) -> None:
 def test_partitions_of_the_devcluster() -> None:
     short, urgent, preempt = parse_partitions(recorded("partition-22.05.txt"))
     assert (short.name, short.is_default, short.max_minutes, short.default_minutes) == ("short", True, 10, 5)
-    assert (urgent.priority_tier, urgent.max_minutes, urgent.preempt_mode) == (20, 60, "OFF")
-    assert (preempt.preempt_mode, preempt.grace_s, preempt.priority_tier) == ("REQUEUE", 10, 1)
+    assert (urgent.fields["PriorityTier"], urgent.max_minutes, urgent.preempt_mode) == ("20", 60, "OFF")
+    assert (preempt.preempt_mode, preempt.grace_s, preempt.fields["PriorityTier"]) == ("REQUEUE", 10, "1")
 
 
 def test_partitions_of_a_newer_version() -> None:
     batch, gpu, old, shut = parse_partitions(recorded("partition-24.05.txt"))
     assert (batch.max_minutes, batch.max_nodes, batch.default_minutes) == (4320, 4, 60)
-    assert (gpu.name, gpu.qos, gpu.grace_s, gpu.fields["Nodes"]) == ("gpu nodes (a100)", "gpu", 120, "g[01-03]")
+    assert (gpu.name, gpu.fields["QoS"], gpu.grace_s, gpu.fields["Nodes"]) == (
+        "gpu nodes (a100)",
+        "gpu",
+        120,
+        "g[01-03]",
+    )
     assert batch.fields["TRESBillingWeights"] == "CPU=1,Mem=0.25G"
     assert (old.max_minutes, old.is_up, shut.is_up, shut.max_minutes) == (None, True, False, 30)
 
 
 def test_kinds_of_nodes() -> None:
     kinds = parse_sinfo(recorded("sinfo-24.05.txt") + "\nslurm_load_node: odd line\n")
-    assert kinds["batch"][1] == Nodes(4, 128, 512000, 0, ("avx512", "bigmem"))
-    assert kinds["gpu nodes (a100)"] == (Nodes(3, 64, 500000, 4, ("a100",)),)
+    assert kinds["batch"][1] == Nodes(4, 128, 512000, 0)
+    assert kinds["gpu nodes (a100)"] == (Nodes(3, 64, 500000, 4),)
 
 
 def test_limits_are_the_tightest_of_associations_and_their_qos() -> None:
     associations = "astro|||50||normal,long|\nml||2000|||normal,gpu|gpu\n"
     qos = "normal|5000||\nlong|10||7-00:00:00\ngpu||8|12:00:00\n"
     limits = parse_limits(associations, qos, "ml")
-    assert limits == Limits(("ml", "astro"), 2000, 8, 720, ("normal", "long", "gpu"))
+    assert limits == Limits(("ml", "astro"), 2000, 8, 720)
     assert parse_limits("", "normal|||\n") == Limits()
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of programs that print what Slurm's do, alone on PATH."""
+    config, partitions, nodes = (
+        f"cat {RECORDED / name}" for name in ("config-22.05.txt", "partition-24.05.txt", "sinfo-24.05.txt")
+    )
+    association, qos = 'echo "ml||2000|||normal|"', 'echo "normal||8|"'
+    answers = {
+        "sbatch": "echo slurm 24.05.3",
+        "scontrol": f'case "$*" in *config) {config};; *) {partitions};; esac',
+        "sinfo": f'case "$*" in *--Node*) echo c1 c2;; *) {nodes};; esac',
+        "sacctmgr": f'case "$*" in *associations*) {association};; *qos*) {qos};; *) echo ml;; esac',
+        "sacct": "echo Slurm accounting storage is disabled >&2; exit 1",
+    }
+    for name, script in answers.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_cluster_is_described_by_slurms_programs() -> None:
+    info = query_cluster()
+    assert (info.version, info.error) == ("slurm 24.05.3", "")
+    assert info.accounting_error == "sacct failed: Slurm accounting storage is disabled"
+    assert info.config["maxarraysize"] == "101"
+    assert info.hosts == {"c1", "c2"}
+    assert info.limits == Limits(("ml",), 2000, 8)
+    assert {part.name: part.cpus for part in info.partitions}["batch"] == 96 * 64 + 4 * 128
+    assert max_array_size() == 101
+
+
+def test_a_silent_controller_is_asked_once(slurm: Path) -> None:
+    (slurm / "scontrol").write_text(f"#!/bin/sh\necho x >> {slurm}/calls; echo no controller >&2; exit 1\n")
+    info = query_cluster()
+    assert (info.version, info.error) == ("slurm 24.05.3", "scontrol failed: no controller")
+    assert (slurm / "calls").read_text() == "x\n"
