@@ -1,0 +1,79 @@
+"""Settings of a task's run that are no part of its science, and what every task does with files and lines."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from nllgen.errors import NllgenError
+from nllgen.study.run_options import RunOptions, TaskOrder
+from nllgen.worker.progress import MakeDisplay, plain_lines
+
+
+class Stop(Protocol):
+    """A request to stop, which may come at any time."""
+
+    def __call__(self) -> bool:
+        """Return whether a stop was asked for."""
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """Return a context in which a stop raises StoppedError at once, for long work that keeps no state."""
+
+
+class NeverStop:
+    """A request to stop that never comes."""
+
+    def __call__(self) -> bool:
+        """Return False."""
+        return False
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """Return a context that does nothing."""
+        return nullcontext()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a task's run.
+
+    Attributes:
+        device: device of torch.
+        options: the worker's options.
+        order: task, with name and number of the attempt.
+        stop: request to stop.
+        display: makes what shows the task's progress.
+        started_at: time of the start, ISO 8601 in UTC.
+    """
+
+    device: torch.device
+    options: RunOptions
+    order: TaskOrder
+    stop: Stop = field(default_factory=NeverStop)
+    display: MakeDisplay = plain_lines
+    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def echo(text: str) -> None:
+    """Print a line in the log."""
+    print(text, flush=True)
+
+
+def move_aside(path: Path, error: NllgenError, then: str = "running again") -> None:
+    """Rename a damaged file to ``<name>.damaged`` and print the error.
+
+    Args:
+        path: the file; nothing is done where another process has moved it already.
+        error: damage that was found.
+        then: what is done next, for the message.
+    """
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        path.replace(aside)
+    except FileNotFoundError:
+        return
+    echo(f"{error}\nmoved to {aside.name}, {then}")
