@@ -49,8 +49,8 @@ def draw_dataset(weights: Path, path: Path, config: DatasetConfig, stop: Stop, d
         echo(f"already there: {path}")
         return
     total = sum(wanted.values()) + (0 if old else config.num_entropy)
-    with stop.interruptible(), display("drawing synthetic MNIST", total) as lines:
-        drawn = _draw(truth, config, wanted, old, TaskProgress(lines, total))
+    with stop.interruptible(), display("drawing synthetic MNIST", total) as bar:
+        drawn = _draw(truth, config, wanted, old, TaskProgress(bar, total))
     if _covers(_old_dataset(path), wanted):  # the worker of a larger study was faster
         echo(f"already there: {path}")
         return

@@ -22,8 +22,8 @@ from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import read_study
 from nllgen.study.config import Cell, Study
 from nllgen.study.run_options import RunOptions, TaskOrder
-from nllgen.worker import Settings
 from nllgen.worker.evaluate import evaluate
+from nllgen.worker.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,9 +238,6 @@ def test_what_is_shown_has_values_with_their_errors(truth: Path, capsys: pytest.
     assert not any("_se_" in line for line in lines)
 
 
-# files from elsewhere
-
-
 class Boom:
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return (Path("/tmp/nllgen-boom").touch, ())
@@ -284,8 +282,6 @@ def test_a_file_that_is_not_one_is_a_typed_error(truth: Path, tmp_path: Path, ho
 def test_an_array_that_claims_more_than_it_holds_is_not_allocated(tmp_path: Path) -> None:
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000,), }"
     data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "big.npz", "w") as archive:
         archive.writestr("log_prob.npy", data)
     with pytest.raises(CorruptFileError, match="more than it can hold"):

@@ -1,0 +1,68 @@
+"""Progress of a task: lines in a log, and the file for other processes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from nllgen.worker.progress import TaskProgress, plain_lines
+
+
+class Recorder:
+    """A display that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, str]] = []
+
+    def update(self, done: int, note: str) -> None:
+        self.shown.append((done, note))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with plain_lines("cell", 25) as display:
+        for second in range(1, 26):
+            clock[0] = float(second)
+            display.update(second, "loss 1")
+    assert capsys.readouterr().out.splitlines() == [
+        "cell  10/25  10 s  loss 1",
+        "cell  20/25  20 s  loss 1",
+        "cell  25/25  25 s  loss 1",
+    ]
+
+
+def test_numbers_are_counted_from_what_was_saved() -> None:
+    display = Recorder()
+    task = TaskProgress(display, 10, saved=3)
+    task.add(2)
+    task.set(9, "loss 1")
+    assert display.shown == [(5, ""), (9, "loss 1")]
+
+
+def test_the_file_is_written_now_and_then_and_at_each_checkpoint(clock: list[float], tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+    task = TaskProgress(Recorder(), 10, path, saved=1)
+    task.set(2, "loss 1")
+    first = json.loads(path.read_text())
+    assert first == {"done": 2, "total": 10, "saved": 1, "time_s": 0.0, "note": "loss 1"}
+    clock[0] = 4.0
+    task.set(3)
+    assert json.loads(path.read_text()) == first
+    task.set_saved(3)
+    assert json.loads(path.read_text()) == {"done": 3, "total": 10, "saved": 3, "time_s": 4.0, "note": ""}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written_does_not_end_the_task(tmp_path: Path) -> None:
+    TaskProgress(Recorder(), 10, tmp_path / "gone" / "progress.json").set(1)
