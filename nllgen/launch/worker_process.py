@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from nllgen.container import Bind, container_python, exec_command, verify_container
 from nllgen.errors import EXIT_CELLS_FAILED, ConfigError, NllgenError
-from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder
+from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder, one_line
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -59,7 +59,10 @@ class WorkerConfig:
         try:
             return cls(**{**values, "program": ()})
         except (TypeError, ValueError) as error:
-            raise NllgenError(f"the record of the submission is damaged: {error}", "submit the grid again") from error
+            raise NllgenError(
+                f"the record of the submission is damaged or of another version: {one_line(error)}",
+                "submit the grid again",
+            ) from error
 
     def command(self, study_dir: Path, threads: int, gpus: Sequence[int]) -> tuple[list[str], dict[str, str]]:
         """Return a worker's command line and the variables to add to the supervisor's environment.
@@ -75,9 +78,7 @@ class WorkerConfig:
         binds = [Bind(study_dir, writable=True), *map(_bind, self.binds)]
         binds += [Bind(options.assets)] if options.assets.is_dir() else []
         binds += [Bind(Path(variables["TMPDIR"]), writable=True)] if self.scratch else []
-        inside = replace(
-            options, code_sha256=""
-        )  # the container has its own package
+        inside = replace(options, code_sha256="")  # the container has its own package
         return exec_command(
             verify_container(self.container),
             [*container_python(), *_arguments(study_dir, inside)],
@@ -117,7 +118,7 @@ class WorkerProcess:
     Args:
         argv: command line.
         variables: additions to this process's environment.
-        log: file for standard error, and for standard output before the first task.
+        log: file for standard error, until the worker redirects that to a task's log.
         cpus: processors to bind the worker to; empty leaves it unbound.
     """
 
@@ -138,27 +139,26 @@ class WorkerProcess:
         if cpus:
             with contextlib.suppress(OSError):  # it has ended already, which poll will show
                 os.sched_setaffinity(self.process.pid, cpus)
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
-        os.set_blocking(self.process.stdout.fileno(), False)
+        self._orders, self._answers = self.process.stdin, self.process.stdout
+        os.set_blocking(self._answers.fileno(), False)
         self._received = b""
 
     def fileno(self) -> int:
         """Return the descriptor of the worker's answers, for ``selectors``."""
-        assert self.process.stdout is not None
-        return self.process.stdout.fileno()
+        return self._answers.fileno()
 
     def order(self, order: TaskOrder) -> None:
         """Send an order; a worker that has ended ignores it."""
-        assert self.process.stdin is not None
         with contextlib.suppress(OSError, ValueError):
-            self.process.stdin.write(order.to_json().encode() + b"\n")
-            self.process.stdin.flush()
+            self._orders.write(order.to_json().encode() + b"\n")
+            self._orders.flush()
 
     def answer(self) -> TaskAnswer | None:
         """Return the next answer, None where none has arrived; any other line counts as a failure."""
-        assert self.process.stdout is not None
         with contextlib.suppress(BlockingIOError):
-            while part := self.process.stdout.read(65_536):
+            while part := self._answers.read(65_536):
                 self._received += part
         line, newline, rest = self._received.partition(b"\n")
         if not newline:
@@ -174,9 +174,8 @@ class WorkerProcess:
 
         A supervisor that dies closes it as well.
         """
-        assert self.process.stdin is not None
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            self._orders.close()
 
     def close(self, patience_s: float) -> None:
         """Ask the worker to stop, wait, and kill it if that takes too long."""
@@ -186,5 +185,4 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self._answers.close()

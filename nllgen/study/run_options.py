@@ -30,17 +30,22 @@ class _Message:
         Raises:
             ConfigError: it is no JSON object, or a value is missing, unknown or not allowed.
         """
-        hint = "run supervisor and worker from one version of nllgen"
         try:
             values = json.loads(text)
             if not isinstance(values, dict):
                 raise ValueError("not a JSON object")
             return cls(**values)
-        except ValidationError as error:
-            problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-            raise ConfigError(f"{cls.__name__}: {'; '.join(problems)}", hint) from error
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{cls.__name__}: {error}", hint) from error
+            raise ConfigError(
+                f"{cls.__name__}: {one_line(error)}", "run supervisor and worker from one version of nllgen"
+            ) from error
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's text; for pydantic's, ``key: problem; …``."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
 
 
 @dataclass(frozen=True, config=_STRICT)

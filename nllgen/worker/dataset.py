@@ -16,14 +16,14 @@ from nllgen.storage.dataset import Dataset, read_dataset, write_dataset
 from nllgen.storage.schema import SPLITS
 from nllgen.study.config import DatasetConfig
 from nllgen.train.streams import generator
-from nllgen.worker.progress import MakeDisplay, TaskProgress
+from nllgen.worker.progress import Display, TaskProgress
 from nllgen.worker.settings import Stop, echo, move_aside
 
 _CPU = torch.device("cpu")
 _CHECKED = 64  # images of a data set whose numerical errors are measured
 
 
-def draw_dataset(weights: Path, path: Path, config: DatasetConfig, stop: Stop, display: MakeDisplay) -> None:
+def draw_dataset(weights: Path, path: Path, config: DatasetConfig, stop: Stop, display: Display) -> None:
     """Draw the data set of a truth, or the missing part of it, on the CPU, so that no GPU decides its bits.
 
     Args:
@@ -31,7 +31,7 @@ def draw_dataset(weights: Path, path: Path, config: DatasetConfig, stop: Stop, d
         path: dataset.h5; images that it holds already are kept.
         config: numbers of images; a split with more images keeps them all.
         stop: request to stop.
-        display: makes what shows the progress.
+        display: shows the progress.
 
     Raises:
         ConfigError: the data set that exists was drawn from another truth.
@@ -49,8 +49,8 @@ def draw_dataset(weights: Path, path: Path, config: DatasetConfig, stop: Stop, d
         echo(f"already there: {path}")
         return
     total = sum(wanted.values()) + (0 if old else config.num_entropy)
-    with stop.interruptible(), display("drawing synthetic MNIST", total) as bar:
-        drawn = _draw(truth, config, wanted, old, TaskProgress(bar, total))
+    with stop.interruptible(), display("drawing synthetic MNIST", total) as update:
+        drawn = _draw(truth, config, wanted, old, TaskProgress(update, total))
     if _covers(_old_dataset(path), wanted):  # the worker of a larger study was faster
         echo(f"already there: {path}")
         return

@@ -8,55 +8,43 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
 _LINE_EVERY_S = 10.0
 _FILE_EVERY_S = 5.0
 
 
-class Display(Protocol):
-    """A display of a task's progress."""
-
-    def update(self, done: int, note: str) -> None:
-        """Show that ``done`` of the total are done, with what the last step measured."""
-
-
-MakeDisplay = Callable[[str, int], AbstractContextManager[Display]]
-"""Makes a display from a title and a total."""
-
-
-class _PlainLines:
-    def __init__(self, title: str, total: int):
-        self._title = title
-        self._total = total
-        self._started = self._line_at = time.monotonic()
-
-    def update(self, done: int, note: str) -> None:
-        now = time.monotonic()
-        if done == self._total or now - self._line_at >= _LINE_EVERY_S:
-            self._line_at = now
-            print(f"{self._title}  {done}/{self._total}  {now - self._started:.0f} s  {note}".rstrip(), flush=True)
+Update = Callable[[int, str], None]  # (number that is done, what the last step measured) is shown
+Display = Callable[[str, int], AbstractContextManager[Update]]  # (title, total) → context in which progress is shown
 
 
 @contextlib.contextmanager
-def plain_lines(title: str, total: int) -> Iterator[Display]:
-    """Yield a display that prints a line every ten seconds and at the end."""
-    yield _PlainLines(title, total)
+def plain_lines(title: str, total: int) -> Iterator[Update]:
+    """Print a line every ten seconds and at the end."""
+    started = line_at = time.monotonic()
+
+    def update(done: int, note: str) -> None:
+        nonlocal line_at
+        now = time.monotonic()
+        if done == total or now - line_at >= _LINE_EVERY_S:
+            line_at = now
+            print(f"{title}  {done}/{total}  {now - started:.0f} s  {note}".rstrip(), flush=True)
+
+    yield update
 
 
 class TaskProgress:
     """Progress of a task.
 
     Args:
-        display: display to update.
+        update: shows the progress.
         total: number to count to.
         file: file for other processes: a JSON object with done, total, saved, time_s and note. Its modification time
             says when the task was last at work.
         saved: number that was done and saved before.
     """
 
-    def __init__(self, display: Display, total: int, file: Path | None = None, saved: int = 0):
-        self._display = display
+    def __init__(self, update: Update, total: int, file: Path | None = None, saved: int = 0):
+        self._update = update
         self._total = total
         self._done = self._saved = saved
         self._note = ""
@@ -70,7 +58,7 @@ class TaskProgress:
         now = time.monotonic()
         if now - self._file_at >= _FILE_EVERY_S:
             self._write(now)
-        self._display.update(done, note)
+        self._update(done, note)
 
     def add(self, n: int) -> None:
         """Add to the number that is done."""

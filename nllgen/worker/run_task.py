@@ -116,15 +116,7 @@ def truth_of(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) 
 def prepare_run(
     study_dir: StudyDir, study: Study, cell: Cell, task_dir: TaskDir, truth: Truth | None, settings: Settings
 ) -> CellRun:
-    """Load what a cell, or the truth, is trained and measured with.
-
-    Args:
-        study_dir: a frozen study.
-        study: its configuration.
-        cell: a cell of it, or its truth.
-        task_dir: directory of the cell's files.
-        truth: the truth that the cell needs, as :func:`truth_of` returns it.
-        settings: settings of the run.
+    """Load what a cell, or the truth, is trained and measured with; ``truth`` is the one of :func:`truth_of`.
 
     Raises:
         AssetError: MNIST or the data set is missing.

@@ -1,4 +1,4 @@
-"""Settings of a task's run that are no part of its science, and what every task does with files and lines."""
+"""Settings of a task's run, none of which changes its numbers; printing and damaged files, the same for every task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from nllgen.errors import NllgenError
 from nllgen.study.run_options import RunOptions, TaskOrder
-from nllgen.worker.progress import MakeDisplay, plain_lines
+from nllgen.worker.progress import Display, plain_lines
 
 
 class Stop(Protocol):
@@ -46,7 +46,7 @@ class Settings:
         options: the worker's options.
         order: task, with name and number of the attempt.
         stop: request to stop.
-        display: makes what shows the task's progress.
+        display: shows the task's progress.
         started_at: time of the start, ISO 8601 in UTC.
     """
 
@@ -54,7 +54,7 @@ class Settings:
     options: RunOptions
     order: TaskOrder
     stop: Stop = field(default_factory=NeverStop)
-    display: MakeDisplay = plain_lines
+    display: Display = plain_lines
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 

@@ -16,7 +16,7 @@ from nllgen.study.run_options import RunOptions, TaskOrder
 from nllgen.train.precision import choose_device
 from nllgen.worker.dataset import draw_dataset
 from nllgen.worker.evaluate import Evaluated, evaluate
-from nllgen.worker.progress import MakeDisplay, plain_lines
+from nllgen.worker.progress import Display, plain_lines
 from nllgen.worker.run_task import exact_arithmetic, run_task
 from nllgen.worker.settings import NeverStop, Settings, Stop
 
@@ -28,7 +28,7 @@ def enter(
     order: TaskOrder,
     options: RunOptions,
     stop: Stop | None = None,
-    display: MakeDisplay = plain_lines,
+    display: Display = plain_lines,
 ) -> None:
     """Set up torch and run one task.
 
@@ -37,7 +37,7 @@ def enter(
         order: the task and its attempt.
         options: the worker's options.
         stop: request to stop; None where none can come.
-        display: makes what shows the task's progress.
+        display: shows the task's progress.
 
     Raises:
         MachineError: there is no such device.
@@ -59,7 +59,7 @@ def enter_evaluation(
 
 
 def enter_drawing(
-    weights: Path, path: Path, config: DatasetConfig, threads: int, stop: Stop, display: MakeDisplay = plain_lines
+    weights: Path, path: Path, config: DatasetConfig, threads: int, stop: Stop, display: Display = plain_lines
 ) -> None:
     """Set up torch and draw the data set of a truth on the CPU.
 
@@ -73,7 +73,7 @@ def enter_drawing(
     draw_dataset(weights, path, config, stop, display)
 
 
-def set_up(order: TaskOrder, options: RunOptions, stop: Stop, display: MakeDisplay = plain_lines) -> Settings:
+def set_up(order: TaskOrder, options: RunOptions, stop: Stop, display: Display = plain_lines) -> Settings:
     """Set up torch in this process and return the settings of a task.
 
     Raises:

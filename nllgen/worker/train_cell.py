@@ -81,8 +81,8 @@ def run_cell(run: CellRun) -> bool:
     state = resume(lambda: make_state(cell, run.data, run.truth, settings.device), task_dir.checkpoints(), echo)
     echo(f"{cell.label}: {state.flow.num_parameters:,} parameters, {cell.precision}, step {state.step}")
     num_steps = cell.paradigm.steps
-    with settings.display(cell.label, num_steps) as display:
-        train(state, _hooks(run, state, TaskProgress(display, num_steps, task_dir.progress, state.step)))
+    with settings.display(cell.label, num_steps) as update:
+        train(state, _hooks(run, state, TaskProgress(update, num_steps, task_dir.progress, state.step)))
     try:
         with settings.stop.interruptible():
             result, weights = _measure(run, state)

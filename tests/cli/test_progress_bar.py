@@ -9,10 +9,10 @@ import sys
 
 PROGRAM = """
 from nllgen.cli.progress_bar import task_display
-with task_display()("[W] cell", 4) as display:
-    display.update(1, "loss [1]")
+with task_display()("[W] cell", 4) as update:
+    update(1, "loss [1]")
     print("an evaluation")
-    display.update(4, "loss [2]")
+    update(4, "loss [2]")
 """
 
 

@@ -28,10 +28,16 @@ def test_a_record_gives_the_configuration_back_without_its_program() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"colour": 1}, {"options": {}}, {"binds": 3}, {"options": {"assets": "a", "device": "gpu"}}]
+    ("changes", "key"),
+    [
+        ({"colour": 1}, "colour"),
+        ({"options": {}}, "options.assets"),
+        ({"binds": 3}, "binds"),
+        ({"options": {"assets": "a", "device": "gpu"}}, "options.device"),
+    ],
 )
-def test_a_damaged_record_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(NllgenError, match="record of the submission is damaged"):
+def test_a_damaged_record_is_refused(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(NllgenError, match=f"record of the submission is damaged or of another version: {key}: "):
         WorkerConfig.from_record(CONFIG.to_record() | changes)
 
 

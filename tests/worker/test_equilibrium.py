@@ -1,4 +1,4 @@
-"""A cell that starts at the Nash equilibrium, through the worker: what is recorded there, and what it is to be."""
+"""A cell that starts at the Nash equilibrium, run by the worker: the recorded columns against theory."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_prediction_leaves_the_training_as_it_is(
     [{"optimizer": "adam"}, {"updates": "alternating"}, {"instance_noise": 0.1}, {"start": "random"}],
     ids=lambda settings: str(*settings.values()),
 )
-def test_no_critical_step_is_predicted_where_the_linearised_game_does_not_speak(settings: dict[str, Any]) -> None:
+def test_no_critical_step_is_predicted_where_the_linearised_game_does_not_apply(settings: dict[str, Any]) -> None:
     assert nash_cell().has_prediction
     assert not nash_cell(**settings).has_prediction
 

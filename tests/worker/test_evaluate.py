@@ -1,4 +1,4 @@
-"""Metrics of finished cells, measured afterwards; and that no metric touches the training."""
+"""Metrics that are measured on finished cells; no metric changes the training."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_what_the_run_measured_is_not_measured_again(full: WithStudy, settings: 
     assert not list(folder.path.glob("cells/*/metrics.*"))
 
 
-def test_a_cell_that_lacks_what_a_group_needs_is_told_and_passed_over(
+def test_a_cell_that_lacks_what_a_group_needs_is_named_and_skipped(
     bare: WithStudy, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, study = bare
@@ -149,7 +149,7 @@ def test_every_dataset_of_extra_metrics_has_a_unit(bare: WithStudy, settings: Se
 
 @pytest.fixture
 def one(bare_study: StudyDir, copy_of: Callable[[StudyDir], StudyDir]) -> tuple[StudyDir, Study, Cell]:
-    """A study of which a test may break something."""
+    """A copy that a test may damage."""
     folder, study = with_study(copy_of(bare_study))
     return folder, study, study.cells[0]
 

@@ -11,14 +11,8 @@ import pytest
 from nllgen.worker.progress import TaskProgress, plain_lines
 
 
-class Recorder:
-    """A display that keeps what it is shown."""
-
-    def __init__(self) -> None:
-        self.shown: list[tuple[int, str]] = []
-
-    def update(self, done: int, note: str) -> None:
-        self.shown.append((done, note))
+def ignore(done: int, note: str) -> None:
+    """An update that shows nothing."""
 
 
 @pytest.fixture
@@ -31,10 +25,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with plain_lines("cell", 25) as display:
+    with plain_lines("cell", 25) as update:
         for second in range(1, 26):
             clock[0] = float(second)
-            display.update(second, "loss 1")
+            update(second, "loss 1")
     assert capsys.readouterr().out.splitlines() == [
         "cell  10/25  10 s  loss 1",
         "cell  20/25  20 s  loss 1",
@@ -43,16 +37,16 @@ def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end(
 
 
 def test_numbers_are_counted_from_what_was_saved() -> None:
-    display = Recorder()
-    task = TaskProgress(display, 10, saved=3)
+    shown: list[tuple[int, str]] = []
+    task = TaskProgress(lambda done, note: shown.append((done, note)), 10, saved=3)
     task.add(2)
     task.set(9, "loss 1")
-    assert display.shown == [(5, ""), (9, "loss 1")]
+    assert shown == [(5, ""), (9, "loss 1")]
 
 
 def test_the_file_is_written_now_and_then_and_at_each_checkpoint(clock: list[float], tmp_path: Path) -> None:
     path = tmp_path / "progress.json"
-    task = TaskProgress(Recorder(), 10, path, saved=1)
+    task = TaskProgress(ignore, 10, path, saved=1)
     task.set(2, "loss 1")
     first = json.loads(path.read_text())
     assert first == {"done": 2, "total": 10, "saved": 1, "time_s": 0.0, "note": "loss 1"}
@@ -65,4 +59,4 @@ def test_the_file_is_written_now_and_then_and_at_each_checkpoint(clock: list[flo
 
 
 def test_a_file_that_cannot_be_written_does_not_end_the_task(tmp_path: Path) -> None:
-    TaskProgress(Recorder(), 10, tmp_path / "gone" / "progress.json").set(1)
+    TaskProgress(ignore, 10, tmp_path / "gone" / "progress.json").set(1)

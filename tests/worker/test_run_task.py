@@ -136,7 +136,7 @@ def test_a_truth_whose_weights_were_lost_is_trained_again_to_the_same_bits(
     assert frozen.read_bytes() == before
 
 
-def test_a_finished_cell_is_told_to_be_there(
+def test_a_finished_cell_is_reported(
     mixed_study: StudyDir, mnist_assets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cell = mixed_study.read_study().cells[0]
