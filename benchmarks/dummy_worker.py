@@ -14,7 +14,8 @@ from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tables import make_table
 from nllgen.study.config import Cell
-from nllgen.worker.loop import TaskOrder, serve
+from nllgen.study.run_options import TaskOrder
+from nllgen.worker.loop import serve
 
 CELL_S = 1.0
 

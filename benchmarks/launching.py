@@ -14,6 +14,7 @@ from nllgen.launch.slurm.submission import ArrayShape, query_live_jobs, submit
 from nllgen.launch.submit import freeze
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.study.load import parse_study
+from nllgen.study.run_options import RunOptions
 
 NUM_CELLS, SLOTS = 1_000, 8
 GRID = f"""
@@ -35,7 +36,7 @@ def rows() -> list[tuple[str, str, str]]:
         study = parse_study(GRID, "sleepers", precision="fp32")
         folder, frozen, _ = freeze(study, Path(name))
         program = (sys.executable, "-m", "benchmarks.dummy_worker")
-        setup = WorkerConfig(Path(name) / "assets", program=program)
+        setup = WorkerConfig(RunOptions(Path(name) / "assets"), program=program)
         submit(folder, frozen, parse_profile(PROFILE, "p"), setup, ArrayShape(workers=SLOTS))
         while query_live_jobs(folder, frozen.name).tasks:
             time.sleep(2)

@@ -12,6 +12,7 @@ from nllgen.launch.submit import freeze
 from nllgen.storage.result import read_result
 from nllgen.study.hardware import auto_precision
 from nllgen.study.load import parse_study
+from nllgen.study.run_options import RunOptions, TaskOrder
 from nllgen.worker.setup import enter
 
 GRID = """
@@ -31,7 +32,7 @@ def rows() -> list[tuple[str, str, str]]:
         study = parse_study(GRID, "four-epochs", precision=auto_precision())
         folder, study, _ = freeze(study, Path(root))
         cell = study.cells[0]
-        enter(folder, cell.id, torch.get_num_threads(), "cpu", asset_folder(), lambda: False, attempt="benchmark")
+        enter(folder, TaskOrder(cell.id, "benchmark"), RunOptions(asset_folder(), "cpu", torch.get_num_threads()))
         result = read_result(folder.cell(cell.id).result)
     rate = 128 / result.attrs["seconds_per_step"]
     what = "real MNIST, width 32, 2 blocks, 4 epochs"

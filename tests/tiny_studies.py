@@ -107,13 +107,14 @@ def run_study(text: str, root: Path, assets: Path) -> StudyDir:
 
     from nllgen.launch.submit import freeze
     from nllgen.study.load import parse_study
+    from nllgen.study.run_options import RunOptions, TaskOrder
     from nllgen.worker.setup import enter
 
     before = torch.get_num_threads()
     folder, study, _ = freeze(parse_study(text, "tiny.yaml", precision="fp32"), root)
     prepare = ["truth"] * (study.truth is not None) + ["dataset"] * study.needs_dataset
     for number, task in enumerate((*prepare, *(cell.id for cell in study.cells))):
-        enter(folder, task, 1, "cpu", assets, lambda: False, attempt=f"a{number}")
+        enter(folder, TaskOrder(task, f"a{number}"), RunOptions(assets, "cpu"))
     torch.set_num_threads(before)
     return folder
 

@@ -204,29 +204,19 @@ def report(study_h5: Path, out: Path) -> None:
 
 @cli.command(hidden=True)
 @STUDY
-@click.option("--assets", "assets_dir", type=click.Path(path_type=Path), required=True)
-@click.option("--threads", type=click.IntRange(1, 1024), required=True)
-@click.option("--checkpoint-s", type=float, default=300.0)
-@click.option("--checkpoint-steps", type=int, default=0)
-@click.option("--container-sha256", default="")
-@click.option("--code-sha256", default="")
-@click.option("--strict-container", is_flag=True)
-@DEVICE
-def worker(study_dir: Path, threads: int, device: str, assets_dir: Path, code_sha256: str, **how: Any) -> None:
-    """Run tasks for a supervisor, which orders them on standard input; it stops when that is closed."""
+@click.option("--options", required=True, help="RunOptions as JSON.")
+def worker(study_dir: Path, options: str) -> None:
+    """Run tasks for a supervisor, which orders them on standard input; stop when that is closed."""
     from nllgen.launch.stop_signal import StopRequest
     from nllgen.storage.provenance import check_code
-    from nllgen.worker.loop import TaskOrder, serve
+    from nllgen.study.run_options import RunOptions
+    from nllgen.worker.loop import serve
     from nllgen.worker.setup import enter
 
-    check_code(code_sha256)
-    folder, stop = folder_at(study_dir), StopRequest(watch_stdin=True)
-
-    def run_ordered(order: TaskOrder) -> None:
-        how_often = {"attempt": order.attempt, "attempts": order.attempts}
-        enter(folder, order.task, order.threads or threads, device, assets_dir, stop, **how, **how_often)
-
-    sys.exit(serve(stop.orders(), run_ordered))
+    run_options = RunOptions.from_json(options)
+    check_code(run_options.code_sha256)
+    directory, stop = folder_at(study_dir), StopRequest(watch_stdin=True)
+    sys.exit(serve(stop.orders(), lambda order: enter(directory, order, run_options, stop)))
 
 
 def _fail(error: NllgenError) -> NoReturn:

@@ -17,7 +17,6 @@ from nllgen.launch.cancel import cancel_study, cancel_tasks, raise_trouble
 from nllgen.launch.profile import Profile, load_profile
 from nllgen.launch.retry import RetrySelection, choose, kinds_of, memory_factors, newest
 from nllgen.launch.slurm.arrays import Submission
-from nllgen.launch.slurm.finalize import setup_of
 from nllgen.launch.slurm.submission import ArrayShape
 from nllgen.launch.slurm.submission import submit as send_to_cluster
 from nllgen.launch.submit import start_local
@@ -26,6 +25,7 @@ from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import tasks_of
 from nllgen.study.config import Study
+from nllgen.study.run_options import RunOptions
 
 _MAX_NAMED = 10
 
@@ -124,7 +124,8 @@ def _retry_here(
         if task.name in needed:
             needed |= set(task.needs)
     names = [task.name for task in tasks_of(study, folder) if task.name in needed and not is_done(task, study, folder)]
-    setup = replace(_setup(last), device="auto")
+    setup = _setup(last)
+    setup = replace(setup, options=replace(setup.options, device="auto"))
     jobs = start_local(folder, setup, min(_cores(), len(names)), names)
     click.echo(f"{len(jobs)} workers run in the background; next: nllgen status {folder.path}")
 
@@ -152,7 +153,7 @@ def _retry_there(
 
 
 def _setup(last: Submission | None) -> WorkerConfig:
-    return setup_of(last.options["setup"]) if last else WorkerConfig(asset_folder())
+    return WorkerConfig.from_record(last.options["setup"]) if last else WorkerConfig(RunOptions(asset_folder()))
 
 
 def _with_profile(setup: WorkerConfig, profile: Profile) -> WorkerConfig:
@@ -163,7 +164,8 @@ def _with_profile(setup: WorkerConfig, profile: Profile) -> WorkerConfig:
         from nllgen.container import verify_container
 
         container = verify_container(Path(profile.container))
-        setup = replace(setup, container=container.path.absolute(), container_sha256=container.sha256)
+        options = replace(setup.options, container_sha256=container.sha256)
+        setup = replace(setup, container=container.path.absolute(), options=options)
     return setup
 
 

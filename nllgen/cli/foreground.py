@@ -9,6 +9,7 @@ import click
 
 from nllgen.assets import asset_folder
 from nllgen.cli.launching import frozen_study, require_torch
+from nllgen.cli.progress_bar import task_display
 from nllgen.errors import ConfigError
 from nllgen.launch.attempt import recorded_attempt, renewing, stopping, touched
 from nllgen.launch.lease import LeaseManager
@@ -16,6 +17,7 @@ from nllgen.launch.stop_signal import StopRequest
 from nllgen.launch.tasks import is_done
 from nllgen.storage.tasks import tasks_of
 from nllgen.study.config import Study
+from nllgen.study.run_options import RunOptions, TaskOrder
 
 
 def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, device: str) -> None:
@@ -35,12 +37,12 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
     tasks = {task.name: task for task in tasks_of(frozen, folder)}
     if cell_id not in tasks:
         raise ConfigError(f"study {study.name} has no {cell_id}", "its grid has no truth section, or needs none")
-    order = [cell_id]
-    while needs := [name for name in tasks[order[0]].needs if name not in order]:
-        order = [*needs, *order]
+    names = [cell_id]
+    while needs := [name for name in tasks[names[0]].needs if name not in names]:
+        names = [*needs, *names]
     stop, leases, submission = StopRequest(), LeaseManager(), f"run-{uuid.uuid4().hex[:8]}"
-    before = {path: touched(path) for path in (folder.stop, *(tasks[name].stop for name in order))}
-    for task in (tasks[name] for name in order):
+    before = {path: touched(path) for path in (folder.stop, *(tasks[name].stop for name in names))}
+    for task in (tasks[name] for name in names):
         if is_done(task, frozen, folder):
             click.echo(f"already done: {task.label}")
             continue
@@ -50,5 +52,5 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
         stops = {path: before[path] for path in (folder.stop, task.stop)}
         watched = renewing(lease), stopping(stops, lease)
         with recorded_attempt(task, lease, submission, threads) as attempt, watched[0], watched[1]:
-            name, number = attempt.name, attempt.number
-            enter(folder, task.name, attempt.threads, device, asset_folder(), stop, attempt=name, attempts=number)
+            order = TaskOrder(task.name, attempt.name, attempt.number, attempt.threads)
+            enter(folder, order, RunOptions(asset_folder(), device, threads), stop, task_display())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from nllgen.storage.atomic import closed_to_others
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.extend import extend_study, rules_note
+from nllgen.study.run_options import RunOptions
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,13 @@ def prepare(request: Request) -> Prepared:
     elif request.strict_container:
         raise ConfigError("--strict-container compares with a container, and none is named", "add --container SIF")
     rule = ContainerRule(digest, request.strict_container) if container else None
-    setup = WorkerConfig(
-        asset_folder(),
-        request.device,
-        container=container,
-        container_sha256=digest,
-        strict_container=request.strict_container,
+    options = RunOptions(
+        asset_folder(), request.device, container_sha256=digest, strict_container=request.strict_container
     )
+    setup = WorkerConfig(options, container=container)
     if profile is not None:
         variables = tuple(profile.environment.items())
-        more = {"binds": profile.binds, "environment": variables, "scratch": profile.scratch}
-        setup = WorkerConfig(**(vars(setup) | more))
+        setup = replace(setup, binds=profile.binds, environment=variables, scratch=profile.scratch)
     return Prepared(request, study, plan_of(study, request.root, rule), profile, setup)
 
 

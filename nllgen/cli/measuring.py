@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import click
 
 from nllgen.assets import asset_folder
+from nllgen.cli.progress_bar import task_display
 from nllgen.errors import CellsFailedError, ConfigError, MachineError
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Cell, DatasetConfig, MetricGroup, Study
 from nllgen.study.diagnostics import did_you_mean, not_allowed
+from nllgen.study.run_options import RunOptions
 
 if TYPE_CHECKING:
     from nllgen.worker.evaluate import Evaluated
@@ -43,7 +45,7 @@ def evaluate_study(
     from nllgen.worker.setup import enter_evaluation
 
     names = list(dict.fromkeys(metrics))
-    done = enter_evaluation(folder, names, cells, threads, device, asset_folder(), StopRequest())
+    done = enter_evaluation(folder, names, cells, RunOptions(asset_folder(), device, threads), StopRequest())
     if done.failed:
         more = f"\n  and {len(done.failed) - _MAX_NAMED} more" if len(done.failed) > _MAX_NAMED else ""
         raise CellsFailedError(
@@ -91,7 +93,7 @@ def draw(truth: Path, config: DatasetConfig, threads: int) -> Path:
     from nllgen.worker.setup import enter_drawing
 
     weights = find_weights(truth)
-    enter_drawing(weights, weights.with_name("dataset.h5"), config, threads, StopRequest().interruptible)
+    enter_drawing(weights, weights.with_name("dataset.h5"), config, threads, StopRequest(), task_display())
     return weights
 
 

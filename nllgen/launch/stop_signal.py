@@ -6,13 +6,11 @@ Standard input is also how a supervisor gives its orders, a line each.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 from nllgen.errors import StoppedError
 
@@ -32,7 +30,7 @@ class StopRequest:
         self._asked = threading.Event()
         self._interruptible = False
         self._raised = False  # once is enough: what unwinds is not interrupted again
-        self._orders: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
         if watch_stdin:
@@ -42,10 +40,10 @@ class StopRequest:
         """Whether a stop was asked for."""
         return self._asked.is_set()
 
-    def orders(self) -> Iterator[dict[str, Any]]:
-        """What standard input orders, until it ends or a stop is asked for.
+    def orders(self) -> Iterator[bytes]:
+        """Yield the lines of standard input until it ends or a stop is asked for.
 
-        An order that came before the stop is given all the same: its task stops at once, and says so.
+        A line that arrived before the stop is yielded nevertheless: its task stops at once and answers.
         """
         while (order := self._orders.get()) is not None:
             yield order
@@ -84,7 +82,7 @@ class StopRequest:
     def _until_eof(self) -> None:
         with os.fdopen(os.dup(0), "rb") as lines:
             for line in lines:
-                self._orders.put(json.loads(line))
+                self._orders.put(line)
         self._asked.set()
         self._orders.put(None)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # handlers run in the main thread

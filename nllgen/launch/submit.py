@@ -118,7 +118,7 @@ def start_local(
     Raises:
         MachineError: there is no such device here.
     """
-    gpus, worker_device = assign_gpus(setup.device)
+    gpus, worker_device = assign_gpus(setup.options.device)
     try:
         folder.stop.unlink(missing_ok=True)
         for path in _stops(folder, only):
@@ -127,7 +127,8 @@ def start_local(
         raise_os_error("remove", folder.stop, error)
     make_folder(folder.submitit)
     code = snapshot(folder)
-    setup = replace(setup, device=worker_device, code=code, code_sha256=code_sha256())
+    options = replace(setup.options, device=worker_device, code_sha256=code_sha256())
+    setup = replace(setup, code=code, options=options)
     supervisor = Supervisor(folder.path, f"local-{uuid.uuid4().hex[:8]}", setup, threads=1)
     supervisor.elements = None if only is None else (tuple(only),)
     jobs = []

@@ -71,7 +71,7 @@ class Supervisor:
         signals = Signals(job, self.signal_s)
         folder = StudyDir(self.study_dir)
         folder.guard()
-        check_code(self.setup.code_sha256)
+        check_code(self.setup.options.code_sha256)
         queue = TaskQueue(folder, self.submission, job, self._names(job), self.setup, self.signal_s)
         kills = MemoryKills()
         worker_slots = [self._slot(number, job, folder, kills) for number in range(self.at_once)]

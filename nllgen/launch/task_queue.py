@@ -47,7 +47,7 @@ class TaskQueue:
         self._folder = folder
         self._submission = submission
         self._job = job
-        self._container = setup.container_sha256 if setup.strict_container else None
+        self._container = setup.options.required_container
         self._leases = LeaseManager(job=job.id, restarts=job.restarts)
         self._study = folder.read_study()
         tasks = longest_first(tasks_of(self._study, folder), self._study)

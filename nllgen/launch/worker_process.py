@@ -1,4 +1,4 @@
-"""Worker processes as a supervisor sees them: started, ordered, heard, asked to stop."""
+"""Worker processes of a supervisor: start, order, answer, stop."""
 
 from __future__ import annotations
 
@@ -8,83 +8,101 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
 from nllgen.container import Bind, container_python, exec_command, verify_container
+from nllgen.errors import EXIT_CELLS_FAILED, ConfigError, NllgenError
+from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder, one_line
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class WorkerConfig:
-    """How workers are started; the same for every worker of a submission.
+    """Configuration of a submission's workers: their options, and what the host needs to start them.
 
     Attributes:
-        assets: folder of fetched assets.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        code: folder that holds the package as it was when it was submitted; the installed one where None.
-        code_sha256: digest of that package; empty where it is not compared.
-        container: SIF that workers run in; None is the host's own Python.
-        container_sha256: its digest, empty without one.
-        strict_container: a result that another container made does not count.
-        binds: further folders to be seen in the container, ``SOURCE[:TARGET]``.
+        options: options of every worker; :meth:`command` sets the threads.
+        code: folder that holds the submitted copy of the package; the installed package where None.
+        container: SIF that workers run in; the host's Python where None.
+        binds: further folders to mount in the container, ``SOURCE[:TARGET]``.
         environment: variables for the workers, by name.
         scratch: node-local folder for temporary files.
-        checkpoint_s: seconds between checkpoints.
-        program: what is started in place of ``nllgen worker``; benchmarks put something else there.
+        program: command to start in place of ``nllgen worker``, for benchmarks.
     """
 
-    assets: Path
-    device: str = "auto"
+    options: RunOptions
     code: Path | None = None
-    code_sha256: str = ""
     container: Path | None = None
-    container_sha256: str = ""
-    strict_container: bool = False
     binds: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     scratch: str | None = None
-    checkpoint_s: float = 300.0
     program: tuple[str, ...] = ()
 
-    def command(self, study_dir: Path, threads: int, gpus: Sequence[int]) -> tuple[list[str], dict[str, str]]:
-        """Arguments of a worker, and the variables that its environment needs beside the supervisor's.
+    def to_record(self) -> dict[str, Any]:
+        """Return the configuration as plain values for the record of a submission."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return values
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> WorkerConfig:
+        """Return a recorded configuration. A record is data: the program that it names is ignored.
 
         Raises:
-            NllgenError: the container is gone or is another one by now.
+            NllgenError: the record is damaged or of another version.
         """
-        options = ["worker", str(study_dir), "--assets", str(self.assets), "--device", self.device]
-        options += ["--threads", str(threads), "--checkpoint-s", str(self.checkpoint_s)]
-        options += ["--container-sha256", self.container_sha256] * bool(self.container_sha256)
-        options += ["--strict-container"] * self.strict_container
-        variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(self.environment)
-        if gpus:
-            variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
-        if self.scratch:
-            variables["TMPDIR"] = os.path.expandvars(self.scratch)
+        try:
+            return cls(**{**values, "program": ()})
+        except (TypeError, ValueError) as error:
+            raise NllgenError(
+                f"the record of the submission is damaged or of another version: {one_line(error)}",
+                "submit the grid again",
+            ) from error
+
+    def command(self, study_dir: Path, threads: int, gpus: Sequence[int]) -> tuple[list[str], dict[str, str]]:
+        """Return a worker's command line and the variables to add to the supervisor's environment.
+
+        Raises:
+            NllgenError: the container is gone or has changed.
+        """
+        variables = self._variables(threads, gpus)
+        options = replace(self.options, threads=threads)
         if self.container is None:
-            if self.code is not None:
-                variables |= isolated(self.code)
-            options += ["--code-sha256", self.code_sha256] * bool(self.code_sha256)
-            return [*(self.program or (sys.executable, "-m", "nllgen")), *options], variables
+            variables |= isolated(self.code) if self.code is not None else {}
+            return [*(self.program or (sys.executable, "-m", "nllgen")), *_arguments(study_dir, options)], variables
         binds = [Bind(study_dir, writable=True), *map(_bind, self.binds)]
-        binds += [Bind(self.assets)] if self.assets.is_dir() else []
+        binds += [Bind(options.assets)] if options.assets.is_dir() else []
         binds += [Bind(Path(variables["TMPDIR"]), writable=True)] if self.scratch else []
-        container = verify_container(self.container)
+        inside = replace(options, code_sha256="")  # the container has its own package
         return exec_command(
-            container,
-            [*container_python(), *options],
+            verify_container(self.container),
+            [*container_python(), *_arguments(study_dir, inside)],
             binds=binds,
             environment=variables,
             gpus=bool(gpus),
             network=True,
         )
 
+    def _variables(self, threads: int, gpus: Sequence[int]) -> dict[str, str]:
+        variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(self.environment)
+        if gpus:
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        if self.scratch:
+            variables["TMPDIR"] = os.path.expandvars(self.scratch)
+        return variables
+
+
+def _arguments(study_dir: Path, options: RunOptions) -> list[str]:
+    return ["worker", str(study_dir), "--options", options.to_json()]
+
 
 def isolated(code: Path) -> dict[str, str]:
-    """Return the variables with which Python runs a copy of the package, and nothing of its working directory."""
+    """Return variables that make Python import a copy of the package, and nothing from the working directory."""
     path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
@@ -98,10 +116,10 @@ class WorkerProcess:
     """A worker process.
 
     Args:
-        argv: what to run.
-        variables: added to this process's environment.
-        log: takes what it prints before its first task, and its last words.
-        cpus: that it is bound to; empty leaves it where it is.
+        argv: command line.
+        variables: additions to this process's environment.
+        log: file for standard error, until the worker redirects that to a task's log.
+        cpus: processors to bind the worker to; empty leaves it unbound.
     """
 
     def __init__(self, argv: Sequence[str], variables: Mapping[str, str], log: Path, cpus: Sequence[int] = ()):
@@ -114,58 +132,57 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=os.environ | dict(variables),
-                start_new_session=True,  # a Ctrl-C in the terminal is the supervisor's to pass on
+                start_new_session=True,  # the supervisor alone handles a Ctrl-C in the terminal
             )
         finally:
             os.close(errors)
         if cpus:
-            with contextlib.suppress(OSError):  # gone already, which poll will tell
+            with contextlib.suppress(OSError):  # it has ended already, which poll will show
                 os.sched_setaffinity(self.process.pid, cpus)
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
-        os.set_blocking(self.process.stdout.fileno(), False)
-        self._heard = b""
+        self._orders, self._answers = self.process.stdin, self.process.stdout
+        os.set_blocking(self._answers.fileno(), False)
+        self._received = b""
 
     def fileno(self) -> int:
-        """Of what it answers on, for ``selectors``."""
-        assert self.process.stdout is not None
-        return self.process.stdout.fileno()
+        """Return the descriptor of the worker's answers, for ``selectors``."""
+        return self._answers.fileno()
 
-    def order(self, **values: Any) -> None:
-        """Give it a task; one that has ended does not mind."""
-        assert self.process.stdin is not None
+    def order(self, order: TaskOrder) -> None:
+        """Send an order; a worker that has ended ignores it."""
         with contextlib.suppress(OSError, ValueError):
-            self.process.stdin.write(json.dumps(values).encode() + b"\n")
-            self.process.stdin.flush()
+            self._orders.write(order.to_json().encode() + b"\n")
+            self._orders.flush()
 
-    def answer(self) -> dict[str, Any] | None:
-        """Its next answer, if it has come."""
-        assert self.process.stdout is not None
+    def answer(self) -> TaskAnswer | None:
+        """Return the next answer, None where none has arrived; any other line counts as a failure."""
         with contextlib.suppress(BlockingIOError):
-            while part := self.process.stdout.read(65_536):
-                self._heard += part
-        line, found, rest = self._heard.partition(b"\n")
-        if not found:
+            while part := self._answers.read(65_536):
+                self._received += part
+        line, newline, rest = self._received.partition(b"\n")
+        if not newline:
             return None
-        self._heard = rest
-        with contextlib.suppress(ValueError):
-            value = json.loads(line)
-            if isinstance(value, dict) and isinstance(value.get("exit_code"), int):
-                return value
-        return {"exit_code": 1, "reason": f"the worker said {line[:100]!r}"}
+        self._received = rest
+        try:
+            return TaskAnswer.from_json(line)
+        except ConfigError:
+            return TaskAnswer(EXIT_CELLS_FAILED, f"the worker said {line[:100]!r}")
 
     def ask_to_stop(self) -> None:
-        """Needs no signal, and so passes into a container; a worker's supervisor that dies asks like this as well."""
-        assert self.process.stdin is not None
+        """Close the worker's standard input. That works in a container, where a signal would not arrive.
+
+        A supervisor that dies closes it as well.
+        """
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            self._orders.close()
 
     def close(self, patience_s: float) -> None:
-        """Ask it to stop, wait, and kill it where that takes too long."""
+        """Ask the worker to stop, wait, and kill it if that takes too long."""
         self.ask_to_stop()
         try:
             self.process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self._answers.close()

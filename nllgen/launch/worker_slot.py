@@ -15,6 +15,7 @@ from nllgen.launch.slurm.job_env import Job, MemoryKills, peak_memory_bytes
 from nllgen.launch.worker_process import WorkerConfig, WorkerProcess
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task
+from nllgen.study.run_options import TaskOrder
 
 _POLL_S = 0.05
 _MEMORY_EVERY_S = 2.0
@@ -81,8 +82,8 @@ class WorkerSlot:
         except Exception as error:
             self._finish(getattr(error, "exit_code", 3), FailureKind.ENVIRONMENT, str(error)[:200])
             raise
-        who = {"attempt": attempt.name, "attempts": attempt.number, "threads": attempt.threads}
-        self._worker.order(task=task.name, log=str(task.log.absolute()), **who)
+        log = str(task.log.absolute())
+        self._worker.order(TaskOrder(task.name, attempt.name, attempt.number, attempt.threads, log))
 
     def advance(self) -> str | None:
         """Look after the worker.
@@ -98,7 +99,7 @@ class WorkerSlot:
         answer = self._worker.answer()
         if answer is None and ended is None:
             return None
-        code, reason = (answer["exit_code"], str(answer.get("reason", ""))) if answer else (ended or 0, "")
+        code, reason = (answer.exit_code, answer.reason) if answer else (ended or 0, "")
         if answer is None and ended == EXIT_DONE:
             code, reason = 1, "the worker ended without an answer"
         if code != EXIT_DONE or self._is_asked or self._superseded:  # one that was asked to stop takes no more orders
@@ -135,8 +136,8 @@ class WorkerSlot:
         self._worker = None
         if self._attempt is not None:
             # one that ended well without an answer was asked to stop before it had begun
-            code = int(answer["exit_code"]) if answer else worker.process.returncode or EXIT_STOPPED
-            reason = str(answer.get("reason", "")) if answer else ""
+            code = answer.exit_code if answer else worker.process.returncode or EXIT_STOPPED
+            reason = answer.reason if answer else ""
             found = kind if too_slow else self._kind(code, reason)
             if code in (EXIT_STOPPED, -signal.SIGKILL, -signal.SIGTERM) and found is not FailureKind.OUT_OF_MEMORY:
                 found, reason = (FailureKind.ASKED if self._is_cancelled(self._attempt) else kind), ""

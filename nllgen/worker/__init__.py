@@ -1,6 +1,1 @@
 """One task of a study, from its configuration to its files: the truth, its data set, or a cell."""
-
-from nllgen.worker.run_task import run_task
-from nllgen.worker.train_cell import Settings
-
-__all__ = ["Settings", "run_task"]

@@ -1,4 +1,4 @@
-"""The predicted critical step of a cell that starts at the equilibrium."""
+"""Predicted critical step of a cell that starts at the equilibrium."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from nllgen.study.config import NSGANConfig
 from nllgen.train.state import TrainState
 
 
-def prediction(state: TrainState, num_latents: int, generator: torch.Generator) -> Scalars:
-    """Columns of the evaluation of step 0: critical steps of the generator's learning rate, and what is behind them.
+def predict_critical_step(state: TrainState, num_latents: int, generator: torch.Generator) -> Scalars:
+    """Compute the critical learning rate of the generator for the evaluation of step 0.
 
     Args:
-        state: at step 0 of a cell that ``has_prediction``, its discriminator prepared.
-        num_latents: samples that stand for E_p and E_q.
-        generator: of the latents.
+        state: at step 0 of a cell that ``has_prediction``, with a prepared discriminator.
+        num_latents: samples that approximate E_p and E_q.
+        generator: random stream of the latents.
+
+    Returns:
+        Critical steps, the eigenvalue behind them and the number of null directions; empty where the model is no
+        :class:`RealNVP`, whose inverse is needed.
     """
     config, flow, paradigm = state.cell.paradigm, state.flow, state.paradigm
     assert isinstance(config, NSGANConfig)
     assert isinstance(paradigm, NSGAN)
-    if not isinstance(flow, RealNVP):  # a model by import path does not show its inverse
+    if not isinstance(flow, RealNVP):
         return {}
     z = flow.sample_base(num_latents, generator)
     ratio = config.disc_lr / config.lr
     game = nsgan_game(flow, paradigm.disc, paradigm.view, z, lr_ratio=ratio, r1_gamma=config.r1_gamma)
-    found = predict(game, config.steps)
+    stability = predict(game, config.steps)
     return {
-        "critical_step": found.critical_step,
-        "critical_step_run": found.critical_step_run,
-        "critical_real": found.mode.real,
-        "critical_imag": abs(found.mode.imag),
-        "num_null": float(found.num_null),
+        "critical_step": stability.critical_step,
+        "critical_step_run": stability.critical_step_run,
+        "critical_real": stability.mode.real,
+        "critical_imag": abs(stability.mode.imag),
+        "num_null": float(stability.num_null),
     }

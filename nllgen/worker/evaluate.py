@@ -1,4 +1,4 @@
-"""Measure a further group of metrics on finished cells, from the weights that they kept. Nothing is trained."""
+"""Measure further groups of metrics on finished cells, from the weights that they kept. Nothing is trained."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from nllgen.errors import CorruptFileError, NllgenError, StoppedError
-from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.measurement import Row
-from nllgen.metrics.metric_group import EXTRACTORS, MetricGroup
+from nllgen.metrics.metric_group import EXTRACTORS
 from nllgen.metrics.registry import GROUPS
 from nllgen.models import make_model
 from nllgen.storage.extra_metrics import ExtraMetrics, read_extra_metrics, write_extra_metrics
@@ -27,20 +25,21 @@ from nllgen.storage.schema import FINAL_COLUMNS
 from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tables import make_table
 from nllgen.study.config import Cell, Study
-from nllgen.worker.run_task import evaluator_of, exact_arithmetic, truth_of
-from nllgen.worker.train_cell import Settings, asset_digests, device_name, echo, load_model, move_aside
+from nllgen.worker.run_task import exact_arithmetic, prepare_run, truth_of
+from nllgen.worker.settings import Settings, echo, move_aside
+from nllgen.worker.train_cell import CellRun, Weights, asset_digests, device_name, load_model
 
 
 @dataclass
 class Evaluated:
-    """What became of each cell and group.
+    """Outcomes of an evaluation, counted by cell and group.
 
     Attributes:
-        measured: supplements written now.
-        there: measured before, by the run or by an earlier call.
-        unmeasurable: cells that lack what a group needs, such as a density.
+        measured: files of extra metrics that were written.
+        there: measured before, by the run or by an earlier evaluation.
+        unmeasurable: cells that lack something a group needs, such as a density.
         unfinished: cells without a result.
-        failed: "id: why".
+        failed: "id (label): reason" of cells that could not be measured.
     """
 
     measured: int = 0
@@ -50,87 +49,106 @@ class Evaluated:
     failed: list[str] = field(default_factory=list)
 
 
-def evaluate(study_dir: StudyDir, names: Sequence[str], cells: Sequence[Cell], settings: Settings) -> Evaluated:
-    """Measure groups on the finished ones of some cells; what is there already is not measured again.
+@dataclass(frozen=True)
+class _Finished:
+    """A finished cell with its result, its kept weights, and what its run was measured with."""
 
-    A cell that cannot be measured (its weights are gone, or its truth was trained anew) does not keep others from it.
+    run: CellRun
+    result: Result
+    weights: Weights
+
+
+def evaluate(study_dir: StudyDir, names: Sequence[str], cells: Sequence[Cell], settings: Settings) -> Evaluated:
+    """Measure groups of metrics on those of the cells that are finished; what was measured before is skipped.
+
+    A cell that cannot be measured (its weights are gone, or its truth was trained anew) does not stop the others.
 
     Raises:
         StoppedError: a stop was asked for; what was published stays.
     """
     exact_arithmetic()
     study_dir.guard()
-    study, done = study_dir.read_study(), Evaluated()
+    study, outcomes = study_dir.read_study(), Evaluated()
     for cell in cells:
-        folder = study_dir.truth(cell.id) if cell == study.truth else study_dir.cell(cell.id)
-        if not folder.result.exists():
-            done.unfinished += 1
-            continue
         try:
-            _evaluate_cell(study_dir, study, cell, folder, names, settings, done)
+            _evaluate_cell(study_dir, study, cell, names, settings, outcomes)
         except StoppedError:
             raise
         except NllgenError as error:
             echo(f"{cell.id}: {error}")
-            done.failed.append(f"{cell.id} ({cell.label}): {error.message}")
-    return done
+            outcomes.failed.append(f"{cell.id} ({cell.label}): {error.message}")
+    return outcomes
 
 
 def _evaluate_cell(
-    study_dir: StudyDir,
-    study: Study,
-    cell: Cell,
-    folder: TaskDir,
-    names: Sequence[str],
-    settings: Settings,
-    done: Evaluated,
+    study_dir: StudyDir, study: Study, cell: Cell, names: Sequence[str], settings: Settings, outcomes: Evaluated
 ) -> None:
-    result = read_result(folder.result)
-    missing = [name for name in names if not _is_there(folder.extra_metrics(name), result, name)]
-    done.there += len(names) - len(missing)
-    if not missing:
+    task_dir = study_dir.truth(cell.id) if cell == study.truth else study_dir.cell(cell.id)
+    if not task_dir.result.exists():
+        outcomes.unfinished += 1
         return
-    kept = load_model(folder, cell)
+    result = read_result(task_dir.result)
+    missing = [name for name in names if not _is_measured(task_dir.extra_metrics(name), result)]
+    outcomes.there += len(names) - len(missing)
+    if missing:
+        finished = _load(study_dir, study, cell, task_dir, result, settings)
+        for name in missing:
+            _evaluate_group(finished, name, outcomes)
+
+
+def _load(
+    study_dir: StudyDir, study: Study, cell: Cell, task_dir: TaskDir, result: Result, settings: Settings
+) -> _Finished:
+    """Load what measures a finished cell.
+
+    Raises:
+        CorruptFileError: the weights are damaged, or the truth is not the one that the cell was trained with.
+    """
+    weights = load_model(task_dir, cell)
     truth = truth_of(study_dir, study, cell, settings)
     if truth is not None and truth.sha256 != result.attrs["truth_sha256"]:
         raise CorruptFileError(
-            f"{folder.result}: made with another truth than truth.pt", "submit the grid again: the cell runs anew"
+            f"{task_dir.result}: made with another truth than truth.pt", "submit the grid again: the cell runs anew"
         )
-    evaluator = evaluator_of(study_dir, study, cell, truth, settings)
-    for name in missing:
-        if _has_columns(result, name, [each.name for each in evaluator.references.extractors]):
-            done.there += 1
-            continue
-        with settings.interruptible():
-            rows = _rows(cell, kept, result, evaluator, name, settings)
-        if not any(rows.values()):
-            needs = " and ".join(sorted(GROUPS[name].needs))
-            echo(f"{cell.id}: {name} needs {needs}, which {cell.label} does not have")
-            done.unmeasurable += 1
-            continue
-        extra_metrics = _supplement(cell, result, evaluator, GROUPS[name], rows, settings)
-        published = write_extra_metrics(folder.extra_metrics(name), extra_metrics)
-        done.measured += published
-        done.there += not published
-        echo(f"{'published' if published else 'already there'}: {folder.extra_metrics(name)}")
+    return _Finished(prepare_run(study_dir, study, cell, task_dir, truth, settings), result, weights)
 
 
-def _is_there(path: Path, result: Result, name: str) -> bool:
-    """Whether a valid supplement of this very result is there; another one is moved out of the way."""
+def _evaluate_group(finished: _Finished, name: str, outcomes: Evaluated) -> None:
+    """Measure one group, unless the run measured it or the cell lacks something that it needs."""
+    run = finished.run
+    if _has_columns(finished.result, name, [each.name for each in run.evaluator.references.extractors]):
+        outcomes.there += 1
+        return
+    with run.settings.stop.interruptible():
+        rows = _rows(finished, name)
+    if not any(rows.values()):
+        needs = " and ".join(sorted(GROUPS[name].needs))
+        echo(f"{run.cell.id}: {name} needs {needs}, which {run.cell.label} does not have")
+        outcomes.unmeasurable += 1
+        return
+    path = run.task_dir.extra_metrics(name)
+    published = write_extra_metrics(path, _extra_metrics(finished, name, rows))
+    outcomes.measured += published
+    outcomes.there += not published
+    echo(f"{'published' if published else 'already there'}: {path}")
+
+
+def _is_measured(path: Path, result: Result) -> bool:
+    """Return whether valid extra metrics of this result exist; move others aside."""
     if not path.exists():
         return False
     try:
         if read_extra_metrics(path).belongs_to(result.attrs):
             return True
-        raise CorruptFileError(f"{path}: measured on other weights or another truth than result.h5's")
+        raise CorruptFileError(f"{path}: measured on other weights or another truth than result.h5")
     except CorruptFileError as error:
         move_aside(path, str(error), "measuring again")
         return False
 
 
 def _has_columns(result: Result, name: str, extractors: list[str]) -> bool:
-    """Whether the run itself measured a group, with every extractor that can be had now."""
-    names = [column.replace("val_", "test_") for column in GROUPS[name].columns]
+    """Return whether the run itself measured a group, with every extractor that this machine has."""
+    names = _columns_of(name)
     parts = [[column for column in names if not column.endswith(EXTRACTORS)]]
     parts += [[column for column in names if column.endswith(extractor)] for extractor in extractors]
     measured = [
@@ -141,28 +159,29 @@ def _has_columns(result: Result, name: str, extractors: list[str]) -> bool:
     return bool(measured) and all(measured)
 
 
-def _rows(
-    cell: Cell, kept: dict[str, Any], result: Result, evaluator: Evaluator, name: str, settings: Settings
-) -> dict[str, Row]:
-    """Weights → the group's columns on the test split, in the order of the result."""
-    model = make_model(cell).to(settings.device)
+def _columns_of(name: str) -> list[str]:
+    """Return the columns of a group on the test split."""
+    return [column.replace("val_", "test_") for column in GROUPS[name].columns]
+
+
+def _rows(finished: _Finished, name: str) -> dict[str, Row]:
+    """Measure a group on the test split; return its columns by weights, in the order of the result."""
+    run = finished.run
+    model = make_model(run.cell).to(run.settings.device)
     rows = {}
-    for weights in map(str, result.final["weights"]):
+    for weights in map(str, finished.result.final["weights"]):
         started = time.perf_counter()
-        model.load_state_dict(kept[weights])
-        row = evaluator.measure_groups(model, "test", [name])
+        model.load_state_dict(finished.weights[weights])
+        row = run.evaluator.measure_groups(model, "test", [name])
         rows[weights] = row | {"time_s": time.perf_counter() - started} if row else {}
     return rows
 
 
-def _supplement(
-    cell: Cell, result: Result, evaluator: Evaluator, group: MetricGroup, rows: dict[str, Row], settings: Settings
-) -> ExtraMetrics:
-    steps = {str(name): int(step) for name, step in zip(result.final["weights"], result.final["step"], strict=True)}
-    names = ("weights", "step", *(column.replace("val_", "test_") for column in group.columns), "time_s")
+def _extra_metrics(finished: _Finished, name: str, rows: dict[str, Row]) -> ExtraMetrics:
+    run, result = finished.run, finished.result
     attrs = {
-        "group": group.name,
-        "cell_id": cell.id,
+        "group": name,
+        "cell_id": run.cell.id,
         "model_sha256": result.attrs["model_sha256"],
         "truth_sha256": result.attrs["truth_sha256"],
         "code_sha256": code_sha256(),
@@ -170,9 +189,11 @@ def _supplement(
         "torch_version": str(torch.__version__),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
-        "device": device_name(settings.device),
-        "num_samples": str(evaluator.references.num_samples["test"]),
-        "assets": json.dumps(asset_digests(evaluator)),
+        "device": device_name(run.settings.device),
+        "num_samples": str(run.evaluator.references.num_samples["test"]),
+        "assets": json.dumps(asset_digests(run.evaluator)),
     }
-    table = [{"weights": name, "step": steps[name], **row} for name, row in rows.items()]
-    return ExtraMetrics(attrs, make_table(table, {name: FINAL_COLUMNS[name] for name in names}))
+    steps = {str(kind): int(step) for kind, step in zip(result.final["weights"], result.final["step"], strict=True)}
+    table = [{"weights": weights, "step": steps[weights], **row} for weights, row in rows.items()]
+    names = ("weights", "step", *_columns_of(name), "time_s")
+    return ExtraMetrics(attrs, make_table(table, {column: FINAL_COLUMNS[column] for column in names}))

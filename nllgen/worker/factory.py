@@ -1,4 +1,4 @@
-"""From a cell to what trains and measures it: its images, its flow, its training state."""
+"""Factory of what a cell is trained and measured with: images, model, training state, evaluator."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from nllgen.train.precision import autocast
 from nllgen.train.state import TrainState
 from nllgen.train.streams import RandomStreams, generator, stream_seed
 
-_INIT_BATCH = 256  # images that ActNorm is initialised from, the same for every paradigm
-_HELD_OUT_SEED = 0  # of the noise on held-out images: every cell is measured on the same ones
+_INIT_BATCH = 256  # images that initialise ActNorm, the same under every paradigm
+_HELD_OUT_SEED = 0  # of the noise on held-out images: every cell is measured on the same images
 
 
 def run_seed(cell: Cell) -> int:
-    """The seed of every stream of a run.
+    """Return the seed of all random streams of a run.
 
-    On synthetic data it is set apart from the truth's own streams: a student of the truth's architecture and seed would
-    start from the very weights that the truth started from.
+    On synthetic data it differs from the truth's: otherwise a student with the truth's architecture and seed would
+    start from the same weights as the truth did.
     """
     return stream_seed(cell.seed, "student") if cell.data.source == "synthetic" else cell.seed
 
@@ -46,12 +46,12 @@ MakeSource = Callable[[torch.Generator, torch.Generator], Source]
 
 @dataclass(frozen=True)
 class CellData:
-    """A cell's images.
+    """Images of a cell.
 
     Attributes:
-        make_source: (order, noise) → the stream of training batches.
-        sets: what densities are measured on.
-        training: every training image, logits or uint8 levels; None where each is fresh.
+        make_source: (order, noise) → stream of training batches.
+        sets: images on which densities are measured, by split.
+        training: all training images, logits or uint8 levels; None where every batch is drawn anew.
     """
 
     make_source: MakeSource
@@ -59,10 +59,10 @@ class CellData:
     training: Tensor | None
 
 
-def mnist_data(cell: Cell, metrics: MetricsConfig, folder: Path, device: torch.device) -> CellData:
-    """Real images; held-out ones and the measured part of the training set are dequantised once."""
+def mnist_data(cell: Cell, metrics: MetricsConfig, mnist_dir: Path, device: torch.device) -> CellData:
+    """Load MNIST; held-out images and the measured part of the training set are dequantised once."""
     data = cell.data
-    splits = load_mnist(folder, data.image_size, data.num_val, data.num_test)
+    splits = load_mnist(mnist_dir, data.image_size, data.num_val, data.num_test)
     num_train = len(splits.train.images) if data.num_train == "all" else int(data.num_train)
     images = {
         "train": splits.train.images[:num_train],
@@ -80,7 +80,7 @@ def mnist_data(cell: Cell, metrics: MetricsConfig, folder: Path, device: torch.d
 
 
 def synthetic_rows(cell: Cell) -> slice:
-    """The block of the training pool that a cell reads: seed k has the k-th disjoint one."""
+    """Return the rows of the training pool that a cell reads: seed k reads the k-th disjoint block."""
     if cell.data.num_train == "fresh":
         return slice(0, None)
     num_train = int(cell.data.num_train)
@@ -90,10 +90,17 @@ def synthetic_rows(cell: Cell) -> slice:
 def synthetic_data(
     cell: Cell, metrics: MetricsConfig, dataset: Dataset, truth: Truth, device: torch.device
 ) -> CellData:
-    """Images of the truth. ``dataset`` holds the rows that :func:`synthetic_rows` names.
+    """Take a cell's images from the truth's data set.
+
+    Args:
+        cell: on synthetic data.
+        metrics: numbers of images that are measured.
+        dataset: with the training rows of :func:`synthetic_rows`.
+        truth: the truth that drew the data set.
+        device: device of the images.
 
     Raises:
-        ConfigError: the data set is another truth's or too small.
+        ConfigError: the data set was drawn from another truth or is too small.
     """
     if dataset.truth_sha256 != truth.sha256:
         raise ConfigError(
@@ -118,9 +125,9 @@ def synthetic_data(
 
 
 def make_flow(cell: Cell, truth: Truth | None, source: Source, device: torch.device) -> Model:
-    """The model at step 0: the truth's weights, or random ones with ActNorm initialised from one batch.
+    """Make the model of step 0: with the truth's weights, or with random ones and ActNorm initialised from one batch.
 
-    For one seed it is the same to the bit under every paradigm.
+    For one seed the model is the same to the bit under every paradigm.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(run_seed(cell), "weights"))
@@ -135,7 +142,7 @@ def make_flow(cell: Cell, truth: Truth | None, source: Source, device: torch.dev
 
 
 def make_state(cell: Cell, data: CellData, truth: Truth | None, device: torch.device) -> TrainState:
-    """The state of step 0."""
+    """Make the training state of step 0."""
     cpu, seed = torch.device("cpu"), run_seed(cell)
     first = data.make_source(generator(cpu, seed, "first", "order"), generator(device, seed, "first"))
     flow = make_flow(cell, truth, first, device)
@@ -164,7 +171,7 @@ def make_evaluator(
     extractors: tuple[Extractor, ...],
     device: torch.device,
 ) -> Evaluator:
-    """What measures the cell; its latents are the same at every evaluation."""
+    """Make the evaluator of a cell, which draws the same latents at every evaluation."""
 
     def latents(purpose: str) -> torch.Generator:
         return generator(device, run_seed(cell), "eval", purpose)

@@ -1,62 +1,49 @@
-"""A worker runs one task after another, as it is ordered to: torch is imported once, not once a cell.
+"""Loop of a worker: run one task after another, so that torch is imported once and not once a cell.
 
-Orders are lines of JSON on standard input, and their end asks to stop; each is answered by a line on what was standard
-output when the worker began. Meanwhile what a task prints goes to its own log.
+Orders are lines on standard input, and its end asks to stop. Each is answered by a line on the standard output that the
+worker was started with; the output of a task goes to the task's own log.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, EXIT_ENVIRONMENT, EXIT_STOPPED, NllgenError
+from nllgen.study.run_options import TaskAnswer, TaskOrder
 
 OUT_OF_MEMORY = "out of memory"
+_MAX_REASON = 200
 
 
-@dataclass(frozen=True)
-class TaskOrder:
-    """One task to run.
+def serve(lines: Iterable[bytes], run: Callable[[TaskOrder], None]) -> int:
+    """Run ordered tasks until the orders end or a task fails.
 
-    Attributes:
-        task: ``truth``, ``dataset`` or a cell's id.
-        attempt: name of the attempt.
-        attempts: on this task so far, this one included.
-        threads: of torch, as in its first attempt; 0 takes as many as the worker was started with.
-        log: file that takes what the task prints.
-    """
+    A failure may leave the process in any state. It ends, and the next task gets a new one.
 
-    task: str
-    attempt: str
-    attempts: int
-    log: str
-    threads: int = 0
-
-
-def serve(orders: Iterable[Mapping[str, Any]], run: Callable[[TaskOrder], None]) -> int:
-    """Run what is ordered until the orders end or a task fails.
-
-    After a failure the process has an unknown past, so that it ends and the next task gets a new one.
+    Args:
+        lines: orders as JSON.
+        run: runs one task.
 
     Returns:
         Exit code of the last task.
+
+    Raises:
+        ConfigError: a line is no order.
     """
-    gc.freeze()  # what is imported stays: collecting between tasks looks at what the tasks have left
-    with _replies() as reply:
+    gc.freeze()  # imported objects stay: collections between tasks skip them
+    with _answers() as send:
         code = EXIT_DONE
-        for values in orders:
-            order = TaskOrder(**values)
+        for line in lines:
+            order = TaskOrder.from_json(line)
             code, reason = _run_one(order, run)
-            reply({"attempt": order.attempt, "exit_code": code, "reason": reason})
+            send(TaskAnswer(code, reason, order.attempt))
             if code != EXIT_DONE:
                 break
             gc.collect()
@@ -64,47 +51,53 @@ def serve(orders: Iterable[Mapping[str, Any]], run: Callable[[TaskOrder], None])
 
 
 @contextlib.contextmanager
-def _replies() -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Writes to what is standard output now, wherever it points later."""
+def _answers() -> Iterator[Callable[[TaskAnswer], None]]:
+    """Yield a function that writes to the present standard output, wherever that points later."""
     with os.fdopen(os.dup(1), "w", buffering=1) as file:
 
-        def reply(message: Mapping[str, Any]) -> None:
-            with contextlib.suppress(BrokenPipeError):  # who would read it has gone; standard input ends as well
-                file.write(json.dumps(message) + "\n")
+        def send(answer: TaskAnswer) -> None:
+            with contextlib.suppress(BrokenPipeError):  # the supervisor is gone: standard input ends as well
+                file.write(answer.to_json() + "\n")
 
-        yield reply
+        yield send
 
 
 def _run_one(order: TaskOrder, run: Callable[[TaskOrder], None]) -> tuple[int, str]:
-    """Exit code, and why where it is known."""
+    """Run a task; return its exit code and the reason of a failure."""
     try:
-        _print_to(order.log)
+        if order.log:
+            _redirect_output(order.log)
         run(order)
     except NllgenError as error:
         print(f"error: {error}", flush=True)
-        return error.exit_code, error.message.splitlines()[0][:200]
+        return error.exit_code, error.message.splitlines()[0][:_MAX_REASON]
     except KeyboardInterrupt:
         return EXIT_STOPPED, "interrupted"
-    except Exception as error:  # a task's failure is its own: it is told, recorded and does not end the job
-        with contextlib.suppress(OSError):
-            traceback.print_exc(file=sys.stdout)
-            sys.stdout.flush()
-        if is_out_of_memory(error):
-            return EXIT_CELLS_FAILED, OUT_OF_MEMORY
-        code = EXIT_ENVIRONMENT if isinstance(error, OSError) else EXIT_CELLS_FAILED
-        return code, f"{type(error).__name__}: {error}"[:200]
+    except Exception as error:  # recorded as the task's failure; it does not end the job
+        return _report_unexpected(error)
     return EXIT_DONE, ""
 
 
+def _report_unexpected(error: Exception) -> tuple[int, str]:
+    """Print the traceback of an error; return its exit code and the reason."""
+    with contextlib.suppress(OSError):
+        traceback.print_exception(error, file=sys.stdout)
+        sys.stdout.flush()
+    if is_out_of_memory(error):
+        return EXIT_CELLS_FAILED, OUT_OF_MEMORY
+    code = EXIT_ENVIRONMENT if isinstance(error, OSError) else EXIT_CELLS_FAILED
+    return code, f"{type(error).__name__}: {error}"[:_MAX_REASON]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on the CPU or a GPU."""
+    """Return whether an allocation failed, on the CPU or a GPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def _print_to(log: str) -> None:
-    """From here on standard output and error are the log; it is created without following a link."""
+def _redirect_output(log: str) -> None:
+    """Make a log standard output and error; it is opened without following a link."""
     sys.stdout.flush()
     sys.stderr.flush()
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)

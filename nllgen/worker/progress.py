@@ -1,96 +1,84 @@
-"""How far a task is: a bar on a terminal, plain lines in a log."""
+"""Progress of a task: plain lines in a log, and a file for other processes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _LINE_EVERY_S = 10.0
 _FILE_EVERY_S = 5.0
 
 
+Update = Callable[[int, str], None]  # (number that is done, what the last step measured) is shown
+Display = Callable[[str, int], AbstractContextManager[Update]]  # (title, total) → context in which progress is shown
+
+
+@contextlib.contextmanager
+def plain_lines(title: str, total: int) -> Iterator[Update]:
+    """Print a line every ten seconds and at the end."""
+    started = line_at = time.monotonic()
+
+    def update(done: int, note: str) -> None:
+        nonlocal line_at
+        now = time.monotonic()
+        if done == total or now - line_at >= _LINE_EVERY_S:
+            line_at = now
+            print(f"{title}  {done}/{total}  {now - started:.0f} s  {note}".rstrip(), flush=True)
+
+    yield update
+
+
 class TaskProgress:
-    """Counts towards a total; ``note`` is what the last step measured.
+    """Progress of a task.
 
     Args:
-        title: what is being done.
-        total: to count to.
-        file: for those who look on from elsewhere: a line of JSON with done, total, saved, time and note. Its
-            modification time says when the task was last known to be at work.
-        saved: what has been done and saved before.
+        update: shows the progress.
+        total: number to count to.
+        file: file for other processes: a JSON object with done, total, saved, time_s and note. Its modification time
+            says when the task was last at work.
+        saved: number that was done and saved before.
     """
 
-    def __init__(self, title: str, total: int, file: Path | None = None, saved: int = 0):
-        self._title = title
+    def __init__(self, update: Update, total: int, file: Path | None = None, saved: int = 0):
+        self._update = update
         self._total = total
-        self._done = saved
+        self._done = self._saved = saved
         self._note = ""
-        self._saved = saved
         self._file = file
         self._started = time.monotonic()
-        self._line_at = self._started
         self._file_at = -_FILE_EVERY_S
-        self._bar: Progress | None = None
-        if sys.stderr.isatty():
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                transient=True,
-            )
-            self._row = self._bar.add_task(title, total=total, note="")
 
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def at(self, done: int, note: str = "") -> None:
-        """Say that ``done`` of the total are done."""
+    def set(self, done: int, note: str = "") -> None:
+        """Set the number that is done, and what the last step measured."""
         self._done, self._note = done, note
         now = time.monotonic()
         if now - self._file_at >= _FILE_EVERY_S:
             self._write(now)
-        if self._bar:
-            self._bar.update(self._row, completed=done, note=note)
-        elif done == self._total or now - self._line_at >= _LINE_EVERY_S:
-            self._line_at = now
-            print(f"{self._title}  {done}/{self._total}  {now - self._started:.0f} s  {note}".rstrip(), flush=True)
+        self._update(done, note)
 
-    def more(self, n: int) -> None:
-        """Say that n more are done."""
-        self.at(self._done + n)
+    def add(self, n: int) -> None:
+        """Add to the number that is done."""
+        self.set(self._done + n)
 
-    def saved(self, done: int) -> None:
-        """Say that a checkpoint of this moment is on the disk."""
+    def set_saved(self, done: int) -> None:
+        """Set the number that is safe in a checkpoint."""
         self._saved = done
         self._write(time.monotonic())
 
     def _write(self, now: float) -> None:
-        """Replaced at once, so that a reader never sees half of it; where it cannot be, training goes on."""
+        """Replace the file in one step, so that readers never see half of it; ignore a failure."""
         self._file_at = now
         if self._file is None:
             return
         elapsed = round(now - self._started, 1)
         line = {"done": self._done, "total": self._total, "saved": self._saved, "time_s": elapsed, "note": self._note}
         with contextlib.suppress(OSError):
-            aside = self._file.with_name(f"{self._file.name}.part")
-            aside.unlink(missing_ok=True)
-            with aside.open("x") as file:
+            part = self._file.with_name(f"{self._file.name}.part")
+            part.unlink(missing_ok=True)
+            with part.open("x") as file:
                 file.write(json.dumps(line))
-            aside.replace(self._file)
+            part.replace(self._file)

@@ -1,4 +1,4 @@
-"""The tasks of a study: the truth, its data set, the cells."""
+"""Run one task of a study: the truth, its data set, or a cell."""
 
 from __future__ import annotations
 
@@ -9,88 +9,108 @@ import torch
 from nllgen.assets import inception_weights, require_mnist
 from nllgen.data.truth import Truth, check_fits, load_truth, truth_bytes
 from nllgen.errors import AssetError, CellsFailedError, ConfigError, CorruptFileError, MachineError
-from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.features import Extractor, load_extractor
 from nllgen.storage.atomic import create_bytes
 from nllgen.storage.dataset import read_dataset
 from nllgen.storage.result import read_attrs
 from nllgen.storage.states import Expected, ResultState, inspect
-from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.storage.weights import weights_digest
 from nllgen.study.config import Cell, Study
 from nllgen.worker.dataset import draw_dataset
 from nllgen.worker.factory import CellData, make_evaluator, mnist_data, synthetic_data, synthetic_rows
-from nllgen.worker.train_cell import Settings, echo, load_model, move_aside, run_cell
+from nllgen.worker.settings import Settings, echo, move_aside
+from nllgen.worker.train_cell import CellRun, load_model, run_cell
 
 
-def run_task(study_dir: StudyDir, task: str, settings: Settings) -> None:
-    """Run one task to its end, or do nothing where its files are there already.
+def run_task(study_dir: StudyDir, settings: Settings) -> None:
+    """Run the ordered task to its end; do nothing where its files are complete.
 
     Args:
         study_dir: a frozen study.
-        task: ``truth``, ``dataset`` or a cell's id.
-        settings: how to run it.
+        settings: settings of the run, with the order.
 
     Raises:
-        ConfigError: the study has no such task, or one before it is not done.
+        ConfigError: the study has no such task, or a task that it needs is not done.
         StoppedError: a stop was asked for.
     """
     exact_arithmetic()
     study_dir.guard()
     study = study_dir.read_study()
-    found = _find_task(study_dir, study, task)
-    if found.kind is TaskKind.TRUTH:
-        _truth(study_dir, study, found, settings)
-    elif found.kind is TaskKind.DATASET:
-        _dataset(study_dir, study, found, settings)
-    else:
-        _cell(study_dir, study, found, settings)
+    task = _task_of(study_dir, study, settings.order.task)
+    match task.kind:
+        case TaskKind.TRUTH:
+            _run_truth(study_dir, study, task, settings)
+        case TaskKind.DATASET:
+            _run_dataset(study_dir, study, task, settings)
+        case TaskKind.CELL:
+            _run_cell(study_dir, study, task, settings)
 
 
 def exact_arithmetic() -> None:
-    """fp32 means fp32, and the same input gives the same bits, on CUDA too."""
+    """Make torch compute in true fp32, and give the same bits for the same input, on CUDA too."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
 
 
-def _extractors(study: Study, settings: Settings) -> tuple[Extractor, ...]:
-    """Those of the study's metrics that can be had here; the columns of the others are NaN."""
-    weights = inception_weights(settings.assets)
-    found = (
-        load_extractor(name, settings.device, inception_weights=weights, echo=echo) for name in study.metrics.frechet
-    )
-    return tuple(extractor for extractor in found if extractor is not None)
-
-
-def _find_task(study_dir: StudyDir, study: Study, name: str) -> Task:
+def _task_of(study_dir: StudyDir, study: Study, name: str) -> Task:
     for task in tasks_of(study, study_dir):
         if task.name == name:
             return task
     if name == TaskKind.TRUTH and study.pretrained:
         raise ConfigError(f"the truth of {study.name} is {study.pretrained}: it is not trained", "submit the study")
     if name in (TaskKind.TRUTH, TaskKind.DATASET):
-        raise ConfigError(f"study {study.name} has no {name}", "add a truth section, or a cell on synthetic data")
+        raise ConfigError(f"study {study.name} has no {name}", "add a truth section, and a cell on synthetic data")
     raise ConfigError(f"study {study.name} has no cell {name}", "nllgen status lists its cells")
 
 
-def _cell(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> None:
-    cell, task_dir = task.cell, task.task_dir
-    truth = truth_of(study_dir, study, cell, settings)
-    if _is_done(task, study_dir, study, settings):
+def _run_truth(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> None:
+    """Train the truth as a cell of its own, then freeze its best weights."""
+    task_dir = task.task_dir
+    _move_damaged_weights_aside(task_dir.weights)
+    if _is_done(study_dir, study, task, settings) and task_dir.weights.exists():
         return
-    data = _data(study_dir, study, cell, truth, settings)
-    evaluator = make_evaluator(cell, data, truth, study.metrics, _extractors(study, settings), settings.device)
-    run_cell(cell, study.name, task_dir, data, truth, evaluator, study.metrics, settings)
+    if not (task_dir.result.exists() and _has_weights(task)):
+        run_cell(prepare_run(study_dir, study, task.cell, task_dir, None, settings))
+    if task_dir.weights.exists():
+        return
+    weights = load_model(task_dir, task.cell)
+    if read_attrs(task_dir.result)["outcome"] == "diverged":
+        raise CellsFailedError(
+            f"the truth of {study.name} diverged: it is not frozen, and nothing that needs it can run",
+            "choose a smaller learning rate for the truth and submit the grid under another name",
+        )
+    create_bytes(task_dir.weights, truth_bytes(task.cell, weights["best"]))
+    echo(f"frozen: {task_dir.weights}")
+
+
+def _move_damaged_weights_aside(path: Path) -> None:
+    try:
+        weights_digest(path)
+    except CorruptFileError as error:
+        move_aside(path, str(error), "freezing again")
+
+
+def _run_dataset(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> None:
+    """Draw the data set, or the part of it that an extended study lacks."""
+    if not _is_done(study_dir, study, task, settings):
+        draw_dataset(task.task_dir.weights, task.task_dir.dataset, study.dataset, settings.stop, settings.display)
+
+
+def _run_cell(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> None:
+    truth = truth_of(study_dir, study, task.cell, settings)
+    if not _is_done(study_dir, study, task, settings):
+        run_cell(prepare_run(study_dir, study, task.cell, task.task_dir, truth, settings))
 
 
 def truth_of(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) -> Truth | None:
-    """The truth that a cell needs, None where it needs none.
+    """Load the truth that a cell needs; return None where it needs none.
 
     Raises:
-        AssetError, CorruptFileError: it is missing or damaged.
+        AssetError, CorruptFileError: the truth is missing or damaged.
     """
     if cell.data.source != "synthetic" and cell.start != "truth":
         return None
@@ -101,28 +121,44 @@ def truth_of(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) 
     return truth
 
 
-def evaluator_of(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | None, settings: Settings) -> Evaluator:
-    """What measured a cell, as it was while it ran."""
-    data = _data(study_dir, study, cell, truth, settings)
-    return make_evaluator(cell, data, truth, study.metrics, _extractors(study, settings), settings.device)
+def prepare_run(
+    study_dir: StudyDir, study: Study, cell: Cell, task_dir: TaskDir, truth: Truth | None, settings: Settings
+) -> CellRun:
+    """Load what a cell, or the truth, is trained and measured with; ``truth`` is the one of :func:`truth_of`.
+
+    Raises:
+        AssetError: MNIST or the data set is missing.
+        ConfigError, CorruptFileError: the data set does not fit or is damaged.
+    """
+    data, metrics = _load_data(study_dir, study, cell, truth, settings), study.metrics
+    evaluator = make_evaluator(cell, data, truth, metrics, _load_extractors(study, settings), settings.device)
+    return CellRun(cell, study.name, task_dir, data, truth, evaluator, metrics, settings)
 
 
-def _data(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | None, settings: Settings) -> CellData:
+def _load_data(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | None, settings: Settings) -> CellData:
     if cell.data.source != "synthetic":
-        return mnist_data(cell, study.metrics, require_mnist(settings.assets), settings.device)
+        return mnist_data(cell, study.metrics, require_mnist(settings.options.assets), settings.device)
     assert truth is not None
     dataset = read_dataset(study_dir.dataset(truth.id), train_rows=synthetic_rows(cell))
     return synthetic_data(cell, study.metrics, dataset, truth, settings.device)
 
 
-def _is_done(task: Task, study_dir: StudyDir, study: Study, settings: Settings) -> bool:
-    """Return whether a result that counts is there; one that does not is moved out of the way, never overwritten.
+def _load_extractors(study: Study, settings: Settings) -> tuple[Extractor, ...]:
+    """Load the extractors of the study's metrics that this machine has; the columns of the others stay empty."""
+    weights = inception_weights(settings.options.assets)
+    extractors = (
+        load_extractor(name, settings.device, inception_weights=weights, echo=echo) for name in study.metrics.frechet
+    )
+    return tuple(extractor for extractor in extractors if extractor is not None)
+
+
+def _is_done(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> bool:
+    """Return whether a result that counts exists; move one that does not count aside, and never overwrite it.
 
     Raises:
         MachineError: it cannot be read now.
     """
-    required = settings.container_sha256 if settings.strict_container else None
-    files = inspect(task, Expected.of(study, study_dir, required))
+    files = inspect(task, Expected.of(study, study_dir, settings.options.required_container))
     path = task.task_dir.dataset if task.kind is TaskKind.DATASET else task.task_dir.result
     if files.state.is_done:
         echo(f"already there: {path}")
@@ -135,46 +171,10 @@ def _is_done(task: Task, study_dir: StudyDir, study: Study, settings: Settings) 
 
 
 def _has_weights(task: Task) -> bool:
-    """Return whether the weights that a result was measured on are there; without them the run is repeated."""
+    """Return whether the weights that a result was measured on exist; without them the run is repeated."""
     try:
         load_model(task.task_dir, task.cell)
     except (CorruptFileError, AssetError) as error:
         move_aside(task.task_dir.result, str(error))
         return False
     return True
-
-
-def _truth(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> None:
-    """Train the truth as a cell of its own, then freeze its best weights."""
-    cell, task_dir = task.cell, task.task_dir
-    _move_damaged_weights_aside(task_dir.weights)
-    if _is_done(task, study_dir, study, settings) and task_dir.weights.exists():
-        return
-    if not (task_dir.result.exists() and _has_weights(task)):
-        data = _data(study_dir, study, cell, None, settings)
-        evaluator = make_evaluator(cell, data, None, study.metrics, _extractors(study, settings), settings.device)
-        run_cell(cell, study.name, task_dir, data, None, evaluator, study.metrics, settings)
-    if task_dir.weights.exists():
-        return
-    weights = load_model(task_dir, cell)
-    if read_attrs(task_dir.result)["outcome"] == "diverged":
-        raise CellsFailedError(
-            f"the truth of {study.name} diverged: it is not frozen, and nothing that needs it can run",
-            "choose a smaller learning rate for the truth and submit the grid under another name",
-        )
-    create_bytes(task_dir.weights, truth_bytes(cell, weights["best"]))
-    echo(f"frozen: {task_dir.weights}")
-
-
-def _move_damaged_weights_aside(path: Path) -> None:
-    try:
-        weights_digest(path)
-    except CorruptFileError as error:
-        move_aside(path, str(error), "freezing again")
-
-
-def _dataset(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> None:
-    """Draw the data set, or the part of it that a grown study lacks."""
-    if not _is_done(task, study_dir, study, settings):
-        paths = task.task_dir.weights, task.task_dir.dataset
-        draw_dataset(*paths, study.dataset, settings.interruptible)

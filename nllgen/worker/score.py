@@ -1,4 +1,4 @@
-"""Models made elsewhere against a truth of known density: from their log-densities, or from their samples."""
+"""Score models that were trained elsewhere against a truth of known density, by log-densities or samples."""
 
 from __future__ import annotations
 
@@ -25,19 +25,22 @@ from nllgen.train.streams import generator
 
 Space = Literal["logits", "pixels"]
 GROUPS = ("frechet", "frechet_inf", "kid", "prdc", "critic")
-_SEED = 0  # of what the metrics of images draw
-_FEW = slice(0, 2)  # training rows, where the training split is not looked at
+_SEED = 0  # of the random streams of image metrics
+_FEW = slice(0, 2)  # training rows that are read where the training split is not needed
 
 
 class TruthFiles(NamedTuple):
-    """Where a truth lies."""
+    """Files of a truth."""
 
     weights: Path
     dataset: Path
 
 
 def find_weights(path: Path) -> Path:
-    """The truth.pt that a user means by its path, the folder that it lies in, or a study's folder.
+    """Find the truth.pt of a truth.
+
+    Args:
+        path: truth.pt, its folder, or a study's folder.
 
     Raises:
         ConfigError: the study has no truth, or there is no such file.
@@ -45,47 +48,51 @@ def find_weights(path: Path) -> Path:
     if StudyDir(path).is_frozen:
         study = StudyDir(path).read_study()
         if study.truth is None:
-            raise ConfigError(f"study {study.name} has no truth", "give a study on synthetic data, or a truth.pt")
+            raise ConfigError(f"study {study.name} has no truth", "use a study on synthetic data, or a truth.pt")
         path = StudyDir(path).truth(study.truth.id).path
-    return _there(path / "truth.pt" if path.is_dir() else path, "truth")
+    return _require_file(path / "truth.pt" if path.is_dir() else path, "truth")
 
 
-def _there(file: Path, what: str) -> Path:
+def _require_file(file: Path, name: str) -> Path:
     if not file.is_file():
         raise ConfigError(
-            f"no {what} at {file}",
-            "a truth is a truth.pt (to score, with its dataset.h5 beside it: `nllgen draw` makes one), their folder "
-            "truths/<id>, or a study's folder",
+            f"no {name} at {file}",
+            "name a truth.pt, its folder truths/<id>, or a study's folder; score needs a dataset.h5 beside truth.pt, "
+            "which `nllgen draw` makes",
         )
     return file
 
 
 def find_truth(path: Path) -> TruthFiles:
-    """The truth that a user means: truth.pt, the folder that it lies in, or a study's folder.
+    """Find truth.pt and the dataset.h5 beside it.
+
+    Args:
+        path: truth.pt, its folder, or a study's folder.
 
     Raises:
-        ConfigError: there is none, or no dataset.h5 beside it.
+        ConfigError: a file is missing, or the study has no truth.
     """
     weights = find_weights(path)
-    return TruthFiles(weights, _there(weights.with_name("dataset.h5"), "data set of the truth"))
+    return TruthFiles(weights, _require_file(weights.with_name("dataset.h5"), "data set of the truth"))
 
 
 def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]:
-    """Exact divergence of a density q from its log-density at the rows of a split of the truth's data set.
+    """Measure the divergence of a density q from its log-densities on a split of the truth's data set.
 
     Args:
-        files: of the truth.
+        files: files of the truth.
         path: .npz or HDF5 with ``<split>/log_prob`` or ``log_prob``: (N,) nats, in logit space, in the order of the
-            rows of the split in dataset.h5.
+            split's rows in dataset.h5.
         split: train, val or test.
 
     Returns:
-        Cross-entropy −E_p[log q], entropy and KL(p‖q) over the same images, each with its standard error, in nats, and
-        in bits per dimension as those of real MNIST are. Where q gives an image no density at all (−∞), KL and
-        cross-entropy are infinite.
+        Cross-entropy −E_p[log q], entropy and KL(p‖q) over the same images, each with its standard error, in nats and
+        in bits per dimension as they are reported for MNIST. KL and cross-entropy are infinite where q has no density
+        at an image (−∞).
 
     Raises:
-        ConfigError: another truth's data set, another number of rows, or values that no log-density has.
+        ConfigError: the data set was drawn from another truth, the number of rows is wrong, or a value cannot be a
+            log-density.
         CorruptFileError: the file cannot be read.
     """
     train_rows = None if split == "train" else _FEW
@@ -94,50 +101,46 @@ def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]
     log_q = _log_probs(path, split, len(log_p))
     log_det = float(log_det_levels(x, truth.cell.data.alpha).mean())
     entropy = mean_and_se(-log_p)
-    found: dict[str, Any] = _about(dataset, split) | {"num_zero_density": int(np.isneginf(log_q).sum())}
+    scores: dict[str, Any] = _about(dataset, split) | {"num_zero_density": int(np.isneginf(log_q).sum())}
     with np.errstate(invalid="ignore"):
         cross_entropy, divergence = mean_and_se(-log_q), kl(log_p, log_q)
-    # KL is a difference, which the same coordinates on both sides leave as it is
+    # KL is a difference: a change of coordinates cancels
     for name, estimate, change in (
         ("cross_entropy", cross_entropy, log_det),
         ("entropy", entropy, log_det),
         ("kl", divergence, 0.0),
     ):
-        found[f"{name}_nats"], found[f"{name}_se_nats"] = estimate
-        found[f"{name}_bits_per_dim"] = bits_per_dim(estimate.value, change, x[0].numel())
-    return found
+        scores[f"{name}_nats"], scores[f"{name}_se_nats"] = estimate
+        scores[f"{name}_bits_per_dim"] = bits_per_dim(estimate.value, change, x[0].numel())
+    return scores
 
 
 def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.device) -> dict[str, Any]:
-    """Image metrics and the reverse cross-entropy of samples against the truth's test split.
+    """Measure image metrics and the reverse cross-entropy of samples against the truth's test split.
 
     Args:
-        files: of the truth.
+        files: files of the truth.
         path: .npz or HDF5 with ``x`` or ``samples/x``: (n, C, H, W).
-        space: ``logits``, or ``pixels`` in [0, 1] (uint8: levels 0…255), which have image metrics alone.
-        device: where the truth and the networks are put.
+        space: ``logits``, or ``pixels`` in [0, 1] (uint8: levels 0…255), for which only image metrics are measured.
+        device: device of the truth and the networks.
 
     Returns:
-        The columns of :data:`GROUPS` with their floors; −E_q[log p] with its standard error, nats, of logits.
+        The columns of :data:`GROUPS` with their floors; for logits also −E_q[log p] with its standard error, nats.
 
     Raises:
-        ConfigError: images of another shape, too few, not finite, or outside of their space.
+        ConfigError: images have another shape, are too few, not finite, or outside of their space.
         CorruptFileError: a file cannot be read.
     """
     truth, dataset = _truth_and_dataset(files, device, _FEW)
     images = _samples(path, space, truth).to(device)
     evaluator = _evaluator(truth, dataset, len(images), LeNetExtractor(device), device)
-    found: dict[str, Any] = _about(dataset, "test") | {"space": space, "num_samples": len(images)}
-    found["num_reference"] = len(dataset.x["test"])
+    scores: dict[str, Any] = _about(dataset, "test") | {"space": space, "num_samples": len(images)}
+    scores["num_reference"] = len(dataset.x["test"])
     if space == "logits":
-        found["reverse_cross_entropy_nats"], found["reverse_cross_entropy_se_nats"] = mean_and_se(
-            -log_densities(truth.flow, images)
-        )
-        found["entropy_nats"], found["entropy_se_nats"] = (
-            dataset.numbers["entropy_nats"],
-            dataset.numbers["entropy_se_nats"],
-        )
-    return found | evaluator.measure_final(FixedSamples(images))
+        reverse = mean_and_se(-log_densities(truth.flow, images))
+        scores["reverse_cross_entropy_nats"], scores["reverse_cross_entropy_se_nats"] = reverse
+        scores |= {name: dataset.numbers[name] for name in ("entropy_nats", "entropy_se_nats")}
+    return scores | evaluator.measure_final(FixedSamples(images))
 
 
 def _truth_and_dataset(files: TruthFiles, device: torch.device, train_rows: slice | None) -> tuple[Truth, Dataset]:
@@ -163,7 +166,7 @@ def _log_probs(path: Path, split: str, num: int) -> np.ndarray[tuple[int], np.dt
     if len(values) != num:
         raise ConfigError(
             f"{path}: {len(values)} log-densities, the {split} split of the truth's data set has {num} images",
-            "one for each row of the split, in its order; --split chooses another split",
+            "give one for each row of the split, in its order; --split chooses another split",
         )
     wrong = np.flatnonzero(np.isnan(values) | np.isposinf(values))
     if len(wrong):
@@ -175,26 +178,30 @@ def _log_probs(path: Path, split: str, num: int) -> np.ndarray[tuple[int], np.dt
 
 
 def _samples(path: Path, space: Space, truth: Truth) -> torch.Tensor:
-    """Images as float32 logits."""
+    """Return images as float32 logits, (n, C, H, W)."""
     values, shape = read_array(path, ("x", "samples/x"), ndim=4), truth.cell.data.shape
     if values.shape[1:] != shape or len(values) < 2:
         raise ConfigError(
             f"{path}: images of shape {values.shape}, the truth's are (n, {', '.join(map(str, shape))})",
-            "two or more images of the truth's channels, height and width",
+            "give two or more images of the truth's channels, height and width",
         )
-    levels = values.dtype == np.uint8
-    if values.dtype.kind != "f" and not (levels and space == "pixels"):
+    is_levels = values.dtype == np.uint8
+    if values.dtype.kind != "f" and not (is_levels and space == "pixels"):
         raise ConfigError(f"{path}: {space} of type {values.dtype}", "logits are floats; pixels are floats or uint8")
     images = torch.from_numpy(values.astype(np.float32))
-    images = images / 255 if levels else images
+    images = images / 255 if is_levels else images
+    _check_space(path, images, space)
+    return to_logits(images, truth.cell.data.alpha) if space == "pixels" else images
+
+
+def _check_space(path: Path, images: torch.Tensor, space: Space) -> None:
     if not images.isfinite().all():
         raise ConfigError(f"{path}: some values are NaN or infinite", "leave those images out, and say so")
-    external = bool(((images < 0) | (images > 1)).any())
-    if space == "pixels" and external:
-        raise ConfigError(f"{path}: pixels outside [0, 1]", "scale them, or say --space logits")
-    if space == "logits" and not external:
-        raise ConfigError(f"{path}: every value lies in [0, 1], as pixels do", "say --space pixels")
-    return to_logits(images, truth.cell.data.alpha) if space == "pixels" else images
+    beyond_pixels = bool(((images < 0) | (images > 1)).any())
+    if space == "pixels" and beyond_pixels:
+        raise ConfigError(f"{path}: pixels outside [0, 1]", "scale them, or use --space logits")
+    if space == "logits" and not beyond_pixels:
+        raise ConfigError(f"{path}: every value lies in [0, 1], as pixels do", "use --space pixels")
 
 
 def _evaluator(truth: Truth, dataset: Dataset, num: int, extractor: Extractor, device: torch.device) -> Evaluator:

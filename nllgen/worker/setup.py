@@ -1,135 +1,113 @@
-"""A worker process: torch is set up here, once, before anything is computed."""
+"""Entry of a process into a task: set up torch before anything is computed."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from nllgen.errors import MachineError
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Cell, DatasetConfig
+from nllgen.study.run_options import RunOptions, TaskOrder
 from nllgen.train.precision import choose_device
 from nllgen.worker.dataset import draw_dataset
 from nllgen.worker.evaluate import Evaluated, evaluate
+from nllgen.worker.progress import Display, plain_lines
 from nllgen.worker.run_task import exact_arithmetic, run_task
-from nllgen.worker.train_cell import Settings
+from nllgen.worker.settings import NeverStop, Settings, Stop
+
+_EVALUATION = TaskOrder(task="evaluation", attempt="evaluation")
 
 
 def enter(
     study_dir: StudyDir,
-    task: str,
-    threads: int,
-    device: str,
-    assets: Path,
-    should_stop: Callable[[], bool],
-    **how: Any,
+    order: TaskOrder,
+    options: RunOptions,
+    stop: Stop | None = None,
+    display: Display = plain_lines,
 ) -> None:
-    """Run one task with a thread count and a device.
+    """Set up torch and run one task.
 
     Args:
         study_dir: a frozen study.
-        task: ``truth``, ``dataset`` or a cell's id.
-        threads: of torch; a checkpoint's own count takes its place.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        assets: folder of fetched assets.
-        should_stop: whether a stop was asked for.
-        how: further fields of :class:`Settings`.
+        order: the task and its attempt.
+        options: the worker's options.
+        stop: request to stop; None where none can come.
+        display: shows the task's progress.
 
     Raises:
-        MachineError: there is no such device here.
+        MachineError: there is no such device.
+        StoppedError: a stop was asked for.
     """
-    settings = set_up(threads, device, assets, should_stop, **how)
-    run_task(study_dir, task, settings)
+    run_task(study_dir, set_up(order, options, stop or NeverStop(), display))
 
 
 def enter_evaluation(
-    study_dir: StudyDir,
-    names: Sequence[str],
-    cells: Sequence[Cell],
-    threads: int,
-    device: str,
-    assets: Path,
-    should_stop: Callable[[], bool],
+    study_dir: StudyDir, names: Sequence[str], cells: Sequence[Cell], options: RunOptions, stop: Stop
 ) -> Evaluated:
-    """Measure groups of metrics on finished cells with a thread count and a device.
+    """Set up torch and measure groups of metrics on finished cells.
 
     Raises:
-        MachineError: there is no such device here.
+        MachineError: there is no such device.
+        StoppedError: a stop was asked for; what was published stays.
     """
-    return evaluate(study_dir, names, cells, set_up(threads, device, assets, should_stop, attempt="evaluate"))
+    return evaluate(study_dir, names, cells, set_up(_EVALUATION, options, stop))
 
 
 def enter_drawing(
-    weights: Path,
-    path: Path,
-    config: DatasetConfig,
-    threads: int,
-    interruptible: Callable[[], contextlib.AbstractContextManager[Any]],
+    weights: Path, path: Path, config: DatasetConfig, threads: int, stop: Stop, display: Display = plain_lines
 ) -> None:
-    """Draw the data set of a truth on the CPU with a thread count.
+    """Set up torch and draw the data set of a truth on the CPU.
 
     Raises:
-        ConfigError: the data set that is there was drawn from another truth.
+        ConfigError: the data set that exists was drawn from another truth.
         StoppedError: a stop was asked for; nothing was written.
     """
     keep_freed_memory()
     torch.set_num_threads(threads)
     exact_arithmetic()
-    draw_dataset(weights, path, config, interruptible)
+    draw_dataset(weights, path, config, stop, display)
 
 
-def set_up(
-    threads: int, device: str, assets: Path, should_stop: Callable[[], bool], *, attempt: str, **how: Any
-) -> Settings:
-    """Set up torch in this process.
-
-    Args:
-        threads: of torch; a checkpoint's own count takes its place.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        assets: folder of fetched assets.
-        should_stop: whether a stop was asked for.
-        attempt: name of the attempt.
-        how: further fields of :class:`Settings`.
+def set_up(order: TaskOrder, options: RunOptions, stop: Stop, display: Display = plain_lines) -> Settings:
+    """Set up torch in this process and return the settings of a task.
 
     Raises:
-        MachineError: there is no such device here.
+        MachineError: there is no such device.
     """
     keep_freed_memory()
-    torch.set_num_threads(threads)
-    where = device_of(device)
-    interruptible = getattr(should_stop, "interruptible", contextlib.nullcontext)
-    return Settings(where, assets, attempt, should_stop, interruptible=interruptible, **how)
+    torch.set_num_threads(order.threads or options.threads)
+    return Settings(device_of(options.device), options, order, stop, display)
 
 
 def device_of(name: str) -> torch.device:
-    """The device of a name.
+    """Return the device of a name.
 
     Raises:
-        MachineError: there is no such device here.
+        MachineError: there is no such device.
     """
     try:
         device = choose_device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise MachineError(
-            f"device {name} is not to be had: {str(error).splitlines()[0]}", "use auto, cpu, cuda or cuda:N"
+            f"device {name} is not available: {str(error).splitlines()[0]}", "use auto, cpu, cuda or cuda:N"
         ) from error
     return device
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse what a step frees instead of giving it back to the kernel.
+    """Make glibc reuse the memory that a step frees instead of returning it to the kernel.
 
-    A training step allocates the same large blocks again and again; by default each is mapped anew, thousands of page
-    faults a step. Elsewhere than on glibc nothing is done.
+    A training step allocates the same large blocks again and again. By default each is mapped anew, which costs
+    thousands of page faults a step. With another C library than glibc nothing is done.
     """
     mmap_threshold, trim_threshold = -3, -1  # malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 32 << 20)  # the largest that glibc takes
+        libc.mallopt(mmap_threshold, 32 << 20)  # the largest value that glibc accepts
         libc.mallopt(trim_threshold, 2**31 - 1)

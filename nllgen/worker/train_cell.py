@@ -6,11 +6,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,193 +31,157 @@ from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import Hooks, train
 from nllgen.train.precision import require_precision
 from nllgen.train.state import TrainState
-from nllgen.worker.equilibrium import prediction
+from nllgen.worker.equilibrium import predict_critical_step
 from nllgen.worker.factory import CellData, make_state
 from nllgen.worker.progress import TaskProgress
+from nllgen.worker.settings import Settings, echo
+
+_SHOWN = ("val_nll_nats", "val_bits_per_dim", "kl_nats", "frechet_lenet")  # of an evaluation, in the log
+
+Weights = dict[str, dict[str, torch.Tensor]]  # last, best, ema → state dict
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a task is run, none of it science.
+class CellRun:
+    """A cell with everything that its training and its measurements need.
 
     Attributes:
-        device: where.
-        assets: folder of fetched assets.
-        attempt: name of this attempt, unique among those of the study.
-        should_stop: whether a stop was asked for.
-        interruptible: makes a context in which a stop raises StoppedError at once, for long work that keeps no state.
-        checkpoint_s, checkpoint_steps: how often the state is saved.
-        attempts: number of attempts on this task so far, this one included.
-        container_sha256: of the container image that this runs in, empty outside one.
-        strict_container: a result that another image made does not count.
+        cell: the cell.
+        study: name of its study.
+        task_dir: directory of its files.
+        data: its images.
+        truth: truth of its data or its start; None where it has none.
+        evaluator: measures its models.
+        metrics: configuration of the measurements.
+        settings: settings of the run.
     """
 
-    device: torch.device
-    assets: Path
-    attempt: str
-    should_stop: Callable[[], bool]
-    checkpoint_s: float = 300.0
-    checkpoint_steps: int = 0
-    attempts: int = 1
-    container_sha256: str = ""
-    strict_container: bool = False
-    interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext
-    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    cell: Cell
+    study: str
+    task_dir: TaskDir
+    data: CellData
+    truth: Truth | None
+    evaluator: Evaluator
+    metrics: MetricsConfig
+    settings: Settings
 
 
-def echo(text: str) -> None:
-    """A plain line in the log."""
-    print(text, flush=True)
-
-
-def move_aside(path: Path, reason: str, then: str = "running again") -> None:
-    """Keep a file that does not count under another name, and print why and what follows."""
-    aside = path.with_name(f"{path.name}.damaged")
-    try:
-        path.replace(aside)
-    except FileNotFoundError:  # somebody else has met it and moved it
-        return
-    echo(f"{reason}\nmoved to {aside.name}, {then}")
-
-
-def run_cell(
-    cell: Cell,
-    study: str,
-    folder: TaskDir,
-    data: CellData,
-    truth: Truth | None,
-    evaluator: Evaluator,
-    metrics: MetricsConfig,
-    settings: Settings,
-) -> bool:
-    """Train ``cell`` from where it is to its end and publish result.h5 and model.pt.
+def run_cell(run: CellRun) -> bool:
+    """Train a cell from its newest checkpoint to its end and publish result.h5 and model.pt.
 
     Returns:
-        Whether this attempt's result was published; False where another was first.
+        True if this attempt's result was published, False if another was published first.
 
     Raises:
         StoppedError: a stop was asked for; the checkpoint is kept.
         MachineError: the machine lacks the cell's precision, or the disk is full.
     """
+    cell, task_dir, settings = run.cell, run.task_dir, run.settings
     require_precision(cell.precision, settings.device)
-    make_folder(folder.path)
-    state = resume(lambda: make_state(cell, data, truth, settings.device), folder.checkpoints(), echo)
+    make_folder(task_dir.path)
+    state = resume(lambda: make_state(cell, run.data, run.truth, settings.device), task_dir.checkpoints(), echo)
     echo(f"{cell.label}: {state.flow.num_parameters:,} parameters, {cell.precision}, step {state.step}")
-    with TaskProgress(cell.label, cell.paradigm.steps, folder.progress, state.step) as progress:
-        train(state, _hooks(state, folder, evaluator, metrics, settings, progress))
+    num_steps = cell.paradigm.steps
+    with settings.display(cell.label, num_steps) as update:
+        train(state, _hooks(run, state, TaskProgress(update, num_steps, task_dir.progress, state.step)))
     try:
-        with settings.interruptible():
-            result, weights = _measure(state, study, truth, evaluator, metrics, settings)
+        with settings.stop.interruptible():
+            result, weights = _measure(run, state)
     except StoppedError:
-        save_checkpoint(folder.checkpoint(settings.attempt), state, write_bytes)
+        save_checkpoint(task_dir.checkpoint(settings.order.attempt), state, write_bytes)
         raise
-    published = write_result(folder.result, result, settings.attempt, lambda: write_bytes(folder.model, weights))
-    folder.remove_leftovers()
-    echo(f"{'published' if published else 'already there'}: {folder.result}")
+    published = write_result(
+        task_dir.result, result, settings.order.attempt, lambda: write_bytes(task_dir.model, weights)
+    )
+    task_dir.remove_leftovers()
+    echo(f"{'published' if published else 'already there'}: {task_dir.result}")
     return published
 
 
-def _hooks(
-    state: TrainState,
-    folder: TaskDir,
-    evaluator: Evaluator,
-    metrics: MetricsConfig,
-    settings: Settings,
-    progress: TaskProgress,
-) -> Hooks:
-    checkpoint = folder.checkpoint(settings.attempt)
+def _hooks(run: CellRun, state: TrainState, progress: TaskProgress) -> Hooks:
+    settings = run.settings
+    checkpoint = run.task_dir.checkpoint(settings.order.attempt)
 
     def evaluate(flow: nn.Module, role: str) -> Scalars:
         assert isinstance(flow, Model)
-        with settings.interruptible():
-            row = _evaluation(state, flow, role, evaluator, metrics)
-        shown = ("val_nll_nats", "val_bits_per_dim", "kl_nats", "frechet_lenet")
-        note = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)
+        with settings.stop.interruptible():
+            row = _evaluate(run, state, flow, role)
+        note = "  ".join(f"{name} {row[name]:.4g}" for name in _SHOWN if name in row)
         echo(f"step {state.step} {role}: {note}")
         return row
 
     def report(step: int, scalars: Scalars) -> None:
-        progress.at(step, "  ".join(f"{name} {value:.4g}" for name, value in scalars.items() if name != "lr"))
+        progress.set(step, "  ".join(f"{name} {value:.4g}" for name, value in scalars.items() if name != "lr"))
 
     def save(current: TrainState) -> None:
         save_checkpoint(checkpoint, current, write_bytes)
-        folder.remove_checkpoints(keep=checkpoint)
-        progress.saved(current.step)
+        run.task_dir.remove_checkpoints(keep=checkpoint)
+        progress.set_saved(current.step)
 
     return Hooks(
         evaluate=evaluate,
         save=save,
-        should_stop=settings.should_stop,
+        should_stop=settings.stop,
         progress=report,
-        checkpoint_s=settings.checkpoint_s,
-        checkpoint_steps=settings.checkpoint_steps,
+        checkpoint_s=settings.options.checkpoint_s,
+        checkpoint_steps=settings.options.checkpoint_steps,
     )
 
 
-def _evaluation(state: TrainState, model: Model, role: str, evaluator: Evaluator, metrics: MetricsConfig) -> Scalars:
-    """The columns of one model; the raw weights stand in their game."""
-    paradigm = state.paradigm
+def _evaluate(run: CellRun, state: TrainState, model: Model, role: str) -> Scalars:
+    """Measure a model during training; the raw weights are measured together with their discriminator."""
+    evaluator, paradigm = run.evaluator, state.paradigm
     if role != "raw" or not isinstance(paradigm, NSGAN):
         return evaluator.measure(model)
     row = evaluator.measure(model, paradigm.logit)
-    if state.step == 0 and not state.diverged and metrics.num_equilibrium and state.cell.has_prediction:
-        row |= prediction(state, metrics.num_equilibrium, evaluator.references.generator("equilibrium"))
+    num_latents = run.metrics.num_equilibrium
+    if state.step == 0 and not state.diverged and num_latents and run.cell.has_prediction:
+        row |= predict_critical_step(state, num_latents, evaluator.references.generator("equilibrium"))
     return row
 
 
-def _measure(
-    state: TrainState,
-    study: str,
-    truth: Truth | None,
-    evaluator: Evaluator,
-    metrics: MetricsConfig,
-    settings: Settings,
-) -> tuple[Result, bytes]:
-    """The final metrics on the test split, the samples, and the weights as model.pt's bytes."""
-    cell = state.cell
-    flow = make_model(cell).to(settings.device)
+def _measure(run: CellRun, state: TrainState) -> tuple[Result, bytes]:
+    """Measure the final weights on the test split; return the result, and the weights as the bytes of model.pt."""
+    cell = run.cell
+    flow = make_model(cell).to(run.settings.device)
     kept = state.weights()
-    references = evaluator.references
     rows = []
     for name, weights in kept.items():
         started = time.perf_counter()
         flow.load_state_dict(weights)
-        row = evaluator.measure_final(flow)
+        row = run.evaluator.measure_final(flow)
         step = state.best["step"] if name == "best" else state.step
         rows.append({"weights": name, "step": step, **row, "time_s": time.perf_counter() - started})
     flow.load_state_dict(kept["last"])
-    pixels = (
-        references.to_pixels(draw(flow, metrics.num_kept, references.generator("kept"))) if metrics.num_kept else None
-    )
-    shape = (0, *cell.data.shape)
     result = Result(
-        attrs=_attrs(state, study, truth, evaluator, kept, settings),
+        attrs=_attrs(run, state, kept),
         history=make_table(state.history, HISTORY_COLUMNS),
         eval=make_table(state.evals, EVAL_COLUMNS),
         final=make_table(rows, FINAL_COLUMNS),
-        samples=(torch.zeros(shape) if pixels is None else pixels).cpu().numpy(),
+        samples=_kept_samples(run, flow).cpu().numpy(),
     )
     return result, to_bytes({"schema": SCHEMA, "cell": cell.model_dump_json(), "weights": kept})
 
 
-def _attrs(
-    state: TrainState,
-    study: str,
-    truth: Truth | None,
-    evaluator: Evaluator,
-    kept: dict[str, dict[str, torch.Tensor]],
-    settings: Settings,
-) -> dict[str, Any]:
-    cell = state.cell
+def _kept_samples(run: CellRun, flow: Model) -> torch.Tensor:
+    """Draw the samples that the result keeps, pixels (num_kept, C, H, W)."""
+    references, num_kept = run.evaluator.references, run.metrics.num_kept
+    if not num_kept:
+        return torch.zeros((0, *run.cell.data.shape))
+    return references.to_pixels(draw(flow, num_kept, references.generator("kept")))
+
+
+def _attrs(run: CellRun, state: TrainState, kept: Weights) -> dict[str, Any]:
+    cell, settings = run.cell, run.settings
     assert isinstance(state.flow, Model)
     return {
         "cell_id": cell.id,
         "cell": cell.model_dump_json(),
-        "study": study,
+        "study": run.study,
         "outcome": "diverged" if state.diverged else "done",
         "version": nllgen_version(),
         "code_sha256": code_sha256(),
-        "container_sha256": settings.container_sha256,
+        "container_sha256": settings.options.container_sha256,
         "started_at": settings.started_at,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
@@ -229,43 +190,46 @@ def _attrs(
         "num_cpus": len(os.sched_getaffinity(0)),
         "num_parameters": state.flow.num_parameters,
         "seconds_per_step": state.train_s / state.step if state.step else float("nan"),
-        "attempts": settings.attempts,
-        "assets": json.dumps(asset_digests(evaluator) | state.flow.provenance),
+        "attempts": settings.order.attempts,
+        "assets": json.dumps(asset_digests(run.evaluator) | state.flow.provenance),
         "torch_version": str(torch.__version__),
         "precision": cell.precision,
-        "truth_sha256": truth.sha256 if truth else "",
+        "truth_sha256": run.truth.sha256 if run.truth else "",
         "model_sha256": _model_sha256(kept),
     }
 
 
-def _model_sha256(kept: dict[str, dict[str, torch.Tensor]]) -> str:
+def _model_sha256(kept: Weights) -> str:
     return weights_sha256({f"{kind}/{name}": tensor for kind, part in kept.items() for name, tensor in part.items()})
 
 
 def asset_digests(evaluator: Evaluator) -> dict[str, str]:
-    """Extractor → digest of its weights."""
+    """Return the digest of each extractor's weights, by its name."""
     return {extractor.name: extractor.sha256 for extractor in evaluator.references.extractors}
 
 
 def device_name(device: torch.device) -> str:
-    """What a device is called in a result."""
+    """Return the name of a device for a result's attributes: the GPU's model, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def load_model(folder: TaskDir, cell: Cell) -> dict[str, dict[str, torch.Tensor]]:
-    """The weights of model.pt by name (last, best, ema).
+def load_model(task_dir: TaskDir, cell: Cell) -> Weights:
+    """Load the weights of model.pt.
+
+    Returns:
+        last, best or ema → state dict.
 
     Raises:
-        CorruptFileError: it is damaged, another cell's, or not what result.h5 was measured on.
+        CorruptFileError: the file is damaged, another cell's, or not the weights that result.h5 was measured on.
     """
-    content = load_tensors(folder.model)
-    measured = read_attrs(folder.result)["model_sha256"]
+    content = load_tensors(task_dir.model)
+    measured = read_attrs(task_dir.result)["model_sha256"]
     try:
         if Cell.model_validate_json(content["cell"]).id != cell.id:
             raise ValueError("it is another cell's")
-        weights: dict[str, dict[str, torch.Tensor]] = content["weights"]
+        weights: Weights = content["weights"]
         if _model_sha256(weights) != measured:
             raise ValueError("its weights are not those that result.h5 was measured on")
         return weights
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptFileError(f"{folder.model}: {error}", "remove it with its result.h5 and submit again") from error
+        raise CorruptFileError(f"{task_dir.model}: {error}", "remove it with its result.h5 and submit again") from error

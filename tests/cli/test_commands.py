@@ -24,6 +24,7 @@ from nllgen.metrics import inception
 from nllgen.planning.plan import make_plan
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.load import parse_study
+from nllgen.study.run_options import RunOptions
 from nllgen.worker import setup
 
 GRID = """
@@ -58,7 +59,7 @@ def test_a_dry_run_says_what_packed_elements_reserve(grid: Path) -> None:
     request = replace(local(grid), pack=4)
     study = parse_study(grid.read_text(), "g", precision="fp32")
     profile = Profile(partition="short", time_min=30, cpus=2)
-    prepared = launching.Prepared(request, study, make_plan(study, {}), profile, WorkerConfig(grid.parent))
+    prepared = launching.Prepared(request, study, make_plan(study, {}), profile, WorkerConfig(RunOptions(grid.parent)))
     elements = (("a", "b", "c", "d"), ("e", "f", "g", "h"))
     sent = SubmitResult(Submission("x", (Stage("cells0", elements),)), {}, {}, 0)
     # two elements of half an hour, in which four cells have two processors each
@@ -208,14 +209,14 @@ def test_a_run_in_the_foreground_is_recorded_and_its_lease_renewed(grid, monkeyp
     monkeypatch.setattr("nllgen.launch.stop_signal.SIGNALS", ())
     calls = []
 
-    def enter(folder, task, threads, device, assets, stop, *, attempt, attempts):
+    def enter(folder, order, options, stop, display):
         lease = next(folder.path.glob("truths/*/lease"))
         before = lease.stat().st_mtime_ns
         end = time.monotonic() + 20
         while lease.stat().st_mtime_ns == before:
             assert time.monotonic() < end
             time.sleep(0.01)
-        calls.append((type(stop), attempt[:2], attempts))
+        calls.append((type(stop), order.attempt[:2], order.attempts))
         if error:
             raise error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import re
@@ -19,6 +18,7 @@ from nllgen.launch.submit import freeze
 from nllgen.storage.result import read_result
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.load import parse_study
+from nllgen.study.run_options import RunOptions, TaskOrder
 from nllgen.worker.setup import enter
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -48,22 +48,20 @@ def frozen(root: Path, owner: User | None = None) -> tuple[StudyDir, str]:
 
 
 def worker(folder: StudyDir, assets: Path) -> list[str]:
-    """The command of a supervisor."""
-    words = [*container_python(), "worker", str(folder.path), "--assets", str(assets)]
-    return [*words, "--threads", "1", "--device", "cpu"]
+    """The command that a supervisor gives."""
+    return [*container_python(), "worker", str(folder.path), "--options", RunOptions(assets, "cpu").to_json()]
 
 
 def order(folder: StudyDir, cell: str, attempt: str) -> str:
-    """The line that a supervisor writes to its worker."""
-    log = str(folder.path / "log.txt")
-    return json.dumps({"task": cell, "attempt": attempt, "attempts": 1, "log": log}) + "\n"
+    """What it writes to the worker."""
+    return TaskOrder(cell, attempt, log=str(folder.path / "log.txt")).to_json() + "\n"
 
 
 @pytest.fixture(scope="session")
 def undisturbed(mnist_assets: Path, open_folder: Path) -> str:
     """Digest of the science of the cell, run on the host."""
     folder, cell = frozen(open_folder / "host")
-    enter(folder, cell, 1, "cpu", mnist_assets, lambda: False, attempt="host")
+    enter(folder, TaskOrder(cell, "host"), RunOptions(mnist_assets, "cpu"))
     return str(read_result(folder.cell(cell).result).attrs["science_sha256"])
 
 

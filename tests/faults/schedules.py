@@ -23,6 +23,7 @@ from nllgen.storage.result import read_attrs, write_result
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.load import parse_study
+from nllgen.study.run_options import RunOptions
 from tests.faults.actors import BLOCKED, IDLE, OVER, Hand, Player
 
 GRID = """
@@ -51,7 +52,7 @@ def _put(path: Path, text: str) -> None:
 def supervise(hand: Hand, folder: StudyDir, submission: str, job: Job) -> None:
     """What a supervisor and its worker do for each cell, without the training."""
     cells = {cell.id: cell for cell in played_study().cells}
-    queue = TaskQueue(folder, submission, job, None, WorkerConfig(Path("assets")), 0.0)
+    queue = TaskQueue(folder, submission, job, None, WorkerConfig(RunOptions(Path("assets"))), 0.0)
     while True:
         asked = hand.now
         found = queue.lease_next()

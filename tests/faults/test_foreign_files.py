@@ -13,13 +13,14 @@ from click.testing import CliRunner, Result
 
 from nllgen.cli import cli
 from nllgen.errors import CorruptFileError, MachineError, NllgenError
-from nllgen.launch.slurm.finalize import setup_of
 from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import read_attempts
+from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import tasks_of
 from nllgen.storage.untrusted import RECORD_BYTES, read_regular
 from nllgen.study.load import parse_study
+from nllgen.study.run_options import RunOptions
 
 pytestmark = pytest.mark.timeout(60)  # a read that waits for ever is the fault
 GRID = """
@@ -111,8 +112,9 @@ def test_what_attempts_say_is_shown_and_not_obeyed(folder: StudyDir) -> None:
 
 
 def test_a_record_of_a_submission_names_no_program() -> None:
-    values = {"assets": "a", "code": None, "image": None, "binds": [], "environment": [], "program": ["rm", "-rf", "/"]}
-    assert setup_of(values).program == ()
+    values = WorkerConfig(RunOptions(Path("assets")), program=("rm", "-rf", "/")).to_record()
+    assert values["program"] == ["rm", "-rf", "/"]
+    assert WorkerConfig.from_record(values).program == ()
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])

@@ -19,6 +19,7 @@ from nllgen.storage.ownership import OTHERS_MAY_WRITE
 from nllgen.storage.provenance import code_sha256
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.load import parse_study
+from nllgen.study.run_options import RunOptions
 
 GRID = """
 name: tiny
@@ -176,12 +177,12 @@ def said(setup: WorkerConfig, folder: StudyDir) -> tuple[int, str]:
 
 
 def test_a_worker_runs_nothing_of_its_working_directory(folder: StudyDir, checkout: Path) -> None:
-    setup = WorkerConfig(checkout / "assets", "cpu", code=snapshot(folder), code_sha256=code_sha256())
+    setup = WorkerConfig(RunOptions(checkout / "assets", "cpu", code_sha256=code_sha256()), code=snapshot(folder))
     assert said(setup, folder) == (0, "")
 
 
 def test_another_program_than_the_submitted_one_is_refused(folder: StudyDir) -> None:
-    setup = WorkerConfig(folder.path / "assets", "cpu", code=snapshot(folder), code_sha256="0" * 64)
+    setup = WorkerConfig(RunOptions(folder.path / "assets", "cpu", code_sha256="0" * 64), code=snapshot(folder))
     code, words = said(setup, folder)
     assert code == 3
     assert "not the program that the study was submitted with" in words

@@ -14,9 +14,11 @@ from nllgen.metrics.measurement import EvalSet
 from nllgen.storage.result import read_result
 from nllgen.storage.study_dir import TaskDir
 from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig
+from nllgen.study.run_options import RunOptions, TaskOrder
 from nllgen.study.sweep import PARADIGMS
 from nllgen.worker import train_cell
 from nllgen.worker.factory import CellData, make_evaluator
+from nllgen.worker.settings import Settings
 
 CPU = torch.device("cpu")
 STEPS, BROKEN_AT = 8, 4
@@ -104,8 +106,9 @@ def finished(name, fault, folder, monkeypatch):
     make_state = train_cell.make_state
     monkeypatch.setattr(critic, "STEPS", 20)  # of 300: what it finds is not looked at here
     monkeypatch.setattr(train_cell, "make_state", lambda *given: spoiled(make_state(*given), fault))
-    settings = train_cell.Settings(CPU, folder, "a", lambda: False)
-    assert train_cell.run_cell(cell, "spoiled", TaskDir(folder), data, None, evaluator, METRICS, settings)
+    settings = Settings(CPU, RunOptions(folder), TaskOrder(cell.id, "a"))
+    run = train_cell.CellRun(cell, "spoiled", TaskDir(folder), data, None, evaluator, METRICS, settings)
+    assert train_cell.run_cell(run)
     return read_result(folder / "result.h5")
 
 

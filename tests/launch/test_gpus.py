@@ -11,6 +11,7 @@ from nllgen.launch import gpus, submit
 from nllgen.launch.gpus import assign_gpus
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
+from nllgen.study.run_options import RunOptions
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +76,8 @@ def test_each_worker_is_told_of_the_gpu_that_it_sees(monkeypatch, tmp_path):
             told.append((parameters["gpus_per_node"], parameters["visible_gpus"]))
 
         def submit(self, supervisor):
-            told.append(supervisor.setup.device)
+            told.append(supervisor.setup.options.device)
 
     monkeypatch.setattr(submit, "submitit", SimpleNamespace(LocalExecutor=Executor))
-    submit.start_local(StudyDir(tmp_path), WorkerConfig(tmp_path, "cuda:1"), 2)
+    submit.start_local(StudyDir(tmp_path), WorkerConfig(RunOptions(tmp_path, "cuda:1")), 2)
     assert told == [(1, (1,)), "cuda"] * 2

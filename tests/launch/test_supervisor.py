@@ -14,6 +14,7 @@ from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
+from nllgen.study.run_options import RunOptions
 
 
 @pytest.fixture
@@ -38,5 +39,5 @@ def test_a_job_whose_time_is_too_short_for_anything_is_not_started_for_ever(
     monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
     folder = StudyDir(tmp_path / "tiny")
     folder.freeze(tiny)
-    done = Supervisor(folder.path, "s", WorkerConfig(Path(os.devnull)), signal_s=60.0)()
+    done = Supervisor(folder.path, "s", WorkerConfig(RunOptions(Path(os.devnull))), signal_s=60.0)()
     assert (bool(requeued), done) == (again, {})

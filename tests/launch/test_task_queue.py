@@ -18,6 +18,7 @@ from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
+from nllgen.study.run_options import RunOptions
 
 
 def job(number: str = "7_0", *, left_s: float = 36_000.0, restarts: int = 0) -> Job:
@@ -32,7 +33,7 @@ def folder(tiny: Study, tmp_path: Path) -> StudyDir:
 
 
 def todo_of(folder: StudyDir, the_job: Job, names: list[str] | None = None) -> TaskQueue:
-    return TaskQueue(folder, "s", the_job, names, WorkerConfig(folder.path), 60.0)
+    return TaskQueue(folder, "s", the_job, names, WorkerConfig(RunOptions(folder.path)), 60.0)
 
 
 def real_cell(tiny: Study, folder: StudyDir) -> Task:

@@ -23,6 +23,7 @@ from nllgen.storage.atomic import make_folder
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
+from nllgen.study.run_options import RunOptions
 
 JOB = Job("7_0", 0, 0, float("inf"), 1, (0,), ())
 # takes an order, and when its input ends it has "saved" its state
@@ -48,7 +49,9 @@ def task(tiny: Study, folder: StudyDir) -> Task:
 
 def slot_of(folder: StudyDir, at_end: str = "") -> WorkerSlot:
     program = (sys.executable, "-c", SAVES.replace("ATEND", at_end))
-    return WorkerSlot(folder, "s", WorkerConfig(folder.path, program=program), 1, (), (), JOB, MemoryKills())
+    return WorkerSlot(
+        folder, "s", WorkerConfig(RunOptions(folder.path), program=program), 1, (), (), JOB, MemoryKills()
+    )
 
 
 def begin(worker_slot: WorkerSlot, task: Task) -> None:

@@ -1,8 +1,11 @@
-"""A cell that starts at the Nash equilibrium, through the worker: what is recorded there, and what it is to be."""
+"""A cell that starts at the Nash equilibrium, run by the worker: the recorded columns against theory."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,13 +15,15 @@ from nllgen.data.synthetic import draw_split
 from nllgen.data.truth import Truth, weights_sha256
 from nllgen.models import RealNVP
 from nllgen.storage.dataset import Dataset
-from nllgen.storage.result import read_result
+from nllgen.storage.result import Result, read_result
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig, NLLConfig, NSGANConfig
+from nllgen.study.run_options import RunOptions, TaskOrder
 from nllgen.train.streams import generator
-from nllgen.worker.equilibrium import prediction
+from nllgen.worker.equilibrium import predict_critical_step
 from nllgen.worker.factory import make_evaluator, make_state, synthetic_data
-from nllgen.worker.train_cell import Settings, run_cell
+from nllgen.worker.settings import Settings
+from nllgen.worker.train_cell import CellRun, run_cell
 
 CPU = torch.device("cpu")
 FLOW = FlowConfig(shape=(1, 7, 7), width=2, blocks=0, scales=1)
@@ -28,14 +33,20 @@ METRICS = MetricsConfig(
 )
 
 
-def nash_cell(start="truth", **settings):
-    plain = {"optimizer": "sgd", "updates": "simultaneous", "lr": 1e-3, "disc_lr": 1e-3, "disc_width": 2}
+def nash_cell(start: Literal["random", "truth"] = "truth", **settings: Any) -> Cell:
+    plain: dict[str, Any] = {
+        "optimizer": "sgd",
+        "updates": "simultaneous",
+        "lr": 1e-3,
+        "disc_lr": 1e-3,
+        "disc_width": 2,
+    }
     paradigm = NSGANConfig(steps=4, batch_size=8, eval_every=2, **(plain | settings))
     return Cell(data=DATA, flow=FLOW, paradigm=paradigm, start=start)
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -43,7 +54,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def truth():
+def truth() -> Truth:
     torch.manual_seed(0)
     flow = RealNVP(FLOW).requires_grad_(False)
     for parameter in flow.parameters():
@@ -53,8 +64,8 @@ def truth():
 
 
 @pytest.fixture(scope="module")
-def dataset(truth):
-    def chunks(split, chunk):
+def dataset(truth: Truth) -> Dataset:
+    def chunks(split: str, chunk: int) -> torch.Generator:
         return generator(CPU, 0, "dataset", split, chunk)
 
     drawn = {split: draw_split(truth, split, 0, 100, chunks, lambda n: None) for split in ("train", "val", "test")}
@@ -63,45 +74,48 @@ def dataset(truth):
     return Dataset(truth.id, truth.sha256, x, log_prob, {})
 
 
-def run(cell, truth, dataset, folder, metrics=METRICS):
+def run(cell: Cell, truth: Truth, dataset: Dataset, folder: Path, metrics: MetricsConfig = METRICS) -> Result:
     data = synthetic_data(cell, metrics, dataset, truth, CPU)
     evaluator = make_evaluator(cell, data, truth, metrics, (), CPU)
-    task = StudyDir(folder).cell(cell.id)
-    run_cell(cell, "test", task, data, truth, evaluator, metrics, Settings(CPU, folder, "one", lambda: False))
-    return read_result(task.result)
+    task_dir = StudyDir(folder).cell(cell.id)
+    settings = Settings(CPU, RunOptions(folder), TaskOrder(cell.id, "one"))
+    run_cell(CellRun(cell, "test", task_dir, data, truth, evaluator, metrics, settings))
+    return read_result(task_dir.result)
 
 
 @pytest.fixture(scope="module")
-def result(truth, dataset, tmp_path_factory):
+def result(truth: Truth, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Result:
     return run(nash_cell(), truth, dataset, tmp_path_factory.mktemp("nash"))
 
 
-def test_the_first_step_has_both_losses_of_the_equilibrium(result):
+def test_the_first_step_has_both_losses_of_the_equilibrium(result: Result) -> None:
     assert result.history["loss_disc"][0] == pytest.approx(2 * math.log(2), rel=1e-6)
     assert result.history["loss_gen"][0] == pytest.approx(math.log(2), rel=1e-6)
 
 
-def test_at_the_start_the_discriminator_is_the_optimum_and_every_divergence_zero(result):
+def test_at_the_start_the_discriminator_is_the_optimum_and_every_divergence_zero(result: Result) -> None:
     first = {name: column[0] for name, column in result.eval.items()}
     assert first["step"] == 0
     for name in ("d_minus_r_nats", "kl_nats", "reverse_kl_nats"):
         assert first[name] == pytest.approx(0, abs=1e-4), name
 
 
-def test_the_distance_to_the_optimum_is_recorded_at_every_evaluation_of_the_raw_weights(result):
+def test_the_distance_to_the_optimum_is_recorded_at_every_evaluation_of_the_raw_weights(result: Result) -> None:
     raw = result.eval["weights"] == "raw"
     assert result.eval["step"][raw].tolist() == [0, 2, 4]
     assert np.isfinite(result.eval["d_minus_r_nats"]).tolist() == raw.tolist()
 
 
-def test_the_critical_step_is_recorded_once_at_the_start(result):
+def test_the_critical_step_is_recorded_once_at_the_start(result: Result) -> None:
     known = np.isfinite(result.eval["critical_step"])
     assert result.eval["step"][known].tolist() == [0]
     assert 0 <= result.eval["critical_step"][0] < result.eval["critical_step_run"][0] < math.inf
     assert result.eval["num_null"][0] > 0
 
 
-def test_a_prediction_leaves_the_training_as_it_is(result, truth, dataset, tmp_path):
+def test_a_prediction_leaves_the_training_as_it_is(
+    result: Result, truth: Truth, dataset: Dataset, tmp_path: Path
+) -> None:
     without = run(nash_cell(), truth, dataset, tmp_path, METRICS.model_copy(update={"num_equilibrium": 0}))
     assert np.isnan(without.eval["critical_step"]).all()
     assert without.attrs["model_sha256"] == result.attrs["model_sha256"]
@@ -112,17 +126,17 @@ def test_a_prediction_leaves_the_training_as_it_is(result, truth, dataset, tmp_p
     [{"optimizer": "adam"}, {"updates": "alternating"}, {"instance_noise": 0.1}, {"start": "random"}],
     ids=lambda settings: str(*settings.values()),
 )
-def test_no_critical_step_is_predicted_where_the_linearised_game_does_not_speak(settings):
+def test_no_critical_step_is_predicted_where_the_linearised_game_does_not_apply(settings: dict[str, Any]) -> None:
     assert nash_cell().has_prediction
     assert not nash_cell(**settings).has_prediction
 
 
-def test_a_pretrained_discriminator_is_predicted_after_its_training(truth, dataset):
+def test_a_pretrained_discriminator_is_predicted_after_its_training(truth: Truth, dataset: Dataset) -> None:
     cell = nash_cell(disc_start="pretrained", disc_pretrain_steps=3)
     state = make_state(cell, synthetic_data(cell, METRICS, dataset, truth, CPU), truth, CPU)
-    before = prediction(state, 200, generator(CPU, 0, "latents"))
+    before = predict_critical_step(state, 200, generator(CPU, 0, "latents"))
     while state.paradigm.num_preparing:
         state.paradigm.prepare()
-    after = prediction(state, 200, generator(CPU, 0, "latents"))
+    after = predict_critical_step(state, 200, generator(CPU, 0, "latents"))
     assert after["critical_step_run"] != before["critical_step_run"]
     assert math.isfinite(after["critical_step_run"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from nllgen_analysis.frames import load_frames
 from nllgen.cli import cli
 from nllgen.launch.submit import freeze
 from nllgen.storage.collect import collect
-from nllgen.storage.result import read_result
+from nllgen.storage.result import Result, read_result
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.config import Study
 from nllgen.study.load import parse_study
 from tests.tiny_studies import quick_critic
 
@@ -58,14 +61,17 @@ cells:
 """
 DENSITIES = ("test_nll_nats", "train_nll_nats")
 
+Key = tuple[str, ...]  # kind, paradigm, start
+Results = dict[Key, Result]
+
 
 @pytest.fixture(scope="module")
-def study():
+def study() -> Study:
     return parse_study(GRID, "every.yaml", precision="fp32")
 
 
 @pytest.fixture(scope="module")
-def folder(study, mnist_assets, tmp_path_factory):
+def folder(study: Study, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyDir:
     """The study's folder with everything run once, in this process."""
     root = tmp_path_factory.mktemp("runs")
     grid = root / "every.yaml"
@@ -80,7 +86,7 @@ def folder(study, mnist_assets, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(folder):
+def results(folder: StudyDir) -> Results:
     """Kind, paradigm and start → result."""
     cells = folder.read_study().cells
     return {(cell.kind, cell.paradigm.name, cell.start): read_result(folder.cell(cell.id).result) for cell in cells}
@@ -101,7 +107,7 @@ def results(folder):
     ],
     ids=" ".join,
 )
-def test_a_cell_of_each_paradigm_is_done_and_measured(results, which):
+def test_a_cell_of_each_paradigm_is_done_and_measured(results: Results, which: Key) -> None:
     result = results[which]
     assert result.attrs["outcome"] == "done"
     for column in (*DENSITIES, "frechet_lenet"):
@@ -113,22 +119,22 @@ def test_a_cell_of_each_paradigm_is_done_and_measured(results, which):
 
 
 @pytest.mark.slow
-def test_what_each_paradigm_records(results):
-    def recorded_attempt(*which):
+def test_what_each_paradigm_records(results: Results) -> None:
+    def recorded(*which: str) -> set[str]:
         history = results[which].history
         return {name for name in history if np.isfinite(history[name]).all()} - {"step", "time_s", "lr", "grad_norm"}
 
     adversarial = {"loss_disc", "loss_gen", "grad_norm_disc"}
-    assert recorded_attempt("W", "nll", "random") == {"train_nll_nats"}
-    assert recorded_attempt("W", "nsgan", "random") == adversarial
-    assert recorded_attempt("W", "nsgan", "truth") == adversarial | {"penalty_disc"}
-    assert recorded_attempt("W", "wgan_gp", "random") == adversarial | {"penalty_disc"}
-    assert recorded_attempt("W", "hybrid", "random") == adversarial | {"train_nll_nats"}
-    assert recorded_attempt("W", "nsgan_oracle", "random") == {"loss_gen"}
+    assert recorded("W", "nll", "random") == {"train_nll_nats"}
+    assert recorded("W", "nsgan", "random") == adversarial
+    assert recorded("W", "nsgan", "truth") == adversarial | {"penalty_disc"}
+    assert recorded("W", "wgan_gp", "random") == adversarial | {"penalty_disc"}
+    assert recorded("W", "hybrid", "random") == adversarial | {"train_nll_nats"}
+    assert recorded("W", "nsgan_oracle", "random") == {"loss_gen"}
 
 
 @pytest.mark.slow
-def test_the_control_lowers_its_frechet_distance_and_has_no_density(results):
+def test_the_control_lowers_its_frechet_distance_and_has_no_density(results: Results) -> None:
     """From random weights, by more than a quarter in 160 steps; 2,000 of them reach a twentieth at width 32."""
     result = results["dcgan", "nsgan", "random"]
     raw = result.eval["frechet_lenet"][result.eval["weights"] == "raw"]
@@ -141,7 +147,7 @@ def test_the_control_lowers_its_frechet_distance_and_has_no_density(results):
 
 
 @pytest.mark.slow
-def test_a_model_by_import_path_has_an_exact_kl_and_its_source_on_record(results):
+def test_a_model_by_import_path_has_an_exact_kl_and_its_source_on_record(results: Results) -> None:
     result = results["flow", "nll", "random"]
     kl = result.eval["kl_nats"]
     assert 0 < kl[-1] < kl[0]
@@ -150,7 +156,7 @@ def test_a_model_by_import_path_has_an_exact_kl_and_its_source_on_record(results
 
 
 @pytest.mark.slow
-def test_all_of_them_stand_in_one_study_file(folder, study, tmp_path):
+def test_all_of_them_stand_in_one_study_file(folder: StudyDir, study: Study, tmp_path: Path) -> None:
     collect(folder, tmp_path / "study.h5", reference={})
     cells = load_frames(tmp_path / "study.h5").cells
     assert len(cells) == len(study.cells) + 1

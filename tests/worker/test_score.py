@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,13 +23,14 @@ from nllgen.models import RealNVP
 from nllgen.storage import external
 from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, write_dataset
 from nllgen.study.config import Cell, DataConfig, FlowConfig
+from nllgen.worker.score import Space
 
 CPU = torch.device("cpu")
 N = 400
 
 
 @pytest.fixture(scope="module")
-def truth(tmp_path_factory):
+def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with truth.pt and dataset.h5."""
     folder = tmp_path_factory.mktemp("truth")
     flow_config = FlowConfig(shape=(1, 7, 7), width=2, blocks=0, scales=1)
@@ -46,38 +50,38 @@ def truth(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def flow(truth):
+def flow(truth: Path) -> RealNVP:
     return load_truth(truth / "truth.pt", CPU).flow
 
 
 @pytest.fixture(scope="module")
-def dataset(truth):
+def dataset(truth: Path) -> Dataset:
     return read_dataset(truth / "dataset.h5")
 
 
-def densities(truth, path, split="test"):
+def densities(truth: Path, path: Path, split: str = "test") -> dict[str, Any]:
     return score(truth, None, path, split, "logits", "cpu")
 
 
-def images(truth, path, space="logits"):
+def images(truth: Path, path: Path, space: Space = "logits") -> dict[str, Any]:
     return score(truth, path, None, "test", space, "cpu")
 
 
-def npz(tmp_path: Path, **arrays) -> Path:
+def npz(tmp_path: Path, **arrays: np.ndarray) -> Path:
     path = tmp_path / "mine.npz"
-    np.savez(path, **arrays)
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
     return path
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_the_truth_has_no_divergence_from_itself(truth, split):
+def test_the_truth_has_no_divergence_from_itself(truth: Path, split: str) -> None:
     found = densities(truth, truth / "dataset.h5", split)
     assert (found["kl_nats"], found["kl_se_nats"]) == (0, 0)
     assert found["cross_entropy_nats"] == found["entropy_nats"]
     assert found["num_images"] == N
 
 
-def test_a_shifted_truth_has_its_known_divergence(truth, flow, dataset, tmp_path):
+def test_a_shifted_truth_has_its_known_divergence(truth: Path, flow: RealNVP, dataset: Dataset, tmp_path: Path) -> None:
     """q is the truth with latents z − δ: log q − log p = zᵀδ − ½δᵀδ, and KL(p‖q) = ½ δᵀδ exactly in expectation."""
     shift = 0.1
     x = torch.from_numpy(dataset.x["test"])
@@ -91,14 +95,14 @@ def test_a_shifted_truth_has_its_known_divergence(truth, flow, dataset, tmp_path
     assert found["kl_nats"] == pytest.approx((dataset.log_prob["test"] - log_q.numpy()).mean(), rel=1e-12)
 
 
-def test_a_constant_is_the_divergence_itself_in_nats_and_bits(truth, dataset, tmp_path):
+def test_a_constant_is_the_divergence_itself_in_nats_and_bits(truth: Path, dataset: Dataset, tmp_path: Path) -> None:
     found = densities(truth, npz(tmp_path, log_prob=dataset.log_prob["test"] - 2.5))
     assert found["kl_nats"] == pytest.approx(2.5)
     assert found["kl_bits_per_dim"] == pytest.approx(2.5 / (49 * math.log(2)))
     assert found["cross_entropy_nats"] == pytest.approx(found["entropy_nats"] + 2.5)
 
 
-def test_bits_per_dimension_are_those_of_the_density_of_levels(truth, dataset, tmp_path):
+def test_bits_per_dimension_are_those_of_the_density_of_levels(truth: Path, dataset: Dataset, tmp_path: Path) -> None:
     """A q that is uniform over the levels 0…256 has 8 bits per dimension, by the Jacobian of levels → logits."""
     y = torch.from_numpy(dataset.x["test"]).double().requires_grad_()
     levels = 256 * (torch.sigmoid(y) - 1e-6) / (1 - 2e-6)
@@ -109,7 +113,7 @@ def test_bits_per_dimension_are_those_of_the_density_of_levels(truth, dataset, t
     assert found["kl_bits_per_dim"] == pytest.approx(8 - found["entropy_bits_per_dim"])
 
 
-def test_densities_beside_another_truth_are_refused(truth, tmp_path):
+def test_densities_beside_another_truth_are_refused(truth: Path, tmp_path: Path) -> None:
     content = torch.load(truth / "truth.pt", weights_only=True)
     name, weights = next(iter(content["weights"].items()))
     content["weights"][name] = weights + 1
@@ -120,7 +124,7 @@ def test_densities_beside_another_truth_are_refused(truth, tmp_path):
         densities(tmp_path, tmp_path / "dataset.h5")
 
 
-def test_an_image_that_q_excludes_makes_the_divergence_infinite(truth, dataset, tmp_path):
+def test_an_image_that_q_excludes_makes_the_divergence_infinite(truth: Path, dataset: Dataset, tmp_path: Path) -> None:
     log_q = dataset.log_prob["test"].copy()
     log_q[[3, 7]] = -np.inf
     found = densities(truth, npz(tmp_path, log_prob=log_q))
@@ -130,7 +134,7 @@ def test_an_image_that_q_excludes_makes_the_divergence_infinite(truth, dataset, 
 
 
 @pytest.mark.parametrize("key", ["log_prob", "val/log_prob"])
-def test_npz_and_hdf5_hold_the_same(truth, dataset, tmp_path, key):
+def test_npz_and_hdf5_hold_the_same(truth: Path, dataset: Dataset, tmp_path: Path, key: str) -> None:
     log_q = dataset.log_prob["val"] - 1
     with h5py.File(tmp_path / "mine.h5", "w") as file:
         file[key] = log_q
@@ -147,12 +151,14 @@ def test_npz_and_hdf5_hold_the_same(truth, dataset, tmp_path, key):
         (lambda v: np.where(np.arange(N) > 397, np.inf, v), "2 log-densities"),
     ],
 )
-def test_log_densities_that_do_not_fit_are_refused(truth, dataset, tmp_path, edit, reason):
+def test_log_densities_that_do_not_fit_are_refused(
+    truth: Path, dataset: Dataset, tmp_path: Path, edit: Callable[[np.ndarray], np.ndarray], reason: str
+) -> None:
     with pytest.raises(ConfigError, match=reason):
         densities(truth, npz(tmp_path, log_prob=edit(dataset.log_prob["test"])))
 
 
-def test_samples_of_the_truth_score_as_the_truth(truth, flow, tmp_path):
+def test_samples_of_the_truth_score_as_the_truth(truth: Path, flow: RealNVP, tmp_path: Path) -> None:
     x = flow.sample(N, torch.Generator().manual_seed(9)).numpy()
     found = images(truth, npz(tmp_path, x=x))
     se = math.hypot(found["reverse_cross_entropy_se_nats"], found["entropy_se_nats"])
@@ -161,21 +167,21 @@ def test_samples_of_the_truth_score_as_the_truth(truth, flow, tmp_path):
     assert found["coverage_lenet"] == pytest.approx(1 - 2**-5, abs=0.05)
 
 
-def test_the_test_images_themselves_are_at_distance_0(truth, dataset, tmp_path):
+def test_the_test_images_themselves_are_at_distance_0(truth: Path, dataset: Dataset, tmp_path: Path) -> None:
     found = images(truth, npz(tmp_path, x=dataset.x["test"]))
     assert found["frechet_lenet"] < 1e-3 * found["frechet_floor_lenet"]
     assert (found["precision_lenet"], found["recall_lenet"], found["coverage_lenet"]) == (1, 1, 1)
     assert found["reverse_cross_entropy_nats"] == pytest.approx(-dataset.log_prob["test"].mean(), abs=1e-4)
 
 
-def test_noise_is_far_away(truth, tmp_path):
+def test_noise_is_far_away(truth: Path, tmp_path: Path) -> None:
     x = 8 * np.random.default_rng(0).standard_normal((N, 1, 7, 7)).astype(np.float32)
     found = images(truth, npz(tmp_path, x=x))
     assert found["frechet_lenet"] > 5 * found["frechet_floor_lenet"]
     assert found["reverse_cross_entropy_nats"] > found["entropy_nats"] + 100
 
 
-def test_pixels_have_the_image_metrics_of_their_logits(truth, flow, tmp_path):
+def test_pixels_have_the_image_metrics_of_their_logits(truth: Path, flow: RealNVP, tmp_path: Path) -> None:
     x = flow.sample(N, torch.Generator().manual_seed(9))
     by_logits = images(truth, npz(tmp_path, x=x.numpy()))
     by_pixels = images(truth, npz(tmp_path, x=from_logits(x, 1e-6).double().numpy()), "pixels")
@@ -183,7 +189,7 @@ def test_pixels_have_the_image_metrics_of_their_logits(truth, flow, tmp_path):
     assert by_pixels["frechet_lenet"] == pytest.approx(by_logits["frechet_lenet"], rel=1e-2)
 
 
-def test_levels_are_pixels(truth, tmp_path):
+def test_levels_are_pixels(truth: Path, tmp_path: Path) -> None:
     levels = np.random.default_rng(0).integers(0, 256, (N, 1, 7, 7)).astype(np.uint8)
     by_levels = images(truth, npz(tmp_path, x=levels), "pixels")
     by_pixels = images(truth, npz(tmp_path, x=levels / 255.0), "pixels")
@@ -196,45 +202,44 @@ def test_levels_are_pixels(truth, tmp_path):
         (np.ones((5, 1, 8, 8), np.float32), "logits", "the truth's are"),
         (np.ones((1, 1, 7, 7), np.float32), "logits", "two or more"),
         (np.full((5, 1, 7, 7), np.nan, np.float32), "logits", "NaN or infinite"),
-        (np.full((5, 1, 7, 7), 0.5, np.float32), "logits", "say --space pixels"),
+        (np.full((5, 1, 7, 7), 0.5, np.float32), "logits", "use --space pixels"),
         (np.full((5, 1, 7, 7), 5.0, np.float32), "pixels", "outside"),
         (np.zeros((5, 1, 7, 7), np.uint8), "logits", "logits are floats"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(truth, tmp_path, x, space, reason):
+def test_images_that_do_not_fit_are_refused(
+    truth: Path, tmp_path: Path, x: np.ndarray, space: Space, reason: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         images(truth, npz(tmp_path, x=x), space)
     assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["truth.pt", ""])
-def test_a_truth_is_its_file_or_its_folder(truth, name):
+def test_a_truth_is_its_file_or_its_folder(truth: Path, name: str) -> None:
     assert densities(truth / name, truth / "dataset.h5")["kl_nats"] == 0
 
 
-def test_a_truth_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_truth_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no truth at"):
         densities(tmp_path, tmp_path / "x.npz")
 
 
-def test_either_samples_or_log_densities(truth, tmp_path):
+def test_either_samples_or_log_densities(truth: Path, tmp_path: Path) -> None:
     for both in (None, tmp_path):
         with pytest.raises(ConfigError, match="either"):
             score(truth, both, both, "test", "logits", "cpu")
 
 
-def test_what_is_shown_has_values_with_their_errors(truth, capsys):
+def test_what_is_shown_has_values_with_their_errors(truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
     show_scores(densities(truth, truth / "dataset.h5"))
     lines = capsys.readouterr().out.splitlines()
     assert "kl_nats                      0 ± 0" in lines
     assert not any("_se_" in line for line in lines)
 
 
-# files from elsewhere
-
-
 class Boom:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return (Path("/tmp/nllgen-boom").touch, ())
 
 
@@ -268,24 +273,22 @@ def broken(tmp_path: Path, how: str) -> Path:
 @pytest.mark.parametrize(
     "how", ["text", "empty", "pickle", "cut npz", "no such array", "two axes", "texts", "cut hdf5", "link", "absent"]
 )
-def test_a_file_that_is_not_one_is_a_typed_error(truth, tmp_path, how):
+def test_a_file_that_is_not_one_is_a_typed_error(truth: Path, tmp_path: Path, how: str) -> None:
     with pytest.raises(CorruptFileError):
         densities(truth, broken(tmp_path, how))
     assert not Path("/tmp/nllgen-boom").exists()
 
 
-def test_an_array_that_claims_more_than_it_holds_is_not_allocated(tmp_path):
+def test_an_array_that_claims_more_than_it_holds_is_not_allocated(tmp_path: Path) -> None:
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000,), }"
     data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "big.npz", "w") as archive:
         archive.writestr("log_prob.npy", data)
     with pytest.raises(CorruptFileError, match="more than it can hold"):
         external.read_array(tmp_path / "big.npz", ("log_prob",), 1)
 
 
-def test_an_array_beyond_the_limit_is_refused(tmp_path, monkeypatch):
+def test_an_array_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external, "MAX_BYTES", 100)
     with pytest.raises(CorruptFileError, match="more than 100"):
         external.read_array(npz(tmp_path, log_prob=np.zeros(50)), ("log_prob",), 1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from submitit.helpers import DelayedSubmission
 
-from nllgen.errors import CellsFailedError, NllgenError
+from nllgen.errors import CellsFailedError
 from nllgen.launch.attempt import record_lost
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.lost_jobs import LostJobs
@@ -95,7 +95,7 @@ class Finalizer:
                 folder,
                 study,
                 profile,
-                setup_of(record.options["setup"]),
+                WorkerConfig.from_record(record.options["setup"]),
                 ArrayShape(**record.options["shape"]),
                 only=tuple(again),
                 under=under,
@@ -157,18 +157,3 @@ def _job_of(ended: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str
     """The job that an attempt ran in."""
     jobs = [str(line.get("job", "")) for line in lines if line.get("attempt") == ended.get("attempt")]
     return next((job for job in jobs if job), "")
-
-
-def setup_of(values: Mapping[str, Any]) -> WorkerConfig:
-    """A setup from a record.
-
-    Raises:
-        NllgenError: the record is not one of this version.
-    """
-    try:
-        paths = {name: None if values[name] is None else Path(values[name]) for name in ("assets", "code", "container")}
-        lists = {"binds": tuple(values["binds"]), "program": ()}  # a record is data: it names nothing that is run
-        variables = tuple((str(name), str(value)) for name, value in values["environment"])
-        return WorkerConfig(**{**values, **paths, **lists, "environment": variables})
-    except (KeyError, TypeError, ValueError) as error:
-        raise NllgenError(f"the record of the submission is damaged: {error}", "submit the grid again") from error

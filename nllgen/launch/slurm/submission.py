@@ -176,12 +176,11 @@ def submit(
     live = LiveJobs({}, {}, ()) if dry_run and not folder.is_frozen else query_live_jobs(folder, study.name)
     if not dry_run:
         folder.stop.unlink(missing_ok=True)  # asked for before; it stands where the scheduler could not be asked
-    container = setup.container_sha256 if setup.strict_container else None
-    tasks = to_send(folder, study, live, only, container)
+    tasks = to_send(folder, study, live, only, setup.options.required_container)
     if not tasks and (not live.tasks or COLLECT in live.tasks):
         return SubmitResult(None, {}, {}, len(live.tasks))
     code = snapshot_folder(folder) if dry_run else snapshot(folder)
-    setup = replace(setup, code=code, code_sha256=code_sha256())
+    setup = replace(setup, code=code, options=replace(setup.options, code_sha256=code_sha256()))
     record = _record(folder, profile, setup, shape, tasks, under, memory_factors or {})
     where = SubmissionDir(folder.submitit / record.name)
     if not dry_run:
@@ -206,7 +205,7 @@ def _record(
     )
     name = uuid.uuid4().hex[:8]
     under = under or (name if tasks else _newest_under(folder, name))
-    options = {"setup": _plain(setup), "shape": asdict(shape), "under": under}
+    options = {"setup": setup.to_record(), "shape": asdict(shape), "under": under}
     return Submission(name, stages, profile.model_dump(mode="json"), options)
 
 
@@ -286,8 +285,3 @@ def _newest_under(folder: StudyDir, otherwise: str) -> str:
     """What a collection alone belongs to: its submitter was killed after it had sent all but the collection."""
     sent = submissions(folder)
     return str(sent[-1][1].options.get("under", otherwise)) if sent else otherwise
-
-
-def _plain(setup: WorkerConfig) -> dict[str, Any]:
-    """A setup as JSON has it."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(setup).items()}

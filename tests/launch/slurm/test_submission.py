@@ -18,6 +18,7 @@ from nllgen.launch.submit import freeze
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
+from nllgen.study.run_options import RunOptions
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def folder(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stud
 def test_a_stop_stands_where_the_scheduler_cannot_be_asked(tiny: Study, folder: StudyDir) -> None:
     folder.stop.touch()
     with pytest.raises(MachineError, match="squeue is not on PATH"):
-        send(folder, tiny, Profile(), WorkerConfig(folder.path), ArrayShape(), echo=print)
+        send(folder, tiny, Profile(), WorkerConfig(RunOptions(folder.path)), ArrayShape(), echo=print)
     assert folder.stop.exists()
     assert not folder.submitit.exists()
 

@@ -1,0 +1,41 @@
+"""The progress of one task: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+PROGRAM = """
+from nllgen.cli.progress_bar import task_display
+with task_display()("[W] cell", 4) as update:
+    update(1, "loss [1]")
+    print("an evaluation")
+    update(4, "loss [2]")
+"""
+
+
+def test_a_log_gets_lines() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["an evaluation", "[W] cell  4/4  0 s  loss [2]"]
+
+
+def test_a_terminal_gets_a_bar_below_what_is_printed() -> None:
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 4096):
+                shown += part
+        except OSError:  # the other end is closed
+            pass
+        os.close(ours)
+    text = shown.decode()
+    assert process.returncode == 0
+    assert "an evaluation" in text
+    assert "[W] cell" in text
+    assert "loss [2]" in text
+    assert "4/4" in text
