@@ -17,6 +17,7 @@ from types import ModuleType
 
 import click
 import pytest
+from pydantic import BaseModel
 
 import nllgen
 from nllgen import errors
@@ -150,8 +151,9 @@ def test_mentioned_files_exist(page: Path) -> None:
 
 
 def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "--quiet", "-d", tmp_path / "doctrees", DOCS]
-    done = subprocess.run([*command, tmp_path / "html"], capture_output=True, text=True, timeout=120, check=False)
+    options = ["-W", "--keep-going", "--quiet", "-d", str(tmp_path / "doctrees")]
+    command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(tmp_path / "html")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     pages = {path.relative_to(DOCS).with_suffix(".html") for path in PAGES if path.is_relative_to(DOCS)}
     assert [page for page in pages if not (tmp_path / "html" / page).is_file()] == []
@@ -211,7 +213,7 @@ def test_every_key_of_a_study_has_its_line_and_a_meaning() -> None:
 
 def test_the_reference_has_every_key_of_a_study() -> None:
     text = generated()["keys.md"] + "".join((DOCS / name).read_text("utf-8") for name in ("studies.md", "files.md"))
-    models = {"dataset": DatasetConfig, "metrics": MetricsConfig, "resources": Resources}
+    models: dict[str, type[BaseModel]] = {"dataset": DatasetConfig, "metrics": MetricsConfig, "resources": Resources}
     nested = [f"{name}.{key}" for name, model in models.items() for key in model.model_fields]
     missing = [key for key in (*Study.model_fields, *KEYS, *nested) if f"`{key}`" not in text]
     assert missing == []
