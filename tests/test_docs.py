@@ -163,6 +163,12 @@ def test_the_readme_is_two_screens() -> None:
     assert len((CHECKOUT / "README.md").read_text("utf-8").splitlines()) <= 100
 
 
+def test_contributing_has_every_package() -> None:
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text("utf-8")
+    packages = sorted(path.parent.relative_to(CHECKOUT) for path in (CHECKOUT / "nllgen").glob("*/__init__.py"))
+    assert [package for package in packages if f"| `{package}` |" not in text] == []
+
+
 def test_the_version_is_the_same_everywhere() -> None:
     assert (CHECKOUT / "CHANGELOG.md").read_text("utf-8").partition("\n## ")[2].startswith(nllgen.__version__)
     assert f"\nversion: {nllgen.__version__}\n" in (CHECKOUT / "CITATION.cff").read_text("utf-8")
@@ -249,6 +255,12 @@ def test_the_tutorials_study_grows() -> None:
 def test_python_runs(page: Path) -> None:
     for text in blocks(page, "python"):
         exec(compile(text, page.name, "exec"), {})
+
+
+def test_the_diff_of_the_new_paradigm_applies() -> None:
+    (diff,) = blocks(NEW_PARADIGM, "diff")
+    done = subprocess.run(["git", "apply", "--check"], input=diff, cwd=CHECKOUT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
