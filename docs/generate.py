@@ -68,7 +68,7 @@ def _command_section(name: str, command: click.Command) -> str:
     records = [record for parameter in command.params if (record := parameter.get_help_record(context))]
     rows = [(f"`{names}`", text) for names, text in records if text and "--help" not in names]
     parts = [f"## {name}\n", _help_text(command.help or ""), f"```text\n{usage}\n```\n"]
-    parts += [table(("option", "meaning"), rows)] if rows else []
+    parts += [table(("argument or option", "meaning"), rows)] if rows else []
     parts += [_help_text(command.epilog)] if command.epilog else []
     return "\n".join(parts)
 
