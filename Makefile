@@ -1,18 +1,18 @@
 # make demo    install, run a small study whose truth ships, write its report; MNIST joins where it can be fetched
-# make quick   lint, types, and the tests that are short and start no process: a minute, for whoever works on the code
+# make quick   lint, types, and the short tests that start no process: a minute
 # make test    install, fetch MNIST, start the devcluster where possible, lint, types, all tests
-# make lint    ruff and mypy alone
-# make measure all tests, and tests/measured.json anew: what they take, so that the longest start first
-# make apptainer  install Apptainer on Debian 12, as root
-# make docs    write the pages that are made from the code: docs/commands.md, keys.md, schema.md
-# make bench   the project beside its peers and limits; tables in benchmarks/results/
+# make lint    ruff and mypy
+# make docs    write the reference pages from the code, then build the site into docs/_build/html
+# make measure all tests; writes their times to tests/measured.json, so that the longest start first
+# make bench   nllgen beside its peers and its own limits; tables in benchmarks/results
 # make coverage  lines and branches that the tests reach: benchmarks/results/coverage.md
 # make soak    thousands of faults: schedules, mutated files, full disks, kills; benchmarks/results/soak.md, kills.md
 #              (root)
+# make apptainer  install Apptainer on Debian 12 (root)
 # make cluster-up, make cluster-down
-#              a real Slurm of four virtual nodes on this machine (Debian, root), which tests/cluster uses
+#              a real Slurm of four virtual nodes on this machine (Debian, root), for tests/cluster
 #
-# PYTHON: 3.11 or newer.  VENV: where to install.  ROOT: where the demo's study goes.
+# PYTHON: 3.11 or newer.  VENV: the virtual environment.  ROOT: the directory of the demo's study.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,7 +24,7 @@ STAMP := $(VENV)/.nllgen-installed
 STUDY := $(ROOT)/demo
 SHELL := /bin/bash
 
-# one line that is drawn again on a terminal, a few plain lines in a log
+# pip's progress: one line that is redrawn on a terminal, a few plain lines in a log
 define PIP_PROGRESS
 /^Collecting / { count++; text = "        package " count " of about " total ": " $$2; \
 	if (terminal) printf "\r\033[K%s", text; else if (count % 25 == 0) print text; fflush() } \
@@ -45,7 +45,7 @@ demo: install
 	@$(NLLGEN) report $(STUDY)/study.h5 --out $(STUDY)/report
 	@echo
 	@echo "the report: $(abspath $(STUDY)/report/report.html)"
-	@echo "next: $(NLLGEN) status $(STUDY)        what became of each run"
+	@echo "next: $(NLLGEN) status $(STUDY)        the state of each run"
 	@echo "      $(NLLGEN) plan --grid laptop     the same questions in two hours; docs/tutorial.md: a study of your own"
 
 quick: lint
@@ -57,7 +57,7 @@ test: mnist lint cluster-if-possible apptainer-if-possible programs-if-possible
 measure: mnist cluster-if-possible apptainer-if-possible programs-if-possible
 	$(BIN)/python -m pytest --numprocesses auto --measure tests/measured.json
 
-# COLUMN: a name for what is measured, beside the others in the table.
+# COLUMN: the heading of this measurement in the table.
 COLUMN ?= now
 coverage: mnist cluster-if-possible apptainer-if-possible programs-if-possible
 	$(BIN)/python -m benchmarks coverage --column $(COLUMN)
@@ -69,12 +69,14 @@ lint: install
 
 docs: install
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx -W --keep-going --quiet docs docs/_build/html
+	@echo "the site: $(abspath docs/_build/html/index.html)"
 
 bench: mnist
 	$(BIN)/python -m pip install --quiet --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
-# Bounded in count and in time: NLLGEN_SOAK_S seconds a part, half an hour where not given.
+# Bounded in number and time: NLLGEN_SOAK_S seconds for each part, half an hour by default.
 soak: mnist cluster-up
 	NLLGEN_SOAK=1 $(BIN)/python -m pytest tests/faults
 	SLURM_CONF=$${NLLGEN_DEVCLUSTER:-/var/lib/nllgen-devcluster}/etc/slurm.conf $(BIN)/python -m benchmarks soak kills
@@ -86,8 +88,8 @@ cluster-up:
 cluster-down:
 	slurm/devcluster/down
 
-# Without it the cluster tests skip and say why; NLLGEN_REQUIRE_CLUSTER=1 makes them fail instead.
-# The same with Apptainer, NLLGEN_REQUIRE_CONTAINER=1 and tests/container.
+# Without a cluster its tests skip and say why; NLLGEN_REQUIRE_CLUSTER=1 makes them fail instead.
+# NLLGEN_REQUIRE_CONTAINER=1 does the same for Apptainer and tests/container.
 apptainer-if-possible:
 	@containers/apptainer-up --if-possible || test "$$NLLGEN_REQUIRE_CONTAINER" != 1
 
@@ -113,15 +115,15 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 		echo "  → Debian, Ubuntu: apt-get install python3-venv; or name another Python: PYTHON=…" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "1 of 4  packages into $(VENV): 1 to 5 minutes the first time, torch is the largest"
-	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[train,analysis,test]' 2>&1 | \
+	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[train,analysis,docs,test]' 2>&1 | \
 		awk -v total=$$(grep -c == constraints.txt) -v terminal=$$(test -t 1 && echo 1 || echo 0) '$(PIP_PROGRESS)'
 	@touch $@
 
-# Needs root; elsewhere, Apptainer is the site's to install.
+# Needs root. On a cluster, the administrators install Apptainer.
 apptainer:
 	containers/apptainer-up
 
-# What the image holds, with hashes, from constraints.txt: by pip, as this machine is set up and by the index alone.
+# The packages of the container with their hashes, resolved by pip under constraints.txt.
 lock:
 	$(PYTHON) containers/make-lock
 
@@ -130,7 +132,7 @@ constraints:
 	rm -rf $(VENV)-constraints
 	$(PYTHON) -m venv $(VENV)-constraints
 	grep -E '^torch(vision)?==' constraints.txt > $(VENV)-constraints/torch.txt
-	$(VENV)-constraints/bin/python -m pip install -qq -c $(VENV)-constraints/torch.txt -e '.[train,analysis,test]'
+	$(VENV)-constraints/bin/python -m pip install -qq -c $(VENV)-constraints/torch.txt -e '.[train,analysis,docs,test]'
 	grep '^#' constraints.txt > $(VENV)-constraints/new.txt
 	$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | grep -v '^#' | sed 's/+.*//' >> $(VENV)-constraints/new.txt
 	mv $(VENV)-constraints/new.txt constraints.txt

@@ -1,92 +1,34 @@
-"""Packages and extras. Plain `pip install .` is what a login node needs; it brings no torch."""
+"""The part of the build that pyproject.toml cannot express: directories outside the packages that ship in the wheel."""
 
+import runpy
 import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.build_py import build_py
 
-# What lies beside the packages and is read by them. It ships as nllgen/share, where study/builtin.py looks for it.
-SHARED = ("jobs", "slurm/profiles", "containers")
+# Run as a file: importing nllgen.study would need nllgen's dependencies, which a build does not have.
+SHIPPED_DIRECTORIES = runpy.run_path("nllgen/study/builtin.py")["SHIPPED_DIRECTORIES"]
 
 
 class BuildWithShared(build_py):
-    """Ship the studies, profiles and image recipe inside the wheel."""
+    """The ordinary build, and a copy of the shipped directories as nllgen/share."""
 
     def run(self):
-        """Build, then copy."""
+        """Build the packages, then copy the directories."""
         super().run()
         if self.editable_mode:
             return
         share = Path(self.build_lib) / "nllgen" / "share"
-        shutil.rmtree(share, ignore_errors=True)  # of an earlier build: a study that was removed is not shipped
-        for folder in SHARED:
-            if Path(folder).is_dir():
-                shutil.copytree(folder, share / Path(folder).name)
+        shutil.rmtree(share, ignore_errors=True)  # files of an earlier build that have been removed since
+        for name, directory in SHIPPED_DIRECTORIES.items():
+            if Path(directory).is_dir():
+                shutil.copytree(directory, share / name)
 
     def get_source_files(self):
-        """What an sdist has to hold, for wheels are built from it."""
-        shared = [path for folder in SHARED for path in sorted(Path(folder).rglob("*")) if path.is_file()]
-        return [*super().get_source_files(), *map(str, shared)]
+        """List the files of an sdist, which has to hold the directories, since wheels are built from it."""
+        shipped = [path for name in SHIPPED_DIRECTORIES.values() for path in sorted(Path(name).rglob("*"))]
+        return [*super().get_source_files(), *(str(path) for path in shipped if path.is_file())]
 
 
-setup(
-    name="nllgen",
-    version="0.1.0",
-    description="What does maximum likelihood do to a generative model, and what does adversarial training do to it?",
-    license="MIT",
-    python_requires=">=3.11",
-    packages=[*find_packages(include=["nllgen", "nllgen.*"]), *find_packages("analysis")],
-    package_dir={"nllgen": "nllgen", "nllgen_analysis": "analysis/nllgen_analysis"},
-    package_data={
-        "nllgen": ["py.typed"],
-        "nllgen.study": ["claims.toml", "truths/*/*"],  # the registered rules of the claims; pretrained truths
-        "nllgen.metrics": ["*.pt", "*.json"],  # LeNet's weights, and how they were made
-        "nllgen_analysis": ["*.j2", "*.html", "*.css", "*.js"],  # report.html
-    },
-    cmdclass={"build_py": BuildWithShared},
-    entry_points={"console_scripts": ["nllgen=nllgen.cli:main"]},
-    install_requires=[
-        "click>=8.1",  # the command line
-        "pydantic>=2.7",  # frozen, validated configuration
-        "PyYAML>=6.0",  # studies
-        "h5py>=3.10",  # results and datasets
-        "numpy>=1.26",  # arrays between metrics and files
-        "submitit>=1.5.3",  # jobs: local processes
-        "rich>=13",  # tables and progress on a terminal
-    ],
-    extras_require={
-        "train": [
-            "torch>=2.6",  # flows and training
-            "torchvision>=0.21",  # MNIST's mirrors; what pytorch-fid's network is built from
-            "pytorch-fid>=0.3.0",  # the published Inception network and its preprocessing
-        ],
-        "analysis": [
-            "pandas>=2.2",  # long-form frames
-            "seaborn>=0.13",  # figures
-            "matplotlib>=3.8",  # the canvas under seaborn
-            "scipy>=1.15",  # intervals, bootstrap and rank correlations
-            "jinja2>=3.1",  # report.html, with escaping
-        ],
-        "bench": [
-            "deeprob-kit>=1.1",  # the fastest peer: Real NVP with the same couplings
-            "torchflows>=1.2",  # another Real NVP
-            "normflows>=1.7",  # a Glow
-            "torchmetrics>=1.4",  # another Fréchet distance
-            "torch-fidelity>=0.3",  # and another
-        ],
-        "test": [
-            "pytest>=8",  # the tests
-            "pytest-timeout>=2.3",  # a hanging test is a failing test
-            "pytest-xdist>=3.6",  # a process a core
-            "filelock>=3.12",  # processes of tests share studies that one of them has made
-            "coverage>=7.17",  # make coverage: lines and branches, by test, in all processes that tests start
-            "selenium>=4.20",  # report.html in a real browser
-            "zuko>=1.3",  # a flow that is not ours, trained by import path
-            "hypothesis>=6.100",  # properties over random shapes and broken files
-            "ruff>=0.6",  # lint and format
-            "mypy>=1.11",  # types
-            "build>=1.2",  # the sdist and wheel that the packaging tests install
-        ],
-    },
-)
+setup(cmdclass={"build_py": BuildWithShared})

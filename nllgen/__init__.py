@@ -1,1 +1,3 @@
-"""What does maximum likelihood do to a generative model, and what does adversarial training do to the same model?"""
+"""Training of the same generative model by maximum likelihood and as a GAN, on data of known density."""
+
+__version__ = "0.2.0"

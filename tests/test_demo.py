@@ -1,6 +1,6 @@
-"""What `make demo` finds: decided claims, a smallest KL below the truth's own size, a game that left the equilibrium.
+"""The findings of `make demo`: decided claims, a smallest KL below the truth's size, a game that left the equilibrium.
 
-CI runs `make demo` before the tests and names its folder in NLLGEN_DEMO; elsewhere the demo is run here, once.
+CI runs `make demo` before the tests and names its directory in NLLGEN_DEMO; elsewhere the demo runs here, once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DECIDED = {"C2": "supported", "C5": "supported", "C6": "supported"}
 
 @pytest.fixture(scope="module")
 def demo(mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study folder, its report in ``report``."""
+    """Return the study's directory, with its report in ``report``."""
     if made := os.environ.get("NLLGEN_DEMO"):
         return Path(made)
     root = tmp_path_factory.mktemp("runs")
@@ -47,9 +47,9 @@ def frames(demo: Path) -> Frames:
 @pytest.mark.parametrize(("claim", "verdict"), DECIDED.items())
 def test_its_report_has_decided_claims(demo: Path, claim: str, verdict: str) -> None:
     verdicts = json.loads((demo / "report" / "verdicts.json").read_text())
-    found = {row["id"]: row for row in verdicts["claims"]}
-    assert found[claim]["verdict"] == verdict
-    assert found[claim]["num_seeds"] == 5
+    by_id = {row["id"]: row for row in verdicts["claims"]}
+    assert by_id[claim]["verdict"] == verdict
+    assert by_id[claim]["num_seeds"] == 5
     assert verdicts["rules"]["status"] == "registered"
 
 
@@ -62,8 +62,8 @@ def test_kl_is_smallest_below_the_truths_own_size(frames: Frames) -> None:
     assert means["W"] < means["O1"]
 
 
-def test_a_game_that_works_stands_beside_likelihood(frames: Frames) -> None:
-    """Its images are nearer to the truth's than the start's, and than those of the flow by likelihood on fresh data."""
+def test_a_working_game_beats_likelihood_in_image_quality(frames: Frames) -> None:
+    """Its images are nearer to the truth's than those of the flow that likelihood trains on fresh data."""
     final = frames.final[(frames.final["num_train"] == "fresh") & (frames.final["start"] == "random")]
     game = final[(final["degree"] == "dcgan") & (final["weights"] == "ema")]["frechet_lenet"]
     flow = final[(final["degree"] == "W") & (final["weights"] == "last")]["frechet_lenet"]
@@ -77,14 +77,14 @@ def test_real_mnist_joined(frames: Frames) -> None:
     assert "mnist" in frames.reference
 
 
-def test_evaluations_are_not_half_of_it(demo: Path, frames: Frames) -> None:
+def test_evaluations_take_less_than_half_of_the_time(demo: Path, frames: Frames) -> None:
     cells = frames.cells
     training = float((cells["steps"] * cells["seconds_per_step"].astype(float)).sum())
     evaluating = float(np.nansum(frames.eval["time_s"].astype(float)) + np.nansum(frames.final["time_s"].astype(float)))
     assert 0 < evaluating < training
 
 
-def test_the_page_begins_with_what_it_found_and_shows_it(demo: Path) -> None:
+def test_the_page_begins_with_its_findings_and_shows_them(demo: Path) -> None:
     page = (demo / "report" / "report.html").read_text()
     assert page.index("What it found") < page.index("<h2>Verdicts</h2>")
     assert "claims are decided" in page
@@ -93,7 +93,7 @@ def test_the_page_begins_with_what_it_found_and_shows_it(demo: Path) -> None:
         assert (demo / "report" / "figures" / f"{figure}.png").stat().st_size > 10_000
 
 
-def test_nothing_of_it_is_left_unfinished(demo: Path) -> None:
+def test_every_cell_is_finished(demo: Path) -> None:
     study = StudyDir(demo).read_study()
     assert study.pretrained == "known-mnist-14"
     assert all(StudyDir(demo).cell(cell.id).result.exists() for cell in study.cells)

@@ -1,4 +1,4 @@
-"""What ships: the wheel, built from the sdist, in fresh environments outside the checkout."""
+"""The wheel, built from the sdist and installed in new environments outside the checkout."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from nllgen import __version__
 from nllgen.launch.submit import freeze
 from nllgen.storage.study_file import write_study
+from nllgen.study.builtin import SHIPPED_DIRECTORIES
 from nllgen.study.load import load_study
 
 pytestmark = pytest.mark.slow
@@ -26,20 +28,20 @@ REFUSED = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:
 
 
 class Environment:
-    """A virtual environment with nothing but the wheel and what it depends on; works in a folder of its own."""
+    """A virtual environment with the wheel and its dependencies alone, and a directory that its programs run in."""
 
-    def __init__(self, folder: Path, what: str):
-        self.bin = folder / "venv" / "bin"
-        self.folder = folder
-        _check([sys.executable, "-m", "venv", "--without-pip", folder / "venv"])
-        pip = [sys.executable, "-m", "pip", "--python", self.bin / "python"]  # no bytecode: little of it would be run
-        _check([*pip, "install", "-qq", "--no-compile", "-c", CHECKOUT / "constraints.txt", what])
+    def __init__(self, directory: Path, requirement: str):
+        self.bin = directory / "venv" / "bin"
+        self.directory = directory
+        _check([sys.executable, "-m", "venv", "--without-pip", directory / "venv"])
+        pip = [sys.executable, "-m", "pip", "--python", self.bin / "python"]  # no bytecode: most modules are not run
+        _check([*pip, "install", "-qq", "--no-compile", "-c", CHECKOUT / "constraints.txt", requirement])
 
     def run(self, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment, without a network and without this process's Python settings."""
         env = {key: value for key, value in os.environ.items() if not key.startswith(("NLLGEN", "PYTHON"))} | REFUSED
         command = [str(self.bin / name), *map(str, arguments)]
-        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=self.directory, env=env, capture_output=True, text=True, timeout=300)
 
 
 def _check(command: list[Any], cwd: Path | None = None) -> None:
@@ -49,12 +51,12 @@ def _check(command: list[Any], cwd: Path | None = None) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # a copy: a build leaves folders behind, and finds those of an earlier one
+    # A copy, since a build leaves directories behind and uses those of an earlier one.
     source = tmp_path_factory.mktemp("source") / "nllgen"
     shutil.copytree(CHECKOUT, source, ignore=shutil.ignore_patterns(*BUILT))
     _check([sys.executable, "-m", "build", "--outdir", source / "dist"], cwd=source)
-    (found,) = (source / "dist").glob("*.whl")
-    return found
+    (path,) = (source / "dist").glob("*.whl")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def laptop(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment
 
 
 def _known_study() -> ModuleType:
-    """The builder of a study with known numbers that the analysis's own tests use."""
+    """Load the builder of a study with known numbers from the tests of the analysis."""
     spec = importlib.util.spec_from_file_location("known_study", CHECKOUT / "tests" / "analysis" / "conftest.py")
     assert spec is not None
     assert spec.loader is not None
@@ -77,33 +79,39 @@ def _known_study() -> ModuleType:
     return module
 
 
-def test_the_wheel_has_all_that_is_read_at_run_time(wheel: Path) -> None:
+def test_the_wheel_has_every_file_that_is_read_at_run_time(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     jobs = {f"nllgen/share/jobs/{path.name}" for path in (CHECKOUT / "jobs").iterdir()}
     assert jobs >= {"nllgen/share/jobs/smoke.yaml", "nllgen/share/jobs/misspec.yaml"}
-    beside = {
-        str(path.relative_to(folder))
-        for folder in (CHECKOUT, CHECKOUT / "analysis")
+    packaged = {
+        str(path.relative_to(directory))
+        for directory in (CHECKOUT, CHECKOUT / "analysis")
         for package in ("nllgen", "nllgen_analysis")
-        for path in (folder / package).rglob("*")
+        for path in (directory / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert beside >= {
+    assert packaged >= {
         "nllgen/metrics/lenet.pt",
         "nllgen/study/claims.toml",
         "nllgen_analysis/report.html.j2",
         "nllgen/py.typed",
     }
-    image = {f"nllgen/share/containers/{path.name}" for path in (CHECKOUT / "containers").iterdir()}
-    assert image >= {f"nllgen/share/containers/{name}" for name in ("nllgen.def", "requirements.lock")}
-    assert names >= jobs | beside | image
+    recipe = {f"nllgen/share/containers/{path.name}" for path in (CHECKOUT / "containers").iterdir()}
+    assert recipe >= {f"nllgen/share/containers/{name}" for name in ("nllgen.def", "requirements.lock")}
+    assert names >= jobs | packaged | recipe
 
 
 def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert tops == {"nllgen", "nllgen_analysis", "nllgen-0.1.0.dist-info"}
+    assert tops == {"nllgen", "nllgen_analysis", f"nllgen-{__version__}.dist-info"}
     shared = {name.split("/")[2] for name in zipfile.ZipFile(wheel).namelist() if name.startswith("nllgen/share/")}
-    assert shared == {"jobs", "containers", "profiles"}
+    assert shared == set(SHIPPED_DIRECTORIES) == {"jobs", "containers", "profiles"}
+
+
+def test_the_installed_version_is_the_programs(login_node: Environment) -> None:
+    code = "import nllgen; from importlib.metadata import version; print(nllgen.__version__, version('nllgen'))"
+    assert login_node.run("python", "-c", code).stdout.split() == [__version__, __version__]
+    assert login_node.run("nllgen", "--version").stdout.split()[-1] == __version__
 
 
 def test_a_plain_install_brings_no_torch_and_no_plots(login_node: Environment) -> None:
@@ -118,18 +126,18 @@ def test_a_plain_install_plans_built_in_studies(login_node: Environment, grid: s
     assert "core-hours" in done.stdout
 
 
-def test_a_plain_install_tells_the_status_of_a_study(login_node: Environment) -> None:
-    folder, study, _ = freeze(load_study("smoke", precision="fp32"), login_node.folder / "runs")
-    done = login_node.run("nllgen", "status", folder.path)
+def test_a_plain_install_prints_the_status_of_a_study(login_node: Environment) -> None:
+    study_dir, study, _ = freeze(load_study("smoke", precision="fp32"), login_node.directory / "runs")
+    done = login_node.run("nllgen", "status", study_dir.path)
     assert done.returncode == 0, done.stderr
     assert f"{len(study.cells) + 2} waiting" in done.stdout
 
 
-def test_a_plain_install_packs_itself_again_for_an_image(login_node: Environment, wheel: Path) -> None:
-    code = "from pathlib import Path; from nllgen.container import package; print(package.find_source(None).write(Path('.')))"
+def test_a_plain_install_packs_itself_again_for_a_container(login_node: Environment, wheel: Path) -> None:
+    code = "import pathlib, nllgen.container.package as package; print(package.find_source(None).write(pathlib.Path()))"
     done = login_node.run("python", "-I", "-c", code)
     assert done.returncode == 0, done.stderr
-    packed, original = zipfile.ZipFile(login_node.folder / done.stdout.strip()), zipfile.ZipFile(wheel)
+    packed, original = zipfile.ZipFile(login_node.directory / done.stdout.strip()), zipfile.ZipFile(wheel)
     names = [name for name in original.namelist() if not name.endswith("/RECORD")]
     assert {name: packed.read(name) for name in names} == {name: original.read(name) for name in names}
 
@@ -164,13 +172,13 @@ def test_a_report_without_the_analysis_says_what_to_install(login_node: Environm
 
 def test_the_analysis_alone_makes_a_report(laptop: Environment) -> None:
     known = _known_study()
-    started = (("nll", "random"), ("nsgan", "random"), ("nll", "truth"), ("nsgan", "truth"))  # for figures of all kinds
+    started = (("nll", "random"), ("nsgan", "random"), ("nll", "truth"), ("nsgan", "truth"))  # for every figure
     cells = [known.make_cell("W", paradigm, start=start) for paradigm, start in started]
-    write_study(laptop.folder / "study.h5", known.build_study(cells))
+    write_study(laptop.directory / "study.h5", known.build_study(cells))
     done = laptop.run("nllgen", "report", "study.h5", "--out", "report")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    report = laptop.folder / "report"
-    assert (report / "report.html").stat().st_size > 100_000  # the pictures are in it
+    report = laptop.directory / "report"
+    assert (report / "report.html").stat().st_size > 100_000  # the figures are embedded
     assert {path.suffix for path in (report / "figures").iterdir()} == {".pdf", ".png", ".csv", ".txt"}
     assert laptop.run("python", "-c", "import torch").returncode != 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from nllgen import __version__
 from nllgen.cli.machine import assets, build, doctor, shell
 from nllgen.cli.measure import draw, evaluate, score
 from nllgen.cli.options import DEVICE, GRID, JSON, ROOT, STUDY, cores, echo, folder_at, root_of
@@ -34,7 +35,7 @@ class CommandGroup(click.Group):
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="nllgen")
+@click.version_option(__version__, prog_name="nllgen")
 def cli() -> None:
     """What does maximum likelihood do to a generative model, and what does adversarial training do to it?"""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path, PurePath
 
+from nllgen import __version__
 from nllgen.container.wheels import host_pip
 from nllgen.errors import ContainerError
 
@@ -88,11 +89,7 @@ def _checkout(root: Path) -> Source:
         shutil.rmtree(copy)
         return next(directory.glob("nllgen-*.whl"))
 
-    try:
-        version = distribution("nllgen").version
-    except PackageNotFoundError:
-        version = "unknown"
-    return Source("checkout", version, _commit(root), digest, write)
+    return Source("checkout", __version__, _commit(root), digest, write)
 
 
 def _files(roots: Iterable[Path]) -> list[Path]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from nllgen import __version__
 from nllgen.errors import MachineError
 
 
@@ -38,10 +38,6 @@ def check_code(expected: str) -> None:
         )
 
 
-@cache
 def nllgen_version() -> str:
-    """Version of the installed distribution; ``unknown`` where it runs uninstalled."""
-    try:
-        return version("nllgen")
-    except PackageNotFoundError:
-        return "unknown"
+    """Return the version of the program, as ``nllgen --version`` prints it."""
+    return __version__

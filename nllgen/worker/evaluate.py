@@ -22,8 +22,10 @@ from nllgen.storage.extra_metrics import ExtraMetrics, read_extra_metrics, write
 from nllgen.storage.provenance import code_sha256, nllgen_version
 from nllgen.storage.result import Result, read_result
 from nllgen.storage.schema import FINAL_COLUMNS
+from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tables import make_table
+from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import Cell, Study
 from nllgen.worker.run_task import exact_arithmetic, prepare_run, truth_of
 from nllgen.worker.settings import Settings, echo, move_aside
@@ -69,9 +71,18 @@ def evaluate(study_dir: StudyDir, names: Sequence[str], cells: Sequence[Cell], s
     exact_arithmetic()
     study_dir.guard()
     study, outcomes = study_dir.read_study(), Evaluated()
+    expected = Expected.of(study, study_dir)
+    tasks = {(task.kind, task.cell.id): task for task in tasks_of(study, study_dir)}
     for cell in cells:
+        task = tasks[TaskKind.TRUTH if cell == study.truth else TaskKind.CELL, cell.id]
         try:
-            _evaluate_cell(study_dir, study, cell, names, settings, outcomes)
+            files = inspect(task, expected)
+            if files.state in (ResultState.MISSING, ResultState.PARTIAL):
+                outcomes.unfinished += 1
+                continue
+            if not files.state.is_done:
+                raise CorruptFileError(files.detail, "submit the grid again: the cell runs anew")
+            _evaluate_cell(study_dir, study, task, names, settings, outcomes)
         except StoppedError:
             raise
         except NllgenError as error:
@@ -81,17 +92,14 @@ def evaluate(study_dir: StudyDir, names: Sequence[str], cells: Sequence[Cell], s
 
 
 def _evaluate_cell(
-    study_dir: StudyDir, study: Study, cell: Cell, names: Sequence[str], settings: Settings, outcomes: Evaluated
+    study_dir: StudyDir, study: Study, task: Task, names: Sequence[str], settings: Settings, outcomes: Evaluated
 ) -> None:
-    task_dir = study_dir.truth(cell.id) if cell == study.truth else study_dir.cell(cell.id)
-    if not task_dir.result.exists():
-        outcomes.unfinished += 1
-        return
+    task_dir = task.task_dir
     result = read_result(task_dir.result)
     missing = [name for name in names if not _is_measured(task_dir.extra_metrics(name), result)]
     outcomes.there += len(names) - len(missing)
     if missing:
-        finished = _load(study_dir, study, cell, task_dir, result, settings)
+        finished = _load(study_dir, study, task.cell, task_dir, result, settings)
         for name in missing:
             _evaluate_group(finished, name, outcomes)
 
@@ -102,14 +110,10 @@ def _load(
     """Load what measures a finished cell.
 
     Raises:
-        CorruptFileError: the weights are damaged, or the truth is not the one that the cell was trained with.
+        CorruptFileError: the weights are damaged.
     """
     weights = load_model(task_dir, cell)
     truth = truth_of(study_dir, study, cell, settings)
-    if truth is not None and truth.sha256 != result.attrs["truth_sha256"]:
-        raise CorruptFileError(
-            f"{task_dir.result}: made with another truth than truth.pt", "submit the grid again: the cell runs anew"
-        )
     return _Finished(prepare_run(study_dir, study, cell, task_dir, truth, settings), result, weights)
 
 

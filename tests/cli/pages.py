@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PAGES = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")]
-TUTORIAL = CHECKOUT / "docs" / "tutorial.md"
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCS = CHECKOUT / "docs"
+PAGES = sorted([*CHECKOUT.glob("*.md"), *(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)])
+TUTORIAL = DOCS / "tutorial.md"
+SCORE = DOCS / "score.md"
+NEW_PARADIGM = DOCS / "new-paradigm.md"
+FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
-    """The fenced blocks of a page in a language; ```` ``` ```` alone is a shell, ``py`` a script with arguments."""
+    """Yield the fenced blocks of a page in a language; ```` ``` ```` alone is a shell, ``py`` a script with arguments."""
     return (body for name, body in FENCE.findall(page.read_text("utf-8")) if name == language)

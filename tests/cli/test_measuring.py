@@ -20,7 +20,7 @@ from nllgen.models import RealNVP
 from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, write_dataset
 from nllgen.storage.result import read_result
 from nllgen.study.config import Cell, DataConfig, FlowConfig
-from tests.cli.pages import TUTORIAL, blocks
+from tests.cli.pages import SCORE, blocks
 from tests.cli.process import NLLGEN, TINY, USAGE, Run, frozen, refused
 
 
@@ -127,11 +127,11 @@ def _handles(pid: int, number: signal.Signals) -> bool:
     return bool(caught >> (number - 1) & 1)
 
 
-def test_the_density_of_the_tutorial_is_scored(nllgen: Run, truth: Path, tmp_path: Path) -> None:
+def test_the_density_of_the_page_is_scored(nllgen: Run, truth: Path, tmp_path: Path) -> None:
     """The script as it is printed, against the same mean by hand."""
     (truth / "dataset.h5").unlink()
     dataset = drawn(nllgen, truth, 600)
-    (script,) = blocks(TUTORIAL, "py")
+    (script,) = blocks(SCORE, "py")
     subprocess.run([sys.executable, "-c", script, truth / "dataset.h5", tmp_path / "q.npz"], check=True, timeout=100)
     done = nllgen("score", "--truth", truth, "--log-probs", tmp_path / "q.npz", "--json")
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from nllgen import __version__
 from nllgen.container import Container, verify_container
 from nllgen.container.sif import labels_of, read_sif
 from nllgen.errors import ContainerError
@@ -39,7 +40,7 @@ def refused(nllgen: Run, path: Path, *words: str) -> None:
 def test_the_labels_say_what_is_inside(container: Container) -> None:
     expected = {"nllgen.version", "nllgen.commit", "nllgen.code", "nllgen.lock", "nllgen.schema", "nllgen.inputs"}
     assert expected <= set(container.labels)
-    assert container.labels["nllgen.version"] == "0.1.0"
+    assert container.labels["nllgen.version"] == __version__
     assert "none" not in {container.labels[name] for name in expected}
 
 
