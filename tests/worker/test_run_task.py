@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,9 +14,11 @@ from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.errors import IncompleteError, MachineError, NllgenError
 from nllgen.launch.submit import freeze
 from nllgen.storage.collect import collect
-from nllgen.storage.dataset import read_dataset
+from nllgen.storage.dataset import read_dataset, write_dataset
 from nllgen.storage.result import read_result, write_result
+from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import tasks_of
 from nllgen.study.config import Cell, Study
 from nllgen.study.run_options import RunOptions, TaskOrder
 from nllgen.worker.setup import device_of, enter
@@ -105,11 +108,36 @@ def test_a_result_of_another_truth_is_made_again(
     del result.attrs["science_sha256"], result.attrs["schema"]
     task.path.mkdir(parents=True)
     assert write_result(task.result, result, "foreign", lambda: None)
-    assert prepared.found((control,))[control.id].detail == "made with another truth than the data set's"
+    tasks = {task.name: task for task in tasks_of(study, prepared)}
+    assert inspect(tasks[control.id], Expected.of(study, prepared)).state is ResultState.STALE
     with pytest.raises(IncompleteError, match="another truth"):
         collect(prepared, tmp_path / "study.h5", reference={})
     assert work(prepared, control.id, mnist_assets) == 0
     assert read_result(task.result).attrs["truth_sha256"] == read_dataset(prepared.dataset(truth_cell.id)).truth_sha256
+
+
+def test_a_data_set_of_other_weights_is_moved_aside_and_drawn_again(
+    prepared: StudyDir, study: Study, truth_cell: Cell, mnist_assets: Path
+) -> None:
+    """Once, nothing but removing the file by hand helped."""
+    path = prepared.dataset(truth_cell.id)
+    before = read_dataset(path)
+    write_dataset(path, replace(before, truth_sha256="0" * 64))
+    (task,) = (task for task in tasks_of(study, prepared) if task.name == "dataset")
+    assert inspect(task, Expected.of(study, prepared)).state is ResultState.STALE
+    assert work(prepared, "dataset", mnist_assets) == 0
+    assert read_dataset(path).truth_sha256 == before.truth_sha256
+    assert path.with_name("dataset.h5.damaged").exists()
+
+
+def test_a_truth_whose_weights_were_damaged_is_frozen_again_to_the_same_bits(
+    prepared: StudyDir, truth_cell: Cell, mnist_assets: Path
+) -> None:
+    path = prepared.truth_weights(truth_cell.id)
+    before = path.read_bytes()
+    path.write_bytes(before[:-10])
+    assert work(prepared, "truth", mnist_assets) == 0
+    assert path.read_bytes() == before
 
 
 def test_a_damaged_data_set_is_moved_aside_and_drawn_again(
