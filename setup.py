@@ -48,6 +48,7 @@ setup(
     entry_points={"console_scripts": ["nllgen=nllgen.cli:main"]},
     install_requires=[
         "click>=8.1",  # the command line
+        "cloup>=3.0",  # its help: commands in sections, and arguments with their meaning
         "pydantic>=2.7",  # frozen, validated configuration
         "PyYAML>=6.0",  # studies
         "h5py>=3.10",  # results and datasets

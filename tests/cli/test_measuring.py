@@ -187,8 +187,8 @@ def test_a_finished_cell_is_measured_once(nllgen: Run, tmp_path: Path, mnist_ass
     done = nllgen("run", "--grid", "tiny.yaml", "--cell", cell_id["id"], "--device", "cpu", **env)
     assert done.returncode == 0, done.stderr
     words = ("evaluate", "runs/tiny", "--metric", "kid", "--metric", "prdc", "--cell", cell_id["id"], "--device", "cpu")
-    assert "2 measured, 0 there before" in nllgen(*words, **env).stdout
-    assert "0 measured, 2 there before" in nllgen(*words, **env).stdout
+    assert "2 measured, 0 measured before" in nllgen(*words, **env).stdout
+    assert "0 measured, 2 measured before" in nllgen(*words, **env).stdout
     (result,) = tmp_path.glob("runs/tiny/cells/*/result.h5")
     assert math.isnan(read_result(result).final["kid_lenet"][0])
     assert nllgen("collect", "runs/tiny", **env).returncode == 0

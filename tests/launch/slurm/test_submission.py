@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.cli.launching import send
 from nllgen.errors import MachineError
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir, place_of
 from nllgen.launch.slurm.submission import ArrayShape
+from nllgen.launch.start import send
 from nllgen.launch.status import query_scheduler
 from nllgen.launch.submit import freeze
 from nllgen.launch.worker_process import WorkerConfig

@@ -1,0 +1,117 @@
+"""The state of a study over time, and its logs while they are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nllgen.launch.logs import Follower
+from nllgen.launch.slurm.commands import HINT_S
+from nllgen.launch.status import TaskStatus, query_scheduler, status, to_json
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.config import Study
+
+Echo = Callable[[str], None]
+_FINISHED = ("done", "diverged")
+_ENDED = (*_FINISHED, "failed", "stopped", "damaged")
+_POLL_S = 0.5
+_QUERY_S = 5.0
+
+
+def query_status(study_dir: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[list[TaskStatus], str]:
+    """Return the state of every task, and the reason why the scheduler gave no answer (empty where it did)."""
+    live, trouble = query_scheduler(study_dir, study, patience_s)
+    return status(study_dir, study, live), trouble
+
+
+def is_over(rows: Sequence[TaskStatus], trouble: str) -> bool:
+    """Return whether no task runs or is queued; False while the scheduler does not answer and results are missing."""
+    if all(row.state in _FINISHED for row in rows):
+        return True
+    return not trouble and not any(row.state in ("running", "queued") for row in rows)
+
+
+def has_failed(rows: Sequence[TaskStatus]) -> bool:
+    """Return whether a task failed or its result is damaged."""
+    return any(row.state in ("failed", "damaged") for row in rows)
+
+
+def counts_line(rows: Sequence[TaskStatus]) -> str:
+    """Return for example ``3 done, 1 running``."""
+    return ", ".join(f"{count} {state}" for state, count in to_json(rows)["counts"].items() if count)
+
+
+def work_done(rows: Sequence[TaskStatus]) -> tuple[int, int, float]:
+    """Return the number of finished tasks, the number of tasks, and the share of the work that is done, in [0, 1]."""
+    num_done = sum(row.state in _FINISHED for row in rows)
+    parts = sum(row.step / row.steps for row in rows if row.state not in _FINISHED and row.steps)
+    return num_done, len(rows), (num_done + parts) / max(1, len(rows))
+
+
+@dataclass
+class ChangeReporter:
+    """A printer of state changes, one line each.
+
+    Attributes:
+        echo: prints a line.
+        hidden: states that get no line.
+    """
+
+    echo: Echo
+    hidden: Collection[str] = ()
+    _states: dict[str, str] = field(default_factory=dict)
+    _trouble: str = ""
+
+    def report(self, rows: Sequence[TaskStatus], trouble: str = "") -> None:
+        """Print a line for every task whose state has changed, and for a change of the scheduler's trouble."""
+        if trouble != self._trouble:
+            self.echo(trouble or "the scheduler answers again")
+            self._trouble = trouble
+        num_done, num_tasks, _ = work_done(rows)
+        for row in rows:
+            if row.state != self._states.get(row.name, "waiting") and row.state not in self.hidden:
+                line = f"{row.state:<9} {row.name}  {row.label}  {row.detail}".rstrip()
+                self.echo(f"{time.strftime('%H:%M:%S')}  [{num_done}/{num_tasks}]  {line}")
+            self._states[row.name] = row.state
+
+
+def watch_changes(study_dir: StudyDir, study: Study, echo: Echo) -> list[TaskStatus]:
+    """Print state changes until the study is over; return its last state."""
+    reporter = ChangeReporter(echo)
+    while True:
+        rows, trouble = query_status(study_dir, study)
+        reporter.report(rows, trouble)
+        if is_over(rows, trouble):
+            echo(counts_line(rows))
+            return rows
+        time.sleep(_QUERY_S)
+
+
+def follow_log(study_dir: StudyDir, study: Study, name: str, path: Path) -> Iterator[str]:
+    """Yield a task's log until the task has ended.
+
+    Args:
+        study_dir: a frozen study.
+        study: the frozen study.
+        name: of the task.
+        path: of the log; need not exist yet.
+    """
+    follower, queried_at, has_ended = Follower(path), -_QUERY_S, False
+    while True:
+        if time.monotonic() - queried_at >= _QUERY_S:
+            queried_at = time.monotonic()
+            has_ended = _has_ended(study_dir, study, name)
+        while text := follower.read():  # after the query, so that the last lines are read
+            yield text
+        if has_ended:
+            return
+        time.sleep(_POLL_S)
+
+
+def _has_ended(study_dir: StudyDir, study: Study, name: str) -> bool:
+    rows, trouble = query_status(study_dir, study)
+    row = next(row for row in rows if row.name == name)
+    # a job may start the task again where the scheduler gives no answer
+    return row.state in _ENDED and (not trouble or row.state in _FINISHED)
