@@ -13,11 +13,8 @@ from nllgen.errors import EXIT_ENVIRONMENT
 
 if TYPE_CHECKING:
     from nllgen.launch.cancel import CancelResult
-    from nllgen.launch.retry_study import RetryPlan
     from nllgen.storage.ownership import Opening
     from nllgen.storage.study_dir import StudyDir
-
-_MAX_RETRIES = 10
 
 
 @cloup.command(epilog=example("nllgen cancel smoke", "nllgen cancel smoke 3f2a --now"))
@@ -29,7 +26,7 @@ def cancel(study_dir: StudyDir, cells: tuple[str, ...], now: bool) -> None:
 
     Running cells save their state."""
     from nllgen.launch.cancel import cancel_study, cancel_tasks, raise_trouble
-    from nllgen.launch.select_tasks import tasks_named
+    from nllgen.launch.watch import tasks_named
 
     study = study_dir.read_study()
     if cells:
@@ -65,53 +62,12 @@ def retry(
 ) -> None:
     """Run cells again that failed or were stopped.
 
-    Their earlier failures no longer count."""
-    from nllgen.launch.retry_study import RetryOptions, plan_retry
-
-    plan = plan_retry(study_dir, RetryOptions(cells, kinds, profile, local))
-    if plan.trouble:
-        warn(plan.trouble)
-    _print_selection(plan, dry_run=dry_run)
-    if plan.selection.rows:
-        _retry_here(plan, dry_run=dry_run) if plan.is_local else _retry_on_cluster(plan, dry_run=dry_run)
-
-
-def _print_selection(plan: RetryPlan, *, dry_run: bool) -> None:
-    selection = plan.selection
-    for name, reason in selection.refused.items():
-        echo(f"{name}: {reason}")
-    if not selection.rows:
-        echo(f"nothing to try again; see: nllgen status {plan.study_dir.path}")
-        return
-    for row in selection.rows[:_MAX_RETRIES]:
-        echo(f"{'would try' if dry_run else 'tries'} again: {row.name}  {row.label}  ({row.detail})")
-    if (more := len(selection.rows) - _MAX_RETRIES) > 0:
-        echo(f"… and {more} more")
-    if selection.waiting:
-        echo(f"and {len(selection.waiting)} that wait for them")
-
-
-def _retry_here(plan: RetryPlan, *, dry_run: bool) -> None:
+    Their earlier failures no longer count.
+    """
     from nllgen.assets import asset_folder
-    from nllgen.launch.retry_study import retry_locally
+    from nllgen.launch.retry_study import RetryOptions, retry_study
 
-    if not dry_run:
-        num_workers = retry_locally(plan, asset_folder())
-        echo(f"{num_workers} workers run in the background; next: nllgen status {plan.study_dir.path}")
-
-
-def _retry_on_cluster(plan: RetryPlan, *, dry_run: bool) -> None:
-    from nllgen.assets import asset_folder
-    from nllgen.launch.retry_study import retry_on_cluster
-
-    result = retry_on_cluster(plan, asset_folder(), echo, dry_run=dry_run)
-    if dry_run:
-        for stage, script in result.scripts.items():
-            echo(f"\n--- sbatch: {stage}\n{script}")
-    elif result.submission is None:
-        echo(f"nothing to send: all are queued, running or done by now; see: nllgen status {plan.study_dir.path}")
-    else:
-        echo(f"sent as {result.submission.name}; next: nllgen status --watch {plan.study_dir.path}")
+    retry_study(study_dir, RetryOptions(asset_folder(), cells, kinds, profile, local, dry_run), echo, warn)
 
 
 @cloup.command(epilog=example("nllgen check smoke", "nllgen check smoke --repair"))

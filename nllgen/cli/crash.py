@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import tempfile
-import time
 import traceback
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -19,11 +16,7 @@ _MAX_CHARACTERS = 200
 
 
 def report_crash(error: Exception) -> NoReturn:
-    """Write the traceback to a log, print one line that names it, and exit with 3.
-
-    Args:
-        error: an exception that no command expects.
-    """
+    """Write the traceback to a log, print one line that names it, and exit with 3."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_CHARACTERS]
     try:
         advice = f"please report it with the log {_write_log(error)} and the output of `nllgen doctor`"
@@ -33,19 +26,11 @@ def report_crash(error: Exception) -> NoReturn:
     sys.exit(EXIT_ENVIRONMENT)
 
 
-def _write_log(error: Exception) -> Path:
-    """Write a log into the user's state directory, or into the temporary directory if that fails."""
+def _write_log(error: Exception) -> str:
     from importlib.metadata import version
 
-    facts = f"nllgen {version('nllgen')}, Python {platform.python_version()}, {platform.platform()}\n"
-    text = f"{facts}{' '.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}"
-    state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "nllgen"
-    name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-"
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        number, path = tempfile.mkstemp(".log", name, state)
-    except (OSError, RuntimeError):  # no home directory
-        number, path = tempfile.mkstemp(".log", f"nllgen-{name}")
+    number, path = tempfile.mkstemp(".log", "nllgen-crash-")
     with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-    return Path(path)
+        file.write(f"nllgen {version('nllgen')}, Python {sys.version}\n{sys.argv}\n\n")
+        file.write("".join(traceback.format_exception(error)))
+    return path

@@ -118,10 +118,10 @@ def submit(
         _print_preview(prepared, as_json=as_json)
         return
     line = ignore if as_json else echo
-    started = start(prepared, echo=line, warn=warn, progress=progress_line(line) if wait else None)
+    study_dir, num_failed = start(prepared, echo=line, warn=warn, progress=progress_line(line) if wait else None)
     if as_json:
-        print_json({"study_dir": str(started.study_dir.path), "plan": prepared.plan.to_json()})
-    if started.num_failed:
+        print_json({"study_dir": str(study_dir.path), "plan": prepared.plan.to_json()})
+    if num_failed:
         sys.exit(EXIT_CELLS_FAILED)
 
 
@@ -130,13 +130,9 @@ def _print_preview(prepared: PreparedStudy, *, as_json: bool) -> None:
 
     if not as_json:
         print_plan(prepared.plan)
-    sent = preview(prepared)
+    submission = preview(prepared, ignore if as_json else echo)
     if as_json:
-        print_json({"plan": prepared.plan.to_json()} | (asdict(sent) if sent else {}))
-    elif sent:
-        for stage, script in sent.sbatch.items():
-            echo(f"\n--- sbatch: {stage}\n{script}")
-        echo(sent.budget)
+        print_json({"plan": prepared.plan.to_json()} | (asdict(submission) if submission else {}))
 
 
 @cloup.command(epilog=example("nllgen run --grid smoke --cell truth"))

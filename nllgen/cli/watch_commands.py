@@ -79,8 +79,7 @@ def _print_status(rows: list[TaskStatus], trouble: str) -> None:
 def logs(study_dir: StudyDir, cell: str, follow: bool, of_job: bool) -> None:
     """Print the log of a cell."""
     from nllgen.launch.logs import Follower, job_log
-    from nllgen.launch.select_tasks import tasks_named
-    from nllgen.launch.watch import follow_log
+    from nllgen.launch.watch import follow_log, tasks_named
     from nllgen.storage.untrusted import escape_controls
 
     study = study_dir.read_study()

@@ -11,18 +11,18 @@ from nllgen.errors import ConfigError
 from nllgen.launch.configure import with_profile
 from nllgen.launch.profile import Profile, load_profile
 from nllgen.launch.retry import RetrySelection, choose, kinds_of, memory_factors, newest
-from nllgen.launch.select_tasks import tasks_named
 from nllgen.launch.slurm.arrays import Submission
 from nllgen.launch.slurm.finalize import setup_of
-from nllgen.launch.slurm.submission import ArrayShape, SubmitResult
-from nllgen.launch.slurm.submission import submit as submit_arrays
+from nllgen.launch.slurm.submission import ArrayShape
 from nllgen.launch.start import send
 from nllgen.launch.submit import start_local
 from nllgen.launch.tasks import is_done, tasks_of
-from nllgen.launch.watch import Echo, query_status
+from nllgen.launch.watch import Echo, query_status, tasks_named
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
+
+_MAX_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -30,49 +30,33 @@ class RetryOptions:
     """The options of a retry.
 
     Attributes:
+        assets: directory of fetched assets.
         cells: ids or beginnings of ids; empty for all tasks that failed or were stopped.
         kinds: of failure, as typed; empty for all.
         profile: path or name of a cluster's profile; that of the last submission where None.
         local: run on this machine.
+        dry_run: print the tasks and batch scripts, and submit nothing.
     """
 
+    assets: Path
     cells: Sequence[str] = ()
     kinds: Sequence[str] = ()
     profile: str | None = None
     local: bool = False
+    dry_run: bool = False
 
 
-@dataclass(frozen=True)
-class RetryPlan:
-    """The tasks that are tried again, and where.
+def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Echo) -> None:
+    """Run failed and stopped tasks again, under a new submission, so that earlier failures do not count.
 
-    Attributes:
+    Args:
         study_dir: a frozen study.
-        study: the frozen study.
-        selection: the tasks.
-        trouble: the reason why the scheduler gave no answer; empty where it did.
-        last: record of the last submission to a cluster; None where there was none.
         options: of the retry.
-    """
-
-    study_dir: StudyDir
-    study: Study
-    selection: RetrySelection
-    trouble: str
-    last: Submission | None
-    options: RetryOptions
-
-    @property
-    def is_local(self) -> bool:
-        """Return whether the tasks run on this machine."""
-        return self.options.local or (self.last is None and self.options.profile is None)
-
-
-def plan_retry(study_dir: StudyDir, options: RetryOptions) -> RetryPlan:
-    """Select the tasks that are tried again.
+        echo: prints a line.
+        warn: prints a line on standard error.
 
     Raises:
-        NllgenError: a cell or a kind of failure does not exist, or the study is another user's.
+        NllgenError: a cell, kind of failure or profile does not exist, or the scheduler refuses.
     """
     if options.local and options.profile:
         raise ConfigError("--local and --profile exclude each other", "leave out one of them")
@@ -81,66 +65,71 @@ def plan_retry(study_dir: StudyDir, options: RetryOptions) -> RetryPlan:
     study_dir.guard()
     named = [task.name for task in tasks_named(study_dir, study, options.cells)]
     rows, trouble = query_status(study_dir, study, patience_s=None)  # the selection depends on the answer
+    if trouble:
+        warn(trouble)
     selection = choose(rows, tasks_of(study, study_dir), named, kinds)
-    return RetryPlan(study_dir, study, selection, trouble, newest(study_dir), options)
+    _echo_selection(study_dir, selection, echo, "would try" if options.dry_run else "tries")
+    last = newest(study_dir)
+    if not selection.rows:
+        return
+    if not options.local and (last is not None or options.profile is not None):
+        _retry_on_cluster(study_dir, study, selection, last, options, echo)
+    elif not options.dry_run:
+        _retry_here(study_dir, study, selection, _last_config(last, options), echo)
 
 
-def retry_locally(plan: RetryPlan, assets: Path) -> int:
-    """Start workers for the selected tasks, and for missing tasks that they need; return the number of workers.
+def _echo_selection(study_dir: StudyDir, selection: RetrySelection, echo: Echo, verb: str) -> None:
+    for name, reason in selection.refused.items():
+        echo(f"{name}: {reason}")
+    if not selection.rows:
+        echo(f"nothing to try again; see: nllgen status {study_dir.path}")
+    for row in selection.rows[:_MAX_ROWS]:
+        echo(f"{verb} again: {row.name}  {row.label}  ({row.detail})")
+    if (more := len(selection.rows) - _MAX_ROWS) > 0:
+        echo(f"… and {more} more")
+    if selection.waiting:
+        echo(f"and {len(selection.waiting)} that wait for them")
 
-    Raises:
-        MachineError: the device does not exist.
-    """
-    tasks = tasks_of(plan.study, plan.study_dir)
-    needed = set(plan.selection.names)
+
+def _retry_here(study_dir: StudyDir, study: Study, selection: RetrySelection, config: WorkerConfig, echo: Echo) -> None:
+    """Start workers for the selected tasks, and for missing tasks that they need."""
+    tasks = tasks_of(study, study_dir)
+    needed = set(selection.names)
     for task in reversed(tasks):  # each task stands after those that it needs
         if task.name in needed:
             needed |= set(task.needs)
-    names = [task.name for task in tasks if task.name in needed and not is_done(task, plan.study, plan.study_dir)]
-    config = replace(_last_config(plan, assets), device="auto")
-    return len(start_local(plan.study_dir, config, min(len(os.sched_getaffinity(0)), len(names)), names))
+    names = [task.name for task in tasks if task.name in needed and not is_done(task, study, study_dir)]
+    num_workers = min(len(os.sched_getaffinity(0)), len(names))
+    jobs = start_local(study_dir, replace(config, device="auto"), num_workers, names)
+    echo(f"{len(jobs)} workers run in the background; next: nllgen status {study_dir.path}")
 
 
-def retry_on_cluster(plan: RetryPlan, assets: Path, echo: Echo, *, dry_run: bool) -> SubmitResult:
-    """Send the selected tasks under a new submission, so that earlier failures do not count.
-
-    Raises:
-        NllgenError: the profile or its container has errors, or the scheduler refuses.
-    """
-    profile, config, shape = _cluster_of(plan, assets)
-    factors = memory_factors(plan.selection, plan.study_dir)
-    if not dry_run:
-        return send(
-            plan.study_dir,
-            plan.study,
-            profile,
-            config,
-            shape,
-            echo=echo,
-            only=plan.selection.names,
-            memory_factors=factors,
-        )
-    return submit_arrays(
-        plan.study_dir,
-        plan.study,
-        profile,
-        config,
-        shape,
-        only=plan.selection.names,
-        memory_factors=factors,
-        dry_run=True,
-    )
+def _retry_on_cluster(
+    study_dir: StudyDir,
+    study: Study,
+    selection: RetrySelection,
+    last: Submission | None,
+    options: RetryOptions,
+    echo: Echo,
+) -> None:
+    """Send the selected tasks as the last submission did, or with another profile."""
+    config = _last_config(last, options)
+    if last is not None and options.profile is None:
+        profile = Profile.model_validate(last.profile)
+    else:
+        profile = load_profile(options.profile)
+        config = with_profile(config, profile)
+    shape = ArrayShape(**last.options["shape"]) if last else ArrayShape()
+    factors = memory_factors(selection, study_dir)
+    result = send(study_dir, study, profile, config, shape, echo, selection.names, factors, dry_run=options.dry_run)
+    if options.dry_run:
+        for stage, script in result.scripts.items():
+            echo(f"\n--- sbatch: {stage}\n{script}")
+    elif result.submission is None:
+        echo(f"nothing to send: all are queued, running or done by now; see: nllgen status {study_dir.path}")
+    else:
+        echo(f"sent as {result.submission.name}; next: nllgen status --watch {study_dir.path}")
 
 
-def _cluster_of(plan: RetryPlan, assets: Path) -> tuple[Profile, WorkerConfig, ArrayShape]:
-    """Return the profile, workers and arrays of the last submission, or those of a new profile."""
-    config = _last_config(plan, assets)
-    shape = ArrayShape(**plan.last.options["shape"]) if plan.last else ArrayShape()
-    if plan.last is not None and plan.options.profile is None:
-        return Profile.model_validate(plan.last.profile), config, shape
-    profile = load_profile(plan.options.profile)
-    return profile, with_profile(config, profile), shape
-
-
-def _last_config(plan: RetryPlan, assets: Path) -> WorkerConfig:
-    return setup_of(plan.last.options["setup"]) if plan.last else WorkerConfig(assets)
+def _last_config(last: Submission | None, options: RetryOptions) -> WorkerConfig:
+    return setup_of(last.options["setup"]) if last else WorkerConfig(options.assets)

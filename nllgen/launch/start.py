@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
@@ -111,21 +112,19 @@ def prepare(options: StartOptions, is_available: Callable[[str], bool]) -> Prepa
 
 @dataclass(frozen=True)
 class Preview:
-    """A submission that was not sent.
+    """A submission that is not sent.
 
     Attributes:
         sbatch: stage → batch script.
         num_queued: tasks that the scheduler has already.
-        budget: the largest cost, in words.
     """
 
-    sbatch: Mapping[str, str]
+    sbatch: dict[str, str]
     num_queued: int
-    budget: str
 
 
-def preview(prepared: PreparedStudy) -> Preview | None:
-    """Return what would be submitted to the cluster; None where no profile is named.
+def preview(prepared: PreparedStudy, echo: Echo) -> Preview | None:
+    """Print what would be submitted to a cluster, and return it; None without a profile.
 
     Raises:
         MachineError: the scheduler does not answer.
@@ -134,8 +133,11 @@ def preview(prepared: PreparedStudy) -> Preview | None:
         return None
     study_dir = StudyDir(prepared.options.root / prepared.study.name)
     study = merge_frozen(prepared.study, study_dir)
-    result = submit_arrays(study_dir, study, prepared.profile, prepared.config, prepared.shape, dry_run=True)
-    return Preview(dict(result.scripts), result.num_queued, _budget(prepared, result))
+    result = send(study_dir, study, prepared.profile, prepared.config, prepared.shape, dry_run=True)
+    for stage, script in result.scripts.items():
+        echo(f"\n--- sbatch: {stage}\n{script}")
+    echo(_budget(prepared, result))
+    return Preview(dict(result.scripts), result.num_queued)
 
 
 def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
@@ -152,22 +154,9 @@ def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Started:
-    """A study that was started.
-
-    Attributes:
-        study_dir: its directory.
-        num_failed: tasks without a result and supervisors that failed; 0 where nobody waited for them.
-    """
-
-    study_dir: StudyDir
-    num_failed: int = 0
-
-
 def start(
     prepared: PreparedStudy, *, echo: Echo, warn: Echo, progress: AbstractContextManager[ProgressLine] | None
-) -> Started:
+) -> tuple[StudyDir, int]:
     """Freeze a study and start its missing tasks.
 
     Args:
@@ -175,6 +164,9 @@ def start(
         echo: prints a line.
         warn: prints a line on standard error.
         progress: wait until all tasks have run, with this line of progress; None returns at once.
+
+    Returns:
+        The study's directory, and the number of tasks without a result and supervisors that failed, 0 without waiting.
 
     Raises:
         MachineError: the device does not exist, or the scheduler refuses.
@@ -185,25 +177,25 @@ def start(
     return _start_on_cluster(prepared, prepared.profile, echo, wait=progress is not None)
 
 
-def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, wait: bool) -> Started:
+def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, wait: bool) -> tuple[StudyDir, int]:
     study_dir, study, num_new = freeze_study(prepared.study, prepared.options.root, echo)
     echo(f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
-    result = send(study_dir, study, profile, prepared.config, prepared.shape, echo=echo)
+    result = send(study_dir, study, profile, prepared.config, prepared.shape, echo)
     if result.submission is None:
         left = f"{result.num_queued} tasks are queued or running already" if result.num_queued else "all is done"
         echo(f"nothing to send: {left}; next: nllgen status {study_dir.path}")
     else:
         echo(f"submitted; you can log out. next: nllgen status --watch {study_dir.path}")
     if not wait:
-        return Started(study_dir)
+        return study_dir, 0
     num_failed = follow_cluster(study_dir, study, echo)
     _echo_next_step(study_dir, num_failed, echo)
-    return Started(study_dir, num_failed)
+    return study_dir, num_failed
 
 
 def _start_local(
     prepared: PreparedStudy, echo: Echo, warn: Echo, progress: AbstractContextManager[ProgressLine] | None
-) -> Started:
+) -> tuple[StudyDir, int]:
     if prepared.config.container is None:
         require_torch()
     assign_gpus(prepared.options.device)  # before anything is frozen
@@ -214,17 +206,17 @@ def _start_local(
     )
     if plan.num_run == 0:
         echo(f"nothing to run; next: nllgen collect {study_dir.path}")
-        return Started(study_dir)
+        return study_dir, 0
     num_workers = min(prepared.options.workers or len(os.sched_getaffinity(0)), plan.num_run)
     jobs = start_local(study_dir, prepared.config, num_workers)
     if progress is None:
         echo(f"{num_workers} workers run in the background; next: nllgen status {study_dir.path}")
-        return Started(study_dir)
+        return study_dir, 0
     num_failed = follow_local(study_dir, study, jobs, progress, echo)
     _echo_next_step(study_dir, num_failed, echo)
     for reason in (reasons := lost_supervisors(jobs)):
         warn(reason)
-    return Started(study_dir, num_failed + len(reasons))
+    return study_dir, num_failed + len(reasons)
 
 
 def _echo_next_step(study_dir: StudyDir, num_failed: int, echo: Echo) -> None:
@@ -256,27 +248,22 @@ def send(
     profile: Profile,
     config: WorkerConfig,
     shape: ArrayShape,
-    *,
-    echo: Echo,
+    echo: Echo = lambda text: None,
     only: Collection[str] | None = None,
     memory_factors: Mapping[str, float] | None = None,
+    *,
+    dry_run: bool = False,
 ) -> SubmitResult:
-    """Send the missing tasks of a frozen study to a cluster, under the study's submission lock.
+    """Send missing tasks of a frozen study to a cluster, under the study's submission lock.
 
-    Args:
-        study_dir: a frozen study.
-        study: the frozen study.
-        profile: of the cluster.
-        config: of the workers.
-        shape: of the arrays.
-        echo: prints a line.
-        only: names of tasks; all where None.
-        memory_factors: task → multiple of its memory.
+    Args: as of :func:`nllgen.launch.slurm.submission.submit`.
 
     Raises:
         MachineError: the scheduler does not answer or refuses.
     """
-    with submission_lock(study_dir), closed_to_others():
+    lock = contextlib.nullcontext() if dry_run else submission_lock(study_dir)
+    with lock, closed_to_others():
         return submit_arrays(
-            study_dir, study, profile, config, shape, echo=echo, only=only, memory_factors=memory_factors
-        )
+            study_dir, study, profile, config, shape,
+            only=only, memory_factors=memory_factors, dry_run=dry_run, echo=echo,
+        )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,26 +112,28 @@ def break_down(*_: object) -> None:
     raise KeyError("a\nbug")
 
 
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_an_unexpected_exception_is_one_line_with_its_log(
     nllgen: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study_commands, "print_plan", break_down)
-    done = nllgen("plan", "--grid", "smoke", XDG_STATE_HOME=str(tmp_path / "state"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    done = nllgen("plan", "--grid", "smoke")
     refused(done, ENVIRONMENT, "error: unexpected KeyError: 'a\\nbug'; please report it", "`nllgen doctor`")
     assert len(done.stderr.splitlines()) == 1
-    (log,) = (tmp_path / "state" / "nllgen").iterdir()
+    (log,) = tmp_path.glob("nllgen-crash-*.log")
     assert str(log) in done.stderr
     assert "Traceback" in log.read_text()
-    assert "nllgen plan --grid smoke" in log.read_text()
+    assert "'plan', '--grid', 'smoke'" in log.read_text()
 
 
-def test_an_unexpected_exception_without_a_home_is_logged_elsewhere(
-    nllgen: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_exception_is_one_line_without_its_log(nllgen: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_commands, "print_plan", break_down)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    done = nllgen("plan", "--grid", "smoke", XDG_STATE_HOME="/proc/none")
-    refused(done, ENVIRONMENT, str(tmp_path / "nllgen-crash-"))
+    monkeypatch.setattr("tempfile.mkstemp", no_space)
+    refused(nllgen("plan", "--grid", "smoke"), ENVIRONMENT, "no log could be written: No space left on device")
 
 
 # output

@@ -67,9 +67,9 @@ def test_a_submission_tells_that_the_rules_have_changed(options: StartOptions, m
     freeze(study, options.root)
     monkeypatch.setattr(start, "start_local", lambda *_: [])
     lines: list[str] = []
-    started = start.start(prepared(options), echo=lines.append, warn=lines.append, progress=None)
+    study_dir, _ = start.start(prepared(options), echo=lines.append, warn=lines.append, progress=None)
     assert "the rules of the claims have changed since tiny was first submitted" in "\n".join(lines)
-    assert started.study_dir.read_study().claims_sha256 == "a" * 64
+    assert study_dir.read_study().claims_sha256 == "a" * 64
 
 
 def test_a_lost_supervisor_is_a_failure(options: StartOptions, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +80,6 @@ def test_a_lost_supervisor_is_a_failure(options: StartOptions, monkeypatch: pyte
     monkeypatch.setattr(follow, "num_missing", lambda *_: 0)
     warnings: list[str] = []
     progress = contextlib.nullcontext(Silent())
-    started = start.start(prepared(options), echo=lambda text: None, warn=warnings.append, progress=progress)
-    assert started.num_failed == 1
+    _, num_failed = start.start(prepared(options), echo=lambda text: None, warn=warnings.append, progress=progress)
+    assert num_failed == 1
     assert "/log.err" in warnings[0]

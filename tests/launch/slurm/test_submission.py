@@ -30,7 +30,7 @@ def folder(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stud
 def test_a_stop_stands_where_the_scheduler_cannot_be_asked(tiny: Study, folder: StudyDir) -> None:
     folder.stop.touch()
     with pytest.raises(MachineError, match="squeue is not installed"):
-        send(folder, tiny, Profile(), WorkerConfig(folder.path), ArrayShape(), echo=print)
+        send(folder, tiny, Profile(), WorkerConfig(folder.path), ArrayShape(), print)
     assert folder.stop.exists()
     assert not folder.submitit.exists()
 
