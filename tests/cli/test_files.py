@@ -142,7 +142,7 @@ def test_a_study_h5_of_a_newer_schema(nllgen: Run, tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         file.attrs["schema"] = 99
     content = path.read_bytes()[checksum.SIZE :]
-    path.write_bytes(checksum.checksum_header(content) + content)  # as the newer version would have sealed it
+    path.write_bytes(checksum.checksum_header(content) + content)  # with the checksum that a newer version would write
     refused(nllgen("report", path, "--out", "report"), USAGE, "schema 99")
 
 
