@@ -1,4 +1,4 @@
-"""The line of overall progress: plain in a log, redrawn on a terminal, right in its numbers."""
+"""The line of overall progress: plain in a log, redrawn on a terminal."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ with progress_line(print) as line:
         (7300.0, "3 of 8 runs done, about 2 h 2 min left"),
     ],
 )
-def test_what_is_left_is_told_in_the_unit_that_fits(seconds: float | None, text: str) -> None:
+def test_the_time_left_is_shown_in_the_unit_that_fits(seconds: float | None, text: str) -> None:
     assert progress_text(3, 8, seconds) == text
 
 
-def test_in_a_log_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_log_a_line_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     said: list[str] = []
