@@ -1,4 +1,4 @@
-"""``python -m nllgen``: what a supervisor starts its workers with."""
+"""The entry point ``python -m nllgen``, which supervisors start their workers with."""
 
 from nllgen.cli import main
 

@@ -1,4 +1,4 @@
-"""The command line: parse, call one function of another package, print. No torch before a command needs it."""
+"""The command line. A command parses, calls a function of another package and prints; it imports that function late."""
 
 from nllgen.cli.app import cli, main
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -123,13 +122,6 @@ def inspect_study(study: Study, study_dir: StudyDir, container: ContainerRule | 
     required = container.sha256 if container and container.strict else None
     expected = Expected.of(study, study_dir, required)
     return {task.name: inspect(task, expected) for task in tasks_of(study, study_dir)}
-
-
-def plan_study(study: Study, study_dir: StudyDir, container: ContainerRule | None = None) -> Plan:
-    """Plan a study for this machine's cores, by what its folder holds."""
-    files = inspect_study(study, study_dir, container)
-    cores = len(os.sched_getaffinity(0))
-    return make_plan(study, files, cores=cores, container=container)
 
 
 def make_plan(

@@ -1,4 +1,4 @@
-"""``nllgen`` in this process and in one of its own, and a tiny grid."""
+"""Fixtures that run ``nllgen`` in this process or in its own, and a tiny grid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.cli.process import NLLGEN, TINY, Run, in_process
 
 @pytest.fixture
 def clean_env(tmp_path: Path) -> dict[str, str]:
-    """This process's environment, without the caller's nllgen settings and without a network."""
+    """Return this process's environment without nllgen's settings and without a network."""
     refused = "http://127.0.0.1:9"  # the discard port: nobody listens
     env = {name: value for name, value in os.environ.items() if not name.lower().startswith(("nllgen", "npm"))}
     return env | {
@@ -23,7 +23,7 @@ def clean_env(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def nllgen(tmp_path: Path, clean_env: dict[str, str]) -> Run:
-    """Run ``nllgen`` in an empty folder, inside this process."""
+    """Return a function that runs ``nllgen`` in an empty directory, in this process."""
 
     def run(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
         return in_process([*map(str, arguments)], cwd=tmp_path, env=clean_env | extra)
@@ -33,9 +33,9 @@ def nllgen(tmp_path: Path, clean_env: dict[str, str]) -> Run:
 
 @pytest.fixture
 def nllgen_process(tmp_path: Path, clean_env: dict[str, str]) -> Run:
-    """Run the installed ``nllgen`` in an empty folder, as a process: where a test's fact is the process itself.
+    """Return a function that runs the installed ``nllgen`` in an empty directory, as a process of its own.
 
-    Every command has at least one test that starts it like this.
+    At least one test of every command uses it.
     """
 
     def run(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:

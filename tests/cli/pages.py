@@ -1,4 +1,4 @@
-"""The documentation's pages, as tests read them."""
+"""The pages of the documentation."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
-    """Yield the fenced blocks of a page in a language; ```` ``` ```` alone is a shell, ``py`` a script with arguments."""
+    """Yield the fenced blocks of a page in a language: none for a shell, ``py`` for a script with arguments."""
     return (body for name, body in FENCE.findall(page.read_text("utf-8")) if name == language)

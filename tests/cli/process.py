@@ -1,4 +1,4 @@
-"""Run ``nllgen`` in this process or in one of its own, and check its refusals."""
+"""Runs of ``nllgen`` in this process, and checks of its refusals."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ cells:
     seed: {range: [0, 2]}
 """
 TEN_THOUSAND = TINY.replace("range: [0, 2]", "range: [0, 10000]").replace("name: tiny", "name: many")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)  # that commands handle
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)  # those that commands handle
 
 
 def frozen(root: Path, text: str = TINY) -> Path:
-    """A study folder in which nothing has run."""
+    """Freeze a study in which nothing has run, and return its directory."""
     folder, _, _ = freeze(parse_study(text, "tiny.yaml", precision="fp32"), root)
     return folder.path
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    """It ended with an exit code and one message that has the words; no traceback."""
+    """Check an exit code, and that standard error is one message with these words and no traceback."""
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     for word in words:
@@ -52,10 +52,10 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
 
 
 def in_process(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run the entry point of ``nllgen`` here, as if it were a process: the packages are imported once for all tests.
+    """Run the entry point of ``nllgen`` in this process, so that packages are imported once for all tests.
 
-    It has a working folder, an environment, signal handlers and the descriptors 0, 1 and 2 of its own, which its
-    children inherit. Python's warnings are errors, as in every test.
+    The run has its own working directory, environment, signal handlers and descriptors 0, 1 and 2, which its children
+    inherit. Python's warnings are errors, as in every test.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         with _streams(out.fileno(), err.fileno()), _surroundings(cwd, env), _argv(arguments):
@@ -68,7 +68,7 @@ def in_process(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -
 
 
 def _exit_code() -> int:
-    """What the process would end with."""
+    """Run ``nllgen`` and return the exit code that its process would have."""
     try:
         main()
     except SystemExit as end:
@@ -84,7 +84,7 @@ def _exit_code() -> int:
 
 @contextlib.contextmanager
 def _streams(out: int, err: int) -> Iterator[None]:
-    """Standard input is empty, standard output and error are these files, for Python and below it."""
+    """Make standard input empty and redirect standard output and error to files, for Python and its children."""
     before = (sys.stdin, sys.stdout, sys.stderr)
     for stream in before[1:]:
         stream.flush()
@@ -108,7 +108,7 @@ def _streams(out: int, err: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _surroundings(cwd: Path, env: Mapping[str, str]) -> Iterator[None]:
-    """A working folder and an environment; handlers, threads of torch and the collector are afterwards as before."""
+    """Set the working directory and environment; restore them, signal handlers, torch's threads and the collector."""
     folder, variables, mask = Path.cwd(), dict(os.environ), os.umask(0o022)
     handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in _SIGNALS}
     torch = sys.modules.get("torch")
@@ -116,7 +116,7 @@ def _surroundings(cwd: Path, env: Mapping[str, str]) -> Iterator[None]:
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    urllib.request.install_opener(None)  # one that is there knows the proxies of the environment that it was made in
+    urllib.request.install_opener(None)  # an installed opener keeps the proxies of an earlier environment
     try:
         yield
     finally:

@@ -26,7 +26,7 @@ def collect(folder: StudyDir, out: Path, *more: str) -> Result:
     return CliRunner().invoke(cli, ["collect", str(folder.path), "-o", str(out), "--allow-missing", *more])
 
 
-def test_an_older_one_of_the_same_study_is_replaced(folder: StudyDir, tmp_path: Path) -> None:
+def test_an_older_file_of_the_same_study_is_replaced(folder: StudyDir, tmp_path: Path) -> None:
     out = tmp_path / "study.h5"
     assert collect(folder, out).exit_code == 0
     before = out.stat().st_ino
@@ -56,7 +56,7 @@ def test_anything_else_stays_as_it_is(folder: StudyDir, tmp_path: Path, kind: st
     assert (out.lstat().st_ino, out.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_it_is_replaced_where_that_is_forced(folder: StudyDir, tmp_path: Path) -> None:
+def test_force_replaces_any_file(folder: StudyDir, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     out.write_text("mine")
     done = collect(folder, out, "--force")
@@ -65,7 +65,7 @@ def test_it_is_replaced_where_that_is_forced(folder: StudyDir, tmp_path: Path) -
         assert file.attrs["name"] == "tiny"
 
 
-def test_the_file_in_the_study_folder_is_its_own(folder: StudyDir) -> None:
+def test_the_file_in_the_study_directory_is_replaced(folder: StudyDir) -> None:
     (folder.path / "study.h5").write_bytes(os.urandom(64))
     done = CliRunner().invoke(cli, ["collect", str(folder.path), "--allow-missing"])
     assert done.exit_code == 0, done.output

@@ -1,234 +1,156 @@
-"""What the commands do, called in this process."""
+"""Conventions of all commands, and of those that fetch."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
+import click
 import pytest
-import submitit
 
-from nllgen.cli import common, following, foreground, launching, machine
+from nllgen.cli import cli, machine_commands, output, study_commands
 from nllgen.data import mnist
-from nllgen.errors import MachineError, StoppedError
-from nllgen.launch.profile import Profile
-from nllgen.launch.slurm.arrays import Stage, Submission
-from nllgen.launch.slurm.submission import SubmitResult
-from nllgen.launch.stop_signal import StopRequest
-from nllgen.launch.submit import freeze, lost
-from nllgen.launch.tasks import read_attempts
-from nllgen.launch.worker_process import WorkerConfig
+from nllgen.errors import MachineError
 from nllgen.metrics import inception
-from nllgen.planning.plan import make_plan
-from nllgen.storage.study_dir import StudyDir
-from nllgen.study.load import parse_study
-from nllgen.study.run_options import RunOptions
-from nllgen.worker import setup
-
-GRID = """
-name: tiny
-truth:
-  data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
-  flow: {width: 2, blocks: 0, scales: 1}
-  paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
-dataset: {num_train: 300, num_val: 50, num_test: 50, num_entropy: 50}
-metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
-cells:
-  - data: {source: synthetic, num_train: 100, num_val: 50, num_test: 50}
-    degree: W
-    paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
-    precision: CELLS
-    seed: [0, 1]
-"""
+from tests.cli.process import ENVIRONMENT, USAGE, Run, frozen, refused
 
 
-@pytest.fixture
-def grid(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(GRID.replace("CELLS", "fp32"))
-    return path
+def all_commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Name and object of every command that is shown."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from all_commands(command, (*words, name))
+        elif not command.hidden:
+            yield " ".join((*words, name)), command
 
 
-def frozen(grid: Path, precision: str) -> StudyDir:
-    return freeze(parse_study(grid.read_text(), "g", precision=precision), grid.parent)[0]
+COMMANDS = dict(all_commands())
 
 
-def test_a_dry_run_says_what_packed_elements_reserve(grid: Path) -> None:
-    request = replace(local(grid), pack=4)
-    study = parse_study(grid.read_text(), "g", precision="fp32")
-    profile = Profile(partition="short", time_min=30, cpus=2)
-    prepared = launching.Prepared(request, study, make_plan(study, {}), profile, WorkerConfig(RunOptions(grid.parent)))
-    elements = (("a", "b", "c", "d"), ("e", "f", "g", "h"))
-    sent = SubmitResult(Submission("x", (Stage("cells0", elements),)), {}, {}, 0)
-    # two elements of half an hour, in which four cells have two processors each
-    told = launching._budget(prepared, sent)
-    assert "2 elements of at most 30 min reserve 8 core-hours at most" in told
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_ends_with_an_example(nllgen: Run, name: str) -> None:
+    lines = nllgen(*name.split(), "-h").stdout.rstrip().splitlines()
+    start = max(i for i, line in enumerate(lines) if line in ("Example:", "Examples:"))
+    assert lines[start + 1 :]
+    assert all(line.startswith(f"  nllgen {name}") for line in lines[start + 1 :])
 
 
-# rules of the claims
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_parameter_has_help(name: str) -> None:
+    command = COMMANDS[name]
+    assert [parameter.name for parameter in command.params if not getattr(parameter, "help", None)] == []
 
 
-def local(grid):
-    """What `nllgen submit --local` asks for."""
-    return launching.Request(
-        str(grid), grid.parent, profile=None, local=True, container=None, strict_container=False, pack=1, workers=1,
-        device="cpu", quiet=False,
-    )  # fmt: skip
+def test_help_has_sections_with_the_first_steps_first(nllgen: Run) -> None:
+    lines = nllgen("--help").stdout.splitlines()
+    sections = ["First steps:", "Run a study:", "Watch and control a study:", "Results:", "Measure trained models:"]
+    assert [line for line in lines if line in sections or line == "Other commands:"] == sections
+    listed = {line.split()[0] for line in lines[lines.index(sections[0]) :] if line[:2] == "  " and line[2] != " "}
+    assert {name.split()[0] for name in COMMANDS} <= listed
+    assert "worker" not in listed
 
 
-def test_a_submission_says_that_the_rules_have_changed(grid, monkeypatch, capsys):
-    before = parse_study(grid.read_text(), "g", precision="fp32").model_copy(update={"claims_sha256": "a" * 64})
-    freeze(before, grid.parent)
-    monkeypatch.setattr(launching, "start_local", lambda *_: [])
-    folder, _ = launching.submit(launching.prepare(local(grid)), wait=False)
-    assert "the rules of the claims have changed since tiny was first submitted" in capsys.readouterr().out
-    assert folder.read_study().claims_sha256 == "a" * 64
+@pytest.mark.parametrize("name", ["submit", "shell"])
+def test_a_container_can_be_called_image(name: str) -> None:
+    (option,) = [parameter for parameter in COMMANDS[name].params if parameter.name == "container"]
+    assert option.opts == ["--container", "--image"]
 
 
-# precision
+# a study by name or directory
+
+STUDY_COMMANDS = {
+    "status": 0,
+    "logs": USAGE,  # nothing has been printed yet
+    "cancel": 0,
+    "retry": 0,
+    "check": 0,
+    "collect": 1,  # nothing is complete
+    "evaluate": 0,
+    "report": USAGE,  # it was not collected
+}
+_REST = {"logs": ["truth"], "evaluate": ["--metric", "kid"], "report": ["--out", "report"]}
 
 
-@pytest.mark.parametrize("cells", ["fp32", "bf16", "auto"])
-@pytest.mark.parametrize("then", ["fp32", "bf16"])
-@pytest.mark.parametrize("now", ["fp32", "bf16"])
-def test_an_unchanged_grid_is_its_own_frozen_study_on_any_machine(grid, monkeypatch, cells, then, now):
-    grid.write_text(GRID.replace("CELLS", cells))
-    folder = frozen(grid, then)
-    monkeypatch.setattr(common, "auto_precision", lambda: now)
-    assert common.load(str(grid), grid.parent) == folder.read_study()
+@pytest.mark.parametrize("command", STUDY_COMMANDS)
+def test_a_study_is_named_or_its_directory_is(nllgen: Run, tmp_path: Path, command: str) -> None:
+    frozen(tmp_path / "runs")
+    rest = _REST.get(command, [])
+    if command == "logs":
+        rest = [next(iter((tmp_path / "runs" / "tiny" / "manifest.jsonl").read_text().split('"')[3:4]))]
+    for words in (["tiny"], ["runs/tiny"], ["--root", "runs", "tiny"], [tmp_path / "runs" / "tiny"]):
+        done = nllgen(command, *words, *rest)
+        assert done.returncode == STUDY_COMMANDS[command], done.stderr
+        assert "there is no study" not in done.stderr
+        assert "not a study folder" not in done.stderr
 
 
-@pytest.mark.parametrize("now", ["fp32", "bf16"])
-def test_a_grid_that_grew_keeps_the_precision_it_had(grid, monkeypatch, now):
-    frozen(grid, "bf16")
-    monkeypatch.setattr(common, "auto_precision", lambda: now)
-    grid.write_text(grid.read_text().replace("[0, 1]", "[0, 1, 2]"))
-    study = common.load(str(grid), grid.parent)
-    assert (study.truth.precision, len(study.cells)) == ("bf16", 3)
+def test_a_directory_here_is_preferred_to_a_name_under_the_root(nllgen: Run, tmp_path: Path) -> None:
+    frozen(tmp_path / "runs")
+    frozen(tmp_path)
+    assert nllgen("cancel", "tiny").returncode == 0
+    assert (tmp_path / "tiny" / "stop").exists()
+    assert not (tmp_path / "runs" / "tiny" / "stop").exists()
 
 
-def test_a_grid_that_has_no_other_precision_is_this_machines(grid, monkeypatch):
-    """With bf16 its cells would come out the same."""
-    frozen(grid, "fp32")
-    monkeypatch.setattr(common, "auto_precision", lambda: "fp32")
-    grid.write_text(GRID.replace("CELLS", "[auto, bf16]").replace("num_samples: 50", "num_samples: 60"))
-    assert common.load(str(grid), grid.parent).truth.precision == "fp32"
+def test_a_directory_without_a_study_does_not_hide_a_name(nllgen: Run, tmp_path: Path) -> None:
+    frozen(tmp_path / "runs")
+    (tmp_path / "tiny").mkdir()
+    assert nllgen("status", "tiny").returncode == 0
 
 
-# plans
+def test_a_misspelt_study_is_refused_with_the_nearest(nllgen: Run, tmp_path: Path) -> None:
+    frozen(tmp_path / "runs")
+    refused(nllgen("status", "tinny"), USAGE, "there is no study tinny", "did you mean tiny?", "--root DIR")
 
 
-def test_a_data_set_that_cannot_be_read_is_damaged(grid):
-    folder = frozen(grid, "fp32")
-    study = folder.read_study()
-    path = folder.dataset(study.truth.id)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"hello")
-    row = next(row for row in common.plan_of(study, grid.parent).rows if row.kind == "dataset")
-    assert (row.action, "damaged" in row.reason, "grows" in row.reason) == ("run", True, False)
-    assert str(path) in row.reason
+# unexpected exceptions
 
 
-def test_json_has_no_nan():
+def break_down(*_: object) -> None:
+    raise KeyError("a\nbug")
+
+
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_unexpected_exception_is_one_line_with_its_log(
+    nllgen: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_commands, "print_plan", break_down)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    done = nllgen("plan", "--grid", "smoke")
+    refused(done, ENVIRONMENT, "error: unexpected KeyError: 'a\\nbug'; please report it", "`nllgen doctor`")
+    assert len(done.stderr.splitlines()) == 1
+    (log,) = tmp_path.glob("nllgen-crash-*.log")
+    assert str(log) in done.stderr
+    assert "Traceback" in log.read_text()
+    assert "'plan', '--grid', 'smoke'" in log.read_text()
+
+
+def test_an_unexpected_exception_is_one_line_without_its_log(nllgen: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_commands, "print_plan", break_down)
+    monkeypatch.setattr("tempfile.mkstemp", no_space)
+    refused(nllgen("plan", "--grid", "smoke"), ENVIRONMENT, "no log could be written: No space left on device")
+
+
+# output
+
+
+def test_json_has_no_nan() -> None:
     with pytest.raises(ValueError, match="JSON"):
-        common.print_json({"x": float("nan")})
+        output.print_json({"x": float("nan")})
 
 
 # assets
 
 
-def test_other_sources_are_asked_where_torchvision_cannot_be_imported(monkeypatch):
-    def unfit():
+def test_other_sources_are_asked_where_torchvision_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unfit() -> None:
         raise MachineError("torchvision does not fit torch")
 
     monkeypatch.setattr(mnist, "mirrors", unfit)
     monkeypatch.setattr(inception, "weights_url", unfit)
-    assert (machine._mirrors(), machine._inception_url()) == ((), None)
-
-
-# supervisors
-
-
-def fails() -> None:
-    raise MachineError("the disk is full", "free some space")
-
-
-def killed() -> None:
-    import os
-    import signal
-
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def ends() -> None:
-    pass
-
-
-@pytest.fixture
-def jobs(tmp_path):
-    """Jobs of submitit that have ended: well, with an exception, killed."""
-    executor = submitit.LocalExecutor(folder=tmp_path / "submitit")
-    executor.update_parameters(timeout_min=1)
-    started = [executor.submit(work) for work in (ends, fails, killed)]
-    end = time.monotonic() + 60
-    while not all(job.done() for job in started):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return started
-
-
-def test_a_supervisor_that_was_lost_is_told_with_its_log(jobs, capsys):
-    assert lost(jobs[0]) is None
-    assert lost(jobs[1]) == f"a supervisor failed: nllgen.errors.MachineError: the disk is full: {jobs[1].paths.stderr}"
-    assert lost(jobs[2]) == f"a supervisor was killed: {jobs[2].paths.stderr}"
-    assert following.tell_lost(jobs) == 2
-    assert capsys.readouterr().err.count("a supervisor ") == 2
-
-
-def test_a_lost_supervisor_is_a_failure(grid, monkeypatch, capsys):
-    job = SimpleNamespace(
-        done=lambda: True, paths=SimpleNamespace(result_pickle=Path("/nowhere"), stderr=Path("/log.err"))
-    )
-    monkeypatch.setattr(launching, "start_local", lambda *_: [job])
-    monkeypatch.setattr(launching, "count_failed", lambda *_: 0)
-    assert launching.submit(launching.prepare(local(grid)), wait=True)[1] == 1
-    assert "/log.err" in capsys.readouterr().err
-
-
-# in the foreground
-
-
-@pytest.mark.parametrize(
-    ("error", "outcome"), [(None, "done"), (StoppedError("x"), "stopped"), (MachineError("x"), "failed")]
-)
-def test_a_run_in_the_foreground_is_recorded_and_its_lease_renewed(grid, monkeypatch, error, outcome):
-    """What it ran is not the matter here."""
-    monkeypatch.setattr("nllgen.launch.attempt.RENEW_S", 0.01)
-    monkeypatch.setattr("nllgen.launch.stop_signal.SIGNALS", ())
-    calls = []
-
-    def enter(folder, order, options, stop, display):
-        lease = next(folder.path.glob("truths/*/lease"))
-        before = lease.stat().st_mtime_ns
-        end = time.monotonic() + 20
-        while lease.stat().st_mtime_ns == before:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        calls.append((type(stop), order.attempt[:2], order.attempts))
-        if error:
-            raise error
-
-    monkeypatch.setattr(setup, "enter", enter)
-    study = parse_study(grid.read_text(), "g", precision="fp32")
-    if error:
-        with pytest.raises(type(error)):
-            foreground.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
-    else:
-        foreground.run_in_foreground(study, grid.parent, "truth", 1, "cpu")
-    folder = StudyDir(grid.parent / "tiny")
-    lines = read_attempts(next(folder.path.glob("truths/*/attempts.jsonl")))
-    assert [line["event"] for line in lines] == ["started", outcome]
-    assert calls == [(StopRequest, "1-", 1)]
-    assert not list(folder.path.glob("truths/*/lease"))
+    assert (machine_commands._mirrors(), machine_commands._inception_url()) == ((), None)

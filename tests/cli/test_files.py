@@ -1,4 +1,4 @@
-"""What the commands say of folders and files that are not what they should be."""
+"""Commands refuse wrong directories and files, and name them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.cli.process import ENVIRONMENT, TEN_THOUSAND, TINY, USAGE, Run, froze
 
 @pytest.mark.parametrize("command", ["status", "collect"])
 @pytest.mark.parametrize("what", ["a folder", "a file", "nothing"])
-def test_what_is_no_study_folder(nllgen: Run, tmp_path: Path, command: str, what: str) -> None:
+def test_a_path_without_a_study_is_refused(nllgen: Run, tmp_path: Path, command: str, what: str) -> None:
     path = tmp_path / "what"
     if what == "a folder":
         path.mkdir()
@@ -114,7 +114,7 @@ def test_holes_are_named(nllgen_process: Run, tmp_path: Path) -> None:
 # reports
 
 
-def test_a_report_of_what_is_no_study_h5(nllgen: Run, tmp_path: Path) -> None:
+def test_a_report_of_another_file_is_refused(nllgen: Run, tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("hello")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = range(1000)
@@ -142,7 +142,7 @@ def test_a_study_h5_of_a_newer_schema(nllgen: Run, tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         file.attrs["schema"] = 99
     content = path.read_bytes()[checksum.SIZE :]
-    path.write_bytes(checksum.checksum_header(content) + content)  # as the newer version would have sealed it
+    path.write_bytes(checksum.checksum_header(content) + content)  # with the checksum that a newer version would write
     refused(nllgen("report", path, "--out", "report"), USAGE, "schema 99")
 
 

@@ -1,4 +1,4 @@
-"""``evaluate`` and ``score`` as a user meets them."""
+"""``evaluate``, ``draw`` and ``score``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.cli.process import NLLGEN, TINY, USAGE, Run, frozen, refused
 
 @pytest.fixture
 def truth(tmp_path: Path) -> Path:
-    """A folder with a truth of 60 images a split."""
+    """Make a directory with a truth and 60 images per split."""
     folder = tmp_path / "truth"
     folder.mkdir()
     config = FlowConfig(shape=(1, 7, 7), width=2, blocks=0, scales=1)
@@ -51,7 +51,7 @@ def test_the_truth_scored_against_itself_is_0(nllgen: Run, truth: Path) -> None:
 
 
 def drawn(run: Run, truth: Path, num_train: int, num_test: int = 20) -> Dataset:
-    """What ``draw`` wrote beside a truth."""
+    """Run ``draw`` and return the data set that it wrote."""
     sizes = ("--num-train", num_train, "--num-val", 20, "--num-test", num_test, "--num-entropy", 2000)
     done = run("draw", truth, *sizes, "--threads", 1)
     assert done.returncode == 0, done.stderr
@@ -121,14 +121,14 @@ def test_ctrl_c_leaves_no_data_set(truth: Path) -> None:
 
 
 def _handles(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler of its own for a signal (Linux)."""
+    """Return whether a process has its own handler for a signal (Linux)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (caught,) = (int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
     return bool(caught >> (number - 1) & 1)
 
 
-def test_the_density_of_the_page_is_scored(nllgen: Run, truth: Path, tmp_path: Path) -> None:
-    """The script as it is printed, against the same mean by hand."""
+def test_the_density_of_the_tutorial_is_scored(nllgen: Run, truth: Path, tmp_path: Path) -> None:
+    """The printed script gives the mean that is computed by hand."""
     (truth / "dataset.h5").unlink()
     dataset = drawn(nllgen, truth, 600)
     (script,) = blocks(SCORE, "py")
@@ -187,8 +187,8 @@ def test_a_finished_cell_is_measured_once(nllgen: Run, tmp_path: Path, mnist_ass
     done = nllgen("run", "--grid", "tiny.yaml", "--cell", cell_id["id"], "--device", "cpu", **env)
     assert done.returncode == 0, done.stderr
     words = ("evaluate", "runs/tiny", "--metric", "kid", "--metric", "prdc", "--cell", cell_id["id"], "--device", "cpu")
-    assert "2 measured, 0 there before" in nllgen(*words, **env).stdout
-    assert "0 measured, 2 there before" in nllgen(*words, **env).stdout
+    assert "2 measured, 0 measured before" in nllgen(*words, **env).stdout
+    assert "0 measured, 2 measured before" in nllgen(*words, **env).stdout
     (result,) = tmp_path.glob("runs/tiny/cells/*/result.h5")
     assert math.isnan(read_result(result).final["kid_lenet"][0])
     assert nllgen("collect", "runs/tiny", **env).returncode == 0

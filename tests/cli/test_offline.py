@@ -1,4 +1,4 @@
-"""Nothing but fetching and building uses the network: everything else is done where there is none."""
+"""All commands but assets fetch and build work without a network."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ pytestmark = [
 
 
 def offline(folder: Path, assets: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """``nllgen`` in a network namespace of its own, in which not even the loopback device is up."""
+    """Run ``nllgen`` in a network namespace in which not even the loopback device is up."""
     env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     return subprocess.run(["unshare", "--net", NLLGEN, *words], cwd=folder, env=env | {"NLLGEN_ASSETS": str(assets)},
                           capture_output=True, text=True, timeout=500)  # fmt: skip
 
 
 def test_the_smoke_study_is_run_collected_measured_and_reported_offline(tmp_path: Path, mnist_assets: Path) -> None:
-    """It has a truth of its own, real data, both paradigms and a Nash start: everything that ships is gone through."""
+    """The smoke study has a truth, real data, both paradigms and a Nash start, so that all parts run."""
     for line in (
         "plan --grid smoke",
         "submit --grid smoke --local --wait",

@@ -1,4 +1,4 @@
-"""The line of overall progress: plain in a log, redrawn on a terminal, right in its numbers."""
+"""The line of overall progress: plain in a log, redrawn on a terminal."""
 
 from __future__ import annotations
 
@@ -9,31 +9,14 @@ import sys
 
 import pytest
 
-from nllgen.cli import progress
-from nllgen.cli.following import work_done
 from nllgen.cli.progress import progress_line, progress_text
-from nllgen.launch.status import TaskReport
-from nllgen.storage.states import TaskStatus
 
 ON_TERMINAL = """
 from nllgen.cli.progress import progress_line
 with progress_line(print) as line:
-    line.say("began")
+    line.echo("began")
     line.update(3, 8, 0.4, 42.0)
 """
-
-
-def row(state: str, step: int = 0, steps: int = 0) -> TaskReport:
-    return TaskReport("id", "label", TaskStatus(state), 1, "log", step=step, steps=steps)
-
-
-def test_parts_of_runs_count() -> None:
-    rows = [row("done"), row("diverged"), row("running", 25, 100), row("waiting")]
-    assert work_done(rows) == (2, 4, pytest.approx(2.25 / 4))
-
-
-def test_nothing_to_do_is_no_share_of_anything() -> None:
-    assert work_done([]) == (0, 0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -45,13 +28,13 @@ def test_nothing_to_do_is_no_share_of_anything() -> None:
         (7300.0, "3 of 8 runs done, about 2 h 2 min left"),
     ],
 )
-def test_what_is_left_is_told_in_the_unit_that_fits(seconds: float | None, text: str) -> None:
+def test_the_time_left_is_shown_in_the_unit_that_fits(seconds: float | None, text: str) -> None:
     assert progress_text(3, 8, seconds) == text
 
 
-def test_in_a_log_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_log_a_line_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
     said: list[str] = []
     with progress_line(said.append) as line:
         for second in range(40):

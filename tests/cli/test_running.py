@@ -1,4 +1,4 @@
-"""One cell in the foreground, and what stops it."""
+"""``nllgen run`` and the ways to stop it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def task(folder: StudyDir) -> Task:
 
 @pytest.fixture
 def running(folder: StudyDir, task: Task, tmp_path: Path, mnist_assets: Path) -> Iterator[subprocess.Popen[str]]:
-    """``nllgen run`` of a long cell, which trains, in a study that was stopped before."""
+    """Run a long cell of a study that was stopped before, and yield once it trains."""
     (tmp_path / "tiny.yaml").write_text(LONG)
     folder.stop.touch()
     words = ("--grid", str(tmp_path / "tiny.yaml"), "--cell", task.name, "--root", str(tmp_path), "--threads", "1")

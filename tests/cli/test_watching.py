@@ -1,4 +1,4 @@
-"""status, logs, cancel and retry from files alone: no Slurm, a dumb one, and a copy of somebody else's folder."""
+"""status, logs, cancel and retry without Slurm, with a failing Slurm, and in a copy of a study."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> StudyDir:
 
 @pytest.fixture
 def task(folder: StudyDir) -> Task:
-    """The first cell's, its folder made."""
+    """Return the first cell's task, and make its directory."""
     found = tasks_of(folder.read_study(), folder)[0]
     found.task_dir.path.mkdir(parents=True)
     return found
@@ -35,7 +35,7 @@ def fail(task: Task, event: str = FAILED, kind: str = "crash") -> None:
 
 
 def sent(folder: StudyDir, task: Task) -> None:
-    """As if the study had been sent to a cluster."""
+    """Record a submission to a cluster."""
     where = SubmissionDir(folder.submitit / "abc")
     where.path.mkdir(parents=True)
     where.write(Submission("abc", (Stage("cells0", ((task.name,),)),)))
@@ -49,7 +49,7 @@ def test_status_ends_with_1_only_if_something_failed(
     assert nllgen_process("status", folder.path).returncode == code
 
 
-def test_a_lease_of_another_machine_runs_on_in_a_copy_without_slurm(
+def test_a_lease_of_another_machine_counts_without_slurm(
     nllgen: Run, folder: StudyDir, task: Task, tmp_path: Path
 ) -> None:
     sent(folder, task)
@@ -60,7 +60,7 @@ def test_a_lease_of_another_machine_runs_on_in_a_copy_without_slurm(
     assert (rows["tasks"][0]["state"], "squeue" in rows["scheduler"]) == ("running", True)
 
 
-def test_a_squeue_that_fails_is_told_and_files_are_believed(
+def test_a_failing_squeue_is_reported_and_files_decide(
     nllgen: Run, folder: StudyDir, task: Task, tmp_path: Path
 ) -> None:
     sent(folder, task)

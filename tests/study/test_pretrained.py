@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from benchmarks.pack_truth import bits_on_mnist
-from nllgen.cli.common import load
+from nllgen.cli.study_commands import is_available
 from nllgen.data.truth import load_truth
 from nllgen.errors import AssetError, ConfigError, ConflictError, CorruptFileError
 from nllgen.launch.submit import freeze
 from nllgen.planning.plan import make_plan
+from nllgen.planning.study_plan import load_study_at
 from nllgen.storage.tasks import tasks_of
 from nllgen.study import pretrained
 from nllgen.study.config import Study
@@ -145,17 +146,17 @@ def test_cells_on_mnist_are_left_out_where_it_is_missing_and_join_where_it_is_th
     grid = tmp_path / "begun.yaml"
     grid.write_text(OPTIONAL)
     monkeypatch.setenv("NLLGEN_ASSETS", str(tmp_path / "none"))
-    without = load(str(grid), tmp_path, "fp32")
+    without = load_study_at(str(grid), tmp_path, is_available, "fp32")
     assert [cell.data.source for cell in without.cells] == ["synthetic"]
     assert without.left_out == make_plan(without, {}).left_out == ("mnist",)
     freeze(without, tmp_path)
     monkeypatch.setenv("NLLGEN_ASSETS", str(mnist_assets))
-    grown = load(str(grid), tmp_path, "fp32")
+    grown = load_study_at(str(grid), tmp_path, is_available, "fp32")
     _, frozen, num_new = freeze(grown, tmp_path)
     assert num_new == 1
     assert frozen.left_out == ()
     monkeypatch.setenv("NLLGEN_ASSETS", str(tmp_path / "none"))
-    again = load(str(grid), tmp_path, "fp32")
+    again = load_study_at(str(grid), tmp_path, is_available, "fp32")
     assert {cell.id for cell in again.cells} == {cell.id for cell in frozen.cells}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from nllgen.cli.measuring import evaluate_study
+from nllgen.cli.measure_commands import evaluate_study
 from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.errors import CellsFailedError, ConfigError
 from nllgen.storage.collect import collect

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from nllgen.cli.measuring import as_json, score, show_scores
+from nllgen.cli.measure_commands import print_scores, score_files, scores_to_json
 from nllgen.data.logits import from_logits
 from nllgen.data.truth import load_truth, truth_bytes
 from nllgen.errors import ConfigError, CorruptFileError
@@ -60,11 +60,11 @@ def dataset(truth: Path) -> Dataset:
 
 
 def densities(truth: Path, path: Path, split: str = "test") -> dict[str, Any]:
-    return score(truth, None, path, split, "logits", "cpu")
+    return score_files(truth, None, path, split, "logits", "cpu")
 
 
 def images(truth: Path, path: Path, space: Space = "logits") -> dict[str, Any]:
-    return score(truth, path, None, "test", space, "cpu")
+    return score_files(truth, path, None, "test", space, "cpu")
 
 
 def npz(tmp_path: Path, **arrays: np.ndarray) -> Path:
@@ -130,7 +130,7 @@ def test_an_image_that_q_excludes_makes_the_divergence_infinite(truth: Path, dat
     found = densities(truth, npz(tmp_path, log_prob=log_q))
     assert found["kl_nats"] == math.inf
     assert found["num_zero_density"] == 2
-    assert json.loads(json.dumps(as_json(found), allow_nan=False))["kl_nats"] is None
+    assert json.loads(json.dumps(scores_to_json(found), allow_nan=False))["kl_nats"] is None
 
 
 @pytest.mark.parametrize("key", ["log_prob", "val/log_prob"])
@@ -228,11 +228,11 @@ def test_a_missing_truth_is_refused(tmp_path: Path) -> None:
 def test_either_samples_or_log_densities(truth: Path, tmp_path: Path) -> None:
     for both in (None, tmp_path):
         with pytest.raises(ConfigError, match="either"):
-            score(truth, both, both, "test", "logits", "cpu")
+            score_files(truth, both, both, "test", "logits", "cpu")
 
 
 def test_what_is_shown_has_values_with_their_errors(truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    show_scores(densities(truth, truth / "dataset.h5"))
+    print_scores(densities(truth, truth / "dataset.h5"))
     lines = capsys.readouterr().out.splitlines()
     assert "kl_nats                      0 ± 0" in lines
     assert not any("_se_" in line for line in lines)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.cli.launching import send
 from nllgen.errors import MachineError
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir, place_of
 from nllgen.launch.slurm.submission import ArrayShape
+from nllgen.launch.start import send
 from nllgen.launch.status import query_scheduler
 from nllgen.launch.submit import freeze
 from nllgen.launch.worker_process import WorkerConfig
@@ -31,7 +31,7 @@ def folder(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stud
 def test_a_stop_stands_where_the_scheduler_cannot_be_asked(tiny: Study, folder: StudyDir) -> None:
     folder.stop.touch()
     with pytest.raises(MachineError, match="squeue is not on PATH"):
-        send(folder, tiny, Profile(), WorkerConfig(RunOptions(folder.path)), ArrayShape(), echo=print)
+        send(folder, tiny, Profile(), WorkerConfig(RunOptions(folder.path)), ArrayShape(), print)
     assert folder.stop.exists()
     assert not folder.submitit.exists()
 

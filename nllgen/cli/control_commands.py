@@ -1,0 +1,111 @@
+"""The commands that change a running study or its directory: cancel, retry, check."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import cloup
+
+from nllgen.cli.options import example, study_argument
+from nllgen.cli.output import MAX_NAMED, echo, shortened, warn
+from nllgen.errors import EXIT_ENVIRONMENT
+
+if TYPE_CHECKING:
+    from nllgen.launch.cancel import CancelResult
+    from nllgen.storage.ownership import Opening
+    from nllgen.storage.study_dir import StudyDir
+
+
+@cloup.command(epilog=example("nllgen cancel smoke", "nllgen cancel smoke 3f2a --now"))
+@study_argument
+@cloup.argument("cells", nargs=-1, metavar="[CELL]...", help="Ids of cells, or beginnings of ids. [default: all]")
+@cloup.option("--now", is_flag=True, help="Also end running jobs through the scheduler.")
+def cancel(study_dir: StudyDir, cells: tuple[str, ...], now: bool) -> None:
+    """Stop a study, or some of its cells.
+
+    Running cells save their state."""
+    from nllgen.launch.cancel import cancel_study, cancel_tasks, raise_trouble
+    from nllgen.launch.watch import tasks_named
+
+    study = study_dir.read_study()
+    if cells:
+        result = cancel_tasks(study_dir, study, tasks_named(study_dir, study, cells), now=now)
+    else:
+        result = cancel_study(study_dir, study, now=now)
+    _print_cancelled(result)
+    raise_trouble(result)
+    resume = f"nllgen retry {study_dir.path} {' '.join(cells)}" if cells else "the same nllgen submit"
+    echo(f"see: nllgen status {study_dir.path}; to resume: {resume}")
+
+
+def _print_cancelled(result: CancelResult) -> None:
+    if result.jobs:
+        echo(f"waiting jobs cancelled: {shortened(result.jobs)}")
+    if result.killed:
+        echo(f"running jobs ended by the scheduler: {shortened(result.killed)}")
+    if result.asked:
+        echo(f"{len(result.asked)} running, asked to save their state and stop: {shortened(result.asked)}")
+    if not (result.jobs or result.asked or result.trouble):
+        echo("nothing waits or runs; a job that starts later will stop at once")
+
+
+@cloup.command(epilog=example("nllgen retry smoke --dry-run", "nllgen retry smoke --kind timeout"))
+@study_argument
+@cloup.argument("cells", nargs=-1, metavar="[CELL]...", help="Ids of cells, or beginnings of ids. [default: all]")
+@cloup.option("--kind", "kinds", multiple=True, help="A kind of failure, such as timeout; repeatable. [default: all]")
+@cloup.option("--profile", help="Profile of another cluster. [default: that of the last submission]")
+@cloup.option("--local", is_flag=True, help="Run on this machine.")
+@cloup.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing.")
+def retry(
+    study_dir: StudyDir, cells: tuple[str, ...], kinds: tuple[str, ...], profile: str | None, local: bool, dry_run: bool
+) -> None:
+    """Run cells again that failed or were stopped.
+
+    Their earlier failures no longer count.
+    """
+    from nllgen.assets import asset_folder
+    from nllgen.launch.retry_study import RetryOptions, retry_study
+
+    retry_study(study_dir, RetryOptions(asset_folder(), cells, kinds, profile, local, dry_run), echo, warn)
+
+
+@cloup.command(epilog=example("nllgen check smoke", "nllgen check smoke --repair"))
+@study_argument
+@cloup.option("--repair", is_flag=True, help="Take the right to write from other users, in files of this user.")
+def check(study_dir: StudyDir, repair: bool) -> None:
+    """Find files of a study that other users could change.
+
+    Ends with 3 if there are any."""
+    from nllgen.storage.untrusted import escape_controls
+
+    study_dir.read_study()
+    openings = list(study_dir.find_openings(everything=True))
+    if not openings:
+        echo(f"{study_dir.path}: nobody else may write there")
+        return
+    for opening in openings[:MAX_NAMED]:
+        echo(escape_controls(f"{opening.path}: {opening.reason}"))
+    if len(openings) > MAX_NAMED:
+        echo(f"… and {len(openings) - MAX_NAMED} more")
+    if not repair:
+        echo(f"{len(openings)} paths that others could change; to close them: nllgen check {study_dir.path} --repair")
+        sys.exit(EXIT_ENVIRONMENT)
+    _close_all(openings)
+    left = list(study_dir.find_openings(everything=True))
+    echo(f"{len(openings) - len(left)} closed, {len(left)} left")
+    if left:
+        echo("a path of another user cannot be closed: ask that user, or submit the grid under another --root")
+        sys.exit(EXIT_ENVIRONMENT)
+
+
+def _close_all(openings: list[Opening]) -> None:
+    from nllgen.storage.atomic import raise_os_error
+    from nllgen.storage.ownership import close
+
+    for opening in openings:
+        if opening.can_be_closed:
+            try:
+                close(opening.path)
+            except OSError as error:
+                raise_os_error("set the mode of", opening.path, error)

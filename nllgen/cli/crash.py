@@ -1,0 +1,36 @@
+"""The report of an unexpected exception: one line for the user, and a log for whoever repairs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from typing import NoReturn
+
+import click
+
+from nllgen.errors import EXIT_ENVIRONMENT
+
+_MAX_CHARACTERS = 200
+
+
+def report_crash(error: Exception) -> NoReturn:
+    """Write the traceback to a log, print one line that names it, and exit with 3."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_CHARACTERS]
+    try:
+        advice = f"please report it with the log {_write_log(error)} and the output of `nllgen doctor`"
+    except OSError as failure:
+        advice = f"please report the command that failed (no log could be written: {failure.strerror})"
+    click.echo(f"error: unexpected {reason.encode('ascii', 'backslashreplace').decode()}; {advice}", err=True)
+    sys.exit(EXIT_ENVIRONMENT)
+
+
+def _write_log(error: Exception) -> str:
+    from importlib.metadata import version
+
+    number, path = tempfile.mkstemp(".log", "nllgen-crash-")
+    with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(f"nllgen {version('nllgen')}, Python {sys.version}\n{sys.argv}\n\n")
+        file.write("".join(traceback.format_exception(error)))
+    return path

@@ -1,0 +1,175 @@
+"""The commands that set up a machine: assets, doctor, build, shell."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+import cloup
+
+from nllgen.cli.options import JSON, PATH, ROOT, STUDY_OPTION, STUDY_ROOT, example
+from nllgen.cli.output import echo, print_tables, table
+from nllgen.errors import MachineError
+
+if TYPE_CHECKING:
+    from nllgen.container.build import Request
+    from nllgen.storage.study_dir import StudyDir
+
+
+@cloup.group()
+def assets() -> None:
+    """Fetch and list MNIST and the weights of Inception."""
+
+
+@assets.command("fetch", epilog=example("nllgen assets fetch mnist", "nllgen assets fetch mnist --from MNIST/raw"))
+@cloup.argument("name", type=cloup.Choice(["mnist", "inception"]), help="The asset: mnist or inception.")
+@cloup.option("--from", "source", type=PATH, help="Copy it from a directory (mnist) or a file (inception).")
+def assets_fetch(name: str, source: Path | None) -> None:
+    """Fetch an asset, and verify it by its hash.
+
+    Files that are already there are kept.
+    """
+    from nllgen.assets import asset_folder, fetch_inception, fetch_mnist
+
+    if name == "mnist":
+        path = fetch_mnist(asset_folder(), source=source, mirrors=() if source else _mirrors(), echo=echo)
+    else:
+        path = fetch_inception(asset_folder(), source=source, url=None if source else _inception_url(), echo=echo)
+    echo(f"{name} is in {path}")
+
+
+def _mirrors() -> tuple[str, ...]:
+    """Return torchvision's mirrors of MNIST; none if torchvision cannot be imported."""
+    try:
+        from nllgen.data.mnist import mirrors
+
+        return tuple(mirrors())
+    except (ImportError, MachineError):
+        return ()
+
+
+def _inception_url() -> str | None:
+    """Return the URL of pytorch-fid's weights; None if pytorch-fid cannot be imported."""
+    try:
+        from nllgen.metrics.inception import weights_url
+
+        return weights_url()
+    except (ImportError, MachineError):
+        return None
+
+
+@assets.command("list", epilog=example("nllgen assets list"))
+def assets_list() -> None:
+    """List the assets with their hashes, and what needs each."""
+    from nllgen.assets import asset_folder, status
+
+    rows = table("asset", "state", "hash", "why it matters", "path")
+    for asset in status(asset_folder()):
+        rows.add_row(asset.name, asset.state, asset.digest, asset.why, str(asset.path))
+    print_tables(rows)
+
+
+@cloup.command(epilog=example("nllgen doctor", "nllgen doctor --write mine --partition short"))
+@ROOT
+@cloup.option("--write", "name", help="Write a profile of the cluster under this name, for submit --profile NAME.")
+@cloup.option("--out", type=PATH, help="Write the profile to this file instead.")
+@cloup.option("--partition", help="Partition of the profile. [default: the cluster's default partition]")
+@cloup.option("--force", is_flag=True, help="Replace an existing profile.")
+@JSON
+def doctor(root: Path, name: str | None, out: Path | None, partition: str | None, force: bool, as_json: bool) -> None:
+    """Check this machine and its cluster; write a profile."""
+    from nllgen.assets import asset_folder
+    from nllgen.cli.doctor_output import doctor as examine_and_show
+    from nllgen.doctor.assets import asset_findings
+
+    findings = asset_findings(asset_folder())
+    sys.exit(
+        examine_and_show(root, findings, echo, as_json=as_json, name=name, out=out, partition=partition, force=force)
+    )
+
+
+@cloup.command(
+    epilog=example("nllgen build", "nllgen build --base debootstrap -o mine.sif", "nllgen build --check mine.sif")
+)
+@cloup.option("-o", "--out", type=PATH, default="nllgen.sif", show_default=True, help="The container to write.")
+@cloup.option(
+    "--base", type=cloup.Choice(["docker", "debootstrap", "localimage"]), default="docker", show_default=True,
+    help="Kind of base system: a Docker image, Debian's packages, or a local container.",
+)  # fmt: skip
+@cloup.option("--from", "origin", default="", help="The base system: a Docker image, a mirror's URL, or a container.")
+@cloup.option("--wheel", type=PATH, help="Install this wheel. [default: this checkout or installation]")
+@cloup.option("--bind", "binds", multiple=True, metavar="SRC[:DST]", help="Bind a path of the host during the build.")
+@cloup.option("--sandbox", is_flag=True, help="Build a directory instead of a SIF.")
+@cloup.option("--sign", default="", metavar="KEY", help="Sign it with a PEM private key, or the number of a PGP key.")
+@cloup.option("--fresh", is_flag=True, help="Build again even if the same inputs were built before.")
+@cloup.option("--check", "checked", type=PATH, metavar="SIF", help="Build nothing; verify a container.")
+@cloup.option("--key", type=PATH, metavar="PEM", help="With --check: public key of the signature.")
+def build(
+    out: Path,
+    base: Literal["docker", "debootstrap", "localimage"],
+    origin: str,
+    wheel: Path | None,
+    binds: tuple[str, ...],
+    sandbox: bool,
+    sign: str,
+    fresh: bool,
+    checked: Path | None,
+    key: Path | None,
+) -> None:
+    """Build or verify the Apptainer container that jobs run in."""
+    from nllgen.container.build import Request
+    from nllgen.container.check import check
+
+    if checked is not None:
+        check(checked, key, echo)
+        echo(f"{checked} can be used")
+    else:
+        _build(Request(out, base, origin, wheel, binds, sandbox, sign, fresh))
+
+
+def _build(request: Request) -> None:
+    """Build a container, and print each step with the seconds since the start."""
+    from nllgen.container.build import build as build_container
+
+    started = time.monotonic()
+
+    def echo_with_time(text: str) -> None:
+        echo(f"[{time.monotonic() - started:5.0f} s] {text}")
+
+    container = build_container(request, echo_with_time)
+    if container is None:
+        echo_with_time(f"built the sandbox {request.out}")
+        echo(f"next: nllgen shell --container {request.out}")
+        return
+    size = container.path.stat().st_size / 1e6
+    echo_with_time(f"{container.path}: {size:.0f} MB, sha256 {container.sha256}")
+    echo(f"next: nllgen build --check {request.out}")
+
+
+@cloup.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog=example("nllgen shell --study smoke", "nllgen shell --container mine.sif -- python -c 'import nllgen'"),
+)
+@cloup.option(
+    "--container", "--image", "container", type=PATH, metavar="SIF", default="nllgen.sif", show_default=True,
+    help="A SIF or a sandbox.",
+)  # fmt: skip
+@STUDY_ROOT
+@STUDY_OPTION
+@cloup.option("--bind", "binds", multiple=True, metavar="SRC[:DST]", help="Bind a further path, writable.")
+@cloup.option("--gpus", is_flag=True, help="Make the GPUs usable.")
+@cloup.argument("command", nargs=-1, type=click.UNPROCESSED, help="A command, after two dashes. [default: a shell]")
+def shell(
+    container: Path, study_dir: StudyDir | None, binds: tuple[str, ...], gpus: bool, command: tuple[str, ...]
+) -> None:
+    """Open a shell in the container, as a job sees it.
+
+    Or run one COMMAND there."""
+    from nllgen.assets import asset_folder
+    from nllgen.container.shell import enter_container
+
+    path = study_dir.path if study_dir else None
+    enter_container(container, command, assets=asset_folder(), study_dir=path, binds=binds, gpus=gpus)

@@ -1,0 +1,190 @@
+"""The commands that measure what is trained already: evaluate, draw, score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import cloup
+
+from nllgen.cli.options import DEVICE, JSON, NUM_THREADS, PATH, example, num_cores, study_argument
+from nllgen.cli.output import MAX_NAMED, echo, print_json
+from nllgen.errors import CellsFailedError, ConfigError
+
+if TYPE_CHECKING:
+    from nllgen.storage.study_dir import StudyDir
+    from nllgen.worker.evaluate import Evaluated
+
+_NUM_IMAGES = cloup.IntRange(2, 10**6)
+
+
+@cloup.command(epilog=example("nllgen evaluate smoke --metric frechet_inf --metric kid"))
+@study_argument
+@cloup.option("--metric", "metrics", multiple=True, required=True, help="A group of metrics; repeatable.")
+@cloup.option("--cell", "cell_ids", multiple=True, help="Id of a cell, or truth; repeatable. [default: all]")
+@NUM_THREADS
+@DEVICE
+def evaluate(
+    study_dir: StudyDir, metrics: tuple[str, ...], cell_ids: tuple[str, ...], threads: int | None, device: str
+) -> None:
+    """Measure a further metric on finished cells.
+
+    Reads their stored weights, and trains nothing.
+    """
+    done = evaluate_study(study_dir, metrics, cell_ids, threads or num_cores(), device)
+    echo(
+        f"{done.measured} measured, {done.there} measured before, {done.unmeasurable} that lack what it needs, "
+        f"{done.unfinished} without a result"
+    )
+    echo(f"next: nllgen collect {study_dir.path}")
+
+
+def evaluate_study(
+    study_dir: StudyDir, metrics: Sequence[str], cell_ids: Sequence[str], threads: int, device: str
+) -> Evaluated:
+    """Measure groups of metrics on finished cells, and return how many were measured.
+
+    Raises:
+        ConfigError: a metric or cell does not exist, or a named cell has no result.
+        CellsFailedError: some cells could not be measured; the others were.
+        StoppedError: Ctrl-C; measurements that are complete are kept.
+    """
+    from nllgen.assets import asset_folder
+    from nllgen.launch.configure import require_torch
+    from nllgen.launch.stop_signal import StopRequest
+    from nllgen.planning.evaluation import cells_to_evaluate
+    from nllgen.study.run_options import RunOptions
+
+    cells = cells_to_evaluate(study_dir, metrics, cell_ids)
+    require_torch("measuring")
+    from nllgen.worker.setup import enter_evaluation
+
+    names = list(dict.fromkeys(metrics))
+    done = enter_evaluation(study_dir, names, cells, RunOptions(asset_folder(), device, threads), StopRequest())
+    if done.failed:
+        raise _not_measured(done.failed)
+    return done
+
+
+def _not_measured(failed: list[str]) -> CellsFailedError:
+    more = [f"and {len(failed) - MAX_NAMED} more"] if len(failed) > MAX_NAMED else []
+    return CellsFailedError(
+        "\n  ".join([f"{len(failed)} cells could not be measured:", *failed[:MAX_NAMED], *more]),
+        "the other cells were measured; repair these and run the same command again",
+    )
+
+
+@cloup.command(epilog=example("nllgen draw runs/smoke/truths/3f2a0c --num-train 50000"))
+@cloup.argument("truth", type=PATH, help="A truth.pt, its directory, or that of its study.")
+@cloup.option("--num-train", type=_NUM_IMAGES, default=50_000, show_default=True, help="Training images.")
+@cloup.option("--num-val", type=_NUM_IMAGES, default=10_000, show_default=True, help="Validation images.")
+@cloup.option("--num-test", type=_NUM_IMAGES, default=10_000, show_default=True, help="Test images.")
+@cloup.option(
+    "--num-entropy", type=_NUM_IMAGES, default=50_000, show_default=True, help="Draws that estimate the entropy."
+)
+@NUM_THREADS
+def draw(truth: Path, num_train: int, num_val: int, num_test: int, num_entropy: int, threads: int | None) -> None:
+    """Draw images and their exact log-densities from a truth.
+
+    Writes dataset.h5 beside the truth.pt. An existing data set is kept, and only missing images are added.
+    """
+    from nllgen.cli.progress_bar import task_display
+    from nllgen.launch.configure import require_torch
+    from nllgen.launch.stop_signal import StopRequest
+    from nllgen.study.config import DatasetConfig
+
+    require_torch("drawing")
+    from nllgen.worker.score import find_weights
+    from nllgen.worker.setup import enter_drawing
+
+    config = DatasetConfig(num_train=num_train, num_val=num_val, num_test=num_test, num_entropy=num_entropy)
+    weights = find_weights(truth.absolute())
+    path, stop = weights.with_name("dataset.h5"), StopRequest()
+    enter_drawing(weights, path, config, threads or num_cores(), stop, task_display())
+    echo(f"next: nllgen score --truth {weights} --log-probs FILE")
+
+
+@cloup.command(
+    epilog=example(
+        "nllgen score --truth smoke/truths/3f2a0c --log-probs mine.npz",
+        "nllgen score --truth truth.pt --samples mine.npz --space pixels --json",
+    )
+)
+@cloup.option("--truth", type=PATH, required=True, help="A truth.pt, its directory, or that of its study.")
+@cloup.option("--samples", type=PATH, help="Samples to score: .npz or HDF5 with x or samples/x, shape (N, C, H, W).")
+@cloup.option("--log-probs", type=PATH, help="Log-densities to score: .npz or HDF5 with log_prob, shape (N,), in nats.")
+@cloup.option(
+    "--split", type=cloup.Choice(["train", "val", "test"]), default="test", show_default=True,
+    help="Split of dataset.h5 that the log-densities belong to.",
+)  # fmt: skip
+@cloup.option(
+    "--space", type=cloup.Choice(["logits", "pixels"]), default="logits", show_default=True,
+    help="Space of the samples; pixels lie in [0, 1], or are uint8.",
+)  # fmt: skip
+@DEVICE
+@JSON
+def score(
+    truth: Path,
+    samples: Path | None,
+    log_probs: Path | None,
+    split: str,
+    space: Literal["logits", "pixels"],
+    device: str,
+    as_json: bool,
+) -> None:
+    """Score samples or log-densities of any model against a truth."""
+    scores = score_files(truth.absolute(), samples, log_probs, split, space, device)
+    print_json(scores_to_json(scores)) if as_json else print_scores(scores)
+
+
+def score_files(
+    truth: Path,
+    samples: Path | None,
+    log_probs: Path | None,
+    split: str,
+    space: Literal["logits", "pixels"],
+    device: str,
+) -> dict[str, Any]:
+    """Return the scores of a file of samples or of log-densities.
+
+    Raises:
+        ConfigError: neither or both files are named, or the file does not fit the truth.
+    """
+    from nllgen.launch.configure import require_torch
+
+    if (samples is None) == (log_probs is None):
+        raise ConfigError("score takes either --samples or --log-probs", "nllgen score --help describes both files")
+    require_torch("scoring")
+    from nllgen.worker.score import find_truth, score_log_probs, score_samples
+    from nllgen.worker.setup import device_of
+
+    files = find_truth(truth)
+    if log_probs is not None:
+        return score_log_probs(files, log_probs, split)
+    assert samples is not None
+    return score_samples(files, samples, space, device_of(device))
+
+
+def scores_to_json(scores: dict[str, Any]) -> dict[str, Any]:
+    """Return scores as JSON has them: null for an infinite or missing number."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in scores.items()}  # fmt: skip
+
+
+def print_scores(scores: dict[str, Any]) -> None:
+    """Print a line per score, with its standard error."""
+    error_names = {_error_name(name) for name in scores}
+    for name, value in scores.items():
+        if name in error_names:
+            continue
+        error = scores.get(_error_name(name))
+        number = f"{value:.6g}" if isinstance(value, float) else str(value)
+        echo(f"{name:<28} {number}" + ("" if error is None else f" ± {error:.2g}"))
+
+
+def _error_name(name: str) -> str:
+    """Return the name of a score's standard error: kl_nats → kl_se_nats, kid_lenet → kid_se_lenet."""
+    head, _, tail = name.rpartition("_")
+    return f"{head}_se_{tail}"

@@ -1,0 +1,166 @@
+"""The commands that plan and run a study: plan, submit, run."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cloup
+
+from nllgen.cli.options import DEVICE, GRID, JSON, NUM_THREADS, PATH, ROOT, example, num_cores
+from nllgen.cli.output import MAX_ROWS, echo, ignore, print_json, print_rows, print_tables, table, warn
+from nllgen.errors import EXIT_CELLS_FAILED
+
+if TYPE_CHECKING:
+    from nllgen.launch.attempt import Attempt
+    from nllgen.launch.start import PreparedStudy
+    from nllgen.launch.stop_signal import StopRequest
+    from nllgen.planning.plan import Plan
+    from nllgen.storage.study_dir import StudyDir
+
+
+def is_available(source: str) -> bool:
+    """Return whether a source of optional data is on this machine."""
+    from nllgen.assets import asset_folder, has_mnist
+
+    return source != "mnist" or has_mnist(asset_folder())
+
+
+@cloup.command(epilog=example("nllgen plan --grid smoke", "nllgen plan --grid mine.yaml --json"))
+@GRID
+@ROOT
+@JSON
+def plan(grid: str, root: Path, as_json: bool) -> None:
+    """Show which cells would run, why, and at what cost.
+
+    Changes nothing.
+    """
+    from nllgen.planning.study_plan import load_study_at, plan_study_at
+
+    study_plan = plan_study_at(load_study_at(grid, root, is_available), root, num_cores())
+    print_json(study_plan.to_json()) if as_json else print_plan(study_plan)
+
+
+def print_plan(plan: Plan) -> None:
+    """Print a table of tasks, and the totals."""
+    from nllgen.planning.study_plan import left_out_note
+
+    rows = table("id", "run", "", "does", "why", "core-minutes", "GB")
+    for row in plan.rows[:MAX_ROWS]:
+        minutes = "" if row.action != "run" else "?" if row.estimate == "none" else f"{row.seconds / 60:.1f}"
+        memory = f"{row.memory_gb:.1f}" if row.memory_gb and minutes != "?" else ""
+        rows.add_row(row.id, row.kind, row.label, row.action, row.reason, minutes, memory)
+    print_rows(rows, len(plan.rows))
+    print_tables(
+        f"study {plan.study}: {plan.num_run} to run, {plan.num_skip} to skip; about {plan.core_hours:.2f} core-hours, "
+        f"{plan.evaluation_share:.0%} of them for evaluations; {plan.wall_seconds / 60:.0f} min on {plan.cores} cores",
+        *map(left_out_note, plan.left_out),
+    )
+
+
+@cloup.command(
+    epilog=example(
+        "nllgen submit --grid smoke --local --wait",
+        "nllgen submit --grid misspec --profile mine --container nllgen.sif --dry-run",
+    )
+)
+@GRID
+@ROOT
+@cloup.option("--profile", help="Profile of the cluster: a file, or a name. [default: $NLLGEN_PROFILE]")
+@cloup.option("--local", is_flag=True, help="Run on this machine instead of a cluster.")
+@cloup.option(
+    "--container", "--image", "container", type=PATH, metavar="SIF",
+    help="Run in this Apptainer container. [default: the profile's]",
+)  # fmt: skip
+@cloup.option("--strict-container", is_flag=True, help="Run again the cells that ran in another container.")
+@cloup.option(
+    "--pack", type=cloup.IntRange(1, 256), default=1, show_default=True, help="Cells that run at once in one job."
+)
+@cloup.option(
+    "--workers", type=cloup.IntRange(1, 1024),
+    help="Jobs that run one cell after another [default: a job per cell]; with --local, cells at once "
+    "[default: one per core].",
+)  # fmt: skip
+@cloup.option("--wait", is_flag=True, help="Wait until all cells have run.")
+@cloup.option("--dry-run", is_flag=True, help="Print the plan and, for a cluster, the batch scripts; submit nothing.")
+@DEVICE
+@JSON
+def submit(
+    grid: str,
+    root: Path,
+    profile: str | None,
+    local: bool,
+    container: Path | None,
+    strict_container: bool,
+    pack: int,
+    workers: int | None,
+    wait: bool,
+    dry_run: bool,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Freeze a study and run its missing cells.
+
+    Submitting a study twice runs no cell twice. Ends with 1 if --wait finds cells that failed.
+    """
+    from nllgen.assets import asset_folder
+    from nllgen.cli.progress import progress_line
+    from nllgen.launch.start import StartOptions, prepare, start
+
+    options = StartOptions(
+        grid, root, asset_folder(), profile=profile, local=local, container=container,
+        strict_container=strict_container, pack=pack, workers=workers or 0, device=device, dry_run=dry_run,
+    )  # fmt: skip
+    prepared = prepare(options, is_available)
+    if dry_run:
+        _print_preview(prepared, as_json=as_json)
+        return
+    line = ignore if as_json else echo
+    study_dir, num_failed = start(prepared, echo=line, warn=warn, progress=progress_line(line) if wait else None)
+    if as_json:
+        print_json({"study_dir": str(study_dir.path), "plan": prepared.plan.to_json()})
+    if num_failed:
+        sys.exit(EXIT_CELLS_FAILED)
+
+
+def _print_preview(prepared: PreparedStudy, *, as_json: bool) -> None:
+    from nllgen.launch.start import preview
+
+    if not as_json:
+        print_plan(prepared.plan)
+    submission = preview(prepared, ignore if as_json else echo)
+    if as_json:
+        print_json({"plan": prepared.plan.to_json()} | (asdict(submission) if submission else {}))
+
+
+@cloup.command(epilog=example("nllgen run --grid smoke --cell truth"))
+@GRID
+@ROOT
+@cloup.option("--cell", "cell_id", required=True, help="Id of a cell, as nllgen plan shows it; or truth or dataset.")
+@NUM_THREADS
+@DEVICE
+def run(grid: str, root: Path, cell_id: str, threads: int | None, device: str) -> None:
+    """Run one cell in this terminal.
+
+    The truth and the data set that it needs are made first."""
+    from nllgen.assets import asset_folder
+    from nllgen.cli.progress_bar import task_display
+    from nllgen.launch.configure import require_torch
+    from nllgen.launch.foreground import run_in_foreground
+    from nllgen.planning.study_plan import load_study_at
+    from nllgen.study.run_options import RunOptions, TaskOrder
+
+    study = load_study_at(grid, root, is_available)
+    require_torch()
+    from nllgen.worker.setup import enter
+
+    num_threads = threads or num_cores()
+    options = RunOptions(asset_folder(), device, num_threads)
+
+    def run_attempt(study_dir: StudyDir, attempt: Attempt, stop: StopRequest) -> None:
+        order = TaskOrder(attempt.task.name, attempt.name, attempt.number, attempt.threads)
+        enter(study_dir, order, options, stop, task_display())
+
+    run_in_foreground(study, root, cell_id, num_threads, run_attempt, echo)

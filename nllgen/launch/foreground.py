@@ -1,0 +1,66 @@
+"""One task of a study in this process."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from nllgen.errors import ConfigError
+from nllgen.launch.attempt import Attempt, recorded_attempt, renewing, stopping, touched
+from nllgen.launch.lease import LeaseManager
+from nllgen.launch.start import freeze_study
+from nllgen.launch.stop_signal import StopRequest
+from nllgen.launch.tasks import is_done
+from nllgen.launch.watch import Echo
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
+from nllgen.study.config import Study
+
+Run = Callable[[StudyDir, Attempt, StopRequest], None]
+
+
+def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, run: Run, echo: Echo) -> None:
+    """Freeze a study and run one task, after the truth and the data set that it needs.
+
+    Args:
+        study: the study.
+        root: directory of all studies.
+        cell_id: id of a cell, ``truth`` or ``dataset``.
+        threads: of torch.
+        run: runs an attempt, and stops when a stop is requested.
+        echo: prints a line.
+
+    Raises:
+        ConfigError: the study has no such cell, or another process runs it.
+        StoppedError: Ctrl-C, or the cell or its study was cancelled; the state is saved.
+    """
+    if cell_id not in {"truth", "dataset", *(cell.id for cell in study.cells)}:
+        raise ConfigError(f"study {study.name} has no cell {cell_id!r}", "`nllgen plan` lists the ids of its cells")
+    study_dir, frozen, _ = freeze_study(study, root, echo)
+    tasks = {task.name: task for task in tasks_of(frozen, study_dir)}
+    if cell_id not in tasks:
+        raise ConfigError(f"study {study.name} has no {cell_id}", "its grid has no truth section, or needs none")
+    order = _with_needed(tasks, cell_id)
+    stop, leases, submission = StopRequest(), LeaseManager(), f"run-{uuid.uuid4().hex[:8]}"
+    # a stop file of an earlier cancel does not stop this run; one that is touched later does
+    before = {path: touched(path) for path in (study_dir.stop, *(task.stop for task in order))}
+    for task in order:
+        if is_done(task, frozen, study_dir):
+            echo(f"already done: {task.label}")
+            continue
+        lease = leases.take(task.lease)
+        if lease is None:
+            raise ConfigError(f"{task.label} is run by another process", f"see: nllgen status {study_dir.path}")
+        stops = {path: before[path] for path in (study_dir.stop, task.stop)}
+        renewal, stop_watch = renewing(lease), stopping(stops, lease)
+        with recorded_attempt(task, lease, submission, threads) as attempt, renewal, stop_watch:
+            run(study_dir, attempt, stop)
+
+
+def _with_needed(tasks: dict[str, Task], name: str) -> list[Task]:
+    """Return a task after all that it needs."""
+    order = [name]
+    while needs := [need for need in tasks[order[0]].needs if need not in order]:
+        order = [*needs, *order]
+    return [tasks[name] for name in order]

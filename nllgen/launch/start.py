@@ -1,0 +1,269 @@
+"""The start of a study, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nllgen.errors import ConfigError
+from nllgen.launch.configure import configure_workers, require_torch
+from nllgen.launch.follow import ProgressLine, follow_cluster, follow_local, lost_supervisors
+from nllgen.launch.gpus import assign_gpus
+from nllgen.launch.profile import VARIABLE, Profile, load_profile
+from nllgen.launch.slurm.submission import ArrayShape, SubmitResult
+from nllgen.launch.slurm.submission import submit as submit_arrays
+from nllgen.launch.submit import freeze, start_local, submission_lock
+from nllgen.launch.watch import Echo
+from nllgen.launch.worker_process import WorkerConfig
+from nllgen.planning.plan import ContainerRule, Plan
+from nllgen.planning.study_plan import left_out_note, load_study_at, merge_frozen, plan_study_at
+from nllgen.storage.atomic import closed_to_others
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.config import Study
+from nllgen.study.extend import rules_note
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """The options of a submission.
+
+    Attributes:
+        grid: path or name of a study.
+        root: directory of all studies.
+        assets: directory of fetched assets.
+        profile: path or name of a cluster's profile; $NLLGEN_PROFILE where None.
+        local: run on this machine.
+        container: SIF that workers run in; the profile's where None.
+        strict_container: do not count results that another container made.
+        pack: cells that run at once in one array element.
+        workers: array elements that lease one cell after another, 0 for an element per cell; on this machine the number
+            of cells that run at once, 0 for one per core.
+        device: of the workers.
+        dry_run: submit nothing; without a profile show the plan alone.
+    """
+
+    grid: str
+    root: Path
+    assets: Path
+    profile: str | None = None
+    local: bool = False
+    container: Path | None = None
+    strict_container: bool = False
+    pack: int = 1
+    workers: int = 0
+    device: str = "auto"
+    dry_run: bool = False
+
+    def load_profile(self) -> Profile | None:
+        """Load the profile; return None for a local run, and for a dry run that names none.
+
+        Raises:
+            ConfigError: no profile is named, or it has errors.
+        """
+        if self.local and self.pack > 1:
+            raise ConfigError("--pack needs a cluster", "a local run has --workers cells at once")
+        is_unnamed = not self.profile and not os.environ.get(VARIABLE)
+        return None if self.local or (self.dry_run and is_unnamed) else load_profile(self.profile)
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """A study that is read, checked and planned; nothing has been changed yet."""
+
+    options: StartOptions
+    study: Study
+    plan: Plan
+    profile: Profile | None
+    config: WorkerConfig
+
+    @property
+    def shape(self) -> ArrayShape:
+        """Return the shape of the arrays."""
+        return ArrayShape(self.options.pack, self.options.workers)
+
+
+def prepare(options: StartOptions, is_available: Callable[[str], bool]) -> PreparedStudy:
+    """Read the study, the profile and the container, and plan the study.
+
+    Args:
+        options: of the submission.
+        is_available: tells whether a source of optional data is on this machine.
+
+    Raises:
+        NllgenError: one of them has errors.
+    """
+    profile = options.load_profile()
+    study = load_study_at(options.grid, options.root, is_available, profile.precision if profile else None)
+    config = configure_workers(
+        options.assets,
+        options.device,
+        container=options.container,
+        strict_container=options.strict_container,
+        profile=profile,
+    )
+    rule = ContainerRule(config.options.container_sha256, options.strict_container) if config.container else None
+    plan = plan_study_at(study, options.root, len(os.sched_getaffinity(0)), rule)
+    return PreparedStudy(options, study, plan, profile, config)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A submission that is not sent.
+
+    Attributes:
+        sbatch: stage → batch script.
+        num_queued: tasks that the scheduler has already.
+    """
+
+    sbatch: dict[str, str]
+    num_queued: int
+
+
+def preview(prepared: PreparedStudy, echo: Echo) -> Preview | None:
+    """Print what would be submitted to a cluster, and return it; None without a profile.
+
+    Raises:
+        MachineError: the scheduler does not answer.
+    """
+    if prepared.profile is None:
+        return None
+    study_dir = StudyDir(prepared.options.root / prepared.study.name)
+    study = merge_frozen(prepared.study, study_dir)
+    result = send(study_dir, study, prepared.profile, prepared.config, prepared.shape, dry_run=True)
+    for stage, script in result.scripts.items():
+        echo(f"\n--- sbatch: {stage}\n{script}")
+    echo(_budget(prepared, result))
+    return Preview(dict(result.scripts), result.num_queued)
+
+
+def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
+    assert prepared.profile is not None
+    if result.submission is None:
+        return f"nothing to send: all is done or queued ({result.num_queued} queued)"
+    resources = prepared.profile.resources(prepared.study.resources)
+    elements = sum(stage.num_elements for stage in result.submission.stages)
+    hours = elements * resources.time_min / 60
+    gpus = f", {hours * resources.gpus:,.0f} GPU-hours" if resources.gpus else ""
+    return (
+        f"about {prepared.plan.core_hours:,.1f} core-hours of work; {elements} elements of at most "
+        f"{resources.time_min} min reserve {hours * resources.cpus * prepared.shape.pack:,.0f} core-hours{gpus} at most"
+    )
+
+
+def start(
+    prepared: PreparedStudy, *, echo: Echo, warn: Echo, progress: AbstractContextManager[ProgressLine] | None
+) -> tuple[StudyDir, int]:
+    """Freeze a study and start its missing tasks.
+
+    Args:
+        prepared: the study.
+        echo: prints a line.
+        warn: prints a line on standard error.
+        progress: wait until all tasks have run, with this line of progress; None returns at once.
+
+    Returns:
+        The study's directory, and the number of tasks without a result and supervisors that failed, 0 without waiting.
+
+    Raises:
+        MachineError: the device does not exist, or the scheduler refuses.
+        StoppedError: Ctrl-C while waiting for local workers, which have saved their state.
+    """
+    if prepared.profile is None:
+        return _start_local(prepared, echo, warn, progress)
+    return _start_on_cluster(prepared, prepared.profile, echo, wait=progress is not None)
+
+
+def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, wait: bool) -> tuple[StudyDir, int]:
+    study_dir, study, num_new = freeze_study(prepared.study, prepared.options.root, echo)
+    echo(f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
+    result = send(study_dir, study, profile, prepared.config, prepared.shape, echo)
+    if result.submission is None:
+        left = f"{result.num_queued} tasks are queued or running already" if result.num_queued else "all is done"
+        echo(f"nothing to send: {left}; next: nllgen status {study_dir.path}")
+    else:
+        echo(f"submitted; you can log out. next: nllgen status --watch {study_dir.path}")
+    if not wait:
+        return study_dir, 0
+    num_failed = follow_cluster(study_dir, study, echo)
+    _echo_next_step(study_dir, num_failed, echo)
+    return study_dir, num_failed
+
+
+def _start_local(
+    prepared: PreparedStudy, echo: Echo, warn: Echo, progress: AbstractContextManager[ProgressLine] | None
+) -> tuple[StudyDir, int]:
+    if prepared.config.container is None:
+        require_torch()
+    assign_gpus(prepared.options.device)  # before anything is frozen
+    plan = prepared.plan
+    study_dir, study, num_new = freeze_study(prepared.study, prepared.options.root, echo)
+    echo(
+        f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {plan.num_run} to run, {plan.num_skip} done before"
+    )
+    if plan.num_run == 0:
+        echo(f"nothing to run; next: nllgen collect {study_dir.path}")
+        return study_dir, 0
+    num_workers = min(prepared.options.workers or len(os.sched_getaffinity(0)), plan.num_run)
+    jobs = start_local(study_dir, prepared.config, num_workers)
+    if progress is None:
+        echo(f"{num_workers} workers run in the background; next: nllgen status {study_dir.path}")
+        return study_dir, 0
+    num_failed = follow_local(study_dir, study, jobs, progress, echo)
+    _echo_next_step(study_dir, num_failed, echo)
+    for reason in (reasons := lost_supervisors(jobs)):
+        warn(reason)
+    return study_dir, num_failed + len(reasons)
+
+
+def _echo_next_step(study_dir: StudyDir, num_failed: int, echo: Echo) -> None:
+    failed = f"{num_failed} failed; see: nllgen status {study_dir.path}"
+    echo(failed if num_failed else f"next: nllgen collect {study_dir.path}")
+
+
+def freeze_study(study: Study, root: Path, echo: Echo) -> tuple[StudyDir, Study, int]:
+    """Freeze a study; print notes on changed rules of its verdicts and on missing data.
+
+    Returns:
+        The study's directory, the frozen study, and the number of cells that are new in it.
+
+    Raises:
+        ConflictError: the directory's study is another one; nothing was changed.
+        MachineError: the directory cannot be made or is writable for others.
+    """
+    study_dir, frozen, num_new = freeze(study, root)
+    if note := rules_note(frozen, study):
+        echo(note)
+    for source in frozen.left_out:
+        echo(left_out_note(source))
+    return study_dir, frozen, num_new
+
+
+def send(
+    study_dir: StudyDir,
+    study: Study,
+    profile: Profile,
+    config: WorkerConfig,
+    shape: ArrayShape,
+    echo: Echo = lambda text: None,
+    only: Collection[str] | None = None,
+    memory_factors: Mapping[str, float] | None = None,
+    *,
+    dry_run: bool = False,
+) -> SubmitResult:
+    """Send missing tasks of a frozen study to a cluster, under the study's submission lock.
+
+    Args: as of :func:`nllgen.launch.slurm.submission.submit`.
+
+    Raises:
+        MachineError: the scheduler does not answer or refuses.
+    """
+    lock = contextlib.nullcontext() if dry_run else submission_lock(study_dir)
+    with lock, closed_to_others():
+        return submit_arrays(
+            study_dir, study, profile, config, shape,
+            only=only, memory_factors=memory_factors, dry_run=dry_run, echo=echo,
+        )  # fmt: skip

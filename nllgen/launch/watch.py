@@ -1,0 +1,142 @@
+"""The state of a study and its tasks over time, and their logs while they are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nllgen.errors import ConfigError
+from nllgen.launch.logs import Follower
+from nllgen.launch.slurm.commands import HINT_S
+from nllgen.launch.status import TaskReport, query_scheduler, status, to_json
+from nllgen.storage.states import TaskStatus
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
+from nllgen.study.config import Study
+from nllgen.study.diagnostics import did_you_mean
+
+Echo = Callable[[str], None]
+_FINISHED = (TaskStatus.DONE, TaskStatus.DIVERGED)
+_FAILED = (TaskStatus.FAILED, TaskStatus.DAMAGED)
+_ENDED = (*_FINISHED, *_FAILED, TaskStatus.STOPPED, TaskStatus.STALE)
+_BUSY = (TaskStatus.RUNNING, TaskStatus.QUEUED)
+_POLL_S = 0.5
+_QUERY_S = 5.0
+
+
+def tasks_named(study_dir: StudyDir, study: Study, words: Sequence[str]) -> list[Task]:
+    """Return tasks by id, by a unique beginning of an id, or by ``truth`` or ``dataset``.
+
+    Raises:
+        ConfigError: no task fits a word, or more than one does; the message names near matches.
+    """
+    tasks = {task.name: task for task in tasks_of(study, study_dir)}
+    selected = {}
+    for word in words:
+        names = [word] if word in tasks else [name for name in tasks if word and name.startswith(word)]
+        if len(names) > 1:
+            raise ConfigError(f"{len(names)} ids begin with {word!r}: {', '.join(names[:5])}", "give more of the id")
+        if not names:
+            hint = f"`nllgen status {study_dir.path}` lists the ids; a unique beginning is enough"
+            raise ConfigError(f"study {study.name} has no cell {word!r}{did_you_mean(word, tasks)}", hint)
+        selected[names[0]] = tasks[names[0]]
+    return list(selected.values())
+
+
+def query_status(study_dir: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[list[TaskReport], str]:
+    """Return the state of every task, and the reason why the scheduler gave no answer (empty where it did)."""
+    live, trouble = query_scheduler(study_dir, study, patience_s)
+    return status(study_dir, study, live), trouble
+
+
+def is_over(rows: Sequence[TaskReport], trouble: str) -> bool:
+    """Return whether no task runs or is queued; False while the scheduler does not answer and results are missing."""
+    if all(row.status in _FINISHED for row in rows):
+        return True
+    return not trouble and not any(row.status in _BUSY for row in rows)
+
+
+def has_failed(rows: Sequence[TaskReport]) -> bool:
+    """Return whether a task failed or its result is damaged."""
+    return any(row.status in _FAILED for row in rows)
+
+
+def counts_line(rows: Sequence[TaskReport]) -> str:
+    """Return for example ``3 done, 1 running``."""
+    return ", ".join(f"{count} {state}" for state, count in to_json(rows)["counts"].items() if count)
+
+
+def work_done(rows: Sequence[TaskReport]) -> tuple[int, int, float]:
+    """Return the number of finished tasks, the number of tasks, and the share of the work that is done, in [0, 1]."""
+    num_done = sum(row.status in _FINISHED for row in rows)
+    parts = sum(row.step / row.steps for row in rows if row.status not in _FINISHED and row.steps)
+    return num_done, len(rows), (num_done + parts) / max(1, len(rows))
+
+
+@dataclass
+class ChangeReporter:
+    """A printer of state changes, one line each.
+
+    Attributes:
+        echo: prints a line.
+        hidden: states that get no line.
+    """
+
+    echo: Echo
+    hidden: Collection[str] = ()
+    _states: dict[str, TaskStatus] = field(default_factory=dict)
+    _trouble: str = ""
+
+    def report(self, rows: Sequence[TaskReport], trouble: str = "") -> None:
+        """Print a line for every task whose state has changed, and for a change of the scheduler's trouble."""
+        if trouble != self._trouble:
+            self.echo(trouble or "the scheduler answers again")
+            self._trouble = trouble
+        num_done, num_tasks, _ = work_done(rows)
+        for row in rows:
+            if row.status != self._states.get(row.name, TaskStatus.WAITING) and row.status not in self.hidden:
+                line = f"{row.status:<9} {row.name}  {row.label}  {row.detail}".rstrip()
+                self.echo(f"{time.strftime('%H:%M:%S')}  [{num_done}/{num_tasks}]  {line}")
+            self._states[row.name] = row.status
+
+
+def watch_changes(study_dir: StudyDir, study: Study, echo: Echo) -> list[TaskReport]:
+    """Print state changes until the study is over; return its last state."""
+    reporter = ChangeReporter(echo)
+    while True:
+        rows, trouble = query_status(study_dir, study)
+        reporter.report(rows, trouble)
+        if is_over(rows, trouble):
+            echo(counts_line(rows))
+            return rows
+        time.sleep(_QUERY_S)
+
+
+def follow_log(study_dir: StudyDir, study: Study, name: str, path: Path) -> Iterator[str]:
+    """Yield a task's log until the task has ended.
+
+    Args:
+        study_dir: a frozen study.
+        study: the frozen study.
+        name: of the task.
+        path: of the log; need not exist yet.
+    """
+    follower, queried_at, has_ended = Follower(path), -_QUERY_S, False
+    while True:
+        if time.monotonic() - queried_at >= _QUERY_S:
+            queried_at = time.monotonic()
+            has_ended = _has_ended(study_dir, study, name)
+        while text := follower.read():  # after the query, so that the last lines are read
+            yield text
+        if has_ended:
+            return
+        time.sleep(_POLL_S)
+
+
+def _has_ended(study_dir: StudyDir, study: Study, name: str) -> bool:
+    rows, trouble = query_status(study_dir, study)
+    row = next(row for row in rows if row.name == name)
+    # a job may start the task again where the scheduler gives no answer
+    return row.status in _ENDED and (not trouble or row.status in _FINISHED)

@@ -1,0 +1,84 @@
+"""The study and the plan of a study file, given what is already stored under a root."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from nllgen.errors import ConfigError, ConflictError
+from nllgen.planning.plan import ContainerRule, Plan, inspect_study, make_plan
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.config import Precision, Study
+from nllgen.study.extend import extend_study
+from nllgen.study.hardware import auto_precision
+from nllgen.study.load import load_study
+
+
+def load_study_at(
+    grid: str, root: Path, is_available: Callable[[str], bool], precision: Precision | None = None
+) -> Study:
+    """Load a study file, in agreement with the study of that name that is frozen under a root.
+
+    Args:
+        grid: path of a YAML file, or name of a built-in study.
+        root: directory of all studies.
+        is_available: tells whether a source of optional data is on this machine. Cells on a missing source are left
+            out, unless they are frozen.
+        precision: meaning of ``precision: auto``; this machine's where None. A frozen study keeps the precision of its
+            first submission.
+
+    Raises:
+        ConfigError: the file has errors; the message names each with its line.
+    """
+    own = precision or auto_precision()
+    study = load_study(grid, precision=own)
+    study_dir = StudyDir(root / study.name)
+    frozen = study_dir.read_study() if study_dir.is_frozen else None
+    if frozen is not None and not _extends(study, frozen):
+        with contextlib.suppress(ConfigError):  # two cells can be equal in the other precision
+            other = load_study(grid, precision="fp32" if own == "bf16" else "bf16")
+            study = other if _extends(other, frozen) else study
+    if not study.optional:
+        return study
+    reduced = study.without_missing([source for source in study.optional if not is_available(source)])
+    return reduced if frozen is None or _extends(reduced, frozen) else study
+
+
+def _extends(study: Study, frozen: Study) -> bool:
+    try:
+        extend_study(frozen, study)
+    except ConflictError:
+        return False
+    return True
+
+
+def merge_frozen(study: Study, study_dir: StudyDir) -> Study:
+    """Return a study with the cells that are frozen in its directory.
+
+    Raises:
+        ConflictError: the frozen study is another one.
+    """
+    return extend_study(study_dir.read_study(), study) if study_dir.is_frozen else study
+
+
+def plan_study_at(study: Study, root: Path, cores: int, container: ContainerRule | None = None) -> Plan:
+    """Plan a study, given its results under a root.
+
+    Args:
+        study: as :func:`load_study_at` returns it.
+        root: directory of all studies.
+        cores: processors that the wall time is estimated for.
+        container: that the tasks will run in; None without one.
+
+    Raises:
+        ConflictError: the study that is frozen there is another one.
+    """
+    study_dir = StudyDir(root / study.name)
+    study = merge_frozen(study, study_dir)
+    return make_plan(study, inspect_study(study, study_dir, container), cores=cores, container=container)
+
+
+def left_out_note(source: str) -> str:
+    """Return the note for cells that are left out because their data are missing."""
+    return f"cells on {source} are left out, since it is not on this machine; next: nllgen assets fetch {source}"

@@ -1,0 +1,85 @@
+"""A study is prepared, previewed and started."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nllgen.errors import ConfigError
+from nllgen.launch import follow, start
+from nllgen.launch.profile import Profile
+from nllgen.launch.slurm.arrays import Stage, Submission
+from nllgen.launch.slurm.submission import SubmitResult
+from nllgen.launch.start import PreparedStudy, StartOptions, prepare
+from nllgen.launch.submit import freeze
+from nllgen.launch.worker_process import WorkerConfig
+from nllgen.planning.plan import make_plan
+from nllgen.study.config import Study
+from nllgen.study.load import parse_study
+from tests.launch.conftest import grid_text
+
+
+class Silent:
+    """A line of progress that is not shown."""
+
+    def echo(self, text: str) -> None: ...
+
+    def update(self, num_done: int, num_tasks: int, share: float, seconds_left: float | None) -> None: ...
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> StartOptions:
+    """A local run of a tiny study."""
+    (tmp_path / "tiny.yaml").write_text(grid_text())
+    return StartOptions(str(tmp_path / "tiny.yaml"), tmp_path, tmp_path, local=True, workers=1, device="cpu")
+
+
+def prepared(options: StartOptions) -> PreparedStudy:
+    return prepare(options, lambda source: True)
+
+
+def test_a_dry_run_tells_the_budget_of_packed_elements(tiny: Study, options: StartOptions) -> None:
+    profile = Profile(partition="short", time_min=30, cpus=2)
+    plan = make_plan(tiny, {})
+    packed = PreparedStudy(replace(options, pack=4), tiny, plan, profile, WorkerConfig(options.root))
+    elements = (("a", "b", "c", "d"), ("e", "f", "g", "h"))
+    sent = SubmitResult(Submission("x", (Stage("cells0", elements),)), {}, {}, 0)
+    # two elements of half an hour, in which four cells have two processors each
+    assert "2 elements of at most 30 min reserve 8 core-hours at most" in start._budget(packed, sent)
+
+
+def test_a_local_run_packs_nothing(options: StartOptions) -> None:
+    with pytest.raises(ConfigError, match="--pack needs a cluster"):
+        prepared(replace(options, pack=2))
+
+
+def test_a_strict_container_needs_a_container(options: StartOptions) -> None:
+    with pytest.raises(ConfigError, match="none is named"):
+        prepared(replace(options, strict_container=True))
+
+
+def test_a_submission_tells_that_the_rules_have_changed(options: StartOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = parse_study(grid_text(), "g", precision="fp32").model_copy(update={"claims_sha256": "a" * 64})
+    freeze(study, options.root)
+    monkeypatch.setattr(start, "start_local", lambda *_: [])
+    lines: list[str] = []
+    study_dir, _ = start.start(prepared(options), echo=lines.append, warn=lines.append, progress=None)
+    assert "the rules of the claims have changed since tiny was first submitted" in "\n".join(lines)
+    assert study_dir.read_study().claims_sha256 == "a" * 64
+
+
+def test_a_lost_supervisor_is_a_failure(options: StartOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = SimpleNamespace(
+        done=lambda: True, paths=SimpleNamespace(result_pickle=Path("/nowhere"), stderr=Path("/log.err"))
+    )
+    monkeypatch.setattr(start, "start_local", lambda *_: [job])
+    monkeypatch.setattr(follow, "num_missing", lambda *_: 0)
+    warnings: list[str] = []
+    progress = contextlib.nullcontext(Silent())
+    _, num_failed = start.start(prepared(options), echo=lambda text: None, warn=warnings.append, progress=progress)
+    assert num_failed == 1
+    assert "/log.err" in warnings[0]
