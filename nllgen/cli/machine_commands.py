@@ -64,10 +64,10 @@ def _inception_url() -> str | None:
 @assets.command("list", epilog=example("nllgen assets list"))
 def assets_list() -> None:
     """List the assets with their hashes, and what needs each."""
-    from nllgen.assets import asset_folder, status
+    from nllgen.assets import asset_folder, pretrained_status, status
 
     rows = table("asset", "state", "hash", "why it matters", "path")
-    for asset in status(asset_folder()):
+    for asset in [*status(asset_folder()), *pretrained_status()]:
         rows.add_row(asset.name, asset.state, asset.digest, asset.why, str(asset.path))
     print_tables(rows)
 
