@@ -133,10 +133,10 @@ def test_its_file_is_known_by_its_digest(own_module):
         ("own_students:NoSample", "without sample"),
         ("own_students:WrongDensity", r"log_prob of 3 images has shape \(\), not \(3,\)"),
         ("own_students:WrongSample", r"sample\(3\) has shape \(3, 6\), not \(3, 1, 2, 3\)"),
-        ("own_students:OwnDice", "draws elsewhere than from its generator"),
+        ("own_students:OwnDice", "sample is random beyond its generator"),
         ("own_students:NoGenerator", "unexpected keyword argument 'generator'"),
-        ("own_students:NoGradient", "no gradient goes through log_prob"),
-        ("own_students:NoParameters", "without anything to train"),
+        ("own_students:NoGradient", "log_prob passes no gradient"),
+        ("own_students:NoParameters", "without trainable parameters"),
     ],
 )
 def test_what_is_wrong_with_a_model_is_said(own_module, factory, says):
@@ -158,7 +158,7 @@ def test_what_is_wrong_with_a_model_is_said(own_module, factory, says):
 def test_what_does_not_say_that_it_makes_a_module_is_not_called(own_module, factory, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").write_text("mine")
-    with pytest.raises(ConfigError, match=r"does not say that it makes a torch\.nn\.Module, and is not called"):
+    with pytest.raises(ConfigError, match=r"is not declared to return a torch\.nn\.Module"):
         imported(factory, **options)
     assert (tmp_path / "mine").read_text() == "mine"
     assert not (tmp_path / "was-called").exists()
