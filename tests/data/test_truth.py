@@ -94,7 +94,7 @@ def test_a_cell_on_another_truths_data_is_refused(truth):
 
 def test_a_start_at_a_truth_of_another_flow_is_refused(truth):
     other = FlowConfig(shape=(1, 7, 7), width=8, blocks=1, scales=1)
-    with pytest.raises(ConfigError, match="its flow is another"):
+    with pytest.raises(ConfigError, match="has another flow"):
         check_fits(truth, Cell(data=DataConfig(image_size=7), flow=other, start="truth"))
 
 
