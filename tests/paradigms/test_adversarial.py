@@ -84,7 +84,7 @@ def test_pretraining_moves_the_discriminator_and_takes_nothing_of_the_trainings_
     weights = copy.deepcopy(flow.state_dict())
     streams = {name: state.clone() for name, state in context.streams.state_dict().items()}
     losses = []
-    while nsgan.num_preparing:
+    while nsgan.num_preparation_steps:
         losses.append(nsgan.prepare()["loss_disc"])
     assert len(losses) == 20
     assert losses[0] == pytest.approx(2 * math.log(2))
@@ -101,7 +101,7 @@ def test_pretraining_goes_on_where_it_was_saved(flow, make_context):
         return context, make_paradigm(config, flow, context)
 
     _, whole = fresh()
-    while whole.num_preparing:
+    while whole.num_preparation_steps:
         whole.prepare()
     context, part = fresh()
     for _ in range(4):
@@ -110,8 +110,8 @@ def test_pretraining_goes_on_where_it_was_saved(flow, make_context):
     context, again = fresh()
     again.load_state_dict(saved)
     context.streams.load_state_dict(streams)
-    assert again.num_preparing == 2
-    while again.num_preparing:
+    assert again.num_preparation_steps == 2
+    while again.num_preparation_steps:
         again.prepare()
     for a, b in zip(whole.disc.parameters(), again.disc.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -178,7 +178,7 @@ def test_the_hybrid_reports_its_nll_in_nats(flow, context):
 
 @pytest.mark.parametrize("config", [NLLConfig(), HybridConfig()])
 def test_what_needs_a_density_refuses_a_model_without(context, config):
-    with pytest.raises(ConfigError, match="needs a log_prob, and a DCGAN has none"):
+    with pytest.raises(ConfigError, match="needs a log_prob, and DCGAN has none"):
         make_paradigm(config, DCGAN(DCGANConfig(shape=(1, 6, 6), width=4)), context)
 
 
@@ -195,7 +195,7 @@ class Detached(Model):
 
 
 def test_samples_without_a_gradient_are_refused(context):
-    with pytest.raises(ConfigError, match="no gradient goes through the model's sample"):
+    with pytest.raises(ConfigError, match="the model.s sample passes no gradient"):
         make_paradigm(WGANGPConfig(**SMALL), Detached(), context).step(Batches().next, 0)
 
 
