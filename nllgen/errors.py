@@ -50,6 +50,10 @@ class AssetError(NllgenError):
     exit_code = EXIT_ENVIRONMENT
 
 
+class MetricInputError(NllgenError, ValueError):
+    """Arrays from which a metric cannot be computed."""
+
+
 class MachineError(NllgenError):
     """A tool, package, permission or amount of disk space that the machine lacks."""
 

@@ -14,9 +14,10 @@ from nllgen.study.config import HybridConfig
 
 
 class Hybrid(NSGAN):
-    """L_G = E_q softplus(−d) − λ/D · E_p log q, on the real batch of the discriminator's last step.
+    """NSGAN whose generator loss is E_q softplus(−d) − λ/D · E_p log q.
 
-    λ is per nat/dim, so that a value has the same meaning at every image size.
+    The likelihood is that of the real batch of the discriminator's last step. λ is per nat/dim, so that a value has the
+    same meaning at every image size.
     """
 
     def __init__(self, config: HybridConfig, flow: Model, context: Context):

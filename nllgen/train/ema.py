@@ -9,7 +9,10 @@ from torch import nn
 
 
 class EMA:
-    """w̄ ← β w̄ + (1 − β) w with β = min(decay, (1 + t) / (10 + t)), so that the initial weights are soon forgotten."""
+    """Average w̄ ← β w̄ + (1 − β) w with β = min(decay, (1 + t) / (10 + t)).
+
+    β is small at first, so that the initial weights are soon forgotten.
+    """
 
     def __init__(self, flow: nn.Module, decay: float):
         self.flow = copy.deepcopy(flow).requires_grad_(False)

@@ -89,7 +89,7 @@ def test_a_model_is_measured_beside_its_floor(references):
 
 
 def test_without_enough_other_images_there_is_no_floor(references):
-    fewer = dataclasses.replace(references, sets=references.sets | {"test": EvalSet(images(0, 599))}, _kept={})
+    fewer = dataclasses.replace(references, sets=references.sets | {"test": EvalSet(images(0, 599))}, _cache={})
     row = GROUP.measure(Measurement(fewer, Copier(0.1), "val"))
     assert math.isnan(row["critic_jsd_floor_nats"])
     assert row["critic_jsd_nats"] > 0.6

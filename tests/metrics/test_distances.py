@@ -10,7 +10,7 @@ from nllgen.metrics.distances import blocks, kth_neighbour, nearest
 @pytest.fixture(params=[2**23, 70])
 def sets(request, monkeypatch):
     """With all rows in one block, and with a few in each."""
-    monkeypatch.setattr(distances, "_ENTRIES", request.param)
+    monkeypatch.setattr(distances, "_BLOCK_ENTRIES", request.param)
     rng = np.random.default_rng(0)
     return 100 + rng.standard_normal((40, 5)), 100 + rng.standard_normal((23, 5))
 

@@ -31,10 +31,10 @@ from torch.nn.functional import softplus
 from nllgen.data.logits import from_logits
 from nllgen.metrics.equilibrium import (
     critical_step,
+    is_not_null,
     jacobian,
     krylov_modes,
-    least_null,
-    not_null,
+    min_num_null,
     predict,
     step_bounds,
 )
@@ -200,14 +200,14 @@ def test_a_mode_that_grows_leaves_no_step():
 
 def test_null_directions_bound_nothing():
     modes = np.array([-1.0 + 0j, 1e-7j, 0j])
-    assert not_null(modes).tolist() == [True, False, False]
+    assert is_not_null(modes).tolist() == [True, False, False]
     assert critical_step(modes) == 2.0
     assert critical_step(np.zeros(2, np.complex128)) == math.inf
 
 
 def test_the_linear_gaussian_game_has_its_closed_form_spectrum():
     found = np.linalg.eigvals(jacobian(gaussian_game()))
-    kept = not_null(found)
+    kept = is_not_null(found)
     np.testing.assert_allclose(ordered(found[kept]), ordered(gaussian_modes()), atol=1e-9)
     assert (~kept).sum() == 3  # rotations of three dimensions
 
@@ -243,14 +243,14 @@ def test_krylov_agrees_with_the_dense_jacobian_of_a_flow_and_a_discriminator(tra
     assert krylov.num_modes < len(modes) / 2
     assert krylov.critical_step == pytest.approx(critical_step(modes), rel=1e-3)
     assert krylov.critical_step_run == pytest.approx(critical_step(modes, 2000), rel=1e-3)
-    assert krylov.num_null <= (~not_null(modes)).sum()
+    assert krylov.num_null <= (~is_not_null(modes)).sum()
 
 
 def test_a_discriminator_at_zero_leaves_as_many_null_directions_as_its_features_do_not_see():
     game = small_players()
     features = 3 + 1  # and the bias, whose mode has no partner
-    assert not_null(np.linalg.eigvals(small_jacobian())).sum() == 2 * features - 1
-    assert least_null(game) == game.num_parameters - 2 * features
+    assert is_not_null(np.linalg.eigvals(small_jacobian())).sum() == 2 * features - 1
+    assert min_num_null(game) == game.num_parameters - 2 * features
 
 
 def test_the_jacobian_is_the_derivative_of_the_field():

@@ -180,19 +180,19 @@ def test_the_floor_is_what_the_truth_gets_at_equal_n(evaluator, truth, metric):
 
 
 def test_there_is_no_floor_with_fewer_held_out_images_than_samples(evaluator, references, truth):
-    more = dataclasses.replace(references, num_samples={"val": 151, "test": 151}, _kept={})
+    more = dataclasses.replace(references, num_samples={"val": 151, "test": 151}, _cache={})
     row = dataclasses.replace(evaluator, references=more).measure(truth)
     assert math.isfinite(row["frechet_lenet"])
     assert math.isnan(row["frechet_floor_lenet"])
 
 
 def test_each_split_has_its_own_number_of_samples(evaluator, references, truth):
-    own = dataclasses.replace(references, num_samples={"val": 40, "test": 90}, _kept={})
+    own = dataclasses.replace(references, num_samples={"val": 40, "test": 90}, _cache={})
     for split, num in own.num_samples.items():
         measured = Measurement(own, truth, split)
         assert len(measured.samples) == len(measured.r_samples) == num
     row, fewer = (
-        dataclasses.replace(evaluator, references=dataclasses.replace(own, num_samples=num, _kept={})).measure(truth)
+        dataclasses.replace(evaluator, references=dataclasses.replace(own, num_samples=num, _cache={})).measure(truth)
         for num in ({"val": 100, "test": 90}, own.num_samples)
     )
     assert row["val_nll_nats"] == fewer["val_nll_nats"]
@@ -206,7 +206,7 @@ def test_features_of_many_images_are_taken_in_parts(references, monkeypatch, lev
     lenet = references.extractors[0]
     whole = references.features_of(lenet, x)
     monkeypatch.setattr(measurement, "_CHUNK", 40)
-    parts = dataclasses.replace(references, training=x, _kept={}).training_features(lenet)
+    parts = dataclasses.replace(references, training=x, _cache={}).training_features(lenet)
     assert parts.shape == (150, lenet.dim)
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-5)
 

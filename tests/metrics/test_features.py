@@ -10,10 +10,11 @@ import torch
 
 from nllgen import assets
 from nllgen.data.mnist import Split, load_mnist
-from nllgen.errors import CorruptFileError
+from nllgen.errors import CorruptFileError, MetricInputError
 from nllgen.metrics import inception, lenet
-from nllgen.metrics.features import load_extractor, quantise
-from nllgen.metrics.frechet import MetricInputError, frechet_from_features
+from nllgen.metrics.extractors import load_extractor
+from nllgen.metrics.features import quantise
+from nllgen.metrics.frechet import frechet_from_features
 from nllgen.metrics.train_lenet import accuracy, train
 from nllgen.torchvision_ops import import_torchvision
 
@@ -110,7 +111,7 @@ def test_nan_pixels_give_nan_features(extractor: lenet.LeNetExtractor):
 
 @pytest.mark.parametrize("images", [pixels()[0], pixels(channels=3), pixels()[:0]], ids=["3-d", "colour", "none"])
 def test_another_shape_is_refused(extractor: lenet.LeNetExtractor, images: torch.Tensor):
-    with pytest.raises(MetricInputError, match="cannot look at images of shape"):
+    with pytest.raises(MetricInputError, match="does not accept images of shape"):
         extractor.features(images)
 
 

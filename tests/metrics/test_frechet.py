@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nllgen.metrics
-from nllgen.errors import NllgenError
-from nllgen.metrics.frechet import MetricInputError, frechet_distance, frechet_from_features, moments
+from nllgen.errors import MetricInputError, NllgenError
+from nllgen.metrics.frechet import frechet_distance, frechet_from_features, moments
 from nllgen.torchvision_ops import import_torchvision
 
 rng = np.random.default_rng

@@ -11,7 +11,7 @@ from nllgen.data.logits import from_logits
 from nllgen.metrics.exact import draw, log_densities
 from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.metrics.measurement import EvalSet, Measurement, References
-from nllgen.metrics.resampling import GROUP, resampled
+from nllgen.metrics.resampling import GROUP, resample_half
 from nllgen.models import RealNVP
 from nllgen.models.coupling import squeeze
 from nllgen.study.config import FlowConfig
@@ -49,7 +49,7 @@ def references(truth):
 @pytest.mark.parametrize("half", ["fine", "coarse"])
 def test_at_the_truth_true_images_stay_true_images(truth, half):
     x = draw(truth, 1_000, latents(1))
-    new = resampled(truth, x, half, latents(2))
+    new = resample_half(truth, x, half, latents(2))
     before, after = log_densities(truth, x), log_densities(truth, new)
     error = math.hypot(before.std(), after.std()) / math.sqrt(1_000)
     assert abs(before.mean() - after.mean()) < 4 * error
@@ -60,7 +60,7 @@ def test_at_the_truth_true_images_stay_true_images(truth, half):
 def test_one_half_of_the_latents_is_kept_and_the_other_is_new(truth, half):
     x = draw(truth, 20, latents(1))
     before, after = (
-        squeeze(truth.forward(each)[0]).chunk(2, dim=1) for each in (x, resampled(truth, x, half, latents(2)))
+        squeeze(truth.forward(each)[0]).chunk(2, dim=1) for each in (x, resample_half(truth, x, half, latents(2)))
     )
     coarse, fine = ((one - two).abs().amax() for one, two in zip(before, after, strict=True))
     kept, new = (coarse, fine) if half == "fine" else (fine, coarse)
@@ -78,7 +78,7 @@ def test_at_the_truth_the_distance_is_about_its_floor_and_elsewhere_far_above(re
 
 def test_with_fewer_other_images_there_is_no_distance(references, truth):
     fewer = dataclasses.replace(
-        references, sets=references.sets | {"test": EvalSet(draw(truth, N - 1, latents(3)))}, _kept={}
+        references, sets=references.sets | {"test": EvalSet(draw(truth, N - 1, latents(3)))}, _cache={}
     )
     row = GROUP.measure(Measurement(fewer, truth, "val"))
     assert all(math.isnan(value) for value in row.values())
