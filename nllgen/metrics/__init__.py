@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from nllgen.metrics.frechet import frechet_distance
-
 __all__ = ["frechet_distance"]
 
+if TYPE_CHECKING:
+    from nllgen.metrics.frechet import frechet_distance
+else:
 
-def __getattr__(name: str) -> object:
-    """Import the public function on first use, so that importing the package does not import torch."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    from nllgen.metrics import frechet
+    def __getattr__(name: str) -> object:
+        """Import the public function on first use, so that importing the package does not import torch."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__} has no attribute {name}")
+        from nllgen.metrics import frechet
 
-    return getattr(frechet, name)
+        return getattr(frechet, name)
