@@ -34,11 +34,6 @@ def kl(log_p: FloatArray, log_q: FloatArray) -> Estimate:
     return mean_and_se(log_p - log_q)
 
 
-def reverse_kl(log_p: FloatArray, log_q: FloatArray) -> Estimate:
-    """Estimate KL(q‖p) = E_q[log q − log p] from both log-densities at the same draws of q (N,), nats."""
-    return mean_and_se(log_q - log_p)
-
-
 def jsd(r_at_p: FloatArray, r_at_q: FloatArray) -> Estimate:
     """Estimate the Jensen-Shannon divergence ln 2 − ½E_p softplus(−r) − ½E_q softplus(r) with r = log p − log q, nats.
 

@@ -104,7 +104,7 @@ class Coupling(nn.Module):
         identity, transformed = self._split(x)
         s, t = self._scale_shift(identity)
         if s is None:
-            return self._join(identity, transformed + t), _zeros(x)
+            return self._join(identity, transformed + t), zero_log_det(x)
         return self._join(identity, transformed * s.exp() + t), self._log_det(s, valid)
 
     def inverse(self, y: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -112,7 +112,7 @@ class Coupling(nn.Module):
         identity, transformed = self._split(y)
         s, t = self._scale_shift(identity)
         if s is None:
-            return self._join(identity, transformed - t), _zeros(y)
+            return self._join(identity, transformed - t), zero_log_det(y)
         return self._join(identity, (transformed - t) * (-s).exp()), -self._log_det(s, valid)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,5 +136,6 @@ class Coupling(nn.Module):
         return s.sum((1, 2, 3), dtype=torch.float64)
 
 
-def _zeros(x: Tensor) -> Tensor:
+def zero_log_det(x: Tensor) -> Tensor:
+    """Return the log-determinant of a map that preserves volume, for a batch x: (N,) zeros in float64."""
     return x.new_zeros(x.shape[0], dtype=torch.float64)

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from nllgen.models.actnorm import ActNorm
 from nllgen.models.base import normal_log_prob, student_t_from_normal, student_t_log_prob
-from nllgen.models.coupling import CHECKERBOARD, Coupling, squeeze, unsqueeze
+from nllgen.models.coupling import CHECKERBOARD, Coupling, squeeze, unsqueeze, zero_log_det
 from nllgen.models.model import DensityModel
 from nllgen.study.config import FlowConfig
 
@@ -50,7 +50,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, initialise: bool = False) -> tuple[Tensor, Tensor]:
         """Map x (N, C, H, W) → (y of the same shape, log|det dy/dx| (N,) in float64)."""
-        x, log_det = self._squeeze(x), _zeros(x)
+        x, log_det = self._squeeze(x), zero_log_det(x)
         for norm, coupling in self._layers():
             if initialise:
                 norm.initialise(x, self.valid)
@@ -61,7 +61,7 @@ class Stage(nn.Module):
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Invert :meth:`forward` exactly: y → (x, log|det dx/dy|)."""
-        y, log_det = self._squeeze(y), _zeros(y)
+        y, log_det = self._squeeze(y), zero_log_det(y)
         for norm, coupling in reversed(self._layers()):
             y, from_coupling = coupling.inverse(self._masked(y), self.valid)
             y, from_norm = norm.inverse(y)
@@ -142,7 +142,7 @@ class RealNVP(DensityModel):
         Returns:
             z (N, C, H, W) and log|det dz/dx| (N,) in float64, nats.
         """
-        latents, log_det = [], _zeros(x)
+        latents, log_det = [], zero_log_det(x)
         for scale in self.scales:
             x, latent, from_scale = scale(x, initialise)
             latents.append(latent)
@@ -154,7 +154,7 @@ class RealNVP(DensityModel):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map latents z (N, C, H, W) to data x (N, C, H, W), with log|det dx/dz| (N,) in float64, nats."""
-        x, latents, log_det = z, [], _zeros(z)
+        x, latents, log_det = z, [], zero_log_det(z)
         for _ in self.scales:
             x, latent = squeeze(x).chunk(2, dim=1)
             latents.append(latent)
@@ -190,7 +190,3 @@ class RealNVP(DensityModel):
         like = next(self.parameters())
         z = torch.randn(n, *self.config.shape, generator=generator, device=like.device, dtype=like.dtype)
         return z if self.config.dof is None else student_t_from_normal(z, self.config.dof, generator)
-
-
-def _zeros(x: Tensor) -> Tensor:
-    return x.new_zeros(x.shape[0], dtype=torch.float64)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from nllgen.errors import ConfigError
 from nllgen.models import Model
 from nllgen.paradigms.base import (
     Batches,
@@ -21,6 +20,7 @@ from nllgen.paradigms.base import (
     frozen,
     gradient_norm,
     make_optimizer,
+    require_gradient,
 )
 from nllgen.paradigms.discriminator import Discriminator
 from nllgen.study.config import AdversarialConfig
@@ -83,8 +83,7 @@ class Adversarial(Paradigm):
             scalars = self._disc_gradient(real, fake.detach(), noise_std, noise)
             if not (last and self.game.updates == "simultaneous"):
                 self.disc_optimizer.step()
-        if not fake.requires_grad:
-            raise ConfigError("the model's sample passes no gradient to its parameters", "train it by nll")
+        require_gradient(fake)
         scalars |= self._gen_gradient(real, fake, noise_std, noise)
         if self.game.updates == "simultaneous":
             self.disc_optimizer.step()
@@ -167,7 +166,7 @@ class Adversarial(Paradigm):
     def state_dict(self) -> dict[str, Any]:
         return {
             "disc": self.disc.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **super().state_dict(),
             "disc_optimizer": self.disc_optimizer.state_dict(),
             "pretrained": self.pretrained,
             "pretrain_batches": self._pretrain_batches.state_dict() if self.num_preparation_steps else {},
@@ -175,8 +174,8 @@ class Adversarial(Paradigm):
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         self.disc.load_state_dict(state["disc"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.disc_optimizer.load_state_dict(state["disc_optimizer"])
         self.pretrained = state["pretrained"]
         if self.num_preparation_steps:

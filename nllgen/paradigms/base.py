@@ -78,7 +78,13 @@ class Context:
 
 
 class Paradigm(ABC):
-    """A method that trains a model step by step. Its state between steps is in its state dict."""
+    """A method that trains a model step by step. Its state between steps is in its state dict.
+
+    Attributes:
+        optimizer: of the model.
+    """
+
+    optimizer: torch.optim.Optimizer
 
     @property
     def num_preparation_steps(self) -> int:
@@ -108,13 +114,13 @@ class Paradigm(ABC):
             Diverged: before any weight is changed.
         """
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Return the state of optimisers and further players."""
+        return {"optimizer": self.optimizer.state_dict()}
 
-    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of optimisers and further players."""
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def check_finite(scalars: Scalars) -> None:
@@ -134,6 +140,16 @@ def require_density(model: Model, name: str) -> DensityModel:
             f"paradigm {name} needs a log_prob, and {type(model).__name__} has none", "train it by nsgan or wgan_gp"
         )
     return model
+
+
+def require_gradient(samples: Tensor) -> None:
+    """Check that samples can be differentiated with respect to the model's parameters.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if not samples.requires_grad:
+        raise ConfigError("the model's sample passes no gradient to its parameters", "train it by nll")
 
 
 @contextmanager

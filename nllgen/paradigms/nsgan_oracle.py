@@ -6,8 +6,6 @@ expectation is ∇[KL(q‖p) − 2·JSD(p, q)] (Arjovsky & Bottou 2017, theorem 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -25,6 +23,7 @@ from nllgen.paradigms.base import (
     gradient_norm,
     make_optimizer,
     require_density,
+    require_gradient,
 )
 from nllgen.study.config import OracleConfig
 
@@ -58,8 +57,7 @@ class NSGANOracle(Paradigm):
         del next_batch, step
         with self.context.autocast():
             x = self.flow.sample(self.config.batch_size, self.context.streams["latent"])
-        if not x.requires_grad:
-            raise ConfigError("the model's sample passes no gradient to its parameters", "train it by nll")
+        require_gradient(x)
         loss = self.loss(x)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -68,11 +66,3 @@ class NSGANOracle(Paradigm):
         check_finite(scalars)
         self.optimizer.step()
         return scalars
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict()}
-
-    @override
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
