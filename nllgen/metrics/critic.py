@@ -107,9 +107,9 @@ def _measure(m: Measurement) -> Row:
     def compute_floor() -> Estimate:
         return _compare(m.references, m.split, m.references.sets[OTHER[m.split]].x)
 
-    jsd = _compare(m.references, m.split, m.samples)
+    estimate = _compare(m.references, m.split, m.samples)
     floor = m.references.cached(("floor", "critic", m.split), compute_floor)
-    return {"critic_jsd_nats": jsd.value, "critic_jsd_se_nats": jsd.se, "critic_jsd_floor_nats": floor.value}
+    return {"critic_jsd_nats": estimate.value, "critic_jsd_se_nats": estimate.se, "critic_jsd_floor_nats": floor.value}
 
 
 def _compare(references: References, split: str, fake: Tensor) -> Estimate:

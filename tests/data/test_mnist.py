@@ -112,12 +112,12 @@ def test_corrupt_file_is_a_typed_error(tmp_path: Path, content: bytes, reason: s
         read_idx(path)
 
 
-def test_missing_file_says_what_to_type(tmp_path: Path) -> None:
+def test_missing_file_suggests_the_command(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match="nllgen assets fetch mnist"):
         load_mnist(tmp_path)
 
 
-def test_folder_in_the_files_place_is_a_typed_error(tmp_path: Path) -> None:
+def test_directory_in_place_of_a_file_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="Is a directory"):
         read_idx(tmp_path)
 

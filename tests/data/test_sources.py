@@ -1,4 +1,4 @@
-"""Training batches: what an epoch is, and going on in the middle of one."""
+"""Training batches: epochs, and resuming within an epoch."""
 
 from __future__ import annotations
 

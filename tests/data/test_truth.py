@@ -129,7 +129,7 @@ def test_the_stored_log_prob_is_that_of_the_stored_image(truth: Truth) -> None:
 
 
 def test_entropy_of_an_affine_truth_is_the_closed_form() -> None:
-    """With fresh couplings (the identity) and ActNorm scales exp(a), H = D/2 · ln(2πe) − log|det|."""
+    """New couplings are the identity, so with ActNorm scales exp(a) H = D/2 · ln(2πe) − log|det|."""
     flow = RealNVP(FLOW).requires_grad_(False)
     log_det = 0.0
     for i, norm in enumerate(module for module in flow.modules() if isinstance(module, ActNorm)):

@@ -1,4 +1,4 @@
-"""The independent critic against divergences that are known."""
+"""The independent critic compared with known divergences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STD, N = 0.1, 2_000
 
 
 def images(seed: int, n: int = N, shift: float = 0.0) -> Tensor:
-    """Independent normal pixels around ½, on 8×8."""
+    """Draw independent normal pixels around ½, 8×8."""
     noise = torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
     return 0.5 + shift + STD * noise
 
@@ -28,7 +28,7 @@ def score(real: Tensor, fake: Tensor, seed: int = 0) -> Estimate:
 
 
 def exact(shift: float, n: int = 100_000) -> float:
-    """The divergence of two such distributions; log p − log q is linear in the mean pixel."""
+    """Estimate the divergence of two such distributions; log p − log q is linear in the mean pixel."""
 
     def r(x: Tensor) -> FloatArray:
         return ((64 * shift**2 - 2 * shift * (x - 0.5).sum((1, 2, 3))) / (2 * STD**2)).double().numpy()
@@ -37,26 +37,26 @@ def exact(shift: float, n: int = 100_000) -> float:
 
 
 @pytest.mark.parametrize(("shift", "share"), [(0.01, 0.3), (0.02, 0.7), (0.04, 0.9)])
-def test_it_is_a_bound_that_comes_near_where_there_is_much_to_see(shift: float, share: float) -> None:
+def test_the_bound_is_below_and_near_the_exact_divergence(shift: float, share: float) -> None:
     found, true = score(images(3), images(4, shift=shift)), exact(shift)
     assert true * share < found.value < true + 4 * found.se
 
 
-def test_of_equal_distributions_it_finds_nothing() -> None:
+def test_equal_distributions_have_bound_0() -> None:
     found = score(images(5), images(6))
     assert abs(found.value) <= 4 * found.se
 
 
-def test_what_has_nothing_in_common_is_told_apart() -> None:
+def test_disjoint_distributions_have_bound_ln_2() -> None:
     assert score(images(7, 400), 1 - 0.1 * images(8, 400)).value > 0.95 * math.log(2)
 
 
-def test_what_it_remembers_of_single_images_does_not_count() -> None:
+def test_memorised_images_do_not_raise_the_bound() -> None:
     real, fake = images(9, 200), images(10, 200)  # easily learnt by heart
     assert score(real, fake).value < 0.02
 
 
-def test_the_same_twice_gives_the_same() -> None:
+def test_the_bound_is_reproducible() -> None:
     assert score(images(11, 200), images(12, 200)) == score(images(11, 200), images(12, 200))
 
 
@@ -99,5 +99,5 @@ def test_without_enough_other_images_there_is_no_floor(references: References) -
     assert row["critic_jsd_nats"] > 0.6
 
 
-def test_draws_that_are_not_finite_have_none(references: References) -> None:
+def test_non_finite_draws_have_no_bound(references: References) -> None:
     assert math.isnan(GROUP.measure(Measurement(references, Copier(math.nan), "val"))["critic_jsd_nats"])

@@ -22,7 +22,7 @@ TOLERANCE = 1e-4  # densities depend on the batch by some 1e-5 nats
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Flows this small wait for a second thread more than they gain from it."""
+    """Use one thread, which is faster for flows this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -30,7 +30,7 @@ def one_thread() -> Iterator[None]:
 
 
 def scaled(log_scale: float) -> RealNVP:
-    """A flow whose density is N(0, exp(2·log_scale)) in each of its 16 dimensions."""
+    """Create a flow with the density N(0, exp(2·log_scale)) in each of its 16 dimensions."""
     torch.manual_seed(0)
     flow = RealNVP(FLOW).requires_grad_(False)
     norms = [module for module in flow.modules() if isinstance(module, ActNorm)]
@@ -57,7 +57,7 @@ def test_at_the_equilibrium_zero_is_the_optimum() -> None:
 
 
 @pytest.mark.parametrize("shift", [0.7, -2.0])
-def test_a_constant_too_much_is_its_size(shift: float) -> None:
+def test_a_constant_offset_is_the_distance(shift: float) -> None:
     truth = scaled(0.3)
     found = distance(measurement(truth, truth), lambda x: torch.full((len(x),), shift))
     assert found == pytest.approx(abs(shift), abs=TOLERANCE)

@@ -12,7 +12,7 @@ from nllgen.metrics.exact import FloatArray
 
 @pytest.fixture(params=[2**23, 70])
 def sets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[FloatArray, FloatArray]:
-    """With all rows in one block, and with a few in each."""
+    """Return two sets; all rows are in one block, or a few in each."""
     monkeypatch.setattr(distances, "_BLOCK_ENTRIES", request.param)
     rng = np.random.default_rng(0)
     return 100 + rng.standard_normal((40, 5)), 100 + rng.standard_normal((23, 5))

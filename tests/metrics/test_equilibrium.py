@@ -1,4 +1,4 @@
-"""Critical steps against games whose spectrum is known in closed form, and against simultaneous steps themselves.
+"""Critical steps compared with games of known spectrum, and with simultaneous steps.
 
 **Dirac-GAN** (Mescheder, Geiger & Nowozin 2018, §2): p = δ₀, q = δ_θ, d(x) = ψx. With instance noise of standard
 deviation σ on both sides (their lemma 3.2), m = E[x²] = σ² and c = ∂θ E_q[x] = 1, so λ = ¼(−σ² ± √(σ⁴ − 4)), which is
@@ -50,7 +50,7 @@ SCALES = (0.7, 1.0, 1.6)
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Games this small wait for a second thread more than they gain from it."""
+    """Use one thread, which is faster for games this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -76,7 +76,7 @@ def dirac_game(
 
 
 def gaussian_game(scales: Sequence[float] = SCALES) -> Game:
-    """Expectations by Gauss-Hermite quadrature, which is exact for the moments up to the fourth."""
+    """Create the game with Gauss-Hermite quadrature, which is exact for moments up to the fourth."""
     dim = len(scales)
     nodes, weights = np.polynomial.hermite_e.hermegauss(3)
     z = torch.tensor(list(itertools.product(nodes, repeat=dim)), dtype=torch.float64)
@@ -98,7 +98,7 @@ def gaussian_game(scales: Sequence[float] = SCALES) -> Game:
 
 
 def mode_pair(m: float, c: float, rho: float = 1.0) -> list[complex]:
-    """Both eigenvalues of ½ [[0, √ρ c], [−√ρ c, −ρ m]]."""
+    """Return both eigenvalues of ½ [[0, √ρ c], [−√ρ c, −ρ m]]."""
     root = np.sqrt(complex((rho * m) ** 2 - 4 * rho * c**2))
     return [(-rho * m + root) / 4, (-rho * m - root) / 4]
 
@@ -140,7 +140,7 @@ def small_jacobian(trained: bool = False) -> FloatArray:
 
 
 def growth(game: Game, h: float, steps: int) -> float:
-    """Factor by which the field grows over the second half of ``steps`` simultaneous steps, from close by."""
+    """Return the growth of the field over the second half of ``steps`` steps from a start near the equilibrium."""
     noise = torch.Generator().manual_seed(3)
     players = (*game.gen, *game.disc)
     start = [p.detach().clone() for p in players]
@@ -163,7 +163,7 @@ def growth(game: Game, h: float, steps: int) -> float:
 
 
 def observed_critical_step(make: Callable[[], Game], guess: float, steps: int) -> float:
-    """By bisection, to 1 %."""
+    """Find the critical step by bisection, to 1 %."""
     low, high = guess / 1.3, guess * 1.3
     assert growth(make(), low, steps) < 1 < growth(make(), high, steps)
     while high / low > 1.02:
@@ -172,7 +172,7 @@ def observed_critical_step(make: Callable[[], Game], guess: float, steps: int) -
     return math.sqrt(low * high)
 
 
-def test_a_dirac_gan_turns_for_ever_and_no_step_contracts_it() -> None:
+def test_a_dirac_gan_rotates_and_has_critical_step_0() -> None:
     game = dirac_game()
     np.testing.assert_allclose(ordered(eigenvalues(jacobian(game))), [-0.5j, 0.5j], atol=1e-15)
     assert predict(game, math.inf).critical_step == 0.0
@@ -204,7 +204,7 @@ def test_within_a_run_the_mode_grows_by_e_at_its_bound(mode: complex) -> None:
     assert abs(1 + h * mode) ** 500 == pytest.approx(math.e, rel=1e-9)
 
 
-def test_a_mode_that_grows_leaves_no_step() -> None:
+def test_a_growing_mode_has_critical_step_0() -> None:
     assert critical_step(np.array([-1 + 0j, 0.1 + 1j])) == 0.0
 
 
@@ -304,5 +304,5 @@ def test_r1_of_a_flows_game_damps_its_modes() -> None:
     assert damping.abs().sum().item() == pytest.approx(2.0)
 
 
-def test_krylov_of_a_marginal_game_leaves_no_step() -> None:
+def test_krylov_of_a_marginal_game_gives_critical_step_0() -> None:
     assert critical_step(krylov_modes(dirac_game(), 100.0)) == 0.0

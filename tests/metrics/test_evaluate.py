@@ -1,4 +1,4 @@
-"""All metrics of a model at once: the registry, its schedule, and models that lack something."""
+"""All metrics of a model: the registry, its schedule, and models without a density or other needs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def final_of_truth(evaluator: Evaluator, truth: RealNVP) -> Row:
     return evaluator.measure_final(truth)
 
 
-def test_the_registry_has_what_a_study_may_ask_for() -> None:
+def test_the_registry_has_every_group_of_the_configuration() -> None:
     assert set(GROUPS) == {"likelihood", *get_args(MetricGroup)}
 
 
@@ -115,7 +115,7 @@ def test_the_reference_is_half_the_parameters_over_the_training_images(evaluator
     assert evaluator.measure(flow)["kl_reference_nats"] == flow.num_parameters / (2 * 150)
 
 
-def test_fresh_images_have_neither_a_reference_nor_a_memory(evaluator: Evaluator, references: References) -> None:
+def test_fresh_images_have_neither_kl_reference_nor_copying_test(evaluator: Evaluator, references: References) -> None:
     fresh = dataclasses.replace(references, training=None)
     groups = [name for name in evaluator.final if name != "critic"]  # which is slow
     row = dataclasses.replace(evaluator, references=fresh).measure_groups(another_flow(), "test", groups)
@@ -162,7 +162,7 @@ def test_a_model_without_a_density_is_measured_by_its_images_alone(
     assert row == {name: value for name, value in final_of_truth.items() if "lenet" in name or "critic" in name}
 
 
-def test_a_density_that_is_no_flow_of_ours_has_all_but_numerical_errors(
+def test_a_foreign_density_has_all_metrics_except_numerical_errors(
     evaluator: Evaluator, truth: RealNVP, final_of_truth: Row
 ) -> None:
     class Foreign(DensityModel):

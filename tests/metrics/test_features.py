@@ -22,7 +22,7 @@ from nllgen.torchvision_ops import import_torchvision
 
 @pytest.fixture(scope="module")
 def digits(mnist_assets: Path) -> Split:
-    """MNIST's test split."""
+    """Return MNIST's test split."""
     return load_mnist(assets.require_mnist(mnist_assets)).test
 
 
@@ -143,7 +143,7 @@ def test_lenet_training_repeats_itself(digits: Split) -> None:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights under the keys of pytorch-fid's file, where torch.hub would look for it."""
+    """Write random weights with the keys of pytorch-fid's file, where torch.hub looks for it."""
     import_torchvision()
     from pytorch_fid import inception as fid
 
@@ -166,7 +166,7 @@ def ours(weights: Path) -> inception.InceptionExtractor:
 
 @pytest.fixture(scope="module")
 def theirs(weights: Path) -> torch.nn.Module:
-    """pytorch-fid's own class, which finds the file in torch.hub's folder."""
+    """Return pytorch-fid's own class, which finds the file in torch.hub's directory."""
     from pytorch_fid.inception import InceptionV3
 
     with pytest.MonkeyPatch.context() as patch:
@@ -216,7 +216,7 @@ def test_file_without_inceptions_weights_is_refused(tmp_path: Path) -> None:
         inception.InceptionExtractor(path, "cpu", prefix)
 
 
-def test_missing_inception_is_none_and_said_once(tmp_path: Path) -> None:
+def test_missing_inception_is_none_and_reported_once(tmp_path: Path) -> None:
     said: list[str] = []
     found = [
         load_extractor("inception", "cpu", inception_weights=tmp_path / "none.pth", echo=said.append) for _ in range(2)

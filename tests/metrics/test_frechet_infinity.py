@@ -21,7 +21,7 @@ def drawn(n: int, seed: int) -> FloatArray:
 
 @pytest.fixture(scope="module")
 def repetitions() -> tuple[list[Estimate], list[float]]:
-    """Of Fréchet∞ and of the plain distance at the same 400 samples."""
+    """Return Fréchet∞ and the plain distance of the same 400 samples, 40 times."""
     samples = [drawn(400, seed) for seed in range(40)]
     return [frechet_infinity(x, STANDARD) for x in samples], [STANDARD(x) for x in samples]
 
@@ -66,6 +66,6 @@ def test_features_that_never_vary_in_the_reference_add_their_variance_alone(dead
     assert FrechetTo(*moments(reference))(x) == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_singular_reference_is_no_obstacle() -> None:
+def test_a_singular_reference_is_allowed() -> None:
     x, reference = drawn(30, 0), moments(drawn(6, 1))
     assert FrechetTo(*reference)(x) == pytest.approx(frechet_distance(*moments(x), *reference), rel=1e-6)

@@ -16,7 +16,7 @@ def features(n: int, d: int = 6, seed: int = 0, shift: float = 0.0) -> Tensor:
 
 
 def direct(x: Tensor, y: Tensor) -> float:
-    """The definition, one pair at a time."""
+    """Compute the definition, one pair at a time."""
 
     def k(a: Tensor, b: Tensor) -> float:
         return (float(a @ b) / len(a) + 1) ** 3

@@ -12,7 +12,7 @@ from nllgen.metrics.memorisation import CopyingTest, k_means, mann_whitney_z
 
 
 def drawn(n: int, seed: int) -> Tensor:
-    """A mixture of three far apart, in eight dimensions."""
+    """Draw from a mixture of three distant normals in eight dimensions."""
     rng = np.random.default_rng(seed)
     centres = 20 * np.eye(8)[:3]
     return torch.from_numpy(centres[rng.integers(0, 3, n)] + rng.standard_normal((n, 8)))
@@ -50,7 +50,7 @@ def test_samples_that_are_too_far_away_are_above_0(training: Tensor) -> None:
 
 
 def test_copies_in_one_mode_are_not_hidden_by_poor_samples_in_another(training: Tensor) -> None:
-    """What the partition is for: nearer in one cell and further in the others cancel over all."""
+    """Without the partition, smaller distances in one cell and larger ones in the others cancel."""
     first = training[:, 0] > 10
     poor = drawn(2_000, 2)
     poor = poor[poor[:, 0] < 10][: 2 * int(first.sum())]
@@ -72,7 +72,7 @@ def test_z_is_mann_and_whitneys(shift: float) -> None:
     assert np.sign(z) == np.sign(np.mean(x) - np.mean(y))
 
 
-def test_values_that_are_all_equal_say_nothing() -> None:
+def test_equal_values_have_z_0() -> None:
     assert mann_whitney_z(np.ones(20), np.ones(30)) == 0
 
 

@@ -1,4 +1,4 @@
-"""Tails of known shape."""
+"""Pareto-k̂ of tails with known shape."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_shape_does_not_depend_on_the_scale() -> None:
 
 
 def test_the_estimate_is_the_profile_likelihoods_in_its_middle() -> None:
-    """Against scipy's maximum-likelihood fit, which it approaches with n."""
+    """Compare with scipy's maximum-likelihood fit, which it approaches for large n."""
     x = log_gpd(0.5, 20_000)
     assert gpd_shape(x) == pytest.approx(stats.genpareto.fit(np.exp(x), floc=0)[0], abs=0.01)
 

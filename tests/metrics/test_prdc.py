@@ -15,7 +15,7 @@ def points(n: int, d: int = 4, seed: int = 0, shift: float = 0.0, scale: float =
 
 
 def direct(fake: FloatArray, real: FloatArray, k: int) -> PRDC:
-    """The definitions, with all distances at once."""
+    """Compute the definitions from the matrix of all distances."""
     radii, fake_radii = (np.sort(cdist(part, part), 1)[:, k] for part in (real, fake))
     d = cdist(fake, real)
     inside = d <= radii

@@ -1,4 +1,4 @@
-"""Half of the latents drawn anew: nothing happens at the truth, something elsewhere."""
+"""Resampling half of the latents: it has no effect at the truth, but elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models by import path: zuko's, and a user's own module with everything that can be wrong about it."""
+"""Models by import path: zuko's, and a user's own module with every possible mistake."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_cell_makes_its_model_by_import_path(own_module: Path) -> None:
     assert (vars(model.inner)["width"], model.num_parameters) == (5, 49)
 
 
-def test_initialise_is_given_data_where_there_is_such_a_method(own_module: Path) -> None:
+def test_initialise_is_called_with_data_if_it_exists(own_module: Path) -> None:
     model = imported("own_students:Good")
     model.initialise(torch.full((4, 1, 2, 3), 2.0))
     assert torch.equal(model.inner.get_parameter("mean"), torch.full((1, 2, 3), 2.0))
@@ -143,7 +143,7 @@ def test_its_file_is_known_by_its_digest(own_module: Path) -> None:
         ("own_students:NoParameters", "without trainable parameters"),
     ],
 )
-def test_what_is_wrong_with_a_model_is_said(own_module: Path, factory: str, says: str) -> None:
+def test_a_broken_contract_is_described(own_module: Path, factory: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         imported(factory)
 
@@ -159,7 +159,7 @@ def test_what_is_wrong_with_a_model_is_said(own_module: Path, factory: str, says
         ("torch.hub:load", {"repo_or_dir": "there", "source": "local", "model": "m"}),
     ],
 )
-def test_what_does_not_say_that_it_makes_a_module_is_not_called(
+def test_a_factory_not_declared_to_return_a_module_is_not_called(
     own_module: Path, factory: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -170,7 +170,7 @@ def test_what_does_not_say_that_it_makes_a_module_is_not_called(
     assert not (tmp_path / "was-called").exists()
 
 
-def test_a_function_may_say_in_its_words_what_it_makes(own_module: Path) -> None:
+def test_a_docstring_may_declare_the_module(own_module: Path) -> None:
     assert imported("own_students:told").num_parameters == 6
 
 
@@ -197,7 +197,7 @@ def spline() -> ImportedModel:
 
 
 def test_zukos_density_is_that_of_its_samples(spline: ImportedModel) -> None:
-    """log q(x) = log N(z) − log|det dx/dz|, the determinant by autograd."""
+    """Compare with log N(z) − log|det dx/dz|, where autograd computes the determinant."""
     x = spline.sample(1, torch.Generator().manual_seed(4))
     z = torch.randn(1, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
 
@@ -221,6 +221,6 @@ def test_zukos_version_is_kept(spline: ImportedModel) -> None:
     assert found["model:nllgen.models.from_zuko:flow"] == hashlib.sha256(source).hexdigest()
 
 
-def test_a_flow_that_zuko_has_not_is_named() -> None:
+def test_an_unknown_zuko_flow_is_named() -> None:
     with pytest.raises(ConfigError, match=r"zuko\.flows has no NFS"):
         imported("nllgen.models.from_zuko:flow", name="NFS")

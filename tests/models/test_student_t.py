@@ -34,7 +34,7 @@ def test_in_one_dimension_it_integrates_to_one(dof: float) -> None:
 
 @pytest.mark.parametrize("dof", [1.5, 6.0])
 def test_in_five_dimensions_it_integrates_to_one(dof: float) -> None:
-    """Over the radius, times the area of the sphere."""
+    """Integrate over the radius, times the area of the sphere."""
     edges = torch.linspace(0, math.pi / 2, 20_001, dtype=torch.float64)
     angle = (edges[1:] + edges[:-1]) / 2
     z = torch.zeros(len(angle), 5, 1, 1, dtype=torch.float64)
@@ -58,7 +58,7 @@ def test_with_many_degrees_of_freedom_it_is_the_normal() -> None:
 
 @pytest.mark.parametrize("dof", [2.0, 7.0])
 def test_each_latent_is_drawn_from_t(dof: float) -> None:
-    """Kolmogorov-Smirnov over the first latent of 20,000 draws; the radius over D is F(D, ν)."""
+    """Apply Kolmogorov-Smirnov tests to the first latent of 20,000 draws, and to ‖z‖²/D, which is F(D, ν)."""
     z = RealNVP(config(dof=dof)).double().sample_base(20_000, torch.Generator().manual_seed(0)).flatten(1)
     assert stats.kstest(z[:, 0].numpy(), stats.t(dof).cdf).pvalue > 0.01
     assert stats.kstest((z.square().sum(1) / 16).numpy(), stats.f(16, dof).cdf).pvalue > 0.01
@@ -73,7 +73,7 @@ def test_its_latents_come_from_the_generator_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_the_normals_bits_are_what_they_were() -> None:
+def test_normal_latents_are_torchs_draws() -> None:
     flow = RealNVP(FlowConfig(shape=(1, 4, 4), width=4, blocks=1))
     expected = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     assert torch.equal(flow.sample_base(5, torch.Generator().manual_seed(1)), expected)

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def make_context() -> MakeContext:
-    """make_context(**changes): streams are those of seed 0 each time."""
+    """Return make_context(**changes), which starts the streams of seed 0 anew."""
     torch.set_num_threads(1)
 
     def make(**changes: Any) -> Context:

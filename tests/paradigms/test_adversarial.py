@@ -1,4 +1,4 @@
-"""The game that all adversarial paradigms play: its order, noise, optimisers, and the discriminator's start."""
+"""Common parts of adversarial training: order of steps, noise, optimisers, and the initial discriminator."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Batches:
         self.generator.set_state(state["state"])
 
 
-def test_simultaneous_players_meet_each_other_as_they_were(flow: RealNVP, context: Context) -> None:
+def test_simultaneous_steps_use_the_other_player_before_its_step(flow: RealNVP, context: Context) -> None:
     nsgan = make_game(NSGANConfig(updates="simultaneous", disc_start="fresh", disc_lr=0.1, **SMALL), flow, context)
     disc, gen, latents = copy.deepcopy(nsgan.disc), copy.deepcopy(flow), context.streams["latent"].get_state()
     scalars = nsgan.step(Batches().next, 0)
@@ -86,7 +86,7 @@ def test_all_starts_share_the_layers_below_the_last() -> None:
         assert torch.equal(a, b)
 
 
-def test_pretraining_moves_the_discriminator_and_takes_nothing_of_the_trainings_own(
+def test_pretraining_trains_the_discriminator_with_its_own_streams_only(
     flow: RealNVP, make_context: MakeContext
 ) -> None:
     context = make_context(pretrain_batches=Batches(1))
@@ -105,7 +105,7 @@ def test_pretraining_moves_the_discriminator_and_takes_nothing_of_the_trainings_
     assert moved == ["pretrain"]
 
 
-def test_pretraining_goes_on_where_it_was_saved(flow: RealNVP, make_context: MakeContext) -> None:
+def test_pretraining_resumes_where_it_was_saved(flow: RealNVP, make_context: MakeContext) -> None:
     def fresh() -> tuple[Context, Adversarial]:
         context = make_context(pretrain_batches=Batches(1))
         config = NSGANConfig(disc_start="pretrained", disc_pretrain_steps=6, instance_noise=0.1, **SMALL)
@@ -137,8 +137,8 @@ def test_instance_noise_fades_out_linearly_or_stays(flow: RealNVP, context: Cont
     assert [constant._noise_std(step) for step in (0, 99)] == [0.4, 0.4]
 
 
-def test_all_that_the_discriminator_sees_has_the_noise(flow: RealNVP, context: Context) -> None:
-    """Real and fake images, in the discriminator's step and in the generator's."""
+def test_all_inputs_of_the_discriminator_are_noisy(flow: RealNVP, context: Context) -> None:
+    """Check real and fake images, in the steps of both players."""
     nsgan = make_game(NSGANConfig(batch_size=64, disc_width=4, instance_noise=0.5), flow, context)
     seen = []
     nsgan.disc.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
@@ -190,7 +190,7 @@ def test_the_hybrid_reports_its_nll_in_nats(flow: RealNVP, context: Context) -> 
 
 
 @pytest.mark.parametrize("config", [NLLConfig(), HybridConfig()])
-def test_what_needs_a_density_refuses_a_model_without(context: Context, config: ParadigmConfig) -> None:
+def test_paradigms_of_densities_refuse_a_model_without_one(context: Context, config: ParadigmConfig) -> None:
     with pytest.raises(ConfigError, match="needs a log_prob, and DCGAN has none"):
         make_paradigm(config, DCGAN(DCGANConfig(shape=(1, 6, 6), width=4)), context)
 
@@ -212,7 +212,7 @@ def test_samples_without_a_gradient_are_refused(context: Context) -> None:
         make_game(WGANGPConfig(**SMALL), Detached(), context).step(Batches().next, 0)
 
 
-def test_a_generator_without_density_plays(context: Context) -> None:
+def test_a_generator_without_density_is_trained(context: Context) -> None:
     dcgan = DCGAN(DCGANConfig(shape=(1, 6, 6), width=4))
     assert not isinstance(dcgan, DensityModel)
     before = copy.deepcopy(dcgan.state_dict())

@@ -79,7 +79,7 @@ def test_a_batch_that_is_not_finite_diverges_before_the_weights_move(
 
 
 def test_it_finds_a_known_density(context: Context) -> None:
-    """Correlated pixels: KL from the truth falls from several nats to near zero."""
+    """Fit correlated pixels: KL from the truth falls from several nats to nearly 0."""
     torch.manual_seed(1)
     shape = (1, 2, 2)
     mix = torch.eye(4) + 0.8 * torch.rand(4, 4)

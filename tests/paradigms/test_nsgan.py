@@ -107,7 +107,7 @@ def test_data_that_are_not_finite_diverge_before_any_weight_moves(flow: RealNVP,
 
 
 def test_the_game_moves_a_wrong_generator_towards_the_data(context: Context, flow: RealNVP) -> None:
-    """Data brighter than the generator's: the mean of its pixels follows."""
+    """Train on data brighter than the generator's: the mean of its pixels increases."""
     nsgan = make_game(NSGANConfig(batch_size=64, disc_width=8, lr=2e-3, disc_lr=2e-3), flow, context)
     noise = torch.Generator().manual_seed(5)
     for step in range(60):

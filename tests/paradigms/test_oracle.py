@@ -1,4 +1,4 @@
-"""NSGAN against the optimal discriminator: its generator gradient is ∇[KL(q‖p) − 2·JSD]."""
+"""NSGAN with the optimal discriminator: its generator gradient is ∇[KL(q‖p) − 2·JSD]."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def no_batch(n: int) -> Tensor:
 
 
 def reference_gradient(q: Gaussian) -> Tensor:
-    """∇[KL(q‖p) − 2·JSD] with p standard normal: KL in closed form, JSD by quadrature over x."""
+    """Compute ∇[KL(q‖p) − 2·JSD] for a standard normal p: KL in closed form, JSD by quadrature over x."""
     variance = (2 * q.log_scale).exp()
     kl = 0.5 * (q.mean**2 + variance - 1) - q.log_scale
     x = torch.linspace(-16, 16, 20_001, dtype=torch.float64)
@@ -72,7 +72,7 @@ def reference_gradient(q: Gaussian) -> Tensor:
 def test_the_expected_gradient_is_that_of_kl_minus_twice_jsd(
     make_context: MakeContext, mean: float, scale: float
 ) -> None:
-    """The expectation over latents by quadrature: E f(z) as a sum over an even grid with the normal's weights."""
+    """Compute the expectation over latents as a sum over an even grid with the normal's weights."""
     q = Gaussian(mean, scale)
     oracle = oracle_of(q, make_context(truth=Gaussian(*P).requires_grad_(False)))
     z = torch.linspace(-9, 9, 2_001, dtype=torch.float64)
@@ -86,7 +86,7 @@ def test_the_expected_gradient_is_that_of_kl_minus_twice_jsd(
 
 
 def test_a_plain_step_goes_down_that_gradient(make_context: MakeContext) -> None:
-    """A step of SGD, from draws of the paradigm's own stream: equal within four standard errors of the mean."""
+    """Compare a step of SGD, from draws of the paradigm's own stream, within four standard errors of the mean."""
     q, n, lr = Gaussian(0.7, 1.3), 60_000, 1e-3
     before = torch.stack([q.mean, q.log_scale]).detach().clone()
     expected = reference_gradient(q)
@@ -97,7 +97,7 @@ def test_a_plain_step_goes_down_that_gradient(make_context: MakeContext) -> None
 
 
 def test_the_densitys_own_parameters_get_no_gradient_through_r(make_context: MakeContext) -> None:
-    """With a copy of q inside r, which cannot be reached, the gradient is the same to the bit."""
+    """A copy of q inside r, which gets no gradient, gives the same gradient to the bit."""
     torch.manual_seed(0)
     config_flow = real_nvp(0.2)
     truth = real_nvp(0.1).requires_grad_(False)

@@ -1,4 +1,4 @@
-"""R1 and the gradient penalty, against derivatives that are worked out without autograd."""
+"""R1 and the gradient penalty, compared with derivatives computed without autograd."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def images() -> tuple[Tensor, Tensor]:
 
 
 def with_discriminator(paradigm: Adversarial) -> Adversarial:
-    """In fp64, and away from d ≡ 0."""
+    """Replace the discriminator by one in fp64 with d ≢ 0."""
     paradigm.disc = Discriminator(SHAPE, 3, torch.Generator().manual_seed(1), start_at_zero=False).double()
     return paradigm
 
@@ -43,7 +43,7 @@ def gp(flow: RealNVP, context: Context) -> Adversarial:
 
 
 def by_differences(disc: Discriminator, x: Tensor) -> Tensor:
-    """∇ₓd by central differences, one dimension after the other: (N, D)."""
+    """Compute ∇ₓd (N, D) by central differences, one dimension at a time."""
     columns = []
     for i in range(x[0].numel()):
         shift = torch.zeros(x[0].numel(), dtype=x.dtype)
@@ -108,7 +108,7 @@ def test_the_penaltys_own_gradient_is_that_of_differences_in_the_weights(
 def test_the_penalty_is_part_of_the_gradient_that_the_discriminator_steps_along(
     flow: RealNVP, context: Context
 ) -> None:
-    """Independent autograd over the whole loss, in the very step."""
+    """Compare a step with independent autograd over the whole loss."""
     config = NSGANConfig(batch_size=6, disc_width=4, r1_gamma=2.0, disc_start="fresh", optimizer="sgd", disc_lr=0.1)
     nsgan = make_game(config, flow, context)
     before = [p.detach().clone() for p in nsgan.disc.parameters()]

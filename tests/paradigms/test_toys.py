@@ -1,4 +1,4 @@
-"""Every paradigm brings a real flow to a two-dimensional target of known density, from a start that is far from it."""
+"""Convergence of every paradigm to two-dimensional targets of known density, from a distant start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOISE = 0.25
 
 
 class Ring:
-    """Radius N(1, NOISE²), of either sign, at an even angle."""
+    """A ring: radius N(1, NOISE²), of either sign, at a uniform angle."""
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         angle = 2 * math.pi * torch.rand(n, generator=generator)
@@ -35,7 +35,7 @@ class Ring:
 
 
 class Moons:
-    """Two half circles under normal noise; the density is the mean over 2 · 400 points of them."""
+    """Two half circles with normal noise; the density is a mean over 2 · 400 points of them."""
 
     def _curves(self, t: Tensor) -> tuple[Tensor, Tensor]:
         upper = torch.stack((t.cos(), t.sin()), -1)
@@ -69,7 +69,7 @@ RUNS = {
 
 
 def distances(flow: DensityModel, target: Ring | Moons) -> dict[str, float]:
-    """Both KL in nats and the energy distance (Székely & Rizzo 2013), from 2,000 draws of each."""
+    """Estimate both KL in nats and the energy distance (Székely & Rizzo 2013) from 2,000 draws each."""
     with torch.no_grad():
         x, y = (
             target.sample(2000, torch.Generator().manual_seed(5)),

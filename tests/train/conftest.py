@@ -1,4 +1,4 @@
-"""A tiny training run on images of known density, in every arithmetic and paradigm."""
+"""Tiny training runs on images of known density, with every precision and paradigm."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def truth() -> Truth:
 
 @pytest.fixture
 def make_run(truth: Truth) -> MakeRun:
-    """(paradigm, source, precision, start, model, device) → a function that builds the state of step 0 anew."""
+    """Return make(paradigm, source, …), which returns a function that creates the state of step 0."""
 
     def make(
         paradigm: str = "nll",

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: the furthest readable one counts."""
+"""Checkpoints on disk: the newest readable one is resumed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_truncated_checkpoint_is_named_and_passed_over(make: MakeState, tmp_pa
 
 
 def test_a_checkpoint_that_was_damaged_within_a_tensor_is_passed_over(make: MakeState, tmp_path: Path) -> None:
-    """torch reads some such files without a word, and the run would end with other bits."""
+    """torch does not detect some of this damage, and the run would end with other bits."""
     path = tmp_path / "checkpoint.1.pt"
     state = stepped(make, 3)
     save_checkpoint(path, state, write_bytes)

@@ -1,4 +1,4 @@
-"""Nothing but the device changes: the same tests on the CPU and, where there is one, on a GPU (``pytest -m gpu``)."""
+"""Runs on a device: the same tests on the CPU and, if there is one, on a GPU (``pytest -m gpu``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVERY = [(name, "fresh" if name == "nsgan_oracle" else "mnist") for name in PARA
 
 
 def tensors(value: object) -> Iterator[Tensor]:
-    """All that lie in nested dictionaries and lists."""
+    """Yield all tensors in nested dictionaries and lists."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, dict | list | tuple):
@@ -36,7 +36,7 @@ def tensors(value: object) -> Iterator[Tensor]:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("paradigm", "source"), EVERY)
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_run_stays_where_it_was_put_and_goes_on_to_the_same_bits(
+def test_a_run_stays_on_its_device_and_resumes_to_the_same_bits(
     make_run: MakeRun, tmp_path: Path, device: str, paradigm: str, source: str, precision: str
 ) -> None:
     make = make_run(paradigm, source, precision, device=device)

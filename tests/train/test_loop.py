@@ -24,7 +24,7 @@ from tests.train.runs import MakeRun, MakeState
 
 
 def weights_only_copy(value: Any) -> Any:
-    """Through torch.save and a distrustful torch.load, as a checkpoint goes."""
+    """Copy by torch.save and torch.load with ``weights_only``, as a checkpoint does."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
@@ -45,7 +45,7 @@ def hooks(
 
 
 def plain(value: Any) -> Any:
-    """Nested tensors as nested (dtype, shape, bytes): equal when equal to the bit, NaN included."""
+    """Convert nested tensors to (dtype, shape, bytes), which compare to the bit, NaN included."""
     if isinstance(value, torch.Tensor):
         return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
     if isinstance(value, dict):
@@ -56,12 +56,12 @@ def plain(value: Any) -> Any:
 
 
 def fingerprint(state: TrainState) -> Any:
-    """Everything that a run ends with, times left out."""
+    """Return the whole state without times, for comparisons to the bit."""
     return plain(state.state_dict())
 
 
 class Saved:
-    """The states that were saved, as copies."""
+    """Copies of the states that were saved."""
 
     def __init__(self) -> None:
         self.states: list[dict[str, Any]] = []
@@ -82,12 +82,12 @@ class Recorded:
 
 
 def first_weight(state: TrainState) -> Tensor:
-    """A convolution's weights, which are drawn from the seed."""
+    """Return the weights of a convolution, which are drawn from the seed."""
     return state.flow.get_parameter("final.couplings.0.net.first.weight")
 
 
 def run_interrupted(make: MakeState, *stops: int) -> TrainState:
-    """Train with a stop, a checkpoint and a fresh process's state at each of the given steps."""
+    """Train with a stop, a checkpoint and a new state at each of the steps."""
     saved = Saved()
     for stop in (*stops, None):
         state = make()
@@ -151,7 +151,7 @@ def test_a_run_stopped_while_its_discriminator_trains_alone_ends_with_the_same_b
 
 
 def test_a_pretrained_discriminator_leaves_the_generators_batches_as_they_are(make_run: MakeRun) -> None:
-    """The same images and latents in the steps, whatever came before them: NLL of the first batch is the same."""
+    """The images of the steps do not depend on pretraining."""
     batches = []
     for start in ("zero", "pretrained"):
         state = make_run("nsgan", "mnist", disc_start=start, disc_pretrain_steps=3)()
@@ -230,7 +230,7 @@ def test_the_average_is_evaluated_beside_the_raw_weights(make_run: MakeRun) -> N
 
 
 def test_a_student_of_the_truths_seed_does_not_start_from_the_truths_own_start(make_run: MakeRun) -> None:
-    """The same architecture and seed on MNIST and on synthetic data: different weights."""
+    """The same architecture and seed give different weights on MNIST and on synthetic data."""
     real, student = make_run(source="mnist")(), make_run(source="fresh")()
     assert not torch.equal(first_weight(real), first_weight(student))
 

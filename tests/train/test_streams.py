@@ -37,6 +37,6 @@ def test_paths_of_names_do_not_collide_by_joining() -> None:
 
 
 def test_stream_seeds_never_change() -> None:
-    """They are part of what a cell's id stands for."""
+    """Cell ids identify results that depend on them."""
     assert stream_seed(0, "data") == 736872305540241488
     assert generator(CPU, 0, "data").initial_seed() == stream_seed(0, "data")
