@@ -1,4 +1,4 @@
-"""The published truth of docs/benchmark: the numbers of its card agree with its weights, on MNIST and on its own draws."""
+"""The published truth of docs/benchmark: the numbers of its card agree with its weights, on MNIST and its own draws."""
 
 from __future__ import annotations
 
