@@ -1,4 +1,4 @@
-"""Everything a user can cause. Each error says what was wrong, what is allowed and the way out."""
+"""Errors that a user can cause. Each says what was wrong, what is allowed and what to do next."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ EXIT_STOPPED = 75  # sysexits' EX_TEMPFAIL: stopped and resumable
 
 
 class NllgenError(Exception):
-    """Base of every expected failure.
+    """Base class of every expected failure.
 
     Args:
-        message: what was wrong, with the key and the value.
-        hint: what is allowed or what to do next.
+        message: the problem, with the key and the value.
+        hint: what is allowed, or what to do next.
     """
 
     exit_code = EXIT_USAGE
@@ -29,52 +29,56 @@ class NllgenError(Exception):
 
 
 class ConfigError(NllgenError):
-    """A study, grid or profile that cannot be run as it is written."""
+    """A study, grid or profile that cannot be run as written."""
 
 
 class ConflictError(NllgenError):
-    """A grid that contradicts what a study folder was frozen with."""
+    """A grid that contradicts the frozen study in its directory."""
 
 
 class CorruptFileError(NllgenError):
-    """A file that is truncated, damaged, or not what its name says."""
+    """A file that is truncated, damaged, or not of the type that its name says."""
 
 
 class SchemaError(NllgenError):
-    """A file or folder written by a version with another schema."""
+    """A file or directory that was written with another schema."""
 
 
 class AssetError(NllgenError):
-    """A data set or weights file that is missing or fails its hash."""
+    """A missing data set or weights file, or one with another hash."""
 
     exit_code = EXIT_ENVIRONMENT
 
 
+class MetricInputError(NllgenError, ValueError):
+    """Arrays from which a metric cannot be computed."""
+
+
 class MachineError(NllgenError):
-    """Something the machine lacks: a tool, a package, space, a permission."""
+    """A tool, package, permission or amount of disk space that the machine lacks."""
 
     exit_code = EXIT_ENVIRONMENT
 
 
 class ContainerError(NllgenError):
-    """A container image that cannot be built, or must not be used."""
+    """A container that cannot be built or must not be used."""
 
     exit_code = EXIT_ENVIRONMENT
 
 
 class IncompleteError(NllgenError):
-    """A study with holes where completeness was asked for."""
+    """A study without all results, where all of them are required."""
 
     exit_code = EXIT_CELLS_FAILED
 
 
 class CellsFailedError(NllgenError):
-    """Some cells ended without a result."""
+    """A study in which some cells ended without a result."""
 
     exit_code = EXIT_CELLS_FAILED
 
 
 class StoppedError(NllgenError):
-    """Work that was asked to stop, has kept its state and can go on."""
+    """Work that was stopped on request, has saved its state and can be resumed."""
 
     exit_code = EXIT_STOPPED

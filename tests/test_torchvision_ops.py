@@ -28,17 +28,17 @@ def run(code: str, torchvision: str | None = None, folder: Path | None = None) -
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_pytorch_fid_can_be_imported_afterwards():
+def test_pytorch_fid_can_be_imported_afterwards() -> None:
     done = run(IMPORT + "import pytorch_fid.fid_score; print(module.datasets.MNIST.mirrors)")
     assert done.returncode == 0, done.stderr
 
 
-def test_nothing_is_declared_where_torchvision_works(tmp_path: Path):
+def test_nothing_is_declared_where_torchvision_works(tmp_path: Path) -> None:
     done = run(IMPORT + "print(ops._declared, module.marker)", "marker = 'works'", tmp_path)
     assert done.stdout.strip() == "[] works"
 
 
-def test_missing_operators_are_declared_for_a_second_import(tmp_path: Path):
+def test_missing_operators_are_declared_for_a_second_import(tmp_path: Path) -> None:
     assert run(IMPORT + "print(module.marker)", NEEDS_NMS, tmp_path).stdout.strip() == "works"
 
 
@@ -46,7 +46,7 @@ def test_missing_operators_are_declared_for_a_second_import(tmp_path: Path):
     "torchvision",
     ["import nowhere", "raise RuntimeError('other')", "raise RuntimeError('operator torchvision::new does not exist')"],
 )
-def test_other_failures_are_a_typed_error(tmp_path: Path, torchvision: str):
+def test_other_failures_are_a_typed_error(tmp_path: Path, torchvision: str) -> None:
     done = run(IMPORT, torchvision, tmp_path)
     assert "MachineError: torchvision cannot be imported" in done.stderr
     assert "pip install" in done.stderr

@@ -1,1 +1,1 @@
-"""MNIST, synthetic sets, dequantisation and logits."""
+"""MNIST, synthetic data sets, dequantisation and logits."""

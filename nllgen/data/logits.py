@@ -1,4 +1,4 @@
-"""From 8-bit levels to logits and back, with the density's change (Dinh, Sohl-Dickstein & Bengio 2017, §4.1).
+"""Conversion of 8-bit levels to logits and back, with its log-determinant (Dinh, Sohl-Dickstein & Bengio 2017, §4.1).
 
 u ∈ {0, …, 255} is dequantised to v = (u + U[0,1)) / 256, squeezed to w = α + (1 − 2α) v, and y = log w − log(1 − w).
 """
@@ -18,50 +18,51 @@ Number = TypeVar("Number", float, Tensor)
 
 
 def dequantise(u: Tensor, generator: torch.Generator) -> Tensor:
-    """Spread each level evenly over its interval.
+    """Add uniform noise to each level, and scale to [0, 1).
 
     Args:
         u: (N, C, H, W) uint8 levels.
-        generator: of the noise; on its own device, so that images on another get the same noise.
+        generator: of the noise. The noise is drawn on its device, so that it does not depend on the device of the
+            images.
 
     Returns:
-        float32 of the same shape in [0, 1); ⌊256 v⌋ is u again.
+        float32 of the same shape in [0, 1); ⌊256 v⌋ equals u.
     """
     noise = torch.rand(u.shape, generator=generator, device=generator.device).to(u.device)
-    # In fp32, 255 + 0.9999999 is 256: stay below the next level.
+    # In fp32, 255 + 0.9999999 is 256: clamp the noise below the next level.
     return noise.clamp_(max=1 - 2**-16).add_(u).div_(LEVELS)
 
 
 def to_logits(v: Tensor, alpha: float) -> Tensor:
-    """y = log w − log(1 − w) with w = α + (1 − 2α) v.
+    """Compute y = log w − log(1 − w) with w = α + (1 − 2α) v.
 
     Args:
         v: any shape, in [0, 1].
         alpha: in (0, 0.5).
     """
     scale = 1 - 2 * alpha
-    # 1 − w from 1 − v, which is exact near 1; from w it would lose all digits that α = 1e-6 has in fp32.
+    # Compute 1 − w from 1 − v, which is exact near 1. Computed from w, it would lose all digits of α = 1e-6 in fp32.
     return torch.log((alpha + scale * v) / (alpha + scale * (1 - v)))
 
 
 def from_logits(y: Tensor, alpha: float) -> Tensor:
-    """The v in [0, 1] that ``y`` came from, α undone; what lies beyond the image of [0, 1] is clipped.
+    """Invert :func:`to_logits`, and clip to [0, 1] the logits that it cannot return.
 
     Args:
         y: any shape.
-        alpha: as it was in :func:`to_logits`.
+        alpha: as in :func:`to_logits`.
     """
     return ((torch.sigmoid(y) - alpha) / (1 - 2 * alpha)).clamp(0, 1)
 
 
 def log_det_levels(y: Tensor, alpha: float) -> Tensor:
-    """log|dy/du| with u in 0…256, so that the 256 levels are inside it.
+    """Compute log|dy/du| with u in 0…256, the interval that all 256 levels cover.
 
-    dy/du = (1 − 2α) / (256 w (1 − w)), and w is the sigmoid of y.
+    dy/du = (1 − 2α) / (256 w (1 − w)), where w is the sigmoid of y.
 
     Args:
         y: (N, …) logits.
-        alpha: as it was in :func:`to_logits`.
+        alpha: as in :func:`to_logits`.
 
     Returns:
         (N,) float64, in nats, summed over the dimensions.

@@ -1,4 +1,4 @@
-"""Where a training batch comes from. Each source's position and order are part of the training state."""
+"""Sources of training batches. Position and order of a source are part of the training state."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from typing_extensions import override
 from nllgen.data.logits import dequantise, to_logits
 from nllgen.models import RealNVP
 
-_DRAW = 512  # images drawn from the truth at once
+_MAX_DRAW = 512  # images drawn from the truth at a time
 
 
 class Source(ABC):
     """An endless stream of training images in logit space.
 
     Attributes:
-        num_images: images in an epoch, None where every image is fresh.
+        num_images: images in an epoch; None where every image is new.
     """
 
     num_images: int | None
 
     @abstractmethod
     def next(self, n: int) -> Tensor:
-        """The next n images (n, C, H, W) float32."""
+        """Return the next n images (n, C, H, W), float32."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Order and position."""
+        """Return order and position."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on at a position."""
+        """Restore order and position."""
 
 
 class Finite(Source):
-    """Images in memory, in a new random order each epoch; a last incomplete batch is filled from the next epoch."""
+    """Images in memory, reshuffled each epoch. The next epoch completes the last batch of an epoch."""
 
     def __init__(self, images: Tensor, order: torch.Generator):
         self.images = images
@@ -49,16 +49,16 @@ class Finite(Source):
 
     @override
     def next(self, n: int) -> Tensor:
-        taken = []
+        batch = []
         while n > 0:
             if self._position == len(self._permutation):
                 self._permutation = torch.randperm(len(self.images), generator=self._order)
                 self._position = 0
             rows = self._permutation[self._position : self._position + n]
-            taken.append(rows)
+            batch.append(rows)
             self._position += len(rows)
             n -= len(rows)
-        return self.images.index_select(0, torch.cat(taken).to(self.images.device))
+        return self.images.index_select(0, torch.cat(batch).to(self.images.device))
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Finite(Source):
 
 
 class Dequantised(Finite):
-    """8-bit images, dequantised anew each time they are seen (science.md, *Dequantisation and logits*)."""
+    """8-bit images with new dequantisation noise in each epoch (science.md, *Dequantisation and logits*)."""
 
     def __init__(self, images: Tensor, order: torch.Generator, noise: torch.Generator, alpha: float):
         super().__init__(images, order)
@@ -83,7 +83,7 @@ class Dequantised(Finite):
 
 
 class Fresh(Source):
-    """Every image is a new draw from the truth (N = ∞). Draws are made in fp32, whatever the training's precision."""
+    """New draws from the truth for every batch (N = ∞), in fp32 whatever the precision of training."""
 
     num_images = None
 
@@ -95,7 +95,7 @@ class Fresh(Source):
     @torch.no_grad()
     def next(self, n: int) -> Tensor:
         with torch.autocast(next(self._truth.parameters()).device.type, enabled=False):
-            parts = [self._truth.sample(min(_DRAW, n - i), self._noise) for i in range(0, n, _DRAW)]
+            parts = [self._truth.sample(min(_MAX_DRAW, n - i), self._noise) for i in range(0, n, _MAX_DRAW)]
         return torch.cat(parts)
 
     @override
@@ -104,4 +104,4 @@ class Fresh(Source):
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass  # there is none
+        pass  # it has no state: the run saves the noise stream

@@ -10,18 +10,18 @@ from torch import Tensor
 
 from nllgen.data.truth import Truth
 
-CHUNK = 500  # images with a random stream of their own: a larger set begins with the smaller one
+CHUNK = 500  # images per random stream: a larger set begins with the images of a smaller one
 
 Progress = Callable[[int], None]
 ChunkGenerator = Callable[[str, int], torch.Generator]
 
 
 def draw(truth: Truth, generator: torch.Generator, n: int = CHUNK) -> tuple[Tensor, Tensor, Tensor]:
-    """n images.
+    """Draw n images.
 
     Returns:
-        x (n, C, H, W) float32 logits; log p(x) (n,) float64 nats, evaluated on the stored float32 x; and the
-        same from the sampling pass, which differs by the rounding of x.
+        x (n, C, H, W) float32 logits; log p(x) (n,) float64 nats, evaluated on the stored float32 x; and log p(x) from
+        the sampling pass, which differs by the rounding of x.
     """
     with torch.no_grad():
         z = truth.flow.sample_base(n, generator)
@@ -32,17 +32,17 @@ def draw(truth: Truth, generator: torch.Generator, n: int = CHUNK) -> tuple[Tens
 def draw_split(
     truth: Truth, split: str, first: int, last: int, generator_of: ChunkGenerator, progress: Progress
 ) -> tuple[Tensor, Tensor, float]:
-    """Images ``first`` (a multiple of CHUNK) to ``last`` of a split.
+    """Draw images ``first`` (a multiple of CHUNK) to ``last`` of a split.
 
     Args:
-        truth: what is drawn from.
+        truth: the density to draw from.
         split: its name, part of every chunk's stream.
         first, last: range of images.
-        generator_of: (split, chunk) → the chunk's own generator.
-        progress: told the number of images after each chunk.
+        generator_of: maps (split, chunk) to the chunk's own generator.
+        progress: called with the number of images after each chunk.
 
     Returns:
-        x, log p (n,), and the largest |log p evaluated forward − log p from sampling| in nats.
+        x, log p (n,), and max |log p evaluated forward − log p from sampling| in nats.
     """
     assert first % CHUNK == 0
     images, log_probs, worst = [], [], 0.0
@@ -56,9 +56,9 @@ def draw_split(
 
 
 def entropy(truth: Truth, n: int, generator_of: ChunkGenerator, progress: Progress) -> tuple[float, float]:
-    """H(p) = −E_p[log p] from n fresh draws, in nats, with its standard error.
+    """Estimate H(p) = −E_p[log p] from n new draws, in nats, with its standard error.
 
-    The density comes from the sampling pass: one pass instead of two.
+    The density comes from the sampling pass, which saves a second pass.
     """
     values = torch.cat(list(_log_probs(truth, n, generator_of, progress)))[:n]
     return -float(values.mean()), float(values.std()) / math.sqrt(n)

@@ -22,12 +22,12 @@ _DIGEST = "content_sha256"
 
 @dataclass(frozen=True)
 class Truth:
-    """A density known exactly.
+    """A truth and its provenance.
 
     Attributes:
         cell: the training run that made it.
         flow: in evaluation mode, without gradients.
-        sha256: digest of its weights; training elsewhere gives other weights.
+        sha256: digest of its weights. Training on another machine gives other weights.
     """
 
     cell: Cell
@@ -36,12 +36,12 @@ class Truth:
 
     @property
     def id(self) -> str:
-        """Digest of its configuration."""
+        """Return the digest of its configuration."""
         return self.cell.id
 
 
 def weights_sha256(state: dict[str, Tensor]) -> str:
-    """Digest over names, dtypes, shapes and bytes of a state dict."""
+    """Compute a digest over names, dtypes, shapes and bytes of a state dict."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         array = tensor.detach().cpu().contiguous().numpy()
@@ -54,20 +54,20 @@ def load_tensors(path: Path) -> dict[str, Any]:
     """Read a file of tensors and plain values with ``weights_only=True``.
 
     Raises:
-        CorruptFileError: it is damaged, truncated, or holds anything else.
-        AssetError: it is not there.
+        CorruptFileError: it is damaged, truncated, or holds other types.
+        AssetError: it does not exist.
     """
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(value, dict):
-            raise TypeError(f"holds a {type(value).__name__}, not named values")
-        # torch reads over damage in the middle of a tensor; files of earlier versions have no digest
+            raise TypeError(f"holds a {type(value).__name__}, not a dictionary")
+        # torch does not detect damage inside a tensor; files of earlier versions have no digest
         if value.pop(_DIGEST, None) not in (None, _digest(value)):
-            raise ValueError("its content is not what was written")
+            raise ValueError("its content does not match its digest")
     except FileNotFoundError as error:
-        raise AssetError(f"{path}: no such file", "submit the study again: it makes what is missing") from error
-    except Exception as error:  # torch raises a dozen types on damaged files, and warns of none
-        # torch's own words on what it will not unpickle recommend to unpickle it all the same
+        raise AssetError(f"{path}: no such file", "submit the study again to create it") from error
+    except Exception as error:  # torch raises a dozen types on damaged files and documents none
+        # torch's message about a refused type recommends to load it without weights_only
         why = "" if isinstance(error, pickle.UnpicklingError) else f": {str(error)[:200].partition(chr(10))[0]}"
         raise CorruptFileError(
             f"{path}: not a file of weights ({type(error).__name__}{why})",
@@ -77,17 +77,17 @@ def load_tensors(path: Path) -> dict[str, Any]:
 
 
 def to_bytes(value: dict[str, Any]) -> bytes:
-    """Tensors and plain values as the bytes of a ``.pt`` file, with a digest of them."""
+    """Serialise tensors and plain values as the bytes of a ``.pt`` file that includes their digest."""
     buffer = io.BytesIO()
     torch.save({**value, _DIGEST: _digest(value)}, buffer)
     return buffer.getvalue()
 
 
 def _digest(value: object) -> str:
-    """SHA-256 over every value and where it stands."""
+    """Compute the SHA-256 over every value and its path."""
     digest = hashlib.sha256()
-    for where, item in _leaves("", value):
-        digest.update(f"{where}\0".encode())
+    for path, item in _flatten("", value):
+        digest.update(f"{path}\0".encode())
         if isinstance(item, Tensor):
             digest.update(f"{item.dtype}{tuple(item.shape)}".encode())
             digest.update(item.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -96,17 +96,17 @@ def _digest(value: object) -> str:
     return digest.hexdigest()
 
 
-def _leaves(where: str, value: object) -> Iterator[tuple[str, object]]:
+def _flatten(path: str, value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, dict | list | tuple):
-        yield where, len(value)
+        yield path, len(value)
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _leaves(f"{where}/{key!r}", item)
+            yield from _flatten(f"{path}/{key!r}", item)
     else:
-        yield where, value
+        yield path, value
 
 
 def truth_bytes(cell: Cell, weights: dict[str, Tensor]) -> bytes:
-    """The content of truth.pt."""
+    """Return the content of truth.pt."""
     return to_bytes({"schema": SCHEMA, "cell": cell.model_dump_json(), "weights": weights})
 
 
@@ -114,35 +114,35 @@ def load_truth(path: Path, device: torch.device) -> Truth:
     """Read truth.pt.
 
     Raises:
-        CorruptFileError: it is damaged or its weights do not fit its configuration.
+        CorruptFileError: it is damaged, or its weights do not match its configuration.
         SchemaError: it was written with another schema.
-        AssetError: it is not there.
+        AssetError: it does not exist.
     """
     content = load_tensors(path)
     schema = content.get("schema")
     if not isinstance(schema, int) or schema != SCHEMA:
-        raise SchemaError(f"{path}: schema {schema}, this version reads {SCHEMA}", "train the truth anew")
+        raise SchemaError(f"{path}: schema {schema}, this version reads {SCHEMA}", "train the truth again")
     try:
         cell = Cell.model_validate_json(content["cell"])
         flow = RealNVP(cell.real_nvp)
         flow.load_state_dict(content["weights"])
-    except Exception as error:  # whatever torch makes of weights that are none
+    except Exception as error:  # torch and pydantic raise many types on wrong content
         raise CorruptFileError(f"{path}: not a truth: {error}", "remove it and submit the study again") from error
     flow.requires_grad_(False).eval().to(device)
     return Truth(cell, flow, weights_sha256(flow.state_dict()))
 
 
 def check_fits(truth: Truth, cell: Cell) -> None:
-    """A cell on synthetic data, or one that starts at the truth, needs a truth of its own shape.
+    """Check that a cell on synthetic data, or one that starts at the truth, fits this truth.
 
     Raises:
-        ConfigError: naming both shapes or flows.
+        ConfigError: ids, shapes or flows differ.
     """
     if cell.data.source == "synthetic" and cell.data.truth_id != truth.id:
-        raise ConfigError(f"cell {cell.id} is on data of truth {cell.data.truth_id}, this truth is {truth.id}")
+        raise ConfigError(f"cell {cell.id} uses data of truth {cell.data.truth_id}, this truth is {truth.id}")
     if cell.data.shape != truth.cell.data.shape:
-        raise ConfigError(f"the truth makes images of shape {truth.cell.data.shape}, the cell's are {cell.data.shape}")
+        raise ConfigError(f"the truth's images have shape {truth.cell.data.shape}, the cell's {cell.data.shape}")
     if cell.start == "truth" and cell.flow != truth.cell.flow:
         raise ConfigError(
-            f"cell {cell.id} starts at the truth, but its flow is another: {cell.flow!r}", "degree: W has the truth's"
+            f"cell {cell.id} starts at the truth, but has another flow: {cell.flow!r}", "degree W has the truth's flow"
         )

@@ -1,4 +1,4 @@
-"""How far a discriminator is from the best answer to its generator."""
+"""Distance of a discriminator from the optimal one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from nllgen.metrics.measurement import Measurement, Row
 
 
 def distance_to_optimum(m: Measurement, logit: Callable[[Tensor], Tensor]) -> Row:
-    """‖d − r‖, the root mean square under ½(p + q), nats.
+    """Compute ‖d − r‖, the root mean square under ½(p + q), nats.
 
     The optimal discriminator is D = p/(p + q) (Goodfellow et al. 2014, proposition 1), whose logit is
     r = log p − log q. Held-out images are the draws of p, the model's samples those of q.
 
     Args:
         m: of a model with a density, where the truth is known.
-        logit: logits (N, C, H, W) → d (N,).
+        logit: maps logits (N, C, H, W) → d (N,).
     """
     with np.errstate(invalid="ignore", over="ignore"):  # of a diverged model
-        at_p = np.square(_answers(logit, m.held_out.x) - m.r_held_out).mean()
-        at_q = np.square(_answers(logit, m.samples) - m.r_samples).mean()
+        at_p = np.square(_discriminate(logit, m.held_out.x) - m.r_held_out).mean()
+        at_q = np.square(_discriminate(logit, m.samples) - m.r_samples).mean()
         return {"d_minus_r_nats": float(np.sqrt(0.5 * (at_p + at_q)))}
 
 
-def _answers(logit: Callable[[Tensor], Tensor], x: Tensor) -> FloatArray:
+def _discriminate(logit: Callable[[Tensor], Tensor], x: Tensor) -> FloatArray:
     return np.concatenate([logit(part).double().cpu().numpy() for part in torch.split(x, BATCH)])

@@ -10,10 +10,10 @@ from nllgen.metrics.metric_group import MetricGroup
 
 
 def kl_reference(num_parameters: int, num_images: int | None) -> float:
-    """Expected KL(p‖q) of a well-specified maximum-likelihood fit of k parameters to N images: k/(2N) nats.
+    """Return the expected KL(p‖q) of a well-specified maximum-likelihood fit of k parameters to N images: k/(2N) nats.
 
-    Asymptotic, from Wilks' theorem (Wilks 1938; Akaike 1974): 2N·KL → χ²_k. It says nothing where N is not ≫ k.
-    NaN without a number of images (fresh ones at every step).
+    It is asymptotic, from Wilks' theorem (Wilks 1938; Akaike 1974): 2N·KL → χ²_k, and holds only where N ≫ k. NaN where
+    every image is new, so that there is no N.
     """
     if not num_images:
         return math.nan

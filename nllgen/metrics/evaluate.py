@@ -1,4 +1,4 @@
-"""All that is measured of a model at one moment. Takes nothing from the training's random streams."""
+"""Evaluation of a model by groups of metrics. It uses none of the training's random streams."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from nllgen.models import Model
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Measures models on fixed images with fixed latents.
+    """Evaluation of models on fixed images with fixed latents.
 
     Attributes:
         references: the images, the truth, the extractors.
-        every: groups at every evaluation, on validation.
-        final: groups at the end, on the test split.
+        every: groups of every evaluation, on the validation split.
+        final: groups of the final evaluation, on the test split.
     """
 
     references: References
@@ -29,30 +29,30 @@ class Evaluator:
     final: tuple[str, ...]
 
     def measure(self, model: Model, logit: Callable[[Tensor], Tensor] | None = None) -> Row:
-        """The columns of an evaluation; NaN is a metric that could not be had.
+        """Compute the columns of an evaluation; NaN where a metric is undefined.
 
         Args:
-            model: what is trained.
-            logit: the discriminator that it is trained against, logits (N, C, H, W) → d (N,).
+            model: the model that is trained.
+            logit: the discriminator that it is trained against: maps logits (N, C, H, W) → d (N,).
         """
         measurement = Measurement(self.references, model, "val")
-        row = _measured(measurement, self.every)
+        row = _measure(measurement, self.every)
         if logit is not None and measurement.has("density") and measurement.has("truth"):
             row |= distance_to_optimum(measurement, logit)
         return row
 
     def measure_final(self, model: Model) -> Row:
-        """The columns of the final metrics."""
+        """Compute the columns of the final metrics."""
         return self.measure_groups(model, "test", self.final)
 
     def measure_groups(self, model: Model, split: str, names: Iterable[str]) -> Row:
-        """The columns of some groups on a split; those of a group whose needs are not met are absent."""
-        return _measured(Measurement(self.references, model, split), names)
+        """Compute the columns of some groups on a split, except groups whose needs are not met."""
+        return _measure(Measurement(self.references, model, split), names)
 
 
-def _measured(measurement: Measurement, names: Iterable[str]) -> Row:
+def _measure(measurement: Measurement, names: Iterable[str]) -> Row:
     row: Row = {}
-    with np.errstate(invalid="ignore", over="ignore"):  # a diverged model's numbers are inf and NaN, and stay so
+    with np.errstate(invalid="ignore", over="ignore"):  # a diverged model gives inf and NaN, which are results
         for group in map(GROUPS.__getitem__, names):
             if all(measurement.has(need) for need in group.needs):
                 row |= group.measure(measurement)

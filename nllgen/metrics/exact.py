@@ -1,4 +1,4 @@
-"""Divergences between densities that are both known: plain means with standard errors, in nats."""
+"""Divergences between two known densities: means with standard errors, in nats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nllgen.models import DensityModel, Model
 
-BATCH = 500  # images scored at once; densities depend on it by about 3e-5 nats
+BATCH = 500  # images scored at a time; densities depend on it by about 3e-5 nats
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -24,23 +24,18 @@ class Estimate(NamedTuple):
 
 
 def mean_and_se(values: FloatArray) -> Estimate:
-    """Mean of independent values (N,) with the standard error s/√N; NaN for a single value's error."""
+    """Return the mean of independent values (N,) and its standard error s/√N, which is NaN for a single value."""
     n = len(values)
     return Estimate(float(values.mean()), float(values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan)
 
 
 def kl(log_p: FloatArray, log_q: FloatArray) -> Estimate:
-    """KL(p‖q) = E_p[log p − log q] from both log-densities at the same draws of p (N,), nats."""
+    """Estimate KL(p‖q) = E_p[log p − log q] from both log-densities at the same draws of p (N,), nats."""
     return mean_and_se(log_p - log_q)
 
 
-def reverse_kl(log_p: FloatArray, log_q: FloatArray) -> Estimate:
-    """KL(q‖p) = E_q[log q − log p] from both log-densities at the same draws of q (N,), nats."""
-    return mean_and_se(log_q - log_p)
-
-
 def jsd(r_at_p: FloatArray, r_at_q: FloatArray) -> Estimate:
-    """Jensen-Shannon divergence, nats: ln 2 − ½E_p softplus(−r) − ½E_q softplus(r) with r = log p − log q.
+    """Estimate the Jensen-Shannon divergence ln 2 − ½E_p softplus(−r) − ½E_q softplus(r) with r = log p − log q, nats.
 
     Args:
         r_at_p: r at draws of p (N,).
@@ -51,11 +46,11 @@ def jsd(r_at_p: FloatArray, r_at_q: FloatArray) -> Estimate:
 
 
 def bits_per_dim(nll_nats: float, log_det: float, num_dims: int) -> float:
-    """−(log q(y) + log|dy/du|) / (D ln 2), for one image or for means over the same images (science.md, *Definitions*).
+    """Compute −(log q(y) + log|dy/du|) / (D ln 2) (science.md, *Definitions*).
 
     Args:
-        nll_nats: −log q(y) of logits, nats.
-        log_det: log|dy/du| with u in 0…256, nats.
+        nll_nats: −log q(y) of the logits of an image, or a mean over images, nats.
+        log_det: log|dy/du| of the same image or images, with u in 0…256, nats.
         num_dims: D = C·H·W.
     """
     return (nll_nats - log_det) / (num_dims * math.log(2))
@@ -63,13 +58,13 @@ def bits_per_dim(nll_nats: float, log_det: float, num_dims: int) -> float:
 
 @torch.no_grad()
 def log_densities(model: DensityModel, x: Tensor) -> FloatArray:
-    """log q of images (N, C, H, W) → (N,) float64 nats, in the model's own precision whatever the training's."""
+    """Compute log q of images (N, C, H, W) → (N,) float64 nats, in the model's precision whatever that of training."""
     with torch.autocast(x.device.type, enabled=False):
         return np.concatenate([model.log_prob(part).double().cpu().numpy() for part in torch.split(x, BATCH)])
 
 
 @torch.no_grad()
 def draw(model: Model, n: int, generator: torch.Generator) -> Tensor:
-    """n images of the model (n, C, H, W), in its own precision; more of them begin with the fewer."""
+    """Draw n images (n, C, H, W) in the model's precision. A larger n gives the same first images."""
     with torch.autocast(generator.device.type, enabled=False):
         return torch.cat([model.sample(min(BATCH, n - i), generator) for i in range(0, n, BATCH)])

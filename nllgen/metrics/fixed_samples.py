@@ -1,4 +1,4 @@
-"""Images that were drawn elsewhere, in a model's place."""
+"""A model that returns images drawn elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nllgen.models import Model
 
 
 class FixedSamples(Model):
-    """A model that is known by its draws alone, handed out one after the other.
+    """A model known only by its samples, which are returned in order.
 
     Args:
         images: (n, C, H, W) logits.
@@ -24,13 +24,13 @@ class FixedSamples(Model):
 
     @override
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """The next n of them.
+        """Return the next n images.
 
         Raises:
-            ValueError: there are no n left.
+            ValueError: fewer than n images are left.
         """
-        found = self._images[self._position : self._position + n]
-        if len(found) < n:
-            raise ValueError(f"{n} images asked for, {len(found)} left")
+        images = self._images[self._position : self._position + n]
+        if len(images) < n:
+            raise ValueError(f"{n} images requested, {len(images)} left")
         self._position += n
-        return found
+        return images

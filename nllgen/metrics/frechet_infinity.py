@@ -1,8 +1,8 @@
 """Fréchet∞ (Chong & Forsyth 2020): the Fréchet distance extrapolated to infinitely many samples.
 
-To first order the distance of n samples is biased by b/n, with another b for each model, so that a ranking at finite n
-may be wrong. A straight line over 1/n meets the axis where n = ∞. The reference stays as it is: its own bias remains,
-the same for every model, and is what the floor shows.
+To first order the distance of n samples has the bias b/n, where b depends on the model, so that a ranking at finite n
+may be wrong. The intercept of a straight line over 1/n is the distance at n = ∞. The reference set is not extrapolated:
+its bias is the same for every model, and the floor shows it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 from nllgen.metrics.exact import Estimate, FloatArray
+from nllgen.metrics.feature_metrics import FeatureMetrics, FeatureSets
 from nllgen.metrics.frechet import FrechetTo, distance_to_reference
 from nllgen.metrics.measurement import Row
-from nllgen.metrics.metric_group import Features, image_group
 
-PARTS = (1, 2, 3, 4, 5)  # the distances are those of n, n/2 … n/5 samples: evenly spaced in 1/n
-NUM_LEFT_OUT = 10  # groups of the jackknife
+PARTS = (1, 2, 3, 4, 5)  # distances of n, n/2 … n/5 samples: evenly spaced in 1/n
+NUM_JACKKNIFE = 10  # groups
 _MIN_SAMPLES = 100
 
 
 def frechet_infinity(samples: FloatArray, to_reference: FrechetTo) -> Estimate:
-    """Intercept of the least-squares line through the distances at several n, with its standard error.
+    """Compute the intercept of the least-squares line through the distances at several n, with its standard error.
 
-    At n/p, the distance is the mean over the p disjoint parts of the samples: every sample counts once at every n.
-    Those distances share their samples, so that the residuals of the line say nothing of its error; that is the
-    delete-a-group jackknife's, over ten groups.
+    The distance at n/p is the mean over p disjoint parts of the samples, so that every sample counts once at every n.
+    These distances share their samples, so the residuals of the line do not measure its error. A delete-a-group
+    jackknife over ten groups does.
 
     Args:
         samples: (n, d) features in random order.
@@ -42,20 +42,20 @@ def frechet_infinity(samples: FloatArray, to_reference: FrechetTo) -> Estimate:
     shifted, projected = to_reference.project(samples)
 
     def intercept(rows: Tensor) -> float:
-        sets = (torch.tensor_split(rows, parts) for parts in PARTS)
-        distances = [np.mean([to_reference.distance(shifted[i], projected[i]) for i in each]) for each in sets]
+        partitions = (torch.tensor_split(rows, parts) for parts in PARTS)
+        distances = [np.mean([to_reference.distance(shifted[i], projected[i]) for i in sets]) for sets in partitions]
         return float(np.polynomial.polynomial.polyfit(np.array(PARTS) / len(rows), distances, 1)[0])
 
-    everything = torch.arange(len(samples))
-    groups = torch.tensor_split(everything, NUM_LEFT_OUT)
-    without = np.array([intercept(everything[~torch.isin(everything, group)]) for group in groups])
-    variance = (NUM_LEFT_OUT - 1) / NUM_LEFT_OUT * float(np.square(without - without.mean()).sum())
-    return Estimate(intercept(everything), math.sqrt(variance))
+    rows = torch.arange(len(samples))
+    groups = torch.tensor_split(rows, NUM_JACKKNIFE)
+    replicates = np.array([intercept(rows[~torch.isin(rows, group)]) for group in groups])
+    variance = (NUM_JACKKNIFE - 1) / NUM_JACKKNIFE * float(np.square(replicates - replicates.mean()).sum())
+    return Estimate(intercept(rows), math.sqrt(variance))
 
 
-def _compare(features: Features) -> Row:
-    found = frechet_infinity(features.shuffled(features.samples), distance_to_reference(features))
-    return {"frechet_inf": found.value, "frechet_inf_se": found.se}
+def _compute(features: FeatureSets) -> Row:
+    estimate = frechet_infinity(features.shuffle(features.samples), distance_to_reference(features))
+    return {"frechet_inf": estimate.value, "frechet_inf_se": estimate.se}
 
 
-GROUP = image_group("frechet_inf", ("frechet_inf",), ("frechet_inf_se",), _compare)
+GROUP = FeatureMetrics("frechet_inf", ("frechet_inf",), ("frechet_inf_se",), compute=_compute).group()

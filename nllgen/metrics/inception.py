@@ -1,4 +1,4 @@
-"""pytorch-fid's Inception (Szegedy et al. 2016; Heusel et al. 2017): the published FID, from a local file."""
+"""pytorch-fid's Inception (Szegedy et al. 2016; Heusel et al. 2017) for the published FID, from a local file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from nllgen.errors import CorruptFileError
 from nllgen.metrics.features import Extractor
 from nllgen.torchvision_ops import import_torchvision
 
-SHA256_PREFIX = "6726825d"  # torch.hub's convention: the weights file's name ends in it
+SHA256_PREFIX = "6726825d"  # by torch.hub's convention the name of the weights file ends in it
 NUM_FEATURES = 2048
 
-_said: set[Path] = set()
+_HINT = "run: nllgen assets fetch inception"
+_reported: set[Path] = set()
 
 
 class InceptionExtractor(Extractor):
@@ -28,12 +29,12 @@ class InceptionExtractor(Extractor):
 
     Args:
         weights: pytorch-fid's weights file.
-        device: where the network is put.
-        sha256_prefix: how the file's SHA-256 must begin.
+        device: of the network.
+        sha256_prefix: first digits of the file's SHA-256.
 
     Raises:
         CorruptFileError: the file has another hash, or does not hold Inception's weights.
-        MachineError: torchvision does not fit the installed torch.
+        MachineError: torchvision is incompatible with the installed torch.
     """
 
     name = "inception"
@@ -42,25 +43,24 @@ class InceptionExtractor(Extractor):
 
     def __init__(self, weights: Path, device: torch.device | str, sha256_prefix: str = SHA256_PREFIX):
         self.device = torch.device(device)
-        hint_for = "run: nllgen assets fetch inception"
         try:
             data = weights.read_bytes()
             self.sha256 = hashlib.sha256(data).hexdigest()
             if not self.sha256.startswith(sha256_prefix):
-                raise CorruptFileError(f"{weights} has the SHA-256 {self.sha256}, not {sha256_prefix}…", hint_for)
+                raise CorruptFileError(f"{weights} has the SHA-256 {self.sha256}, not {sha256_prefix}…", _HINT)
             self.network = _build(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)).to(self.device)
         except (OSError, ValueError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise CorruptFileError(f"{weights} does not hold Inception's weights: {error}", hint_for) from error
+            raise CorruptFileError(f"{weights} does not hold Inception's weights: {error}", _HINT) from error
 
     def _forward(self, images: Tensor) -> Tensor:
-        # grey three times, as an image file opened as RGB
+        # grey images become RGB with three equal channels, as an image file opened as RGB does
         colour = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         features: Tensor = self.network(colour)[0]
         return features.flatten(1)
 
 
 def weights_url() -> str:
-    """Where pytorch-fid publishes the weights."""
+    """Return the URL where pytorch-fid publishes the weights."""
     import_torchvision()
     from pytorch_fid import inception
 
@@ -68,16 +68,16 @@ def weights_url() -> str:
 
 
 def load_inception(weights: Path, device: torch.device | str, echo: Callable[[str], None]) -> InceptionExtractor | None:
-    """The extractor, or None where its weights are missing, which is said once a process.
+    """Load the extractor, or return None where its weights are missing, which is reported once per process.
 
     Raises:
-        CorruptFileError: the file is there and is not pytorch-fid's.
+        CorruptFileError: the file exists, but is not pytorch-fid's.
     """
     if weights.exists():
         return InceptionExtractor(weights, device)
-    if weights not in _said:
-        _said.add(weights)
-        echo(f"no Inception weights at {weights}: frechet_inception is NaN (to have it: nllgen assets fetch inception)")
+    if weights not in _reported:
+        _reported.add(weights)
+        echo(f"no Inception weights at {weights}: frechet_inception is NaN ({_HINT})")
     return None
 
 
@@ -85,24 +85,27 @@ def _build(state: dict[str, Tensor]) -> nn.Module:
     import_torchvision()
     from pytorch_fid import inception
 
-    def given(*_: Any, **__: Any) -> dict[str, Tensor]:
+    def load_local(*_: Any, **__: Any) -> dict[str, Tensor]:
         return state
 
-    # pytorch-fid asks torch.hub for the weights while it builds the network; a compute node has no network to ask.
+    # pytorch-fid downloads the weights while it builds the network, but a compute node has no internet access.
     original = inception.load_state_dict_from_url
-    inception.load_state_dict_from_url = given
+    inception.load_state_dict_from_url = load_local
     try:
         network: nn.Module = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[NUM_FEATURES]])
     finally:
         inception.load_state_dict_from_url = original
-    return _folded(network.eval())
+    return _fuse_normalisation(network.eval())
 
 
-def _folded(network: nn.Module) -> nn.Module:
-    """Every normalisation in the convolution before it, and channels last: the same features to fp32's last digits."""
-    for part in network.modules():
-        if isinstance(norm := getattr(part, "bn", None), nn.BatchNorm2d):
-            part.conv = fuse_conv_bn_eval(cast("nn.Conv2d", part.conv), norm)
-            part.bn = nn.Identity()
+def _fuse_normalisation(network: nn.Module) -> nn.Module:
+    """Merge each batch normalisation into its convolution, and use channels-last.
+
+    Features agree up to fp32 rounding.
+    """
+    for module in network.modules():
+        if isinstance(norm := getattr(module, "bn", None), nn.BatchNorm2d):
+            module.conv = fuse_conv_bn_eval(cast("nn.Conv2d", module.conv), norm)
+            module.bn = nn.Identity()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from nllgen.metrics.exact import Estimate, mean_and_se
+from nllgen.metrics.feature_metrics import FeatureMetrics, FeatureSets
 from nllgen.metrics.measurement import Row
-from nllgen.metrics.metric_group import Features, image_group
 
 NUM_BLOCKS = 10
-_ROWS = 1_000  # of a kernel matrix at once
+_ROWS = 1_000  # of the kernel matrix at a time
 
 
 def mmd2(X: Tensor, Y: Tensor) -> float:
-    """Unbiased squared maximum mean discrepancy with k(x, y) = (xᵀy/d + 1)³ (Bińkowski et al. 2018, eqs. 4 and 5).
+    """Estimate the squared maximum mean discrepancy with k(x, y) = (xᵀy/d + 1)³ (Bińkowski et al. 2018, eqs. 4 and 5).
 
-    Of equal distributions its expectation is 0, so that it may be negative.
+    It is unbiased: its expectation for equal distributions is 0, and it may be negative.
 
     Args:
         X, Y: (n, d) and (m, d) float64, at least two rows of each.
@@ -27,14 +27,14 @@ def mmd2(X: Tensor, Y: Tensor) -> float:
 
 
 def kid(X: Tensor, Y: Tensor, num_blocks: int = NUM_BLOCKS) -> Estimate:
-    """Mean of the unbiased MMD² over disjoint blocks, with its standard error (Bińkowski et al. 2018, §4).
+    """Average the unbiased MMD² over disjoint blocks, with its standard error (Bińkowski et al. 2018, §4).
 
     Args:
-        X, Y: (n, d) and (m, d) float64, in random order; block i of X meets block i of Y.
-        num_blocks: how many; fewer where a block would have fewer than two rows.
+        X, Y: (n, d) and (m, d) float64, in random order; block i of X is compared with block i of Y.
+        num_blocks: number of blocks; fewer if a block would have fewer than two rows.
 
     Returns:
-        NaN with fewer than two rows on a side; no error with a single block.
+        NaN with fewer than two rows on a side; a NaN error with a single block.
     """
     num = min(num_blocks, len(X) // 2, len(Y) // 2)
     if not num:
@@ -56,10 +56,10 @@ def _mean_off_diagonal(X: Tensor) -> float:
     return (_kernel_sum(X, X) - float(own)) / (len(X) * (len(X) - 1))
 
 
-def _compare(features: Features) -> Row:
-    X, Y = (features.tensor(features.shuffled(part)) for part in (features.samples, features.reference))
-    found = kid(X, Y)
-    return {"kid": found.value, "kid_se": found.se}
+def _compute(features: FeatureSets) -> Row:
+    X, Y = (features.to_tensor(features.shuffle(rows)) for rows in (features.samples, features.reference))
+    estimate = kid(X, Y)
+    return {"kid": estimate.value, "kid_se": estimate.se}
 
 
-GROUP = image_group("kid", ("kid",), ("kid_se",), _compare)
+GROUP = FeatureMetrics("kid", ("kid",), ("kid_se",), compute=_compute).group()

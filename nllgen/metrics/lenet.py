@@ -1,6 +1,7 @@
-"""A LeNet-style MNIST classifier (LeCun et al. 1998, fig. 2) whose penultimate features the Fréchet distance compares.
+"""A LeNet-like MNIST classifier (LeCun et al. 1998, fig. 2), whose penultimate features the Fréchet distance compares.
 
-The in-domain extractor: Inception has never seen a digit. Its weights ship with the package; ``train_lenet`` made them.
+It is the in-domain extractor, whereas Inception was not trained on digits. Its weights ship with the package;
+``train_lenet`` creates them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from nllgen.metrics.features import Extractor
 WEIGHTS = Path(__file__).with_name("lenet.pt")
 IMAGE_SIZE = 28
 NUM_FEATURES = 84
+_HINT = "install nllgen again, or create the file with: python -m nllgen.metrics.train_lenet"
 
 
 class LeNet(nn.Module):
@@ -35,7 +37,7 @@ class LeNet(nn.Module):
         self.linear3 = nn.Linear(NUM_FEATURES, 10)
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate features (N, 84) of images (N, 1, H, W) in [0, 1]; another size than 28 is brought to it."""
+        """Compute penultimate features (N, 84) of images (N, 1, H, W) in [0, 1]; other sizes than 28 are resized."""
         if images.shape[-2:] != (IMAGE_SIZE, IMAGE_SIZE):
             images = F.interpolate(images, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=False)
         x = F.max_pool2d(F.relu(self.conv1(2 * images - 1)), 2)
@@ -43,20 +45,20 @@ class LeNet(nn.Module):
         return F.relu(self.linear2(F.relu(self.linear1(x.flatten(1)))))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Class logits (N, 10)."""
+        """Compute class logits (N, 10)."""
         logits: Tensor = self.linear3(self.features(images))
         return logits
 
 
 class LeNetExtractor(Extractor):
-    """The shipped LeNet.
+    """The LeNet that ships with nllgen.
 
     Args:
-        device: where the network is put.
-        weights: another weights file, with its record beside it as ``.json``.
+        device: of the network.
+        weights: another weights file; a ``.json`` file of the same name holds its SHA-256.
 
     Raises:
-        CorruptFileError: the file is missing, or its SHA-256 is not the recorded one.
+        CorruptFileError: the file is missing, or has another SHA-256.
     """
 
     name = "lenet"
@@ -75,14 +77,13 @@ class LeNetExtractor(Extractor):
 
 
 def _load(weights: Path) -> tuple[dict[str, Tensor], str]:
-    hint_for = "install nllgen again, or make the file with: python -m nllgen.metrics.train_lenet"
     try:
         data = weights.read_bytes()
-        recorded_attempt = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
+        expected = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
         sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 != recorded_attempt:
-            raise CorruptFileError(f"{weights} has the SHA-256 {sha256}, recorded is {recorded_attempt}", hint_for)
+        if sha256 != expected:
+            raise CorruptFileError(f"{weights} has the SHA-256 {sha256}, expected is {expected}", _HINT)
         state: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CorruptFileError(f"{weights} cannot be read: {error}", hint_for) from error
+        raise CorruptFileError(f"{weights} cannot be read: {error}", _HINT) from error
     return state, sha256

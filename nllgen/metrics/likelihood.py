@@ -1,4 +1,4 @@
-"""Negative log-likelihoods. Always measured: validation selects the best weights."""
+"""Negative log-likelihoods. They are always measured, because validation selects the best weights."""
 
 from __future__ import annotations
 

@@ -1,49 +1,30 @@
-"""What metrics share: the images that models are measured on, and what is computed of a model once for all of them."""
+"""References that models are compared with, and quantities of a model that several metrics share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from nllgen.metrics.exact import FloatArray, draw, log_densities
+from nllgen.metrics.features import Extractor
 from nllgen.models import DensityModel, Model, RealNVP
 
 Row = dict[str, float]
 Need = Literal["density", "truth", "extractor", "training", "halves"]
 OTHER = {"val": "test", "test": "val"}
-_CHUNK = 5_000  # images turned into pixels at once
+_CHUNK = 5_000  # images converted to pixels at a time
 T = TypeVar("T")
-
-
-class Extractor(Protocol):
-    """Image features for the metrics of images."""
-
-    @property
-    def name(self) -> str:
-        """In column names."""
-
-    @property
-    def sha256(self) -> str:
-        """Of its weights."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where its network lies; distances between features are computed there as well."""
-
-    def features(self, images: Tensor) -> npt.NDArray[np.float64]:
-        """Pixels (N, C, H, W) in [0, 1], or uint8 levels → (N, d)."""
 
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Images that densities are measured on.
+    """Images on which densities are measured.
 
     Attributes:
         x: (N, C, H, W) logits.
@@ -58,16 +39,17 @@ class EvalSet:
 
 @dataclass(frozen=True)
 class References:
-    """What models are measured against: fixed images and fixed latents, the same for every model and moment.
+    """Fixed images and latents that are the same for every model and every evaluation.
 
     Attributes:
-        sets: ``train`` (a part of the training images, or as many fresh ones), ``val``, ``test``.
+        sets: ``train`` (a part of the training images, or as many new ones), ``val``, ``test``.
         truth: the density that the data are drawn from, None on real data.
         extractors: of image features.
-        num_samples: split → model samples behind whatever needs samples.
-        to_pixels: logits → pixels in [0, 1].
-        generator: makes the generator of a purpose, the same at every call; nothing of the training's streams.
-        training: every training image, as logits or as uint8 levels; None where each is fresh.
+        num_samples: maps a split to the number of the model's samples.
+        to_pixels: maps logits to pixels in [0, 1].
+        generator: creates the generator of a purpose, with the same seed at every call. It is independent of the
+            training's streams.
+        training: all training images, as logits or as uint8 levels; None where every image is new.
     """
 
     sets: Mapping[str, EvalSet]
@@ -77,28 +59,28 @@ class References:
     to_pixels: Callable[[Tensor], Tensor]
     generator: Callable[[str], torch.Generator]
     training: Tensor | None = None
-    _kept: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` gives, made at the first call of a key and kept."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        found: T = self._kept[key]
-        return found
+    def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return the result of ``compute``, which is called once per key."""
+        if key not in self._cache:
+            self._cache[key] = compute()
+        result: T = self._cache[key]
+        return result
 
     def features(self, extractor: Extractor, split: str) -> FloatArray:
-        """Features (N, d) of the held-out images of a split."""
+        """Return the features (N, d) of the held-out images of a split."""
         key = ("features", extractor.name, split)
-        return self.once(key, lambda: self.features_of(extractor, self.sets[split].x))
+        return self.cached(key, lambda: self.features_of(extractor, self.sets[split].x))
 
     def training_features(self, extractor: Extractor) -> FloatArray:
-        """Features (N, d) of every training image."""
+        """Return the features (N, d) of all training images."""
         assert self.training is not None
         images = self.training
-        return self.once(("features", extractor.name, "training"), lambda: self.features_of(extractor, images))
+        return self.cached(("features", extractor.name, "training"), lambda: self.features_of(extractor, images))
 
     def features_of(self, extractor: Extractor, images: Tensor) -> FloatArray:
-        """Features (N, d) of logits, or of uint8 levels, (N, C, H, W)."""
+        """Compute features (N, d) of logits or uint8 levels (N, C, H, W)."""
         parts = torch.split(images, _CHUNK)
         return np.concatenate(
             [extractor.features(part if part.dtype == torch.uint8 else self.to_pixels(part)) for part in parts]
@@ -107,7 +89,7 @@ class References:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One model on one held-out split. Each quantity is computed when the first metric asks for it."""
+    """A model on a held-out split. Each quantity is computed on its first use."""
 
     references: References
     model: Model
@@ -115,64 +97,62 @@ class Measurement:
 
     @property
     def held_out(self) -> EvalSet:
-        """The images of the split."""
+        """Return the images of the split."""
         return self.references.sets[self.split]
 
     def has(self, need: Need) -> bool:
-        """Whether something that a metric needs is there."""
-        there = {
+        """Return whether a requirement of a metric is met."""
+        is_met = {
             "density": isinstance(self.model, DensityModel),
             "truth": self.references.truth is not None,
             "extractor": bool(self.references.extractors),
             "training": self.references.training is not None,
             "halves": isinstance(self.model, RealNVP) and len(self.model.scales) > 0,
         }
-        return there[need]
+        return is_met[need]
 
     @property
     def density(self) -> DensityModel:
-        """The model, which has a density."""
+        """Return the model, which must have a density."""
         assert isinstance(self.model, DensityModel)
         return self.model
 
     @cached_property
     def log_q(self) -> FloatArray:
-        """log q of the held-out images (N,), nats."""
+        """Compute log q of the held-out images (N,), nats."""
         return log_densities(self.density, self.held_out.x)
 
     @cached_property
     def log_q_train(self) -> FloatArray:
-        """log q of the measured training images (N,), nats."""
+        """Compute log q of the measured training images (N,), nats."""
         return log_densities(self.density, self.references.sets["train"].x)
 
     @cached_property
     def samples(self) -> Tensor:
-        """The model's draws (n, C, H, W), logits; n is the split's ``num_samples``."""
+        """Draw the model's samples (n, C, H, W), logits; n is the split's ``num_samples``."""
         generator = self.references.generator(f"samples-{self.split}")
         return draw(self.model, self.references.num_samples[self.split], generator)
 
     @cached_property
     def r_held_out(self) -> FloatArray:
-        """r = log p − log q at the held-out images (N,), draws of the truth."""
+        """Compute r = log p − log q at the held-out images (N,), which are draws of the truth."""
         assert self.held_out.log_p is not None
         return self.held_out.log_p - self.log_q
 
     @cached_property
     def r_samples(self) -> FloatArray:
-        """r = log p − log q at the model's draws (n,)."""
+        """Compute r = log p − log q at the model's samples (n,)."""
         assert self.references.truth is not None
         return log_densities(self.references.truth, self.samples) - log_densities(self.density, self.samples)
 
-    def features(self, extractor: Extractor, images: Tensor | None) -> FloatArray | None:
-        """Features (n, d) of images, logits (n, C, H, W); None where a pixel is not finite."""
-        if images is None:
-            return None
-        found, key = self._features, (extractor.name, id(images))
-        if key not in found:
+    def features(self, extractor: Extractor, images: Tensor) -> FloatArray | None:
+        """Compute features (n, d) of logits (n, C, H, W), once per tensor; None if a pixel is not finite."""
+        key = (extractor.name, id(images))
+        if key not in self._features:
             finite = bool(self.references.to_pixels(images).isfinite().all())
-            found[key] = (images, self.references.features_of(extractor, images) if finite else None)
-        return found[key][1]
+            self._features[key] = (images, self.references.features_of(extractor, images) if finite else None)
+        return self._features[key][1]
 
     @cached_property
     def _features(self) -> dict[tuple[str, int], tuple[Tensor, FloatArray | None]]:
-        return {}  # with the images, so that no others get their id
+        return {}  # it keeps the images, so that no other tensor gets their id

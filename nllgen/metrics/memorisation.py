@@ -1,10 +1,10 @@
-"""Whether a model copies its training images: the C_T test (Meehan, Chaudhuri & Dasgupta 2020).
+"""The C_T test for copies of training images (Meehan, Chaudhuri & Dasgupta 2020).
 
-A model that copies draws images that are nearer to the training set than fresh true images are. Within each cell of a
-partition of the feature space, the Mann-Whitney U of the samples' and the held-out images' distances to the training
-set is brought to a standard normal under "equally near"; C_T is the mean over the cells, weighted by the held-out
-images in them. Far below 0: copying. About 0 (a deviation of 1/√cells): neither. Far above 0: samples that are further
-from the training set than the truth's, as an underfitted model's are.
+The draws of a model that copies are nearer to the training set than new true images are. In each cell of a partition of
+the feature space, the Mann-Whitney U of the samples' and the held-out images' distances to the training set is
+standardised under the hypothesis "equally near". C_T is the mean over the cells, weighted by their held-out images. Far
+below 0 indicates copying, about 0 (with a standard deviation of 1/√cells) neither. Far above 0 indicates samples that
+are further from the training set than true images, as those of an underfitted model are.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from nllgen.metrics.distances import blocks, nearest
 from nllgen.metrics.exact import FloatArray
+from nllgen.metrics.feature_metrics import FeatureMetrics, FeatureSets
 from nllgen.metrics.measurement import Row
-from nllgen.metrics.metric_group import Features, image_group
 
 NUM_CELLS = 10
-_PER_CELL = 50  # images of either side that a cell should have; with fewer there are fewer cells
-_ITERATIONS = 20  # of Lloyd's
-_MIN_IN_CELL = 10  # of each side: below that the normal approximation of U is not one
+_PER_CELL = 50  # images of either set per cell; with fewer images there are fewer cells
+_ITERATIONS = 20  # of Lloyd's algorithm
+_MIN_IN_CELL = 10  # images of each set, for the normal approximation of U
 
 
 class CopyingTest:
@@ -31,7 +31,7 @@ class CopyingTest:
 
     Args:
         held_out, training: (m, d) and (t, d) float64 features on one device.
-        generator: of k-means' first centres.
+        generator: of the initial centres of k-means.
         num_cells: cells of the partition.
     """
 
@@ -42,19 +42,22 @@ class CopyingTest:
         self._distances = nearest(held_out, training).cpu().numpy()
 
     def __call__(self, samples: Tensor) -> float:
-        """C_T of samples (n, d); NaN where no cell has ten images of either side."""
+        """Compute C_T of samples (n, d); NaN if no cell has ten images of either set."""
         cells, distances = assign(samples, self._centres), nearest(samples, self._training).cpu().numpy()
         scores, weights = [], []
         for cell in range(len(self._centres)):
-            ours, theirs = distances[cells == cell], self._distances[self._cells == cell]
-            if min(len(ours), len(theirs)) >= _MIN_IN_CELL:
-                scores.append(mann_whitney_z(ours, theirs))
-                weights.append(len(theirs))
+            of_samples, of_held_out = distances[cells == cell], self._distances[self._cells == cell]
+            if min(len(of_samples), len(of_held_out)) >= _MIN_IN_CELL:
+                scores.append(mann_whitney_z(of_samples, of_held_out))
+                weights.append(len(of_held_out))
         return float(np.average(scores, weights=weights)) if scores else math.nan
 
 
 def mann_whitney_z(x: FloatArray, y: FloatArray) -> float:
-    """Mann & Whitney's (1947) U of x over y as a z score: below 0 where x tends to be the smaller. Ties count half."""
+    """Compute Mann & Whitney's (1947) U of x over y as a z score, negative if x tends to be smaller.
+
+    Ties count half.
+    """
     n, m = len(x), len(y)
     _, inverse, counts = np.unique(np.concatenate((x, y)), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
@@ -66,13 +69,13 @@ def mann_whitney_z(x: FloatArray, y: FloatArray) -> float:
 
 
 def k_means(X: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """Centres (k, d) by Lloyd's iterations from k-means++ (Arthur & Vassilvitskii 2007)."""
-    centres = X[_pick(torch.ones(len(X)), generator)][None]
+    """Compute centres (k, d) by Lloyd's algorithm, initialised by k-means++ (Arthur & Vassilvitskii 2007)."""
+    centres = X[_draw_index(torch.ones(len(X)), generator)][None]
     while len(centres) < k:
         distances = nearest(X, centres).cpu()
-        if not distances.sum() > 0:  # fewer different points than cells
+        if not distances.sum() > 0:  # fewer distinct points than cells
             return centres
-        centres = torch.cat((centres, X[_pick(distances, generator)][None]))
+        centres = torch.cat((centres, X[_draw_index(distances, generator)][None]))
     for _ in range(_ITERATIONS):
         cells = torch.from_numpy(assign(X, centres)).to(X.device)
         sums = torch.zeros_like(centres).index_add_(0, cells, X)
@@ -82,29 +85,29 @@ def k_means(X: Tensor, k: int, generator: torch.Generator) -> Tensor:
 
 
 def assign(X: Tensor, centres: Tensor) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Index (n,) of each row's nearest centre."""
-    found: np.ndarray[tuple[int], np.dtype[np.int64]]
-    found = torch.cat([block.argmin(1) for _, block in blocks(X, centres)]).cpu().numpy()
-    return found
+    """Return the index (n,) of each row's nearest centre."""
+    cells: np.ndarray[tuple[int], np.dtype[np.int64]]
+    cells = torch.cat([block.argmin(1) for _, block in blocks(X, centres)]).cpu().numpy()
+    return cells
 
 
-def _pick(weights: Tensor, generator: torch.Generator) -> int:
-    """One index, with probability proportional to the weights (on the CPU); any number of them."""
+def _draw_index(weights: Tensor, generator: torch.Generator) -> int:
+    """Draw one index with probability proportional to the weights, which are on the CPU."""
     total = weights.double().cumsum(0)
     uniform = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64).cpu()
     return min(int(torch.searchsorted(total, uniform * total[-1], right=True)), len(weights) - 1)
 
 
-def _compare(features: Features) -> Row:
-    held_out, training = features.reference, features.training
-    assert training is not None
+def _compute(features: FeatureSets) -> Row:
+    held_out = features.reference
     num_cells = max(1, min(NUM_CELLS, len(features.samples) // _PER_CELL, len(held_out) // _PER_CELL))
 
-    def make() -> CopyingTest:
-        return CopyingTest(features.tensor(held_out), features.tensor(training), features.generator, num_cells)
+    def make_test() -> CopyingTest:
+        training = features.to_tensor(features.training)
+        return CopyingTest(features.to_tensor(held_out), training, features.generator, num_cells)
 
-    test: CopyingTest = features.once(f"copying test of {num_cells} cells", make)
-    return {"copying_ct": test(features.tensor(features.samples))}
+    test = features.cached(f"copying test of {num_cells} cells", make_test)
+    return {"copying_ct": test(features.to_tensor(features.samples))}
 
 
-GROUP = image_group("memorisation", ("copying_ct",), (), _compare, training=True)
+GROUP = FeatureMetrics("memorisation", ("copying_ct",), compute=_compute, needs=("training",)).group()

@@ -1,4 +1,4 @@
-"""How exact the model's own arithmetic is, on a few held-out images."""
+"""Numerical errors of a model, on a few held-out images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from nllgen.metrics.metric_group import MetricGroup
 from nllgen.models import RealNVP
 from nllgen.models.numerics import numerical_errors
 
-_CHECKED = 16  # images
+_NUM_IMAGES = 16
 
 
 def _measure(m: Measurement) -> Row:
-    if not isinstance(m.model, RealNVP):  # another density says nothing of its inverse
+    if not isinstance(m.model, RealNVP):  # other densities need not have an inverse
         return {}
-    density, inverse = numerical_errors(m.model, m.held_out.x[:_CHECKED])
+    density, inverse = numerical_errors(m.model, m.held_out.x[:_NUM_IMAGES])
     return {"fp_error_nats": density, "inverse_error": inverse}
 
 

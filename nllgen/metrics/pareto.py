@@ -1,9 +1,9 @@
-"""How heavy the tail of importance weights is: Pareto-k̂ (Vehtari, Simpson, Gelman, Yao & Gabry 2024, PSIS).
+"""Tail weight of importance weights: Pareto-k̂ (Vehtari, Simpson, Gelman, Yao & Gabry 2024, PSIS).
 
-With weights p/q at draws of q, moments of the weights exist up to order 1/k. Below 0.7 an importance-sampling estimate
-of E_p by draws of q is usable at any practical size; above 1 the weights have no mean that a sample would show. So k̂
-says whether q covers p, which KL alone does not. Everything is computed from log-weights: theirs spread over hundreds
-of nats, and their exponentials would under- and overflow.
+For weights p/q at draws of q, moments of the weights exist up to order 1/k. Below k = 0.7, estimates of E_p by
+importance sampling from q are usable at practical sample sizes; above 1, a sample does not show the mean of the
+weights. So k̂ measures whether q covers p, which KL alone does not. Everything is computed from log-weights, because
+these range over hundreds of nats and their exponentials would underflow and overflow.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from nllgen.metrics.exact import FloatArray
 from nllgen.metrics.measurement import Measurement, Row
 from nllgen.metrics.metric_group import MetricGroup
 
-_MIN_TAIL = 5  # weights in the tail, below which PSIS does not fit
-_PRIOR_MEAN, _PRIOR_WEIGHT = 0.5, 10  # of k, in the worth of observations (Vehtari et al. 2024, appendix G)
+_MIN_TAIL = 5  # weights in the tail that PSIS needs for a fit
+_PRIOR_MEAN, _PRIOR_WEIGHT = 0.5, 10  # of k; the weight is a number of observations (Vehtari et al. 2024, appendix G)
 
 
 def pareto_k(log_weights: FloatArray) -> float:
-    """Shape k̂ of the generalised Pareto distribution fitted to the largest importance weights.
+    """Fit the shape k̂ of a generalised Pareto distribution to the largest importance weights.
 
-    The tail is the M = min(S/5, 3√S) largest of S weights, above the next smaller one (Vehtari et al. 2024, §2.4);
-    a weak prior pulls k̂ of small tails towards 0.5 (appendix G).
+    The tail consists of the M = min(S/5, 3√S) largest of S weights, and its cutoff is the next smaller weight (Vehtari
+    et al. 2024, §2.4). A weak prior shrinks the k̂ of small tails towards 0.5 (appendix G).
 
     Args:
         log_weights: (S,) logarithms of the weights, known up to a constant.
 
     Returns:
-        k̂; 0 where the weights do not vary, and NaN with values that are not finite or fewer than 25 of them.
+        k̂; 0 if the weights are all equal, and NaN for fewer than 25 of them or values that are not finite.
     """
     num = len(log_weights)
     size = min(num // 5, math.ceil(3 * math.sqrt(num)))
@@ -41,21 +41,22 @@ def pareto_k(log_weights: FloatArray) -> float:
     with np.errstate(divide="ignore"):
         log_excess = largest + np.log(-np.expm1(cutoff - largest))  # log(exp(largest) − exp(cutoff))
     if not np.isfinite(log_excess[_quartile(size)]):
-        return 0.0  # ties: as many weights stand at the cutoff itself
+        return 0.0  # ties: at least a quarter of the tail equals the cutoff
     k = gpd_shape(log_excess)
     return (size * k + _PRIOR_WEIGHT * _PRIOR_MEAN) / (size + _PRIOR_WEIGHT)
 
 
 def gpd_shape(log_x: FloatArray) -> float:
-    """Shape of a generalised Pareto distribution from a sample of it (Zhang & Stephens 2009, with ξ = −their k).
+    """Estimate the shape ξ of a generalised Pareto distribution from a sample (Zhang & Stephens 2009; their k is −ξ).
 
-    The posterior mean of θ = −ξ/σ under their data-driven prior, on their grid (eqs. 5 to 8); then ξ at that θ.
+    The posterior mean of θ = −ξ/σ is computed under their data-driven prior, on their grid (eqs. 5 to 8); ξ follows
+    from θ.
 
     Args:
         log_x: (n,) logarithms of the sample, ascending; x has location 0.
     """
     n = len(log_x)
-    log_x = log_x - log_x[_quartile(n)]  # the shape knows no scale: the lower quartile becomes 1
+    log_x = log_x - log_x[_quartile(n)]  # the shape does not depend on the scale: set the lower quartile to 1
     m = 30 + math.isqrt(n)
     theta = math.exp(-log_x[-1]) + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / 3
     shapes = np.array([_shape_at(float(t), log_x) for t in theta])
@@ -69,10 +70,10 @@ def _quartile(n: int) -> int:
 
 
 def _shape_at(theta: float, log_x: FloatArray) -> float:
-    """ξ(θ) = mean log(1 − θx), the maximum of the likelihood at a given θ."""
+    """Compute ξ(θ) = mean log(1 − θx), which maximises the likelihood at a given θ."""
     if theta < 0:
         return float(np.logaddexp(0, math.log(-theta) + log_x).mean())
-    return float(np.log1p(-theta * np.exp(log_x)).mean())  # θ < 1/max x: nothing overflows
+    return float(np.log1p(-theta * np.exp(log_x)).mean())  # no overflow, as θ < 1/max x
 
 
 def _measure(m: Measurement) -> Row:

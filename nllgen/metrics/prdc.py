@@ -1,8 +1,8 @@
-"""Fidelity and diversity by nearest neighbours: precision and recall (Kynkäänniemi et al. 2019), density and coverage
-(Naeem et al. 2020).
+"""Fidelity and diversity by nearest neighbours: precision, recall, density and coverage.
 
-A set of features stands for its support: the balls around each of its points that reach to the k-th nearest other one.
-Both sides have the same number of points: only then is the coverage of equal distributions 1 − 2⁻ᵏ.
+Precision and recall are from Kynkäänniemi et al. (2019), density and coverage from Naeem et al. (2020). The support of
+a set of features is estimated by balls around its points that reach to the k-th nearest other point. Both sets have the
+same number of points, which is a condition for the coverage of equal distributions to be 1 − 2⁻ᵏ.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from nllgen.metrics.distances import blocks, kth_neighbour
+from nllgen.metrics.feature_metrics import FeatureMetrics, FeatureSets
 from nllgen.metrics.measurement import Row
-from nllgen.metrics.metric_group import Features, image_group
 
 K = 5
 
 
 class PRDC(NamedTuple):
-    """Four numbers about samples and true images."""
+    """Precision, recall, density and coverage."""
 
     precision: float
     recall: float
@@ -29,12 +29,12 @@ class PRDC(NamedTuple):
 
 
 def prdc(samples: Tensor, reference: Tensor, k: int = K) -> PRDC:
-    """All four from one pass over the distances of samples to true images.
+    """Compute all four metrics from one pass over the distances of samples to true images.
 
-    - precision: share of samples within some true image's ball (Kynkäänniemi et al. 2019, eqs. 1 and 2);
-    - recall: share of true images within some sample's ball;
-    - density: mean number of true images' balls that a sample lies in, over k (Naeem et al. 2020, eq. 6);
-    - coverage: share of true images whose ball has a sample in it (eq. 8).
+    - precision: fraction of samples within some true image's ball (Kynkäänniemi et al. 2019, eqs. 1 and 2);
+    - recall: fraction of true images within some sample's ball;
+    - density: mean number of true images' balls that contain a sample, divided by k (Naeem et al. 2020, eq. 6);
+    - coverage: fraction of true images whose ball contains a sample (eq. 8).
 
     Args:
         samples, reference: (n, d) and (m, d) float64 features on one device, more than k of each.
@@ -54,13 +54,12 @@ def prdc(samples: Tensor, reference: Tensor, k: int = K) -> PRDC:
     return PRDC(precise / n, int(recalled.sum()) / m, inside / (k * n), int(covered.sum()) / m)
 
 
-def _compare(features: Features) -> Row:
-    reference = features.shuffled(features.reference)
+def _compute(features: FeatureSets) -> Row:
+    reference = features.shuffle(features.reference)
     num = min(len(features.samples), len(reference))
     if num <= K:
         return {}
-    found = prdc(features.tensor(features.samples[:num]), features.tensor(reference[:num]))
-    return {"precision": found.precision, "recall": found.recall, "density": found.density, "coverage": found.coverage}
+    return prdc(features.to_tensor(features.samples[:num]), features.to_tensor(reference[:num]))._asdict()
 
 
-GROUP = image_group("prdc", ("precision", "recall", "density", "coverage"), (), _compare)
+GROUP = FeatureMetrics("prdc", PRDC._fields, compute=_compute).group()

@@ -1,5 +1,7 @@
-"""Every metric group. A new one is a file with a ``GROUP``, its line here, and its names where there is no torch:
-``MetricGroup`` in ``study/config.py`` and the columns with their units in ``storage/schema.py``.
+"""Registry of the metric groups.
+
+A new group needs a module with a ``GROUP``, an entry here, and its names in packages without torch: ``MetricGroup`` in
+``study/config.py`` and its columns with their units in ``storage/schema.py``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""True images of which half of the latents are drawn anew (Danihelka et al. 2017, §5).
+"""Fréchet distances of true images after half of their latents were resampled (Danihelka et al. 2017, §5).
 
-A Real NVP maps an image to latents, half of which leave at its first scale, the fine ones, and half go on, the coarse
-ones. Where the model is the truth, latents of true images are independent draws of the base: whichever half is drawn
-anew, what comes out is a true image. A model that only its samples are trained of may map true images to where the base
-never is; its halves then depend on each other, and their mixture looks like nothing.
+A Real NVP maps an image to latents: a fine half, split off at its first scale, and a coarse half, which its further
+scales transform. If the model is the truth, latents of true images are independent draws of the base, so that
+resampling either half gives another true image. A model trained only through its samples may map true images to latents
+of low density under the base. The halves are then dependent, and images from mixed halves are unlike any true image.
 """
 
 from __future__ import annotations
@@ -15,61 +15,72 @@ import torch
 from torch import Tensor
 
 from nllgen.metrics.exact import BATCH
+from nllgen.metrics.feature_metrics import FeatureMetrics, FeatureSets
 from nllgen.metrics.frechet import distance_to_reference
-from nllgen.metrics.measurement import OTHER, Measurement, Need, Row
-from nllgen.metrics.metric_group import Features, MetricGroup, image_group
+from nllgen.metrics.measurement import OTHER, Measurement, Row
+from nllgen.metrics.metric_group import MetricGroup
 from nllgen.models import RealNVP
 from nllgen.models.coupling import squeeze, unsqueeze
 
 Half = Literal["fine", "coarse"]
-_NEEDS: tuple[Need, ...] = ("halves",)
 
 
 @torch.no_grad()
-def resampled(flow: RealNVP, x: Tensor, half: Half, generator: torch.Generator) -> Tensor:
-    """Images (n, C, H, W), logits, with one half of their latents drawn from the base: (n, C, H, W).
+def resample_half(flow: RealNVP, x: Tensor, half: Half, generator: torch.Generator) -> Tensor:
+    """Replace one half of the latents of images (n, C, H, W), logits, by draws from the base.
 
     Args:
         flow: of more than one scale.
         x: images, logits.
-        half: ``fine``: the latents that leave at the first scale; ``coarse``: all others.
+        half: ``fine``: the latents split off at the first scale; ``coarse``: all others.
         generator: of the new latents, on the flow's device.
+
+    Returns:
+        Images (n, C, H, W), logits.
     """
-    parts = []
+    images = []
     with torch.autocast(x.device.type, enabled=False):
-        for part in torch.split(x, BATCH):
-            coarse, fine = squeeze(flow.forward(part)[0]).chunk(2, dim=1)
-            new_coarse, new_fine = squeeze(flow.sample_base(len(part), generator)).chunk(2, dim=1)
+        for batch in torch.split(x, BATCH):
+            coarse, fine = squeeze(flow.forward(batch)[0]).chunk(2, dim=1)
+            new_coarse, new_fine = squeeze(flow.sample_base(len(batch), generator)).chunk(2, dim=1)
             mixed = (coarse, new_fine) if half == "fine" else (new_coarse, fine)
-            parts.append(flow.inverse(unsqueeze(torch.cat(mixed, dim=1)))[0])
-    return torch.cat(parts)
+            images.append(flow.inverse(unsqueeze(torch.cat(mixed, dim=1)))[0])
+    return torch.cat(images)
 
 
-def _images(measurement: Measurement, half: Half) -> Tensor | None:
-    """Of the other held-out split, as many as the model draws: the images behind the floor. None where it has fewer."""
+def _resampled_images(measurement: Measurement, half: Half) -> Tensor | None:
+    """Redraw half of the latents of images of the other held-out split, as many as the model draws.
+
+    The floor is that of the same images as they were. None if the split has fewer images.
+    """
     references, flow = measurement.references, measurement.model
     assert isinstance(flow, RealNVP)
     num = references.num_samples[measurement.split]
     x = references.sets[OTHER[measurement.split]].x[:num]
     if len(x) < num:
         return None
-    return resampled(flow, x, half, references.generator(f"resampled-{half}-{measurement.split}"))
+    return resample_half(flow, x, half, references.generator(f"resampled-{half}-{measurement.split}"))
 
 
-def _compare(features: Features, half: Half) -> Row:
+def _compute(features: FeatureSets, half: Half) -> Row:
     return {f"frechet_{half}": distance_to_reference(features)(features.samples)}
 
 
-def _group(half: Half) -> MetricGroup:
-    compare, images = partial(_compare, half=half), partial(_images, half=half)
-    return image_group(f"resampling_{half}", (f"frechet_{half}",), (), compare, images=images, needs=_NEEDS)
+def _half_metrics(half: Half) -> MetricGroup:
+    return FeatureMetrics(
+        f"resampling_{half}",
+        (f"frechet_{half}",),
+        compute=partial(_compute, half=half),
+        images=partial(_resampled_images, half=half),
+        needs=("halves",),
+    ).group()
 
 
-_HALVES = (_group("fine"), _group("coarse"))
+_FINE, _COARSE = _half_metrics("fine"), _half_metrics("coarse")
 
 
 def _measure(measurement: Measurement) -> Row:
-    return {name: value for each in _HALVES for name, value in each.measure(measurement).items()}
+    return _FINE.measure(measurement) | _COARSE.measure(measurement)
 
 
-GROUP = MetricGroup("resampling", tuple(name for each in _HALVES for name in each.columns), _HALVES[0].needs, _measure)
+GROUP = MetricGroup("resampling", _FINE.columns + _COARSE.columns, _FINE.needs, _measure)

@@ -1,7 +1,7 @@
 """Train the LeNet that ships with nllgen: ``python -m nllgen.metrics.train_lenet --assets DIR -o lenet.pt``.
 
-On MNIST's first 50,000 training images, so that validation and test images are new to it. One thread and a fixed seed:
-the same torch on the same kind of processor writes the same bytes.
+It is trained on MNIST's first 50,000 training images, so that validation and test images are new to it. It uses one
+thread and a fixed seed: the same torch on the same type of processor writes the same bytes.
 """
 
 from __future__ import annotations
@@ -26,29 +26,31 @@ EPOCHS = 12
 BATCH_SIZE = 128
 PEAK_LR = 2e-3
 WEIGHT_DECAY = 1e-4
-MAX_SHIFT = 2  # pixels: digits of a generative model are not all centred alike
+MAX_SHIFT = 2  # pixels: digits of a generative model are not centred exactly
 
 
 def main() -> None:
-    """Train, print the accuracies, write the weights and their record."""
+    """Train, print the accuracies, and write the weights and their record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--assets", type=Path, required=True, help="asset folder with mnist in it")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="weights file; its record goes beside it")
+    parser.add_argument("--assets", type=Path, required=True, help="asset directory that contains mnist")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="weights file; its record is the .json file of that name"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     images, labels = _read(arguments.assets / "mnist", "train")
     network = train(images[:NUM_TRAIN], labels[:NUM_TRAIN])
-    found = {
+    accuracies = {
         "validation_accuracy": accuracy(network, images[NUM_TRAIN:], labels[NUM_TRAIN:]),
         "test_accuracy": accuracy(network, *_read(arguments.assets / "mnist", "t10k")),
     }
-    print(json.dumps(found))
-    _write(arguments.output, network, found)
+    print(json.dumps(accuracies))
+    _write(arguments.output, network, accuracies)
 
 
 def train(images: Tensor, labels: Tensor, epochs: int = EPOCHS) -> LeNet:
-    """AdamW with a one-cycle rate on randomly shifted digits.
+    """Train by AdamW with a one-cycle learning rate on randomly shifted digits.
 
     Args:
         images: (N, 1, 28, 28) in [0, 1].
@@ -77,15 +79,13 @@ def train(images: Tensor, labels: Tensor, epochs: int = EPOCHS) -> LeNet:
 
 @torch.inference_mode()
 def accuracy(network: LeNet, images: Tensor, labels: Tensor) -> float:
-    """Share of images (N, 1, H, W) that get their own label."""
-    right = [
-        network(x).argmax(1) == y for x, y in zip(torch.split(images, 1000), torch.split(labels, 1000), strict=True)
-    ]
-    return torch.cat(right).double().mean().item()
+    """Return the fraction of images (N, 1, H, W) that are classified correctly."""
+    batches = zip(torch.split(images, 1000), torch.split(labels, 1000), strict=True)
+    return torch.cat([network(x).argmax(1) == y for x, y in batches]).double().mean().item()
 
 
 def _shift(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to ``MAX_SHIFT`` pixels each way, black coming in."""
+    """Shift each image by up to ``MAX_SHIFT`` pixels in each direction, padding with black."""
     num, (dy, dx) = len(images), torch.randint(0, 2 * MAX_SHIFT + 1, (2, len(images)), generator=generator)
     padded = F.pad(images[:, 0], (MAX_SHIFT,) * 4)
     pixel = torch.arange(IMAGE_SIZE)
@@ -93,24 +93,24 @@ def _shift(images: Tensor, generator: torch.Generator) -> Tensor:
     return padded[torch.arange(num)[:, None, None], rows[:, :, None], columns[:, None, :]][:, None]
 
 
-def _read(folder: Path, split: str) -> tuple[Tensor, Tensor]:
-    # torchvision's reader, as metrics must not import data.
+def _read(directory: Path, split: str) -> tuple[Tensor, Tensor]:
+    # torchvision's reader, because metrics must not import data
     mnist = import_torchvision().datasets.mnist
     try:
-        images = mnist.read_image_file(folder / f"{split}-images-idx3-ubyte")
-        labels = mnist.read_label_file(folder / f"{split}-labels-idx1-ubyte")
+        images = mnist.read_image_file(directory / f"{split}-images-idx3-ubyte")
+        labels = mnist.read_label_file(directory / f"{split}-labels-idx1-ubyte")
     except (OSError, ValueError, AssertionError) as error:
-        raise AssetError(f"MNIST cannot be read from {folder}: {error}", "run: nllgen assets fetch mnist") from error
+        raise AssetError(f"MNIST cannot be read from {directory}: {error}", "run: nllgen assets fetch mnist") from error
     return images[:, None].float() / 255, labels.long()
 
 
-def _write(output: Path, network: LeNet, found: dict[str, float]) -> None:
-    buffer = io.BytesIO()  # a path's name would go into the archive and so into the hash
+def _write(output: Path, network: LeNet, accuracies: dict[str, float]) -> None:
+    buffer = io.BytesIO()  # saved to a path, the archive and its hash would contain the file's name
     torch.save(network.state_dict(), buffer)
     data = buffer.getvalue()
     record = {
         "sha256": hashlib.sha256(data).hexdigest(),
-        **found,
+        **accuracies,
         "made_by": "python -m nllgen.metrics.train_lenet --assets DIR -o lenet.pt",
         "seed": SEED,
         "torch": str(torch.__version__),

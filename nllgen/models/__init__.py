@@ -1,4 +1,4 @@
-"""The Real NVP, and the other models that can be trained in its place."""
+"""The Real NVP and the models that can be trained in its place."""
 
 from nllgen.models.make import make_model
 from nllgen.models.model import DensityModel, Model

@@ -1,23 +1,23 @@
-"""Activation normalisation: a per-channel affine map initialised from data (Glow, Kingma & Dhariwal 2018, §3.1)."""
+"""Activation normalisation (Glow: Kingma & Dhariwal 2018, §3.1)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-_MIN_STD = 1e-3  # a constant channel is scaled by at most its inverse
+_MIN_STD = 1e-3  # bounds the scale of a constant channel
 
 
 class ActNorm(nn.Module):
-    """y = x · exp(log_scale) + bias, one pair a channel.
+    """Per-channel affine map y = x · exp(log_scale) + bias, initialised from data.
 
-    The flag ``initialised`` lies in the state dict: a loaded model is never initialised a second time.
-    Until it is initialised the map is the identity.
+    The map is the identity until it is initialised. The flag ``initialised`` is part of the state dict, so that a
+    loaded model is not initialised a second time.
 
     Args:
         num_channels: C, channels of the image.
-        num_pixels: H·W of the image. It may come as it is, (N, C, H, W), or squeezed, (N, 4·C, H/2, W/2), phase-major:
-            the phases of a channel share its map.
+        num_pixels: H·W of the image. The input is either the image (N, C, H, W), or the image squeezed phase-major to
+            (N, 4·C, H/2, W/2), where the four phases of a channel share its scale and bias.
     """
 
     initialised: Tensor
@@ -31,33 +31,35 @@ class ActNorm(nn.Module):
 
     @torch.no_grad()
     def initialise(self, x: Tensor, valid: Tensor | None = None) -> None:
-        """Set the map so that ``x`` leaves with mean 0 and standard deviation 1 in each channel; only the first time.
+        """Set scale and bias so that ``x`` is mapped to mean 0 and standard deviation 1 in each channel.
+
+        Later calls change nothing.
 
         Args:
             x: a batch, in either form.
-            valid: 1 where a site counts, 0 where it is padding; broadcasts to x.
+            valid: 1 where a pixel counts, 0 where it is padding; broadcasts to x.
         """
         if self.initialised:
             return
         n, _, h, w = x.shape
-        sites = torch.ones_like(x) if valid is None else valid.expand_as(x)
-        x, sites = (t.reshape(n, -1, self.bias.shape[1], h, w) for t in (x, sites))  # (N, phases, C, H, W)
+        mask = torch.ones_like(x) if valid is None else valid.expand_as(x)
+        x, mask = (t.reshape(n, -1, self.bias.shape[1], h, w) for t in (x, mask))  # (N, phases, C, H, W)
         dims = (0, 1, 3, 4)
-        count = sites.sum(dims)
-        mean = (x * sites).sum(dims) / count
-        centred = (x - mean.view(-1, 1, 1)) * sites
+        count = mask.sum(dims)
+        mean = (x * mask).sum(dims) / count
+        centred = (x - mean.view(-1, 1, 1)) * mask
         std = (centred.square().sum(dims) / count).sqrt().clamp_min(_MIN_STD)
         self.log_scale.copy_(-std.log().view_as(self.log_scale))
         self.bias.copy_((-mean / std).view_as(self.bias))
         self.initialised.fill_(True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x → (y, log|det dy/dx| as a float64 scalar)."""
+        """Map x → (y, log|det dy/dx| as a float64 scalar)."""
         log_scale, bias = self._tiled(x)
         return x * log_scale.exp() + bias, self._log_det()
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The exact inverse: y → (x, log|det dx/dy| as a float64 scalar)."""
+        """Invert the map exactly: y → (x, log|det dx/dy| as a float64 scalar)."""
         log_scale, bias = self._tiled(y)
         return (y - bias) * (-log_scale).exp(), -self._log_det()
 

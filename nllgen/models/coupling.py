@@ -1,12 +1,12 @@
 """Coupling layers of Real NVP (Dinh, Sohl-Dickstein & Bengio 2017, §3.3–3.5) and the network inside them.
 
-A checkerboard over pixels is the same thing as a split over the four phases of a 2×2 squeeze: with the phases
+A checkerboard over pixels is equivalent to a split of the four phases of a 2×2 squeeze. With the phases
 
     a b
     c d
 
-the black squares are {a, d} and the white ones {b, c}. So every coupling here splits *channels*, and the
-network runs on the squeezed grid, where no pixel is computed only to be masked away.
+the black squares are {a, d} and the white ones {b, c}. So every coupling here splits *channels*, and the network runs
+on the squeezed grid, where no computed pixel is masked away.
 """
 
 from __future__ import annotations
@@ -15,25 +15,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ROWS = (0, 1, 2, 3)  # a b c d: the halves are the upper and the lower rows
-CHECKERBOARD = (0, 3, 1, 2)  # a d b c: the halves are the black and the white squares
+ROWS = (0, 1, 2, 3)  # a b c d: the halves are the upper and lower rows
+CHECKERBOARD = (0, 3, 1, 2)  # a d b c: the halves are the black and white squares
 
 
 def squeeze(x: Tensor, order: tuple[int, ...] = ROWS) -> Tensor:
-    """(N, C, H, W) → (N, 4·C, H/2, W/2), phase-major: all channels of one phase, then of the next in ``order``."""
+    """Reshape (N, C, H, W) → (N, 4·C, H/2, W/2), phase-major: all channels of one phase, then of the next.
+
+    Args:
+        x: (N, C, H, W) with even H and W.
+        order: of the phases a b c d.
+    """
     n, c, h, w = x.shape
     phases = F.pixel_unshuffle(x, 2).reshape(n, c, 4, h // 2, w // 2).unbind(2)
     return torch.cat([phases[i] for i in order], dim=1)
 
 
 def unsqueeze(x: Tensor, order: tuple[int, ...] = ROWS) -> Tensor:
-    """The inverse of :func:`squeeze`: (N, 4·C, H, W) → (N, C, 2·H, 2·W)."""
+    """Invert :func:`squeeze`: (N, 4·C, H, W) → (N, C, 2·H, 2·W)."""
     phases = x.chunk(4, dim=1)
     return F.pixel_shuffle(torch.stack([phases[order.index(i)] for i in range(4)], dim=2).flatten(1, 2), 2)
 
 
 class ResidualBlock(nn.Module):
-    """h + conv(relu(conv(relu(h)))), pre-activation. With its second convolution at 0 it is the identity."""
+    """Pre-activation block h + conv(relu(conv(relu(h)))), the identity where its second convolution is 0."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -41,13 +46,13 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, h: Tensor) -> Tensor:
-        """(N, width, H, W) → the same shape."""
+        """Map (N, width, H, W) to the same shape."""
         change: Tensor = self.conv2(F.relu(self.conv1(F.relu(h)), inplace=True))
-        return change.add_(h)  # in place: a fresh tensor of this size costs more than the sum
+        return change.add_(h)  # in place: allocating a tensor of this size takes longer than the sum
 
 
 class ConvResNet(nn.Module):
-    """(N, in, H, W) → (N, out, H, W). Its last convolution starts at 0, so that a fresh network answers 0."""
+    """Residual network (N, in, H, W) → (N, out, H, W). Its last convolution starts at 0, so a new network returns 0."""
 
     def __init__(self, in_channels: int, out_channels: int, width: int, num_blocks: int):
         super().__init__()
@@ -58,7 +63,7 @@ class ConvResNet(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in, H, W) → (N, out, H, W)."""
+        """Map (N, in, H, W) → (N, out, H, W)."""
         h = self.first(x.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             h = block(h)
@@ -67,16 +72,16 @@ class ConvResNet(nn.Module):
 
 
 class Coupling(nn.Module):
-    """One half of the channels, given the other: y = x · exp(s) + t, s = scale · tanh(·).
+    """Affine map of one half of the channels, conditioned on the other: y = x · exp(s) + t with s = scale · tanh(·).
 
-    ``scale`` starts at 1 and the network's last convolution at 0: the fresh coupling is the identity and every
-    gradient flows from the second step on. Scale 0 *and* a zero convolution would be dead.
+    ``scale`` starts at 1 and the network's last convolution at 0. A new coupling is therefore the identity, and every
+    parameter has a gradient from the second step on. With both at 0 none would ever have one.
 
     Args:
         num_channels: channels of the input, even.
         width, num_blocks: of the network.
-        flip: transform the first half given the second, instead of the second given the first.
-        additive: t only (volume preserving, NICE: Dinh et al. 2015).
+        flip: transform the first half conditioned on the second, instead of the second on the first.
+        additive: only t, which preserves volume (NICE: Dinh et al. 2015).
     """
 
     def __init__(self, num_channels: int, width: int, num_blocks: int, *, flip: bool, additive: bool):
@@ -90,36 +95,36 @@ class Coupling(nn.Module):
             self.scale = nn.Parameter(torch.ones(1, half, 1, 1))
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) → (y, log|det dy/dx| (N,) in float64).
+        """Map x (N, C, H, W) → (y, log|det dy/dx| (N,) in float64).
 
         Args:
             x: the input; 0 where it is padding.
-            valid: 1 where a site counts for the log-determinant, 0 where it is padding; (1, C, H, W).
+            valid: 1 where a pixel counts for the log-determinant, 0 where it is padding; (1, C, H, W).
         """
-        given, changed = self._split(x)
-        s, t = self._scale_shift(given)
+        identity, transformed = self._split(x)
+        s, t = self._scale_shift(identity)
         if s is None:
-            return self._join(given, changed + t), _zeros(x)
-        return self._join(given, changed * s.exp() + t), self._log_det(s, valid)
+            return self._join(identity, transformed + t), zero_log_det(x)
+        return self._join(identity, transformed * s.exp() + t), self._log_det(s, valid)
 
     def inverse(self, y: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The exact inverse of :meth:`forward`: (y) → (x, log|det dx/dy|)."""
-        given, changed = self._split(y)
-        s, t = self._scale_shift(given)
+        """Invert :meth:`forward` exactly: y → (x, log|det dx/dy|)."""
+        identity, transformed = self._split(y)
+        s, t = self._scale_shift(identity)
         if s is None:
-            return self._join(given, changed - t), _zeros(y)
-        return self._join(given, (changed - t) * (-s).exp()), -self._log_det(s, valid)
+            return self._join(identity, transformed - t), zero_log_det(y)
+        return self._join(identity, (transformed - t) * (-s).exp()), -self._log_det(s, valid)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         first, second = x.chunk(2, dim=1)
         return (second, first) if self.flip else (first, second)
 
-    def _join(self, given: Tensor, changed: Tensor) -> Tensor:
-        return torch.cat((changed, given) if self.flip else (given, changed), dim=1)
+    def _join(self, identity: Tensor, transformed: Tensor) -> Tensor:
+        return torch.cat((transformed, identity) if self.flip else (identity, transformed), dim=1)
 
-    def _scale_shift(self, given: Tensor) -> tuple[Tensor | None, Tensor]:
-        # the network is in channels-last and, under autocast, in bf16; the map itself is contiguous and in fp32
-        out = self.net(given).to(given.dtype, memory_format=torch.contiguous_format)
+    def _scale_shift(self, identity: Tensor) -> tuple[Tensor | None, Tensor]:
+        # The network is channels-last and, under autocast, bf16; the affine map is contiguous and fp32.
+        out = self.net(identity).to(identity.dtype, memory_format=torch.contiguous_format)
         if self.additive:
             return None, out
         raw, t = out.chunk(2, dim=1)
@@ -131,5 +136,6 @@ class Coupling(nn.Module):
         return s.sum((1, 2, 3), dtype=torch.float64)
 
 
-def _zeros(x: Tensor) -> Tensor:
+def zero_log_det(x: Tensor) -> Tensor:
+    """Return the log-determinant of a map that preserves volume, for a batch x: (N,) zeros in float64."""
     return x.new_zeros(x.shape[0], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The generator of a DCGAN (Radford et al. 2016), the positive control of claim C1: samples, and no density."""
+"""Generator of a DCGAN (Radford et al. 2016): the positive control of the study, with samples but no density."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nllgen.study.config import DCGANConfig
 class DCGAN(Model):
     """Latents z ~ N(0, 1) → two transposed convolutions of stride 2 → logits y (N, C, H, W).
 
-    The pixels that the discriminator and the metrics see are σ(y), and 2σ(y) − 1 = tanh(y/2): the DCGAN's tanh is the
-    way from logits to pixels. Group normalisation stands for batch normalisation, so that a sample does not depend on
-    the others and training and evaluation are one map.
+    The discriminator and the metrics see pixels σ(y). Since 2σ(y) − 1 = tanh(y/2), the conversion from logits to pixels
+    is the DCGAN's tanh. Group normalisation replaces batch normalisation, so that a sample does not depend on the
+    others and the map is the same in train and eval mode.
     """
 
     def __init__(self, config: DCGANConfig):
@@ -37,7 +37,7 @@ class DCGAN(Model):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, z: Tensor) -> Tensor:
-        """(N, latent_dim) → logits (N, C, H, W)."""
+        """Map latents (N, latent_dim) → logits (N, C, H, W)."""
         h = self.first(z).unflatten(1, (-1, *self.sizes[0]))
         h = h.contiguous(memory_format=torch.channels_last)
         h = F.relu(self.norms[0](h))

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 
 class ZukoFlow(nn.Module):
-    """An unconditional zuko flow over flattened images, behind a fixed shift and scale of each pixel.
+    """An unconditional zuko flow over flattened images, preceded by a fixed shift and scale of each pixel.
 
-    Zuko's splines are the identity beyond ±5, and logits of MNIST are not there: ``initialise`` standardises.
+    zuko's splines are the identity outside ±5 and logits of MNIST exceed that, so ``initialise`` standardises the
+    pixels.
 
     Args:
         flow: a ``zuko.flows.Flow`` with C·H·W features and a standard-normal base.
@@ -29,24 +30,27 @@ class ZukoFlow(nn.Module):
         self.register_buffer("std", torch.ones(shape).flatten())
 
     def initialise(self, x: Tensor) -> None:
-        """Take mean and standard deviation of each pixel from a batch (N, C, H, W)."""
+        """Set mean and standard deviation of each pixel from a batch (N, C, H, W)."""
         self.mean.copy_(x.flatten(1).mean(0))
         self.std.copy_(x.flatten(1).std(0).clamp_min(1e-3))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → (N,), nats."""
+        """Return the log-density of x (N, C, H, W) → (N,), nats."""
         value: Tensor = self.flow().log_prob((x.flatten(1) - self.mean) / self.std) - self.std.log().sum()
         return value
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n draws (n, C, H, W); zuko's own ``sample`` takes no generator, its inverse map does not need one."""
+        """Draw n samples (n, C, H, W).
+
+        zuko's own ``sample`` accepts no generator; the inverse of its transform needs none.
+        """
         z = torch.randn(n, len(self.mean), generator=generator, device=self.mean.device, dtype=self.mean.dtype)
         x: Tensor = self.flow().transform.inv(z) * self.std + self.mean
         return x.view(n, *self.image_shape)
 
 
 def flow(*, shape: tuple[int, int, int], name: str = "NSF", **options: Any) -> ZukoFlow:
-    """A flow of ``zuko.flows`` by its class's name.
+    """Create a flow of ``zuko.flows`` from the name of its class.
 
     Args:
         shape: (C, H, W).

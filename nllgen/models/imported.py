@@ -1,4 +1,4 @@
-"""A model of the user's own, by its import path: anything with ``log_prob`` and ``sample``."""
+"""Models of the user's own, named by an import path: any module with ``log_prob`` and ``sample``."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from nllgen.models.model import DensityModel
 from nllgen.study.config import ImportedConfig
 
 _CONTRACT = (
-    "a factory takes shape=(C, H, W) and its options, and returns a torch.nn.Module with "
+    "a factory accepts shape=(C, H, W) and its options, and returns a torch.nn.Module with "
     "log_prob(x (N, C, H, W)) → (N,) in nats and sample(n, generator) → (n, C, H, W) in logit space"
 )
 
 
 class ImportedModel(DensityModel):
-    """What a factory made, tried once: both methods are there, give the right shapes and let gradients through.
+    """A module that a user's factory returned, checked once for its methods, their shapes and their gradients.
 
-    Where the module has a method ``initialise(x)``, it is given a batch of data before training.
+    If the module has a method ``initialise(x)``, that is called with a batch of data before training.
     """
 
     def __init__(self, config: ImportedConfig):
         super().__init__()
         self.config = config
         self.shape = config.shape
-        self.factory = _load(config.factory)
-        self.inner = _make(self.factory, config)
-        self._try()
+        self.factory = _load_factory(config.factory)
+        self.inner = _call_factory(self.factory, config)
+        self._check_contract()
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
@@ -58,87 +58,89 @@ class ImportedModel(DensityModel):
     @property
     @override
     def provenance(self) -> dict[str, str]:
-        """Digest of the factory's file, and the version of each package behind it and the model."""
-        found = {f"model:{self.config.factory}": _file_sha256(self.factory.__module__)}
+        """Return the digest of the factory's file, and the versions of the packages behind factory and model."""
+        versions = {f"model:{self.config.factory}": _file_sha256(self.factory.__module__)}
         for module in dict.fromkeys((self.factory.__module__, *(type(m).__module__ for m in self.inner.modules()))):
             top = module.partition(".")[0]
             if top not in ("nllgen", "torch"):
-                found[f"package:{top}"] = _version(top)
-        return found
+                versions[f"package:{top}"] = _version(top)
+        return versions
 
-    def _try(self) -> None:
+    def _check_contract(self) -> None:
         path = self.config.factory
         for name in ("log_prob", "sample"):
             if not callable(getattr(self.inner, name, None)):
-                raise ConfigError(f"model.factory {path} made a {type(self.inner).__name__} without {name}", _CONTRACT)
+                made = type(self.inner).__name__
+                raise ConfigError(f"model.factory {path} returned a {made} without {name}", _CONTRACT)
         if not any(p.requires_grad for p in self.inner.parameters()):
-            raise ConfigError(f"model.factory {path} made a model without anything to train", _CONTRACT)
+            raise ConfigError(f"model.factory {path} returned a model without trainable parameters", _CONTRACT)
         with torch.random.fork_rng(devices=[]):
             x, again = (self._call("sample", 3, generator=torch.Generator().manual_seed(0)) for _ in range(2))
-            self._check("sample(3)", x, (3, *self.shape))
+            self._check_shape("sample(3)", x, (3, *self.shape))
             density = self._call("log_prob", x.detach())
-        self._check("log_prob of 3 images", density, (3,))
+        self._check_shape("log_prob of 3 images", density, (3,))
         if not torch.equal(x, again):
-            raise ConfigError(f"model.factory {path}: sample draws elsewhere than from its generator", _CONTRACT)
+            raise ConfigError(f"model.factory {path}: sample is random beyond its generator", _CONTRACT)
         if not density.requires_grad:
-            raise ConfigError(f"model.factory {path}: no gradient goes through log_prob to the parameters", _CONTRACT)
+            raise ConfigError(f"model.factory {path}: log_prob passes no gradient to the parameters", _CONTRACT)
 
     def _call(self, name: str, *args: Any, **options: Any) -> Tensor:
         try:
-            found = getattr(self.inner, name)(*args, **options)
-        except Exception as error:  # the user's own code: whatever it raises
+            value = getattr(self.inner, name)(*args, **options)
+        except Exception as error:  # the user's code may raise anything
             raise ConfigError(
                 f"model.factory {self.config.factory}: {name} raised {type(error).__name__}: {error}", _CONTRACT
             ) from error
-        if not isinstance(found, Tensor):
-            raise ConfigError(f"model.factory {self.config.factory}: {name} gave a {type(found).__name__}", _CONTRACT)
-        return found
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise ConfigError(f"model.factory {self.config.factory}: {name} returned a {kind}", _CONTRACT)
+        return value
 
-    def _check(self, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    def _check_shape(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(tensor.shape) != shape:
-            found = tuple(tensor.shape)
-            raise ConfigError(f"model.factory {self.config.factory}: {what} has shape {found}, not {shape}", _CONTRACT)
+            actual = tuple(tensor.shape)
+            raise ConfigError(f"model.factory {self.config.factory}: {name} has shape {actual}, not {shape}", _CONTRACT)
 
 
-def _load(path: str) -> Callable[..., Any]:
+def _load_factory(path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"model.factory {path} cannot be imported: {error}",
-            "install its package beside nllgen, or put its folder on PYTHONPATH",
+            "install its package in nllgen's environment, or add its directory to PYTHONPATH",
         ) from error
-    if not callable(found):
-        raise ConfigError(f"model.factory {path} is a {type(found).__name__}, not a function or class", _CONTRACT)
-    if not _makes_modules(found):
+    if not callable(factory):
+        raise ConfigError(f"model.factory {path} is a {type(factory).__name__}, not a function or class", _CONTRACT)
+    if not _returns_module(factory):
         raise ConfigError(
-            f"model.factory {path} does not say that it makes a torch.nn.Module, and is not called",
-            "name a class that is one, or annotate what the function returns: def make(*, shape) -> nn.Module",
+            f"model.factory {path} is not declared to return a torch.nn.Module",
+            "name a subclass of it, or annotate the function: def make(*, shape) -> nn.Module",
         )
-    made: Callable[..., Any] = found
-    return made
+    checked: Callable[..., Any] = factory
+    return checked
 
 
-def _makes_modules(factory: Callable[..., Any]) -> bool:
-    """Whether it is a class of modules, or a function that is annotated or documented to return one."""
+def _returns_module(factory: Callable[..., Any]) -> bool:
+    """Return whether it is a subclass of nn.Module, or a function annotated or documented to return one."""
     if isinstance(factory, type):
         return issubclass(factory, nn.Module)
     if not inspect.isfunction(factory):
         return False
     try:
         returned = typing.get_type_hints(factory).get("return")
-    except Exception:  # names that are not there: whatever the user's own annotations raise
+    except Exception:  # evaluating the user's annotations may raise anything
         returned = None
     if isinstance(returned, type) and issubclass(returned, nn.Module):
         return True
     return "nn.Module" in str(factory.__annotations__.get("return", "")) or "nn.Module" in (factory.__doc__ or "")
 
 
-def _make(factory: Callable[..., Any], config: ImportedConfig) -> nn.Module:
+def _call_factory(factory: Callable[..., Any], config: ImportedConfig) -> nn.Module:
     try:
         made = factory(shape=config.shape, **config.options)
-    except Exception as error:  # the user's own code: whatever it raises
+    except Exception as error:  # the user's code may raise anything
         raise ConfigError(
             f"model.factory {config.factory} with options {config.options}: {type(error).__name__}: {error}", _CONTRACT
         ) from error
@@ -157,6 +159,6 @@ def _file_sha256(module: str) -> str:
 def _version(top: str) -> str:
     try:
         return version(top)
-    except PackageNotFoundError:  # most distributions have the name of what they hold, and this reads all of them
+    except PackageNotFoundError:  # look the distribution up by its package, which is slower
         names = packages_distributions().get(top)
         return version(names[0]) if names else "unknown"

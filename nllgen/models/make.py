@@ -1,4 +1,4 @@
-"""The one place where a cell's model is made."""
+"""Create the model of a cell."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from nllgen.study.config import Cell
 
 
 def make_model(cell: Cell) -> Model:
-    """The model that a cell trains, with fresh weights from the global generator.
+    """Create the model that a cell trains, with new weights from the global generator.
 
     Raises:
-        ConfigError: a model of the user's own cannot be imported or does not do what one has to.
+        ConfigError: a user's own model cannot be imported, or lacks a required method.
     """
     if cell.dcgan is not None:
         return DCGAN(cell.dcgan)

@@ -1,4 +1,4 @@
-"""What every model gives."""
+"""Abstract models."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n draws → (n, C, H, W); random numbers come from ``generator``, which is on the model's device."""
+        """Draw n samples (n, C, H, W). Random numbers come from ``generator``, which is on the model's device."""
 
     def initialise(self, x: Tensor) -> None:
-        """Take what depends on data from a batch ``x`` (N, C, H, W), once, before training."""
+        """Initialise what depends on data from a batch ``x`` (N, C, H, W), once, before training."""
 
     @property
     def num_parameters(self) -> int:
-        """Trainable numbers."""
+        """Count the model's parameters."""
         return sum(p.numel() for p in self.parameters())
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Name → version or digest of code that is not nllgen's own."""
+        """Return name → version or digest of code that is not part of nllgen."""
         return {}
 
 
 class DensityModel(Model):
-    """A model whose density is known exactly."""
+    """A model with an exact log-density."""
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
-        """log-density of x (N, C, H, W) → (N,) in float64, nats."""
+        """Return the log-density of x (N, C, H, W) → (N,) in float64, nats."""

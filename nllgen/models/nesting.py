@@ -1,4 +1,4 @@
-"""A small flow inside a larger one: W ⊂ O1 ⊂ O2 (science.md, *Students*)."""
+"""Embedding of a small flow in a larger one: W ⊂ O1 ⊂ O2 (science.md, *Students*)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from nllgen.study.config import FlowConfig
 
 @torch.no_grad()
 def embed(small: RealNVP, large_config: FlowConfig) -> RealNVP:
-    """A flow of ``large_config`` that is the same map as ``small``, and so has its log_prob.
+    """Create a flow of ``large_config`` that computes the same map as ``small``, and so has the same log_prob.
 
-    The small networks become the leading feature maps. Nothing leads from the additional feature maps into them, and
-    the additional blocks are the identity; what leads *to* the additional maps stays as freshly drawn (global
-    generator), so that training can take them into use.
+    The small networks become the leading feature maps. The weights from the additional feature maps to them are 0, and
+    the additional blocks are the identity. The weights *to* the additional maps keep their initial random values (from
+    the global generator), so that training can make use of those maps.
 
     Args:
-        small: the flow to reproduce; its dtype and device are kept.
-        large_config: the same shape, scales, coupling and base; width and blocks at least the small ones.
+        small: the flow to embed; its dtype and device are kept.
+        large_config: has the same shape, scales, coupling and base, and at least the width and blocks of ``small``.
 
     Raises:
-        ConfigError: the small flow does not fit into the large one.
+        ConfigError: ``small`` does not fit into the larger flow.
     """
     _check_nested(small.config, large_config)
     like = next(small.parameters())
     large = RealNVP(large_config).to(like.device, like.dtype)
     source = small.state_dict()
     for name, target in large.state_dict().items():
-        if name not in source:  # of an additional block, whose second convolution closes it
+        if name not in source:  # an additional block: the identity once its second convolution is 0
             if ".conv2." in name:
                 target.zero_()
             continue
@@ -43,14 +43,12 @@ def embed(small: RealNVP, large_config: FlowConfig) -> RealNVP:
 
 def _check_nested(small: FlowConfig, large: FlowConfig) -> None:
     for key in ("shape", "scales", "coupling", "base", "dof"):
-        ours, theirs = getattr(small, key), getattr(large, key)
-        if ours != theirs:
-            raise ConfigError(
-                f"{key} is {theirs}, and {ours} in the flow to be embedded", "flows nest only where they are equal"
-            )
+        value, required = getattr(large, key), getattr(small, key)
+        if value != required:
+            raise ConfigError(f"{key} is {value}, and {required} in the flow to be embedded", "they must be equal")
     for key in ("width", "blocks"):
-        ours, theirs = getattr(small, key), getattr(large, key)
-        if theirs < ours:
+        value, minimum = getattr(large, key), getattr(small, key)
+        if value < minimum:
             raise ConfigError(
-                f"{key} is {theirs}, and {ours} in the flow to be embedded", f"{key} has to be at least {ours}"
+                f"{key} is {value}, and {minimum} in the flow to be embedded", f"{key} has to be at least {minimum}"
             )

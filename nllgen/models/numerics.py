@@ -1,4 +1,4 @@
-"""How exact the arithmetic of a flow is."""
+"""Numerical errors of a flow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nllgen.models.realnvp import RealNVP
 
 @torch.no_grad()
 def numerical_errors(flow: RealNVP, x: Tensor) -> tuple[float, float]:
-    """Largest |log q fp32 − log q fp64| in nats and largest |x − inverse(forward(x))| over images x (N, C, H, W)."""
+    """Return max |log q fp32 − log q fp64| in nats and max |x − inverse(forward(x))| over images x (N, C, H, W)."""
     double = copy.deepcopy(flow).double()
     density = (flow.log_prob(x) - double.log_prob(x.double())).abs().max()
     inverse = (flow.inverse(flow(x)[0])[0] - x).abs().max()

@@ -1,6 +1,6 @@
-"""Real NVP (Dinh, Sohl-Dickstein & Bengio 2017), multi-scale, without batch norm.
+"""Real NVP (Dinh, Sohl-Dickstein & Bengio 2017), multi-scale, without batch normalisation.
 
-One map in both directions and in train and eval mode.
+The map is the same in both directions and in train and eval mode.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing_extensions import override
 
 from nllgen.models.actnorm import ActNorm
 from nllgen.models.base import normal_log_prob, student_t_from_normal, student_t_log_prob
-from nllgen.models.coupling import CHECKERBOARD, Coupling, squeeze, unsqueeze
+from nllgen.models.coupling import CHECKERBOARD, Coupling, squeeze, unsqueeze, zero_log_det
 from nllgen.models.model import DensityModel
 from nllgen.study.config import FlowConfig
 
 
 class Stage(nn.Module):
-    """A run of couplings, each behind an ActNorm, over one split of the channels.
+    """A sequence of couplings, each preceded by an ActNorm, over one split of the channels.
 
-    With ``checkerboard`` the image is squeezed, its phases are split, and at the end it is put together again; an odd
-    height or width is padded for that. Padding is 0 wherever a network sees it, counts nothing and is cropped.
+    With ``checkerboard`` the image is squeezed, its phases are split, and the output is unsqueezed. For that, an odd
+    height or width is padded. Padding is 0 wherever a network sees it, is ignored in every sum, and is cropped at the
+    end.
     """
 
     valid: Tensor | None
@@ -44,36 +45,36 @@ class Stage(nn.Module):
             )
             for i in range(count)
         )
-        valid = self._open(torch.ones(1, *shape)) if any(self.padding) else None
+        valid = self._squeeze(torch.ones(1, *shape)) if any(self.padding) else None
         self.register_buffer("valid", valid, persistent=False)
 
     def forward(self, x: Tensor, initialise: bool = False) -> tuple[Tensor, Tensor]:
-        """x (N, C, H, W) → (y of the same shape, log|det dy/dx| (N,) in float64)."""
-        x, log_det = self._open(x), _zeros(x)
+        """Map x (N, C, H, W) → (y of the same shape, log|det dy/dx| (N,) in float64)."""
+        x, log_det = self._squeeze(x), zero_log_det(x)
         for norm, coupling in self._layers():
             if initialise:
                 norm.initialise(x, self.valid)
             x, from_norm = norm(x)
             x, from_coupling = coupling(self._masked(x), self.valid)
             log_det = log_det + from_norm + from_coupling
-        return self._close(x), log_det
+        return self._unsqueeze(x), log_det
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The exact inverse of :meth:`forward`: y → (x, log|det dx/dy|)."""
-        y, log_det = self._open(y), _zeros(y)
+        """Invert :meth:`forward` exactly: y → (x, log|det dx/dy|)."""
+        y, log_det = self._squeeze(y), zero_log_det(y)
         for norm, coupling in reversed(self._layers()):
             y, from_coupling = coupling.inverse(self._masked(y), self.valid)
             y, from_norm = norm.inverse(y)
             log_det = log_det + from_norm + from_coupling
-        return self._close(y), log_det
+        return self._unsqueeze(y), log_det
 
     def _layers(self) -> list[tuple[ActNorm, Coupling]]:
         return cast("list[tuple[ActNorm, Coupling]]", list(zip(self.norms, self.couplings, strict=True)))
 
-    def _open(self, x: Tensor) -> Tensor:
+    def _squeeze(self, x: Tensor) -> Tensor:
         return squeeze(F.pad(x, self.padding), CHECKERBOARD) if self.checkerboard else x
 
-    def _close(self, x: Tensor) -> Tensor:
+    def _unsqueeze(self, x: Tensor) -> Tensor:
         if not self.checkerboard:
             return x
         x = unsqueeze(x, CHECKERBOARD)
@@ -84,9 +85,9 @@ class Stage(nn.Module):
 
 
 class Scale(nn.Module):
-    """3 checkerboard couplings; squeeze; 3 channel couplings; half of the channels leave as latents (paper, §3.6).
+    """Three checkerboard couplings, a squeeze, and three channel couplings; half of the channels become latents (§3.6).
 
-    The channel couplings split the phases by rows, so that they do not repeat the checkerboard.
+    The channel couplings split the phases by rows, so that they differ from the checkerboard.
     """
 
     def __init__(self, shape: tuple[int, int, int], width: int, config: FlowConfig):
@@ -97,24 +98,24 @@ class Scale(nn.Module):
         self.shape_out = (2 * c, h // 2, w // 2)
 
     def forward(self, x: Tensor, initialise: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, C, H, W) → (kept (N, 2C, H/2, W/2), latents of the same shape, log_det (N,))."""
+        """Map (N, C, H, W) → (kept (N, 2C, H/2, W/2), latents of the same shape, log_det (N,))."""
         x, first = self.pixels(x, initialise)
         x, second = self.channels(squeeze(x), initialise)
         kept, latent = x.chunk(2, dim=1)
         return kept, latent, first + second
 
     def inverse(self, kept: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """The exact inverse of :meth:`forward`: (kept, latents) → (x, log_det)."""
+        """Invert :meth:`forward` exactly: (kept, latents) → (x, log_det)."""
         x, first = self.channels.inverse(torch.cat((kept, latent), dim=1))
         x, second = self.pixels.inverse(unsqueeze(x))
         return x, first + second
 
 
 class RealNVP(DensityModel):
-    """A density on (C, H, W) arrays with an exact log-density and exact sampling.
+    """A density on (C, H, W) arrays with exact log-density and exact sampling.
 
-    ``forward`` maps data to latents, ``inverse`` maps back; both are the same map in train and eval mode. Terms are
-    computed in the dtype of the input, sums over pixels and layers in float64.
+    ``forward`` maps data to latents and ``inverse`` maps latents to data. Terms are computed in the dtype of the input,
+    sums over pixels and layers in float64.
     """
 
     def __init__(self, config: FlowConfig):
@@ -127,21 +128,21 @@ class RealNVP(DensityModel):
             scale = Scale(shape, width, config)
             self.scales.append(scale)
             shape, width = scale.shape_out, 2 * width
-        one_pixel = shape[1:] == (1, 1)  # has no checkerboard; its channels are split if there is more than one
+        one_pixel = shape[1:] == (1, 1)  # cannot be split by a checkerboard; an even number of channels can be
         self.final = Stage(shape, 4, width, config, checkerboard=not one_pixel or shape[0] % 2 == 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, *, initialise: bool = False) -> tuple[Tensor, Tensor]:
-        """Data to latents.
+        """Map data to latents.
 
         Args:
             x: (N, C, H, W).
-            initialise: set every ActNorm that is not yet initialised from this batch, on the way.
+            initialise: initialise every ActNorm from this batch that is not initialised yet.
 
         Returns:
             z (N, C, H, W) and log|det dz/dx| (N,) in float64, nats.
         """
-        latents, log_det = [], _zeros(x)
+        latents, log_det = [], zero_log_det(x)
         for scale in self.scales:
             x, latent, from_scale = scale(x, initialise)
             latents.append(latent)
@@ -152,8 +153,8 @@ class RealNVP(DensityModel):
         return x, log_det + from_final
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents to data: z (N, C, H, W) → x (N, C, H, W) and log|det dx/dz| (N,) in float64, nats."""
-        x, latents, log_det = z, [], _zeros(z)
+        """Map latents z (N, C, H, W) to data x (N, C, H, W), with log|det dx/dz| (N,) in float64, nats."""
+        x, latents, log_det = z, [], zero_log_det(z)
         for _ in self.scales:
             x, latent = squeeze(x).chunk(2, dim=1)
             latents.append(latent)
@@ -166,30 +167,26 @@ class RealNVP(DensityModel):
     @override
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Initialise every ActNorm from the batch ``x`` (N, C, H, W); those already initialised keep their values."""
+        """Initialise every ActNorm from the batch ``x`` (N, C, H, W), except those that are initialised already."""
         self.forward(x, initialise=True)
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """log-density of x (N, C, H, W) → (N,) in float64, nats."""
+        """Return the log-density of x (N, C, H, W) → (N,) in float64, nats."""
         z, log_det = self.forward(x)
         return self.base_log_prob(z) + log_det
 
     @override
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n draws → (n, C, H, W). Latents come from ``generator``, which must be on the model's device."""
+        """Draw n samples (n, C, H, W). Latents come from ``generator``, which must be on the model's device."""
         return self.inverse(self.sample_base(n, generator))[0]
 
     def base_log_prob(self, z: Tensor) -> Tensor:
-        """log-density of latents (N, C, H, W) under the base → (N,) in float64, nats."""
+        """Return the log-density of latents (N, C, H, W) under the base distribution → (N,) in float64, nats."""
         return normal_log_prob(z) if self.config.dof is None else student_t_log_prob(z, self.config.dof)
 
     def sample_base(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Latents (n, C, H, W) in the model's dtype and on its device."""
+        """Draw latents (n, C, H, W) in the model's dtype and on its device."""
         like = next(self.parameters())
         z = torch.randn(n, *self.config.shape, generator=generator, device=like.device, dtype=like.dtype)
         return z if self.config.dof is None else student_t_from_normal(z, self.config.dof, generator)
-
-
-def _zeros(x: Tensor) -> Tensor:
-    return x.new_zeros(x.shape[0], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""How a model is trained. A paradigm is a file here and its configuration in ``study.config``."""
+"""Training paradigms. A paradigm is a module of this package and a configuration in ``study.paradigms``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REGISTRY = {
 
 
 def make_paradigm(config: ParadigmConfig, flow: Model, context: Context) -> Paradigm:
-    """The paradigm that a configuration names, with fresh optimisers and players."""
+    """Create the paradigm that a configuration names, with new optimisers and players."""
     module, name = REGISTRY[config.name].split(":")  # type: ignore[attr-defined]
-    made: Paradigm = getattr(importlib.import_module(module), name)(config, flow, context)
-    return made
+    paradigm: Paradigm = getattr(importlib.import_module(module), name)(config, flow, context)
+    return paradigm

@@ -1,4 +1,4 @@
-"""A generator against a discriminator: the game that every adversarial paradigm plays, whatever its losses."""
+"""Training of a generator against a discriminator, for any adversarial losses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from nllgen.errors import ConfigError
 from nllgen.models import Model
 from nllgen.paradigms.base import (
     Batches,
@@ -21,15 +20,17 @@ from nllgen.paradigms.base import (
     frozen,
     gradient_norm,
     make_optimizer,
+    require_gradient,
 )
 from nllgen.paradigms.discriminator import Discriminator
 from nllgen.study.config import AdversarialConfig
 
 
 class Adversarial(Paradigm):
-    """Gradient steps of both players. The last discriminator step and the generator step share one batch of fakes.
+    """Gradient steps of two players. The last discriminator step and the generator step share one batch of fakes.
 
-    A paradigm says what the losses are; order, noise, optimisers and the discriminator's start are the same for all.
+    Subclasses define the losses. The order of steps, the noise, the optimisers and the initial discriminator are
+    common.
     """
 
     def __init__(self, config: AdversarialConfig, flow: Model, context: Context):
@@ -46,19 +47,28 @@ class Adversarial(Paradigm):
 
     @abstractmethod
     def disc_loss(self, d_real: Tensor, d_fake: Tensor) -> Tensor:
-        """The discriminator's loss from its answers (N,), without penalty."""
+        """Compute the discriminator's loss from its logits (N,), without penalty."""
 
     @abstractmethod
     def gen_loss(self, d_fake: Tensor) -> Tensor:
-        """The generator's adversarial loss from the discriminator's answers (N,)."""
+        """Compute the generator's adversarial loss from the discriminator's logits (N,)."""
 
     def penalty(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> Tensor | None:
-        """What the discriminator's loss has besides, at inputs as it sees them (N, C, H, W); None is nothing."""
+        """Compute the penalty that is added to the discriminator's loss, if there is one.
+
+        Args:
+            real, fake: inputs of the discriminator (N, C, H, W).
+            noise: generator of what the penalty draws.
+        """
         del real, fake, noise
         return None
 
     def extra_gen_loss(self, real: Tensor) -> tuple[Tensor | None, Scalars]:
-        """What the generator's loss has besides, at training images (N, C, H, W) in logit space, and its columns."""
+        """Compute a term that is added to the generator's loss, if there is one, and its columns of the history.
+
+        Args:
+            real: training images (N, C, H, W) in logit space.
+        """
         del real
         return None, {}
 
@@ -73,8 +83,7 @@ class Adversarial(Paradigm):
             scalars = self._disc_gradient(real, fake.detach(), noise_std, noise)
             if not (last and self.game.updates == "simultaneous"):
                 self.disc_optimizer.step()
-        if not fake.requires_grad:
-            raise ConfigError("no gradient goes through the model's sample to its parameters", "train it by nll")
+        require_gradient(fake)
         scalars |= self._gen_gradient(real, fake, noise_std, noise)
         if self.game.updates == "simultaneous":
             self.disc_optimizer.step()
@@ -83,12 +92,12 @@ class Adversarial(Paradigm):
 
     @property
     @override
-    def num_preparing(self) -> int:
+    def num_preparation_steps(self) -> int:
         return self.game.pretrain_steps - self.pretrained
 
     @override
     def prepare(self) -> Scalars:
-        """One step of the discriminator alone, from streams of its own, with the first step's instance noise."""
+        """Take one step of the discriminator alone, with random streams of its own and the instance noise of step 0."""
         stream = self.context.streams["pretrain"]
         with torch.no_grad():
             fake = self._sample(stream)
@@ -108,13 +117,13 @@ class Adversarial(Paradigm):
             return self.flow.sample(self.game.batch_size, stream)
 
     def _disc_gradient(self, real: Tensor, fake: Tensor, noise_std: float, noise: torch.Generator) -> Scalars:
-        both = self._view(torch.cat((real, fake)), noise_std, noise)
+        inputs = self._view(torch.cat((real, fake)), noise_std, noise)
         with self.context.autocast():
-            d_real, d_fake = self.disc(both).chunk(2)
+            d_real, d_fake = self.disc(inputs).chunk(2)
         loss = self.disc_loss(d_real, d_fake)
         scalars = {"loss_disc": loss.item()}
-        seen_real, seen_fake = both.chunk(2)
-        penalty = self.penalty(seen_real, seen_fake, noise)
+        real_inputs, fake_inputs = inputs.chunk(2)
+        penalty = self.penalty(real_inputs, fake_inputs, noise)
         if penalty is not None:
             scalars["penalty_disc"] = penalty.item()
             loss = loss + penalty
@@ -136,46 +145,47 @@ class Adversarial(Paradigm):
         return scalars
 
     def _noise_std(self, step: int) -> float:
-        """Of the instance noise in a step."""
-        left = 1 - step / self.game.steps if self.game.instance_noise_decay == "linear" and self.game.steps else 1.0
-        return self.game.instance_noise * left
+        """Return the standard deviation of the instance noise in a step."""
+        decay = 1 - step / self.game.steps if self.game.instance_noise_decay == "linear" and self.game.steps else 1.0
+        return self.game.instance_noise * decay
 
     def view(self, x: Tensor) -> Tensor:
-        """Logits (N, C, H, W) as the discriminator sees them: in [−1, 1]."""
-        logits = self.game.disc_input == "logits"
-        return x / self.context.max_logit if logits else 2 * self.context.to_pixels(x) - 1
+        """Map logits (N, C, H, W) to the discriminator's inputs, in [−1, 1]."""
+        if self.game.disc_input == "logits":
+            return x / self.context.max_logit
+        return 2 * self.context.to_pixels(x) - 1
 
     def _view(self, x: Tensor, noise_std: float, noise: torch.Generator) -> Tensor:
-        """What the discriminator is given in training: noisy where that is asked for."""
-        seen = self.view(x)
+        """Map logits to the discriminator's inputs, with instance noise if the study asks for it."""
+        inputs = self.view(x)
         if noise_std:
-            seen = seen + noise_std * torch.randn(x.shape, generator=noise, device=x.device, dtype=x.dtype)
-        return seen
+            inputs = inputs + noise_std * torch.randn(x.shape, generator=noise, device=x.device, dtype=x.dtype)
+        return inputs
 
     @override
     def state_dict(self) -> dict[str, Any]:
         return {
             "disc": self.disc.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **super().state_dict(),
             "disc_optimizer": self.disc_optimizer.state_dict(),
             "pretrained": self.pretrained,
-            "pretrain_batches": self._pretrain_batches.state_dict() if self.num_preparing else {},
+            "pretrain_batches": self._pretrain_batches.state_dict() if self.num_preparation_steps else {},
         }
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         self.disc.load_state_dict(state["disc"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.disc_optimizer.load_state_dict(state["disc_optimizer"])
         self.pretrained = state["pretrained"]
-        if self.num_preparing:
+        if self.num_preparation_steps:
             self._pretrain_batches.load_state_dict(state["pretrain_batches"])
 
 
 def input_gradient(disc: Discriminator, x: Tensor) -> Tensor:
-    """∇ₓd(x) at inputs as the discriminator sees them, all dimensions in a row: (N, C, H, W) → (N, C·H·W).
+    """Compute ∇ₓd(x) at inputs of the discriminator, flattened: (N, C, H, W) → (N, C·H·W).
 
-    In fp32 whatever the training's precision, and with a graph: its own derivative is wanted.
+    It is computed in fp32 whatever the precision of training, and has a graph, so that it can be differentiated.
     """
     x = x.detach().requires_grad_()
     with torch.autocast(x.device.type, enabled=False):

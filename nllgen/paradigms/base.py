@@ -1,4 +1,4 @@
-"""What every paradigm is given and gives."""
+"""Interface of a paradigm, and helpers that paradigms share."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ NextBatch = Callable[[int], Tensor]
 Scalars = dict[str, float]
 
 
-class Diverged(Exception):  # noqa: N818  a result, not an error
-    """A loss or gradient is not finite. Raised before the step, so that the weights are those that led here.
+class Diverged(Exception):  # noqa: N818  an outcome, not an error
+    """A loss or gradient that is not finite.
+
+    It is raised before the optimiser's step, so the weights are the last finite ones.
 
     Args:
-        scalars: what was measured in this step.
+        scalars: measurements of this step.
     """
 
     def __init__(self, scalars: Scalars):
@@ -42,28 +44,27 @@ class Batches(Protocol):
     """A stream of training images whose position can be saved."""
 
     def next(self, n: int) -> Tensor:
-        """The next n images (n, C, H, W)."""
+        """Return the next n images (n, C, H, W)."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Order and position."""
+        """Return order and position."""
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go on at a position."""
+        """Restore order and position."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a paradigm needs of the run around it.
+    """Properties of a run that a paradigm needs.
 
     Attributes:
         device: of the model and the batches.
-        streams: named random generators; latents come from ``latent``, new modules' weights from ``init``, what a
-            discriminator's step needs from ``disc``, and all of training it alone from ``pretrain``.
-        autocast: makes the context of training's precision.
-        to_pixels: logits → pixels in [0, 1].
+        streams: named random generators: ``latent`` for latents, ``init`` for the weights of new modules, ``disc`` for
+            a discriminator's steps, ``pretrain`` for everything random while a discriminator is trained alone.
+        autocast: creates the context of the precision of training.
+        to_pixels: maps logits to pixels in [0, 1].
         max_logit: largest |logit| that data can have, from α.
-        pretrain_batches: training images for what comes before the first step, apart from those of the steps; where
-            there is such a thing.
+        pretrain_batches: training images for the preparation before the first step, separate from those of the steps.
         truth: the density that the data are drawn from; None on real data.
     """
 
@@ -77,43 +78,49 @@ class Context:
 
 
 class Paradigm(ABC):
-    """Trains a model step by step. All that it keeps between steps is in its state dict."""
+    """A method that trains a model step by step. Its state between steps is in its state dict.
+
+    Attributes:
+        optimizer: of the model.
+    """
+
+    optimizer: torch.optim.Optimizer
 
     @property
-    def num_preparing(self) -> int:
-        """Calls of :meth:`prepare` that are still to come before the first step."""
+    def num_preparation_steps(self) -> int:
+        """Return the number of calls of :meth:`prepare` that are due before the first step."""
         return 0
 
     def prepare(self) -> Scalars:
-        """One step of what comes before the model's own training; nothing of the model changes.
+        """Take one step of preparation, which does not change the model.
 
         Raises:
-            Diverged: before any weight is touched.
+            Diverged: before any weight is changed.
         """
         raise NotImplementedError
 
     @abstractmethod
     def step(self, next_batch: NextBatch, step: int) -> Scalars:
-        """One optimiser step of the model.
+        """Take one optimiser step of the model.
 
         Args:
-            next_batch: gives the next n training images (n, C, H, W) in logit space.
+            next_batch: returns the next n training images (n, C, H, W) in logit space.
             step: number of steps taken before this one.
 
         Returns:
             Columns of the history, by name.
 
         Raises:
-            Diverged: before the weights are touched.
+            Diverged: before any weight is changed.
         """
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Optimisers and further players."""
+        """Return the state of optimisers and further players."""
+        return {"optimizer": self.optimizer.state_dict()}
 
-    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the state was taken."""
+        """Restore the state of optimisers and further players."""
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def check_finite(scalars: Scalars) -> None:
@@ -123,21 +130,31 @@ def check_finite(scalars: Scalars) -> None:
 
 
 def require_density(model: Model, name: str) -> DensityModel:
-    """The model as one that has a density.
+    """Return the model as a DensityModel.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: it has no density.
     """
     if not isinstance(model, DensityModel):
         raise ConfigError(
-            f"paradigm {name} needs a log_prob, and a {type(model).__name__} has none", "train it by nsgan or wgan_gp"
+            f"paradigm {name} needs a log_prob, and {type(model).__name__} has none", "train it by nsgan or wgan_gp"
         )
     return model
 
 
+def require_gradient(samples: Tensor) -> None:
+    """Check that samples can be differentiated with respect to the model's parameters.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if not samples.requires_grad:
+        raise ConfigError("the model's sample passes no gradient to its parameters", "train it by nll")
+
+
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Within it, a graph through ``module`` leads to its inputs and not to its parameters."""
+    """Hold the parameters of ``module`` constant within the context; gradients still pass to its inputs."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)
@@ -149,18 +166,18 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def make_optimizer(config: ParadigmConfig, module: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """Adam, or plain gradient steps."""
+    """Create Adam, or SGD without momentum."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(module.parameters(), lr=lr, fused=True)
     return torch.optim.Adam(module.parameters(), lr=lr, betas=(config.beta1, config.beta2), fused=True)
 
 
 def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
-    """L2 norm over all gradients."""
+    """Compute the L2 norm over all gradients."""
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every parameter group this learning rate."""
+    """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = lr

@@ -1,4 +1,4 @@
-"""A DCGAN-like discriminator (Radford et al. 2016) without batch norm, for any image size."""
+"""A discriminator like DCGAN's (Radford et al. 2016) without batch normalisation, for any image size."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ _SLOPE = 0.2
 
 
 class Discriminator(nn.Module):
-    """(N, C, H, W) in about [−1, 1] → logits d (N,).
+    """Convolutional network (N, C, H, W) in about [−1, 1] → logits d (N,).
 
-    Where its last layer starts at 0 it answers d ≡ 0, the optimum at the Nash equilibrium.
+    If its last layer starts at 0, it returns d ≡ 0, the optimum at the Nash equilibrium.
 
     Args:
         shape: (C, H, W).
-        width: feature maps of the first convolution; they double at each of the two that follow.
+        width: feature maps of the first convolution; doubled by each of the next two.
         generator: of the weights.
-        start_at_zero: the last layer's weights are 0; else they are random too, and all others the same.
+        start_at_zero: initialise the last layer with 0 instead of random weights. All other weights are the same in
+            both cases.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Discriminator(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Return the logits d (N,) of inputs (N, C, H, W)."""
         h = x.contiguous(memory_format=torch.channels_last)
         for conv in self.convs:
             h = F.leaky_relu(conv(h), _SLOPE, inplace=True)

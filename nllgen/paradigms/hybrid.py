@@ -1,4 +1,4 @@
-"""NSGAN and maximum likelihood at once (Flow-GAN: Grover, Dhar & Ermon 2018, eq. 6)."""
+"""NSGAN combined with maximum likelihood (Flow-GAN: Grover, Dhar & Ermon 2018, eq. 6)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from nllgen.study.config import HybridConfig
 
 
 class Hybrid(NSGAN):
-    """L_G = E_q softplus(−d) − λ/D · E_p log q, on the real batch of the discriminator's last step.
+    """NSGAN whose generator loss is E_q softplus(−d) − λ/D · E_p log q.
 
-    λ is per nat/dim, so that one value means the same at every image size.
+    The likelihood is that of the real batch of the discriminator's last step. λ is per nat/dim, so that a value has the
+    same meaning at every image size.
     """
 
     def __init__(self, config: HybridConfig, flow: Model, context: Context):
         super().__init__(config, flow, context)
         self._density = require_density(flow, config.name)
-        self._weight = config.nll_weight / math.prod(flow.shape)
+        self._weight = config.nll_weight / math.prod(flow.shape)  # λ/D
 
     @override
     def extra_gen_loss(self, real: Tensor) -> tuple[Tensor | None, Scalars]:

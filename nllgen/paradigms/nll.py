@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from typing_extensions import override
@@ -51,20 +50,13 @@ class NLL(Paradigm):
         self.optimizer.step()
         return scalars
 
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict()}
-
-    @override
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-
 
 def learning_rate(config: NLLConfig, step: int) -> float:
-    """Of a step: constant, or cosine decay to 0 at the end (Loshchilov & Hutter 2017, eq. 5, no restart).
+    """Return the learning rate of a step: constant, or cosine decay to 0 (Loshchilov & Hutter 2017, eq. 5, no restart).
 
-    A warm-up goes up to that decay in equal steps (Goyal et al. 2017, §2.2). Adam's first steps are as long as its rate
-    in every weight at once; at 0.01 they leave a flow where it learns slowly for long.
+    With ``warmup_cosine`` the decayed rate is scaled up linearly over the first steps (Goyal et al. 2017, §2.2). Adam's
+    first updates move every weight by its full rate, and at 0.01 they leave a flow where it learns slowly for a long
+    time.
     """
     if config.schedule == "constant":
         return config.lr

@@ -18,7 +18,7 @@ from nllgen.study.paradigms import NonSaturatingConfig
 
 
 class NSGAN(Adversarial):
-    """The losses above, with R1 where ``r1_gamma`` is not 0: γ/2 E_p‖∇ₓd(x)‖² (Mescheder et al. 2018, eq. 9)."""
+    """Non-saturating losses, with R1 if ``r1_gamma`` is not 0: γ/2 E_p‖∇ₓd(x)‖² (Mescheder et al. 2018, eq. 9)."""
 
     def __init__(self, config: NonSaturatingConfig, flow: Model, context: Context):
         super().__init__(config, flow, context)
@@ -26,7 +26,10 @@ class NSGAN(Adversarial):
 
     @torch.no_grad()
     def logit(self, x: Tensor) -> Tensor:
-        """d at images in logit space (N, C, H, W) → (N,), in fp32 and without noise. Its optimum is log p − log q."""
+        """Return d at images in logit space (N, C, H, W) → (N,), in fp32 and without noise.
+
+        Its optimum is log p − log q.
+        """
         with torch.autocast(x.device.type, enabled=False):
             d: Tensor = self.disc(self.view(x))
         return d

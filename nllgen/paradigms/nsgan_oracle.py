@@ -1,12 +1,10 @@
-"""NSGAN against the optimal discriminator, which a known truth gives: d(x) = r(x) = log p(x) − log q(x).
+"""NSGAN with the optimal discriminator, which is known where the truth is: d(x) = r(x) = log p(x) − log q(x).
 
-L_G = E_q softplus(−r(x)), q's parameters inside r detached: the gradient goes through x alone. Its expectation is
-∇[KL(q‖p) − 2·JSD(p, q)] (Arjovsky & Bottou 2017, theorem 2.5).
+L_G = E_q softplus(−r(x)), where the parameters of q in r are detached: the gradient passes through x only. Its
+expectation is ∇[KL(q‖p) − 2·JSD(p, q)] (Arjovsky & Bottou 2017, theorem 2.5).
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,14 +23,15 @@ from nllgen.paradigms.base import (
     gradient_norm,
     make_optimizer,
     require_density,
+    require_gradient,
 )
 from nllgen.study.config import OracleConfig
 
 
 class NSGANOracle(Paradigm):
-    """Steps of the generator; there is no other player, and training images are not looked at.
+    """Steps of a generator without a second player. Training images are not used.
 
-    r is in fp32 whatever the training's precision: near the truth it is a small difference of large numbers.
+    r is computed in fp32 whatever the precision of training: near the truth it is a small difference of large numbers.
 
     Raises:
         ConfigError: there is no truth, or the model has no density.
@@ -48,7 +47,7 @@ class NSGANOracle(Paradigm):
         self.optimizer = make_optimizer(config, flow, config.lr)
 
     def loss(self, x: Tensor) -> Tensor:
-        """E softplus(−r) at draws x (N, C, H, W) of the model; its graph leads through x alone."""
+        """Compute E softplus(−r) at draws x (N, C, H, W) of the model; its gradient passes through x only."""
         with frozen(self.flow), torch.autocast(x.device.type, enabled=False):
             r = self.truth.log_prob(x) - self.flow.log_prob(x)
         return softplus(-r).mean()
@@ -58,8 +57,7 @@ class NSGANOracle(Paradigm):
         del next_batch, step
         with self.context.autocast():
             x = self.flow.sample(self.config.batch_size, self.context.streams["latent"])
-        if not x.requires_grad:
-            raise ConfigError("no gradient goes through the model's sample to its parameters", "train it by nll")
+        require_gradient(x)
         loss = self.loss(x)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -68,11 +66,3 @@ class NSGANOracle(Paradigm):
         check_finite(scalars)
         self.optimizer.step()
         return scalars
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict()}
-
-    @override
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])

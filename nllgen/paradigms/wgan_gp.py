@@ -1,6 +1,7 @@
 """Wasserstein GAN with gradient penalty (Gulrajani et al. 2017, algorithm 1).
 
-L_D = E_q d − E_p d + λ E(‖∇ₓd(x̂)‖₂ − 1)²;  L_G = −E_q d.  x̂ lies evenly between a real and a fake image.
+L_D = E_q d − E_p d + λ E(‖∇ₓd(x̂)‖₂ − 1)²;  L_G = −E_q d.  x̂ is uniform on the segment between a real and a fake
+image.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from nllgen.study.config import WGANGPConfig
 
 
 class WGANGP(Adversarial):
-    """The losses above. The norm is over all dimensions of an image; Flow-GAN's published code has one axis of it."""
+    """Wasserstein losses with gradient penalty.
+
+    The norm is over all dimensions of an image, whereas Flow-GAN's published code takes it over one axis.
+    """
 
     def __init__(self, config: WGANGPConfig, flow: Model, context: Context):
         super().__init__(config, flow, context)
-        self._weight = config.gp_weight
+        self._gp_weight = config.gp_weight
 
     @override
     def disc_loss(self, d_real: Tensor, d_fake: Tensor) -> Tensor:
@@ -32,7 +36,7 @@ class WGANGP(Adversarial):
 
     @override
     def penalty(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> Tensor | None:
-        share = torch.rand(len(real), 1, 1, 1, generator=noise, device=real.device, dtype=real.dtype)
-        gradient = input_gradient(self.disc, fake.lerp(real, share))
+        weight = torch.rand(len(real), 1, 1, 1, generator=noise, device=real.device, dtype=real.dtype)
+        gradient = input_gradient(self.disc, fake.lerp(real, weight))
         norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)
-        return self._weight * (norm - 1).square().mean()
+        return self._gp_weight * (norm - 1).square().mean()

@@ -1,1 +1,1 @@
-"""The loop, its state, precision and random streams."""
+"""The training loop, its state, precision and random streams."""

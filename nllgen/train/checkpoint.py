@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written atomically, read with distrust."""
+"""Checkpoints on disk, written atomically and verified when read."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ Write = Callable[[Path, bytes], None]
 
 
 def save_checkpoint(path: Path, state: TrainState, write: Write) -> None:
-    """Replace this attempt's checkpoint by the state as it is."""
+    """Replace this attempt's checkpoint by the current state."""
     write(path, to_bytes(state.state_dict()))
 
 
 def resume(make_state: Callable[[], TrainState], paths: list[Path], echo: Callable[[str], None]) -> TrainState:
-    """The state of the newest checkpoint that can be read, else a fresh one.
+    """Return the state of the newest readable checkpoint, or else the state of step 0.
 
     Args:
-        make_state: builds the state of step 0; called once for each try, so that a damaged checkpoint leaves no trace.
-        paths: checkpoints of all attempts, newest first; those that cannot be read are named and passed over.
-        say: told what was done.
+        make_state: creates the state of step 0. It is called for each attempt to read a checkpoint, so that a damaged
+            one has no effect.
+        paths: checkpoints of all attempts, newest first. Unreadable ones are named and skipped.
+        echo: prints a line.
     """
     for path in paths:
         state = make_state()
         try:
             state.load_state_dict(load_tensors(path))
         except NllgenError as error:
-            echo(f"passing over {path.name}: {error}")
+            echo(f"skipping {path.name}: {error}")
             continue
         echo(f"resuming at step {state.step} from {path.name}")
         return state

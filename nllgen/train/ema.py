@@ -9,7 +9,10 @@ from torch import nn
 
 
 class EMA:
-    """w̄ ← β w̄ + (1 − β) w with β = min(decay, (1 + t) / (10 + t)), so that the start is soon forgotten."""
+    """Average w̄ ← β w̄ + (1 − β) w with β = min(decay, (1 + t) / (10 + t)).
+
+    β is small at first, so that the initial weights are soon forgotten.
+    """
 
     def __init__(self, flow: nn.Module, decay: float):
         self.flow = copy.deepcopy(flow).requires_grad_(False)
@@ -17,6 +20,6 @@ class EMA:
 
     @torch.no_grad()
     def update(self, flow: nn.Module, step: int) -> None:
-        """Take in the weights after ``step`` steps."""
+        """Update the average with the weights after ``step`` steps."""
         beta = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.flow.parameters()), list(flow.parameters()), 1 - beta)

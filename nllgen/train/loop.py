@@ -1,4 +1,4 @@
-"""The training loop, from top to bottom."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from nllgen.errors import StoppedError
 from nllgen.paradigms.base import Diverged, Scalars
 from nllgen.train.state import TrainState, clone_weights
 
-MAX_HISTORY = 2_000  # rows kept of a run, evenly spaced
-_WORTH_SAVING_S = 30.0
+MAX_HISTORY = 2_000  # rows of the history of a run, evenly spaced
+_WORTH_SAVING_S = 30.0  # training after the last checkpoint
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls.
+    """Functions that the loop calls.
 
     Attributes:
-        evaluate: (flow, role) → metric columns, role ``raw`` or ``ema``; takes nothing from the training's streams,
-            and may raise StoppedError.
+        evaluate: maps (flow, role) to metric columns, with role ``raw`` or ``ema``. It uses none of the training's
+            random streams, and may raise StoppedError.
         save: writes a checkpoint.
-        should_stop: whether to stop after this step.
-        progress: told (step, scalars) after every logged step.
+        should_stop: returns whether to stop after this step.
+        progress: called with (step, scalars) after every logged step.
         checkpoint_s: seconds between checkpoints.
-        checkpoint_steps: steps between checkpoints; 0 is by time only.
+        checkpoint_steps: steps between checkpoints; 0 to save by time only.
     """
 
     evaluate: Callable[[nn.Module, str], Scalars]
@@ -40,10 +40,10 @@ class Hooks:
 
 
 def train(state: TrainState, hooks: Hooks) -> None:
-    """Train a state to its end: the last step, or a divergence (which is an outcome).
+    """Train until the last step or until divergence, which is an outcome.
 
     Raises:
-        StoppedError: a stop was asked for; the state is saved.
+        StoppedError: a stop was requested; the state is saved.
     """
     config = state.cell.paradigm
     log_every = max(1, math.ceil(config.steps / MAX_HISTORY))
@@ -51,7 +51,7 @@ def train(state: TrainState, hooks: Hooks) -> None:
     saved_at = time.monotonic()
     _evaluate_if_due(state, hooks)
     while state.step < config.steps and not state.diverged:
-        _stop_if_asked(state, hooks, f"step {state.step} of {config.steps}")
+        _stop_if_requested(state, hooks, f"step {state.step} of {config.steps}")
         started = time.perf_counter()
         scalars = _step(state)
         state.train_s += time.perf_counter() - started
@@ -64,14 +64,14 @@ def train(state: TrainState, hooks: Hooks) -> None:
             hooks.save(state)
             saved_at = time.monotonic()
     if time.monotonic() - saved_at > _WORTH_SAVING_S:
-        hooks.save(state)  # what follows is measured at length
+        hooks.save(state)  # the final measurements may take long
 
 
 def _prepare(state: TrainState, hooks: Hooks) -> None:
-    """What a paradigm does before its first step, such as training a discriminator alone; it can stop and go on too."""
+    """Run the paradigm's preparation, such as training a discriminator alone. It can be stopped and resumed."""
     saved_at = time.monotonic()
-    while not state.diverged and (left := state.paradigm.num_preparing):
-        _stop_if_asked(state, hooks, f"step 0, {left} steps of preparation before it")
+    while not state.diverged and (left := state.paradigm.num_preparation_steps):
+        _stop_if_requested(state, hooks, f"step 0, with {left} steps of preparation left")
         try:
             state.paradigm.prepare()
         except Diverged:
@@ -83,14 +83,14 @@ def _prepare(state: TrainState, hooks: Hooks) -> None:
             saved_at = time.monotonic()
 
 
-def _stop_if_asked(state: TrainState, hooks: Hooks, where: str) -> None:
+def _stop_if_requested(state: TrainState, hooks: Hooks, position: str) -> None:
     if hooks.should_stop():
         hooks.save(state)
-        raise StoppedError(f"stopped at {where}", "the checkpoint is kept: run it again")
+        raise StoppedError(f"stopped at {position}", "the checkpoint is kept: run it again")
 
 
 def _step(state: TrainState) -> Scalars:
-    """One step; ``state.step`` counts it, also where it diverged."""
+    """Take one step. ``state.step`` counts it even if it diverges."""
     try:
         scalars = state.paradigm.step(state.source.next, state.step)
     except Diverged as divergence:
@@ -108,7 +108,7 @@ def _evaluate_if_due(state: TrainState, hooks: Hooks) -> None:
     if state.step % config.eval_every and not at_end:
         return
     if state.evals and state.evals[-1]["step"] == state.step:
-        return  # resumed right after an evaluation
+        return  # resumed after this evaluation
     images = state.source.num_images
     epoch = state.step * config.images_per_step / images if images else math.nan
     roles = {"raw": state.flow} | ({"ema": state.ema.flow} if state.ema else {})
@@ -118,7 +118,7 @@ def _evaluate_if_due(state: TrainState, hooks: Hooks) -> None:
         try:
             row = hooks.evaluate(flow, role)
         except StoppedError:
-            hooks.save(state)  # as it was before the evaluation, which comes again
+            hooks.save(state)  # without this evaluation, which is repeated on resuming
             raise
         _keep_best(state, flow, role, row)
         elapsed = time.perf_counter() - started
@@ -127,7 +127,7 @@ def _evaluate_if_due(state: TrainState, hooks: Hooks) -> None:
 
 
 def _keep_best(state: TrainState, flow: nn.Module, role: str, row: Scalars) -> None:
-    """Validation selects ``best`` among the raw weights; the first finite value always counts."""
-    value = row.get("val_nll_nats", math.nan)  # a model without a density has none, and no best
+    """Keep the raw weights with the lowest validation NLL; the first finite value always counts."""
+    value = row.get("val_nll_nats", math.nan)  # absent, like best weights, without a density
     if role == "raw" and math.isfinite(value) and value < state.best.get("value", math.inf):
         state.best = {"step": state.step, "value": value, "weights": clone_weights(flow)}

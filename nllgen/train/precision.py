@@ -1,4 +1,4 @@
-"""In which arithmetic a run trains, and where a machine lacks it."""
+"""Precision and device of training."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from nllgen.study.hardware import auto_precision
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """The context of training's forward passes."""
+    """Create the context of training's forward passes."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def require_precision(precision: Precision, device: torch.device) -> None:
-    """Refuse a machine without the arithmetic that the cell's id says.
+    """Check that the device supports the precision that is part of the cell's id.
 
     Raises:
-        MachineError: bf16 was meant and this device has no instructions for it.
+        MachineError: the precision is bf16 and the device has no bf16 instructions.
     """
     if precision == "fp32":
         return
     able = torch.cuda.is_bf16_supported() if device.type == "cuda" else auto_precision() == "bf16"
     if not able:
         raise MachineError(
-            f"the cell is to be trained in bf16, this {device.type} has no bf16 instructions",
+            f"the cell's precision is bf16, but this {device.type} has no bf16 instructions",
             "run it on another node, or submit the grid with `precision: fp32`",
         )
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` is CUDA where there is a device, else the CPU."""
+    """Return the named device; ``auto`` is CUDA if available, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -1,4 +1,4 @@
-"""TrainState: all that resuming needs, in one dictionary of tensors and plain values."""
+"""State of a training run: all that resuming needs, as one dictionary of tensors and plain values."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nllgen.train.ema import EMA
 from nllgen.train.streams import RandomStreams
 
 Row = dict[str, Any]
-# of a checkpoint, what is neither tensors nor another object's own
-_PLAIN = {
+# keys of a checkpoint that are not another object's state
+_PLAIN_TYPES = {
     "schema": int,
     "cell_id": str,
     "truth_sha256": str,
@@ -32,21 +32,21 @@ _PLAIN = {
 
 
 def clone_weights(flow: nn.Module) -> dict[str, Tensor]:
-    """A copy of the weights on the CPU."""
+    """Copy the weights to the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in flow.state_dict().items()}
 
 
 @dataclass
 class TrainState:
-    """A run in the middle.
+    """State of a run between two steps.
 
     Attributes:
-        cell: what is trained.
-        truth_sha256: of the truth's weights that it needs, empty where it needs none.
-        flow, paradigm, source, streams, ema: the moving parts.
+        cell: the cell that is trained.
+        truth_sha256: digest of the weights of the truth that it needs; empty if it needs none.
+        flow, paradigm, source, streams, ema: objects with a state of their own.
         step: optimiser steps taken.
         history, evals: rows so far.
-        best: weights with the lowest validation NLL at an evaluation, with its step and value.
+        best: weights with the lowest validation NLL of all evaluations, with their step and value.
         diverged: whether the run ended with a number that is not finite.
         train_s: seconds spent in training steps, over all attempts.
     """
@@ -66,7 +66,7 @@ class TrainState:
     train_s: float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, ready for ``torch.save`` and ``weights_only=True``."""
+        """Return the whole state, ready for ``torch.save`` and ``weights_only=True``."""
         return {
             "schema": SCHEMA,
             "cell_id": self.cell.id,
@@ -86,12 +86,12 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the state was taken, with its thread count. The given tensors become this state's own.
+        """Restore a state and its number of threads. The tensors of ``state`` are not copied.
 
         Raises:
-            CorruptFileError: it is another cell's, another truth's, another schema's, or damaged.
+            CorruptFileError: it is damaged, or belongs to another cell, truth or schema.
         """
-        wrong = [name for name, kind in _PLAIN.items() if type(state.get(name)) is not kind]
+        wrong = [name for name, kind in _PLAIN_TYPES.items() if type(state.get(name)) is not kind]
         if wrong:
             raise CorruptFileError(f"a damaged checkpoint: {', '.join(wrong)} missing or of another type")
         if (state["schema"], state["cell_id"]) != (SCHEMA, self.cell.id):
@@ -108,14 +108,14 @@ class TrainState:
             for name in ("step", "history", "evals", "best", "diverged", "train_s"):
                 setattr(self, name, state[name])
             torch.set_num_threads(state["num_threads"])
-        except Exception as error:  # whatever torch makes of a state that is none
+        except Exception as error:  # torch raises many types on a wrong state
             raise CorruptFileError(f"a damaged checkpoint: {error}") from error
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
-        """What is kept of the trained model: last, best and, where there is one, EMA."""
-        kept = {"last": clone_weights(self.flow)}
+        """Return the weights to keep after training: last, best and, if there is one, EMA."""
+        weights = {"last": clone_weights(self.flow)}
         if self.best:
-            kept["best"] = self.best["weights"]
+            weights["best"] = self.best["weights"]
         if self.ema:
-            kept["ema"] = clone_weights(self.ema.flow)
-        return kept
+            weights["ema"] = clone_weights(self.ema.flow)
+        return weights

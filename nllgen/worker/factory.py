@@ -17,7 +17,8 @@ from nllgen.data.sources import Dequantised, Finite, Fresh, Source
 from nllgen.data.truth import Truth
 from nllgen.errors import ConfigError
 from nllgen.metrics.evaluate import Evaluator
-from nllgen.metrics.measurement import EvalSet, Extractor, References
+from nllgen.metrics.features import Extractor
+from nllgen.metrics.measurement import EvalSet, References
 from nllgen.models import Model, make_model
 from nllgen.paradigms import make_paradigm
 from nllgen.paradigms.base import Context

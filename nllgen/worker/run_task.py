@@ -9,7 +9,8 @@ import torch
 from nllgen.assets import inception_weights, require_mnist
 from nllgen.data.truth import Truth, check_fits, load_truth, truth_bytes
 from nllgen.errors import AssetError, CellsFailedError, ConfigError, CorruptFileError, MachineError
-from nllgen.metrics.features import Extractor, load_extractor
+from nllgen.metrics.extractors import load_extractor
+from nllgen.metrics.features import Extractor
 from nllgen.storage.atomic import create_bytes
 from nllgen.storage.dataset import read_dataset
 from nllgen.storage.result import read_attrs

@@ -1,4 +1,4 @@
-"""The published truth of docs/benchmark: its card says what its weights give, on real MNIST and on its own draws."""
+"""The published truth of docs/benchmark: the numbers of its card agree with its weights, on MNIST and its own draws."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST_BITS = 1.20
 
 
 def told(pattern: str) -> list[float]:
-    """The numbers that the card tells where its words fit a pattern."""
+    """Return the numbers of the card that match a pattern."""
     (found,) = re.findall(pattern, CARD)
     return [float(number.replace(",", "")) for number in ([found] if isinstance(found, str) else found)]
 
@@ -47,7 +47,7 @@ def truth() -> Truth:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The data set that the card's recipe makes, with fewer images."""
+    """Draw the data set of the card's recipe, with fewer images."""
     folder = tmp_path_factory.mktemp("known") / "known-mnist"
     folder.mkdir()
     shutil.copy(FOLDER / "truth.pt", folder)
@@ -71,7 +71,7 @@ def test_it_is_the_truth_of_its_study_and_the_card_names_its_bytes(truth: Truth)
 def test_its_bits_per_dimension_on_real_mnist_are_those_of_the_card(
     truth: Truth, mnist_assets: Path, split: str
 ) -> None:
-    """With other noise than training measured them with."""
+    """The noise differs from the noise of the training's measurements."""
     levels = getattr(load_mnist(assets.require_mnist(mnist_assets)), split).images
     assert len(levels) == 10_000
     x = to_logits(dequantise(levels, torch.Generator().manual_seed(1)), truth.cell.data.alpha)
@@ -108,21 +108,21 @@ def test_its_densities_are_exact_to_what_the_card_says(truth: Truth) -> None:
 
 
 def normal_draws(levels: torch.Tensor, alpha: float, n: int) -> torch.Tensor:
-    """Pixels (n, 1, 28, 28) of a normal distribution with the mean and covariance of images' logits."""
+    """Draw pixels (n, 1, 28, 28) from a normal distribution with the mean and covariance of images' logits."""
     y = to_logits(dequantise(levels, torch.Generator().manual_seed(3)), alpha).flatten(1).double().numpy()
     normal = np.random.default_rng(3).multivariate_normal(y.mean(0), np.cov(y.T), n, method="cholesky")
     return from_logits(torch.from_numpy(normal).float(), alpha).view(n, 1, 28, 28)
 
 
 def sureness(probs: torch.Tensor) -> tuple[float, float]:
-    """In how many percent of the rows one class has over 0.9, and the Inception score (Salimans et al. 2016)."""
+    """Return the percentage of rows with a class above 0.9, and the Inception score (Salimans et al. 2016)."""
     marginal = probs.mean(0)
     kl = (torch.special.xlogy(probs, probs) - torch.special.xlogy(probs, marginal)).sum(1).mean()
     return 100 * float((probs.amax(1) > 0.9).double().mean()), float(kl.exp())
 
 
 def test_a_classifier_takes_its_draws_for_digits(truth: Truth, mnist_assets: Path, drawn: Path) -> None:
-    """With fewer draws than the card counted."""
+    """The card counted more draws."""
     mnist, alpha = load_mnist(assets.require_mnist(mnist_assets)), truth.cell.data.alpha
     with h5py.File(drawn) as data:
         x = torch.from_numpy(data["test/x"][:])
@@ -138,7 +138,9 @@ def test_a_classifier_takes_its_draws_for_digits(truth: Truth, mnist_assets: Pat
     assert int(probs["draws"].argmax(1).bincount(minlength=10).min()) > len(x) / 50, "a digit is missing"
     for name, found in probs.items():
         sure, score = told(rf"\| {name}[^|]*\| ([\d.]+) % \| ([\d.]+) \|")
-        assert sureness(found) == (pytest.approx(sure, abs=4), pytest.approx(score, rel=0.05)), name
+        found_sure, found_score = sureness(found)
+        assert found_sure == pytest.approx(sure, abs=4), name
+        assert found_score == pytest.approx(score, rel=0.05), name
 
 
 def test_the_recipe_gives_what_the_card_shows(truth: Truth, drawn: Path, tmp_path: Path) -> None:

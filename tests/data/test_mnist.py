@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
@@ -23,34 +25,34 @@ def real(mnist_assets: Path) -> Splits:
     return load_mnist(assets.require_mnist(mnist_assets))
 
 
-def test_splits_are_50k_10k_10k(real: Splits):
+def test_splits_are_50k_10k_10k(real: Splits) -> None:
     assert [len(s.images) for s in (real.train, real.val, real.test)] == [50_000, 10_000, 10_000]
 
 
-def test_images_are_one_channel_of_bytes(real: Splits):
+def test_images_are_one_channel_of_bytes(real: Splits) -> None:
     assert real.train.images.shape[1:] == (1, 28, 28)
     assert real.train.images.dtype == torch.uint8
 
 
-def test_training_begins_with_the_training_file(real: Splits):
+def test_training_begins_with_the_training_file(real: Splits) -> None:
     assert real.train.labels[:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
 
 
-def test_validation_is_the_end_of_the_training_file(real: Splits, mnist_assets: Path):
+def test_validation_is_the_end_of_the_training_file(real: Splits, mnist_assets: Path) -> None:
     everything = read_idx(assets.require_mnist(mnist_assets) / "train-images-idx3-ubyte")
     assert torch.equal(real.val.images[:, 0], everything[-10_000:])
 
 
-def test_test_split_is_the_test_file(real: Splits):
+def test_test_split_is_the_test_file(real: Splits) -> None:
     assert real.test.labels[:8].tolist() == [7, 2, 1, 0, 4, 1, 4, 9]
 
 
-def test_all_levels_occur(real: Splits):
-    assert len(real.train.images.unique()) == 256
+def test_all_levels_occur(real: Splits) -> None:
+    assert len(real.train.images.unique()) == 256  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("size", [14, 7])
-def test_smaller_images_keep_the_mean(real: Splits, mnist_assets: Path, size: int):
+def test_smaller_images_keep_the_mean(real: Splits, mnist_assets: Path, size: int) -> None:
     small = load_mnist(mnist_assets / "mnist", size, num_val=10, num_test=10)
     assert small.train.images.shape == (50_000, 1, size, size)
     assert small.train.images.double().mean().item() == pytest.approx(
@@ -58,32 +60,32 @@ def test_smaller_images_keep_the_mean(real: Splits, mnist_assets: Path, size: in
     )
 
 
-def test_fewer_held_out_images_are_the_first(real: Splits, mnist_assets: Path):
+def test_fewer_held_out_images_are_the_first(real: Splits, mnist_assets: Path) -> None:
     few = load_mnist(mnist_assets / "mnist", 28, num_val=3, num_test=2)
     assert torch.equal(few.val.images, real.val.images[:3])
     assert torch.equal(few.test.labels, real.test.labels[:2])
 
 
-def test_shrink_rounds_to_the_nearest_level():
+def test_shrink_rounds_to_the_nearest_level() -> None:
     block = torch.tensor([[[[1, 2], [2, 2]]], [[[0, 0], [0, 1]]]], dtype=torch.uint8)
     assert shrink(block, 1).flatten().tolist() == [2, 0]
 
 
 @given(hnp.arrays("uint8", (3, 1, 28, 28)), st.sampled_from([14, 7]))
-def test_shrink_is_within_half_a_level_of_the_block_mean(images, size: int):
+def test_shrink_is_within_half_a_level_of_the_block_mean(images: npt.NDArray[np.uint8], size: int) -> None:
     block = 28 // size
     exact = images.reshape(3, 1, size, block, size, block).mean((3, 5))
     assert abs(shrink(torch.from_numpy(images), size).numpy() - exact).max() <= 0.5
 
 
 @pytest.mark.parametrize("size", [0, 8, 29])
-def test_another_size_is_refused(mnist_assets: Path, size: int):
+def test_another_size_is_refused(mnist_assets: Path, size: int) -> None:
     with pytest.raises(ConfigError, match=f"image_size is {size}"):
         load_mnist(mnist_assets / "mnist", size)
 
 
 @pytest.mark.parametrize("num", [0, 10_001])
-def test_more_held_out_images_than_there_are_is_refused(mnist_assets: Path, num: int):
+def test_more_held_out_images_than_there_are_is_refused(mnist_assets: Path, num: int) -> None:
     with pytest.raises(ConfigError, match=f"num_val is {num}"):
         load_mnist(mnist_assets / "mnist", 28, num_val=num)
 
@@ -91,41 +93,41 @@ def test_more_held_out_images_than_there_are_is_refused(mnist_assets: Path, num:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "no IDX file"),
-        (b"\0\0\x08", "no IDX file"),
-        (b"\x1f\x8b\x08\x00 packed", "no IDX file"),
-        (idx(3, magic=b"\0\0\x0d"), "no IDX file"),
-        (idx(2, 2)[:7], "cut off in its header"),
+        (b"", "not an IDX file"),
+        (b"\0\0\x08", "not an IDX file"),
+        (b"\x1f\x8b\x08\x00 packed", "not an IDX file"),
+        (idx(3, magic=b"\0\0\x0d"), "not an IDX file"),
+        (idx(2, 2)[:7], "truncated in its header"),
         (idx(0, 28), "impossible shape"),
         (idx(2**32 - 1, 2**32 - 1, data=b""), "impossible shape"),
-        (idx(2, 3)[:-1], "cut off at 5 of the 6 bytes"),
+        (idx(2, 3)[:-1], "truncated to 5 of the 6 bytes"),
         (idx(2, 3) + b"x", "longer than the 6 bytes"),
     ],
     ids=["empty", "short", "gz", "float", "header", "none", "terabytes", "truncated", "long"],
 )
-def test_corrupt_file_is_a_typed_error(tmp_path: Path, content: bytes, reason: str):
+def test_corrupt_file_is_a_typed_error(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "images"
     path.write_bytes(content)
     with pytest.raises(CorruptFileError, match=reason):
         read_idx(path)
 
 
-def test_missing_file_says_what_to_type(tmp_path: Path):
+def test_missing_file_suggests_the_command(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match="nllgen assets fetch mnist"):
         load_mnist(tmp_path)
 
 
-def test_folder_in_the_files_place_is_a_typed_error(tmp_path: Path):
+def test_directory_in_place_of_a_file_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="Is a directory"):
         read_idx(tmp_path)
 
 
-def test_file_of_another_shape_is_a_typed_error(tmp_path: Path):
+def test_file_of_another_shape_is_a_typed_error(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(5, 28, 28))
     with pytest.raises(CorruptFileError, match=r"has shape \(5, 28, 28\)"):
         load_mnist(tmp_path)
 
 
-def test_mirrors_are_torchvisions():
+def test_mirrors_are_torchvisions() -> None:
     assert mirrors()
     assert all(url.startswith("http") for url in mirrors())

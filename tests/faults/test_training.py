@@ -9,7 +9,7 @@ import torch
 from nllgen.data.logits import log_det_levels
 from nllgen.data.sources import Dequantised
 from nllgen.metrics import critic
-from nllgen.metrics.features import load_extractor
+from nllgen.metrics.extractors import load_extractor
 from nllgen.metrics.measurement import EvalSet
 from nllgen.storage.result import read_result
 from nllgen.storage.study_dir import TaskDir

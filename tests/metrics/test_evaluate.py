@@ -1,4 +1,6 @@
-"""All metrics of a model at once: the registry, its schedule, and models that lack something."""
+"""All metrics of a model: the registry, its schedule, and models without a density or other needs."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
@@ -7,13 +9,14 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from nllgen.data.logits import from_logits
 from nllgen.metrics import measurement
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import log_densities
 from nllgen.metrics.lenet import LeNetExtractor
-from nllgen.metrics.measurement import EvalSet, Measurement, References
+from nllgen.metrics.measurement import EvalSet, Measurement, References, Row
 from nllgen.metrics.registry import GROUPS
 from nllgen.models import DensityModel, Model, RealNVP
 from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, METRIC_COLUMNS
@@ -24,21 +27,21 @@ CPU = torch.device("cpu")
 FLOW = FlowConfig(shape=(1, 8, 8), width=2, blocks=0, scales=1)  # 8 can be halved for a second scale
 
 
-def latents(purpose):
+def latents(purpose: str) -> torch.Generator:
     return generator(CPU, 0, "eval", purpose)
 
 
-def pixels(x):
+def pixels(x: Tensor) -> Tensor:
     return from_logits(x, 1e-6)
 
 
-def another_flow(scales=1):
+def another_flow(scales: int = 1) -> RealNVP:
     torch.manual_seed(1)
     return RealNVP(FLOW.model_copy(update={"scales": scales}))
 
 
 @pytest.fixture(scope="module")
-def truth():
+def truth() -> RealNVP:
     torch.manual_seed(0)
     flow = RealNVP(FLOW).requires_grad_(False)
     for parameter in flow.parameters():
@@ -47,8 +50,8 @@ def truth():
 
 
 @pytest.fixture(scope="module")
-def references(truth):
-    def drawn(seed, n=150):
+def references(truth: RealNVP) -> References:
+    def drawn(seed: int, n: int = 150) -> EvalSet:
         x = truth.sample(n, torch.Generator().manual_seed(seed))
         return EvalSet(x, log_p=log_densities(truth, x))
 
@@ -59,27 +62,27 @@ def references(truth):
 
 
 @pytest.fixture(scope="module")
-def evaluator(references):
+def evaluator(references: References) -> Evaluator:
     config = MetricsConfig()
     return Evaluator(references, ("likelihood", *config.every), ("likelihood", *config.final))
 
 
 @pytest.fixture(scope="module")
-def final_of_truth(evaluator, truth):
+def final_of_truth(evaluator: Evaluator, truth: RealNVP) -> Row:
     return evaluator.measure_final(truth)
 
 
-def test_the_registry_has_what_a_study_may_ask_for():
+def test_the_registry_has_every_group_of_the_configuration() -> None:
     assert set(GROUPS) == {"likelihood", *get_args(MetricGroup)}
 
 
-def test_the_groups_columns_are_those_of_the_layout_each_in_one_group():
+def test_the_groups_columns_are_those_of_the_layout_each_in_one_group() -> None:
     columns = [column for group in GROUPS.values() for column in group.columns]
     assert sorted(columns) == sorted(METRIC_COLUMNS)
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_a_group_gives_the_columns_that_it_names(evaluator, name):
+def test_a_group_gives_the_columns_that_it_names(evaluator: Evaluator, name: str) -> None:
     row = evaluator.measure_groups(another_flow(scales=2), "test", [name])  # one scale has no halves to draw anew
     absent = {"val_bits_per_dim"}  # of real data
     named = {c.replace("val_", "test_") for c in GROUPS[name].columns if "inception" not in c and c not in absent}
@@ -87,31 +90,32 @@ def test_a_group_gives_the_columns_that_it_names(evaluator, name):
     assert all(math.isfinite(value) for value in row.values())
 
 
-def test_the_truth_has_no_divergence_from_itself(evaluator, truth):
+def test_the_truth_has_no_divergence_from_itself(evaluator: Evaluator, truth: RealNVP) -> None:
     row = evaluator.measure(truth)
     assert [row[name] for name in ("kl_nats", "kl_se_nats", "reverse_kl_nats", "overfit_nats")] == [0, 0, 0, 0]
     assert row["jsd_nats"] == pytest.approx(0, abs=1e-12)
     assert row["pareto_k"] == row["reverse_pareto_k"] == 0
 
 
-def test_another_flow_diverges_in_every_measure(evaluator):
+def test_another_flow_diverges_in_every_measure(evaluator: Evaluator) -> None:
     row = evaluator.measure(another_flow())
     assert row["kl_nats"] > 5 * row["kl_se_nats"]
     assert row["reverse_kl_nats"] > 5 * row["reverse_kl_se_nats"]
     assert 0 < row["jsd_nats"] <= math.log(2)
 
 
-def test_kl_and_nll_are_means_over_the_same_images(evaluator, references):
-    row = evaluator.measure(another_flow())
-    assert row["kl_nats"] == pytest.approx(row["val_nll_nats"] + references.sets["val"].log_p.mean())
+def test_kl_and_nll_are_means_over_the_same_images(evaluator: Evaluator, references: References) -> None:
+    row, log_p = evaluator.measure(another_flow()), references.sets["val"].log_p
+    assert log_p is not None
+    assert row["kl_nats"] == pytest.approx(row["val_nll_nats"] + log_p.mean())
 
 
-def test_the_reference_is_half_the_parameters_over_the_training_images(evaluator):
+def test_the_reference_is_half_the_parameters_over_the_training_images(evaluator: Evaluator) -> None:
     flow = another_flow()
     assert evaluator.measure(flow)["kl_reference_nats"] == flow.num_parameters / (2 * 150)
 
 
-def test_fresh_images_have_neither_a_reference_nor_a_memory(evaluator, references):
+def test_fresh_images_have_neither_kl_reference_nor_copying_test(evaluator: Evaluator, references: References) -> None:
     fresh = dataclasses.replace(references, training=None)
     groups = [name for name in evaluator.final if name != "critic"]  # which is slow
     row = dataclasses.replace(evaluator, references=fresh).measure_groups(another_flow(), "test", groups)
@@ -119,12 +123,12 @@ def test_fresh_images_have_neither_a_reference_nor_a_memory(evaluator, reference
     assert "copying_ct_lenet" not in row
 
 
-def test_measuring_twice_gives_the_same_numbers(evaluator):
+def test_measuring_twice_gives_the_same_numbers(evaluator: Evaluator) -> None:
     flow = another_flow()
     assert evaluator.measure_final(flow) == evaluator.measure_final(flow)
 
 
-def test_measuring_changes_neither_the_flow_nor_the_global_generator(evaluator, truth):
+def test_measuring_changes_neither_the_flow_nor_the_global_generator(evaluator: Evaluator, truth: RealNVP) -> None:
     before, state = torch.random.get_rng_state(), [p.clone() for p in truth.parameters()]
     evaluator.measure(truth)
     evaluator.measure_final(truth)
@@ -132,12 +136,12 @@ def test_measuring_changes_neither_the_flow_nor_the_global_generator(evaluator, 
     assert all(torch.equal(a, b) for a, b in zip(state, truth.parameters(), strict=True))
 
 
-def test_every_name_is_a_column_of_the_layout(evaluator, truth, final_of_truth):
+def test_every_name_is_a_column_of_the_layout(evaluator: Evaluator, truth: RealNVP, final_of_truth: Row) -> None:
     assert set(evaluator.measure(truth)) <= set(EVAL_COLUMNS)
     assert set(final_of_truth) <= set(FINAL_COLUMNS)
 
 
-def test_a_flow_that_is_not_finite_is_measured_as_nan_not_as_a_crash(evaluator):
+def test_a_flow_that_is_not_finite_is_measured_as_nan_not_as_a_crash(evaluator: Evaluator) -> None:
     flow = RealNVP(FLOW)
     with torch.no_grad():
         next(flow.parameters()).fill_(math.nan)
@@ -147,21 +151,25 @@ def test_a_flow_that_is_not_finite_is_measured_as_nan_not_as_a_crash(evaluator):
     assert row["frechet_floor_lenet"] >= 0
 
 
-def test_a_model_without_a_density_is_measured_by_its_images_alone(evaluator, truth, final_of_truth):
+def test_a_model_without_a_density_is_measured_by_its_images_alone(
+    evaluator: Evaluator, truth: RealNVP, final_of_truth: Row
+) -> None:
     class Generator(Model):
-        def sample(self, n, generator=None):
+        def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
             return truth.sample(n, generator)
 
     row = evaluator.measure_final(Generator())
     assert row == {name: value for name, value in final_of_truth.items() if "lenet" in name or "critic" in name}
 
 
-def test_a_density_that_is_no_flow_of_ours_has_all_but_numerical_errors(evaluator, truth, final_of_truth):
+def test_a_foreign_density_has_all_metrics_except_numerical_errors(
+    evaluator: Evaluator, truth: RealNVP, final_of_truth: Row
+) -> None:
     class Foreign(DensityModel):
-        def sample(self, n, generator=None):
+        def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
             return truth.sample(n, generator)
 
-        def log_prob(self, x):
+        def log_prob(self, x: Tensor) -> Tensor:
             return truth.log_prob(x)
 
     row = evaluator.measure_final(Foreign())
@@ -172,27 +180,29 @@ def test_a_density_that_is_no_flow_of_ours_has_all_but_numerical_errors(evaluato
 
 
 @pytest.mark.parametrize("metric", ["frechet", "kid", "frechet_inf"])
-def test_the_floor_is_what_the_truth_gets_at_equal_n(evaluator, truth, metric):
+def test_the_floor_is_what_the_truth_gets_at_equal_n(evaluator: Evaluator, truth: RealNVP, metric: str) -> None:
     own, wrong = (evaluator.measure_groups(flow, "test", [metric]) for flow in (truth, another_flow()))
     floor = own[f"{metric}_floor_lenet"]
     assert wrong[f"{metric}_floor_lenet"] == floor
     assert abs(own[f"{metric}_lenet"] - floor) < 0.3 * (wrong[f"{metric}_lenet"] - floor)
 
 
-def test_there_is_no_floor_with_fewer_held_out_images_than_samples(evaluator, references, truth):
-    more = dataclasses.replace(references, num_samples={"val": 151, "test": 151}, _kept={})
+def test_there_is_no_floor_with_fewer_held_out_images_than_samples(
+    evaluator: Evaluator, references: References, truth: RealNVP
+) -> None:
+    more = dataclasses.replace(references, num_samples={"val": 151, "test": 151}, _cache={})
     row = dataclasses.replace(evaluator, references=more).measure(truth)
     assert math.isfinite(row["frechet_lenet"])
     assert math.isnan(row["frechet_floor_lenet"])
 
 
-def test_each_split_has_its_own_number_of_samples(evaluator, references, truth):
-    own = dataclasses.replace(references, num_samples={"val": 40, "test": 90}, _kept={})
+def test_each_split_has_its_own_number_of_samples(evaluator: Evaluator, references: References, truth: RealNVP) -> None:
+    own = dataclasses.replace(references, num_samples={"val": 40, "test": 90}, _cache={})
     for split, num in own.num_samples.items():
         measured = Measurement(own, truth, split)
         assert len(measured.samples) == len(measured.r_samples) == num
     row, fewer = (
-        dataclasses.replace(evaluator, references=dataclasses.replace(own, num_samples=num, _kept={})).measure(truth)
+        dataclasses.replace(evaluator, references=dataclasses.replace(own, num_samples=num, _cache={})).measure(truth)
         for num in ({"val": 100, "test": 90}, own.num_samples)
     )
     assert row["val_nll_nats"] == fewer["val_nll_nats"]
@@ -200,18 +210,21 @@ def test_each_split_has_its_own_number_of_samples(evaluator, references, truth):
 
 
 @pytest.mark.parametrize("levels", [False, True], ids=["logits", "levels"])
-def test_features_of_many_images_are_taken_in_parts(references, monkeypatch, levels):
+def test_features_of_many_images_are_taken_in_parts(
+    references: References, monkeypatch: pytest.MonkeyPatch, levels: bool
+) -> None:
     x = references.training
+    assert x is not None
     x = (256 * pixels(x)).to(torch.uint8) if levels else x
     lenet = references.extractors[0]
     whole = references.features_of(lenet, x)
     monkeypatch.setattr(measurement, "_CHUNK", 40)
-    parts = dataclasses.replace(references, training=x, _kept={}).training_features(lenet)
+    parts = dataclasses.replace(references, training=x, _cache={}).training_features(lenet)
     assert parts.shape == (150, lenet.dim)
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-5)
 
 
-def test_bits_per_dim_follow_the_definition(truth):
+def test_bits_per_dim_follow_the_definition(truth: RealNVP) -> None:
     x = truth.sample(50, torch.Generator().manual_seed(3))
     log_det = np.linspace(-10, 10, 50)
     sets = dict.fromkeys(("train", "val", "test"), EvalSet(x, log_det=log_det))
@@ -222,7 +235,7 @@ def test_bits_per_dim_follow_the_definition(truth):
     assert "kl_nats" not in row
 
 
-def test_numerical_errors_are_below_a_thousandth_of_a_nat(evaluator, truth):
+def test_numerical_errors_are_below_a_thousandth_of_a_nat(evaluator: Evaluator, truth: RealNVP) -> None:
     errors = evaluator.measure_groups(truth, "test", ["numerics"])
     assert 0 < errors["fp_error_nats"] < 1e-2
     assert 0 < errors["inverse_error"] < 1e-4

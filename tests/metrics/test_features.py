@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,18 @@ import torch
 
 from nllgen import assets
 from nllgen.data.mnist import Split, load_mnist
-from nllgen.errors import CorruptFileError
+from nllgen.errors import CorruptFileError, MetricInputError
 from nllgen.metrics import inception, lenet
-from nllgen.metrics.features import load_extractor, quantise
-from nllgen.metrics.frechet import MetricInputError, frechet_from_features
+from nllgen.metrics.extractors import load_extractor
+from nllgen.metrics.features import quantise
+from nllgen.metrics.frechet import frechet_from_features
 from nllgen.metrics.train_lenet import accuracy, train
 from nllgen.torchvision_ops import import_torchvision
 
 
 @pytest.fixture(scope="module")
 def digits(mnist_assets: Path) -> Split:
-    """MNIST's test split."""
+    """Return MNIST's test split."""
     return load_mnist(assets.require_mnist(mnist_assets)).test
 
 
@@ -33,74 +35,74 @@ def pixels(num: int = 6, channels: int = 1, size: int = 28) -> torch.Tensor:
     return torch.rand(num, channels, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def test_quantise_leaves_8_bit_images_alone():
+def test_quantise_leaves_8_bit_images_alone() -> None:
     image = torch.arange(256).float() / 255
     assert torch.equal(quantise(image), image)
 
 
-def test_quantise_undoes_dequantisation():
+def test_quantise_undoes_dequantisation() -> None:
     level = torch.arange(256).repeat(100)
     v = (level + 0.999 * torch.rand(level.shape)) / 256
     assert torch.equal((255 * quantise(v)).round().long(), level)
 
 
-def test_quantise_keeps_white():
+def test_quantise_keeps_white() -> None:
     assert quantise(torch.tensor([1.0])).item() == 1.0
 
 
-def test_lenet_reads_99_percent_of_the_test_digits(extractor: lenet.LeNetExtractor, digits: Split):
+def test_lenet_reads_99_percent_of_the_test_digits(extractor: lenet.LeNetExtractor, digits: Split) -> None:
     assert accuracy(extractor.network, digits.images.float() / 255, digits.labels) >= 0.99
 
 
-def test_lenet_weights_are_small():
+def test_lenet_weights_are_small() -> None:
     assert lenet.WEIGHTS.stat().st_size < 500_000
 
 
-def test_lenet_names_its_weights(extractor: lenet.LeNetExtractor):
+def test_lenet_names_its_weights(extractor: lenet.LeNetExtractor) -> None:
     assert extractor.sha256 == hashlib.sha256(lenet.WEIGHTS.read_bytes()).hexdigest()
 
 
-def test_features_are_fp64_rows(extractor: lenet.LeNetExtractor):
+def test_features_are_fp64_rows(extractor: lenet.LeNetExtractor) -> None:
     found = extractor.features(pixels(6))
     assert found.shape == (6, 84)
     assert found.dtype == np.float64
 
 
-def test_features_do_not_depend_on_the_batch(extractor: lenet.LeNetExtractor):
+def test_features_do_not_depend_on_the_batch(extractor: lenet.LeNetExtractor) -> None:
     np.testing.assert_allclose(extractor.features(pixels(7), 3), extractor.features(pixels(7)), atol=1e-5)
 
 
-def test_bytes_are_levels(extractor: lenet.LeNetExtractor, digits: Split):
+def test_bytes_are_levels(extractor: lenet.LeNetExtractor, digits: Split) -> None:
     some = digits.images[:5]
     np.testing.assert_array_equal(extractor.features(some), extractor.features(some.float() / 255))
 
 
-def test_features_are_those_of_8_bit_images(extractor: lenet.LeNetExtractor):
+def test_features_are_those_of_8_bit_images(extractor: lenet.LeNetExtractor) -> None:
     image = pixels()
     np.testing.assert_array_equal(extractor.features(image), extractor.features(quantise(image), quantised=False))
 
 
-def test_unquantised_features_differ(extractor: lenet.LeNetExtractor):
+def test_unquantised_features_differ(extractor: lenet.LeNetExtractor) -> None:
     assert (extractor.features(pixels()) != extractor.features(pixels(), quantised=False)).any()
 
 
 @pytest.mark.parametrize("size", [7, 14])
-def test_smaller_images_are_brought_to_28(extractor: lenet.LeNetExtractor, size: int):
+def test_smaller_images_are_brought_to_28(extractor: lenet.LeNetExtractor, size: int) -> None:
     assert extractor.features(pixels(size=size)).shape == (6, 84)
 
 
-def test_distance_of_digits_to_themselves_is_0(extractor: lenet.LeNetExtractor, digits: Split):
+def test_distance_of_digits_to_themselves_is_0(extractor: lenet.LeNetExtractor, digits: Split) -> None:
     found = extractor.features(digits.images[:1000])
     assert frechet_from_features(found, found) <= 1e-7 * found.var(0).sum()
 
 
-def test_other_digits_are_nearer_than_noise(extractor: lenet.LeNetExtractor, digits: Split):
+def test_other_digits_are_nearer_than_noise(extractor: lenet.LeNetExtractor, digits: Split) -> None:
     one, two = extractor.features(digits.images[:1000]), extractor.features(digits.images[1000:2000])
     noise = extractor.features(pixels(1000))
     assert 20 * frechet_from_features(one, two) < frechet_from_features(one, noise)
 
 
-def test_nan_pixels_give_nan_features(extractor: lenet.LeNetExtractor):
+def test_nan_pixels_give_nan_features(extractor: lenet.LeNetExtractor) -> None:
     image = pixels()
     image[2, 0, 5, 5] = torch.nan
     found = extractor.features(image)
@@ -109,18 +111,18 @@ def test_nan_pixels_give_nan_features(extractor: lenet.LeNetExtractor):
 
 
 @pytest.mark.parametrize("images", [pixels()[0], pixels(channels=3), pixels()[:0]], ids=["3-d", "colour", "none"])
-def test_another_shape_is_refused(extractor: lenet.LeNetExtractor, images: torch.Tensor):
-    with pytest.raises(MetricInputError, match="cannot look at images of shape"):
+def test_another_shape_is_refused(extractor: lenet.LeNetExtractor, images: torch.Tensor) -> None:
+    with pytest.raises(MetricInputError, match="does not accept images of shape"):
         extractor.features(images)
 
 
-def test_logits_are_refused(extractor: lenet.LeNetExtractor):
+def test_logits_are_refused(extractor: lenet.LeNetExtractor) -> None:
     with pytest.raises(MetricInputError, match="pixels outside"):
         extractor.features(4 * pixels() - 2)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:100] + b"x" + data[101:]])
-def test_damaged_lenet_weights_are_refused(tmp_path: Path, damage):
+def test_damaged_lenet_weights_are_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     copy = Path(shutil.copy(lenet.WEIGHTS, tmp_path))
     shutil.copy(lenet.WEIGHTS.with_suffix(".json"), tmp_path)
     copy.write_bytes(damage(copy.read_bytes()))
@@ -128,12 +130,12 @@ def test_damaged_lenet_weights_are_refused(tmp_path: Path, damage):
         lenet.LeNetExtractor("cpu", copy)
 
 
-def test_missing_lenet_weights_are_a_typed_error(tmp_path: Path):
+def test_missing_lenet_weights_are_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="No such file"):
         lenet.LeNetExtractor("cpu", tmp_path / "lenet.pt")
 
 
-def test_lenet_training_repeats_itself(digits: Split):
+def test_lenet_training_repeats_itself(digits: Split) -> None:
     images, labels = digits.images[:512].float() / 255, digits.labels[:512]
     one, two = (train(images, labels, epochs=1).state_dict() for _ in range(2))
     assert all(torch.equal(one[key], two[key]) for key in one)
@@ -141,7 +143,7 @@ def test_lenet_training_repeats_itself(digits: Split):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights under the keys of pytorch-fid's file, where torch.hub would look for it."""
+    """Write random weights with the keys of pytorch-fid's file, where torch.hub looks for it."""
     import_torchvision()
     from pytorch_fid import inception as fid
 
@@ -164,23 +166,28 @@ def ours(weights: Path) -> inception.InceptionExtractor:
 
 @pytest.fixture(scope="module")
 def theirs(weights: Path) -> torch.nn.Module:
-    """pytorch-fid's own class, which finds the file in torch.hub's folder."""
+    """Return pytorch-fid's own class, which finds the file in torch.hub's directory."""
     from pytorch_fid.inception import InceptionV3
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(weights.parents[2]))
-        return InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()
+        network: torch.nn.Module = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
+        return network.eval()
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
-def test_inception_features_are_pytorch_fids(ours, theirs, channels: int, size: int):
+def test_inception_features_are_pytorch_fids(
+    ours: inception.InceptionExtractor, theirs: torch.nn.Module, channels: int, size: int
+) -> None:
     image = quantise(pixels(2, channels, size))
     with torch.no_grad():
         expected = theirs(image.repeat(1, 3 // channels, 1, 1))[0][:, :, 0, 0].numpy()
     np.testing.assert_allclose(ours.features(image), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_inception_features_of_a_folder_are_pytorch_fids(ours, theirs, tmp_path: Path, digits: Split):
+def test_inception_features_of_a_folder_are_pytorch_fids(
+    ours: inception.InceptionExtractor, theirs: torch.nn.Module, tmp_path: Path, digits: Split
+) -> None:
     from PIL import Image
     from pytorch_fid.fid_score import get_activations
 
@@ -192,16 +199,16 @@ def test_inception_features_of_a_folder_are_pytorch_fids(ours, theirs, tmp_path:
     np.testing.assert_allclose(ours.features(digits.images[:2]), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_inception_has_2048_features(ours):
+def test_inception_has_2048_features(ours: inception.InceptionExtractor) -> None:
     assert ours.features(pixels(1)).shape == (1, 2048)
 
 
-def test_inception_with_another_hash_is_refused(weights: Path):
+def test_inception_with_another_hash_is_refused(weights: Path) -> None:
     with pytest.raises(CorruptFileError, match=f"not {inception.SHA256_PREFIX}"):
         inception.InceptionExtractor(weights, "cpu")
 
 
-def test_file_without_inceptions_weights_is_refused(tmp_path: Path):
+def test_file_without_inceptions_weights_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"other": torch.zeros(1)}, path)
     prefix = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
@@ -209,7 +216,7 @@ def test_file_without_inceptions_weights_is_refused(tmp_path: Path):
         inception.InceptionExtractor(path, "cpu", prefix)
 
 
-def test_missing_inception_is_none_and_said_once(tmp_path: Path):
+def test_missing_inception_is_none_and_reported_once(tmp_path: Path) -> None:
     said: list[str] = []
     found = [
         load_extractor("inception", "cpu", inception_weights=tmp_path / "none.pth", echo=said.append) for _ in range(2)
@@ -219,10 +226,10 @@ def test_missing_inception_is_none_and_said_once(tmp_path: Path):
     assert "nllgen assets fetch inception" in said[0]
 
 
-def test_lenet_is_found_by_its_name(tmp_path: Path):
+def test_lenet_is_found_by_its_name(tmp_path: Path) -> None:
     found = load_extractor("lenet", "cpu", inception_weights=tmp_path, echo=print)
     assert isinstance(found, lenet.LeNetExtractor)
 
 
-def test_torchvision_is_imported_once():
+def test_torchvision_is_imported_once() -> None:
     assert import_torchvision() is import_torchvision()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,45 +11,47 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nllgen.metrics
-from nllgen.errors import NllgenError
-from nllgen.metrics.frechet import MetricInputError, frechet_distance, frechet_from_features, moments
+from nllgen.errors import MetricInputError, NllgenError
+from nllgen.metrics.exact import FloatArray
+from nllgen.metrics.frechet import frechet_distance, frechet_from_features, moments
 from nllgen.torchvision_ops import import_torchvision
 
 rng = np.random.default_rng
 
 
-def features(num: int, dim: int, seed: int = 0) -> np.ndarray:
+def features(num: int, dim: int, seed: int = 0) -> FloatArray:
     mixing = rng(99).standard_normal((dim, dim)) / dim**0.5 + np.eye(dim)
-    return rng(seed).standard_normal((num, dim)) @ mixing * np.geomspace(1, 0.01, dim)
+    rows: FloatArray = rng(seed).standard_normal((num, dim)) @ mixing * np.geomspace(1, 0.01, dim)
+    return rows
 
 
-def theirs(x: np.ndarray, y: np.ndarray) -> float:
+def theirs(x: FloatArray, y: FloatArray) -> float:
     import_torchvision()
     from pytorch_fid.fid_score import calculate_frechet_distance
 
-    with warnings.catch_warnings():  # it passes scipy's sqrtm an argument on its way out
+    with warnings.catch_warnings():  # it uses a deprecated argument of scipy's sqrtm
         warnings.simplefilter("ignore", DeprecationWarning)
         return float(calculate_frechet_distance(x.mean(0), np.cov(x, rowvar=False), y.mean(0), np.cov(y, rowvar=False)))
 
 
-def test_exported_by_its_room():
+def test_the_package_exports_the_distance() -> None:
     assert nllgen.metrics.frechet_distance is frechet_distance
 
 
 @pytest.mark.parametrize(("num", "dim"), [(500, 20), (30, 60), (2, 5), (10, 10), (50, 1), (700, 600)])
-def test_set_to_itself_is_0(num: int, dim: int):
+def test_set_to_itself_is_0(num: int, dim: int) -> None:
     x = features(num, dim)
     scale = float(x.var(0, ddof=1).sum())
     assert frechet_distance(*moments(x), *moments(x)) <= 1e-7 * scale
     assert frechet_from_features(x, x) <= 1e-7 * scale
 
 
-def test_distance_in_one_dimension_is_of_means_and_deviations():
+def test_distance_in_one_dimension_is_of_means_and_deviations() -> None:
     # (μ₁ − μ₂)² + (σ₁ − σ₂)²
     assert frechet_distance([1.0], [[4.0]], [4.0], [[25.0]]) == pytest.approx(9 + 9)
 
 
-def test_distance_of_commuting_covariances_is_closed():
+def test_distance_of_commuting_covariances_is_closed() -> None:
     q, _ = np.linalg.qr(rng(1).standard_normal((12, 12)))
     a, b = rng(2).uniform(0, 3, 12), rng(3).uniform(0, 3, 12)
     shift = rng(4).standard_normal(12)
@@ -56,7 +59,7 @@ def test_distance_of_commuting_covariances_is_closed():
     assert frechet_distance(shift, q * a @ q.T, 0 * shift, q * b @ q.T) == pytest.approx(expected, rel=1e-12)
 
 
-def test_distance_in_two_dimensions_is_closed():
+def test_distance_in_two_dimensions_is_closed() -> None:
     # For 2 × 2 matrices tr √A = √(tr A + 2 √det A).
     a, b = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[1.0, -0.3], [-0.3, 3.0]])
     cross = math.sqrt(np.trace(a @ b) + 2 * math.sqrt(np.linalg.det(a @ b)))
@@ -65,7 +68,7 @@ def test_distance_in_two_dimensions_is_closed():
 
 
 @pytest.mark.parametrize("ranks", [(3, 3), (3, 8), (8, 3), (0, 8), (0, 0)])
-def test_distance_of_singular_covariances_is_closed(ranks: tuple[int, int]):
+def test_distance_of_singular_covariances_is_closed(ranks: tuple[int, int]) -> None:
     a, b = ((np.arange(8) < rank) * rng(rank).uniform(1, 2, 8) for rank in ranks)
     q, _ = np.linalg.qr(rng(5).standard_normal((8, 8)))
     expected = np.square(np.sqrt(a) - np.sqrt(b)).sum()
@@ -74,21 +77,21 @@ def test_distance_of_singular_covariances_is_closed(ranks: tuple[int, int]):
 
 
 @pytest.mark.parametrize(("num", "dim"), [(1000, 64), (300, 200)])
-def test_equals_pytorch_fid(num: int, dim: int):
+def test_equals_pytorch_fid(num: int, dim: int) -> None:
     x, y = features(num, dim), 1.1 * features(num, dim, seed=1) + 0.1
     expected = theirs(x, y)
     assert frechet_distance(*moments(x), *moments(y)) == pytest.approx(expected, rel=1e-6)
     assert frechet_from_features(x, y) == pytest.approx(expected, rel=1e-6)
 
 
-def test_dead_features_equal_the_distance_without_them():
+def test_dead_features_equal_the_distance_without_them() -> None:
     x, y = features(500, 20), features(500, 20, seed=1) + 0.2
     dead = np.zeros((500, 7))
     found = frechet_distance(*moments(np.hstack([x, dead])), *moments(np.hstack([y, dead])))
     assert found == pytest.approx(frechet_distance(*moments(x), *moments(y)), rel=1e-9)
 
 
-def test_rank_hidden_behind_the_first_features_is_found():
+def test_rank_hidden_behind_the_first_features_is_found() -> None:
     # The first two features are one and the same: Cholesky stops at the second although the rank is 9.
     x, y = (features(300, 9, seed) for seed in (0, 1))
     doubled = [np.hstack([z[:, :1], z]) / [2**0.5, 2**0.5, *[1] * 8] for z in (x, y)]
@@ -96,32 +99,32 @@ def test_rank_hidden_behind_the_first_features_is_found():
     assert found == pytest.approx(frechet_distance(*moments(x), *moments(y)), rel=1e-7)
 
 
-def test_fewer_images_than_features_agrees_with_the_moments():
+def test_fewer_images_than_features_agrees_with_the_moments() -> None:
     x, y = features(40, 100), features(30, 100, seed=1)
     assert frechet_from_features(x, y) == pytest.approx(frechet_distance(*moments(x), *moments(y)), rel=1e-7)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(2, 30), st.integers(2, 30), st.integers(1, 12))
-def test_distance_is_symmetric_and_never_negative(n: int, m: int, dim: int):
+def test_distance_is_symmetric_and_never_negative(n: int, m: int, dim: int) -> None:
     x, y = features(n, dim), features(m, dim, seed=1)
     one, two = frechet_from_features(x, y), frechet_from_features(y, x)
     assert one >= 0
     assert one == pytest.approx(two, rel=1e-6, abs=1e-7)
 
 
-def test_distance_scales_with_the_square_of_the_features():
+def test_distance_scales_with_the_square_of_the_features() -> None:
     x, y = features(200, 10), features(200, 10, seed=1)
     assert frechet_from_features(1e6 * x, 1e6 * y) == pytest.approx(1e12 * frechet_from_features(x, y), rel=1e-8)
 
 
-def test_tensors_and_arrays_give_the_same():
+def test_tensors_and_arrays_give_the_same() -> None:
     x, y = features(200, 10), features(200, 10, seed=1)
     found = frechet_from_features(torch.from_numpy(x), torch.from_numpy(y))
     assert found == frechet_from_features(x, y)
 
 
-def test_moments_are_numpys():
+def test_moments_are_numpys() -> None:
     x = features(50, 7)
     mean, cov = moments(x)
     np.testing.assert_allclose(mean, x.mean(0), rtol=1e-12)
@@ -143,21 +146,21 @@ def test_moments_are_numpys():
         (([0, 0], np.eye(2), [0, 0], [[1, 2], [2, 1]]), "eigenvalue below 0"),
     ],
 )
-def test_impossible_moments_are_a_typed_error(arguments, reason: str):
+def test_impossible_moments_are_a_typed_error(arguments: tuple[Any, Any, Any, Any], reason: str) -> None:
     with pytest.raises(MetricInputError, match=reason):
         frechet_distance(*arguments)
 
 
-def test_one_image_is_a_typed_error():
+def test_one_image_is_a_typed_error() -> None:
     with pytest.raises(MetricInputError, match="has 1 rows"):
         moments(np.zeros((1, 3)))
 
 
-def test_features_of_two_extractors_are_a_typed_error():
+def test_features_of_two_extractors_are_a_typed_error() -> None:
     with pytest.raises(MetricInputError, match="X has 3 features, Y has 4"):
         frechet_from_features(np.eye(3), np.eye(4))
 
 
-def test_error_is_an_expected_one_and_a_value_error():
+def test_error_is_an_expected_one_and_a_value_error() -> None:
     assert issubclass(MetricInputError, NllgenError)
     assert issubclass(MetricInputError, ValueError)

@@ -51,20 +51,20 @@ def degree(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def config(truth_config: FlowConfig, degree: str) -> FlowConfig:
-    """Every degree at every shape."""
+    """Return the configuration of every degree at every shape."""
     return student(truth_config, degree)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=[f"{d} {t}" for d in ("U3", "W") for t in TINY])
 def tiny_config(request: pytest.FixtureRequest) -> FlowConfig:
-    """Additive and affine, small enough for a whole Jacobian."""
+    """Return additive and affine flows that are small enough for a full Jacobian."""
     degree, truth = request.param.split(" ", 1)
     return student(TINY_TRUTHS[truth], degree)
 
 
 @pytest.fixture
 def make_x() -> Callable[..., Tensor]:
-    """make_x(config, n, dtype, seed): a batch of data that is neither centred nor scaled."""
+    """Return make_x(config, n, dtype, seed), which draws data that are neither centred nor scaled."""
 
     def make(config: FlowConfig, n: int = 4, dtype: torch.dtype = torch.float64, seed: int = 1) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -75,9 +75,9 @@ def make_x() -> Callable[..., Tensor]:
 
 @pytest.fixture
 def make_flow(make_x: Callable[..., Tensor]) -> Callable[..., RealNVP]:
-    """make_flow(config, dtype, seed, noise): ActNorm initialised, then noise on every parameter.
+    """Return make_flow(config, dtype, seed, noise), which initialises ActNorm and adds noise to every parameter.
 
-    Noise on a kernel is divided by the root of its fan-in, so that wide networks are no wilder than narrow ones.
+    Noise on a kernel is divided by the root of its fan-in, so that its effect does not depend on the width.
     """
 
     def make(config: FlowConfig, dtype: torch.dtype = torch.float64, seed: int = 0, noise: float = 0.3) -> RealNVP:

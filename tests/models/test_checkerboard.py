@@ -21,7 +21,7 @@ def numbered(n: int, c: int, h: int, w: int) -> Tensor:
 
 
 def black(shape: tuple[int, int, int]) -> Tensor:
-    """True on the squares of the colour of (0, 0)."""
+    """Return a mask of the squares with the colour of (0, 0)."""
     rows, columns = torch.arange(shape[1])[:, None], torch.arange(shape[2])
     return ((rows + columns) % 2 == 0).expand(shape)
 
@@ -37,7 +37,7 @@ def one_coupling(shape: tuple[int, int, int], flip: bool) -> Stage:
 
 
 def changed_by(stage: Stage, x: Tensor, site: tuple[int, int, int]) -> Tensor:
-    """Where the output changes if the input does at one site."""
+    """Return a mask of the outputs that depend on one input pixel."""
     other = x.clone()
     other[(0, *site)] += 1.0
     before: Tensor = stage(x)[0]
@@ -84,12 +84,12 @@ def test_halves_of_a_row_squeeze_are_even_and_odd_rows(size: tuple[int, int, int
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("flip", [False, True])
-def test_given_pixel_changes_no_other_pixel_of_its_colour(shape: tuple[int, int, int], flip: bool) -> None:
+def test_identity_pixel_changes_no_other_pixel_of_its_colour(shape: tuple[int, int, int], flip: bool) -> None:
     stage, x = one_coupling(shape, flip), torch.randn(1, *shape, dtype=torch.float64)
-    is_given = black(shape) != flip
-    for site in is_given.nonzero().tolist():
+    is_identity = black(shape) != flip
+    for site in is_identity.nonzero().tolist():
         changed = changed_by(stage, x, tuple(site))
-        assert (changed & is_given).nonzero().tolist() == [site]
+        assert (changed & is_identity).nonzero().tolist() == [site]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -102,8 +102,8 @@ def test_transformed_pixel_changes_itself_alone(shape: tuple[int, int, int], fli
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("flip", [False, True])
-def test_every_transformed_pixel_hears_of_a_given_one(shape: tuple[int, int, int], flip: bool) -> None:
+def test_every_transformed_pixel_depends_on_an_identity_pixel(shape: tuple[int, int, int], flip: bool) -> None:
     stage, x = one_coupling(shape, flip), torch.randn(1, *shape, dtype=torch.float64)
-    is_given = black(shape) != flip
-    changed = torch.stack([changed_by(stage, x, tuple(site)) for site in is_given.nonzero().tolist()])
+    is_identity = black(shape) != flip
+    changed = torch.stack([changed_by(stage, x, tuple(site)) for site in is_identity.nonzero().tolist()])
     assert changed.any(0).all()

@@ -18,7 +18,7 @@ HALF_WIDTH, NUM = 60.0, 401  # of a quadrature grid that holds all but 1e-4 of t
 
 
 def grid(half_width: float, n: int) -> tuple[Tensor, float]:
-    """All points (n², 1, 1, 2) of a square grid around 0, and the area of one of its cells."""
+    """Return all points (n², 1, 1, 2) of a square grid around 0, and the area of a cell."""
     axis = torch.linspace(-half_width, half_width, n, dtype=torch.float64)
     return torch.cartesian_prod(axis, axis).view(-1, 1, 1, 2), float(axis[1] - axis[0]) ** 2
 
@@ -31,7 +31,7 @@ def test_density_over_2x2_pixels_integrates_to_1(scales: int, coupling: str, mak
     )
     flow, generator = make_flow(config, noise=0.2), torch.Generator().manual_seed(0)
     samples = flow.sample(4_000, generator).flatten(1)
-    # importance sampling; a wide proposal, whose density owes nothing to the flow's
+    # importance sampling; a wide proposal, whose density is independent of the flow's
     proposal = MultivariateNormal(samples.mean(0), 2.0 * samples.T.cov())
     noise = torch.randn(100_000, 4, generator=generator, dtype=torch.float64)
     x = proposal.loc + noise @ proposal.scale_tril.T

@@ -14,7 +14,7 @@ MakeX = Callable[..., Tensor]
 
 @pytest.fixture
 def fresh(config: FlowConfig) -> RealNVP:
-    """At least 8 feature maps: a single one behind a ReLU may well be dead for a whole batch."""
+    """Return a new flow with at least 8 feature maps: a single one may be 0 after ReLU for a whole batch."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return RealNVP(config.model_copy(update={"width": max(8, config.width)})).double()

@@ -1,4 +1,4 @@
-"""Models by import path: zuko's, and a user's own module with everything that can be wrong about it."""
+"""Models by import path: zuko's, and a user's own module with every possible mistake."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import hashlib
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import nllgen.models.from_zuko
 from nllgen.errors import ConfigError
 from nllgen.models import make_model
+from nllgen.models.from_zuko import ZukoFlow
 from nllgen.models.imported import ImportedModel
 from nllgen.study.config import Cell, DataConfig, ImportedConfig
 
@@ -88,7 +91,7 @@ number = 3
 
 
 @pytest.fixture
-def own_module(tmp_path, monkeypatch):
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "own_students.py"
     path.write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -96,27 +99,28 @@ def own_module(tmp_path, monkeypatch):
     return path
 
 
-def imported(factory, shape=(1, 2, 3), **options):
+def imported(factory: str, shape: tuple[int, int, int] = (1, 2, 3), **options: Any) -> ImportedModel:
     return ImportedModel(ImportedConfig(shape=shape, factory=factory, options=options))
 
 
-def test_a_cell_makes_its_model_by_import_path(own_module):
+def test_a_cell_makes_its_model_by_import_path(own_module: Path) -> None:
     config = ImportedConfig(shape=(1, 7, 7), factory="own_students:Good", options={"width": 5})
     model = make_model(Cell(data=DataConfig(image_size=7), model=config))
-    assert (model.inner.width, model.num_parameters) == (5, 49)
+    assert isinstance(model, ImportedModel)
+    assert (vars(model.inner)["width"], model.num_parameters) == (5, 49)
 
 
-def test_initialise_is_given_data_where_there_is_such_a_method(own_module):
+def test_initialise_is_called_with_data_if_it_exists(own_module: Path) -> None:
     model = imported("own_students:Good")
     model.initialise(torch.full((4, 1, 2, 3), 2.0))
-    assert torch.equal(model.inner.mean, torch.full((1, 2, 3), 2.0))
+    assert torch.equal(model.inner.get_parameter("mean"), torch.full((1, 2, 3), 2.0))
 
 
-def test_its_densities_are_float64(own_module):
+def test_its_densities_are_float64(own_module: Path) -> None:
     assert imported("own_students:Good").log_prob(torch.zeros(2, 1, 2, 3)).dtype == torch.float64
 
 
-def test_its_file_is_known_by_its_digest(own_module):
+def test_its_file_is_known_by_its_digest(own_module: Path) -> None:
     found = imported("own_students:Good").provenance
     assert found["model:own_students:Good"] == hashlib.sha256(own_module.read_bytes()).hexdigest()
     assert found["package:own_students"] == "unknown"
@@ -133,13 +137,13 @@ def test_its_file_is_known_by_its_digest(own_module):
         ("own_students:NoSample", "without sample"),
         ("own_students:WrongDensity", r"log_prob of 3 images has shape \(\), not \(3,\)"),
         ("own_students:WrongSample", r"sample\(3\) has shape \(3, 6\), not \(3, 1, 2, 3\)"),
-        ("own_students:OwnDice", "draws elsewhere than from its generator"),
+        ("own_students:OwnDice", "sample is random beyond its generator"),
         ("own_students:NoGenerator", "unexpected keyword argument 'generator'"),
-        ("own_students:NoGradient", "no gradient goes through log_prob"),
-        ("own_students:NoParameters", "without anything to train"),
+        ("own_students:NoGradient", "log_prob passes no gradient"),
+        ("own_students:NoParameters", "without trainable parameters"),
     ],
 )
-def test_what_is_wrong_with_a_model_is_said(own_module, factory, says):
+def test_a_broken_contract_is_described(own_module: Path, factory: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         imported(factory)
 
@@ -155,25 +159,27 @@ def test_what_is_wrong_with_a_model_is_said(own_module, factory, says):
         ("torch.hub:load", {"repo_or_dir": "there", "source": "local", "model": "m"}),
     ],
 )
-def test_what_does_not_say_that_it_makes_a_module_is_not_called(own_module, factory, options, tmp_path, monkeypatch):
+def test_a_factory_not_declared_to_return_a_module_is_not_called(
+    own_module: Path, factory: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").write_text("mine")
-    with pytest.raises(ConfigError, match=r"does not say that it makes a torch\.nn\.Module, and is not called"):
+    with pytest.raises(ConfigError, match=r"is not declared to return a torch\.nn\.Module"):
         imported(factory, **options)
     assert (tmp_path / "mine").read_text() == "mine"
     assert not (tmp_path / "was-called").exists()
 
 
-def test_a_function_may_say_in_its_words_what_it_makes(own_module):
+def test_a_docstring_may_declare_the_module(own_module: Path) -> None:
     assert imported("own_students:told").num_parameters == 6
 
 
-def test_an_unknown_option_is_named(own_module):
+def test_an_unknown_option_is_named(own_module: Path) -> None:
     with pytest.raises(ConfigError, match=r"options \{'depth': 3\}.*unexpected keyword argument 'depth'"):
         imported("own_students:Good", depth=3)
 
 
-def test_trying_a_model_leaves_the_global_generator_alone(own_module):
+def test_trying_a_model_leaves_the_global_generator_alone(own_module: Path) -> None:
     before = torch.random.get_rng_state()
     imported("own_students:Good")
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -183,34 +189,38 @@ ZUKO = {"name": "NSF", "transforms": 2, "hidden_features": [16, 16], "bins": 4}
 
 
 @pytest.fixture
-def spline():
+def spline() -> ImportedModel:
     torch.manual_seed(0)
     model = imported("nllgen.models.from_zuko:flow", (1, 2, 2), **ZUKO)
     model.initialise(3 + 2 * torch.randn(500, 1, 2, 2))
     return model.double()
 
 
-def test_zukos_density_is_that_of_its_samples(spline):
-    """log q(x) = log N(z) − log|det dx/dz|, the determinant by autograd."""
+def test_zukos_density_is_that_of_its_samples(spline: ImportedModel) -> None:
+    """Compare with log N(z) − log|det dx/dz|, where autograd computes the determinant."""
     x = spline.sample(1, torch.Generator().manual_seed(4))
     z = torch.randn(1, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
 
-    def decode(z):
-        return (spline.inner.flow().transform.inv(z) * spline.inner.std + spline.inner.mean).flatten()
+    def decode(z: Tensor) -> Tensor:
+        inner = spline.inner
+        assert isinstance(inner, ZukoFlow)
+        pixels: Tensor = inner.flow().transform.inv(z) * inner.std + inner.mean
+        return pixels.flatten()
 
     torch.testing.assert_close(decode(z), x.flatten())
-    jacobian = torch.autograd.functional.jacobian(decode, z).view(4, 4)
-    expected = torch.distributions.Normal(0, 1).log_prob(z).sum() - torch.linalg.slogdet(jacobian).logabsdet
+    jacobian = torch.autograd.functional.jacobian(decode, z).view(4, 4)  # type: ignore[no-untyped-call]
+    base: Tensor = torch.distributions.Normal(0, 1).log_prob(z).sum()  # type: ignore[no-untyped-call]
+    expected = base - torch.linalg.slogdet(jacobian).logabsdet
     torch.testing.assert_close(spline.log_prob(x)[0], expected)
 
 
-def test_zukos_version_is_kept(spline):
+def test_zukos_version_is_kept(spline: ImportedModel) -> None:
     found = spline.provenance
     assert found["package:zuko"] == version("zuko")
     source = Path(nllgen.models.from_zuko.__file__).read_bytes()
     assert found["model:nllgen.models.from_zuko:flow"] == hashlib.sha256(source).hexdigest()
 
 
-def test_a_flow_that_zuko_has_not_is_named():
+def test_an_unknown_zuko_flow_is_named() -> None:
     with pytest.raises(ConfigError, match=r"zuko\.flows has no NFS"):
         imported("nllgen.models.from_zuko:flow", name="NFS")

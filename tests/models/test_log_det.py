@@ -20,7 +20,7 @@ Map = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def autograd_log_det(function: Map, x: Tensor) -> Tensor:
-    """log|det| of the Jacobian of one image's map, image by image."""
+    """Compute log|det| of each image's Jacobian."""
 
     def one(image: Tensor) -> Tensor:
         matrix: Tensor = jacobian(lambda v: function(v[None])[0][0].flatten(), image)  # type: ignore[no-untyped-call]

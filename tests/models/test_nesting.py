@@ -59,7 +59,7 @@ def test_embedding_leaves_the_small_flow_as_it_is(make_flow: MakeFlow) -> None:
     assert all(torch.equal(value, before[name]) for name, value in truth.state_dict().items())
 
 
-def test_embedded_truth_takes_all_its_parameters_into_use(make_flow: MakeFlow, make_x: MakeX) -> None:
+def test_training_reaches_every_parameter_of_an_embedded_truth(make_flow: MakeFlow, make_x: MakeX) -> None:
     large = embed(make_flow(TRUTH), student(TRUTH, "O1"))
     optimiser, x = torch.optim.Adam(large.parameters(), lr=1e-3), make_x(TRUTH)
     for _ in range(2):

@@ -50,7 +50,7 @@ def test_bf16_autocast_keeps_the_map_in_float32(make_flow: MakeFlow, make_x: Mak
 
 
 def test_bf16_autocast_is_inverted_by_bf16_autocast(make_flow: MakeFlow, make_x: MakeX) -> None:
-    """Not to bf16's 3 digits but to fp32's, since both directions round the same network in the same way."""
+    """The inverse is exact to fp32, not only to bf16: both directions round the same network in the same way."""
     flow, x = make_flow(SMALL, torch.float32), make_x(SMALL, 4, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         back, _ = flow.inverse(flow(x)[0])

@@ -1,4 +1,8 @@
-"""Checkpoints on disk: the furthest readable one counts."""
+"""Checkpoints on disk: the newest readable one is resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,9 +12,11 @@ from nllgen.errors import CorruptFileError
 from nllgen.storage.atomic import write_bytes
 from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import _step
+from nllgen.train.state import TrainState
+from tests.train.runs import MakeRun, MakeState
 
 
-def stepped(make, steps):
+def stepped(make: MakeState, steps: int) -> TrainState:
     state = make()
     for _ in range(steps):
         _step(state)
@@ -18,11 +24,11 @@ def stepped(make, steps):
 
 
 @pytest.fixture
-def make(make_run):
+def make(make_run: MakeRun) -> MakeState:
     return make_run("nll")
 
 
-def test_the_newest_checkpoint_is_resumed(make, tmp_path):
+def test_the_newest_checkpoint_is_resumed(make: MakeState, tmp_path: Path) -> None:
     paths = [tmp_path / "checkpoint.2.pt", tmp_path / "checkpoint.1.pt"]
     save_checkpoint(paths[0], stepped(make, 3), write_bytes)
     save_checkpoint(paths[1], stepped(make, 1), write_bytes)
@@ -30,19 +36,19 @@ def test_the_newest_checkpoint_is_resumed(make, tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
-def test_a_truncated_checkpoint_is_named_and_passed_over(make, tmp_path, keep):
+def test_a_truncated_checkpoint_is_named_and_passed_over(make: MakeState, tmp_path: Path, keep: float) -> None:
     paths = [tmp_path / "checkpoint.2.pt", tmp_path / "checkpoint.1.pt"]
     save_checkpoint(paths[0], stepped(make, 3), write_bytes)
     save_checkpoint(paths[1], stepped(make, 2), write_bytes)
     data = paths[0].read_bytes()
     paths[0].write_bytes(data[: int(keep * len(data))])
-    said = []
+    said: list[str] = []
     assert resume(make, paths, said.append).step == 2
     assert "checkpoint.2.pt" in said[0]
 
 
-def test_a_checkpoint_that_was_damaged_within_a_tensor_is_passed_over(make, tmp_path):
-    """torch reads some such files without a word, and the run would end with other bits."""
+def test_a_checkpoint_that_was_damaged_within_a_tensor_is_passed_over(make: MakeState, tmp_path: Path) -> None:
+    """torch does not detect some of this damage, and the run would end with other bits."""
     path = tmp_path / "checkpoint.1.pt"
     state = stepped(make, 3)
     save_checkpoint(path, state, write_bytes)
@@ -56,17 +62,17 @@ def test_a_checkpoint_that_was_damaged_within_a_tensor_is_passed_over(make, tmp_
 
 
 @pytest.mark.parametrize(("name", "value"), [("step", "3"), ("history", {}), ("train_s", None), ("diverged", 0)])
-def test_a_checkpoint_with_a_value_of_another_type_is_damaged(make, name, value):
+def test_a_checkpoint_with_a_value_of_another_type_is_damaged(make: MakeState, name: str, value: object) -> None:
     with pytest.raises(CorruptFileError, match=name):
         make().load_state_dict(make().state_dict() | {name: value})
 
 
-def test_a_checkpoint_of_an_earlier_version_without_a_digest_is_resumed(make, tmp_path):
+def test_a_checkpoint_of_an_earlier_version_without_a_digest_is_resumed(make: MakeState, tmp_path: Path) -> None:
     torch.save(stepped(make, 3).state_dict(), tmp_path / "checkpoint.1.pt")
     assert resume(make, [tmp_path / "checkpoint.1.pt"], print).step == 3
 
 
-def test_a_checkpoint_that_fails_in_the_middle_of_loading_leaves_no_trace(make, tmp_path):
+def test_a_checkpoint_that_fails_in_the_middle_of_loading_leaves_no_trace(make: MakeState, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.1.pt"
     save_checkpoint(path, stepped(make, 3), write_bytes)
     content = load_tensors(path)
@@ -78,11 +84,11 @@ def test_a_checkpoint_that_fails_in_the_middle_of_loading_leaves_no_trace(make, 
         assert torch.equal(a, b)
 
 
-def test_another_cells_checkpoint_is_not_loaded(make, make_run):
+def test_another_cells_checkpoint_is_not_loaded(make: MakeState, make_run: MakeRun) -> None:
     with pytest.raises(CorruptFileError, match="a checkpoint of cell"):
         make().load_state_dict(make_run("nll", seed=1)().state_dict())
 
 
-def test_a_checkpoint_of_another_truth_is_not_loaded(make):
+def test_a_checkpoint_of_another_truth_is_not_loaded(make: MakeState) -> None:
     with pytest.raises(CorruptFileError, match="another truth"):
         make().load_state_dict(make().state_dict() | {"truth_sha256": "other"})

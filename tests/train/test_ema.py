@@ -1,5 +1,7 @@
 """The moving average of weights."""
 
+from __future__ import annotations
+
 import torch
 
 from nllgen.models import RealNVP
@@ -7,7 +9,7 @@ from nllgen.study.config import FlowConfig
 from nllgen.train.ema import EMA
 
 
-def test_the_average_follows_its_formula():
+def test_the_average_follows_its_formula() -> None:
     flow = RealNVP(FlowConfig(shape=(1, 4, 4), width=2, blocks=0))
     ema = EMA(flow, 0.9)
     parameter = next(flow.parameters())
@@ -18,7 +20,7 @@ def test_the_average_follows_its_formula():
     assert torch.allclose(next(ema.flow.parameters()), start + 0.1)
 
 
-def test_early_steps_forget_the_start_sooner():
+def test_early_steps_forget_the_start_sooner() -> None:
     flow = RealNVP(FlowConfig(shape=(1, 4, 4), width=2, blocks=0))
     ema = EMA(flow, 0.999)
     parameter = next(flow.parameters())

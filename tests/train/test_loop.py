@@ -1,33 +1,51 @@
 """The loop: resume to the bit, divergence as an outcome, metrics that disturb nothing."""
 
+from __future__ import annotations
+
+import contextlib
+import functools
 import io
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from nllgen.errors import StoppedError
+from nllgen.models import RealNVP
+from nllgen.paradigms.adversarial import Adversarial
+from nllgen.paradigms.base import Scalars
 from nllgen.train.loop import MAX_HISTORY, Hooks, train
+from nllgen.train.state import TrainState
+from tests.train.runs import MakeRun, MakeState
 
 
-def weights_only_copy(value):
-    """Through torch.save and a distrustful torch.load, as a checkpoint goes."""
+def weights_only_copy(value: Any) -> Any:
+    """Copy by torch.save and torch.load with ``weights_only``, as a checkpoint does."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
 
 
-def hooks(stop_at=None, evaluate=None, state=None, save=None):
+def hooks(
+    stop_at: int | None = None,
+    evaluate: Callable[[nn.Module, str], Scalars] | None = None,
+    state: TrainState | None = None,
+    save: Callable[[TrainState], None] | None = None,
+) -> Hooks:
     return Hooks(
         evaluate=evaluate or (lambda flow, role: {"val_nll_nats": next(flow.parameters()).detach().sum().abs().item()}),
         save=save or (lambda state: None),
-        should_stop=lambda: stop_at is not None and state.step >= stop_at,
+        should_stop=lambda: state is not None and stop_at is not None and state.step >= stop_at,
         progress=lambda step, scalars: None,
     )
 
 
-def plain(value):
-    """Nested tensors as nested (dtype, shape, bytes): equal when equal to the bit, NaN included."""
+def plain(value: Any) -> Any:
+    """Convert nested tensors to (dtype, shape, bytes), which compare to the bit, NaN included."""
     if isinstance(value, torch.Tensor):
         return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
     if isinstance(value, dict):
@@ -37,30 +55,50 @@ def plain(value):
     return repr(value)
 
 
-def fingerprint(state):
-    """Everything that a run ends with, times left out."""
+def fingerprint(state: TrainState) -> Any:
+    """Return the whole state without times, for comparisons to the bit."""
     return plain(state.state_dict())
 
 
-def run_interrupted(make, *stops):
-    """Train with a stop, a checkpoint and a fresh process's state at each of the given steps."""
-    saved = None
+class Saved:
+    """Copies of the states that were saved."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, Any]] = []
+
+    def __call__(self, state: TrainState) -> None:
+        self.states.append(weights_only_copy(state.state_dict()))
+
+
+class Recorded:
+    """A source of batches that remembers them."""
+
+    def __init__(self, source: Callable[[int], Tensor]) -> None:
+        self.source, self.batches = source, list[Tensor]()
+
+    def __call__(self, n: int) -> Tensor:
+        self.batches.append(self.source(n))
+        return self.batches[-1]
+
+
+def first_weight(state: TrainState) -> Tensor:
+    """Return the weights of a convolution, which are drawn from the seed."""
+    return state.flow.get_parameter("final.couplings.0.net.first.weight")
+
+
+def run_interrupted(make: MakeState, *stops: int) -> TrainState:
+    """Train with a stop, a checkpoint and a new state at each of the steps."""
+    saved = Saved()
     for stop in (*stops, None):
         state = make()
-        if saved is not None:
-            state.load_state_dict(weights_only_copy(saved))
-        kept = []
-        try:
-            train(
-                state,
-                hooks(stop, state=state, save=lambda s, kept=kept: kept.append(weights_only_copy(s.state_dict()))),
-            )
-        except StoppedError:
-            saved = kept[-1]
+        if saved.states:
+            state.load_state_dict(weights_only_copy(saved.states[-1]))
+        with contextlib.suppress(StoppedError):
+            train(state, hooks(stop, state=state, save=saved))
     return state
 
 
-RUNS = [
+RUNS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("nll", "mnist", "fp32", "random", {}),
     ("nll", "finite", "bf16", "random", {}),
     ("nll", "fresh", "fp32", "truth", {"optimizer": "sgd"}),
@@ -83,8 +121,8 @@ RUNS = [
     ids=["-".join((*run[:4], *map(str, run[4].values()))) for run in RUNS],
 )
 def test_a_run_resumed_at_any_step_equals_an_undisturbed_one_to_the_bit(
-    make_run, paradigm, source, precision, start, options
-):
+    make_run: MakeRun, paradigm: str, source: str, precision: str, start: str, options: dict[str, Any]
+) -> None:
     make = make_run(paradigm, source, precision, start, **options)
     undisturbed = make()
     train(undisturbed, hooks())
@@ -93,51 +131,57 @@ def test_a_run_resumed_at_any_step_equals_an_undisturbed_one_to_the_bit(
 
 
 @pytest.mark.parametrize("source", ["mnist", "finite"])
-def test_a_run_stopped_while_its_discriminator_trains_alone_ends_with_the_same_bits(make_run, source):
+def test_a_run_stopped_while_its_discriminator_trains_alone_ends_with_the_same_bits(
+    make_run: MakeRun, source: str
+) -> None:
     make = make_run("nsgan", source, disc_start="pretrained", disc_pretrain_steps=7, instance_noise=0.1)
     undisturbed = make()
     train(undisturbed, hooks())
-    saved, stops = None, []
-    for calls in (3, 2, None):
-        state, kept, left = make(), [], iter(range(calls)) if calls else None
-        if saved is not None:
-            state.load_state_dict(weights_only_copy(saved))
-        stopping = hooks(save=lambda s, kept=kept: kept.append(weights_only_copy(s.state_dict())))
-        if left:
-            stopping = Hooks(**{**stopping.__dict__, "should_stop": lambda left=left: next(left, None) is None})
-        try:
-            train(state, stopping)
-        except StoppedError as stop:
-            saved, stops = kept[-1], [*stops, str(stop)]
-    assert ["4 steps of preparation" in stops[0], "2 steps of preparation" in stops[1]] == [True, True]
+    saved = Saved()
+    for num_calls, left in ((3, 4), (2, 2)):
+        state, calls = make(), iter([False] * num_calls)
+        if saved.states:
+            state.load_state_dict(weights_only_copy(saved.states[-1]))
+        with pytest.raises(StoppedError, match=f"{left} steps of preparation"):
+            train(state, replace(hooks(save=saved), should_stop=functools.partial(next, calls, True)))
+    state = make()
+    state.load_state_dict(weights_only_copy(saved.states[-1]))
+    train(state, hooks())
     assert fingerprint(state) == fingerprint(undisturbed)
 
 
-def test_a_pretrained_discriminator_leaves_the_generators_batches_as_they_are(make_run):
-    """The same images and latents in the steps, whatever came before them: NLL of the first batch is the same."""
-    seen = []
+def test_a_pretrained_discriminator_leaves_the_generators_batches_as_they_are(make_run: MakeRun) -> None:
+    """The images of the steps do not depend on pretraining."""
+    batches = []
     for start in ("zero", "pretrained"):
         state = make_run("nsgan", "mnist", disc_start=start, disc_pretrain_steps=3)()
-        original = state.source.next
-        state.source.next = lambda n, original=original: seen.append(original(n)) or seen[-1]
-        train(state, hooks())
-    assert all(torch.equal(a, b) for a, b in zip(seen[:12], seen[12:], strict=True))
+        with pytest.MonkeyPatch.context() as patch:
+            record = Recorded(state.source.next)
+            patch.setattr(state.source, "next", record)
+            train(state, hooks())
+        batches.append(record.batches)
+    assert len(batches[0]) == 12
+    assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
 
 
-def test_a_discriminator_that_diverges_alone_ends_the_run_as_diverged(make_run):
+def test_a_discriminator_that_diverges_alone_ends_the_run_as_diverged(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = make_run("nsgan", disc_start="pretrained", disc_pretrain_steps=3)()
-    state.paradigm.context.pretrain_batches.next = lambda n: torch.full((n, 1, 7, 7), math.nan)
+    assert isinstance(state.paradigm, Adversarial)
+    batches = state.paradigm.context.pretrain_batches
+    monkeypatch.setattr(batches, "next", lambda n: torch.full((n, 1, 7, 7), math.nan))
     train(state, hooks())
     assert (state.diverged, state.step, len(state.evals)) == (True, 0, 2)
 
 
-def test_a_model_without_a_density_has_no_best_weights(make_run):
+def test_a_model_without_a_density_has_no_best_weights(make_run: MakeRun) -> None:
     state = make_run("nsgan", model="dcgan", ema_decay=0.9)()
     train(state, hooks(evaluate=lambda flow, role: {"frechet_lenet": 1.0}))
     assert set(state.weights()) == {"last", "ema"}
 
 
-def test_the_oracle_looks_at_no_training_image(make_run):
+def test_the_oracle_looks_at_no_training_image(make_run: MakeRun) -> None:
     state = make_run("nsgan_oracle", "finite")()
     before = state.source.state_dict()
     train(state, hooks())
@@ -145,11 +189,12 @@ def test_the_oracle_looks_at_no_training_image(make_run):
     assert state.evals[-1]["epoch"] == 0
 
 
-def test_metrics_leave_the_training_as_it_is(make_run):
+def test_metrics_leave_the_training_as_it_is(make_run: MakeRun) -> None:
     make = make_run("nsgan", "mnist")
 
-    def greedy(flow, role):
+    def greedy(flow: nn.Module, role: str) -> Scalars:
         torch.randn(100)
+        assert isinstance(flow, RealNVP)
         with torch.no_grad():
             flow.sample(7, torch.Generator().manual_seed(1))
         return {"val_nll_nats": 1.0}
@@ -161,68 +206,67 @@ def test_metrics_leave_the_training_as_it_is(make_run):
         assert torch.equal(a, b)
 
 
-def test_both_paradigms_start_from_the_same_bits(make_run):
+def test_both_paradigms_start_from_the_same_bits(make_run: MakeRun) -> None:
     nll, nsgan = make_run("nll", batch_size=16)(), make_run("nsgan", batch_size=8)()
     for (name, a), b in zip(nll.flow.state_dict().items(), nsgan.flow.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 
 
-def test_seeds_start_from_different_weights(make_run):
+def test_seeds_start_from_different_weights(make_run: MakeRun) -> None:
     a, b = make_run(seed=0)(), make_run(seed=1)()
-    assert not torch.equal(a.flow.final.couplings[0].net.first.weight, b.flow.final.couplings[0].net.first.weight)
+    assert not torch.equal(first_weight(a), first_weight(b))
 
 
-def test_evaluations_come_at_the_start_on_schedule_and_at_the_end(make_run):
+def test_evaluations_come_at_the_start_on_schedule_and_at_the_end(make_run: MakeRun) -> None:
     state = make_run("nll")()
     train(state, hooks())
     assert [row["step"] for row in state.evals] == [0, 5, 10, 12]
 
 
-def test_the_average_is_evaluated_beside_the_raw_weights(make_run):
+def test_the_average_is_evaluated_beside_the_raw_weights(make_run: MakeRun) -> None:
     state = make_run("nsgan", ema_decay=0.9)()
     train(state, hooks())
     assert [row["weights"] for row in state.evals[:2]] == ["raw", "ema"]
 
 
-def test_a_student_of_the_truths_seed_does_not_start_from_the_truths_own_start(make_run):
-    """The same architecture and seed on MNIST and on synthetic data: different weights."""
+def test_a_student_of_the_truths_seed_does_not_start_from_the_truths_own_start(make_run: MakeRun) -> None:
+    """The same architecture and seed give different weights on MNIST and on synthetic data."""
     real, student = make_run(source="mnist")(), make_run(source="fresh")()
-    first = [run.flow.final.couplings[0].net.first.weight for run in (real, student)]
-    assert not torch.equal(*first)
+    assert not torch.equal(first_weight(real), first_weight(student))
 
 
-def test_an_epoch_counts_every_batch_of_the_discriminator(make_run):
+def test_an_epoch_counts_every_batch_of_the_discriminator(make_run: MakeRun) -> None:
     state = make_run("nsgan", disc_steps=5)()
     train(state, hooks())
     assert state.evals[-1]["epoch"] == pytest.approx(12 * 16 * 5 / 50)
 
 
-def test_a_stop_during_an_evaluation_saves_and_the_evaluation_comes_again(make_run):
+def test_a_stop_during_an_evaluation_saves_and_the_evaluation_comes_again(make_run: MakeRun) -> None:
     make = make_run("nsgan")
-    state, saved, asked = make(), [], []
+    state, saved, asked = make(), Saved(), []
 
-    def stopping(flow, role):
+    def stopping(flow: nn.Module, role: str) -> Scalars:
         if role == "ema" and state.step == 5:
             asked.append(role)
             raise StoppedError("stopped")
         return {"val_nll_nats": 1.0}
 
     with pytest.raises(StoppedError):
-        train(state, hooks(evaluate=stopping, save=lambda s: saved.append(weights_only_copy(s.state_dict()))))
+        train(state, hooks(evaluate=stopping, save=saved))
     assert asked
     again = make()
-    again.load_state_dict(saved[-1])
+    again.load_state_dict(saved.states[-1])
     train(again, hooks(evaluate=lambda flow, role: {"val_nll_nats": 1.0}))
     assert [(row["step"], row["weights"]) for row in again.evals if row["step"] == 5] == [(5, "raw"), (5, "ema")]
 
 
-def test_zero_steps_measure_the_start_once(make_run):
+def test_zero_steps_measure_the_start_once(make_run: MakeRun) -> None:
     state = make_run("nll", steps=0)()
     train(state, hooks())
     assert (len(state.evals), state.history) == (1, [])
 
 
-def test_validation_selects_the_best_weights(make_run):
+def test_validation_selects_the_best_weights(make_run: MakeRun) -> None:
     values = iter([5.0, 2.0, 1.0, 3.0])
     state = make_run("nll")()
     train(state, hooks(evaluate=lambda flow, role: {"val_nll_nats": next(values)}))
@@ -230,18 +274,20 @@ def test_validation_selects_the_best_weights(make_run):
 
 
 @pytest.mark.parametrize("paradigm", ["nll", "nsgan"])
-def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_with_its_history(make_run, paradigm):
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_with_its_history(
+    make_run: MakeRun, paradigm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = make_run(paradigm)()
     original, poisoned = state.source.next, []
 
-    def poison(n):
+    def poison(n: int) -> Tensor:
         x = original(n)
         if state.step == 6:
             poisoned.append(True)
             x[0] = math.nan
         return x
 
-    state.source.next = poison
+    monkeypatch.setattr(state.source, "next", poison)
     train(state, hooks())
     assert poisoned
     assert state.diverged
@@ -250,7 +296,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_with_its_history(mak
     assert all(p.isfinite().all() for p in state.flow.parameters())
 
 
-def test_a_diverged_run_resumes_as_diverged(make_run):
+def test_a_diverged_run_resumes_as_diverged(make_run: MakeRun) -> None:
     make = make_run("nll")
     state = make()
     state.diverged, state.step = True, 4
@@ -261,7 +307,7 @@ def test_a_diverged_run_resumes_as_diverged(make_run):
     assert (other.step, other.diverged) == (4, True)
 
 
-def test_a_stop_saves_the_state_before_it_ends(make_run):
+def test_a_stop_saves_the_state_before_it_ends(make_run: MakeRun) -> None:
     state = make_run("nll")()
     saved = []
     with pytest.raises(StoppedError, match="step 4 of 12"):
@@ -269,23 +315,23 @@ def test_a_stop_saves_the_state_before_it_ends(make_run):
     assert saved == [4]
 
 
-def test_checkpoints_come_by_steps(make_run):
+def test_checkpoints_come_by_steps(make_run: MakeRun) -> None:
     state = make_run("nll")()
     saved = []
     every = hooks(save=lambda s: saved.append(s.step))
-    train(state, Hooks(**{**every.__dict__, "checkpoint_steps": 5}))
+    train(state, replace(every, checkpoint_steps=5))
     assert saved == [5, 10]
 
 
-def test_checkpoints_come_by_time(make_run):
+def test_checkpoints_come_by_time(make_run: MakeRun) -> None:
     state = make_run("nll")()
     saved = []
     every = hooks(save=lambda s: saved.append(s.step))
-    train(state, Hooks(**{**every.__dict__, "checkpoint_s": 0.0}))
+    train(state, replace(every, checkpoint_s=0.0))
     assert saved == list(range(1, 13))
 
 
-def test_history_is_thinned_evenly_in_long_runs(make_run, monkeypatch):
+def test_history_is_thinned_evenly_in_long_runs(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nllgen.train.loop.MAX_HISTORY", 4)
     assert MAX_HISTORY > 4
     state = make_run("nll")()
@@ -293,7 +339,7 @@ def test_history_is_thinned_evenly_in_long_runs(make_run, monkeypatch):
     assert [row["step"] for row in state.history] == [3, 6, 9, 12]
 
 
-def test_the_thread_count_comes_back_with_the_checkpoint(make_run):
+def test_the_thread_count_comes_back_with_the_checkpoint(make_run: MakeRun) -> None:
     make = make_run("nll")
     saved = make().state_dict() | {"num_threads": 2}
     make().load_state_dict(saved)

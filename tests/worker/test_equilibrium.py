@@ -135,7 +135,7 @@ def test_a_pretrained_discriminator_is_predicted_after_its_training(truth: Truth
     cell = nash_cell(disc_start="pretrained", disc_pretrain_steps=3)
     state = make_state(cell, synthetic_data(cell, METRICS, dataset, truth, CPU), truth, CPU)
     before = predict_critical_step(state, 200, generator(CPU, 0, "latents"))
-    while state.paradigm.num_preparing:
+    while state.paradigm.num_preparation_steps:
         state.paradigm.prepare()
     after = predict_critical_step(state, 200, generator(CPU, 0, "latents"))
     assert after["critical_step_run"] != before["critical_step_run"]
