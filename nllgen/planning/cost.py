@@ -1,6 +1,6 @@
-"""What a cell will cost, from its configuration alone. No torch: a login node plans with this.
+"""The cost of a cell, from its configuration alone. No torch: a login node plans with this.
 
-Counts are exact (``study.counts``); seconds and memory are estimates by :class:`Calibration`.
+Counts are exact (:mod:`nllgen.planning.flops`); seconds and memory are estimates by :class:`Calibration`.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ CALIBRATION = Calibration()
 
 @dataclass(frozen=True)
 class CellCost:
-    """What one cell takes on one core.
+    """The cost of one cell on one core.
 
     Attributes:
         seconds_per_step: of training.
-        prepare_seconds: before the first step: what is trained before it, and what is predicted there.
+        prepare_seconds: before the first step: pretraining, and the prediction of the critical step.
         eval_seconds: of all evaluations together.
         memory_gb: at its peak.
     """
@@ -82,19 +82,19 @@ class CellCost:
     memory_gb: float
 
     def seconds(self, steps: int, seconds_per_step: float | None = None, *, resumed: bool = False) -> float:
-        """From its start to its end.
+        """Return the seconds from start to end.
 
         Args:
-            steps: that are left of training.
-            seconds_per_step: as measured, where it was.
-            resumed: whether what comes before the first step is done.
+            steps: steps of training that are left.
+            seconds_per_step: measured; the estimate where None.
+            resumed: whether the first step has been reached.
         """
         per_step = self.seconds_per_step if seconds_per_step is None else seconds_per_step
         return (0.0 if resumed else self.prepare_seconds) + steps * per_step + self.eval_seconds
 
 
 def pass_seconds(model: AnyArchitecture, num_images: int, precision: Precision, batch_size: int = 256) -> float:
-    """Seconds on one core of one pass of ``num_images``, forward or inverse, without gradients."""
+    """Return the seconds on one core of one pass of ``num_images``, forward or inverse, without gradients."""
     return _seconds(model_cost(model), num_images, precision, batch_size)
 
 
@@ -105,7 +105,7 @@ def _seconds(cost: ModelCost, num_images: int, precision: Precision, batch_size:
 
 
 def cell_cost(cell: Cell, study: Study) -> CellCost:
-    """Estimate a cell of a study; for the truth pass it as the cell."""
+    """Estimate the cost of a cell of a study, or of its truth."""
     truth = study.truth.real_nvp if study.truth is not None and cell.data.source == "synthetic" else None
     return CellCost(
         _step_seconds(cell, truth),
@@ -116,7 +116,7 @@ def cell_cost(cell: Cell, study: Study) -> CellCost:
 
 
 def dataset_seconds(study: Study) -> float:
-    """Seconds on one core of drawing the synthetic set and its entropy: one inverse and one forward pass, fp32."""
+    """Return the seconds on one core of the synthetic set and its entropy: one inverse and one forward pass, fp32."""
     if study.truth is None or not study.needs_dataset:
         return 0.0
     data = study.dataset
@@ -152,7 +152,7 @@ def _prepare_seconds(cell: Cell, truth: AnyArchitecture | None) -> float:
 
 
 def _disc_seconds(cell: Cell, truth: AnyArchitecture | None) -> float:
-    """One step of the discriminator: generate, then real and fake with gradient, and a penalty's own graph."""
+    """Return the seconds of a discriminator's step: generate, real and fake with gradient, the graph of a penalty."""
     paradigm, batch = cell.paradigm, cell.paradigm.batch_size
     assert isinstance(paradigm, AdversarialConfig)
     seconds = pass_seconds(cell.architecture, batch, cell.precision, batch) + _fresh_seconds(cell, truth)
@@ -169,21 +169,21 @@ def _disc_pass(cell: Cell, paradigm: AdversarialConfig) -> float:
 
 
 def has_penalty(cell: Cell) -> bool:
-    """Whether the discriminator's loss has a penalty with second derivatives."""
+    """Return whether the discriminator's loss has a penalty with second derivatives."""
     paradigm = cell.paradigm
     r1 = isinstance(paradigm, NSGANConfig | HybridConfig) and paradigm.r1_gamma > 0
     return r1 or isinstance(paradigm, WGANGPConfig)
 
 
 def _fresh_seconds(cell: Cell, truth: AnyArchitecture | None) -> float:
-    """A batch of new images from the truth."""
+    """Return the seconds of a batch of new images from the truth."""
     if truth is None or cell.data.num_train != "fresh":
         return 0.0
     return pass_seconds(truth, cell.paradigm.batch_size, "fp32", cell.paradigm.batch_size)
 
 
 def _eval_seconds(cell: Cell, study: Study, truth: AnyArchitecture | None) -> float:
-    """All evaluations: those on validation, and the final one of last, best and EMA on the test split."""
+    """Return the seconds of all evaluations on validation, and of the final one of each kept model on the test split."""
     metrics, paradigm = study.metrics, cell.paradigm
     regular = 1 + -(-paradigm.steps // paradigm.eval_every)  # start and end are always evaluated
     weights = 2 if paradigm.ema_decay else 1
@@ -195,7 +195,7 @@ def _eval_seconds(cell: Cell, study: Study, truth: AnyArchitecture | None) -> fl
 
 
 def _prediction_seconds(cell: Cell, metrics: MetricsConfig) -> float:
-    """Of the critical step at the equilibrium: some 22 products with the game's Jacobian, in fp64."""
+    """Return the seconds of predicting the critical step: about 22 products with the game's Jacobian, in fp64."""
     paradigm, num = cell.paradigm, metrics.num_equilibrium
     if not (num and cell.has_prediction and cell.flow is not None and isinstance(paradigm, AdversarialConfig)):
         return 0.0
@@ -212,7 +212,7 @@ def _measure_seconds(
     num_held_out: int,
     truth: AnyArchitecture | None,
 ) -> float:
-    """One model once: densities of held-out and training images, samples, and both densities of those."""
+    """Return the seconds of measuring one model once: densities of images, samples, both densities of the samples."""
     has_density = cell.dcgan is None
     against_truth = has_density and truth is not None and bool(OF_DENSITIES & set(groups))
     seconds = 0.0
@@ -230,7 +230,7 @@ def _measure_seconds(
 
 
 def _memory(cell: Cell) -> float:
-    """Gigabytes of a run at its peak, within a fifth of what was measured (benchmarks/results/memory.md)."""
+    """Return the gigabytes of a run at its peak, within a fifth of measurements (benchmarks/results/memory.md)."""
     paradigm, cost = cell.paradigm, model_cost(cell.architecture)
     # weights, gradient, Adam's two moments, EMA and best: six numbers a parameter
     parameters = 6 * 4 * cost.num_parameters
@@ -246,11 +246,11 @@ def _memory(cell: Cell) -> float:
 
 
 def _image_bytes(cell: Cell) -> int:
-    """MNIST is kept as bytes, a synthetic set as float32; what models are measured on is float32."""
+    """Return the bytes of all images: MNIST is kept as bytes, a synthetic set and all held-out images as float32."""
     each = 1 if cell.data.source == "mnist" else 4
     return cell.architecture.num_dims * (each * _num_kept(cell) + 4 * (cell.data.num_val + cell.data.num_test))
 
 
 def _num_kept(cell: Cell) -> int:
-    """Training images that are kept; none where each is fresh."""
+    """Return the number of training images in memory; 0 where each is fresh."""
     return int({"all": MNIST_TRAIN, "fresh": 0}.get(str(cell.data.num_train), cell.data.num_train))

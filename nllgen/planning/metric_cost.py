@@ -1,4 +1,4 @@
-"""What measuring a model once costs beside its own passes, by the groups of metrics that are asked for."""
+"""The cost of measuring a model once, beside the passes of the model itself, by groups of metrics."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ COSTS = {
 def image_metric_seconds(
     groups: Collection[str], extractors: Collection[str], n: int, num_train: int, num_held_out: int
 ) -> float:
-    """Seconds on one core of the metrics of images of one model.
+    """Return the seconds on one core of the metrics of images of one model.
 
     Args:
-        groups: that are asked for.
-        extractors: whose features they are computed with.
-        n: samples of the model.
+        groups: groups of metrics.
+        extractors: networks whose features they compare.
+        n: number of samples of the model.
         num_train: training images behind the memorisation test; 0 where each is fresh.
         num_held_out: true images that the samples are compared with.
     """
@@ -61,5 +61,5 @@ def image_metric_seconds(
 
 
 def critic_seconds(groups: Collection[str], num_pixels: int) -> float:
-    """Seconds on one core of training and asking an independent critic of images of so many pixels."""
+    """Return the seconds on one core of training and applying an independent critic to images of so many pixels."""
     return 0.5 + 2.7e-3 * num_pixels if "critic" in groups else 0.0

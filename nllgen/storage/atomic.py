@@ -1,4 +1,4 @@
-"""A file under its final name is complete. Everything is written beside it as ``.part``, synced, then named."""
+"""Atomic publication: a file is written as ``.part`` beside its final name, synced, then renamed or linked."""
 
 from __future__ import annotations
 
@@ -23,25 +23,29 @@ _WHAT_TO_DO = {
     errno.EPERM: "you may not write there: check the folder's owner and mode, or choose another folder",
     errno.ENOTDIR: "a file stands where a folder should be: move it away, or choose another folder",
     errno.EEXIST: "a file stands where a folder should be: move it away, or choose another folder",
+    errno.EAGAIN: "it is in use: run the same command again",
+    errno.ENOLCK: "the file system has no locks left: run the same command again",
+    errno.ESTALE: "the file server lost it for the moment: run the same command again",
+    errno.EIO: "the disk or the file server does not answer: run the same command again",
     errno.ENOENT: "a folder on the way is missing or was removed while it was in use",
 }
 
 
 def hint_for(error: OSError) -> str:
-    """What a user can do about an operating-system error."""
+    """Return what a user can do about an operating-system error."""
     return _WHAT_TO_DO.get(error.errno or 0, "check the folder and the disk, then run the same command again")
 
 
 def raise_os_error(what: str, path: Path, error: OSError) -> NoReturn:
-    """Turn an operating-system error into one that says what was being done, where, and the way out."""
+    """Raise a MachineError that says what was being done, where, and what to do now."""
     raise MachineError(f"cannot {what} {path}: {error.strerror or error}", hint_for(error)) from error
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents, for others to read and not to write, whatever umask and default ACLs say.
+    """Create a directory and its parents, which others may read but not write, whatever umask and default ACLs say.
 
     Raises:
-        MachineError: it cannot be made.
+        MachineError: it cannot be created.
     """
     try:
         _make(path)
@@ -59,16 +63,16 @@ def _make(path: Path) -> None:
         _make(path.parent)
         path.mkdir(0o755, exist_ok=True)
         close(path)
-    except OSError:  # it may be there already: below a read-only folder, that is not what mkdir says
+    except OSError:  # it may exist already: below a read-only directory, mkdir reports something else
         if not path.is_dir():
             raise
     else:
         close(path)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync_folder(directory: Path) -> None:
+    """Write the names in a directory to the disk."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
     finally:
@@ -77,7 +81,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def closed_to_others() -> Iterator[None]:
-    """What submitit, the supervisors and their workers write, others cannot: pickles are run, weights are loaded."""
+    """Create files that others cannot write: pickles are executed, weights are loaded."""
     before = os.umask(0o022)
     os.umask(before | 0o022)
     try:
@@ -87,24 +91,24 @@ def closed_to_others() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Only one process at a time does this in a folder, where the file system can lock.
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory; on a file system without locks, do nothing.
 
-    A file is locked, and is gone afterwards: NFS tells its server, and so other hosts, of locks on files and not of
-    those on folders.
+    The lock is on a file, which is removed afterwards: NFS passes locks on files to other hosts, but not those on
+    directories.
     """
-    fd = _lock(folder / LOCK)
+    fd = _lock(directory / LOCK)
     try:
         yield
     finally:
         if fd is not None:
             with contextlib.suppress(OSError):
-                (folder / LOCK).unlink()  # while it is held: who waits for it finds that it is no longer the lock
+                (directory / LOCK).unlink()  # while it is held: a waiting process sees that the file has changed
             os.close(fd)
 
 
 def _lock(path: Path) -> int | None:
-    """Wait for it; None where there can be none."""
+    """Wait for the lock; return None where the file system has no locks."""
     while True:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -114,7 +118,7 @@ def _lock(path: Path) -> int | None:
             fcntl.flock(fd, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(fd), path.stat()):
                 return fd
-        except FileNotFoundError:  # its holder has removed it: another is made
+        except FileNotFoundError:  # its holder has removed it: try again with a new file
             pass
         except OSError:
             os.close(fd)
@@ -124,9 +128,9 @@ def _lock(path: Path) -> int | None:
 
 @contextlib.contextmanager
 def part_file(target: Path, tag: str = "") -> Iterator[Path]:
-    """Yield a new name ``<target>.<tag>.part`` in the target's folder; removed at the end if it is still there.
+    """Yield the new name ``<target>.<tag>.part``; a file of that name is removed at the end.
 
-    Without a tag it is no other process's, on this machine or another.
+    Without a tag, the name is unique among all machines.
 
     Raises:
         MachineError: the disk is full, the folder read-only or gone.
@@ -142,22 +146,22 @@ def part_file(target: Path, tag: str = "") -> Iterator[Path]:
 
 
 def replace(part: Path, target: Path) -> None:
-    """Give a finished part its name, replacing what stood there."""
+    """Rename a finished part to its target, replacing an existing file."""
     part.replace(target)
     sync_folder(target.parent)
 
 
 def publish(part: Path, target: Path) -> bool:
-    """Give a finished part its name unless something has it already.
+    """Link a finished part to its target, unless that exists.
 
     Returns:
-        Whether this part was published; False where another was first, which then stays as it is.
+        Whether this part was published; False where another was first, which is left as it is.
     """
     try:
         os.link(part, target)
     except FileExistsError:
         return False
-    except FileNotFoundError:  # who published it has cleared up
+    except FileNotFoundError:  # the process that published it has removed the part
         if target.exists():
             return False
         raise
@@ -173,17 +177,17 @@ def write_bytes(target: Path, data: bytes | memoryview) -> None:
 
 
 def create_bytes(target: Path, data: bytes) -> bool:
-    """Create a file with its content at once; False where it exists already."""
+    """Create a file with its content atomically; return False where it exists already."""
     with part_file(target) as part:
         write_part(part, data)
         return publish(part, target)
 
 
 def write_part(part: Path, data: bytes | memoryview) -> None:
-    """Write a part that is not there yet, down to the disk."""
+    """Write a new part and sync it to the disk."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(part, flags, 0o644), "wb") as file:
-        if os.fstat(file.fileno()).st_mode & OTHERS_MAY_WRITE:  # a default ACL knows no umask
+        if os.fstat(file.fileno()).st_mode & OTHERS_MAY_WRITE:  # a default ACL overrides the umask
             os.fchmod(file.fileno(), 0o644)
         file.write(data)
         file.flush()

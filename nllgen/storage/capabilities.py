@@ -1,4 +1,4 @@
-"""What a file system has to do for results to be published, tried out in an empty folder before anything is run."""
+"""Tests of a file system in an empty directory: whether results can be published on it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from nllgen.storage.ownership import OTHERS_MAY_WRITE
 
 
 def create_exclusively(path: Path) -> int:
-    """Create a file that must not be there; returns its descriptor."""
+    """Create a file that does not exist yet; return its descriptor."""
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
 
 
-def try_exclusive(folder: Path) -> None:
-    """Create one file twice, of which the second must fail."""
-    path = folder / "exclusive"
+def try_exclusive(directory: Path) -> None:
+    """Create one file twice; the second creation must fail."""
+    path = directory / "exclusive"
     os.close(create_exclusively(path))
     try:
         os.close(create_exclusively(path))
@@ -29,9 +29,9 @@ def try_exclusive(folder: Path) -> None:
     raise RuntimeError("a file could be created exclusively twice")
 
 
-def try_links(folder: Path) -> None:
-    """Give a file a second name, which must not replace one that is there."""
-    part, target = folder / "part", folder / "target"
+def try_links(directory: Path) -> None:
+    """Link a file; a link must not replace an existing file."""
+    part, target = directory / "part", directory / "target"
     part.write_bytes(b"complete")
     os.link(part, target)
     try:
@@ -43,9 +43,9 @@ def try_links(folder: Path) -> None:
     raise RuntimeError("a link replaced a file that was there")
 
 
-def try_rename(folder: Path) -> None:
+def try_rename(directory: Path) -> None:
     """Replace a file by renaming another."""
-    new, old = folder / "new", folder / "old"
+    new, old = directory / "new", directory / "old"
     new.write_bytes(b"new")
     old.write_bytes(b"old")
     new.replace(old)
@@ -53,9 +53,9 @@ def try_rename(folder: Path) -> None:
         raise RuntimeError("a renamed file did not replace the other")
 
 
-def try_modes(folder: Path) -> None:
-    """Take the right to write a folder from others."""
-    inner = folder / "mode"
+def try_modes(directory: Path) -> None:
+    """Take the write permission of a directory from others."""
+    inner = directory / "mode"
     inner.mkdir(0o777)
     inner.chmod(0o755)
     if inner.stat().st_mode & OTHERS_MAY_WRITE:
@@ -70,16 +70,16 @@ NEEDED: Mapping[str, Callable[[Path], None]] = {
 }
 
 
-def require_publishing(folder: Path) -> None:
-    """Make sure that results can be published in a folder, by doing what publishing does.
+def require_publishing(directory: Path) -> None:
+    """Check that results can be published in a directory, by doing what publishing does.
 
     Raises:
-        MachineError: naming what the file system lacks; or the folder cannot be written.
+        MachineError: the file system lacks something, or the directory cannot be written.
     """
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=".nllgen-try.", dir=folder))
+        scratch = Path(tempfile.mkdtemp(prefix=".nllgen-try.", dir=directory))
     except OSError as error:
-        raise_os_error("write", folder, error)
+        raise_os_error("write", directory, error)
     try:
         for name, step in NEEDED.items():
             try:
@@ -87,8 +87,8 @@ def require_publishing(folder: Path) -> None:
             except (OSError, RuntimeError) as error:
                 why = error.strerror if isinstance(error, OSError) else str(error)
                 raise MachineError(
-                    f"nothing can be published in {folder}: its file system has no {name} ({why})",
-                    "choose a --root on another file system; nllgen doctor says what each folder can do",
+                    f"nothing can be published in {directory}: its file system has no {name} ({why})",
+                    "choose a --root on another file system; nllgen doctor says what each directory can do",
                 ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

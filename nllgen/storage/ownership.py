@@ -1,8 +1,8 @@
-"""Who may write what is executed or unpickled: found out by looking at every file, and closed by one function.
+"""Write permissions of others on files that are executed or unpickled: find them and remove them.
 
-A folder with a default ACL, as shared project folders have them, gives its files more than the umask would. The group
-bits of a file's mode are then its ACL's mask, so that mode bits tell of ACLs as well; what a folder would give its
-future files only its default ACL tells.
+A directory with a default ACL, as shared project directories have, gives its files more permissions than the umask
+allows. The group bits of a file's mode are then the mask of its ACL, so that the mode shows ACLs as well. The
+permissions of future files show in the directory's default ACL alone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _DEFAULT_ACL = "system.posix_acl_default"
 
 @dataclass(frozen=True)
 class Opening:
-    """A way for somebody else to change a file or folder.
+    """A permission that lets somebody else change a file or directory.
 
     Attributes:
-        path: where it is.
+        path: the file or directory.
         reason: for example ``mode 775`` or ``owned by user 1001``.
-        can_be_closed: by its owner, who is this user or root.
+        can_be_closed: whether this user or root owns it.
     """
 
     path: Path
@@ -34,29 +34,29 @@ class Opening:
 
 
 def find_openings(paths: Iterable[Path]) -> Iterator[Opening]:
-    """Look at files, and at folders with all that is in them; a link is followed at the top alone.
+    """Find openings of files and directories, with everything in them; only links among ``paths`` are followed.
 
     Yields:
-        What others could change. A path that is not there is no opening.
+        An opening for each thing that others could change; none for a path that does not exist.
     """
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
-            yield from _look(path, path.stat())
+            yield from _walk(path, path.stat())
 
 
-def folder_opening(folder: Path) -> Iterator[Opening]:
-    """Look at a folder alone, and not at what is in it."""
-    yield from _opening(folder, folder.stat())
+def folder_opening(directory: Path) -> Iterator[Opening]:
+    """Find the openings of a directory itself, and not of its content."""
+    yield from _opening(directory, directory.stat())
 
 
-def _look(path: Path, info: os.stat_result) -> Iterator[Opening]:
+def _walk(path: Path, info: os.stat_result) -> Iterator[Opening]:
     yield from _opening(path, info)
     if stat.S_ISDIR(info.st_mode):
         with os.scandir(path) as entries:
             inner = sorted(entries, key=lambda entry: entry.name)
         for entry in inner:
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                yield from _look(Path(entry.path), entry.stat(follow_symlinks=False))
+                yield from _walk(Path(entry.path), entry.stat(follow_symlinks=False))
 
 
 def _opening(path: Path, info: os.stat_result) -> Iterator[Opening]:
@@ -66,19 +66,19 @@ def _opening(path: Path, info: os.stat_result) -> Iterator[Opening]:
     elif not stat.S_ISLNK(info.st_mode) and info.st_mode & OTHERS_MAY_WRITE:
         yield Opening(path, f"mode {stat.S_IMODE(info.st_mode):o}", can_be_closed=True)
     elif stat.S_ISDIR(info.st_mode) and has_default_acl(path):
-        yield Opening(path, "a default ACL, by which others could write what is put there", can_be_closed=True)
+        yield Opening(path, "a default ACL, which lets others write the files that are put there", can_be_closed=True)
 
 
-def has_default_acl(folder: Path) -> bool:
-    """Whether files that are created in a folder get an ACL from it."""
+def has_default_acl(directory: Path) -> bool:
+    """Return whether files that are created in a directory inherit an ACL from it."""
     try:
-        return _DEFAULT_ACL in os.listxattr(folder)
-    except OSError:  # a file system without
+        return _DEFAULT_ACL in os.listxattr(directory)
+    except OSError:  # a file system without extended attributes
         return False
 
 
 def close(path: Path) -> None:
-    """Take from others the right to write a file or folder, and from a folder its default ACL.
+    """Remove the write permissions of others, and the default ACL of a directory.
 
     Raises:
         OSError: it is another user's, or the file system is read-only.

@@ -1,4 +1,4 @@
-"""What a result says about where it came from."""
+"""The provenance of results: the digest and the version of the code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nllgen.errors import MachineError
 
 @cache
 def code_sha256() -> str:
-    """Digest over the package's Python files, names and content, as they run."""
+    """Return the digest over the names and content of the package's Python files."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -22,13 +22,13 @@ def code_sha256() -> str:
 
 
 def check_code(expected: str) -> None:
-    """Make sure that the program which runs is the one that a study was submitted with.
+    """Check that this program is the one that a study was submitted with.
 
     Args:
-        expected: its ``code_sha256``; empty where nothing was noted.
+        expected: the recorded ``code_sha256``; empty where none was recorded.
 
     Raises:
-        MachineError: it is another: edited since, or found elsewhere on Python's path.
+        MachineError: the program was edited since, or another one is first on Python's path.
     """
     if expected and expected != code_sha256():
         raise MachineError(

@@ -1,4 +1,4 @@
-"""The folder of a study: where everything lies, who may write there, and what has been found so far."""
+"""The directory of a study: the names of its files, its permissions, the frozen study."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _MAX_NAMED = 5
 
 @dataclass(frozen=True)
 class TaskDir:
-    """The folder of one training run: a cell's or the truth's."""
+    """The directory of one training run: a cell's or the truth's."""
 
     path: Path
 
     @property
     def result(self) -> Path:
-        """result.h5: there when the run is complete."""
+        """Return result.h5, which exists when the run is complete."""
         return self.path / "result.h5"
 
     @property
     def model(self) -> Path:
-        """model.pt: weights last, best and EMA."""
+        """Return model.pt: the last weights, the best and their moving average."""
         return self.path / "model.pt"
 
     @property
@@ -47,58 +47,58 @@ class TaskDir:
         return self.path / "dataset.h5"
 
     def extra_metrics(self, group: str) -> Path:
-        """metrics.<group>.h5: metrics measured after the run."""
+        """Return metrics.<group>.h5: metrics measured after the run."""
         return self.path / f"metrics.{group}.h5"
 
     def all_extra_metrics(self) -> list[Path]:
-        """Those that are there."""
+        """Return the metrics.*.h5 that exist, sorted."""
         return sorted(self.path.glob("metrics.*.h5"))
 
     @property
     def log(self) -> Path:
-        """log.txt: what the worker printed, attempt after attempt."""
+        """Return log.txt: the output of the worker in all attempts."""
         return self.path / "log.txt"
 
     @property
     def lease(self) -> Path:
-        """lease: who works on it."""
+        """Return lease: the file of who works on the task."""
         return self.path / "lease"
 
     @property
     def attempts(self) -> Path:
-        """attempts.jsonl: one line an attempt."""
+        """Return attempts.jsonl: a line for each start and end of an attempt."""
         return self.path / "attempts.jsonl"
 
     @property
     def progress(self) -> Path:
-        """progress.json: how far the run is, while it is under way."""
+        """Return progress.json: the steps that are done, while the run is under way."""
         return self.path / "progress.json"
 
     @property
     def stop(self) -> Path:
-        """stop: asks whoever runs this task to stop, and others not to begin it."""
+        """Return stop: a file that asks the worker of this task to stop, and others not to begin it."""
         return self.path / "stop"
 
     def checkpoint(self, attempt: str) -> Path:
-        """checkpoint.<attempt>.pt."""
+        """Return checkpoint.<attempt>.pt."""
         return self.path / f"checkpoint.{attempt}.pt"
 
     def checkpoints(self) -> list[Path]:
-        """Every attempt's checkpoint, newest first."""
-        found = []
+        """Return the checkpoints of all attempts, the newest first."""
+        checkpoints = []
         for path in self.path.glob("checkpoint.*.pt"):
-            with contextlib.suppress(FileNotFoundError):  # another attempt has just published and cleared up
-                found.append((path.stat().st_mtime_ns, path))
-        return [path for _, path in sorted(found, reverse=True)]
+            with contextlib.suppress(FileNotFoundError):  # another attempt has just published and removed them
+                checkpoints.append((path.stat().st_mtime_ns, path))
+        return [path for _, path in sorted(checkpoints, reverse=True)]
 
     def remove_checkpoints(self, keep: Path) -> None:
-        """A newer state is saved: those of earlier attempts are not needed."""
+        """Remove the checkpoints of earlier attempts, after a newer state was saved."""
         for path in self.path.glob("checkpoint.*.pt"):
             if path != keep:
                 path.unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
-        """A published result needs no checkpoints, nor what killed attempts left half written."""
+        """Remove the checkpoints and half-written files of all attempts, after the result was published."""
         for pattern in ("checkpoint.*", "progress.json", "*.part"):
             for path in self.path.glob(pattern):
                 path.unlink(missing_ok=True)
@@ -112,55 +112,55 @@ class StudyDir:
 
     @property
     def header(self) -> Path:
-        """study.yaml."""
+        """Return study.yaml: the resolved study without its cells."""
         return self.path / "study.yaml"
 
     @property
     def manifest(self) -> Path:
-        """manifest.jsonl."""
+        """Return manifest.jsonl: one cell a line."""
         return self.path / "manifest.jsonl"
 
     @property
     def submitit(self) -> Path:
-        """Where submitit keeps its pickles and logs."""
+        """Return the directory of submitit's pickles and logs."""
         return self.path / "submitit"
 
     @property
     def code(self) -> Path:
-        """Copies of the program as it was when the study was submitted."""
+        """Return the directory with copies of the program as it was submitted."""
         return self.path / "code"
 
     @property
     def stop(self) -> Path:
-        """A file that asks every supervisor of this study to stop."""
+        """Return the file that asks every supervisor of this study to stop."""
         return self.path / "stop"
 
     def cell(self, cell_id: str) -> TaskDir:
-        """A cell's folder."""
+        """Return the directory of a cell."""
         return TaskDir(self.path / "cells" / cell_id)
 
     def truth(self, truth_id: str) -> TaskDir:
-        """The folder of the truth: its training run, truth.pt and dataset.h5."""
+        """Return the directory of the truth, with its training run, truth.pt and dataset.h5."""
         return TaskDir(self.path / "truths" / truth_id)
 
     def truth_weights(self, truth_id: str) -> Path:
-        """truth.pt."""
+        """Return truth.pt: the frozen weights of the truth."""
         return self.truth(truth_id).weights
 
     def dataset(self, truth_id: str) -> Path:
-        """dataset.h5."""
+        """Return dataset.h5: the synthetic data set."""
         return self.truth(truth_id).dataset
 
     @property
     def is_frozen(self) -> bool:
-        """Whether a study was submitted here."""
+        """Return whether a study was submitted here."""
         return self.manifest.exists() and self.header.exists()
 
     def guard(self) -> None:
-        """Refuse a folder that somebody else could write to: workers load what lies in it.
+        """Refuse a directory that somebody else could write to: workers load its files.
 
         Raises:
-            MachineError: naming the owner, or what others may write, and the command that mends it.
+            MachineError: it names the owner, or what others may write, and the command that repairs it.
         """
         try:
             info = self.path.stat()
@@ -173,33 +173,33 @@ class StudyDir:
                 f"the study folder {self.path} is another user's", "submit the grid under your own --root"
             )
         try:
-            found = list(itertools.islice(self.find_openings(), _MAX_NAMED + 1))
+            openings = list(itertools.islice(self.find_openings(), _MAX_NAMED + 1))
         except OSError as error:
             raise_os_error("read the study folder", self.path, error)
-        if found:
-            shown = [f"{opening.path} ({opening.reason})" for opening in found[:_MAX_NAMED]]
-            more = ["…"] * (len(found) > _MAX_NAMED)
+        if openings:
+            shown = [f"{opening.path} ({opening.reason})" for opening in openings[:_MAX_NAMED]]
+            more = ["…"] * (len(openings) > _MAX_NAMED)
             raise MachineError(
                 "\n  ".join([f"others may write what lies in the study folder {self.path}:", *shown, *more]),
                 f"nllgen check {self.path} --repair",
             )
 
     def find_openings(self, *, everything: bool = False) -> Iterator[Opening]:
-        """Find what others could change of what is executed here, or of everything.
+        """Find permissions that let others change the files that are executed here, or all files.
 
-        Executed are the copies of the program and submitit's pickles; the study and the names of its folders decide
-        what they do. Results and weights are data, which their checksums prove.
+        Copies of the program and submitit's pickles are executed; the frozen study decides what they do. Results and
+        weights are data, which their checksums prove.
         """
         if everything:
             yield from find_openings([self.path])
             return
         top = [path for path in (self.path, self.path / "cells", self.path / "truths") if path.exists()]
-        for folder in top:
-            yield from (found for found in folder_opening(folder))
+        for directory in top:
+            yield from folder_opening(directory)
         yield from find_openings([self.header, self.manifest, self.code, self.submitit])
 
     def read_study(self) -> Study:
-        """The frozen study.
+        """Return the frozen study.
 
         Raises:
             ConfigError: nothing was submitted here.
@@ -221,7 +221,7 @@ class StudyDir:
         return parse_frozen(header, manifest, str(self.path))
 
     def freeze(self, study: Study) -> None:
-        """Write study.yaml and manifest.jsonl: both are on the disk before either gets its name."""
+        """Write study.yaml and manifest.jsonl; both are on the disk before either is renamed."""
         make_folder(self.path)
         self.guard()
         with part_file(self.manifest) as manifest, part_file(self.header) as header:
@@ -231,14 +231,14 @@ class StudyDir:
             replace(header, self.header)
 
 
-def _names(folder: Path) -> set[str]:
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+def _names(directory: Path) -> set[str]:
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
         return {entry.name for entry in entries}
     return set()
 
 
 def studies(root: Path) -> Iterator[StudyDir]:
-    """The studies under a root."""
+    """Yield the studies under a root, by name."""
     for name in sorted(_names(root)):
         if (study := StudyDir(root / name)).is_frozen:
             yield study

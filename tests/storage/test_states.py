@@ -76,7 +76,7 @@ def task_of(study_dir: StudyDir, study: Study, index: int = 0) -> Task:
 def test_all_that_was_made_with_other_weights_is_stale_for_every_command(
     study_dir: StudyDir, study: Study, make_result: MakeResult, tmp_path: Path, with_dataset: bool
 ) -> None:
-    """Once, plan, status and submit said done while collect refused, and there was no way out."""
+    """Once, plan, status and submit said done while collect refused, and nothing helped."""
     finish(study_dir, study, make_result)
     retrain(study_dir, study, with_dataset=with_dataset)
     dataset = ResultState.COMPLETE if with_dataset else ResultState.STALE

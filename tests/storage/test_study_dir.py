@@ -113,7 +113,7 @@ def test_a_disk_that_is_full_while_a_study_grows_leaves_it_as_it_was(
 ) -> None:
     folder = StudyDir(mount("size=64k") / "small")
     folder.freeze(make_study(3))
-    (folder.path.parent / "filler").write_bytes(bytes(64 * 1024 - 3 * 4096))  # room for the manifest, not the header
+    (folder.path.parent / "filler").write_bytes(bytes(64 * 1024 - 3 * 4096))  # space for the manifest, not the header
     with pytest.raises(MachineError, match="the disk is full"):
         folder.freeze(make_study(8))
     assert folder.read_study() == make_study(3)
