@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 EXIT_DONE = 0
 EXIT_CELLS_FAILED = 1
 EXIT_USAGE = 2
@@ -82,3 +86,23 @@ class StoppedError(NllgenError):
     """Work that was stopped on request, has saved its state and can be resumed."""
 
     exit_code = EXIT_STOPPED
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses while a file is read into an error of the machine.
+
+    A file that cannot be read now, or not with this memory, may be whole: it is never called damaged.
+
+    Raises:
+        FileNotFoundError: there is no such file; the caller knows what that means.
+        MachineError: the file cannot be read now.
+    """
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise MachineError(f"cannot read {path}: {error.strerror or error}", "run the same command again") from error
+    except MemoryError as error:
+        raise MachineError(f"{path}: not enough memory to read it", "read it on a machine with more memory") from error

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nllgen.errors import AssetError, ConfigError, CorruptFileError, SchemaError
+from nllgen.errors import AssetError, ConfigError, CorruptFileError, MachineError, SchemaError, reading
 from nllgen.models import RealNVP
 from nllgen.study.config import SCHEMA, Cell
 
@@ -56,9 +56,11 @@ def load_tensors(path: Path) -> dict[str, Any]:
     Raises:
         CorruptFileError: it is damaged, truncated, or holds other types.
         AssetError: it does not exist.
+        MachineError: it cannot be read now.
     """
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        with reading(path):
+            value = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
         if not isinstance(value, dict):
             raise TypeError(f"holds a {type(value).__name__}, not a dictionary")
         # torch does not detect damage inside a tensor; files of earlier versions have no digest
@@ -66,6 +68,8 @@ def load_tensors(path: Path) -> dict[str, Any]:
             raise ValueError("its content does not match its digest")
     except FileNotFoundError as error:
         raise AssetError(f"{path}: no such file", "submit the study again to create it") from error
+    except MachineError:
+        raise
     except Exception as error:  # torch raises a dozen types on damaged files and documents none
         # torch's message about a refused type recommends to load it without weights_only
         why = "" if isinstance(error, pickle.UnpicklingError) else f": {str(error)[:200].partition(chr(10))[0]}"
@@ -126,6 +130,8 @@ def load_truth(path: Path, device: torch.device) -> Truth:
         cell = Cell.model_validate_json(content["cell"])
         flow = RealNVP(cell.real_nvp)
         flow.load_state_dict(content["weights"])
+    except MemoryError:
+        raise
     except Exception as error:  # torch and pydantic raise many types on wrong content
         raise CorruptFileError(f"{path}: not a truth: {error}", "remove it and submit the study again") from error
     flow.requires_grad_(False).eval().to(device)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nllgen.errors import CorruptFileError
+from nllgen.errors import CorruptFileError, reading
 from nllgen.metrics.features import Extractor
 from nllgen.torchvision_ops import import_torchvision
 
@@ -44,7 +44,8 @@ class InceptionExtractor(Extractor):
     def __init__(self, weights: Path, device: torch.device | str, sha256_prefix: str = SHA256_PREFIX):
         self.device = torch.device(device)
         try:
-            data = weights.read_bytes()
+            with reading(weights):
+                data = weights.read_bytes()
             self.sha256 = hashlib.sha256(data).hexdigest()
             if not self.sha256.startswith(sha256_prefix):
                 raise CorruptFileError(f"{weights} has the SHA-256 {self.sha256}, not {sha256_prefix}…", _HINT)

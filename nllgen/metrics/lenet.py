@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nllgen.errors import CorruptFileError
+from nllgen.errors import CorruptFileError, reading
 from nllgen.metrics.features import Extractor
 
 WEIGHTS = Path(__file__).with_name("lenet.pt")
@@ -78,7 +78,8 @@ class LeNetExtractor(Extractor):
 
 def _load(weights: Path) -> tuple[dict[str, Tensor], str]:
     try:
-        data = weights.read_bytes()
+        with reading(weights):
+            data = weights.read_bytes()
         expected = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 != expected:

@@ -183,7 +183,7 @@ def _fresh_seconds(cell: Cell, truth: AnyArchitecture | None) -> float:
 
 
 def _eval_seconds(cell: Cell, study: Study, truth: AnyArchitecture | None) -> float:
-    """Return the seconds of all evaluations on validation, and of the final one of each kept model on the test split."""
+    """Return the seconds of all evaluations on validation, and of a final one of each kept model on the test split."""
     metrics, paradigm = study.metrics, cell.paradigm
     regular = 1 + -(-paradigm.steps // paradigm.eval_every)  # start and end are always evaluated
     weights = 2 if paradigm.ema_decay else 1

@@ -54,7 +54,7 @@ def weights_digest(path: Path) -> str:
 def _weights_digest(path: Path, identity: tuple[int, ...]) -> str:
     try:
         weights = _read_weights(path)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # whatever a damaged archive or pickle raises
         raise CorruptFileError(

@@ -108,6 +108,8 @@ class TrainState:
             for name in ("step", "history", "evals", "best", "diverged", "train_s"):
                 setattr(self, name, state[name])
             torch.set_num_threads(state["num_threads"])
+        except MemoryError:
+            raise
         except Exception as error:  # torch raises many types on a wrong state
             raise CorruptFileError(f"a damaged checkpoint: {error}") from error
 

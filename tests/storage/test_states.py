@@ -13,7 +13,7 @@ import pytest
 
 from nllgen.errors import CorruptFileError, IncompleteError, MachineError, SchemaError
 from nllgen.launch.status import status
-from nllgen.planning.plan import ContainerRule, plan_study
+from nllgen.planning.plan import ContainerRule, Plan, inspect_study, make_plan
 from nllgen.storage import states, weights
 from nllgen.storage.collect import collect
 from nllgen.storage.result import Result
@@ -63,6 +63,10 @@ def files_of(study_dir: StudyDir, study: Study, container_sha256: str | None = N
 
 def states_of(study_dir: StudyDir, study: Study, container_sha256: str | None = None) -> list[ResultState]:
     return [files.state for files in files_of(study_dir, study, container_sha256).values()]
+
+
+def plan_study(study: Study, study_dir: StudyDir, rule: ContainerRule | None = None) -> Plan:
+    return make_plan(study, inspect_study(study, study_dir, rule), container=rule)
 
 
 def task_of(study_dir: StudyDir, study: Study, index: int = 0) -> Task:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nllgen.data.truth import load_tensors, to_bytes
-from nllgen.errors import CorruptFileError
+from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.atomic import write_bytes
 from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import _step
@@ -82,6 +82,26 @@ def test_a_checkpoint_that_fails_in_the_middle_of_loading_leaves_no_trace(make: 
     assert state.step == 0
     for a, b in zip(fresh.flow.parameters(), state.flow.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error"), MemoryError()]
+)
+def test_a_checkpoint_that_cannot_be_read_now_is_not_passed_over(
+    make: MakeState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Once, training began at step 0, and the checkpoint was deleted unread."""
+    path = tmp_path / "checkpoint.1.pt"
+    save_checkpoint(path, stepped(make, 3), write_bytes)
+
+    def refuse(path: Path) -> bytes:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(MachineError, match=r"checkpoint\.1\.pt"):
+            resume(make, [path], print)
+    assert resume(make, [path], print).step == 3
 
 
 def test_another_cells_checkpoint_is_not_loaded(make: MakeState, make_run: MakeRun) -> None:
