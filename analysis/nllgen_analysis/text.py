@@ -36,11 +36,11 @@ def plus_minus(mean: float, high: float) -> str:
     return f"{mean:,.{decimals}f} ± {half:,.{decimals}f}".replace("-", MINUS)
 
 
-def estimate(mean: float, high: float, num_seeds: int) -> str:
+def estimate(mean: float, high: float, num_seeds: float) -> str:
     """``plus_minus`` with the number of seeds; says so where one seed gives no interval."""
     if num_seeds == 1:
         return f"{number(mean, 4)} (one seed, no interval)"
-    return f"{plus_minus(mean, high)} (n = {num_seeds})"
+    return f"{plus_minus(mean, high)} (n = {int(num_seeds)})"
 
 
 def listing(items: list[str], most: int = 12) -> str:

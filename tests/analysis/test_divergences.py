@@ -66,7 +66,7 @@ def test_caption_tells_the_divergences_of_adversarial_cells_and_the_cells_behind
 def test_more_groups_than_fit_a_page_are_named():
     many = [make_cell("W", seed=0, num=100 + n) for n in range(MAX_ROWS + 2)]
     drawn = draw_divergences(to_frames(build_study(many, override=three)))[0]
-    assert "Not shown for want of room, but in the CSV: W · nll · synthetic, N = 124, W · nll" in drawn.caption
+    assert "Not shown for lack of space, but in the CSV: W · nll · synthetic, N = 124, W · nll" in drawn.caption
     assert drawn.data["group"].nunique() == MAX_ROWS + 2
 
 

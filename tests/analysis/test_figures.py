@@ -15,9 +15,10 @@ from nllgen_analysis.figures.capacity import capacity_data, draw_capacity
 from nllgen_analysis.figures.frechet import draw_frechet, frechet_data
 from nllgen_analysis.figures.nash import binned, control_pairs, draw_nash, nash_data
 from nllgen_analysis.figures.nll import draw_nll, nll_data
+from nllgen_analysis.figures.panels import MAX_SETTINGS
 from nllgen_analysis.figures.sample_size import draw_sample_size
 from nllgen_analysis.figures.samples import draw_samples, strip
-from nllgen_analysis.figures.style import MAX_SETTINGS, without_startup
+from nllgen_analysis.figures.style import without_startup
 
 from tests.analysis.conftest import EXCESS, GRID, build_study, default_cells, kl, make_cell
 

@@ -1,4 +1,4 @@
-"""A file a family of figures: each is drawn from frames and returns figures with their data and captions."""
+"""The figures of a report, one module per family: from frames to figures with their data and captions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["FAMILIES", "Drawn", "FigureResult", "NotDrawn", "draw_all", "project
 
 
 def draw_all(frames: Frames) -> Iterator[FigureResult]:
-    """Every figure of every family, in the report's order; one that has no data says so."""
+    """Yield the figures of every family in the report's order; one without data gives its reason."""
     for family in FAMILIES:
         with project_style():
             results = family(frames)
