@@ -9,7 +9,7 @@ import pytest
 from nllgen_analysis.claims import judge
 from nllgen_analysis.figures.capacity import final_kl
 from nllgen_analysis.findings import findings
-from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.frames import Frames, load
 from nllgen_analysis.tables import warnings_of
 from nllgen_analysis.text import number
 
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    return load_frames(RESULTS / "study.h5")
+    return load(RESULTS / "study.h5")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from nllgen_analysis.claims import judge
 from nllgen_analysis.claims.tables import printed_verdicts
-from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.frames import Frames, load
 from nllgen_analysis.report import write_report
 
 from nllgen.study.claims import claims_sha256
@@ -54,7 +54,7 @@ def rebuilt(published: Published, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def frames(published: Published) -> Frames:
-    return load_frames(published.folder / "study.h5")
+    return load(published.folder / "study.h5")
 
 
 def names(folder: Path) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.frames import Frames, load
 from nllgen_analysis.statistics import mean_interval
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    return load_frames(RESULTS / "study.h5")
+    return load(RESULTS / "study.h5")
 
 
 def test_no_number_was_lost_on_the_way_to_the_file(frames: Frames) -> None:
@@ -59,7 +59,7 @@ def test_what_the_page_says_of_overfitting_and_overlap_is_so(frames: Frames) -> 
 def test_the_steps_of_the_equilibrium_are_those_that_its_page_tells() -> None:
     folder = RESULTS / "equilibrium"
     page = " ".join((folder / "README.md").read_text().split())
-    study = load_frames(folder / "study.h5")
+    study = load(folder / "study.h5")
     raw = study.eval[study.eval["weights"] == "raw"].join(study.cells[["lr", "steps"]], on="cell")
     raw = raw[raw["start"] == "truth"]
     predicted = raw[(raw["step"] == 0) & np.isfinite(raw["critical_step"].astype(float))]

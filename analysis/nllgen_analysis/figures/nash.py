@@ -79,7 +79,7 @@ def binned(rows: pd.DataFrame, column: str, num_bins: int = NUM_BINS) -> pd.Data
 
 
 def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
-    """Pair the last finite KL of adversarial cells with that of their NLL controls: same data, steps, batch and seed.
+    """Match the last finite KL of adversarial cells to that of NLL cells with the same data, steps, batch and seed.
 
     A cell that diverged before its second evaluation has no pair: every KL is 0 at the start. ``series`` names the arm
     of the adversarial cell.
