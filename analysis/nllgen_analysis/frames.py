@@ -55,9 +55,8 @@ class Frames:
             - configuration: ``degree``, ``paradigm``, ``source``, ``num_train``, ``image_size``, ``truth_id``,
               ``start``, ``seed``, ``steps``, ``batch_size``, ``lr``, ``precision``, ``width``, ``blocks``, ``scales``,
               ``coupling``, ``num_dims``;
-            - results: ``num_parameters``, ``seconds_per_step``, ``num_threads``, ``attempts``;
-            - provenance: ``version``, ``host``, ``device``, ``torch_version``, ``code_sha256``, ``image_sha256``,
-              ``truth_sha256``, ``assets`` (JSON);
+            - results and provenance, the other columns of /cells in docs/schema.md, for example ``num_parameters``,
+              ``seconds_per_step``, ``device`` and ``code_sha256``;
             - names: ``student`` is the degree, with *from truth* if that is not the degree's own start; ``setting`` is
               the data (source and N), ``slug`` the same for file names; ``variant`` holds what varies between cells of
               one student, paradigm and setting; cells of one ``group`` differ in the seed alone.

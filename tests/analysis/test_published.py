@@ -39,7 +39,7 @@ RTOL = 1e-6  # a mean in another order of summation, not another mean
 MAX_BYTES = 40_000_000
 
 
-@pytest.fixture(scope="module", params=STUDIES.values(), ids=STUDIES)
+@pytest.fixture(scope="module", params=list(STUDIES.values()), ids=list(STUDIES))
 def published(request: pytest.FixtureRequest) -> Published:
     study: Published = request.param
     return study
