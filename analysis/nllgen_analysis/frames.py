@@ -21,23 +21,9 @@ DEGREE_ORDER = (*DEGREES, "custom")
 OUTCOME_ORDER = ("done", "diverged", "missing")
 # columns of a cell that the long tables carry; join_cells adds others
 KEYS = (
-    "id",
-    "role",
-    "outcome",
-    "degree",
-    "student",
-    "paradigm",
-    "source",
-    "num_train",
-    "image_size",
-    "setting",
-    "slug",
-    "start",
-    "seed",
-    "variant",
-    "group",
-    "num_parameters",
-)
+    "id", "role", "outcome", "degree", "student", "paradigm", "source", "num_train", "image_size", "setting", "slug",
+    "start", "seed", "variant", "group", "num_parameters",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -32,16 +32,9 @@ RESOURCES = {
     "core_hours": "core hours",
 }
 PROVENANCE = (
-    "version",
-    "code_sha256",
-    "image_sha256",
-    "torch_version",
-    "host",
-    "device",
-    "num_threads",
-    "precision",
+    "version", "code_sha256", "image_sha256", "torch_version", "host", "device", "num_threads", "precision",
     "truth_sha256",
-)
+)  # fmt: skip
 _SUMMARY = ("metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note")
 
 

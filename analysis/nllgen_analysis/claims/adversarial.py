@@ -12,7 +12,7 @@ from nllgen.study.config import Cell
 from nllgen_analysis.claims.evidence import Arm, Evidence, Run, data_label
 from nllgen_analysis.claims.pairing import common_seeds, pair_up, pairs_of
 from nllgen_analysis.claims.stability import less_stable
-from nllgen_analysis.claims.verdict import NAN, Finding, agreement, compare, undecided
+from nllgen_analysis.claims.verdict import NAN, Finding, agreement, undecided
 from nllgen_analysis.text import number
 
 Key = Callable[[Cell], tuple[object, ...]]
@@ -95,10 +95,8 @@ def _quality(
             partner,
             lambda a, b: _log(evidence.final(a, frechet)) - _log(evidence.final(b, frechet, weights)),
         )
-        finding = compare(
-            f"{nll.label} against {gan.label}", sample, confidence=evidence.confidence(1),
-            min_seeds=evidence.min_seeds, threshold=math.log(rule.max_ratio), sense="below", unit="ln of the ratio",
-        )  # fmt: skip
+        label, threshold = f"{nll.label} against {gan.label}", math.log(rule.max_ratio)
+        finding = evidence.compare(label, sample, threshold=threshold, sense="below", unit="ln of the ratio")
         if sample.values:
             finding = replace(finding, why=f"{finding.why}; ratio {number(math.exp(finding.effect))}")
         yield _controlled(evidence, finding, gan)
@@ -186,7 +184,7 @@ def _nash(evidence: Evidence, arm: Arm, control: Arm) -> Finding:
     sample = pair_up(
         arm, control, lambda a, b: _left(evidence, a) - factor * evidence.last(b, "kl_nats"), first_may_diverge=True
     )
-    finding = compare(label, sample, confidence=evidence.confidence(1), min_seeds=evidence.min_seeds)
+    finding = evidence.compare(label, sample)
     if not sample.values:
         return finding if pairs else undecided(label, "no pair of seeds")
     kl = _mean([_left(evidence, run) for run, _ in pairs])

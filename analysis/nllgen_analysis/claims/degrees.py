@@ -10,7 +10,7 @@ import pandas as pd
 
 from nllgen_analysis.claims.evidence import Evidence, Run, Setting
 from nllgen_analysis.claims.pairing import each, pair_up
-from nllgen_analysis.claims.verdict import NAN, Finding, agreement, all_of, any_of, compare
+from nllgen_analysis.claims.verdict import NAN, Finding, agreement, all_of, any_of
 
 NEEDS = "trained by NLL on a finite synthetic set"
 
@@ -32,8 +32,7 @@ def _difference(evidence: Evidence, setting: Setting, upper: str, lower: str, co
     """Compare the last values of two degrees; the claim is that the first one's is larger."""
     arms = {str(degree): arm for degree, arm in setting.arms.items()}
     sample = pair_up(arms[upper], arms[lower], lambda a, b: evidence.last(a, column) - evidence.last(b, column))
-    confidence = evidence.confidence(num_parts)
-    return compare(f"{upper} − {lower}", sample, confidence=confidence, min_seeds=evidence.min_seeds)
+    return evidence.compare(f"{upper} − {lower}", sample, num_parts)
 
 
 def judge_convergence(evidence: Evidence) -> Finding:
@@ -54,11 +53,10 @@ def _convergence(evidence: Evidence, setting: Setting) -> Finding:
         return curve_distance(first_curve, second_curve, rule.min_evaluations)
 
     parts = [
-        compare(
+        evidence.compare(
             f"{a} and {b}",
             pair_up(setting.arms[a], setting.arms[b], distance, without="no curve, or one that does not fall"),
-            confidence=evidence.confidence(len(pairs)),
-            min_seeds=evidence.min_seeds,
+            len(pairs),
             threshold=rule.max_distance,
             sense="below",
             unit="1",
@@ -122,8 +120,7 @@ def _harm(evidence: Evidence, setting: Setting) -> tuple[Finding, Finding]:
     def against_margin(label: str, measure: Callable[[Run], float]) -> Finding:
         without = f"no harm from fewer than {rule.min_evaluations} evaluations, or a start that is the best"
         sample = each(arm, measure, without=without)
-        return compare(label, sample, confidence=evidence.confidence(1), min_seeds=evidence.min_seeds,
-                       threshold=rule.margin, unit="1")  # fmt: skip
+        return evidence.compare(label, sample, threshold=rule.margin, unit="1")
 
     difference = against_margin(setting.label, lambda run: -float(np.diff(harms(run))[0]))
     return difference, against_margin("larger harm", lambda run: float(np.max(harms(run))))

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from nllgen.study.config import Cell, Degree, FlowConfig
 from nllgen.study.degrees import DEGREES, student
 from nllgen_analysis.claims.rules import Rules
-from nllgen_analysis.claims.verdict import NAN
+from nllgen_analysis.claims.verdict import NAN, Finding, Sample, Sense, compare
 from nllgen_analysis.frames import Frames
 
 FloatArray = npt.NDArray[np.float64]
@@ -97,6 +97,16 @@ class Evidence:
     def confidence(self, num_parts: int) -> float:
         """Return the confidence of each of ``num_parts`` intervals that share one error (Bonferroni)."""
         return 1 - (1 - self.rules.general.confidence) / max(1, num_parts)
+
+    def compare(
+        self, label: str, sample: Sample, num_parts: int = 1, *, threshold: float = 0.0, sense: Sense = "above",
+        unit: str = "nats",
+    ) -> Finding:  # fmt: skip
+        """Compare a sample with a threshold at the registered confidence, shared with ``num_parts`` − 1 others."""
+        return compare(
+            label, sample, confidence=self.confidence(num_parts), min_seeds=self.min_seeds, threshold=threshold,
+            sense=sense, unit=unit,
+        )  # fmt: skip
 
     @cached_property
     def runs(self) -> list[Run]:

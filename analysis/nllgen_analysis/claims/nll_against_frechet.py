@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from nllgen_analysis.claims.evidence import Arm, Evidence, data_label
 from nllgen_analysis.claims.pairing import common_seeds, pair_up
-from nllgen_analysis.claims.verdict import Finding, Outcome, compare, undecided
+from nllgen_analysis.claims.verdict import Finding, Outcome, undecided
 from nllgen_analysis.text import number
 
 MAX_SHOWN = 10
@@ -84,8 +84,7 @@ def _differences(evidence: Evidence, first: Arm, second: Arm, num_parts: int) ->
 
     def difference(name: str, column: str, unit: str) -> Finding:
         sample = pair_up(first, second, lambda a, b: evidence.final(a, column) - evidence.final(b, column))
-        confidence = evidence.confidence(num_parts)
-        return compare(f"{label}: {name}", sample, confidence=confidence, min_seeds=evidence.min_seeds, unit=unit)
+        return evidence.compare(f"{label}: {name}", sample, num_parts, unit=unit)
 
     frechet = evidence.rules.general.frechet
     return Differences(difference("NLL", "test_nll_nats", "nats"), difference("Fréchet", frechet, "1"))

@@ -10,7 +10,7 @@ from nllgen_analysis.claims.degrees import NEEDS, normalised
 from nllgen_analysis.claims.evidence import Arm, Evidence, Run, Setting
 from nllgen_analysis.claims.pairing import pair_up
 from nllgen_analysis.claims.stability import less_stable
-from nllgen_analysis.claims.verdict import NAN, Finding, Verdict, agreement, all_of, compare
+from nllgen_analysis.claims.verdict import NAN, Finding, Verdict, agreement, all_of
 
 Judge = Callable[[Evidence, str, Arm, Arm, int], Finding]
 
@@ -56,8 +56,7 @@ def slower(evidence: Evidence, label: str, larger: Arm, well: Arm, num_parts: in
         return math.log(times[0] / times[1]) if min(times) > 0 else NAN
 
     sample = pair_up(larger, well, log_ratio, without="no time, or another device")
-    return compare(label, sample, confidence=evidence.confidence(num_parts), min_seeds=evidence.min_seeds,
-                   unit="ln of the ratio of seconds")  # fmt: skip
+    return evidence.compare(label, sample, num_parts, unit="ln of the ratio of seconds")
 
 
 def time_to(evidence: Evidence, run: Run) -> float:
@@ -74,7 +73,7 @@ def overfits_more(evidence: Evidence, label: str, larger: Arm, well: Arm, num_pa
         return evidence.last(run, "val_nll_nats") - evidence.last(run, "train_nll_nats")
 
     sample = pair_up(larger, well, lambda a, b: gap(a) - gap(b))
-    return compare(label, sample, confidence=evidence.confidence(num_parts), min_seeds=evidence.min_seeds)
+    return evidence.compare(label, sample, num_parts)
 
 
 def worse_images(evidence: Evidence, label: str, larger: Arm, well: Arm, num_parts: int) -> Finding:
@@ -87,5 +86,4 @@ def worse_images(evidence: Evidence, label: str, larger: Arm, well: Arm, num_par
         return difference / floor if floor > 0 else NAN
 
     sample = pair_up(larger, well, in_floors, without="no Fréchet distance or no floor")
-    return compare(label, sample, confidence=evidence.confidence(num_parts), min_seeds=evidence.min_seeds,
-                   threshold=evidence.rules.C7.d.margin_floors, unit="floors")  # fmt: skip
+    return evidence.compare(label, sample, num_parts, threshold=evidence.rules.C7.d.margin_floors, unit="floors")

@@ -127,31 +127,32 @@ def undecided(label: str, why: str, cells: Sequence[str] = ()) -> Finding:
 
 
 def all_of(label: str, parts: Sequence[Finding]) -> Finding:
-    """Combine parts: supported if all are, refuted if one is.
-
-    The finding shows the part that speaks most against the claim, or that supports it least clearly.
-    """
-    refuted = [part for part in parts if part.verdict == "refuted"]
-    open_ = [part for part in parts if part.verdict == "undecided"]
-    if refuted:
-        return _together(label, "refuted", parts, max(refuted, key=lambda part: part.opposition), refuted)
-    if open_ or not parts:
-        return _together(label, "undecided", parts, _first_shown(open_), open_)
-    return _together(label, "supported", parts, min(parts, key=lambda part: part.clearance), ())
+    """Combine parts: supported if all are, refuted if one is."""
+    return _combine(label, parts, "refuted", "supported")
 
 
 def any_of(label: str, parts: Sequence[Finding]) -> Finding:
-    """Combine parts: supported if one is, refuted if all are.
+    """Combine parts: supported if one is, refuted if all are."""
+    return _combine(label, parts, "supported", "refuted")
 
-    The finding shows the part that speaks most for the claim, or that refutes it least clearly.
+
+def _combine(label: str, parts: Sequence[Finding], deciding: Outcome, otherwise: Outcome) -> Finding:
+    """Return the verdict that one part decides, or the other one if no part is undecided.
+
+    The finding shows the part with the clearest deciding verdict, or the least clear of all.
     """
-    supported = [part for part in parts if part.verdict == "supported"]
+    decided = [part for part in parts if part.verdict == deciding]
     open_ = [part for part in parts if part.verdict == "undecided"]
-    if supported:
-        return _together(label, "supported", parts, max(supported, key=lambda part: part.clearance), supported)
+    if decided:
+        return _together(label, deciding, parts, max(decided, key=_clearness), decided)
     if open_ or not parts:
         return _together(label, "undecided", parts, _first_shown(open_), open_)
-    return _together(label, "refuted", parts, min(parts, key=lambda part: part.opposition), ())
+    return _together(label, otherwise, parts, min(parts, key=_clearness), ())
+
+
+def _clearness(part: Finding) -> float:
+    """Return the distance of a decided part's interval from the threshold."""
+    return part.clearance if part.verdict == "supported" else part.opposition
 
 
 def agreement(
@@ -176,18 +177,10 @@ def agreement(
         verdicts = "; ".join(f"{setting.label}: {setting.verdict}" for setting in settings)
         whole = _together(label, "undecided", settings, None, ())
         return replace(whole, why=f"it depends on the {among}: {verdicts}{left_out}")
-    shown = _least_clear(settings)
+    is_open = settings[0].verdict == "undecided"
+    shown = (_first_shown(settings) or settings[0]) if is_open else min(settings, key=_clearness)
     why = f"the same in all {len(settings)} {among}; least clearly for {shown.label}: {shown.why}{left_out}"
     return replace(_together(label, shown.verdict, settings, shown, ()), why=why)
-
-
-def _least_clear(settings: Sequence[Finding]) -> Finding:
-    """Return the finding that is nearest to another verdict, of findings with the same verdict."""
-    if settings[0].verdict == "supported":
-        return min(settings, key=lambda setting: setting.clearance)
-    if settings[0].verdict == "refuted":
-        return min(settings, key=lambda setting: setting.opposition)
-    return _first_shown(settings) or settings[0]
 
 
 def _together(

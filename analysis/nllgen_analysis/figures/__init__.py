@@ -21,20 +21,9 @@ from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, project
 from nllgen_analysis.frames import Frames
 
 FAMILIES: tuple[Callable[[Frames], list[FigureResult]], ...] = (
-    draw_nll,
-    draw_convergence,
-    draw_overfit,
-    draw_capacity,
-    draw_sample_size,
-    draw_split,
-    draw_divergences,
-    draw_frechet,
-    draw_scatter,
-    draw_plane,
-    draw_cost,
-    draw_nash,
-    draw_samples,
-)
+    draw_nll, draw_convergence, draw_overfit, draw_capacity, draw_sample_size, draw_split, draw_divergences,
+    draw_frechet, draw_scatter, draw_plane, draw_cost, draw_nash, draw_samples,
+)  # fmt: skip
 
 __all__ = ["FAMILIES", "Drawn", "FigureResult", "NotDrawn", "draw_all", "project_style", "render"]
 
