@@ -1,4 +1,4 @@
-"""Studies that claims are judged on, and how a test asks for a verdict."""
+"""Cells with known verdicts, and helpers that judge them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NASH: dict[str, Any] = {"lr": 2e-4, "beta1": 0.5, "schedule": "constant"}
 
 
 def verdicts(cells: Sequence[Cell], override: Override | None = None, **settings: Any) -> dict[str, Verdict]:
-    """Claim id → verdict, of a study with these cells and values."""
+    """Judge a study with these cells and values; return the verdicts by claim id."""
     settings = {"samples": 0} | settings
     judged = judge(to_frames(build_study(cells, override=override, **settings)))
     return {row.id: row for row in judged.rows}
@@ -39,7 +39,7 @@ def both(
     nll: dict[str, Any] | None = None,
     nsgan: dict[str, Any] | None = None,
 ) -> list[Cell]:
-    """W by NLL, then by NSGAN."""
+    """Return cells of W trained by NLL, then by NSGAN."""
     return [
         make_cell("W", paradigm, seed=seed, source=source, **(settings or {}))
         for paradigm, settings in (("nll", nll), ("nsgan", nsgan))
@@ -76,7 +76,7 @@ def nash(seeds: int = SEEDS, **settings: Any) -> list[Cell]:
 
 
 def ends(levels: Mapping[str, float], jitter: float = 1.0, column: str = "train_nll_nats") -> Override:
-    """A fall by 100 nats to the degree's level, and a jitter by seed."""
+    """Let values fall by 100 nats to the degree's level, with a jitter by seed."""
 
     def values(cell: Cell, step: Array) -> dict[str, Any]:
         fall = 100 * (1 - np.asarray(step, float) / STEPS) ** 2

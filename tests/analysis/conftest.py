@@ -1,4 +1,4 @@
-"""A study whose every number is known: closed forms in step, degree and seed."""
+"""Studies whose numbers are closed forms in step, degree and seed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GRID = np.arange(0, STEPS + 1, 100)
 Source = Literal["mnist", "synthetic"]
 Start = Literal["random", "truth"]
 EXCESS = {"U3": 60.0, "U2": 40.0, "U1": 25.0, "W": 20.0, "W*": 0.0, "O1": 35.0, "O2": 50.0}
-MISSING, DIVERGED = 4, (1, 20)  # of the default cells, in the study whose report is looked at
+MISSING, DIVERGED = 4, (1, 20)  # of the default cells, in the study ``spoilt``
 PARAMETERS = {"U3": 280_000, "U2": 9_000, "U1": 39_000, "W": 290_000, "W*": 290_000, "O1": 2_000_000, "O2": 9_000_000}
 
 
@@ -194,14 +194,14 @@ def study() -> StudyFile:
 
 @pytest.fixture(scope="session")
 def spoilt() -> StudyFile:
-    """The same with a cell that is missing and two that diverged."""
+    """The same with one missing and two diverged cells."""
     return build_study(default_cells(), missing=(MISSING,), diverged=DIVERGED)
 
 
 @pytest.fixture(scope="session")
 def written(spoilt: StudyFile, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Its report: drawn once, by the first of the processes that share the tests to ask for it."""
-    from nllgen_analysis import write_report  # not above: who builds a study alone needs no matplotlib
+    """Its report, written once by the first test process that needs it."""
+    from nllgen_analysis import write_report  # here, as building a study alone needs no matplotlib
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "report of the spoilt study"
@@ -217,7 +217,7 @@ def written(spoilt: StudyFile, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[[StudyFile], Path]:
-    """Write a study into the test's folder."""
+    """Return a function that writes a study into the test's folder."""
 
     def save(content: StudyFile) -> Path:
         path = tmp_path / "study.h5"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from nllgen_analysis.captions import cite, plain, spans, with_notes
 
 
-def test_a_cited_number_comes_apart_into_text_and_cells() -> None:
+def test_spans_splits_a_caption_into_texts_and_cells() -> None:
     assert spans(f"KL {cite('3 ± 1', ['a', 'b', 'a'])}.") == [("KL ", ()), ("3 ± 1", ("a", "b")), (".", ())]
 
 
-def test_without_cells_there_is_no_mark() -> None:
+def test_a_text_without_cells_gets_no_mark() -> None:
     assert cite("3", []) == "3"
 
 
-def test_plain_is_the_text_alone() -> None:
+def test_plain_removes_the_marks() -> None:
     assert plain(f"{cite('3', ['a'])} and {cite('4', ['b'])}") == "3 and 4"
 
 

@@ -1,4 +1,4 @@
-"""All claims together: too little data, infinite values, how verdicts are written down."""
+"""All claims together: too little data, infinite values, verdicts as JSON and tables."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_columns_of_nan_are_undecided() -> None:
     assert "no finite value" in found["C3"].finding.why
 
 
-def test_infinite_values_are_no_values() -> None:
+def test_infinite_values_do_not_count() -> None:
     found = finding("C5", degrees("U1", "W"), lambda cell, step: {"val_nll_nats": math.inf})
     assert (found.verdict, found.num_seeds) == ("undecided", 0)
 
@@ -62,7 +62,7 @@ def test_a_missing_seed_is_named() -> None:
 @pytest.mark.parametrize(
     ("registered", "status"), [("", "unregistered"), (claims_sha256(), "registered"), ("0" * 64, "changed")]
 )
-def test_the_report_knows_whether_the_rules_were_registered(registered: str, status: str) -> None:
+def test_the_status_of_the_rules_is_reported(registered: str, status: str) -> None:
     judged = judge(to_frames(build_study(degrees("W"), claims_sha256=registered, samples=0)))
     assert judged.status == status
     assert verdicts_json(judged)["rules"]["status"] == status
@@ -90,7 +90,7 @@ def test_verdicts_do_not_depend_on_the_order_of_rows() -> None:
 
 @pytest.mark.parametrize("name", sorted({*builtin_names("jobs")} - {"smoke", "known-mnist", "known-mnist-14"}))
 def test_a_study_has_the_cells_of_the_claims_that_it_serves(name: str) -> None:
-    """Every cell is still missing: then a claim lacks results, and neither arms nor seeds."""
+    """With all cells missing, a claim lacks results but neither arms nor seeds."""
     study = load_study(name, precision="bf16")
     cells = list(study.cells)
     content = build_study(cells, missing=tuple(range(len(cells) + 1)), truth=study.truth or False, samples=0)
@@ -107,7 +107,7 @@ def test_a_study_has_the_cells_of_the_claims_that_it_serves(name: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"C3": {}}, {"general": {"confidence": 2.0, "min_seeds": 5, "extractor": "lenet"}}])
-def test_rules_that_are_none_are_a_typed_error(monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]) -> None:
+def test_invalid_rules_are_a_typed_error(monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]) -> None:
     monkeypatch.setattr("nllgen_analysis.claims.rules.claims_rules", lambda: claims_rules() | wrong)
     load_rules.cache_clear()
     try:

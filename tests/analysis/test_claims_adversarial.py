@@ -1,4 +1,4 @@
-"""C0, C1 and C2: what adversarial training does, on studies whose answer is known."""
+"""C0, C1 and C2, on adversarial training, in studies with known verdicts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.analysis.conftest import STEPS, Override, make_cell
 
 
 def scatter(of_gan: BySeed, of_nll: BySeed) -> Override:
-    """Fréchet values that jump up and down by an amplitude that depends on the seed."""
+    """Let Fréchet distances alternate with an amplitude that depends on the seed."""
 
     def values(cell: Cell, step: Array) -> dict[str, Any]:
         sign = np.where(np.asarray(step) // 100 % 2 == 0, 1.0, -1.0)
@@ -57,7 +57,7 @@ def test_c0_is_not_refuted_where_a_run_diverged() -> None:
     assert "1 of 5 runs diverged" in found.why
 
 
-def test_c0_one_divergence_does_not_cost_the_interval() -> None:
+def test_c0_is_still_decided_by_scatter_after_one_divergence() -> None:
     assert finding("C0", both(), scatter(lambda s: 5 + s, lambda s: 1), diverged=(5,)).verdict == "supported"
 
 
@@ -91,7 +91,7 @@ def test_c0_takes_the_best_of_several_learning_rates() -> None:
 
 
 def quality(ratio: BySeed, control: float = 15.0) -> Override:
-    """NLL's Fréchet is a ratio of NSGAN's, which depends on the seed; the control reaches a value."""
+    """Set NLL's Fréchet distance to a ratio of NSGAN's by seed, and the control's to a value."""
 
     def values(cell: Cell, step: Array) -> dict[str, Any]:
         gan = 40.0 + cell.seed
@@ -173,7 +173,7 @@ def test_c2_is_refuted_by_a_tie() -> None:
     assert (found.verdict, found.low, found.high) == ("refuted", 0.0, 0.0)
 
 
-def test_c2_a_control_below_zero_is_no_obstacle() -> None:
+def test_c2_allows_a_control_below_zero() -> None:
     # an estimate of a KL near 0 may be negative, and has no ratio
     assert finding("C2", nash(), left(lambda s: 5.0 + s, lambda s: -0.01)).verdict == "supported"
 

@@ -1,4 +1,4 @@
-"""C3 to C6: what misspecification and finite data do, on studies whose answer is known."""
+"""C3 to C6, on misspecification and finite data, in studies with known verdicts."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def test_c3_depends_on_the_setting_where_two_disagree() -> None:
     assert "N = 1,000: refuted; N = 500: supported" in found.why
 
 
-def test_c3_fresh_samples_are_no_finite_set() -> None:
+def test_c3_does_not_count_fresh_samples() -> None:
     assert "none of the settings" in finding("C3", degrees(*LADDER, num="fresh"), ends(ORDERED)).why
 
 
-def test_degrees_are_known_by_their_flow_and_not_by_their_label() -> None:
+def test_degrees_are_derived_from_the_flow_and_not_the_label() -> None:
     cells = [cell.model_copy(update={"degree": "custom"}) for cell in degrees(*LADDER)]
     by_width = {cell.flow: cell.degree for cell in degrees(*LADDER, seeds=1)}
     values = lambda cell, step: ends(ORDERED)(cell.model_copy(update={"degree": by_width[cell.flow]}), step)  # noqa: E731
@@ -91,7 +91,7 @@ def test_c4_effect_is_the_largest_distance() -> None:
     assert found.verdict == "refuted"
 
 
-def test_c4_a_curve_that_does_not_fall_is_no_curve() -> None:
+def test_c4_does_not_count_a_curve_that_does_not_fall() -> None:
     found = finding("C4", degrees(*LADDER), lambda cell, step: {"train_nll_nats": np.asarray(step, float)})
     assert found.verdict == "undecided"
     assert "does not fall" in found.why
@@ -101,7 +101,7 @@ def test_c4_a_curve_that_does_not_fall_is_no_curve() -> None:
 
 
 @pytest.mark.parametrize(("level", "expected"), [(35.0, "supported"), (20.0, "refuted"), (30.0, "undecided")])
-def test_c5_is_the_well_specified_model_worse_than_a_smaller_one(level: float, expected: str) -> None:
+def test_c5_compares_the_well_specified_model_with_smaller_ones(level: float, expected: str) -> None:
     levels = ORDERED | {"W": level}
     assert finding("C5", degrees("U2", "U1", "W"), ends(levels, column="val_nll_nats")).verdict == expected
 
@@ -115,7 +115,7 @@ def test_c5_a_tie_in_every_seed_is_not_worse() -> None:
 
 
 def harms(nll: BySeed, frechet: BySeed) -> Override:
-    """Falls from 100 to 0 at half of the steps, and rises to the harm at the end."""
+    """Let curves fall from 100 to 0 at half of the steps and rise to the harm at the end."""
 
     def curve(step: Array, harm: float) -> Array:
         half = STEPS / 2

@@ -1,4 +1,4 @@
-"""C7 and C8: larger models, and likelihood against images, on studies whose answer is known."""
+"""C7 and C8, on larger models and on likelihood against images, in studies with known verdicts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.analysis.conftest import STEPS, Override, build_study, make_cell
 
 
 def over(worse: bool = True, scale: float = 1.0) -> Override:
-    """O1 and O2 beside W in curve, scatter, gap and image; ``worse`` or better by a factor."""
+    """Make O1 and O2 worse or better than W by a factor in curve, scatter, gap and images."""
 
     def values(cell: Cell, step: Array) -> dict[str, Any]:
         step = np.asarray(step, float)
@@ -89,7 +89,7 @@ def test_c7d_small_differences_are_not_worse() -> None:
 
 
 def related(signs: int) -> Override:
-    """NLL rises by degree, the Fréchet distance by its sign."""
+    """Let the NLL rise by degree, and the Fréchet distance rise or fall by the sign."""
     place = {"U1": 0, "W": 1, "O1": 2}
     return lambda cell, step: {
         "val_nll_nats": 10.0 * place[cell.degree] + 0.01 * JITTER[cell.degree][cell.seed % 5],
@@ -103,7 +103,7 @@ def test_c8_is_a_pair_of_opposite_signs(signs: int, expected: str) -> None:
     assert found.verdict == expected
 
 
-def test_c8_one_pair_shows_no_relation() -> None:
+def test_c8_is_not_refuted_by_one_pair() -> None:
     assert finding("C8", degrees("U1", "W"), related(1)).verdict == "undecided"
     assert finding("C8", degrees("U1", "W"), related(-1)).verdict == "supported"
 

@@ -53,7 +53,7 @@ def test_the_predicted_critical_steps_stand_beside_the_last_kl_of_every_learning
     assert "critical step 0.002" in drawn.caption
 
 
-def test_an_adam_arm_has_no_prediction_and_no_place_beside_one() -> None:
+def test_an_adam_arm_has_no_prediction() -> None:
     data = as_drawn(draw_nash(nash_laboratory())).data
     critical = data[data["panel"] == "critical"]
     adam = [cell.id for cell in nash_laboratory().configs if cell.paradigm.optimizer == "adam"]

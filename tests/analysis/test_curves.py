@@ -33,7 +33,7 @@ def of_degrees(*names: Degree, seeds: int = 3, **settings: Any) -> list[Cell]:
     return [make_cell(name, seed=seed, **settings) for name in names for seed in range(seeds)]
 
 
-def test_convergence_is_what_is_left_of_the_improvement() -> None:
+def test_convergence_is_the_remaining_share_of_the_improvement() -> None:
     frames = to_frames(build_study(of_degrees("U2", "W"), truth=False, override=falls))
     data = convergence_data(convergence_rows(frames.eval))
     mean = data[(data["kind"] == "mean") & (data["series"] == "W")].sort_values("x")
@@ -64,7 +64,7 @@ def test_overfit_index_is_drawn_by_degree_for_every_paradigm(study: StudyFile) -
     np.testing.assert_allclose(mean["value"], GRID / 100)
 
 
-def test_overfit_index_of_real_data_says_that_there_is_none() -> None:
+def test_real_data_have_no_overfit_index() -> None:
     absent = as_not_drawn(draw_overfit(to_frames(build_study([make_cell("W", source="mnist")], truth=False))))
     assert "needs synthetic data" in absent.reason
 
@@ -99,7 +99,7 @@ def test_sample_size_has_the_asymptotic_line_of_the_well_specified_model() -> No
     assert (reference["num_train"].min(), reference["num_train"].max()) == (500, pytest.approx(2000))
 
 
-def test_one_sample_size_is_no_figure(study: StudyFile) -> None:
+def test_one_sample_size_is_not_drawn(study: StudyFile) -> None:
     assert "fewer than two sizes" in as_not_drawn(draw_sample_size(to_frames(study))).reason
 
 
@@ -107,7 +107,7 @@ def test_one_sample_size_is_no_figure(study: StudyFile) -> None:
 
 
 def early(cell: Cell, step: Array) -> dict[str, Any]:
-    """A seed that has no finite value after the start."""
+    """Give seed 1 of NSGAN no finite value after the start."""
     lost = (cell.seed == 1) & (cell.paradigm.name == "nsgan") & (np.asarray(step) > 0)
     return {"kl_nats": np.where(lost, np.nan, 0.1 * np.asarray(step, float))}
 
@@ -117,7 +117,7 @@ def nash(seeds: int = 3) -> list[Cell]:
 
 
 def crosses(ax: Axes) -> list[tuple[float, float]]:
-    """x and y of crosses at the upper edge, in the axes' fraction."""
+    """Return x and y of crosses at the upper edge, y as a fraction of the axes."""
     lines = [line for line in ax.lines if line.get_marker() == "x" and line.get_transform() != ax.transData]
     return [place for line in lines for place in zip(xs(line), ys(line), strict=True)]
 
@@ -148,7 +148,7 @@ def test_seeds_without_any_finite_value_are_drawn_beside_those_that_have_one() -
     assert cells[1].id in drawn.cell_ids
 
 
-def test_a_study_whose_nash_starts_all_diverged_at_once_names_them() -> None:
+def test_nash_starts_that_all_diverged_at_once_are_counted() -> None:
     lost = lambda cell, step: {"kl_nats": np.nan}  # noqa: E731
     absent = as_not_drawn(
         draw_nash(to_frames(build_study(nash(), truth=False, diverged=tuple(range(6)), override=lost)))

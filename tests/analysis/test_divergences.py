@@ -1,4 +1,4 @@
-"""Exact divergences of every kind of cell, and KL split into what endless data leave and what finite data add."""
+"""Exact divergences of every group of cells, and KL split into approximation and estimation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_divergences_of_a_group_are_averaged_over_seeds(frames: Frames) -> None:
     assert half == pytest.approx(T_3 * np.std(values, ddof=1) / np.sqrt(3))
 
 
-def test_caption_tells_the_divergences_of_adversarial_cells_and_the_cells_behind(frames: Frames) -> None:
+def test_caption_has_the_divergences_of_adversarial_cells_with_their_ids(frames: Frames) -> None:
     drawn = as_drawn(draw_divergences(frames))
     told = [(text, behind) for text, behind in spans(drawn.caption) if behind]
     assert [len(behind) for _, behind in told] == [3]
@@ -106,7 +106,7 @@ def test_the_two_parts_add_up_to_the_kl(frames: Frames) -> None:
         assert means[student, "approximation"] + means[student, "estimation"] == pytest.approx(expected)
 
 
-def test_split_has_an_interval_over_seeds_and_tells_it(frames: Frames) -> None:
+def test_split_has_an_interval_over_seeds_in_its_caption(frames: Frames) -> None:
     drawn = as_drawn(draw_split(frames))
     mean = drawn.data[(drawn.data["kind"] == "mean") & (drawn.data["panel"] == "estimation")].iloc[0]
     assert mean["value"] == pytest.approx(12.0)
@@ -114,7 +114,7 @@ def test_split_has_an_interval_over_seeds_and_tells_it(frames: Frames) -> None:
     assert "estimation 12.0 ± 5.0 (n = 3)" in drawn.caption
 
 
-def test_a_partner_of_other_training_is_none() -> None:
+def test_cells_with_other_training_are_not_paired() -> None:
     fresh = [make_cell("W", seed=s, num="fresh", lr=0.01) for s in range(3)]
     absent = as_not_drawn(
         draw_split(to_frames(build_study([*fresh, *(make_cell("W", seed=s, num=500) for s in range(3))])))

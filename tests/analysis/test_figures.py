@@ -106,7 +106,7 @@ def test_frechet_axis_is_steps_where_samples_are_fresh() -> None:
     assert drawn.figure.axes[0].get_xlabel() == "optimiser steps"
 
 
-def test_absent_extractor_is_said(frames: Frames) -> None:
+def test_an_extractor_without_values_is_not_drawn(frames: Frames) -> None:
     absent = as_not_drawn(draw_frechet(frames), -1)
     assert isinstance(absent, NotDrawn)
     assert "Inception" in absent.reason
@@ -120,7 +120,7 @@ def test_nash_pairs_every_adversarial_cell_with_its_control(frames: Frames) -> N
     assert sorted(pairs["seed"]) == [0, 1, 2]
 
 
-def test_arms_are_held_against_their_control_one_by_one() -> None:
+def test_each_arm_is_compared_with_its_control() -> None:
     arms = [make_cell("W", "nsgan", seed=s, start="truth", lr=2e-4, r1_gamma=g) for g in (0.0, 10.0) for s in range(3)]
     cells = [*arms, *(make_cell("W", seed=s, start="truth", lr=2e-4) for s in range(3))]
     study = build_study(
@@ -134,7 +134,7 @@ def test_arms_are_held_against_their_control_one_by_one() -> None:
     )
 
 
-def test_sizes_are_told_as_whole_numbers() -> None:
+def test_sizes_are_printed_as_whole_numbers() -> None:
     cells = [make_cell("W", seed=s, num=num) for num in (500, 2000, "fresh") for s in range(2)]
     caption = as_drawn(draw_sample_size(to_frames(build_study(cells)))).caption
     assert "N = 2,000 " in caption
@@ -168,7 +168,7 @@ def test_binning_keeps_the_mean(frames: Frames) -> None:
     assert found["train_nll_nats"].mean() == pytest.approx(rows["train_nll_nats"].mean())
 
 
-def test_study_without_a_nash_start_says_so() -> None:
+def test_a_study_without_a_nash_start_gives_the_reason() -> None:
     absent = as_not_drawn(draw_nash(to_frames(build_study([make_cell("W")]))))
     assert absent.reason == "no cell of the study is trained from the truth"
 
@@ -198,7 +198,7 @@ def test_sample_sheet_marks_a_diverged_cell() -> None:
     assert "nll W (diverged)" in list(drawn.data["row"])
 
 
-def test_sample_sheet_says_which_reference_is_absent(study: StudyFile) -> None:
+def test_sample_sheet_names_the_missing_references(study: StudyFile) -> None:
     drawn = as_drawn(draw_samples(to_frames(replace(study, reference={}))))
     assert "no reference images of MNIST and truth" in drawn.caption
 
@@ -211,7 +211,7 @@ def test_strip_puts_images_side_by_side() -> None:
     assert np.isnan(row[0, [14, 30]]).all()
 
 
-def test_startup_is_left_out_of_an_axis_but_a_late_explosion_is_not(frames: Frames) -> None:
+def test_axis_limits_ignore_a_startup_transient_but_not_a_late_explosion(frames: Frames) -> None:
     data = nll_data(_nll_rows(frames))
     part = data[(data["panel"] == "nll, validation images") & (data["kind"] == "seed")].assign(series="one")
     calm = part.assign(value=np.where(part["x"] == 0, 1e6, part["x"] / 1000))
@@ -220,21 +220,21 @@ def test_startup_is_left_out_of_an_axis_but_a_late_explosion_is_not(frames: Fram
     assert without_startup(late).max() == 1e6
 
 
-def test_further_settings_than_fit_are_named() -> None:
+def test_settings_beyond_the_maximum_are_named() -> None:
     cells = [make_cell("W", num=100 + size) for size in range(14)]
     results = draw_nll(to_frames(build_study(cells, truth=False)))
     assert sum(isinstance(item, Drawn) for item in results) == MAX_SETTINGS
     assert "N = 113" in as_not_drawn(results, -1).reason
 
 
-def test_figures_are_no_more_than_a_reader_looks_at_whatever_the_number_of_settings() -> None:
+def test_the_number_of_figures_is_limited_for_many_settings() -> None:
     sizes = (100, 200, 500, 1000, 2000, 4000, 8000, 16000, 32000, "fresh")
     cells = [make_cell("W", paradigm, num=num) for paradigm in ("nll", "nsgan") for num in sizes]
     results = list(draw_all(to_frames(build_study(cells, samples=2))))
     assert sum(isinstance(item, Drawn) for item in results) < 50
 
 
-def test_arms_of_one_degree_are_told_apart_by_what_differs() -> None:
+def test_arms_of_one_degree_are_named_by_the_settings_that_vary() -> None:
     cells = [make_cell("W", seed=s, lr=lr) for lr in (0.001, 0.01) for s in range(2)]
     frames = to_frames(build_study(cells, truth=False))
     assert list(frames.cells["variant"].unique()) == ["lr=0.001", "lr=0.01"]
@@ -270,7 +270,7 @@ def test_same_data_give_the_same_bytes(kind: str) -> None:
     assert first == second
 
 
-def test_drawing_leaves_no_pyplot_figure_and_no_setting_behind(results: Results) -> None:
+def test_drawing_changes_neither_pyplot_nor_rcparams(results: Results) -> None:
     _, figures, same_settings = results
     assert figures == []
     assert same_settings
@@ -286,7 +286,7 @@ def test_drawing_leaves_no_pyplot_figure_and_no_setting_behind(results: Results)
     ],
     ids=["one seed", "all diverged", "all missing", "one missing cell"],
 )
-def test_hard_studies_draw_or_say_why(study_of: Callable[[], StudyFile]) -> None:
+def test_every_figure_of_a_hard_study_is_drawn_or_gives_a_reason(study_of: Callable[[], StudyFile]) -> None:
     results = list(draw_all(to_frames(study_of())))
     assert len(results) >= 8
     assert all(item.figure.axes if isinstance(item, Drawn) else item.reason for item in results)

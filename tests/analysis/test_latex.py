@@ -1,4 +1,4 @@
-"""LaTeX tables: their text, and that pdfLaTeX compiles them where it is installed."""
+"""LaTeX tables as text, and compiled by pdfLaTeX if it is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOCUMENT = r"""\documentclass[a4paper]{article}
 
 @pytest.fixture(scope="session")
 def pdflatex() -> str:
-    """The command; without it a test skips and says so, or fails where it is required."""
+    """The command; without it tests are skipped, or fail if NLLGEN_REQUIRE_LATEX is 1."""
     found = shutil.which("pdflatex")
     if found is None:
         reason = "NOT TESTED: needs pdfLaTeX with booktabs (tests/analysis/programs-up installs it on Debian)"
@@ -34,7 +34,7 @@ def pdflatex() -> str:
 
 
 def compiled(pdflatex: str, folder: Path, tables: list[bytes]) -> str:
-    """Log of a document with these tables, twice as longtable wants it; fails where LaTeX does."""
+    """Compile a document with these tables twice, as longtable needs, and return the log."""
     (folder / "all.tex").write_bytes(DOCUMENT.encode() % b"\n\n".join(tables))
     for _ in range(2):
         command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
@@ -52,13 +52,13 @@ def test_every_table_of_a_report_compiles_and_fits_a_page(pdflatex: str, written
 
 
 def test_hostile_text_compiles(pdflatex: str, tmp_path: Path) -> None:
-    """As a table that fits a page, and as one that does not."""
+    """In a table that fits a page, and in one that does not."""
     row = {"what": r"\input{x} $%&#_{}~^ <b> 中 ñ ρ …" + "f" * 64, "± é": "3 ± 1"}
     tables = [to_latex(pd.DataFrame([row] * rows), "100 % of\n\\it", {"what": 0.4}) for rows in (1, 60)]
     compiled(pdflatex, tmp_path, tables)
 
 
-def test_a_long_word_is_broken_where_its_column_is() -> None:
+def test_a_long_word_is_broken_in_a_wrapped_column() -> None:
     text = to_latex(pd.DataFrame({"value": ["a" * 40]}), "", {"value": 0.5}).decode()
     assert "a" * 16 + r"\allowbreak{}" + "a" * 16 + r"\allowbreak{}" + "a" * 8 in text
 

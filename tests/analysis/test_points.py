@@ -28,7 +28,7 @@ def frames(study: StudyFile) -> Frames:
 
 
 def in_plane(cell: Cell, step: Array) -> dict[str, Any]:
-    """Precision and recall that say degree and seed, and their floors."""
+    """Return precision and recall by degree and seed, and their floors."""
     recall = {"U2": 0.4, "W": 0.6}[cell.degree] + 0.01 * cell.seed
     return {"precision_lenet": 0.9, "recall_lenet": recall, "precision_floor_lenet": 0.95, "recall_floor_lenet": 0.92}
 
@@ -51,7 +51,7 @@ def test_scatter_has_the_mean_of_every_group_with_its_interval(frames: Frames) -
     assert mean["y_high"] - mean["y"] == pytest.approx(0.2 * 4.302652729696142 / np.sqrt(3))
 
 
-def test_scatter_tells_the_rank_correlation_with_its_interval(frames: Frames) -> None:
+def test_scatter_has_the_rank_correlation_with_its_interval_in_its_caption(frames: Frames) -> None:
     caption = as_drawn(draw_scatter(frames)).caption
     told = [(text, cells) for text, cells in spans(caption) if "ρ = " in text]
     assert [len(cells) for _, cells in told] == [6, 24]
@@ -88,7 +88,7 @@ def test_plane_holds_precision_recall_and_their_floor() -> None:
     assert reference[["x", "y"]].to_numpy() == pytest.approx(np.array([[0.92, 0.95]]))
 
 
-def test_plane_without_the_metric_says_so(frames: Frames) -> None:
+def test_plane_without_the_metric_is_not_drawn(frames: Frames) -> None:
     assert isinstance(as_drawn(draw_plane(frames)), NotDrawn)
 
 

@@ -30,7 +30,7 @@ ATTACKS = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*
 
 
 class Page(HTMLParser):
-    """Tags with attributes, and the scripts' count."""
+    """The tags of a page with their attributes."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -48,14 +48,14 @@ class Page(HTMLParser):
 def again(
     decided: tuple[ReportPaths, list[Cell]], spoilt: StudyFile, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ReportPaths, float]:
-    """``written`` once more, and the processor's seconds for it when all is imported."""
+    """``written`` a second time, and its CPU time in seconds without imports."""
     folder = tmp_path_factory.mktemp("again")
     write_study(folder / "study.h5", spoilt)
-    start = time.process_time()  # not the clock on the wall: others may use the machine
+    start = time.process_time()  # not wall time, as other processes may use the machine
     return write_report(folder / "study.h5", folder / "out"), time.process_time() - start
 
 
-def test_every_promised_file_is_there_and_not_trivial(written: ReportPaths) -> None:
+def test_every_listed_file_exists_and_is_not_trivial(written: ReportPaths) -> None:
     suffixes = {path.suffix for path in written.figures}
     assert suffixes == {".pdf", ".png", ".csv", ".txt"}
     assert {path.suffix for path in written.tables} == {".csv", ".tex"}
@@ -80,7 +80,7 @@ def test_figure_csv_holds_the_plotted_numbers(written: ReportPaths) -> None:
     assert end.set_index("series").loc["W", "value"] == pytest.approx(-300 + 21 + 800 * np.exp(-1000 / 120))
 
 
-def test_no_verdict_is_invented(written: ReportPaths) -> None:
+def test_three_seeds_decide_no_claim(written: ReportPaths) -> None:
     """Three seeds are too few for every claim."""
     verdicts = json.loads(written.verdicts.read_text())
     assert verdicts["schema"] == 1
@@ -122,13 +122,13 @@ def test_verdicts_are_a_table_as_well(decided: tuple[ReportPaths, list[Cell]]) -
     assert "C7d & worse images" in (folder / "claims.tex").read_text()
 
 
-def test_verdicts_are_told_on_the_terminal(decided: tuple[ReportPaths, list[Cell]]) -> None:
+def test_verdicts_are_lines_for_the_terminal(decided: tuple[ReportPaths, list[Cell]]) -> None:
     lines = decided[0].lines
     assert any(line.startswith("C5   refuted") for line in lines)
     assert "without registered rules" in lines[-1]
 
 
-def test_html_asks_for_nothing_outside(written: ReportPaths) -> None:
+def test_html_has_no_external_references(written: ReportPaths) -> None:
     page = Page(written.html.read_text())
     assert all(value.startswith("data:image/png;base64,") for value in page.values("src"))
     assert all(value.startswith("#") for value in page.values("href"))
@@ -142,17 +142,17 @@ def test_html_has_a_row_and_an_anchor_for_every_cell(written: ReportPaths, spoil
         assert f"{role}-{cell}" in ids
 
 
-def test_html_links_lead_somewhere(written: ReportPaths) -> None:
+def test_html_links_have_targets(written: ReportPaths) -> None:
     page = Page(written.html.read_text())
     assert {value[1:] for value in page.values("href")} <= set(page.values("id"))
 
 
-def test_html_says_what_ran(written: ReportPaths) -> None:
+def test_html_describes_the_study(written: ReportPaths) -> None:
     assert "30 cells in 10 groups: degrees U2, W, W from truth, O1; paradigms nll, nsgan;" in written.html.read_text()
     assert "3 seeds (0…2). A truth was trained first." in written.html.read_text()
 
 
-def test_html_says_what_was_not_drawn(written: ReportPaths) -> None:
+def test_html_lists_figures_that_are_not_drawn(written: ReportPaths) -> None:
     assert "frechet_inception" in written.not_drawn
     assert "Not drawn" in written.html.read_text()
 
@@ -195,7 +195,7 @@ def test_missing_and_diverged_cells_are_shown(written: ReportPaths) -> None:
     assert outcomes[default_cells()[MISSING].id] == "missing"
 
 
-def test_single_seed_says_that_it_has_no_interval(hostile: ReportPaths) -> None:
+def test_a_single_seed_has_no_interval(hostile: ReportPaths) -> None:
     assert "one seed, no interval" in hostile.html.read_text()
     final = pd.read_csv(hostile.tables[0].parent / "final.csv")
     assert final["low"].isna().all()
@@ -220,7 +220,7 @@ def test_empty_study_is_reported(saved: Callable[[StudyFile], Path], tmp_path: P
 def test_1000_cells_take_a_few_times_what_30_take(
     again: tuple[ReportPaths, float], saved: Callable[[StudyFile], Path], tmp_path: Path
 ) -> None:
-    """In terms of the same machine's own time: an hour's neighbours have made it three times as slow."""
+    """Relative to the same machine, which may be slowed down by other processes."""
     cells = [
         make_cell(degree, paradigm, seed=seed)
         for degree in ("U3", "U2", "U1", "W", "O1") for paradigm in ("nll", "nsgan")
@@ -253,14 +253,14 @@ def test_full_disk_is_a_typed_error(
         write_report(path, tmp_path / "out")
 
 
-def test_config_that_is_no_cell_is_a_typed_error(saved: Callable[[StudyFile], Path], tmp_path: Path) -> None:
+def test_an_invalid_configuration_is_a_typed_error(saved: Callable[[StudyFile], Path], tmp_path: Path) -> None:
     study = build_study([make_cell("W")])
     study.cells["config"][0] = '{"data": {"source": "nowhere"}}'
     with pytest.raises(CorruptFileError, match="row 0"):
         write_report(saved(study), tmp_path / "out")
 
 
-def test_study_that_is_not_there_is_a_typed_error(tmp_path: Path) -> None:
+def test_a_missing_study_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="no such file"):
         write_report(tmp_path / "none.h5", tmp_path / "out")
 

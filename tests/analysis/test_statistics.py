@@ -26,7 +26,7 @@ def test_interval_covers_at_its_level() -> None:
     assert ((found["low"] < 3.0) & (found["high"] > 3.0)).mean() == pytest.approx(0.95, abs=0.015)
 
 
-def test_one_seed_gives_no_interval_and_says_so() -> None:
+def test_one_seed_has_no_interval_and_a_note() -> None:
     found = mean_interval([7.0])
     assert (found.mean, found.num_seeds, found.note) == (7.0, 1, ONE_SEED)
     assert math.isnan(found.low)
@@ -34,7 +34,7 @@ def test_one_seed_gives_no_interval_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [float("nan")], [float("inf"), float("nan")]])
-def test_no_finite_value_gives_nothing_and_says_so(values: list[float]) -> None:
+def test_no_finite_value_gives_nan_and_a_note(values: list[float]) -> None:
     found = mean_interval(values)
     assert math.isnan(found.mean)
     assert (found.num_seeds, found.note) == (0, NO_VALUE)
@@ -61,7 +61,7 @@ def test_pairs_are_matched_by_seed_and_the_unmatched_left_out() -> None:
     assert found.loc[1, ["id_first", "id_second"]].tolist() == ["b", "e"]
 
 
-def test_rank_correlation_sees_order_alone() -> None:
+def test_rank_correlation_depends_on_order_alone() -> None:
     x, seed = np.arange(1.0, 8.0), np.arange(7) % 2
     assert rank_correlation(x, np.exp(x), seed).rho == pytest.approx(1.0)
     assert rank_correlation(x, -(x**3), seed).rho == pytest.approx(-1.0)
@@ -77,7 +77,7 @@ def test_rank_correlation_has_an_interval_over_seeds() -> None:
     assert rank_correlation(group, group * 10.0, seed).low == pytest.approx(1.0)
 
 
-def test_rank_correlation_of_one_seed_has_no_interval_and_says_so() -> None:
+def test_rank_correlation_of_one_seed_has_a_note_instead_of_an_interval() -> None:
     found = rank_correlation([1, 2, 3], [1, 3, 2], [0, 0, 0])
     assert (found.rho, found.num, found.note) == (0.5, 3, ONE_SEED)
     assert math.isnan(found.low)

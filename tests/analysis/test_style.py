@@ -1,4 +1,4 @@
-"""What all figures share: their colours and their axes."""
+"""Colours and axes of all figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_degrees_have_colours_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("values", [[0, 1e3, 2e4, 1e9], [0, -3, 20, 1e23], [-5, 0, 3, 100, 4000], [0, 1, 2, 500]])
-def test_labels_of_an_axis_with_both_signs_do_not_lie_on_each_other(values: list[float]) -> None:
+def test_labels_of_an_axis_with_both_signs_do_not_overlap(values: list[float]) -> None:
     figure = new_figure(1, 1)
     ax = figure.subplots()
     ax.plot(values)

@@ -33,7 +33,7 @@ def test_final_table_is_the_closed_form() -> None:
     assert len(row["cell_ids"].split()) == 3
 
 
-def test_different_truths_are_pointed_out(study: StudyFile) -> None:
+def test_different_truths_give_a_warning(study: StudyFile) -> None:
     study.cells["truth_sha256"][0], kept = "other", study.cells["truth_sha256"][0]
     try:
         assert any("2 different truths" in text for text in warnings_of(to_frames(study)))
@@ -95,7 +95,7 @@ def test_the_truths_training_is_among_the_resources() -> None:
     assert list(table["student"]) == ["truth", "W", "all"]
 
 
-def test_resources_of_nothing_are_empty() -> None:
+def test_resources_without_results_are_empty() -> None:
     frames = to_frames(build_study([make_cell("W")], missing=(0,), truth=False, samples=0))
     assert resources_table(frames).empty
     assert printed_resources(frames).empty
