@@ -88,7 +88,7 @@ class Frames:
             return Cell.model_validate(self.study.get("truth"))
         except ValidationError as error:
             raise CorruptFileError(
-                "the study names a pretrained truth and does not hold it", "collect it again"
+                "the study names a pretrained truth but does not contain it", "collect it again"
             ) from error
 
     @property
@@ -134,9 +134,9 @@ def join_cells(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
 
 def _long(table: Table, columns: Mapping[str, str], name: str) -> pd.DataFrame:
     frame = pd.DataFrame(table)
-    lost = [column for column in ("step", "weights") if column in columns and column not in frame]
-    if lost and len(frame):
-        raise CorruptFileError(f"/{name} of the study has no column {lost[0]}", "collect the study again")
+    missing = [column for column in ("step", "weights") if column in columns and column not in frame]
+    if missing and len(frame):
+        raise CorruptFileError(f"/{name} of the study has no column {missing[0]}", "collect the study again")
     for column in columns:
         if column not in frame:
             frame[column] = float("nan")
@@ -166,7 +166,7 @@ def _parse(text: str, row: int) -> Cell:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CorruptFileError(
-            f"/cells row {row} of the study: the config is not a cell's ({where or 'config'}: {first['msg']})",
+            f"/cells row {row} of the study: invalid configuration ({where or 'config'}: {first['msg']})",
             "collect the study again with this version of nllgen",
         ) from error
 

@@ -76,7 +76,7 @@ def test_a_pretrained_truth_is_read_from_the_header(frames: Frames) -> None:
     named = replace(frames, study={"pretrained": "known-mnist-14", "truth": truth.model_dump(mode="json")})
     assert frames.pretrained_truth is None
     assert named.pretrained_truth == truth
-    with pytest.raises(CorruptFileError, match="does not hold it"):
+    with pytest.raises(CorruptFileError, match="does not contain it"):
         _ = replace(frames, study={"pretrained": "known-mnist-14"}).pretrained_truth
 
 

@@ -13,13 +13,13 @@ from nllgen_analysis.figures import FigureResult
 from nllgen_analysis.figures.cost import cost_data, draw_cost
 from nllgen_analysis.figures.plane import draw_plane, plane_data
 from nllgen_analysis.figures.scatter import draw_scatter, scatter_data
-from nllgen_analysis.figures.style import COLUMN_IN, NotDrawn
+from nllgen_analysis.figures.style import COLUMN_IN
 
 from nllgen.storage.hdf5 import Array
 from nllgen.storage.study_file import StudyFile
 from nllgen.study.config import Cell
 from tests.analysis.conftest import STEPS, build_study, default_cells, frechet, kl, make_cell
-from tests.analysis.drawing import as_drawn
+from tests.analysis.drawing import as_drawn, as_not_drawn
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_cost_is_steps_times_seconds_a_step(frames: Frames) -> None:
 
 def test_cost_of_the_truths_own_weights_is_not_drawn() -> None:
     starts = [make_cell("W*").model_copy(update={"paradigm": make_cell("W").paradigm.model_copy(update={"steps": 0})})]
-    assert isinstance(as_drawn(draw_cost(to_frames(build_study(starts, truth=False)))), NotDrawn)
+    assert as_not_drawn(draw_cost(to_frames(build_study(starts, truth=False)))).reason
 
 
 def test_plane_holds_precision_recall_and_their_floor() -> None:
@@ -89,7 +89,7 @@ def test_plane_holds_precision_recall_and_their_floor() -> None:
 
 
 def test_plane_without_the_metric_is_not_drawn(frames: Frames) -> None:
-    assert isinstance(as_drawn(draw_plane(frames)), NotDrawn)
+    assert as_not_drawn(draw_plane(frames)).reason
 
 
 def test_a_figure_of_one_panel_is_as_wide_as_a_column() -> None:
