@@ -20,7 +20,7 @@ from nllgen_analysis.figures.nll import draw_nll, nll_data
 from nllgen_analysis.figures.panels import MAX_SETTINGS
 from nllgen_analysis.figures.sample_size import draw_sample_size
 from nllgen_analysis.figures.samples import draw_samples, strip
-from nllgen_analysis.figures.style import without_startup
+from nllgen_analysis.figures.scales import without_startup
 
 from nllgen.storage.study_file import StudyFile
 from nllgen.study.config import Degree

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from nllgen_analysis.figures.style import degree_colour, new_figure, set_scale
+from nllgen_analysis.figures.scales import set_scale
+from nllgen_analysis.figures.style import degree_colour, new_figure
 
 
 def test_degrees_have_colours_of_their_own() -> None:

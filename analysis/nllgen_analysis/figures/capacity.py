@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures import panels, style
+from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.style import DARK_GREY, GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, ranked, student_order
 from nllgen_analysis.text import estimate, listing
@@ -103,8 +103,8 @@ def _limit(ax: Axes, measured: pd.DataFrame) -> None:
     """Limit the vertical axis to the measured range; k/(2N) may leave the figure where it does not hold."""
     values = measured[["value", "low", "high"]].to_numpy(float)
     values = values[np.isfinite(values)]
-    if style.set_scale(ax, "y", measured["value"]) == "linear":
-        style.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
+    if scales.set_scale(ax, "y", measured["value"]) == "linear":
+        scales.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
     else:
         positive = values[values > 0]
         ax.set_ylim(0.7 * positive.min() if values.min() > 0 else values.min(), 1.4 * positive.max())

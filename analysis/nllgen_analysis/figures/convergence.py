@@ -9,7 +9,7 @@ import pandas as pd
 
 from nllgen_analysis.captions import cite
 from nllgen_analysis.claims.degrees import curve_distance, normalised
-from nllgen_analysis.figures import curves, panels, style
+from nllgen_analysis.figures import curves, panels, scales, style
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn
 from nllgen_analysis.frames import Frames
 from nllgen_analysis.text import number
@@ -56,7 +56,7 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
     figure, axes = GRID.draw([setting])
     curves.draw_curves(axes[setting], data, style.degree_colour, styles)
     style.reference_line(axes[setting], 0)
-    style.minor_ticks(axes[setting], "x")
+    scales.minor_ticks(axes[setting], "x")
     style.legend_below(figure, curves.legend_handles(data, style.degree_colour, styles))
     texts = [
         f"(L − L_end)/(L_0 − L_end) of the training NLL L, by degree, trained by nll from a random start on {setting}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nllgen_analysis.figures import panels, points, style
+from nllgen_analysis.figures import panels, points, scales, style
 from nllgen_analysis.figures.style import EXTRACTORS, FigureResult, NotDrawn
 from nllgen_analysis.frames import Frames
 from nllgen_analysis.text import listing
@@ -24,8 +24,8 @@ def draw_cost(frames: Frames) -> list[FigureResult]:
     texts = [points.describe_points(), _conditions(frames)]
     for panel, ax in axes.items():
         part = data[data["panel"] == panel]
-        style.set_scale(ax, "x", part["x"])
-        style.set_scale(ax, "y", part["y"])
+        scales.set_scale(ax, "x", part["x"])
+        scales.set_scale(ax, "y", part["y"])
         points.draw_points(ax, part, markers)
         texts.append(f"{panel}: {points.means_text(part, ('seconds', 'value'))}.")
     style.legend_below(figure, points.point_handles(data, markers))

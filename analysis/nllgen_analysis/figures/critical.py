@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from nllgen_analysis.figures import curves
-from nllgen_analysis.figures.style import GREY, paradigm_colour, set_scale
+from nllgen_analysis.figures.scales import set_scale
+from nllgen_analysis.figures.style import GREY, paradigm_colour
 from nllgen_analysis.frames import Frames
 from nllgen_analysis.text import listing, number
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures import panels, style
+from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.style import GREY, FigureResult, NotDrawn, paradigm_colour
 from nllgen_analysis.frames import Frames, ranked
 from nllgen_analysis.text import CONDITION, estimate, listing
@@ -96,7 +96,7 @@ def _draw_panel(ax: Axes, data: pd.DataFrame, panel: str) -> None:
         ax.axvline(math.log(2), color=GREY, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0)
         ax.set_xlim(-0.03, math.log(2) + 0.03)
     else:
-        style.set_scale(ax, "x", data["value"])
+        scales.set_scale(ax, "x", data["value"])
     ax.set_title("")
     ax.set_xlabel(PANELS[panel])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nllgen_analysis.figures import curves, panels, style
+from nllgen_analysis.figures import curves, panels, scales, style
 from nllgen_analysis.figures.style import EXTRACTORS, GREY, Drawn, FigureResult, NotDrawn, paradigm_colour
 from nllgen_analysis.frames import Frames, student_order
 
@@ -67,8 +67,8 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame, extractor: str) -> Drawn:
         curves.draw_curves(ax, drawn[drawn["panel"] == panel], paradigm_colour, styles)
         for value in floor:
             style.floor_line(ax, value)
-    style.set_scale(figure.axes[0], "y", pd.concat([drawn["value"], floor]))
-    style.minor_ticks(figure.axes[0], "x")
+    scales.set_scale(figure.axes[0], "y", pd.concat([drawn["value"], floor]))
+    scales.minor_ticks(figure.axes[0], "x")
     handles = curves.legend_handles(drawn.sort_values("series"), paradigm_colour, styles)
     if len(floor):
         handles.append(style.line_key("floor", GREY, ":"))

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures import critical, curves, panels, style
+from nllgen_analysis.figures import critical, curves, panels, scales, style
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, paradigm_colour
 from nllgen_analysis.frames import Frames, join_cells
 from nllgen_analysis.statistics import mean_interval, paired
@@ -124,8 +124,8 @@ def _label_curves(ax: Axes, title: str, y_label: str, values: pd.Series) -> None
     ax.set_title(title)
     ax.set_xlabel("optimiser steps")
     ax.set_ylabel(y_label)
-    style.set_scale(ax, "y", values)
-    style.minor_ticks(ax, "x")
+    scales.set_scale(ax, "y", values)
+    scales.minor_ticks(ax, "x")
 
 
 def _draw_losses(ax: Axes, loss: pd.DataFrame) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from nllgen_analysis.figures import curves, panels, style
+from nllgen_analysis.figures import curves, panels, scales, style
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn
 from nllgen_analysis.frames import Frames
 from nllgen_analysis.text import MINUS
@@ -46,8 +46,8 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
     figure, axes = GRID.draw([f"{paradigm}, {split}" for paradigm in paradigms for split in SPLITS.values()])
     for panel, ax in axes.items():
         curves.draw_curves(ax, data[data["panel"] == panel], style.degree_colour, styles)
-        style.minor_ticks(ax, "x")
-        style.minor_ticks(ax, "y")
+        scales.minor_ticks(ax, "x")
+        scales.minor_ticks(ax, "y")
         if entropy is not None:
             style.reference_line(ax, entropy)
     for paradigm in paradigms:
@@ -67,11 +67,11 @@ def _limit(ax: Axes, data: pd.DataFrame, entropy: float | None) -> str:
 
     A late explosion is a result and gets a symlog axis. A start-up transient is left out.
     """
-    kept = style.without_startup(data)
+    kept = scales.without_startup(data)
     drawn = kept if entropy is None else pd.concat([kept, pd.Series([entropy])])
-    scale = style.set_scale(ax, "y", drawn)
+    scale = scales.set_scale(ax, "y", drawn)
     if scale == "linear" and len(kept) < np.isfinite(data["value"]).sum():
-        style.pad_limits(ax, drawn, 0.05)
+        scales.pad_limits(ax, drawn, 0.05)
         return "The vertical axis leaves out start-up values far from the rest of their series; the CSV has all."
     if scale == "symlog":
         # the lower limit of an interval may be decades below every value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nllgen_analysis.figures import curves, panels, style
+from nllgen_analysis.figures import curves, panels, scales, style
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn
 from nllgen_analysis.frames import Frames
 
@@ -39,10 +39,10 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
         part = data[data["panel"] == panel]
         curves.draw_curves(ax, part, style.degree_colour, styles)
         style.reference_line(ax, 0)
-        style.minor_ticks(ax, "x")
-        shown = pd.concat([style.without_startup(part), pd.Series([0.0])])
-        if style.set_scale(ax, "y", shown) == "linear":
-            style.pad_limits(ax, shown, 0.06)
+        scales.minor_ticks(ax, "x")
+        shown = pd.concat([scales.without_startup(part), pd.Series([0.0])])
+        if scales.set_scale(ax, "y", shown) == "linear":
+            scales.pad_limits(ax, shown, 0.06)
     style.legend_below(figure, curves.legend_handles(data, style.degree_colour, styles))
     texts = [
         f"Mean over training images of log q − log p, by degree, trained on {setting}; above 0 the model gives them a "

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures import panels, style
+from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.capacity import REFERENCE_POINTS, WEIGHTS, Y_LABEL, final_kl, planned_cells
 from nllgen_analysis.figures.style import DARK_GREY, GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, ranked, student_order
@@ -100,8 +100,8 @@ def _limit(ax: Axes, data: pd.DataFrame) -> None:
     measured = data[data["kind"] != "reference"]
     values = measured[["value", "low", "high"]].to_numpy(float)
     values = values[np.isfinite(values)]
-    if style.set_scale(ax, "y", measured["value"]) == "linear":
-        style.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
+    if scales.set_scale(ax, "y", measured["value"]) == "linear":
+        scales.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
 
 
 def _handles(data: pd.DataFrame) -> list[Line2D]:

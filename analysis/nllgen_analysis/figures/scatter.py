@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures import panels, points, style
+from nllgen_analysis.figures import panels, points, scales, style
 from nllgen_analysis.figures.style import EXTRACTORS, FigureResult, NotDrawn
 from nllgen_analysis.frames import Frames
 from nllgen_analysis.statistics import rank_correlation
@@ -67,8 +67,8 @@ def _decorate(ax: Axes, data: pd.DataFrame) -> str:
     floor = data["floor"].astype(float)
     if np.isfinite(floor).any():
         style.floor_line(ax, floor[np.isfinite(floor)].mean())
-    style.set_scale(ax, "x", data["x"])
-    style.set_scale(ax, "y", pd.concat([data["y"], floor]))
+    scales.set_scale(ax, "x", data["x"])
+    scales.set_scale(ax, "y", pd.concat([data["y"], floor]))
     correlation = rank_correlation(cells["x"], cells["y"], cells["seed"])
     num, rho = correlation.num, correlation.rho
     if np.isnan(rho):

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures import panels, style
+from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.capacity import WEIGHTS, Y_LABEL, final_kl, planned_cells
 from nllgen_analysis.figures.style import DARK_GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, student_order
@@ -38,7 +38,7 @@ def draw_split(frames: Frames) -> list[FigureResult]:
         _draw_panel(ax, data[data["weights"] == weights], places)
         ax.set_title(f"{weights} weights")
     means = data[data["kind"] == "mean"].groupby(["weights", "student", "num_train"])["value"]
-    style.set_scale(figure.axes[0], "y", pd.concat([means.first(), means.sum()]))
+    scales.set_scale(figure.axes[0], "y", pd.concat([means.first(), means.sum()]))
     style.legend_below(figure, [
         style.marker_key("fresh samples: approximation", DARK_GREY, size=5, face="white"),
         style.marker_key("N images", DARK_GREY, size=5),
