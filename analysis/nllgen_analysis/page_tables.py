@@ -57,7 +57,7 @@ class Value:
 
 
 def plain_rows(table: pd.DataFrame) -> dict[str, Any]:
-    """Return a table unchanged."""
+    """Return all columns and rows of a table."""
     return {"columns": _headings(table), "rows": [[_value(item) for item in row] for row in table.to_numpy(object)]}
 
 

@@ -1,4 +1,4 @@
-"""Writes the report of a study.h5: figures with their data, tables, verdicts.json and report.html."""
+"""Write the report of a study.h5: figures with their data, tables, verdicts.json and report.html."""
 
 from __future__ import annotations
 

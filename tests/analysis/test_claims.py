@@ -35,28 +35,28 @@ def test_too_little_is_undecided_and_says_why(kept: list[Cell]) -> None:
 @pytest.mark.parametrize("outcome", ["missing", "diverged"])
 def test_a_study_without_a_finished_run_is_undecided_but_for_divergence(outcome: str) -> None:
     every = tuple(range(len(ALL)))
-    found = verdicts(ALL, missing=every) if outcome == "missing" else verdicts(ALL, diverged=every)
-    assert {row.finding.verdict for row in found.values()} == {"undecided"}
-    assert found["C3"].finding.cells  # what was asked is named, with results or without
+    result = verdicts(ALL, missing=every) if outcome == "missing" else verdicts(ALL, diverged=every)
+    assert {row.finding.verdict for row in result.values()} == {"undecided"}
+    assert result["C3"].finding.cells  # what was asked is named, with results or without
 
 
 def test_columns_of_nan_are_undecided() -> None:
     columns = ("train_nll_nats", "val_nll_nats", "kl_nats", "frechet_lenet", "frechet_floor_lenet")
-    found = verdicts(ALL, lambda cell, step: dict.fromkeys(columns, math.nan))
-    assert {row.finding.verdict for row in found.values()} == {"undecided"}
-    assert "no finite value" in found["C3"].finding.why
+    result = verdicts(ALL, lambda cell, step: dict.fromkeys(columns, math.nan))
+    assert {row.finding.verdict for row in result.values()} == {"undecided"}
+    assert "no finite value" in result["C3"].finding.why
 
 
 def test_infinite_values_do_not_count() -> None:
-    found = finding("C5", degrees("U1", "W"), lambda cell, step: {"val_nll_nats": math.inf})
-    assert (found.verdict, found.num_seeds) == ("undecided", 0)
+    result = finding("C5", degrees("U1", "W"), lambda cell, step: {"val_nll_nats": math.inf})
+    assert (result.verdict, result.num_seeds) == ("undecided", 0)
 
 
 def test_a_missing_seed_is_named() -> None:
     cells = degrees("U1", "W")
-    found = finding("C5", cells, ends(ORDERED, column="val_nll_nats"), missing=(7,))
-    assert found.verdict == "undecided"
-    assert f"seed 2: {cells[7].id} missing" in found.why
+    result = finding("C5", cells, ends(ORDERED, column="val_nll_nats"), missing=(7,))
+    assert result.verdict == "undecided"
+    assert f"seed 2: {cells[7].id} missing" in result.why
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_study_has_the_cells_of_the_claims_that_it_serves(name: str) -> None:
     study = load_study(name, precision="bf16")
     cells = list(study.cells)
     content = build_study(cells, missing=tuple(range(len(cells) + 1)), truth=study.truth or False, samples=0)
-    found = {row.id: row.finding for row in judge(to_frames(content)).rows}
+    result = {row.id: row.finding for row in judge(to_frames(content)).rows}
     path = builtin_path("jobs", name)
     assert path is not None
     header = path.read_text().split("\nname:")[0]
@@ -103,7 +103,7 @@ def test_a_study_has_the_cells_of_the_claims_that_it_serves(name: str) -> None:
     lacks = re.compile("planned (seeds have a value|pairs have results)|control has no result|are open")
     for claim in claims:
         for id in [f"C7{part}" for part in "abcd"] if claim == "C7" else [claim]:
-            assert lacks.search(found[id].why), f"{id}: {found[id].why}"
+            assert lacks.search(result[id].why), f"{id}: {result[id].why}"
 
 
 @pytest.mark.parametrize("wrong", [{"C3": {}}, {"general": {"confidence": 2.0, "min_seeds": 5, "extractor": "lenet"}}])

@@ -28,12 +28,12 @@ def scatter(of_gan: BySeed, of_nll: BySeed) -> Override:
 
 
 def test_c0_is_supported_where_the_gan_scatters_more() -> None:
-    found = finding("C0", both(), scatter(lambda s: 5 + s, lambda s: 1))
+    result = finding("C0", both(), scatter(lambda s: 5 + s, lambda s: 1))
     logs = np.log(5 + np.arange(5))
     interval = stats.t.interval(0.95, 4, logs.mean(), stats.sem(logs))
-    assert found.verdict == "supported"
-    assert (found.effect, found.low, found.high) == pytest.approx((logs.mean(), *interval))
-    assert found.num_seeds == 5
+    assert result.verdict == "supported"
+    assert (result.effect, result.low, result.high) == pytest.approx((logs.mean(), *interval))
+    assert result.num_seeds == 5
 
 
 def test_c0_is_refuted_where_it_scatters_less() -> None:
@@ -41,20 +41,20 @@ def test_c0_is_refuted_where_it_scatters_less() -> None:
 
 
 def test_c0_is_undecided_where_seeds_disagree() -> None:
-    found = finding("C0", both(), scatter(lambda s: (0.5, 2, 0.5, 2, 1)[s % 5], lambda s: 1))
-    assert found.verdict == "undecided"
-    assert "reaches across 0" in found.why
+    result = finding("C0", both(), scatter(lambda s: (0.5, 2, 0.5, 2, 1)[s % 5], lambda s: 1))
+    assert result.verdict == "undecided"
+    assert "reaches across 0" in result.why
 
 
 def test_c0_is_supported_by_divergence() -> None:
-    found = finding("C0", both(), scatter(lambda s: 1, lambda s: 5), diverged=(5, 6, 7))
-    assert (found.verdict, found.effect, found.unit) == ("supported", 0.6, "share diverged")
+    result = finding("C0", both(), scatter(lambda s: 1, lambda s: 5), diverged=(5, 6, 7))
+    assert (result.verdict, result.effect, result.unit) == ("supported", 0.6, "share diverged")
 
 
 def test_c0_is_not_refuted_where_a_run_diverged() -> None:
-    found = finding("C0", both(), scatter(lambda s: 1, lambda s: 5 + s), diverged=(5,))
-    assert found.verdict == "undecided"
-    assert "1 of 5 runs diverged" in found.why
+    result = finding("C0", both(), scatter(lambda s: 1, lambda s: 5 + s), diverged=(5,))
+    assert result.verdict == "undecided"
+    assert "1 of 5 runs diverged" in result.why
 
 
 def test_c0_is_still_decided_by_scatter_after_one_divergence() -> None:
@@ -66,15 +66,15 @@ def test_c0_is_undecided_where_nll_diverges_as_often() -> None:
 
 
 def test_c0_without_scatter_on_either_side_is_undecided() -> None:
-    found = finding("C0", both(), scatter(lambda s: 0, lambda s: 0))
-    assert found.verdict == "undecided"
-    assert "0 of 5 planned seeds" in found.why
+    result = finding("C0", both(), scatter(lambda s: 0, lambda s: 0))
+    assert result.verdict == "undecided"
+    assert "0 of 5 planned seeds" in result.why
 
 
 def test_c0_regularised_runs_do_not_count() -> None:
-    found = finding("C0", both(nsgan={"r1_gamma": 10.0}), scatter(lambda s: 5, lambda s: 1))
-    assert found.verdict == "undecided"
-    assert "plain NSGAN" in found.why
+    result = finding("C0", both(nsgan={"r1_gamma": 10.0}), scatter(lambda s: 5, lambda s: 1))
+    assert result.verdict == "undecided"
+    assert "plain NSGAN" in result.why
 
 
 def test_c0_takes_the_best_of_several_learning_rates() -> None:
@@ -111,30 +111,30 @@ def test_c1_is_the_ratio_of_frechet_distances(ratio: BySeed, expected: str) -> N
 
 def test_c1_effect_is_the_mean_log_ratio() -> None:
     # the averaged weights of the synthetic study are 1 better on validation, so that they stand for NSGAN
-    found = finding("C1", [*both("mnist"), dcgan()], quality(lambda s: 1.1))
-    assert found.effect == pytest.approx(math.log(1.1))
-    assert found.low == pytest.approx(found.high)
+    result = finding("C1", [*both("mnist"), dcgan()], quality(lambda s: 1.1))
+    assert result.effect == pytest.approx(math.log(1.1))
+    assert result.low == pytest.approx(result.high)
 
 
 @pytest.mark.parametrize(("cells", "control", "why"), [([], 15.0, "no positive control"), ([dcgan()], 24.0, "reached")])
 def test_c1_is_undecided_without_a_control_that_works(cells: list[Cell], control: float, why: str) -> None:
-    found = finding("C1", [*both("mnist"), *cells], quality(lambda s: 1.1, control))
-    assert found.verdict == "undecided"
-    assert why in found.why
+    result = finding("C1", [*both("mnist"), *cells], quality(lambda s: 1.1, control))
+    assert result.verdict == "undecided"
+    assert why in result.why
 
 
 def test_c1_is_undecided_where_the_control_is_missing() -> None:
     cells = [*both("mnist"), dcgan()]
-    found = finding("C1", cells, quality(lambda s: 1.1), missing=(len(cells) - 1,))
-    assert found.verdict == "undecided"
-    assert "control has no result" in found.why
+    result = finding("C1", cells, quality(lambda s: 1.1), missing=(len(cells) - 1,))
+    assert result.verdict == "undecided"
+    assert "control has no result" in result.why
 
 
 def test_c1_is_undecided_by_unequal_tuning() -> None:
     more = [make_cell("W", "nsgan", seed=s, source="mnist", lr=1e-4) for s in range(SEEDS)]
-    found = finding("C1", [*both("mnist"), *more, dcgan()], quality(lambda s: 1.1))
-    assert found.verdict == "undecided"
-    assert "1 configurations of NLL and 2 of NSGAN" in found.why
+    result = finding("C1", [*both("mnist"), *more, dcgan()], quality(lambda s: 1.1))
+    assert result.verdict == "undecided"
+    assert "1 configurations of NLL and 2 of NSGAN" in result.why
 
 
 def test_c1_takes_the_better_of_equally_many_configurations() -> None:
@@ -144,9 +144,9 @@ def test_c1_takes_the_better_of_equally_many_configurations() -> None:
         known = quality(lambda s: 1.2)(cell, step)["frechet_lenet"]
         return {"frechet_lenet": known * (3 if cell.paradigm.lr == 1e-4 else 1)}
 
-    found = finding("C1", [*both("mnist"), *more, dcgan()], values)
-    assert found.verdict == "supported"
-    assert found.effect == pytest.approx(math.log(1.2))
+    result = finding("C1", [*both("mnist"), *more, dcgan()], values)
+    assert result.verdict == "supported"
+    assert result.effect == pytest.approx(math.log(1.2))
 
 
 # C2
@@ -163,14 +163,14 @@ def left(gan: BySeed, control: BySeed = lambda s: 1.0) -> Override:
                           (lambda s: 1 + s, "undecided")]
 )  # fmt: skip
 def test_c2_is_three_times_the_control(gan: BySeed, expected: str) -> None:
-    found = finding("C2", nash(), left(gan))
-    assert found.verdict == expected
-    assert found.effect == pytest.approx(np.mean([gan(s) - 3 for s in range(5)]))
+    result = finding("C2", nash(), left(gan))
+    assert result.verdict == expected
+    assert result.effect == pytest.approx(np.mean([gan(s) - 3 for s in range(5)]))
 
 
 def test_c2_is_refuted_by_a_tie() -> None:
-    found = finding("C2", nash(), left(lambda s: 3.0))
-    assert (found.verdict, found.low, found.high) == ("refuted", 0.0, 0.0)
+    result = finding("C2", nash(), left(lambda s: 3.0))
+    assert (result.verdict, result.low, result.high) == ("refuted", 0.0, 0.0)
 
 
 def test_c2_allows_a_control_below_zero() -> None:
@@ -179,28 +179,28 @@ def test_c2_allows_a_control_below_zero() -> None:
 
 
 def test_c2_diverged_runs_count_with_their_last_kl() -> None:
-    found = finding("C2", nash(), left(lambda s: 30.0), diverged=(0, 1))
-    assert (found.verdict, found.num_seeds) == ("supported", 5)
-    assert found.low < 27 * 0.4 + 9 < found.high or found.effect == pytest.approx((3 * 27 + 2 * (12 - 3)) / 5)
+    result = finding("C2", nash(), left(lambda s: 30.0), diverged=(0, 1))
+    assert (result.verdict, result.num_seeds) == ("supported", 5)
+    assert result.low < 27 * 0.4 + 9 < result.high or result.effect == pytest.approx((3 * 27 + 2 * (12 - 3)) / 5)
 
 
 def test_c2_is_supported_where_every_run_diverged() -> None:
-    found = finding("C2", nash(), left(lambda s: 1.0), diverged=tuple(range(5)))
-    assert (found.verdict, found.unit) == ("supported", "share diverged")
+    result = finding("C2", nash(), left(lambda s: 1.0), diverged=tuple(range(5)))
+    assert (result.verdict, result.unit) == ("supported", "share diverged")
 
 
 def test_c2_needs_a_control_with_the_same_optimiser() -> None:
     cells = [cell for cell in nash() if is_gan(cell)]
     cells += [make_cell("W", "nll", seed=s, start="truth", **(NASH | {"beta1": 0.9})) for s in range(SEEDS)]
-    found = finding("C2", cells, left(lambda s: 30))
-    assert found.verdict == "undecided"
-    assert "has no partner" in found.why
+    result = finding("C2", cells, left(lambda s: 30))
+    assert result.verdict == "undecided"
+    assert "has no partner" in result.why
 
 
 def test_c2_other_learning_rates_are_shown_and_not_counted() -> None:
     other = [make_cell("W", "nsgan", seed=s, start="truth", lr=1e-3) for s in range(SEEDS)]
     other += [make_cell("W", "nll", seed=s, start="truth", **(NASH | {"lr": 1e-3})) for s in range(SEEDS)]
     values = lambda cell, step: left(lambda s: 30.0 if cell.paradigm.lr == 1e-3 else 1.0)(cell, step)  # noqa: E731
-    found = finding("C2", [*nash(), *other], values)
-    assert found.verdict == "refuted"
-    assert [part.verdict for part in found.parts if "(not counted)" in part.label] == ["supported"]
+    result = finding("C2", [*nash(), *other], values)
+    assert result.verdict == "refuted"
+    assert [part.verdict for part in result.parts if "(not counted)" in part.label] == ["supported"]

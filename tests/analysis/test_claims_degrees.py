@@ -18,9 +18,9 @@ from tests.analysis.conftest import STEPS, Override, make_cell
 
 
 def test_c3_is_supported_by_the_whole_order() -> None:
-    found = finding("C3", degrees(*LADDER), ends(ORDERED))
-    assert found.verdict == "supported"
-    assert [part.label for part in found.parts] == ["U2 − U1", "U1 − W", "W − O1", "O1 − O2"]
+    result = finding("C3", degrees(*LADDER), ends(ORDERED))
+    assert result.verdict == "supported"
+    assert [part.label for part in result.parts] == ["U2 − U1", "U1 − W", "W − O1", "O1 − O2"]
 
 
 def test_c3_intervals_are_those_of_scipy_with_bonferroni() -> None:
@@ -32,9 +32,9 @@ def test_c3_intervals_are_those_of_scipy_with_bonferroni() -> None:
 
 
 def test_c3_is_refuted_by_one_reversed_step() -> None:
-    found = finding("C3", degrees(*LADDER), ends(ORDERED | {"W": 35.0}))
-    assert found.verdict == "refuted"
-    assert found.why.startswith("N = 1,000: U1 − W:")
+    result = finding("C3", degrees(*LADDER), ends(ORDERED | {"W": 35.0}))
+    assert result.verdict == "refuted"
+    assert result.why.startswith("N = 1,000: U1 − W:")
 
 
 def test_c3_is_undecided_where_a_step_is_small() -> None:
@@ -42,18 +42,18 @@ def test_c3_is_undecided_where_a_step_is_small() -> None:
 
 
 def test_c3_leaves_out_an_optional_rung_with_one_seed_and_says_so() -> None:
-    found = finding("C3", [*degrees("U2", "U1", "W", "O1"), make_cell("O2")], ends(ORDERED))
-    assert found.verdict == "supported"
-    assert len(found.parts) == 3
-    assert "O2 in N = 1,000, planned with fewer than 5 seeds" in found.why
+    result = finding("C3", [*degrees("U2", "U1", "W", "O1"), make_cell("O2")], ends(ORDERED))
+    assert result.verdict == "supported"
+    assert len(result.parts) == 3
+    assert "O2 in N = 1,000, planned with fewer than 5 seeds" in result.why
 
 
 def test_c3_depends_on_the_setting_where_two_disagree() -> None:
     cells = degrees(*LADDER) + degrees(*LADDER, num=500)
     values = lambda cell, step: ends(ORDERED if cell.data.num_train == 500 else ORDERED | {"W": 35.0})(cell, step)  # noqa: E731
-    found = finding("C3", cells, values)
-    assert found.verdict == "undecided"
-    assert "N = 1,000: refuted; N = 500: supported" in found.why
+    result = finding("C3", cells, values)
+    assert result.verdict == "undecided"
+    assert "N = 1,000: refuted; N = 500: supported" in result.why
 
 
 def test_c3_does_not_count_fresh_samples() -> None:
@@ -86,15 +86,15 @@ def test_c4_is_the_distance_of_normalised_curves(exponent: Callable[[str, int], 
 
 
 def test_c4_effect_is_the_largest_distance() -> None:
-    found = finding("C4", degrees(*LADDER), shapes(lambda d, s: 2 if d == "O1" else 1))
-    assert found.effect == pytest.approx(0.25)  # t − t² at ½
-    assert found.verdict == "refuted"
+    result = finding("C4", degrees(*LADDER), shapes(lambda d, s: 2 if d == "O1" else 1))
+    assert result.effect == pytest.approx(0.25)  # t − t² at ½
+    assert result.verdict == "refuted"
 
 
 def test_c4_does_not_count_a_curve_that_does_not_fall() -> None:
-    found = finding("C4", degrees(*LADDER), lambda cell, step: {"train_nll_nats": np.asarray(step, float)})
-    assert found.verdict == "undecided"
-    assert "does not fall" in found.why
+    result = finding("C4", degrees(*LADDER), lambda cell, step: {"train_nll_nats": np.asarray(step, float)})
+    assert result.verdict == "undecided"
+    assert "does not fall" in result.why
 
 
 # C5
@@ -107,8 +107,8 @@ def test_c5_compares_the_well_specified_model_with_smaller_ones(level: float, ex
 
 
 def test_c5_a_tie_in_every_seed_is_not_worse() -> None:
-    found = finding("C5", degrees("U1", "W"), ends({"U1": 30.0, "W": 30.0}, 0, "val_nll_nats"))
-    assert (found.verdict, found.effect) == ("refuted", 0.0)
+    result = finding("C5", degrees("U1", "W"), ends({"U1": 30.0, "W": 30.0}, 0, "val_nll_nats"))
+    assert (result.verdict, result.effect) == ("refuted", 0.0)
 
 
 # C6
@@ -137,19 +137,19 @@ def harms(nll: BySeed, frechet: BySeed) -> Override:
     ],
 )
 def test_c6_is_the_difference_of_harms(nll: BySeed, frechet: BySeed, expected: str) -> None:
-    found = finding("C6", degrees("W"), harms(nll, frechet))
-    assert found.verdict == expected
-    assert found.effect == pytest.approx(np.mean([nll(s) - frechet(s) for s in range(5)]))
+    result = finding("C6", degrees("W"), harms(nll, frechet))
+    assert result.verdict == expected
+    assert result.effect == pytest.approx(np.mean([nll(s) - frechet(s) for s in range(5)]))
 
 
 def test_c6_says_that_a_model_has_not_overfitted() -> None:
-    found = finding("C6", degrees("W"), harms(lambda s: 0.01, lambda s: 0.0))
-    assert found.verdict == "undecided"
-    assert "has not overfitted" in found.why
+    result = finding("C6", degrees("W"), harms(lambda s: 0.01, lambda s: 0.0))
+    assert result.verdict == "undecided"
+    assert "has not overfitted" in result.why
 
 
 def test_c6_is_judged_where_a_model_has_overfitted() -> None:
     values = lambda cell, step: harms(lambda s: 0.8 if cell.data.num_train == 500 else 0.0, lambda s: 0.0)(cell, step)  # noqa: E731
-    found = finding("C6", degrees("W") + degrees("W", num=500), values)
-    assert found.verdict == "supported"
-    assert "N = 1,000 has not overfitted" in found.why
+    result = finding("C6", degrees("W") + degrees("W", num=500), values)
+    assert result.verdict == "supported"
+    assert "N = 1,000 has not overfitted" in result.why

@@ -33,15 +33,15 @@ def over(worse: bool = True, scale: float = 1.0) -> Override:
 
 
 def test_c7_has_four_parts_that_can_all_be_supported() -> None:
-    found = verdicts(degrees("W", "O1", "O2"), over())
-    assert {id: row.finding.verdict for id, row in found.items() if id.startswith("C7")} == dict.fromkeys(
+    result = verdicts(degrees("W", "O1", "O2"), over())
+    assert {id: row.finding.verdict for id, row in result.items() if id.startswith("C7")} == dict.fromkeys(
         ("C7", "C7a", "C7b", "C7c", "C7d"), "supported"
     )
 
 
 def test_c7_has_four_parts_that_can_all_be_refuted() -> None:
-    found = verdicts(degrees("W", "O1", "O2"), over(worse=False))
-    assert {found[id].finding.verdict for id in ("C7", "C7a", "C7b", "C7c", "C7d")} == {"refuted"}
+    result = verdicts(degrees("W", "O1", "O2"), over(worse=False))
+    assert {result[id].finding.verdict for id in ("C7", "C7a", "C7b", "C7c", "C7d")} == {"refuted"}
 
 
 def test_c7_is_undecided_where_nothing_differs_but_the_seeds() -> None:
@@ -49,40 +49,40 @@ def test_c7_is_undecided_where_nothing_differs_but_the_seeds() -> None:
         lucky = (cell.seed + (cell.degree != "W")) % 2
         return over(scale=0)(cell, step) | {"frechet_lenet": 20.0 + 30 * lucky + np.asarray(step) % 200 / (1 + lucky)}
 
-    found = verdicts(degrees("W", "O1", seeds=6), values)
-    assert found["C7b"].finding.verdict == "undecided"
-    assert found["C7d"].finding.verdict == "undecided"
-    assert found["C7"].finding.verdict == "refuted"  # no gap more than W's
+    result = verdicts(degrees("W", "O1", seeds=6), values)
+    assert result["C7b"].finding.verdict == "undecided"
+    assert result["C7d"].finding.verdict == "undecided"
+    assert result["C7"].finding.verdict == "refuted"  # no gap more than W's
 
 
 def test_c7_is_a_conjunction() -> None:
     values = lambda cell, step: over()(cell, step) | {"frechet_lenet": 20.0 + np.asarray(step) % 200}  # noqa: E731
-    found = verdicts(degrees("W", "O1", "O2"), values)
-    assert found["C7d"].finding.verdict == "refuted"
-    assert found["C7"].finding.verdict == "refuted"
-    assert found["C7c"].finding.verdict == "supported"
+    result = verdicts(degrees("W", "O1", "O2"), values)
+    assert result["C7d"].finding.verdict == "refuted"
+    assert result["C7"].finding.verdict == "refuted"
+    assert result["C7c"].finding.verdict == "supported"
 
 
 def test_c7_judges_o1_alone_where_o2_has_one_seed() -> None:
-    found = finding("C7c", [*degrees("W", "O1"), make_cell("O2")], over())
-    assert found.verdict == "supported"
-    assert "O2 in N = 1,000" in found.why
+    result = finding("C7c", [*degrees("W", "O1"), make_cell("O2")], over())
+    assert result.verdict == "supported"
+    assert "O2 in N = 1,000" in result.why
 
 
 def test_c7a_does_not_compare_devices() -> None:
     study = build_study(degrees("W", "O1"), override=over(), samples=0)
     study.cells["device"][:5] = "cuda"
-    found = next(row for row in judge(to_frames(study)).rows if row.id == "C7a").finding
-    assert found.verdict == "undecided"
-    assert "another device" in found.why
+    result = next(row for row in judge(to_frames(study)).rows if row.id == "C7a").finding
+    assert result.verdict == "undecided"
+    assert "another device" in result.why
 
 
 def test_c7d_small_differences_are_not_worse() -> None:
     # half a floor (0.7) in every seed
     values = lambda cell, step: {"frechet_lenet": 20 + 0.35 * (cell.degree != "W")}  # noqa: E731
-    found = finding("C7d", degrees("W", "O1"), values)
-    assert found.verdict == "refuted"
-    assert found.effect == pytest.approx(0.5)
+    result = finding("C7d", degrees("W", "O1"), values)
+    assert result.verdict == "refuted"
+    assert result.effect == pytest.approx(0.5)
 
 
 # C8
@@ -99,8 +99,8 @@ def related(signs: int) -> Override:
 
 @pytest.mark.parametrize(("signs", "expected"), [(-1, "supported"), (1, "refuted"), (0, "undecided")])
 def test_c8_is_a_pair_of_opposite_signs(signs: int, expected: str) -> None:
-    found = finding("C8", degrees("U1", "W", "O1"), related(signs))
-    assert found.verdict == expected
+    result = finding("C8", degrees("U1", "W", "O1"), related(signs))
+    assert result.verdict == expected
 
 
 def test_c8_is_not_refuted_by_one_pair() -> None:

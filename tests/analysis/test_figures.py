@@ -40,8 +40,8 @@ def results(frames: Frames) -> Results:
     import matplotlib.pyplot as plt
 
     before = dict(matplotlib.rcParams)
-    found = list(draw_all(frames))
-    return found, plt.get_fignums(), dict(matplotlib.rcParams) == before
+    result = list(draw_all(frames))
+    return result, plt.get_fignums(), dict(matplotlib.rcParams) == before
 
 
 def _nll_rows(frames: Frames, setting: str = "synthetic, N = 1,000") -> pd.DataFrame:
@@ -163,9 +163,9 @@ def test_nash_figure_draws_both_equilibrium_lines(frames: Frames) -> None:
 
 def test_binning_keeps_the_mean(frames: Frames) -> None:
     rows = frames.history[frames.history["cell"] == 0].join(frames.cells[["id", "seed", "outcome"]], on="cell")
-    found = binned(rows.assign(student="W", paradigm="nll"), "train_nll_nats", num_bins=10)
-    assert len(found) == 10
-    assert found["train_nll_nats"].mean() == pytest.approx(rows["train_nll_nats"].mean())
+    result = binned(rows.assign(student="W", paradigm="nll"), "train_nll_nats", num_bins=10)
+    assert len(result) == 10
+    assert result["train_nll_nats"].mean() == pytest.approx(rows["train_nll_nats"].mean())
 
 
 def test_a_study_without_a_nash_start_gives_the_reason() -> None:

@@ -24,13 +24,13 @@ DOCUMENT = r"""\documentclass[a4paper]{article}
 @pytest.fixture(scope="session")
 def pdflatex() -> str:
     """The command; without it tests are skipped, or fail if NLLGEN_REQUIRE_LATEX is 1."""
-    found = shutil.which("pdflatex")
-    if found is None:
+    result = shutil.which("pdflatex")
+    if result is None:
         reason = "NOT TESTED: needs pdfLaTeX with booktabs (tests/analysis/programs-up installs it on Debian)"
         if os.environ.get("NLLGEN_REQUIRE_LATEX") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    return found
+    return result
 
 
 def compiled(pdflatex: str, folder: Path, tables: list[bytes]) -> str:

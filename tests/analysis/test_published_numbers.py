@@ -37,8 +37,8 @@ def test_further_numbers_of_the_page_are_those_of_the_study(frames: Frames) -> N
     control = ends[ends["paradigm"] == "nll"].set_index("seed")["kl_nats"]
     for variant, words in (("zero", "10.8 (8.6 … 13.0) at 0"), ("pretrained", "8.6 (7.2 … 9.9) pretrained")):
         arm = ends[ends["variant"] == f"disc_start={variant}"].set_index("seed")["kl_nats"]
-        found = mean_interval(np.log(arm / (3 * control)))
-        assert f"{found.mean:.1f} ({found.low:.1f} … {found.high:.1f})" in words
+        result = mean_interval(np.log(arm / (3 * control)))
+        assert f"{result.mean:.1f} ({result.low:.1f} … {result.high:.1f})" in words
         assert words in page
 
 

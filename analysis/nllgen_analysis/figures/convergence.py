@@ -1,4 +1,4 @@
-"""Normalised convergence by degree: do models of all sizes learn alike?"""
+"""Normalised convergence by degree, which compares how models of all sizes learn."""
 
 from __future__ import annotations
 

@@ -35,12 +35,12 @@ def measured(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def raw_from_random(frames: Frames) -> pd.DataFrame:
-    """Return the evaluations of raw weights of all students but those that were moved to the truth's weights."""
+    """Return the evaluations of raw weights, without students that start *from truth*."""
     return frames.eval[(frames.eval["weights"] == "raw") & ~frames.eval["student"].str.endswith(" from truth")]
 
 
 def planned_cells(frames: Frames, setting: str) -> pd.DataFrame:
-    """Return the cells of a setting that :func:`raw_from_random` takes evaluations of."""
+    """Return the cells of a setting, without students that start *from truth*."""
     return frames.cells[(frames.cells["setting"] == setting) & ~frames.cells["student"].str.endswith(" from truth")]
 
 

@@ -13,9 +13,7 @@ from nllgen_analysis.text import MINUS
 
 NAME, TITLE = "nll_curves", "NLL over training by degree"
 SPLITS = {"train_nll_nats": "training images", "val_nll_nats": "validation images"}
-GRID = panels.Grid(
-    columns=2, share_x="row", share_y="row", x_label="optimiser steps", y_label="NLL (nats per image)"
-)  # fmt: skip
+GRID = panels.Grid(columns=2, share_x="row", share_y="row", x_label="optimiser steps", y_label="NLL (nats per image)")
 
 
 def draw_nll(frames: Frames) -> list[FigureResult]:
