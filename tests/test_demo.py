@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nllgen_analysis.figures.capacity import final_kl
-from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.frames import Frames, load
 
 from nllgen.storage.study_dir import StudyDir
 
@@ -41,7 +41,7 @@ def demo(mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def frames(demo: Path) -> Frames:
-    return load_frames(demo / "study.h5")
+    return load(demo / "study.h5")
 
 
 @pytest.mark.parametrize(("claim", "verdict"), DECIDED.items())

@@ -1,6 +1,7 @@
-"""Captions: text in which a number may name the cells behind it, written as ``⟦number|id id⟧``.
+"""Captions: text in which a number may cite the cells behind it, written as ``⟦number|id id⟧``.
 
-One mark in plain strings, so that sentences are joined as any others; the page makes links of it, a text file notes.
+The marks stand in plain strings, so that sentences are joined as usual. The report turns them into links, a text file
+into notes.
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ _MARKS = str.maketrans({"⟦": "[", "⟧": "]", "|": "/"})
 
 
 def cite(text: str, cells: Iterable[str]) -> str:
-    """The text with the ids of the cells behind it; the text alone where there are none."""
+    """Mark a text with the ids of the cells behind it; without cells it stays as it is."""
     ids = " ".join(dict.fromkeys(str(cell) for cell in cells))
     return f"⟦{text.translate(_MARKS)}|{ids}⟧" if ids else text
 
 
 def spans(caption: str) -> list[tuple[str, tuple[str, ...]]]:
-    """A caption in pieces, each with its cells; most have none."""
+    """Split a caption into pieces of text, each with the ids of its cells or none."""
     pieces: list[tuple[str, tuple[str, ...]]] = []
     end = 0
-    for found in _CITED.finditer(caption):
-        pieces += [(caption[end : found.start()], ()), (found[1], tuple(found[2].split()))]
-        end = found.end()
+    for match in _CITED.finditer(caption):
+        pieces += [(caption[end : match.start()], ()), (match[1], tuple(match[2].split()))]
+        end = match.end()
     pieces.append((caption[end:], ()))
     return [piece for piece in pieces if piece[0]]
 
 
 def plain(caption: str) -> str:
-    """Without the cells."""
+    """Return a caption without its marks."""
     return "".join(text for text, _ in spans(caption))
 
 
 def with_notes(caption: str) -> str:
-    """For a text file: ``[1]`` after a number, and the ids of each note in a line below."""
+    """Return a caption for a text file: ``[1]`` after a number, and a line per note with the ids of its cells."""
     numbers: dict[tuple[str, ...], int] = {}
     text = "".join(
         f"{piece} [{numbers.setdefault(cells, len(numbers) + 1)}]" if cells else piece

@@ -1,4 +1,4 @@
-"""A study.h5 as pandas frames: cells with their config in columns, evaluations and final metrics joined to them."""
+"""A study.h5 as pandas frames: cells with their configuration in columns, evaluations and final metrics."""
 
 from __future__ import annotations
 
@@ -21,44 +21,41 @@ from nllgen.study.degrees import DEGREES
 
 DEGREE_ORDER = (*DEGREES, "custom")
 OUTCOME_ORDER = ("done", "diverged", "missing")
-# what the long tables carry of a cell; the rest is one join away
+# columns of a cell that the long tables carry; join_cells adds others
 KEYS = (
-    "id",
-    "role",
-    "outcome",
-    "degree",
-    "student",
-    "paradigm",
-    "source",
-    "num_train",
-    "image_size",
-    "setting",
-    "slug",
-    "start",
-    "seed",
-    "variant",
-    "group",
-    "num_parameters",
-)
+    "id", "role", "outcome", "degree", "student", "paradigm", "source", "num_train", "image_size", "setting", "slug",
+    "start", "seed", "variant", "group", "num_parameters",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Frames:
     """A study as frames.
 
+    Metrics carry their units in their names (``kl_nats``, ``time_s``); docs/schema.md describes each column.
+
     Attributes:
-        name: the study's name.
+        name: of the study.
         study: its resolved YAML as JSON-like values.
-        cells: one row a cell, indexed 0…n−1: config columns, outcome and provenance. ``student`` is the degree, with
-            *from truth* where that is not the degree's own start; ``setting`` is the data (source and N); ``variant``
-            says what else differs between cells that share student, paradigm and setting; ``group`` is all of them:
-            cells of one group differ in the seed alone.
-        eval: one row an evaluation, with the columns of ``KEYS``; a metric that no cell has is a column of NaN.
-        final: one row a cell and kind of weights, likewise.
-        history: every logged step with the index ``cell`` only; :func:`join_cells` after filtering adds the keys.
-        datasets: one row a truth, its dataset's attributes in columns.
-        samples: images (M, C, H, W) in [0, 1], of the cells ``samples_cell`` (M,).
-        reference: ``mnist`` and ``truth`` images (m, C, H, W), where the study has them.
+        cells: one row per cell and for the truth's own training, index 0…n−1.
+
+            - ``id``, ``role`` (cell or truth), ``outcome`` (done, diverged or missing), ``label``;
+            - configuration: ``degree``, ``paradigm``, ``source``, ``num_train``, ``image_size``, ``truth_id``,
+              ``start``, ``seed``, ``steps``, ``batch_size``, ``lr``, ``precision``, ``width``, ``blocks``, ``scales``,
+              ``coupling``, ``num_dims``;
+            - results and provenance, the other columns of /cells in docs/schema.md, for example ``num_parameters``,
+              ``seconds_per_step``, ``device`` and ``code_sha256``;
+            - names: ``student`` is the degree, with *from truth* if that is not the degree's own start; ``setting`` is
+              the data (source and N), ``slug`` the same for file names; ``variant`` holds what varies between cells of
+              one student, paradigm and setting; cells of one ``group`` differ in the seed alone.
+        eval: one row per evaluation: ``cell`` (row of ``cells``), ``step``, ``epoch``, ``weights`` (raw or ema), the
+            metrics, and the columns ``KEYS`` of the cell. A metric that no cell has is a column of NaN.
+        final: one row per cell and kind of ``weights`` (last, best, ema), likewise.
+        history: one row per logged step, with ``cell`` but without ``KEYS``; :func:`join_cells` adds them.
+        datasets: one row per truth, with the attributes of its dataset.
+        samples: images (M, C, H, W) in [0, 1] of the cells ``samples_cell`` (M,).
+        samples_cell: rows of ``cells``.
+        reference: images (m, C, H, W) under ``mnist`` and ``truth``, if the study has them.
         configs: the configuration of each row of ``cells``.
     """
 
@@ -76,13 +73,13 @@ class Frames:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many cells are done, diverged and missing; the truth's own training is not a cell."""
+        """Return the number of cells per outcome, without the truth's own training."""
         outcomes = self.cells.loc[self.cells["role"] != "truth", "outcome"]
         return {outcome: int((outcomes == outcome).sum()) for outcome in OUTCOME_ORDER}
 
     @property
     def pretrained_truth(self) -> Cell | None:
-        """The configuration of a truth that ships and so is no row of ``cells``; None where the study trained its own.
+        """Return the configuration of a truth that ships with nllgen, None if the study trained its own.
 
         Raises:
             CorruptFileError: the study's header does not hold it.
@@ -93,28 +90,28 @@ class Frames:
             return Cell.model_validate(self.study.get("truth"))
         except ValidationError as error:
             raise CorruptFileError(
-                "the study names a pretrained truth and does not hold it", "collect it again"
+                "the study names a pretrained truth but does not contain it", "collect it again"
             ) from error
 
     @property
     def counts_text(self) -> str:
-        """For example ``12 cells done, 1 diverged, 0 missing``."""
+        """Return for example ``12 cells done, 1 diverged, 0 missing``."""
         counts = self.counts
         return f"{counts['done']} cells done, {counts['diverged']} diverged, {counts['missing']} missing"
 
 
-def load_frames(path: Path) -> Frames:
-    """Read a study.h5.
+def load(path: Path | str) -> Frames:
+    """Read a study.h5, the file that ``nllgen collect`` writes.
 
     Raises:
-        CorruptFileError: it is damaged, or a cell's config is not one.
+        CorruptFileError: it is missing or damaged, or holds an invalid configuration.
         SchemaError: it was written with another schema.
     """
-    return to_frames(read_any_study(path))
+    return to_frames(read_any_study(Path(path)))
 
 
 def to_frames(study: StudyFile) -> Frames:
-    """The arrays of a study as frames."""
+    """Convert the arrays of a study to frames."""
     configs = tuple(_parse(text, row) for row, text in enumerate(study.cells["config"]))
     cells = _cells(study.cells, configs)
     return Frames(
@@ -133,15 +130,15 @@ def to_frames(study: StudyFile) -> Frames:
 
 
 def join_cells(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """A long table with the columns of ``KEYS`` beside its index ``cell``."""
+    """Add the columns ``KEYS`` to a table with a column ``cell``."""
     return table.join(cells[list(KEYS)], on="cell")
 
 
 def _long(table: Table, columns: Mapping[str, str], name: str) -> pd.DataFrame:
     frame = pd.DataFrame(table)
-    lost = [column for column in ("step", "weights") if column in columns and column not in frame]
-    if lost and len(frame):
-        raise CorruptFileError(f"/{name} of the study has no column {lost[0]}", "collect the study again")
+    missing = [column for column in ("step", "weights") if column in columns and column not in frame]
+    if missing and len(frame):
+        raise CorruptFileError(f"/{name} of the study has no column {missing[0]}", "collect the study again")
     for column in columns:
         if column not in frame:
             frame[column] = float("nan")
@@ -156,8 +153,7 @@ def _cells(table: Table, parsed: Sequence[Cell]) -> pd.DataFrame:
         _student(role, degree, start)
         for role, degree, start in zip(frame["role"], frame["degree"], frame["start"], strict=True)
     ]
-    frame["setting"] = _settings(frame)
-    frame["slug"] = _slugs(frame)
+    frame["setting"], frame["slug"] = _settings(frame)
     frame["variant"] = _variants(frame, [_settings_of(cell) for cell in parsed])
     frame["group"] = frame["student"] + " · " + frame["paradigm"] + " · " + frame["setting"]
     varied = frame["variant"] != ""
@@ -172,7 +168,7 @@ def _parse(text: str, row: int) -> Cell:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CorruptFileError(
-            f"/cells row {row} of the study: the config is not a cell's ({where or 'config'}: {first['msg']})",
+            f"/cells row {row} of the study: invalid configuration ({where or 'config'}: {first['msg']})",
             "collect the study again with this version of nllgen",
         ) from error
 
@@ -212,25 +208,19 @@ def _size(num_train: str) -> str:
     return f"N = {MNIST_TRAIN if num_train == 'all' else int(num_train):,}"
 
 
-def _settings(frame: pd.DataFrame) -> list[str]:
-    several = frame["image_size"].nunique() > 1
-    names = {"mnist": "MNIST"}
-    return [
-        f"{names.get(source, source)}{f' {size}×{size}' if several else ''}, {_size(num)}"
-        for source, size, num in zip(frame["source"], frame["image_size"], frame["num_train"], strict=True)
-    ]
-
-
-def _slugs(frame: pd.DataFrame) -> list[str]:
-    several = frame["image_size"].nunique() > 1
-    return [
-        f"{source}_{num}{f'_{size}px' if several else ''}"
-        for source, size, num in zip(frame["source"], frame["image_size"], frame["num_train"], strict=True)
-    ]
+def _settings(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Return the data of each cell in words and for file names; the image size only if there are several."""
+    names, slugs = [], []
+    has_sizes = frame["image_size"].nunique() > 1
+    for source, size, num in zip(frame["source"], frame["image_size"], frame["num_train"], strict=True):
+        name = "MNIST" if source == "mnist" else source
+        names.append(f"{name}{f' {size}×{size}' if has_sizes else ''}, {_size(num)}")
+        slugs.append(f"{source}_{num}{f'_{size}px' if has_sizes else ''}")
+    return names, slugs
 
 
 def _settings_of(cell: Cell) -> dict[str, Hashable]:
-    """What may tell two cells apart and is not in student, paradigm, setting or seed."""
+    """Return the settings that two cells of one student, paradigm, setting and seed may differ in."""
     parts = {"": cell.model_dump(include={"precision"}) | cell.paradigm.model_dump()}
     parts["flow."] = cell.architecture.model_dump(exclude={"shape", "options"})
     parts["options."] = {key: str(value) for key, value in cell.model.options.items()} if cell.model else {}
@@ -248,7 +238,7 @@ def _variants(frame: pd.DataFrame, settings: list[dict[str, Hashable]]) -> list[
 
 
 def setting_order(cells: pd.DataFrame) -> list[str]:
-    """The settings present: MNIST first, N ascending, fresh samples last."""
+    """Return the settings: MNIST first, N ascending, fresh samples last."""
 
     def rank(row: tuple[str, str, int, str]) -> tuple[bool, int, bool, float]:
         source, num, size, _ = row
@@ -260,7 +250,7 @@ def setting_order(cells: pd.DataFrame) -> list[str]:
 
 
 def student_order(students: pd.Series) -> list[str]:
-    """The students present: the truth, then the degrees from the smallest model to the largest."""
+    """Return the students: the truth, then the degrees from the smallest model to the largest."""
 
     def rank(student: str) -> tuple[int, str]:
         degree = student.removesuffix(" from truth")
@@ -270,7 +260,7 @@ def student_order(students: pd.Series) -> list[str]:
 
 
 def ranked(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with their ranks ``_setting`` and ``_student``, by ``setting_order`` and ``student_order``."""
+    """Add the ranks ``_setting`` and ``_student`` by ``setting_order`` and ``student_order``."""
     settings = {name: rank for rank, name in enumerate(setting_order(rows))}
     students = {name: rank for rank, name in enumerate(student_order(rows["student"]))}
     return rows.assign(_setting=rows["setting"].map(settings), _student=rows["student"].map(students))

@@ -1,4 +1,4 @@
-"""report.html: one file without any outside reference, every text escaped."""
+"""report.html: one file without external references; every text is escaped."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from nllgen_analysis.page_tables import (
 )
 from nllgen_analysis.text import CONDITION, number
 
-PIXELS_AN_INCH = 132  # of the page: letters of 8 points are as large as its own small ones
+PIXELS_PER_INCH = 132  # 8-point letters of a figure are as large as small text of the page
 
 
 @dataclass(frozen=True)
 class ShownFigure:
-    """A drawn figure as the page needs it: its PNG, caption and the cells behind it."""
+    """A figure of the page: PNG, caption and the cells behind it."""
 
     name: str
     title: str
@@ -45,51 +45,49 @@ class ShownFigure:
 
     @property
     def width_px(self) -> int:
-        """On the page: a column's figure is as much smaller there as it is in print."""
-        return round(self.width_in * PIXELS_AN_INCH)
+        """Return the width on the page, in proportion to the width in print."""
+        return round(self.width_in * PIXELS_PER_INCH)
 
     @property
     def spans(self) -> list[tuple[str, tuple[str, ...]]]:
-        """The caption in pieces, each with the cells behind it."""
+        """Return the caption in pieces, each with the cells behind it."""
         return spans(self.caption)
 
     @property
     def uri(self) -> str:
-        """The image as a data URI."""
+        """Return the image as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
 def render_report(
     frames: Frames,
     judged: Judged,
-    found: list[str],
+    findings: list[str],
     figures: list[ShownFigure],
     absent: list[NotDrawn],
     source_sha256: str,
 ) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Args:
         frames: the study.
         judged: its verdicts.
-        found: what the study found, in sentences, which come first.
+        findings: sentences for the head of the page.
         figures: in the order of the page.
         absent: figures without data, with their reasons.
-        source_sha256: of the study.h5 that all of it was read from.
+        source_sha256: checksum of the study.h5.
     """
-    folder = resources.files("nllgen_analysis")
-    script = folder.joinpath("report.js").read_text("utf-8")
-    css = folder.joinpath("report.css").read_text("utf-8")
-    return _template(folder.joinpath("report.html.j2").read_text("utf-8")).render(
-        # our own files, not the study's text
+    script = _resource("report.js")
+    return _template(_resource("report.html.j2")).render(
+        # files of the package are not escaped, unlike the texts of the study
         script=Markup(script),
-        css=Markup(css),
+        css=Markup(_resource("report.css")),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         name=frames.name,
         counts=frames.counts,
         total=sum(frames.counts.values()),
         ran=what_ran(frames),
-        findings=found,
+        findings=findings,
         verdicts=[_verdict_row(verdict) for verdict in judged.rows],
         rules_status=judged.status,
         rules_text=judged.status_text,
@@ -110,8 +108,12 @@ def render_report(
     )
 
 
+def _resource(name: str) -> str:
+    return resources.files("nllgen_analysis").joinpath(name).read_text("utf-8")
+
+
 def _template(text: str) -> jinja2.Template:
-    """A template that escapes every text and knows no name that it was not given."""
+    """Return a template that escapes every text and refuses undefined names."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -119,15 +121,15 @@ def _template(text: str) -> jinja2.Template:
 
 
 def _verdict_row(verdict: Verdict) -> dict[str, Any]:
-    found = verdict.finding
+    finding = verdict.finding
     return {
         "id": verdict.id,
         "statement": verdict.statement,
         "is_part": len(verdict.id) > 2,
         "rule": verdict.rule,
-        "parts": [] if verdict.subclaims else [line for part in found.parts for line in _part_lines(part, 0)],
-        "cells": found.cells,
-        **_shown(found),
+        "parts": [] if verdict.subclaims else [line for part in finding.parts for line in _part_lines(part, 0)],
+        "cells": finding.cells,
+        **_shown(finding),
     }
 
 
@@ -138,19 +140,19 @@ def _part_lines(part: Finding, depth: int) -> list[dict[str, Any]]:
     ]
 
 
-def _shown(found: Finding) -> dict[str, Any]:
-    effect = number(found.effect)
+def _shown(finding: Finding) -> dict[str, Any]:
+    effect = number(finding.effect)
     return {
-        "verdict": found.verdict,
-        "effect": effect if effect == "–" or found.unit == "1" else f"{effect} {found.unit}",
-        "interval": interval_text(found),
-        "seeds": found.num_seeds,
-        "why": found.why,
+        "verdict": finding.verdict,
+        "effect": effect if effect == "–" or finding.unit == "1" else f"{effect} {finding.unit}",
+        "interval": interval_text(finding),
+        "seeds": finding.num_seeds,
+        "why": finding.why,
     }
 
 
 def what_ran(frames: Frames) -> str:
-    """One sentence: which degrees, paradigms, data and seeds."""
+    """Return a sentence with the degrees, paradigms, data and seeds of the study."""
     cells = frames.cells[frames.cells["role"] != "truth"]
     if cells.empty:
         return "The study has no cells."

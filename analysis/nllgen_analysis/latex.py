@@ -1,4 +1,4 @@
-"""Tables as LaTeX: booktabs, every text escaped, for pdfLaTeX."""
+"""Tables as LaTeX with booktabs, for pdfLaTeX; every text is escaped."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Mapping
 import pandas as pd
 
 LONGEST_TABULAR = 40
-LONGEST_WORD = 16  # of a column that is broken into lines; hashes are longer
-_BREAK = "\u200b"  # a zero-width space: where a long word may be broken
+LONGEST_WORD = 16  # in a column that is broken into lines; hashes are longer
+_BREAK = "\u200b"  # a zero-width space, at which a long word may be broken
 _SIGNS = {"−": "-", "–": "--", "×": "x", "·": "-", "…": "...", "ρ": "rho"}
 _COMMANDS = {
-    # OT1 fonts have other signs at < and >
+    # OT1 fonts have other glyphs at < and >
     ">": "$>$", "<": "$<$", "±": r"$\pm$", "é": r"\'e", "∞": r"$\infty$", "‖": r"$\|$", _BREAK: r"\allowbreak{}",
 }  # fmt: skip
 _NUMBER = re.compile(r"-{0,2}|-?[\d.,∞]+(e[+-]\d+)?( ± .*)?")
 
 
 def to_latex(table: pd.DataFrame, caption: str, wrapped: Mapping[str, float] | None = None) -> bytes:
-    """A booktabs table, every text escaped; a ``longtable`` where it does not fit a page.
+    """Return a booktabs table, a ``longtable`` if it does not fit a page.
 
-    Needs ``\\usepackage{array,booktabs,longtable}``; compiles with pdfLaTeX. The caption is a comment at the top:
-    the float and its place are the document's.
+    Needs ``\\usepackage{array,booktabs,longtable}``. The caption is a comment at the top, as the float belongs to the
+    document.
 
     Args:
         table: columns of numbers are aligned to the right.
-        caption: what the table shows.
-        wrapped: columns whose texts are broken into lines, and their share of the line.
+        caption: one or two sentences.
+        wrapped: columns whose texts are broken into lines → their share of the line's width.
     """
     widths = wrapped or {}
     plain = table.map(lambda value: _plain(str(value)))
@@ -48,7 +48,7 @@ def to_latex(table: pd.DataFrame, caption: str, wrapped: Mapping[str, float] | N
 
 
 def _plain(text: str) -> str:
-    """One line of ASCII and of what :func:`_commands` knows; letters lose their marks, other signs are ``?``."""
+    """Reduce a text to one line of ASCII and the signs of :func:`_commands`; unknown signs become ``?``."""
     for sign, plain in _SIGNS.items():
         text = text.replace(sign, plain)
     return "".join(sign if sign in _COMMANDS else _ascii(sign) for sign in " ".join(text.split()))

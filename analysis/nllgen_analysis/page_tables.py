@@ -1,4 +1,4 @@
-"""Tables of report.html: what is shown, what it is sorted by, and the cells behind it."""
+"""Tables of report.html: texts with the numbers that they are sorted by and the cells behind them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nllgen_analysis import tables
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames
 from nllgen_analysis.text import MINUS, number
 
-# column of the cells table → heading; metrics are shown where any cell has them
+# column of the cells table → heading; columns without any value are left out
 CELL_COLUMNS = {
     "student": "degree",
     "paradigm": "paradigm",
@@ -41,8 +41,8 @@ class Value:
     """A table cell.
 
     Attributes:
-        text: what is shown.
-        key: the number that it is sorted by; None: by the text.
+        text: as displayed.
+        key: number that the column is sorted by; None sorts by the text.
         cells: ids of the cells behind it.
     """
 
@@ -52,23 +52,23 @@ class Value:
 
     @property
     def right(self) -> bool:
-        """Whether it is aligned like a number."""
+        """Return whether the text is aligned to the right, as numbers are."""
         return self.key is not None or self.text == "–"
 
 
 def plain_rows(table: pd.DataFrame) -> dict[str, Any]:
-    """A table as it is."""
+    """Return all columns and rows of a table."""
     return {"columns": _headings(table), "rows": [[_value(item) for item in row] for row in table.to_numpy(object)]}
 
 
 def outcome_cells(frames: Frames) -> dict[str, list[str]]:
-    """Outcome → ids of its cells; the truth's own training is not a cell."""
+    """Return the ids of the cells by outcome, without the truth's own training."""
     cells = frames.cells[frames.cells["role"] != "truth"]
     return {outcome: list(cells.loc[cells["outcome"] == outcome, "id"]) for outcome in OUTCOME_ORDER}
 
 
 def group_rows(frames: Frames) -> dict[str, Any]:
-    """The groups, each number with the cells that it counts or is a mean of."""
+    """Return the groups, each number with the cells that it counts or averages."""
     table = tables.groups_table(frames)
     cells = frames.cells[frames.cells["role"] != "truth"]
     ids = dict(iter(cells.groupby(tables.GROUP, sort=False)))
@@ -87,7 +87,7 @@ def _of_group(name: str, value: object, own: pd.DataFrame) -> Value:
 
 
 def final_rows(frames: Frames) -> dict[str, Any]:
-    """The printed table, its ``mean ± half`` texts sorted by the mean."""
+    """Return the final metrics as ``mean ± half``, sorted by the mean."""
     table = tables.printed_table(frames)
     means = tables.final_means(frames).drop_duplicates([*tables.GROUP, "weights"])
     if "variant" not in table:
@@ -109,7 +109,7 @@ def _estimate(text: str, cells: Sequence[str]) -> Value:
 
 
 def resource_rows(frames: Frames) -> dict[str, Any]:
-    """What training took, each number with its cells."""
+    """Return the resources of training, each number with its cells."""
     table = tables.resources_table(frames)
     rows = []
     for row in table.to_dict("records"):
@@ -120,7 +120,7 @@ def resource_rows(frames: Frames) -> dict[str, Any]:
 
 
 def cell_rows(frames: Frames) -> dict[str, Any]:
-    """Every cell, and the menus by which rows are chosen."""
+    """Return every cell, and the menus that filter the rows."""
     table = tables.cells_table(frames)
     shown = [name for name in CELL_COLUMNS if name in table and not _empty(table[name])]
     rows = [
@@ -142,7 +142,7 @@ def cell_rows(frames: Frames) -> dict[str, Any]:
 
 
 def anchors(frames: Frames) -> dict[str, str]:
-    """Cell id → anchor of its row; a cell comes before the truth's training run with the same id."""
+    """Return the anchor of each cell's row; a cell hides the truth's training with the same id."""
     rows = frames.cells.sort_values("role", ascending=False)[["id", "role"]].itertuples(index=False)
     return {row.id: f"{row.role}-{row.id}" for row in rows}
 

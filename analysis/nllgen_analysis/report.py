@@ -1,4 +1,4 @@
-"""From a study.h5 to a folder: figures with their data, tables, verdicts.json and report.html."""
+"""Write the report of a study.h5: figures with their data, tables, verdicts.json and report.html."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from nllgen_analysis.claims import Judged, judge
 from nllgen_analysis.claims.tables import printed_verdicts, verdict_lines, verdicts_json, verdicts_table
 from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, render
 from nllgen_analysis.findings import findings
-from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.frames import Frames, load
 from nllgen_analysis.html import ShownFigure, render_report
 from nllgen_analysis.latex import to_latex
 from nllgen_analysis.text import CONDITION
 
-# the texts of a group beside its numbers, as shares of a line
+# columns of texts beside the numbers of a group, as shares of a line
 NARROW = {"degree": 0.1, "data": 0.12}
 
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """What was written.
+    """The files of a report, and its summary.
 
     Attributes:
         html: the report itself.
         verdicts: verdicts.json.
-        figures: PDF, PNG, CSV and caption of every figure drawn.
+        figures: PDF, PNG, CSV and caption of every drawn figure.
         tables: CSV and LaTeX.
-        not_drawn: figures without data, name → reason.
-        lines: the verdicts for a terminal, and whether their rules are the registered ones.
-        findings: what the study found, a few sentences.
+        not_drawn: reason for each figure without data.
+        lines: the verdicts and the status of their rules for a terminal.
+        findings: a few sentences.
     """
 
     html: Path
@@ -50,34 +50,34 @@ class ReportPaths:
 
 
 def write_report(study_h5: Path, out: Path) -> ReportPaths:
-    """Draw everything that a study.h5 has data for; files of an older report with the same names are replaced.
+    """Write the report of a study.h5, and replace files of an older report.
 
     Args:
-        study_h5: what ``nllgen collect`` wrote.
-        out: folder, created where it does not exist.
+        study_h5: file that ``nllgen collect`` wrote.
+        out: directory, created if it does not exist.
 
     Raises:
-        CorruptFileError: study_h5 is missing, damaged or something else.
+        CorruptFileError: study_h5 is missing, damaged or another file.
         SchemaError: study_h5 was written with another schema.
         MachineError: out is a file, is read-only, or the disk is full.
     """
-    frames = load_frames(study_h5)
+    frames = load(study_h5)
     judged = judge(frames)
-    found = findings(frames, judged)
+    sentences = findings(frames, judged)
     make_folder(out)
     shown, absent, figures = _write_figures(frames, make_folder(out / "figures"))
     table_paths = _write_tables(frames, judged, make_folder(out / "tables"))
     verdicts = out / "verdicts.json"
     write_bytes(verdicts, _json(verdicts_json(judged)))
     html = out / "report.html"
-    # last: whoever sees a new report.html sees its files
-    write_bytes(html, render_report(frames, judged, found, shown, absent, _sha256(study_h5)).encode())
+    # last, so that a new report.html never stands beside old files
+    write_bytes(html, render_report(frames, judged, sentences, shown, absent, _sha256(study_h5)).encode())
     not_drawn = {item.name: item.reason for item in absent}
     lines = (*verdict_lines(judged), judged.status_text)
-    return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), not_drawn, lines, tuple(found))
+    return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), not_drawn, lines, tuple(sentences))
 
 
-def _write_figures(frames: Frames, folder: Path) -> tuple[list[ShownFigure], list[NotDrawn], list[Path]]:
+def _write_figures(frames: Frames, directory: Path) -> tuple[list[ShownFigure], list[NotDrawn], list[Path]]:
     shown: list[ShownFigure] = []
     absent: list[NotDrawn] = []
     paths: list[Path] = []
@@ -85,21 +85,21 @@ def _write_figures(frames: Frames, folder: Path) -> tuple[list[ShownFigure], lis
         if isinstance(result, NotDrawn):
             absent.append(result)
             continue
-        shown.append(_write_figure(result, folder))
-        paths += [folder / f"{result.name}.{kind}" for kind in ("pdf", "png", "csv", "txt")]
+        shown.append(_write_figure(result, directory))
+        paths += [directory / f"{result.name}.{kind}" for kind in ("pdf", "png", "csv", "txt")]
     return shown, absent, paths
 
 
-def _write_figure(drawn: Drawn, folder: Path) -> ShownFigure:
+def _write_figure(drawn: Drawn, directory: Path) -> ShownFigure:
     png = render(drawn.figure, "png")
-    write_bytes(folder / f"{drawn.name}.pdf", render(drawn.figure, "pdf"))
-    write_bytes(folder / f"{drawn.name}.png", png)
-    write_bytes(folder / f"{drawn.name}.csv", tables.to_csv(drawn.data))
-    write_bytes(folder / f"{drawn.name}.txt", f"{drawn.title}\n\n{with_notes(drawn.caption)}".encode())
+    write_bytes(directory / f"{drawn.name}.pdf", render(drawn.figure, "pdf"))
+    write_bytes(directory / f"{drawn.name}.png", png)
+    write_bytes(directory / f"{drawn.name}.csv", tables.to_csv(drawn.data))
+    write_bytes(directory / f"{drawn.name}.txt", f"{drawn.title}\n\n{with_notes(drawn.caption)}".encode())
     return ShownFigure(drawn.name, drawn.title, drawn.caption, png, drawn.figure.get_figwidth(), drawn.cell_ids)
 
 
-def _write_tables(frames: Frames, judged: Judged, folder: Path) -> list[Path]:
+def _write_tables(frames: Frames, judged: Judged, directory: Path) -> list[Path]:
     contents = {
         "cells.csv": tables.to_csv(tables.cells_table(frames)),
         "groups.csv": tables.to_csv(tables.groups_table(frames)),
@@ -112,8 +112,8 @@ def _write_tables(frames: Frames, judged: Judged, folder: Path) -> list[Path]:
         **_latex_tables(frames, judged),
     }
     for name, data in contents.items():
-        write_bytes(folder / name, data)
-    return [folder / name for name in contents]
+        write_bytes(directory / name, data)
+    return [directory / name for name in contents]
 
 
 def _latex_tables(frames: Frames, judged: Judged) -> dict[str, bytes]:
@@ -129,7 +129,7 @@ def _latex_tables(frames: Frames, judged: Judged) -> dict[str, bytes]:
 
 
 def _with_variant(table: pd.DataFrame) -> pd.DataFrame:
-    """For print, where a column that is mostly empty has no room: the variant stands under the degree."""
+    """Append the variant to the degree, as a printed page has no space for a column of its own."""
     if "variant" not in table or table.empty:
         return table.drop(columns="variant", errors="ignore")
     named = table["degree"].str.cat(table["variant"], sep=" ").str.strip()

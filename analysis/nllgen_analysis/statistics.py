@@ -1,4 +1,4 @@
-"""Means with t intervals over seeds, paired differences, rank correlation. Frame in, frame out; scipy computes."""
+"""Means with t intervals over seeds, paired differences and rank correlation, computed by scipy."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ class Interval:
     """A mean and its t interval.
 
     Attributes:
-        mean, low, high: NaN where they do not exist: the limits need two values.
-        num_seeds: finite values behind them.
-        note: why there is no interval, or empty.
+        mean: NaN without a value.
+        low: lower limit, NaN for fewer than two values.
+        high: upper limit, likewise.
+        num_seeds: number of finite values.
+        note: reason for a missing interval, or empty.
     """
 
     mean: float
@@ -39,10 +41,11 @@ class RankCorrelation:
     """Spearman's ρ.
 
     Attributes:
-        rho: NaN for fewer than three pairs, or where one side is constant.
-        low, high: its bootstrap interval over seeds; NaN where there is none.
-        num: finite pairs.
-        note: why there is no interval, or empty.
+        rho: NaN for fewer than three pairs, or if one side is constant.
+        low: lower limit of its bootstrap interval over seeds, NaN if there is none.
+        high: upper limit, likewise.
+        num: number of finite pairs.
+        note: reason for a missing interval, or empty.
     """
 
     rho: float
@@ -53,16 +56,16 @@ class RankCorrelation:
 
 
 def summarise(frame: pd.DataFrame, by: list[str], value: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
-    """Mean and t interval of a column within groups of rows, one row a seed.
+    """Return the mean and t interval of a column within groups of rows.
 
     Args:
-        frame: long form.
+        frame: one row per seed.
         by: columns that name a group.
         value: column to average; values that are not finite are left out and counted.
         confidence: coverage of the interval under normality.
 
     Returns:
-        One row a group in order of appearance: ``by``, mean, low, high, num_seeds (finite), num_nonfinite, note.
+        One row per group in order of appearance: ``by``, mean, low, high, num_seeds (finite), num_nonfinite, note.
     """
     finite = frame[by].assign(_value=frame[value].astype(float).where(np.isfinite(frame[value].astype(float))))
     groups = finite.groupby(by, sort=False, dropna=False)["_value"]
@@ -80,7 +83,7 @@ def summarise(frame: pd.DataFrame, by: list[str], value: str, confidence: float 
 
 
 def mean_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """Mean and t interval of values, one a seed; those that are not finite are left out."""
+    """Return the mean and t interval of one value per seed; values that are not finite are left out."""
     array = np.asarray(values, dtype=float).ravel()
     finite = array[np.isfinite(array)]
     count = len(finite)
@@ -95,13 +98,13 @@ def mean_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Inte
 def half_width(
     error: npt.NDArray[np.float64], count: npt.NDArray[np.int64], confidence: float
 ) -> npt.NDArray[np.float64]:
-    """Half of a t interval, NaN where there are fewer than two values.
+    """Return half of a t interval, NaN for fewer than two values.
 
-    ``scipy.stats.t.interval`` has none where the error is 0; this has one of no width.
+    A standard error of 0 gives an interval of no width, unlike ``scipy.stats.t.interval``.
 
     Args:
         error: (G,) standard errors of the means.
-        count: (G,) values behind each.
+        count: (G,) numbers of values.
         confidence: coverage under normality.
     """
     several = count > 1
@@ -110,13 +113,13 @@ def half_width(
 
 
 def interquartile(frame: pd.DataFrame, by: list[str], value: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
-    """Mean of the middle half of each group, one row a seed, with a percentile bootstrap interval over seeds.
+    """Return the mean of the middle half of each group with a percentile bootstrap interval over seeds.
 
-    A quarter of the values is left out at each end, rounded down: of five seeds one, of three none. The interval
-    describes; with few seeds it covers less than it says.
+    A quarter of the values is left out at each end, rounded down: one of five seeds, none of three. The interval is
+    descriptive; with few seeds it covers less than its confidence.
 
     Returns:
-        One row a group: ``by``, iqm, iqm_low, iqm_high (NaN for fewer than two finite values).
+        One row per group: ``by``, iqm, iqm_low, iqm_high (NaN for fewer than two finite values).
     """
     finite = frame[np.isfinite(frame[value].astype(float))]
     every = frame[by].drop_duplicates()
@@ -142,17 +145,17 @@ def _middle_mean(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray
 def paired(
     first: pd.DataFrame, second: pd.DataFrame, value: str, on: list[str], keep: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """Rows of two frames that belong together, with the difference and the ratio first : second.
+    """Match the rows of two frames and return their difference first − second and their ratio first / second.
 
     Args:
-        first: one row a cell, with its ``id``.
+        first: one row per cell, with its ``id``.
         second: likewise.
         value: the compared column.
         on: columns that must agree, the seed among them.
         keep: further columns of ``first``.
 
     Returns:
-        ``on``, ``keep``, first, second, id_first, id_second, difference, ratio (NaN where second is 0); rows without a
+        ``on``, ``keep``, first, second, id_first, id_second, difference, ratio (NaN if second is 0); rows without a
         finite partner are left out.
     """
     pairs = pd.merge(
@@ -170,13 +173,14 @@ def paired(
 def rank_correlation(
     x: npt.ArrayLike, y: npt.ArrayLike, seed: npt.ArrayLike, confidence: float = CONFIDENCE
 ) -> RankCorrelation:
-    """Spearman's rank correlation over cells, with a percentile bootstrap interval over seeds.
+    """Return Spearman's rank correlation over cells with a percentile bootstrap interval over seeds.
 
-    Cells of one seed share their data, so that whole seeds are drawn again and not cells. The interval describes: it
-    is conditional on the groups, and with few seeds it is too narrow.
+    The bootstrap draws whole seeds, as cells of one seed share their data. The interval is descriptive: it is
+    conditional on the groups, and too narrow with few seeds.
 
     Args:
-        x, y: (n,), a value a cell; pairs that are not finite on both sides are left out.
+        x: (n,) one value per cell; pairs that are not finite are left out.
+        y: (n,) likewise.
         seed: (n,) of each cell.
         confidence: of the interval.
     """
@@ -199,7 +203,7 @@ def rank_correlation(
 
 
 def _bootstrap(values: npt.NDArray[Any], statistic: Callable[..., Any], confidence: float, vectorized: bool) -> Any:
-    """Percentile interval of a statistic along the last axis; the same values give the same interval."""
+    """Return the percentile interval of a statistic along the last axis; equal values give equal intervals."""
     return stats.bootstrap(
         (values,), statistic, n_resamples=NUM_RESAMPLES, batch=100, vectorized=vectorized, axis=-1,
         confidence_level=confidence, method="percentile", rng=np.random.default_rng(0),

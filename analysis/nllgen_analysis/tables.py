@@ -1,4 +1,4 @@
-"""Tables of a study: cells, groups, final metrics, resources, datasets and provenance; as frames and CSV."""
+"""Tables of a study as frames: cells, groups, final metrics, resources, datasets and provenance."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from nllgen_analysis.statistics import interquartile, summarise
 from nllgen_analysis.text import number, plus_minus
 
 GROUP = ["student", "paradigm", "setting", "variant"]
+HEADINGS = ("degree", "paradigm", "data", "variant", "weights")  # of GROUP and the kind of weights, in print
 NOT_METRICS = ("weights", "step", "time_s")
-# what the printed table shows, where any cell has it
+# metric of the printed table → heading; metrics without any value are left out
 MAIN_METRICS = {
     "test_nll_nats": "test NLL (nats)",
     "test_bits_per_dim": "bits/dim",
@@ -31,28 +32,21 @@ RESOURCES = {
     "core_hours": "core hours",
 }
 PROVENANCE = (
-    "version",
-    "code_sha256",
-    "container_sha256",
-    "torch_version",
-    "host",
-    "device",
-    "num_threads",
-    "precision",
+    "version", "code_sha256", "container_sha256", "torch_version", "host", "device", "num_threads", "precision",
     "truth_sha256",
-)
+)  # fmt: skip
 _SUMMARY = ("metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note")
 
 
 def cells_table(frames: Frames) -> pd.DataFrame:
-    """One row a cell: config, outcome, provenance, and the final metrics of its last weights."""
+    """Return one row per cell: configuration, outcome, provenance, and the final metrics of its last weights."""
     last = frames.final[frames.final["weights"] == "last"].drop_duplicates("cell").set_index("cell")
     metrics = last[[name for name in FINAL_COLUMNS if name not in NOT_METRICS and last[name].notna().any()]]
     return frames.cells.join(metrics)
 
 
 def groups_table(frames: Frames) -> pd.DataFrame:
-    """One row a group: cells planned, done, diverged and missing, parameters, seconds a step."""
+    """Return one row per group: cells planned, done, diverged and missing, parameters, seconds per step."""
     cells = _ordered(frames.cells[frames.cells["role"] != "truth"])
     table = cells.groupby(GROUP, sort=False).agg(
         planned=("id", "size"),
@@ -65,10 +59,10 @@ def groups_table(frames: Frames) -> pd.DataFrame:
 
 
 def final_means(frames: Frames) -> pd.DataFrame:
-    """Long form, a row a group, kind of weights and metric: mean, its t interval over seeds, and the cells behind."""
+    """Return one row per group, kind of weights and metric: the mean, its t interval over seeds, and the cells."""
     rows, metrics = _final_rows(frames)
     by = [*GROUP, "weights"]
-    # NaN is a metric that was not asked for, an infinite value is one that counts as not finite
+    # NaN is a metric that was not measured; an infinite value was measured and counts as not finite
     parts = [
         summarise(rows[rows[name].notna()], by, name).assign(metric=name, unit=FINAL_COLUMNS[name]) for name in metrics
     ]
@@ -79,7 +73,7 @@ def final_means(frames: Frames) -> pd.DataFrame:
 
 
 def final_table(frames: Frames) -> pd.DataFrame:
-    """The means, and beside them interquartile means with their bootstrap intervals, which describe."""
+    """Return the means and, beside them, interquartile means with their descriptive bootstrap intervals."""
     rows, metrics = _final_rows(frames)
     by = [*GROUP, "weights", "metric"]
     if not metrics:
@@ -89,39 +83,42 @@ def final_table(frames: Frames) -> pd.DataFrame:
 
 
 def _final_rows(frames: Frames) -> tuple[pd.DataFrame, list[str]]:
-    """Final metrics without the truth's, and the names of those that any cell has."""
+    """Return the final metrics of all cells but the truth's training, and the names of those that have values."""
     rows = _ordered(frames.final[frames.final["role"] != "truth"])
     return rows, [name for name in FINAL_COLUMNS if name not in NOT_METRICS and rows[name].notna().any()]
 
 
 def printed_table(frames: Frames) -> pd.DataFrame:
-    """The main final metrics as text, a row a group and kind of weights: ``mean ± half`` and the number of seeds."""
+    """Return the main final metrics as ``mean ± half``, a row of texts per group and kind of weights."""
     final = final_means(frames)
-    groups = groups_table(frames)
-    names = {"student": "degree", "paradigm": "paradigm", "setting": "data", "variant": "variant", "weights": "weights"}
+    metrics = {name: title for name, title in MAIN_METRICS.items() if name in set(final["metric"])}
     rows = []
     for keys, part in final.groupby([*GROUP, "weights"], sort=False):
-        row = dict(zip(names.values(), keys, strict=True))
-        row["seeds"] = str(int(part["num_seeds"].max()))
         by_metric = part.set_index("metric")
-        for metric, title in MAIN_METRICS.items():
-            if metric in final["metric"].to_numpy():
-                found = by_metric.loc[metric] if metric in by_metric.index else None
-                row[title] = "–" if found is None else plus_minus(found["mean"], found["high"])
-        rows.append(row)
-    have = {tuple(row[name] for name in list(names.values())[:4]) for row in rows}
-    for group in groups.itertuples(index=False):
-        keys = (group.student, group.paradigm, group.setting, group.variant)
-        if keys not in have:
-            rows.append(dict(zip(names.values(), (*keys, "–"), strict=True)) | {"seeds": "0"})
-    table = pd.DataFrame(rows).fillna("–") if rows else pd.DataFrame(columns=[*names.values(), "seeds"])
+        texts = {
+            title: plus_minus(by_metric.at[name, "mean"], by_metric.at[name, "high"])
+            if name in by_metric.index
+            else "–"
+            for name, title in metrics.items()
+        }
+        rows.append({**dict(zip(HEADINGS, keys, strict=True)), "seeds": str(int(part["num_seeds"].max())), **texts})
+    with_results = set(final[GROUP].itertuples(index=False, name=None))
+    for group in groups_table(frames)[GROUP].itertuples(index=False, name=None):
+        if group not in with_results:
+            rows.append({**dict(zip(HEADINGS, (*group, "–"), strict=True)), "seeds": "0"})
+    table = pd.DataFrame(rows).fillna("–") if rows else pd.DataFrame(columns=[*HEADINGS, "seeds"])
+    return _without_empty_variant(table)
+
+
+def _without_empty_variant(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="variant") if (table["variant"] == "").all() else table
 
 
 def resources_table(frames: Frames) -> pd.DataFrame:
-    """What training took, a row a group and device, the truth's own first; last the sum. Measuring is not in it.
+    """Return the resources of training: a row per group and device, the truth first, the sum last.
 
-    ``hours_per_cell`` is a mean, ``hours`` and ``core_hours`` are sums; a diverged cell took the steps that it logged.
+    ``hours_per_cell`` is a mean, ``hours`` and ``core_hours`` are sums, without the time of measuring. A diverged cell
+    took the steps that it logged.
     """
     cells = _ordered(frames.cells[frames.cells["outcome"] != "missing"])
     logged = frames.history.groupby("cell")["step"].max().reindex(cells.index)
@@ -146,9 +143,9 @@ def resources_table(frames: Frames) -> pd.DataFrame:
 
 
 def printed_resources(frames: Frames) -> pd.DataFrame:
-    """The resources as texts, for print."""
+    """Return the resources as texts."""
     table = resources_table(frames)
-    names = dict(zip(GROUP, ("degree", "paradigm", "data", "variant"), strict=True))
+    names = dict(zip(GROUP, HEADINGS, strict=False))
     printed = table[list(names)].fillna("").rename(columns=names)
     printed["device"] = [
         f"{row.device}, {_count(row.num_threads)}" if isinstance(row.device, str) else ""
@@ -157,7 +154,7 @@ def printed_resources(frames: Frames) -> pd.DataFrame:
     for column, title in RESOURCES.items():
         text = _count if column in ("cells", "num_parameters") else number
         printed[title] = ["" if pd.isna(value) else text(float(value)) for value in table[column]]
-    return printed.drop(columns="variant") if (printed["variant"] == "").all() else printed
+    return _without_empty_variant(printed)
 
 
 def _count(value: float) -> str:
@@ -165,12 +162,12 @@ def _count(value: float) -> str:
 
 
 def datasets_table(frames: Frames) -> pd.DataFrame:
-    """One row a truth: its id, the entropy with its standard error, the hash of its weights."""
+    """Return one row per truth: its id, the entropy with its standard error, the hash of its weights."""
     return frames.datasets
 
 
 def provenance_table(frames: Frames) -> pd.DataFrame:
-    """What ran where: every distinct value of versions, hosts, hashes and assets, and how many results carry it."""
+    """Return every distinct value of versions, hosts, hashes and assets, and the number of results that carry it."""
     present = frames.cells[frames.cells["outcome"] != "missing"]
     rows = [
         {"what": column, "value": f"{value:g}" if isinstance(value, float) else str(value) or "none", "results": count}
@@ -184,34 +181,32 @@ def provenance_table(frames: Frames) -> pd.DataFrame:
 
 
 def warnings_of(frames: Frames) -> list[str]:
-    """What a reader must know before comparing numbers."""
+    """Return warnings that a reader needs before comparing numbers."""
     present = frames.cells[frames.cells["outcome"] != "missing"]
-    found = []
-    for column, what in {"truth_sha256": "truths", "code_sha256": "versions of the code"}.items():
-        values = [value for value in present[column].unique() if value]
-        if len(values) > 1:
-            found.append(f"The results come from {len(values)} different {what}: compare them with care.")
-    counts = frames.counts
+    warnings = []
+    for column, name in {"truth_sha256": "truths", "code_sha256": "versions of the code"}.items():
+        num_values = sum(bool(value) for value in present[column].unique())
+        if num_values > 1:
+            warnings.append(f"The results come from {num_values} different {name}: compare them with care.")
+    counts, total = frames.counts, sum(frames.counts.values())
     if counts["missing"]:
-        found.append(
-            f"{counts['missing']} of {sum(counts.values())} cells have no result; means are over what is there."
-        )
+        warnings.append(f"{counts['missing']} of {total} cells have no result; means are over the results that exist.")
     if counts["diverged"]:
-        found.append(f"{counts['diverged']} of {sum(counts.values())} cells diverged; their history is kept and shown.")
-    for source in frames.study.get("left_out", ()):
-        found.append(
-            f"Cells on {str(source).upper()} were left out: it was not there when the study was submitted. Fetch it "
-            f"(nllgen assets fetch {source}) and submit the study again to add them."
-        )
+        warnings.append(f"{counts['diverged']} of {total} cells diverged; their history is kept and shown.")
+    warnings += [
+        f"Cells on {str(source).upper()} were left out: it was missing when the study was submitted. Fetch it (nllgen "
+        f"assets fetch {source}) and submit the study again to add them."
+        for source in frames.study.get("left_out", ())
+    ]
     groups = groups_table(frames)
-    single = int((groups["planned"] == 1).sum())
-    if single:
-        found.append(f"{single} of {len(groups)} groups have one seed: no interval can be given for them.")
-    return found
+    num_single = int((groups["planned"] == 1).sum())
+    if num_single:
+        warnings.append(f"{num_single} of {len(groups)} groups have one seed: no interval can be given for them.")
+    return warnings
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """CSV as UTF-8, ten significant digits."""
+    """Return a table as CSV in UTF-8 with ten significant digits."""
     return bytes(table.to_csv(index=False, float_format="%.10g").encode())
 
 
@@ -224,11 +219,11 @@ def _assets(text: str) -> list[tuple[str, str]]:
 
 
 def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows by setting, paradigm, degree, variant, seed."""
+    """Sort rows by setting, paradigm, degree, variant and seed."""
     ordered = ranked(rows).sort_values(["_setting", "paradigm", "_student", "variant", "seed"], kind="stable")
     return ordered.drop(columns=["_setting", "_student"])
 
 
 def finite_or_none(value: object) -> float | None:
-    """A number for JSON and HTML, None where it is not finite."""
+    """Return a number for JSON and HTML, None if it is not finite."""
     return float(value) if isinstance(value, int | float | np.number) and np.isfinite(float(value)) else None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 MINUS = "−"
-# what an interval over seeds does not cover
+# conditions of every interval over seeds
 CONDITION = "conditional on the truth, where there is one, and on the images held out"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with ``digits`` significant digits and thousands separators; a dash where there is none."""
+    """Return a number with ``digits`` significant digits and thousands separators, a dash for NaN."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -23,7 +23,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def plus_minus(mean: float, high: float) -> str:
-    """``mean ± half`` with digits chosen by the half width; the mean alone where there is no interval."""
+    """Return ``mean ± half`` with digits by the half width, or the mean alone if there is no interval."""
     half = high - mean
     if not math.isfinite(mean) or not math.isfinite(half):
         return number(mean, 4)
@@ -36,14 +36,14 @@ def plus_minus(mean: float, high: float) -> str:
     return f"{mean:,.{decimals}f} ± {half:,.{decimals}f}".replace("-", MINUS)
 
 
-def estimate(mean: float, high: float, num_seeds: int) -> str:
-    """``plus_minus`` with the number of seeds; says so where one seed gives no interval."""
+def estimate(mean: float, high: float, num_seeds: float) -> str:
+    """Return ``plus_minus`` with the number of seeds; one seed has no interval."""
     if num_seeds == 1:
         return f"{number(mean, 4)} (one seed, no interval)"
-    return f"{plus_minus(mean, high)} (n = {num_seeds})"
+    return f"{plus_minus(mean, high)} (n = {int(num_seeds)})"
 
 
 def listing(items: list[str], most: int = 12) -> str:
-    """Items joined by semicolons; says how many more there are."""
+    """Join at most ``most`` items by semicolons and count the rest."""
     more = f"; and {len(items) - most} more in the CSV" if len(items) > most else ""
     return "; ".join(items[:most]) + more

@@ -72,7 +72,7 @@ def _to_rows(table: Table) -> Array:
     lengths = {len(data) for data in table.values()}
     if len(lengths) > 1:
         raise ValueError(f"columns of different lengths: {sorted(lengths)}")
-    columns = {name: _encoded(data) if data.dtype.kind == "U" else canonical(data) for name, data in table.items()}
+    columns = {name: _encoded(data) if data.dtype.kind in "UO" else canonical(data) for name, data in table.items()}
     rows = np.empty(lengths.pop() if lengths else 0, dtype=[(name, data.dtype) for name, data in columns.items()])
     for name, data in columns.items():
         rows[name] = data
@@ -80,7 +80,7 @@ def _to_rows(table: Table) -> Array:
 
 
 def _encoded(texts: Array) -> Array:
-    encoded = np.char.encode(texts, "utf-8")
+    encoded = np.char.encode(texts.astype(str), "utf-8")
     if encoded.dtype.itemsize > TEXT_WIDTH:
         raise ValueError(f"a text has more than {TEXT_WIDTH} bytes: {max(texts, key=len)!r}")
     return encoded.astype(f"S{TEXT_WIDTH}")

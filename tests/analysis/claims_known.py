@@ -1,35 +1,45 @@
-"""Studies that claims are judged on, and how a test asks for a verdict."""
+"""Cells with known verdicts, and helpers that judge them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
-from nllgen_analysis.claims import judge
+from nllgen_analysis.claims import Finding, Verdict, judge
 from nllgen_analysis.frames import to_frames
 
-from nllgen.study.config import Cell, DataConfig, DCGANConfig, NSGANConfig
-from tests.analysis.conftest import STEPS, build_study, make_cell
+from nllgen.storage.hdf5 import Array
+from nllgen.study.config import Cell, DataConfig, DCGANConfig, Degree, NSGANConfig
+from tests.analysis.conftest import STEPS, Override, Source, build_study, make_cell
 
+BySeed = Callable[[int], float]
 SEEDS = 5
-NASH = {"lr": 2e-4, "beta1": 0.5, "schedule": "constant"}
+NASH: dict[str, Any] = {"lr": 2e-4, "beta1": 0.5, "schedule": "constant"}
 
 
-def verdicts(cells, override=None, **settings):
-    """Claim id → verdict, of a study with these cells and values."""
+def verdicts(cells: Sequence[Cell], override: Override | None = None, **settings: Any) -> dict[str, Verdict]:
+    """Judge a study with these cells and values; return the verdicts by claim id."""
     settings = {"samples": 0} | settings
     judged = judge(to_frames(build_study(cells, override=override, **settings)))
     return {row.id: row for row in judged.rows}
 
 
-def finding(claim, cells, override=None, **settings):
+def finding(claim: str, cells: Sequence[Cell], override: Override | None = None, **settings: Any) -> Finding:
     return verdicts(cells, override, **settings)[claim].finding
 
 
-def degrees(*names, seeds=SEEDS, **settings):
+def degrees(*names: Degree, seeds: int = SEEDS, **settings: Any) -> list[Cell]:
     return [make_cell(name, seed=seed, **settings) for name in names for seed in range(seeds)]
 
 
-def both(source="synthetic", seeds=SEEDS, nll=None, nsgan=None):
-    """W by NLL, then by NSGAN."""
+def both(
+    source: Source = "synthetic",
+    seeds: int = SEEDS,
+    nll: dict[str, Any] | None = None,
+    nsgan: dict[str, Any] | None = None,
+) -> list[Cell]:
+    """Return cells of W trained by NLL, then by NSGAN."""
     return [
         make_cell("W", paradigm, seed=seed, source=source, **(settings or {}))
         for paradigm, settings in (("nll", nll), ("nsgan", nsgan))
@@ -37,18 +47,18 @@ def both(source="synthetic", seeds=SEEDS, nll=None, nsgan=None):
     ]
 
 
-def dcgan(seed=0):
+def dcgan(seed: int = 0) -> Cell:
     data = DataConfig(source="mnist", image_size=14, num_train="all")
     return Cell(
         data=data, dcgan=DCGANConfig(shape=(1, 14, 14)), paradigm=NSGANConfig(steps=STEPS, eval_every=100), seed=seed
     )
 
 
-def is_gan(cell):
+def is_gan(cell: Cell) -> bool:
     return cell.paradigm.name == "nsgan"
 
 
-LADDER = ("U2", "U1", "W", "O1", "O2")
+LADDER: tuple[Degree, ...] = ("U2", "U1", "W", "O1", "O2")
 ORDERED = {"U2": 40.0, "U1": 30.0, "W": 20.0, "O1": 10.0, "O2": 0.0}
 JITTER = {
     "U2": (0, 1, 2, 1, 0),
@@ -59,16 +69,16 @@ JITTER = {
 }
 
 
-def nash(seeds=SEEDS, **settings):
+def nash(seeds: int = SEEDS, **settings: Any) -> list[Cell]:
     return [make_cell("W", "nsgan", seed=s, start="truth", **settings) for s in range(seeds)] + [
         make_cell("W", "nll", seed=s, start="truth", **NASH) for s in range(seeds)
     ]
 
 
-def ends(levels, jitter=1.0, column="train_nll_nats"):
-    """A fall by 100 nats to the degree's level, and a jitter by seed."""
+def ends(levels: Mapping[str, float], jitter: float = 1.0, column: str = "train_nll_nats") -> Override:
+    """Let values fall by 100 nats to the degree's level, with a jitter by seed."""
 
-    def values(cell, step):
+    def values(cell: Cell, step: Array) -> dict[str, Any]:
         fall = 100 * (1 - np.asarray(step, float) / STEPS) ** 2
         return {column: levels[cell.degree] + jitter * JITTER[cell.degree][cell.seed % 5] + fall}
 

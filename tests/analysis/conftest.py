@@ -1,4 +1,4 @@
-"""A study whose every number is known: closed forms in step, degree and seed."""
+"""Studies whose numbers are closed forms in step, degree and seed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import json
 import math
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from nllgen.storage.hdf5 import Array
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS
 from nllgen.storage.study_file import StudyFile, write_study
-from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig, NLLConfig, NSGANConfig, Study
+from nllgen.study.config import Cell, DataConfig, Degree, FlowConfig, MetricsConfig, NLLConfig, NSGANConfig, Study
 from nllgen.study.degrees import student
 
 ENTROPY = -300.0
@@ -24,12 +26,14 @@ TRUTH_ID = "truth0123456789a"
 TRUTH_FLOW = FlowConfig(shape=(1, 14, 14), width=16)
 STEPS = 1000
 GRID = np.arange(0, STEPS + 1, 100)
+Source = Literal["mnist", "synthetic"]
+Start = Literal["random", "truth"]
 EXCESS = {"U3": 60.0, "U2": 40.0, "U1": 25.0, "W": 20.0, "W*": 0.0, "O1": 35.0, "O2": 50.0}
-MISSING, DIVERGED = 4, (1, 20)  # of the default cells, in the study whose report is looked at
+MISSING, DIVERGED = 4, (1, 20)  # of the default cells, in the study ``spoilt``
 PARAMETERS = {"U3": 280_000, "U2": 9_000, "U1": 39_000, "W": 290_000, "W*": 290_000, "O1": 2_000_000, "O2": 9_000_000}
 
 
-def kl(cell: Cell, step: np.ndarray) -> np.ndarray:
+def kl(cell: Cell, step: npt.ArrayLike) -> Array:
     """The exact KL of a synthetic cell: a decay to the degree's excess plus the seed, or a departure from the truth."""
     step = np.asarray(step, float)
     if cell.start == "truth":
@@ -39,13 +43,13 @@ def kl(cell: Cell, step: np.ndarray) -> np.ndarray:
     return EXCESS.get(cell.degree, 30.0) + cell.seed + worse + 800.0 * np.exp(-step / 120)
 
 
-def frechet(cell: Cell, step: np.ndarray) -> np.ndarray:
+def frechet(cell: Cell, step: npt.ArrayLike) -> Array:
     base = 4.0 if cell.paradigm.name == "nsgan" else 9.0
     return base + 0.1 * EXCESS.get(cell.degree, 30.0) + 0.2 * cell.seed + 60.0 * np.exp(-np.asarray(step, float) / 150)
 
 
-def make_cell(degree: str, paradigm: str = "nll", *, seed: int = 0, start: str = "random", num: Any = 1000,
-              source: str = "synthetic", **settings: Any) -> Cell:  # fmt: skip
+def make_cell(degree: Degree, paradigm: str = "nll", *, seed: int = 0, start: Start = "random", num: Any = 1000,
+              source: Source = "synthetic", **settings: Any) -> Cell:  # fmt: skip
     synthetic = source == "synthetic"
     data = DataConfig(source=source, image_size=14, num_train=num if synthetic else "all",
                       truth_id=TRUTH_ID if synthetic else None)  # fmt: skip
@@ -54,16 +58,16 @@ def make_cell(degree: str, paradigm: str = "nll", *, seed: int = 0, start: str =
                 start="truth" if degree == "W*" else start, seed=seed, degree=degree)  # fmt: skip
 
 
-def default_cells(seeds: int = 3, degrees: tuple[str, ...] = ("U2", "W", "O1")) -> list[Cell]:
+def default_cells(seeds: int = 3, degrees: tuple[Degree, ...] = ("U2", "W", "O1")) -> list[Cell]:
     cells = [make_cell(d, p, seed=s) for d in degrees for p in ("nll", "nsgan") for s in range(seeds)]
     cells += [make_cell("W", p, seed=s, start="truth", lr=2e-4) for p in ("nll", "nsgan") for s in range(seeds)]
     return cells + [make_cell("W", p, seed=s, source="mnist") for p in ("nll", "nsgan") for s in range(seeds)]
 
 
-Override = Callable[[Cell, np.ndarray], dict[str, Any]]
+Override = Callable[[Cell, Array], dict[str, Any]]
 
 
-def _metrics(cell: Cell, step: np.ndarray, split: str, override: Override | None = None) -> dict[str, np.ndarray]:
+def _metrics(cell: Cell, step: Array, split: str, override: Override | None = None) -> dict[str, Array]:
     step = np.asarray(step, float)
     value = kl(cell, step)
     synthetic = cell.data.source == "synthetic"
@@ -83,13 +87,13 @@ def _metrics(cell: Cell, step: np.ndarray, split: str, override: Override | None
     return metrics
 
 
-def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _stack(rows: list[dict[str, Array]]) -> dict[str, Array]:
     if not rows:
         return {"cell": np.zeros(0, np.int64), "step": np.zeros(0, np.int64)}
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def _eval(index: int, cell: Cell, last: int, override: Override | None) -> list[dict[str, np.ndarray]]:
+def _eval(index: int, cell: Cell, last: int, override: Override | None) -> list[dict[str, Array]]:
     step = GRID[last >= GRID]
     rows = []
     for weights in ("raw", "ema") if cell.paradigm.ema_decay else ("raw",):
@@ -103,14 +107,14 @@ def _eval(index: int, cell: Cell, last: int, override: Override | None) -> list[
     return rows
 
 
-def _final(index: int, cell: Cell, override: Override | None) -> list[dict[str, np.ndarray]]:
+def _final(index: int, cell: Cell, override: Override | None) -> list[dict[str, Array]]:
     kinds = ["last", "best", *(["ema"] if cell.paradigm.ema_decay else [])]
     best = np.array([STEPS, 600, STEPS][: len(kinds)])
     return [{"cell": np.full(len(kinds), index), "weights": np.array(kinds, object), "step": best,
              **_metrics(cell, best, "test", override)}]  # fmt: skip
 
 
-def _history(index: int, cell: Cell, last: int) -> list[dict[str, np.ndarray]]:
+def _history(index: int, cell: Cell, last: int) -> list[dict[str, Array]]:
     step = np.arange(0, last, 2)
     adversarial = cell.paradigm.name == "nsgan"
     wave = np.sin(step / 40.0) * step / STEPS
@@ -121,7 +125,7 @@ def _history(index: int, cell: Cell, last: int) -> list[dict[str, np.ndarray]]:
 
 
 def build_study(
-    cells: list[Cell],
+    cells: Sequence[Cell],
     *,
     name: str = "known",
     missing: tuple[int, ...] = (),
@@ -175,10 +179,11 @@ def build_study(
     )  # fmt: skip
 
 
-def _blobs(random: np.random.Generator, count: int) -> np.ndarray:
+def _blobs(random: np.random.Generator, count: int) -> Array:
     y, x = np.mgrid[:14, :14]
     centre = random.uniform(4, 10, (count, 2, 1, 1))
-    return np.exp(-((y - centre[:, 0]) ** 2 + (x - centre[:, 1]) ** 2) / 8).astype(np.float32)[:, None]
+    blobs = np.exp(-((y - centre[:, 0]) ** 2 + (x - centre[:, 1]) ** 2) / 8)
+    return np.asarray(blobs, np.float32)[:, None]
 
 
 @pytest.fixture(scope="session")
@@ -189,14 +194,14 @@ def study() -> StudyFile:
 
 @pytest.fixture(scope="session")
 def spoilt() -> StudyFile:
-    """The same with a cell that is missing and two that diverged."""
+    """The same with one missing and two diverged cells."""
     return build_study(default_cells(), missing=(MISSING,), diverged=DIVERGED)
 
 
 @pytest.fixture(scope="session")
 def written(spoilt: StudyFile, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Its report: drawn once, by the first of the processes that share the tests to ask for it."""
-    from nllgen_analysis import write_report  # not above: who builds a study alone needs no matplotlib
+    """Its report, written once by the first test process that needs it."""
+    from nllgen_analysis import write_report  # here, as building a study alone needs no matplotlib
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "report of the spoilt study"
@@ -212,7 +217,7 @@ def written(spoilt: StudyFile, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[[StudyFile], Path]:
-    """Write a study into the test's folder."""
+    """Return a function that writes a study into the test's folder."""
 
     def save(content: StudyFile) -> Path:
         path = tmp_path / "study.h5"

@@ -1,4 +1,4 @@
-"""report.html in a real browser: it sorts, filters and follows links, asks for nothing, and complains of nothing."""
+"""report.html in a real browser: sorting, filters, links, requests, and the log."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from nllgen_analysis import ReportPaths
+from selenium.webdriver import Chrome
+from selenium.webdriver.remote.webelement import WebElement
 
 from tests.analysis.conftest import DIVERGED, MISSING, default_cells
 
@@ -22,7 +26,7 @@ CELLS = default_cells()
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[webdriver.Chrome]:
-    """Headless Chromium; without it a test skips and says so, or fails where it is required."""
+    """Headless Chromium; without it tests are skipped, or fail if NLLGEN_REQUIRE_BROWSER is 1."""
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if None in programs:
         reason = "NOT TESTED: needs chromium and chromedriver (tests/analysis/programs-up installs them on Debian)"
@@ -41,60 +45,65 @@ def driver() -> Iterator[webdriver.Chrome]:
 
 
 @pytest.fixture
-def page(driver, written) -> webdriver.Chrome:
-    """The page, opened anew."""
+def page(driver: Chrome, written: ReportPaths) -> webdriver.Chrome:
+    """The report, loaded again."""
     driver.get("about:blank")
     for kind in ("browser", "performance"):
-        driver.get_log(kind)  # what was there is read and gone
+        log_of(driver, kind)  # reading empties it
     driver.get(written.html.as_uri())
     return driver
 
 
-def shown(page):
-    """Ids of the rows that can be seen."""
+def log_of(page: Chrome, kind: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = page.get_log(kind)  # type: ignore[no-untyped-call]  # selenium has no types here
+    return entries
+
+
+def shown(page: Chrome) -> list[str]:
+    """Return the ids of the visible rows."""
     rows = page.find_elements(By.CSS_SELECTOR, "#cell-table tbody tr:not([hidden])")
     return [row.find_element(By.CLASS_NAME, "id").text for row in rows]
 
 
-def count(page):
+def count(page: Chrome) -> str:
     return page.find_element(By.CSS_SELECTOR, "#filters output").text
 
 
-def click(page, element):
+def click(page: Chrome, element: WebElement) -> None:
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
     element.click()
 
 
-def column(page, heading):
-    """Its place and its values as they stand."""
+def column(page: Chrome, heading: str) -> tuple[int, list[str | None]]:
+    """Return the index of a column and the sort keys of its rows."""
     headings = [head.text.strip(" ▲▼") for head in page.find_elements(By.CSS_SELECTOR, "#cell-table th")]
     place = headings.index(heading)
     cells = page.find_elements(By.CSS_SELECTOR, f"#cell-table tbody td:nth-child({place + 1})")
     return place, [cell.get_attribute("data-key") for cell in cells]
 
 
-def test_nothing_is_asked_for_and_nothing_complained_of(page):
+def test_the_page_requests_nothing_and_logs_no_error(page: Chrome) -> None:
     click(page, page.find_element(By.CSS_SELECTOR, "#cell-table th button"))
     click(page, page.find_element(By.CSS_SELECTOR, "#figures figcaption a[data-cells]"))
-    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    messages = [json.loads(entry["message"])["message"] for entry in log_of(page, "performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert [address.split(":")[0] for address in asked if not address.startswith("data:")] == ["file"]
-    assert page.get_log("browser") == []
+    assert log_of(page, "browser") == []
 
 
-def test_a_request_would_have_been_seen(page):
+def test_a_request_would_be_logged(page: Chrome) -> None:
     page.execute_script("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/x.png'}))")
-    assert any("127.0.0.1:9" in entry["message"] for entry in page.get_log("browser"))
+    assert any("127.0.0.1:9" in entry["message"] for entry in log_of(page, "browser"))
 
 
-def test_every_picture_is_shown(page):
+def test_every_image_is_loaded(page: Chrome) -> None:
     broken = "return [...document.images].filter((image) => !image.complete || !image.naturalWidth).length"
     assert page.execute_script(broken) == 0
     assert len(page.find_elements(By.TAG_NAME, "img")) > 10
 
 
 @pytest.mark.parametrize("clicks", [1, 2])
-def test_a_heading_sorts_by_number_and_keeps_cells_without_one_last(page, clicks):
+def test_a_heading_sorts_by_number_with_missing_numbers_last(page: Chrome, clicks: int) -> None:
     place, _ = column(page, "KL (nats)")
     for _ in range(clicks):
         click(page, page.find_elements(By.CSS_SELECTOR, "#cell-table th button")[place])
@@ -105,30 +114,30 @@ def test_a_heading_sorts_by_number_and_keeps_cells_without_one_last(page, clicks
     assert all(key is None for key in keys[len(known) :])
 
 
-def test_a_menu_filters_and_says_how_many_are_left(page):
+def test_a_menu_filters_rows_and_shows_their_number(page: Chrome) -> None:
     Select(page.find_element(By.NAME, "outcome")).select_by_visible_text("diverged")
     assert shown(page) == [CELLS[index].id for index in DIVERGED]
     assert count(page) == f"2 of {len(CELLS) + 1} rows"
 
 
-def test_a_word_filters_and_a_button_shows_all_again(page):
+def test_a_search_filters_rows_and_a_button_resets_it(page: Chrome) -> None:
     page.find_element(By.NAME, "text").send_keys(f"{CELLS[MISSING].id} missing")
     assert shown(page) == [CELLS[MISSING].id]
     page.find_element(By.CSS_SELECTOR, "#filters button").click()
     assert len(shown(page)) == len(CELLS) + 1
 
 
-def test_filters_work_together(page):
+def test_filters_work_together(page: Chrome) -> None:
     for name, wanted in {"degree": "U2", "paradigm": "nsgan"}.items():
         Select(page.find_element(By.NAME, name)).select_by_visible_text(wanted)
     expected = {cell.id for cell in CELLS if cell.degree == "U2" and cell.paradigm.name == "nsgan"}
     assert set(shown(page)) == expected
 
 
-def test_a_number_of_a_caption_leads_to_the_cells_behind_it(page):
+def test_a_number_in_a_caption_links_to_its_cells(page: Chrome) -> None:
     links = page.find_elements(By.CSS_SELECTOR, "#figure-nll_curves_synthetic_1000 figcaption a[data-cells]")
     link = next(link for link in links if link.text.startswith("U2"))
-    behind = set(link.get_attribute("data-cells").split())
+    behind = set(str(link.get_attribute("data-cells")).split())
     assert behind
     text = link.text
     click(page, link)
@@ -138,19 +147,19 @@ def test_a_number_of_a_caption_leads_to_the_cells_behind_it(page):
 
 
 @pytest.mark.parametrize("table", ["groups", "final-metrics", "resource-table"])
-def test_a_number_of_a_table_leads_to_the_cells_behind_it(page, table):
+def test_a_number_in_a_table_links_to_its_cells(page: Chrome, table: str) -> None:
     link = page.find_element(By.CSS_SELECTOR, f"#{table} a[data-cells]")
-    behind = set(link.get_attribute("data-cells").split())
+    behind = set(str(link.get_attribute("data-cells")).split())
     click(page, link)
     assert set(shown(page)) == behind
 
 
-def test_a_count_of_diverged_cells_leads_to_them(page):
+def test_the_count_of_diverged_cells_links_to_them(page: Chrome) -> None:
     click(page, page.find_element(By.CSS_SELECTOR, ".tiles .diverged a"))
     assert shown(page) == [CELLS[index].id for index in DIVERGED]
 
 
-def test_a_link_to_a_row_that_is_filtered_away_shows_it(page):
+def test_a_link_to_a_hidden_row_shows_it(page: Chrome) -> None:
     page.find_element(By.NAME, "text").send_keys("no such cell")
     assert shown(page) == []
     click(page, page.find_element(By.CSS_SELECTOR, "figcaption summary"))
@@ -160,13 +169,13 @@ def test_a_link_to_a_row_that_is_filtered_away_shows_it(page):
     assert page.find_element(By.ID, f"cell-{id}").is_displayed()
 
 
-def contrast(page, selector):
-    """WCAG 2 contrast of an element's text and the page."""
+def contrast(page: Chrome, selector: str) -> float:
+    """Return the WCAG 2 contrast between an element's text and the page."""
     colours = page.execute_script(
         "const of = (e, p) => getComputedStyle(e)[p].match(/[0-9.]+/g).slice(0, 3).map(Number);"
         f"return [of(document.querySelector('{selector}'), 'color'), of(document.body, 'backgroundColor')]"
     )
-    light = []
+    light: list[float] = []
     for colour in colours:
         parts = [part / 255 / 12.92 if part <= 10 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in colour]
         light.append(0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2])
@@ -174,7 +183,7 @@ def contrast(page, selector):
 
 
 @pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(252, 252, 251)"), ("dark", "rgb(22, 24, 27)")])
-def test_light_and_dark_can_be_read(page, scheme, paper):
+def test_light_and_dark_schemes_have_enough_contrast(page: Chrome, scheme: str, paper: str) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == paper
@@ -182,7 +191,7 @@ def test_light_and_dark_can_be_read(page, scheme, paper):
         assert contrast(page, selector) >= 4.5, selector
 
 
-def test_print_shows_no_controls_and_cuts_no_table(page):
+def test_print_hides_controls_and_cuts_no_table(page: Chrome) -> None:
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
         "width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False,

@@ -1,4 +1,4 @@
-"""All claims together: too little data, infinite values, how verdicts are written down."""
+"""All claims together: too little data, infinite values, verdicts as JSON and tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ from nllgen_analysis.frames import to_frames
 from nllgen.errors import CorruptFileError
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.claims import claims_rules, claims_sha256
+from nllgen.study.config import Cell
 from nllgen.study.load import load_study
 from tests.analysis.claims_known import ALL, ORDERED, degrees, ends, finding, verdicts
 from tests.analysis.conftest import build_study, make_cell
 
 
 @pytest.mark.parametrize("kept", [[], ALL[:1], ALL[::5], degrees("W", seeds=4)])
-def test_too_little_is_undecided_and_says_why(kept):
+def test_too_little_is_undecided_and_says_why(kept: list[Cell]) -> None:
     cells = kept or [make_cell("W*")]
     for row in verdicts(cells).values():
         assert row.finding.verdict == "undecided", row.id
@@ -31,41 +33,42 @@ def test_too_little_is_undecided_and_says_why(kept):
 
 
 @pytest.mark.parametrize("outcome", ["missing", "diverged"])
-def test_a_study_without_a_finished_run_is_undecided_but_for_divergence(outcome):
-    found = verdicts(ALL, **{outcome: tuple(range(len(ALL)))})
-    assert {row.finding.verdict for row in found.values()} == {"undecided"}
-    assert found["C3"].finding.cells  # what was asked is named, with results or without
+def test_a_study_without_a_finished_run_is_undecided_but_for_divergence(outcome: str) -> None:
+    every = tuple(range(len(ALL)))
+    result = verdicts(ALL, missing=every) if outcome == "missing" else verdicts(ALL, diverged=every)
+    assert {row.finding.verdict for row in result.values()} == {"undecided"}
+    assert result["C3"].finding.cells  # what was asked is named, with results or without
 
 
-def test_columns_of_nan_are_undecided():
+def test_columns_of_nan_are_undecided() -> None:
     columns = ("train_nll_nats", "val_nll_nats", "kl_nats", "frechet_lenet", "frechet_floor_lenet")
-    found = verdicts(ALL, lambda cell, step: dict.fromkeys(columns, math.nan))
-    assert {row.finding.verdict for row in found.values()} == {"undecided"}
-    assert "no finite value" in found["C3"].finding.why
+    result = verdicts(ALL, lambda cell, step: dict.fromkeys(columns, math.nan))
+    assert {row.finding.verdict for row in result.values()} == {"undecided"}
+    assert "no finite value" in result["C3"].finding.why
 
 
-def test_infinite_values_are_no_values():
-    found = finding("C5", degrees("U1", "W"), lambda cell, step: {"val_nll_nats": math.inf})
-    assert (found.verdict, found.num_seeds) == ("undecided", 0)
+def test_infinite_values_do_not_count() -> None:
+    result = finding("C5", degrees("U1", "W"), lambda cell, step: {"val_nll_nats": math.inf})
+    assert (result.verdict, result.num_seeds) == ("undecided", 0)
 
 
-def test_a_missing_seed_is_named():
+def test_a_missing_seed_is_named() -> None:
     cells = degrees("U1", "W")
-    found = finding("C5", cells, ends(ORDERED, column="val_nll_nats"), missing=(7,))
-    assert found.verdict == "undecided"
-    assert f"seed 2: {cells[7].id} missing" in found.why
+    result = finding("C5", cells, ends(ORDERED, column="val_nll_nats"), missing=(7,))
+    assert result.verdict == "undecided"
+    assert f"seed 2: {cells[7].id} missing" in result.why
 
 
 @pytest.mark.parametrize(
     ("registered", "status"), [("", "unregistered"), (claims_sha256(), "registered"), ("0" * 64, "changed")]
 )
-def test_the_report_knows_whether_the_rules_were_registered(registered, status):
+def test_the_status_of_the_rules_is_reported(registered: str, status: str) -> None:
     judged = judge(to_frames(build_study(degrees("W"), claims_sha256=registered, samples=0)))
     assert judged.status == status
     assert verdicts_json(judged)["rules"]["status"] == status
 
 
-def test_verdicts_as_json_and_as_a_table():
+def test_verdicts_as_json_and_as_a_table() -> None:
     judged = judge(to_frames(build_study(ALL, samples=0)))
     content = json.loads(json.dumps(verdicts_json(judged), allow_nan=False))
     assert [claim["id"] for claim in content["claims"]] == [f"C{i}" for i in range(9)]
@@ -78,7 +81,7 @@ def test_verdicts_as_json_and_as_a_table():
     assert content["claims"][1]["rule"].endswith("Registered: max_ratio = 1.5; max_control = 28: 70.0, 14: 22.0.")
 
 
-def test_verdicts_do_not_depend_on_the_order_of_rows():
+def test_verdicts_do_not_depend_on_the_order_of_rows() -> None:
     study = build_study(ALL, samples=0)
     order = np.random.default_rng(1).permutation(len(study.eval["cell"]))
     mixed = replace(study, eval={name: values[order] for name, values in study.eval.items()})
@@ -86,23 +89,25 @@ def test_verdicts_do_not_depend_on_the_order_of_rows():
 
 
 @pytest.mark.parametrize("name", sorted({*builtin_names("jobs")} - {"smoke", "known-mnist", "known-mnist-14"}))
-def test_a_study_has_the_cells_of_the_claims_that_it_serves(name):
-    """Every cell is still missing: then a claim lacks results, and neither arms nor seeds."""
+def test_a_study_has_the_cells_of_the_claims_that_it_serves(name: str) -> None:
+    """With all cells missing, a claim lacks results but neither arms nor seeds."""
     study = load_study(name, precision="bf16")
     cells = list(study.cells)
     content = build_study(cells, missing=tuple(range(len(cells) + 1)), truth=study.truth or False, samples=0)
-    found = {row.id: row.finding for row in judge(to_frames(content)).rows}
-    header = builtin_path("jobs", name).read_text().split("\nname:")[0]
+    result = {row.id: row.finding for row in judge(to_frames(content)).rows}
+    path = builtin_path("jobs", name)
+    assert path is not None
+    header = path.read_text().split("\nname:")[0]
     claims = re.findall(r"C\d", header.split("# Claims: ")[1].split("\n#\n")[0])
     assert claims
     lacks = re.compile("planned (seeds have a value|pairs have results)|control has no result|are open")
     for claim in claims:
         for id in [f"C7{part}" for part in "abcd"] if claim == "C7" else [claim]:
-            assert lacks.search(found[id].why), f"{id}: {found[id].why}"
+            assert lacks.search(result[id].why), f"{id}: {result[id].why}"
 
 
 @pytest.mark.parametrize("wrong", [{"C3": {}}, {"general": {"confidence": 2.0, "min_seeds": 5, "extractor": "lenet"}}])
-def test_rules_that_are_none_are_a_typed_error(monkeypatch, wrong):
+def test_invalid_rules_are_a_typed_error(monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]) -> None:
     monkeypatch.setattr("nllgen_analysis.claims.rules.claims_rules", lambda: claims_rules() | wrong)
     load_rules.cache_clear()
     try:

@@ -1,22 +1,26 @@
-"""C7 and C8: larger models, and likelihood against images, on studies whose answer is known."""
+"""C7 and C8, on larger models and on likelihood against images, in studies with known verdicts."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 from nllgen_analysis.claims import judge
 from nllgen_analysis.frames import to_frames
 
+from nllgen.storage.hdf5 import Array
+from nllgen.study.config import Cell
 from tests.analysis.claims_known import JITTER, degrees, finding, verdicts
-from tests.analysis.conftest import STEPS, build_study, make_cell
+from tests.analysis.conftest import STEPS, Override, build_study, make_cell
 
 # C7
 
 
-def over(worse=True, scale=1.0):
-    """O1 and O2 beside W in curve, scatter, gap and image; ``worse`` or better by a factor."""
+def over(worse: bool = True, scale: float = 1.0) -> Override:
+    """Make O1 and O2 worse or better than W by a factor in curve, scatter, gap and images."""
 
-    def values(cell, step):
+    def values(cell: Cell, step: Array) -> dict[str, Any]:
         step = np.asarray(step, float)
         large = cell.degree != "W"
         factor = 1 + 0.02 * cell.seed + (scale if large == worse else 0)
@@ -28,63 +32,64 @@ def over(worse=True, scale=1.0):
     return values
 
 
-def test_c7_has_four_parts_that_can_all_be_supported():
-    found = verdicts(degrees("W", "O1", "O2"), over())
-    assert {id: row.finding.verdict for id, row in found.items() if id.startswith("C7")} == dict.fromkeys(
+def test_c7_has_four_parts_that_can_all_be_supported() -> None:
+    result = verdicts(degrees("W", "O1", "O2"), over())
+    assert {id: row.finding.verdict for id, row in result.items() if id.startswith("C7")} == dict.fromkeys(
         ("C7", "C7a", "C7b", "C7c", "C7d"), "supported"
     )
 
 
-def test_c7_has_four_parts_that_can_all_be_refuted():
-    found = verdicts(degrees("W", "O1", "O2"), over(worse=False))
-    assert {found[id].finding.verdict for id in ("C7", "C7a", "C7b", "C7c", "C7d")} == {"refuted"}
+def test_c7_has_four_parts_that_can_all_be_refuted() -> None:
+    result = verdicts(degrees("W", "O1", "O2"), over(worse=False))
+    assert {result[id].finding.verdict for id in ("C7", "C7a", "C7b", "C7c", "C7d")} == {"refuted"}
 
 
-def test_c7_is_undecided_where_nothing_differs_but_the_seeds():
-    def values(cell, step):
+def test_c7_is_undecided_where_nothing_differs_but_the_seeds() -> None:
+    def values(cell: Cell, step: Array) -> dict[str, Any]:
         lucky = (cell.seed + (cell.degree != "W")) % 2
         return over(scale=0)(cell, step) | {"frechet_lenet": 20.0 + 30 * lucky + np.asarray(step) % 200 / (1 + lucky)}
 
-    found = verdicts(degrees("W", "O1", seeds=6), values)
-    assert found["C7b"].finding.verdict == "undecided"
-    assert found["C7d"].finding.verdict == "undecided"
-    assert found["C7"].finding.verdict == "refuted"  # no gap more than W's
+    result = verdicts(degrees("W", "O1", seeds=6), values)
+    assert result["C7b"].finding.verdict == "undecided"
+    assert result["C7d"].finding.verdict == "undecided"
+    assert result["C7"].finding.verdict == "refuted"  # no gap more than W's
 
 
-def test_c7_is_a_conjunction():
+def test_c7_is_a_conjunction() -> None:
     values = lambda cell, step: over()(cell, step) | {"frechet_lenet": 20.0 + np.asarray(step) % 200}  # noqa: E731
-    found = verdicts(degrees("W", "O1", "O2"), values)
-    assert found["C7d"].finding.verdict == "refuted"
-    assert found["C7"].finding.verdict == "refuted"
-    assert found["C7c"].finding.verdict == "supported"
+    result = verdicts(degrees("W", "O1", "O2"), values)
+    assert result["C7d"].finding.verdict == "refuted"
+    assert result["C7"].finding.verdict == "refuted"
+    assert result["C7c"].finding.verdict == "supported"
 
 
-def test_c7_judges_o1_alone_where_o2_has_one_seed():
-    found = finding("C7c", [*degrees("W", "O1"), make_cell("O2")], over())
-    assert found.verdict == "supported"
-    assert "O2 in N = 1,000" in found.why
+def test_c7_judges_o1_alone_where_o2_has_one_seed() -> None:
+    result = finding("C7c", [*degrees("W", "O1"), make_cell("O2")], over())
+    assert result.verdict == "supported"
+    assert "O2 in N = 1,000" in result.why
 
 
-def test_c7a_does_not_compare_devices():
+def test_c7a_does_not_compare_devices() -> None:
     study = build_study(degrees("W", "O1"), override=over(), samples=0)
     study.cells["device"][:5] = "cuda"
-    found = next(row for row in judge(to_frames(study)).rows if row.id == "C7a").finding
-    assert found.verdict == "undecided"
-    assert "another device" in found.why
+    result = next(row for row in judge(to_frames(study)).rows if row.id == "C7a").finding
+    assert result.verdict == "undecided"
+    assert "another device" in result.why
 
 
-def test_c7d_small_differences_are_not_worse():
+def test_c7d_small_differences_are_not_worse() -> None:
     # half a floor (0.7) in every seed
     values = lambda cell, step: {"frechet_lenet": 20 + 0.35 * (cell.degree != "W")}  # noqa: E731
-    found = finding("C7d", degrees("W", "O1"), values)
-    assert (found.verdict, found.effect) == ("refuted", pytest.approx(0.5))
+    result = finding("C7d", degrees("W", "O1"), values)
+    assert result.verdict == "refuted"
+    assert result.effect == pytest.approx(0.5)
 
 
 # C8
 
 
-def related(signs):
-    """NLL rises by degree, the Fréchet distance by its sign."""
+def related(signs: int) -> Override:
+    """Let the NLL rise by degree, and the Fréchet distance rise or fall by the sign."""
     place = {"U1": 0, "W": 1, "O1": 2}
     return lambda cell, step: {
         "val_nll_nats": 10.0 * place[cell.degree] + 0.01 * JITTER[cell.degree][cell.seed % 5],
@@ -93,16 +98,16 @@ def related(signs):
 
 
 @pytest.mark.parametrize(("signs", "expected"), [(-1, "supported"), (1, "refuted"), (0, "undecided")])
-def test_c8_is_a_pair_of_opposite_signs(signs, expected):
-    found = finding("C8", degrees("U1", "W", "O1"), related(signs))
-    assert found.verdict == expected
+def test_c8_is_a_pair_of_opposite_signs(signs: int, expected: str) -> None:
+    result = finding("C8", degrees("U1", "W", "O1"), related(signs))
+    assert result.verdict == expected
 
 
-def test_c8_one_pair_shows_no_relation():
+def test_c8_is_not_refuted_by_one_pair() -> None:
     assert finding("C8", degrees("U1", "W"), related(1)).verdict == "undecided"
     assert finding("C8", degrees("U1", "W"), related(-1)).verdict == "supported"
 
 
-def test_c8_shares_the_error_between_all_pairs():
+def test_c8_shares_the_error_between_all_pairs() -> None:
     part = finding("C8", degrees("U1", "W", "O1"), related(-1)).parts[0]
     assert part.confidence == pytest.approx(1 - 0.05 / 6)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from nllgen_analysis import to_frames
+from nllgen_analysis import Frames, to_frames
 from nllgen_analysis.figures.nash import draw_nash
 
+from nllgen.storage.hdf5 import Array
+from nllgen.storage.study_file import StudyFile
+from nllgen.study.config import Cell
 from tests.analysis.conftest import build_study, make_cell
+from tests.analysis.drawing import as_drawn, xs
 
 
-def nash_laboratory():
+def nash_laboratory() -> Frames:
     """Simultaneous SGD at three learning rates around a critical step of 2e-3, with controls, and one Adam arm."""
-    rates, plain = (1e-4, 1e-3, 1e-2), {"optimizer": "sgd", "start": "truth", "num": "fresh"}
+    rates = (1e-4, 1e-3, 1e-2)
+    plain: dict[str, Any] = {"optimizer": "sgd", "start": "truth", "num": "fresh"}
     cells = [make_cell("W", "nsgan", seed=s, lr=lr, updates="simultaneous", **plain) for lr in rates for s in range(2)]
     cells += [make_cell("W", lr=lr, seed=s, **plain) for lr in rates for s in range(2)]
     cells += [make_cell("W", "nsgan", start="truth", num="fresh"), make_cell("W", start="truth", num="fresh")]
 
-    def measured(cell, step):
+    def measured(cell: Cell, step: Array) -> dict[str, Any]:
         game = cell.paradigm.name == "nsgan"
         first = np.where((step == 0) & game & (cell.paradigm.optimizer == "sgd"), 1.0, np.nan)
         return {
@@ -30,8 +37,8 @@ def nash_laboratory():
     return to_frames(build_study(cells, truth=False, override=measured))
 
 
-def test_the_predicted_critical_steps_stand_beside_the_last_kl_of_every_learning_rate():
-    drawn = draw_nash(nash_laboratory())[0]
+def test_the_predicted_critical_steps_stand_beside_the_last_kl_of_every_learning_rate() -> None:
+    drawn = as_drawn(draw_nash(nash_laboratory()))
     data = drawn.data[drawn.data["panel"] == "critical"]
     seen = data[(data["kind"] == "seed") & (data["series"] == "nsgan")]
     np.testing.assert_allclose(seen["value"], 1000 * seen["x"])
@@ -41,13 +48,13 @@ def test_the_predicted_critical_steps_stand_beside_the_last_kl_of_every_learning
         {"critical step": 2e-3, "critical step within the run": 6.5e-3}
     )
     axes = next(ax for ax in drawn.figure.axes if ax.get_xlabel() == "learning rate")
-    upright = {round(float(line.get_xdata()[0]), 6) for line in axes.lines if len(set(line.get_xdata())) == 1}
+    upright = {round(xs(line)[0], 6) for line in axes.lines if len(set(xs(line))) == 1}
     assert {2e-3, 6.5e-3} <= upright
     assert "critical step 0.002" in drawn.caption
 
 
-def test_an_adam_arm_has_no_prediction_and_no_place_beside_one():
-    data = draw_nash(nash_laboratory())[0].data
+def test_an_adam_arm_has_no_prediction() -> None:
+    data = as_drawn(draw_nash(nash_laboratory())).data
     critical = data[data["panel"] == "critical"]
     adam = [cell.id for cell in nash_laboratory().configs if cell.paradigm.optimizer == "adam"]
     assert len(adam) == 2
@@ -55,13 +62,13 @@ def test_an_adam_arm_has_no_prediction_and_no_place_beside_one():
     assert set(critical.loc[critical["kind"] == "seed", "series"]) == {"nsgan", "nll"}
 
 
-def test_the_discriminators_distance_to_its_optimum_is_drawn_by_step():
-    data = draw_nash(nash_laboratory())[0].data
+def test_the_discriminators_distance_to_its_optimum_is_drawn_by_step() -> None:
+    data = as_drawn(draw_nash(nash_laboratory())).data
     means = data[(data["panel"] == "distance") & (data["kind"] == "mean")]
     np.testing.assert_allclose(means["value"], means["x"] / 1000)
 
 
-def test_without_a_prediction_the_caption_says_why(study):
-    drawn = draw_nash(to_frames(study))[0]
+def test_without_a_prediction_the_caption_says_why(study: StudyFile) -> None:
+    drawn = as_drawn(draw_nash(to_frames(study)))
     assert "critical" not in set(drawn.data["panel"])
     assert "No cell has a predicted critical step" in drawn.caption

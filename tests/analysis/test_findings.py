@@ -1,4 +1,4 @@
-"""The sentences at the head of a report: they tell what the tables tell, and nothing where there are no data."""
+"""The sentences at the head of a report agree with the tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from nllgen_analysis.claims import judge
 from nllgen_analysis.figures.capacity import final_kl
 from nllgen_analysis.findings import findings
-from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.frames import Frames, load
 from nllgen_analysis.tables import warnings_of
 from nllgen_analysis.text import number
 
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    return load_frames(RESULTS / "study.h5")
+    return load(RESULTS / "study.h5")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_student_nearest_to_the_truth_is_the_one_with_the_smallest_mean(
         assert f"{student} " in sentences[1]
 
 
-def test_games_stand_beside_their_control(frames: Frames, sentences: list[str]) -> None:
+def test_adversarial_cells_are_compared_with_their_control(frames: Frames, sentences: list[str]) -> None:
     eval_ = frames.eval
     last = eval_[(eval_["start"] == "truth") & (eval_["weights"] == "raw") & (eval_["paradigm"] == "nll")]
     last = last.sort_values("step").groupby("cell").tail(1)
@@ -59,7 +59,7 @@ def test_games_stand_beside_their_control(frames: Frames, sentences: list[str]) 
     assert "5 seeds" in sentences[2]
 
 
-def test_a_study_without_its_data_says_only_that_nothing_is_decided(frames: Frames) -> None:
+def test_without_data_the_only_finding_is_that_no_claim_is_decided(frames: Frames) -> None:
     empty = Frames(
         **{
             **vars(frames),
@@ -71,16 +71,16 @@ def test_a_study_without_its_data_says_only_that_nothing_is_decided(frames: Fram
     assert findings(empty, judge(empty)) == ["None of 9 claims is decided: each verdict says what it lacks."]
 
 
-def test_a_pretrained_truth_is_known_from_the_studys_header(frames: Frames) -> None:
+def test_a_pretrained_truth_is_read_from_the_header(frames: Frames) -> None:
     truth = next(cell for cell, role in zip(frames.configs, frames.cells["role"], strict=True) if role == "truth")
     named = replace(frames, study={"pretrained": "known-mnist-14", "truth": truth.model_dump(mode="json")})
     assert frames.pretrained_truth is None
     assert named.pretrained_truth == truth
-    with pytest.raises(CorruptFileError, match="does not hold it"):
+    with pytest.raises(CorruptFileError, match="does not contain it"):
         _ = replace(frames, study={"pretrained": "known-mnist-14"}).pretrained_truth
 
 
-def test_what_was_left_out_is_told_with_the_way_to_add_it(frames: Frames) -> None:
+def test_data_that_were_left_out_are_named_with_a_hint(frames: Frames) -> None:
     told = " ".join(warnings_of(replace(frames, study={"left_out": ["mnist"]})))
     assert "Cells on MNIST were left out" in told
     assert "nllgen assets fetch mnist" in told

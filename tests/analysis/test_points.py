@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
-from nllgen_analysis import to_frames
+from nllgen_analysis import Frames, to_frames
 from nllgen_analysis.captions import spans
+from nllgen_analysis.figures import FigureResult
 from nllgen_analysis.figures.cost import cost_data, draw_cost
 from nllgen_analysis.figures.plane import draw_plane, plane_data
 from nllgen_analysis.figures.scatter import draw_scatter, scatter_data
-from nllgen_analysis.figures.style import COLUMN_IN, NotDrawn
+from nllgen_analysis.figures.style import COLUMN_IN
 
+from nllgen.storage.hdf5 import Array
+from nllgen.storage.study_file import StudyFile
+from nllgen.study.config import Cell
 from tests.analysis.conftest import STEPS, build_study, default_cells, frechet, kl, make_cell
+from tests.analysis.drawing import as_drawn, as_not_drawn
 
 
 @pytest.fixture(scope="module")
-def frames(study):
+def frames(study: StudyFile) -> Frames:
     return to_frames(study)
 
 
-def in_plane(cell, step):
-    """Precision and recall that say degree and seed, and their floors."""
+def in_plane(cell: Cell, step: Array) -> dict[str, Any]:
+    """Return precision and recall by degree and seed, and their floors."""
     recall = {"U2": 0.4, "W": 0.6}[cell.degree] + 0.01 * cell.seed
     return {"precision_lenet": 0.9, "recall_lenet": recall, "precision_floor_lenet": 0.95, "recall_floor_lenet": 0.92}
 
 
-def test_scatter_has_one_point_a_cell(frames):
+def test_scatter_has_one_point_a_cell(frames: Frames) -> None:
     cells = scatter_data(frames, "lenet").query("kind == 'cell'")
     assert len(cells) == 30
     assert set(cells.loc[cells["panel"] == "MNIST", "x_label"]) == {"test NLL (bits per dimension)"}
@@ -35,7 +43,7 @@ def test_scatter_has_one_point_a_cell(frames):
     assert own["y"].item() == pytest.approx(float(frechet(expected, STEPS)))
 
 
-def test_scatter_has_the_mean_of_every_group_with_its_interval(frames):
+def test_scatter_has_the_mean_of_every_group_with_its_interval(frames: Frames) -> None:
     data = scatter_data(frames, "lenet")
     mean = data[(data["kind"] == "mean") & (data["group"] == "U2 · nll · synthetic, N = 1,000")].iloc[0]
     assert mean["x"] == pytest.approx(float(kl(make_cell("U2", seed=1), STEPS)))
@@ -43,18 +51,18 @@ def test_scatter_has_the_mean_of_every_group_with_its_interval(frames):
     assert mean["y_high"] - mean["y"] == pytest.approx(0.2 * 4.302652729696142 / np.sqrt(3))
 
 
-def test_scatter_tells_the_rank_correlation_with_its_interval(frames):
-    caption = draw_scatter(frames)[0].caption
+def test_scatter_has_the_rank_correlation_with_its_interval_in_its_caption(frames: Frames) -> None:
+    caption = as_drawn(draw_scatter(frames)).caption
     told = [(text, cells) for text, cells in spans(caption) if "ρ = " in text]
     assert [len(cells) for _, cells in told] == [6, 24]
     assert all("…" in text for text, _ in told)
 
 
-def test_scatter_of_one_seed_says_that_there_is_no_interval():
-    assert "one seed, no interval" in draw_scatter(to_frames(build_study(default_cells(1))))[0].caption
+def test_scatter_of_one_seed_says_that_there_is_no_interval() -> None:
+    assert "one seed, no interval" in as_drawn(draw_scatter(to_frames(build_study(default_cells(1))))).caption
 
 
-def test_cost_is_steps_times_seconds_a_step(frames):
+def test_cost_is_steps_times_seconds_a_step(frames: Frames) -> None:
     data = cost_data(frames)
     cells = data[data["kind"] == "cell"]
     assert cells["x"].to_numpy() == pytest.approx(STEPS * 0.05)
@@ -65,12 +73,12 @@ def test_cost_is_steps_times_seconds_a_step(frames):
     assert len(cells[cells["panel"] == "synthetic MNIST, Fréchet distance (LeNet)"]) == 24
 
 
-def test_cost_of_the_truths_own_weights_is_not_drawn():
+def test_cost_of_the_truths_own_weights_is_not_drawn() -> None:
     starts = [make_cell("W*").model_copy(update={"paradigm": make_cell("W").paradigm.model_copy(update={"steps": 0})})]
-    assert isinstance(draw_cost(to_frames(build_study(starts, truth=False)))[0], NotDrawn)
+    assert as_not_drawn(draw_cost(to_frames(build_study(starts, truth=False)))).reason
 
 
-def test_plane_holds_precision_recall_and_their_floor():
+def test_plane_holds_precision_recall_and_their_floor() -> None:
     cells = [make_cell(degree, seed=seed) for degree in ("U2", "W") for seed in range(3)]
     data = plane_data(to_frames(build_study(cells, truth=False, override=in_plane)), "lenet")
     means = data[data["kind"] == "mean"].set_index("student")
@@ -80,19 +88,19 @@ def test_plane_holds_precision_recall_and_their_floor():
     assert reference[["x", "y"]].to_numpy() == pytest.approx(np.array([[0.92, 0.95]]))
 
 
-def test_plane_without_the_metric_says_so(frames):
-    assert isinstance(draw_plane(frames)[0], NotDrawn)
+def test_plane_without_the_metric_is_not_drawn(frames: Frames) -> None:
+    assert as_not_drawn(draw_plane(frames)).reason
 
 
-def test_a_figure_of_one_panel_is_as_wide_as_a_column():
-    drawn = draw_scatter(to_frames(build_study([make_cell("W", seed=s) for s in range(3)], truth=False)))[0]
+def test_a_figure_of_one_panel_is_as_wide_as_a_column() -> None:
+    drawn = as_drawn(draw_scatter(to_frames(build_study([make_cell("W", seed=s) for s in range(3)], truth=False))))
     assert drawn.figure.get_figwidth() == COLUMN_IN == 3.4
 
 
 @pytest.mark.parametrize("draw", [draw_scatter, draw_cost])
-def test_cells_without_a_value_are_named_in_data_and_caption(draw):
+def test_cells_without_a_value_are_named_in_data_and_caption(draw: Callable[[Frames], list[FigureResult]]) -> None:
     cells = [make_cell("W", seed=s) for s in range(4)]
-    drawn = draw(to_frames(build_study(cells, truth=False, missing=(1,), diverged=(2,))))[0]
+    drawn = as_drawn(draw(to_frames(build_study(cells, truth=False, missing=(1,), diverged=(2,)))))
     absent = drawn.data[drawn.data["kind"] == "none"].set_index("outcome")["cell_id"]
     assert absent.to_dict() == {"missing": cells[1].id, "diverged": cells[2].id}
     assert ("1 diverged", (cells[2].id,)) in spans(drawn.caption)

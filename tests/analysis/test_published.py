@@ -1,4 +1,4 @@
-"""The published studies: a report is what its study.h5 gives, number by number, and its page says what it says."""
+"""The published studies: reports are reproduced number by number, and pages agree with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from nllgen_analysis.claims import judge
 from nllgen_analysis.claims.tables import printed_verdicts
-from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.frames import Frames, load
 from nllgen_analysis.report import write_report
 
 from nllgen.study.claims import claims_sha256
@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 class Published(NamedTuple):
-    """A published study and the least that its page has to bring."""
+    """A published study and the least content of its page."""
 
     folder: Path
     claims: set[str]
@@ -39,7 +39,7 @@ RTOL = 1e-6  # a mean in another order of summation, not another mean
 MAX_BYTES = 40_000_000
 
 
-@pytest.fixture(scope="module", params=STUDIES.values(), ids=STUDIES)
+@pytest.fixture(scope="module", params=list(STUDIES.values()), ids=list(STUDIES))
 def published(request: pytest.FixtureRequest) -> Published:
     study: Published = request.param
     return study
@@ -54,18 +54,18 @@ def rebuilt(published: Published, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def frames(published: Published) -> Frames:
-    return load_frames(published.folder / "study.h5")
+    return load(published.folder / "study.h5")
 
 
 def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_same_files_come_out_of_the_published_study(rebuilt: Path, published: Published) -> None:
+def test_a_published_study_gives_the_published_files(rebuilt: Path, published: Published) -> None:
     assert names(rebuilt) == names(published.folder / "report")
 
 
-def test_every_number_of_every_figure_and_table_comes_out_again(rebuilt: Path, published: Published) -> None:
+def test_every_number_of_figures_and_tables_is_reproduced(rebuilt: Path, published: Published) -> None:
     tables = sorted(rebuilt.rglob("*.csv"))
     assert len(tables) >= published.num_tables
     for path in tables:
@@ -73,7 +73,7 @@ def test_every_number_of_every_figure_and_table_comes_out_again(rebuilt: Path, p
         pd.testing.assert_frame_equal(ours, theirs, rtol=RTOL, atol=1e-9, obj=path.name)
 
 
-def test_every_caption_comes_out_again(rebuilt: Path, published: Published) -> None:
+def test_every_caption_is_reproduced(rebuilt: Path, published: Published) -> None:
     for path in sorted((rebuilt / "figures").glob("*.txt")):
         assert path.read_text() == (published.folder / "report" / "figures" / path.name).read_text(), path.name
 
@@ -88,7 +88,7 @@ def same(ours: Any, theirs: Any) -> bool:
     return bool(ours == theirs)
 
 
-def test_every_verdict_comes_out_again(rebuilt: Path, published: Published) -> None:
+def test_every_verdict_is_reproduced(rebuilt: Path, published: Published) -> None:
     ours, theirs = (
         json.loads((folder / "verdicts.json").read_text()) for folder in (rebuilt, published.folder / "report")
     )
@@ -102,14 +102,14 @@ def test_the_rules_are_those_that_were_registered_before_the_run(published: Publ
     assert (rules["status"], rules["registered_sha256"]) == ("registered", claims_sha256())
 
 
-def test_the_study_is_whole_and_of_one_program_and_image(frames: Frames, published: Published) -> None:
+def test_the_study_is_complete_and_made_by_one_version_of_the_code(frames: Frames, published: Published) -> None:
     assert (published.folder / "study.h5").stat().st_size <= MAX_BYTES
     assert frames.counts == {"done": len(frames.cells) - 1, "diverged": 0, "missing": 0}
     assert frames.cells["code_sha256"].nunique() == frames.cells["container_sha256"].nunique() == 1
     assert (frames.cells["container_sha256"].str.len() == (64 if published.in_image else 0)).all()
 
 
-def test_the_page_says_what_the_verdicts_say(frames: Frames, published: Published) -> None:
+def test_the_page_has_the_verdicts(frames: Frames, published: Published) -> None:
     rows = re.findall(r"^\| (C\d[a-d]?) \|(.*)\|$", (published.folder / "README.md").read_text(), re.MULTILINE)
     told = {name: [cell.strip(" *") for cell in cells.split("|")] for name, cells in rows}
     assert published.claims <= set(told)
@@ -132,7 +132,7 @@ def test_every_number_that_the_page_takes_from_a_figure_is_in_its_caption(publis
             assert piece in caption, (name, piece)
 
 
-def test_the_picture_of_every_claim_is_there(published: Published) -> None:
+def test_every_linked_figure_exists(published: Published) -> None:
     links = re.findall(r"\]\((report/[^)]+)\)", (published.folder / "README.md").read_text())
     assert len(set(links)) >= published.num_links
     assert not [link for link in links if not (published.folder / link).is_file()]

@@ -1,4 +1,4 @@
-"""Numbers that the published pages tell beside verdicts and captions: worked out here, as the pages say how."""
+"""Numbers of the published pages beside verdicts and captions, computed as the pages describe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nllgen_analysis.frames import Frames, load_frames
+from nllgen_analysis.frames import Frames, load
 from nllgen_analysis.statistics import mean_interval
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -15,18 +15,18 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    return load_frames(RESULTS / "study.h5")
+    return load(RESULTS / "study.h5")
 
 
-def test_no_number_was_lost_on_the_way_to_the_file(frames: Frames) -> None:
+def test_every_cell_has_finite_final_metrics(frames: Frames) -> None:
     done = frames.cells[(frames.cells["role"] != "truth") & (frames.cells["source"] == "synthetic")]
     last = frames.final[(frames.final["weights"] == "last") & frames.final["cell"].isin(done.index)]
     assert len(last) == len(done)
     assert np.isfinite(last[["kl_nats", "kl_se_nats", "jsd_nats", "frechet_lenet"]].astype(float)).all().all()
 
 
-def test_numbers_that_the_page_tells_beside_the_verdicts_are_those_of_the_study(frames: Frames) -> None:
-    """What no figure or table says: derived here from study.h5, as the page says how."""
+def test_further_numbers_of_the_page_are_those_of_the_study(frames: Frames) -> None:
+    """These numbers are in no figure or table."""
     page = " ".join((RESULTS / "README.md").read_text().split())
     started = frames.eval[(frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
     started = started[started["paradigm"].isin(["nll", "nsgan"])]
@@ -37,12 +37,12 @@ def test_numbers_that_the_page_tells_beside_the_verdicts_are_those_of_the_study(
     control = ends[ends["paradigm"] == "nll"].set_index("seed")["kl_nats"]
     for variant, words in (("zero", "10.8 (8.6 … 13.0) at 0"), ("pretrained", "8.6 (7.2 … 9.9) pretrained")):
         arm = ends[ends["variant"] == f"disc_start={variant}"].set_index("seed")["kl_nats"]
-        found = mean_interval(np.log(arm / (3 * control)))
-        assert f"{found.mean:.1f} ({found.low:.1f} … {found.high:.1f})" in words
+        result = mean_interval(np.log(arm / (3 * control)))
+        assert f"{result.mean:.1f} ({result.low:.1f} … {result.high:.1f})" in words
         assert words in page
 
 
-def test_what_the_page_says_of_overfitting_and_overlap_is_so(frames: Frames) -> None:
+def test_numbers_on_overfitting_and_overlap_are_those_of_the_study(frames: Frames) -> None:
     well = frames.eval[(frames.eval["student"] == "W") & (frames.eval["num_train"] == "500")]
     by_cell = well[(well["paradigm"] == "nll") & (well["weights"] == "raw")].groupby("cell")
     nll, image = (
@@ -56,10 +56,10 @@ def test_what_the_page_says_of_overfitting_and_overlap_is_so(frames: Frames) -> 
     assert (math.log(2) - away["jsd_nats"]).max() <= 4e-4
 
 
-def test_the_steps_of_the_equilibrium_are_those_that_its_page_tells() -> None:
+def test_critical_steps_on_the_page_are_those_of_the_study() -> None:
     folder = RESULTS / "equilibrium"
     page = " ".join((folder / "README.md").read_text().split())
-    study = load_frames(folder / "study.h5")
+    study = load(folder / "study.h5")
     raw = study.eval[study.eval["weights"] == "raw"].join(study.cells[["lr", "steps"]], on="cell")
     raw = raw[raw["start"] == "truth"]
     predicted = raw[(raw["step"] == 0) & np.isfinite(raw["critical_step"].astype(float))]

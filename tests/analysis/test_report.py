@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -17,10 +18,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from nllgen_analysis import write_report
+from nllgen_analysis import ReportPaths, write_report
 
 from nllgen.errors import CorruptFileError, MachineError
-from nllgen.storage.study_file import write_study
+from nllgen.storage.study_file import StudyFile, write_study
+from nllgen.study.config import Cell
 from tests.analysis.conftest import DIVERGED, MISSING, build_study, default_cells, make_cell
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +30,7 @@ ATTACKS = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*
 
 
 class Page(HTMLParser):
-    """Tags with attributes, and the scripts' count."""
+    """The tags of a page with their attributes."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -43,15 +45,17 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def again(decided, spoilt, tmp_path_factory):
-    """``written`` once more, and the processor's seconds for it when all is imported."""
+def again(
+    decided: tuple[ReportPaths, list[Cell]], spoilt: StudyFile, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ReportPaths, float]:
+    """``written`` a second time, and its CPU time in seconds without imports."""
     folder = tmp_path_factory.mktemp("again")
     write_study(folder / "study.h5", spoilt)
-    start = time.process_time()  # not the clock on the wall: others may use the machine
+    start = time.process_time()  # not wall time, as other processes may use the machine
     return write_report(folder / "study.h5", folder / "out"), time.process_time() - start
 
 
-def test_every_promised_file_is_there_and_not_trivial(written):
+def test_every_listed_file_exists_and_is_not_trivial(written: ReportPaths) -> None:
     suffixes = {path.suffix for path in written.figures}
     assert suffixes == {".pdf", ".png", ".csv", ".txt"}
     assert {path.suffix for path in written.tables} == {".csv", ".tex"}
@@ -62,21 +66,21 @@ def test_every_promised_file_is_there_and_not_trivial(written):
         assert path.read_bytes().startswith(magic)
 
 
-def test_every_family_is_drawn(written):
+def test_every_family_is_drawn(written: ReportPaths) -> None:
     families = {"nll_curves", "convergence", "overfit", "frechet_lenet", "nll_frechet", "kl_capacity", "cost"}
     families |= {"nash", "samples"}
     names = {path.stem for path in written.figures}
     assert all(any(name.startswith(family) for name in names) for family in families)
 
 
-def test_figure_csv_holds_the_plotted_numbers(written):
+def test_figure_csv_holds_the_plotted_numbers(written: ReportPaths) -> None:
     path = next(path for path in written.figures if path.name == "nll_curves_synthetic_1000.csv")
     data = pd.read_csv(path)
     end = data[(data["panel"] == "nll, validation images") & (data["kind"] == "mean") & (data["x"] == 1000)]
     assert end.set_index("series").loc["W", "value"] == pytest.approx(-300 + 21 + 800 * np.exp(-1000 / 120))
 
 
-def test_no_verdict_is_invented(written):
+def test_three_seeds_decide_no_claim(written: ReportPaths) -> None:
     """Three seeds are too few for every claim."""
     verdicts = json.loads(written.verdicts.read_text())
     assert verdicts["schema"] == 1
@@ -86,7 +90,7 @@ def test_no_verdict_is_invented(written):
 
 
 @pytest.fixture(scope="module")
-def decided(tmp_path_factory):
+def decided(tmp_path_factory: pytest.TempPathFactory) -> tuple[ReportPaths, list[Cell]]:
     """The report of a study with five seeds, so that some claims are decided, and its cells."""
     folder = tmp_path_factory.mktemp("decided")
     cells = [make_cell(degree, seed=seed) for degree in ("U2", "W", "O1") for seed in range(5)]
@@ -94,13 +98,13 @@ def decided(tmp_path_factory):
     return write_report(folder / "study.h5", folder / "out"), cells
 
 
-def test_verdicts_come_first_on_the_page(decided):
+def test_verdicts_come_first_on_the_page(decided: tuple[ReportPaths, list[Cell]]) -> None:
     text = decided[0].html.read_text()
     assert text.index('id="verdicts"') < text.index('id="summary"') < text.index('id="figures"')
     assert 'class="rules unregistered"' in text
 
 
-def test_a_verdict_links_to_the_cells_behind_it(decided):
+def test_a_verdict_links_to_the_cells_behind_it(decided: tuple[ReportPaths, list[Cell]]) -> None:
     paths, cells = decided
     c5 = next(claim for claim in json.loads(paths.verdicts.read_text())["claims"] if claim["id"] == "C5")
     assert c5["verdict"] == "refuted"  # W is better than U2 by 20 nats in every seed
@@ -110,7 +114,7 @@ def test_a_verdict_links_to_the_cells_behind_it(decided):
     assert {f"#cell-{id}" for id in c5["cells"]} <= set(hrefs)
 
 
-def test_verdicts_are_a_table_as_well(decided):
+def test_verdicts_are_a_table_as_well(decided: tuple[ReportPaths, list[Cell]]) -> None:
     folder = decided[0].tables[0].parent
     table = pd.read_csv(folder / "claims.csv").set_index("claim")
     assert table.loc["C5", "verdict"] == "refuted"
@@ -118,48 +122,48 @@ def test_verdicts_are_a_table_as_well(decided):
     assert "C7d & worse images" in (folder / "claims.tex").read_text()
 
 
-def test_verdicts_are_told_on_the_terminal(decided):
+def test_verdicts_are_lines_for_the_terminal(decided: tuple[ReportPaths, list[Cell]]) -> None:
     lines = decided[0].lines
     assert any(line.startswith("C5   refuted") for line in lines)
     assert "without registered rules" in lines[-1]
 
 
-def test_html_asks_for_nothing_outside(written):
+def test_html_has_no_external_references(written: ReportPaths) -> None:
     page = Page(written.html.read_text())
     assert all(value.startswith("data:image/png;base64,") for value in page.values("src"))
     assert all(value.startswith("#") for value in page.values("href"))
     assert "url(" not in written.html.read_text()
 
 
-def test_html_has_a_row_and_an_anchor_for_every_cell(written, spoilt):
+def test_html_has_a_row_and_an_anchor_for_every_cell(written: ReportPaths, spoilt: StudyFile) -> None:
     ids = Page(written.html.read_text()).values("id")
     assert len(ids) == len(set(ids))
     for role, cell in zip(spoilt.cells["role"], spoilt.cells["id"], strict=True):
         assert f"{role}-{cell}" in ids
 
 
-def test_html_links_lead_somewhere(written):
+def test_html_links_have_targets(written: ReportPaths) -> None:
     page = Page(written.html.read_text())
     assert {value[1:] for value in page.values("href")} <= set(page.values("id"))
 
 
-def test_html_says_what_ran(written):
+def test_html_describes_the_study(written: ReportPaths) -> None:
     assert "30 cells in 10 groups: degrees U2, W, W from truth, O1; paradigms nll, nsgan;" in written.html.read_text()
     assert "3 seeds (0…2). A truth was trained first." in written.html.read_text()
 
 
-def test_html_says_what_was_not_drawn(written):
+def test_html_lists_figures_that_are_not_drawn(written: ReportPaths) -> None:
     assert "frechet_inception" in written.not_drawn
     assert "Not drawn" in written.html.read_text()
 
 
-def test_same_study_gives_the_same_report(written, again):
-    same = lambda path: re.sub(r"SHA-256 <code>\w+", "", path.read_text())  # noqa: E731
-    assert same(again[0].html) == same(written.html)
+def test_same_study_gives_the_same_report(written: ReportPaths, again: tuple[ReportPaths, float]) -> None:
+    ours, theirs = (re.sub(r"SHA-256 <code>\w+", "", paths.html.read_text()) for paths in (again[0], written))
+    assert ours == theirs
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
     """The report of a study with one seed; its name has every attack, and each of its three hosts is one."""
     folder = tmp_path_factory.mktemp("hostile")
     study = replace(build_study([make_cell("W"), make_cell("W", "nsgan")], samples=1), name=" ".join(ATTACKS))
@@ -168,7 +172,7 @@ def hostile(tmp_path_factory):
     return write_report(folder / "study.h5", folder / "out")
 
 
-def test_hostile_text_stays_text(hostile):
+def test_hostile_text_stays_text(hostile: ReportPaths) -> None:
     text = hostile.html.read_text()
     page = Page(text)
     assert [tag for tag, _ in page.tags].count("script") == 1
@@ -180,7 +184,7 @@ def test_hostile_text_stays_text(hostile):
     assert all(f">{attack}<" in unescape(text) for attack in ATTACKS)
 
 
-def test_missing_and_diverged_cells_are_shown(written):
+def test_missing_and_diverged_cells_are_shown(written: ReportPaths) -> None:
     text = written.html.read_text()
     rows = [attrs.get("class") for tag, attrs in Page(text).tags if tag == "tr" and "class" in attrs]
     assert (rows.count("missing"), rows.count("diverged")) == (1, len(DIVERGED))
@@ -191,21 +195,21 @@ def test_missing_and_diverged_cells_are_shown(written):
     assert outcomes[default_cells()[MISSING].id] == "missing"
 
 
-def test_single_seed_says_that_it_has_no_interval(hostile):
+def test_a_single_seed_has_no_interval(hostile: ReportPaths) -> None:
     assert "one seed, no interval" in hostile.html.read_text()
     final = pd.read_csv(hostile.tables[0].parent / "final.csv")
     assert final["low"].isna().all()
     assert set(final["note"]) == {"one seed, no interval"}
 
 
-def test_study_whose_cells_all_diverged_is_reported(saved, tmp_path):
+def test_study_whose_cells_all_diverged_is_reported(saved: Callable[[StudyFile], Path], tmp_path: Path) -> None:
     cells = [make_cell("W", paradigm, start=start) for paradigm in ("nll", "nsgan") for start in ("random", "truth")]
     paths = write_report(saved(build_study(cells, diverged=tuple(range(4)), samples=1)), tmp_path / "out")
     assert "0</b> of 4 done" in paths.html.read_text()
     assert "nll_frechet_lenet" in paths.not_drawn
 
 
-def test_empty_study_is_reported(saved, tmp_path):
+def test_empty_study_is_reported(saved: Callable[[StudyFile], Path], tmp_path: Path) -> None:
     cells = [make_cell("W")]
     paths = write_report(saved(build_study(cells, missing=(0,), truth=False, samples=0)), tmp_path / "out")
     assert paths.figures == ()
@@ -213,8 +217,10 @@ def test_empty_study_is_reported(saved, tmp_path):
 
 
 @pytest.mark.slow
-def test_1000_cells_take_a_few_times_what_30_take(again, saved, tmp_path):
-    """In terms of the same machine's own time: an hour's neighbours have made it three times as slow."""
+def test_1000_cells_take_a_few_times_what_30_take(
+    again: tuple[ReportPaths, float], saved: Callable[[StudyFile], Path], tmp_path: Path
+) -> None:
+    """Relative to the same machine, which may be slowed down by other processes."""
     cells = [
         make_cell(degree, paradigm, seed=seed)
         for degree in ("U3", "U2", "U1", "W", "O1") for paradigm in ("nll", "nsgan")
@@ -227,17 +233,19 @@ def test_1000_cells_take_a_few_times_what_30_take(again, saved, tmp_path):
     assert paths.html.read_text().count('<tr id="cell-') == 1000
 
 
-def test_out_that_is_a_file_is_refused(saved, study, tmp_path):
+def test_out_that_is_a_file_is_refused(saved: Callable[[StudyFile], Path], study: StudyFile, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(MachineError, match="file"):
         write_report(saved(study), tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_full_disk_is_a_typed_error(saved, tmp_path, monkeypatch):
+def test_full_disk_is_a_typed_error(
+    saved: Callable[[StudyFile], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = saved(build_study([make_cell("W")]))
 
-    def full(descriptor):
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -245,14 +253,14 @@ def test_full_disk_is_a_typed_error(saved, tmp_path, monkeypatch):
         write_report(path, tmp_path / "out")
 
 
-def test_config_that_is_no_cell_is_a_typed_error(saved, tmp_path):
+def test_an_invalid_configuration_is_a_typed_error(saved: Callable[[StudyFile], Path], tmp_path: Path) -> None:
     study = build_study([make_cell("W")])
     study.cells["config"][0] = '{"data": {"source": "nowhere"}}'
     with pytest.raises(CorruptFileError, match="row 0"):
         write_report(saved(study), tmp_path / "out")
 
 
-def test_study_that_is_not_there_is_a_typed_error(tmp_path):
+def test_a_missing_study_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="no such file"):
         write_report(tmp_path / "none.h5", tmp_path / "out")
 
@@ -272,7 +280,9 @@ print(sorted(m for m in sys.modules if m.split('.')[0] == "torch"))
 """
 
 
-def test_a_study_made_on_another_machine_is_reported_without_torch_network_display_or_assets(saved, tmp_path):
+def test_a_study_made_on_another_machine_is_reported_without_torch_network_display_or_assets(
+    saved: Callable[[StudyFile], Path], tmp_path: Path
+) -> None:
     study = build_study([make_cell("W", seed=s) for s in range(2)], host="gpu-node-17", truth=False)
     study.cells["device"][:], study.cells["container_sha256"][:] = "cuda", "1f" * 32
     study.cells["version"][:] = "0.0.9"

@@ -15,16 +15,17 @@ from nllgen_analysis.tables import (
 )
 from nllgen_analysis.text import estimate, number, plus_minus
 
+from nllgen.storage.study_file import StudyFile
 from tests.analysis.conftest import STEPS, build_study, make_cell
 
 
-def test_group_without_any_result_keeps_its_row():
+def test_group_without_any_result_keeps_its_row() -> None:
     frames = to_frames(build_study([make_cell("W"), make_cell("O1")], missing=(1,)))
     table = printed_table(frames).set_index("degree")
     assert table.loc["O1", "seeds"] == "0"
 
 
-def test_final_table_is_the_closed_form():
+def test_final_table_is_the_closed_form() -> None:
     frames = to_frames(build_study([make_cell("U2", seed=s) for s in range(3)], truth=False))
     row = final_table(frames).set_index(["metric", "weights"]).loc[("kl_nats", "last")]
     assert row["mean"] == pytest.approx(41 + 800 * np.exp(-1000 / 120))
@@ -32,7 +33,7 @@ def test_final_table_is_the_closed_form():
     assert len(row["cell_ids"].split()) == 3
 
 
-def test_different_truths_are_pointed_out(study):
+def test_different_truths_give_a_warning(study: StudyFile) -> None:
     study.cells["truth_sha256"][0], kept = "other", study.cells["truth_sha256"][0]
     try:
         assert any("2 different truths" in text for text in warnings_of(to_frames(study)))
@@ -40,13 +41,13 @@ def test_different_truths_are_pointed_out(study):
         study.cells["truth_sha256"][0] = kept
 
 
-def test_provenance_counts_results(study):
+def test_provenance_counts_results(study: StudyFile) -> None:
     table = provenance_table(to_frames(study)).set_index("what")
     assert table.loc["host", "results"] == len(study.cells["id"])
     assert table.loc["asset lenet", "value"] == "abc"
 
 
-def test_numbers_as_text():
+def test_numbers_as_text() -> None:
     assert number(-1234.567, 4) == "−1,235"
     assert number(0.0001234) == "0.000123"
     assert number(float("nan")) == "–"
@@ -56,7 +57,7 @@ def test_numbers_as_text():
     assert estimate(1.0, float("nan"), 1) == "1.000 (one seed, no interval)"
 
 
-def test_final_table_has_the_interquartile_mean():
+def test_final_table_has_the_interquartile_mean() -> None:
     outlier = lambda cell, step: {"kl_nats": (1.0, 2.0, 3.0, 4.0, 900.0)[cell.seed]}  # noqa: E731
     frames = to_frames(build_study([make_cell("U2", seed=s) for s in range(5)], truth=False, override=outlier))
     row = final_table(frames).set_index(["metric", "weights"]).loc[("kl_nats", "last")]
@@ -64,7 +65,7 @@ def test_final_table_has_the_interquartile_mean():
     assert row["iqm_low"] < 3.0 < row["iqm_high"]
 
 
-def test_resources_are_steps_times_seconds_a_step():
+def test_resources_are_steps_times_seconds_a_step() -> None:
     cells = [make_cell("W", seed=s) for s in range(3)]
     table = resources_table(to_frames(build_study(cells, truth=False))).set_index("student")
     hours = STEPS * 0.05 / 3600
@@ -75,7 +76,7 @@ def test_resources_are_steps_times_seconds_a_step():
     assert table.loc["all", "core_hours"] == pytest.approx(3 * hours)
 
 
-def test_resources_multiply_by_threads_and_keep_devices_apart():
+def test_resources_multiply_by_threads_and_keep_devices_apart() -> None:
     study = build_study([make_cell("W", seed=s) for s in range(2)], truth=False)
     study.cells["num_threads"][:] = 4
     study.cells["device"][1] = "cuda"
@@ -84,22 +85,22 @@ def test_resources_multiply_by_threads_and_keep_devices_apart():
     assert table["core_hours"].iloc[-1] == pytest.approx(4 * table["hours"].iloc[-1])
 
 
-def test_a_diverged_cell_took_the_steps_that_it_logged():
+def test_a_diverged_cell_took_the_steps_that_it_logged() -> None:
     frames = to_frames(build_study([make_cell("W")], diverged=(0,), truth=False))
     assert resources_table(frames)["steps"].iloc[0] == 498  # the last that conftest logs before 500
 
 
-def test_the_truths_training_is_among_the_resources():
+def test_the_truths_training_is_among_the_resources() -> None:
     table = resources_table(to_frames(build_study([make_cell("W")])))
     assert list(table["student"]) == ["truth", "W", "all"]
 
 
-def test_resources_of_nothing_are_empty():
+def test_resources_without_results_are_empty() -> None:
     frames = to_frames(build_study([make_cell("W")], missing=(0,), truth=False, samples=0))
     assert resources_table(frames).empty
     assert printed_resources(frames).empty
 
 
-def test_counts_are_printed_as_counts():
+def test_counts_are_printed_as_counts() -> None:
     printed = printed_resources(to_frames(build_study([make_cell("O2")], truth=False)))
     assert printed.loc[0, ["parameters", "cells", "device"]].tolist() == ["9,000,000", "1", "cpu, 1"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from nllgen_analysis.frames import load_frames
+from nllgen_analysis.frames import load
 
 from nllgen.cli import cli
 from nllgen.launch.submit import freeze
@@ -158,7 +158,7 @@ def test_a_model_by_import_path_has_an_exact_kl_and_its_source_on_record(results
 @pytest.mark.slow
 def test_all_of_them_stand_in_one_study_file(folder: StudyDir, study: Study, tmp_path: Path) -> None:
     collect(folder, tmp_path / "study.h5", reference={})
-    cells = load_frames(tmp_path / "study.h5").cells
+    cells = load(tmp_path / "study.h5").cells
     assert len(cells) == len(study.cells) + 1
     assert {"dcgan", "flow"} <= set(cells["degree"])
     assert cells["group"].nunique() == len(cells)

@@ -1,4 +1,4 @@
-"""The claims C0 to C8 as tests with rules that were registered before the runs (nllgen/study/claims.toml)."""
+"""Tests of the claims C0 to C8 by rules that were registered before the runs (nllgen/study/claims.toml)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from nllgen.study.claims import claims_sha256
 from nllgen_analysis.claims.adversarial import judge_nash, judge_quality, judge_stability
 from nllgen_analysis.claims.degrees import judge_convergence, judge_finite, judge_harm, judge_ladder
 from nllgen_analysis.claims.evidence import Evidence
-from nllgen_analysis.claims.nll_against_frechet import judge_relation
-from nllgen_analysis.claims.overparameterised import judge_over
+from nllgen_analysis.claims.nll_against_frechet import judge_nll_against_frechet
+from nllgen_analysis.claims.overparameterised import judge_overparameterised
 from nllgen_analysis.claims.rules import Rules, load_rules
 from nllgen_analysis.claims.verdict import Finding, Verdict
 from nllgen_analysis.frames import Frames
@@ -25,18 +25,18 @@ _JUDGES: dict[str, Callable[[Evidence], Finding]] = {
     "C4": judge_convergence,
     "C5": judge_finite,
     "C6": judge_harm,
-    "C8": judge_relation,
+    "C8": judge_nll_against_frechet,
 }
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Every claim's verdict, and whether its rules are the registered ones.
+    """The verdict of every claim, and the status of the rules.
 
     Attributes:
         verdicts: C0 to C8.
-        rules_sha256: of the rules that were used.
-        registered_sha256: of those that were registered when the study was submitted; empty where none were.
+        rules_sha256: checksum of the rules that were used.
+        registered_sha256: checksum of the rules that were registered at submission, or empty.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -45,14 +45,14 @@ class Judged:
 
     @property
     def status(self) -> str:
-        """``registered``, ``changed`` or ``unregistered``."""
+        """Return ``registered``, ``changed`` or ``unregistered``."""
         if not self.registered_sha256:
             return "unregistered"
         return "registered" if self.registered_sha256 == self.rules_sha256 else "changed"
 
     @property
     def status_text(self) -> str:
-        """The same in a sentence."""
+        """Return the status as a sentence."""
         return {
             "registered": "The rules are those registered when the study was submitted",
             "changed": "The rules have changed since the study was submitted, so that these verdicts are not "
@@ -63,7 +63,7 @@ class Judged:
 
     @property
     def rows(self) -> list[Verdict]:
-        """Every claim, each followed by its sub-claims."""
+        """Return every claim, each followed by its sub-claims."""
         return [row for verdict in self.verdicts for row in (verdict, *verdict.subclaims)]
 
 
@@ -72,15 +72,15 @@ def judge(frames: Frames, rules: Rules | None = None) -> Judged:
 
     Args:
         frames: the study.
-        rules: others than those that ship with this version, for tests.
+        rules: those that ship with this version by default.
     """
     rules = rules or load_rules()
     evidence = Evidence(frames, rules)
     verdicts = [_verdict(evidence, id, judge_one) for id, judge_one in _JUDGES.items()]
-    verdicts.insert(-1, judge_over(evidence))
+    verdicts.insert(-1, judge_overparameterised(evidence))
     return Judged(tuple(verdicts), claims_sha256(), str(frames.study.get("claims_sha256", "")))
 
 
 def _verdict(evidence: Evidence, id: str, judge_one: Callable[[Evidence], Finding]) -> Verdict:
     rule = getattr(evidence.rules, id)
-    return Verdict(id, rule.statement, rule.told, judge_one(evidence))
+    return Verdict(id, rule.statement, rule.rule_text, judge_one(evidence))

@@ -1,4 +1,4 @@
-"""C0, C1 and C2: NSGAN beside NLL, from a random start on real and synthetic data, and from the Nash equilibrium."""
+"""C0, C1 and C2: NSGAN beside NLL, from a random start on real and synthetic data and from the Nash equilibrium."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ import numpy as np
 
 from nllgen.study.config import Cell
 from nllgen_analysis.claims.evidence import Arm, Evidence, Run, data_label
-from nllgen_analysis.claims.pairing import common_seeds, pair_up
+from nllgen_analysis.claims.pairing import common_seeds, pair_up, pairs_of
 from nllgen_analysis.claims.stability import less_stable
-from nllgen_analysis.claims.verdict import NAN, Finding, agreement, compare, undecided
+from nllgen_analysis.claims.verdict import NAN, Finding, agreement, undecided
 from nllgen_analysis.text import number
+
+Key = Callable[[Cell], tuple[object, ...]]
+Sides = tuple[list[Arm], list[Arm]]
 
 
 def judge_stability(evidence: Evidence) -> Finding:
-    """C0."""
+    """Judge C0: training by NSGAN is less stable than by NLL, on the same data, flow and steps."""
 
-    def run(cell: Cell) -> tuple[object, ...]:
+    def key(cell: Cell) -> tuple[object, ...]:
         return cell.data, cell.flow, cell.precision, cell.paradigm.steps, cell.paradigm.eval_every
 
-    found: list[Finding] = []
+    findings: list[Finding] = []
     skipped: list[str] = []
-    for likelihood, adversarial in _two_sides(evidence, run, skipped):
+    for likelihood, adversarial in _two_sides(evidence, key, skipped):
         nll, _ = _best(evidence, likelihood, ("raw",))
         gan, _ = _best(evidence, adversarial, ("raw",))
         for partner in _with_seeds(evidence, gan, [nll], skipped):
-            found.append(less_stable(evidence, f"{gan.label} against {partner.label}", gan, partner))
-    return agreement("C0", found, skipped, "plain NSGAN and NLL from a random start on the same data, flow and steps")
+            findings.append(less_stable(evidence, f"{gan.label} against {partner.label}", gan, partner))
+    return agreement(
+        "C0", findings, skipped, "plain NSGAN and NLL from a random start on the same data, flow and steps"
+    )
 
 
-def _two_sides(
-    evidence: Evidence, key: Callable[[Cell], tuple[object, ...]], skipped: list[str]
-) -> list[tuple[list[Arm], list[Arm]]]:
-    """Arms of NLL and of plain NSGAN that train a flow from a random start, with the same key."""
-    groups: dict[tuple[object, ...], tuple[list[Arm], list[Arm]]] = {}
+def _two_sides(evidence: Evidence, key: Key, skipped: list[str]) -> list[Sides]:
+    """Group the arms of NLL and of plain NSGAN that train a flow from a random start by a key."""
+    groups: dict[tuple[object, ...], Sides] = {}
     for arm in evidence.arms:
         if _is_trained_flow(arm.cell, "random"):
             if arm.cell.paradigm.name == "nll":
@@ -52,7 +55,7 @@ def _is_trained_flow(cell: Cell, start: str) -> bool:
 
 
 def _with_seeds(evidence: Evidence, arm: Arm, partners: Sequence[Arm], skipped: list[str]) -> Iterator[Arm]:
-    """Partners with enough planned seeds in common; what is left out is noted."""
+    """Yield the partners that share enough planned seeds; add the others to ``skipped``."""
     if not partners:
         skipped.append(f"{arm.label} has no partner")
     for partner in partners:
@@ -64,19 +67,20 @@ def _with_seeds(evidence: Evidence, arm: Arm, partners: Sequence[Arm], skipped: 
 
 
 def judge_quality(evidence: Evidence) -> Finding:
-    """C1."""
-    found: list[Finding] = []
+    """Judge C1: NLL reaches about the Fréchet distance of NSGAN with the same flow on MNIST."""
+    findings: list[Finding] = []
     skipped: list[str] = []
     for likelihood, adversarial in _two_sides(evidence, lambda cell: (cell.data, cell.flow, cell.precision), skipped):
-        data = likelihood[0].cell
-        if data.data.source != "mnist":
+        cell = likelihood[0].cell
+        if cell.data.source != "mnist":
             continue
         if len(likelihood) == len(adversarial):
-            found += _quality(evidence, likelihood, adversarial, skipped)
+            findings += _quality(evidence, likelihood, adversarial, skipped)
         else:
             counts = f"{len(likelihood)} configurations of NLL and {len(adversarial)} of NSGAN"
-            skipped.append(f"{data_label(data)}: unequal tuning budgets, {counts}")
-    return agreement("C1", found, skipped, "NLL and plain NSGAN of one flow on MNIST, equally many configurations each")
+            skipped.append(f"{data_label(cell)}: unequal tuning budgets, {counts}")
+    needs = "NLL and plain NSGAN of one flow on MNIST, equally many configurations each"
+    return agreement("C1", findings, skipped, needs)
 
 
 def _quality(
@@ -91,17 +95,15 @@ def _quality(
             partner,
             lambda a, b: _log(evidence.final(a, frechet)) - _log(evidence.final(b, frechet, weights)),
         )
-        found = compare(
-            f"{nll.label} against {gan.label}", sample, confidence=evidence.confidence(1),
-            min_seeds=evidence.min_seeds, threshold=math.log(rule.max_ratio), sense="below", unit="ln of the ratio",
-        )  # fmt: skip
+        label, threshold = f"{nll.label} against {gan.label}", math.log(rule.max_ratio)
+        finding = evidence.compare(label, sample, threshold=threshold, sense="below", unit="ln of the ratio")
         if sample.values:
-            found = replace(found, why=f"{found.why}; ratio {number(math.exp(found.effect))}")
-        yield _controlled(evidence, found, gan)
+            finding = replace(finding, why=f"{finding.why}; ratio {number(math.exp(finding.effect))}")
+        yield _controlled(evidence, finding, gan)
 
 
 def _best(evidence: Evidence, arms: Sequence[Arm], kinds: Sequence[str]) -> tuple[Arm, str]:
-    """The configuration with the lowest mean Fréchet distance on validation, and the weights of its final row."""
+    """Return the arm with the lowest mean Fréchet distance on validation, and the weights of its final row."""
     frechet = evidence.rules.general.frechet
     means = {
         (i, kind): _mean([evidence.last(run, frechet, kind) for run in arm.runs])
@@ -112,55 +114,57 @@ def _best(evidence: Evidence, arms: Sequence[Arm], kinds: Sequence[str]) -> tupl
     return arms[index], "ema" if kind == "ema" else "last"
 
 
-def _controlled(evidence: Evidence, found: Finding, gan: Arm) -> Finding:
-    """Undecided unless the positive control came down to its registered Fréchet distance."""
+def _controlled(evidence: Evidence, finding: Finding, gan: Arm) -> Finding:
+    """Make a finding undecided unless the positive control reached its registered Fréchet distance."""
     data = gan.cell.data
-    most = evidence.rules.C1.max_control.get(str(data.image_size))
-    arms = [arm for arm in evidence.arms
-            if arm.cell.dcgan is not None and arm.cell.data == data and evidence.is_plain_nsgan(arm.cell)]  # fmt: skip
-    frechet = evidence.rules.general.frechet
-    reached = [
-        _mean([evidence.last(run, frechet, kind) for run in arm.runs]) for arm in arms for kind in ("raw", "ema")
-    ]
-    lowest = min((value for value in reached if math.isfinite(value)), default=NAN)
-    cells = (*found.cells, *(id for arm in arms for id in arm.ids))
+    same_data = [arm for arm in evidence.arms if arm.cell.data == data]
+    controls = [arm for arm in same_data if arm.cell.dcgan is not None and evidence.is_plain_nsgan(arm.cell)]
+    most, lowest = evidence.rules.C1.max_control.get(str(data.image_size)), _lowest_frechet(evidence, controls)
+    cells = (*finding.cells, *(id for arm in controls for id in arm.ids))
     if most is None:
-        text = f"no Fréchet distance is registered for a control at {data.image_size}×{data.image_size}"
-    elif not arms:
-        text = "the study has no positive control (a DCGAN generator trained by plain NSGAN on the same data)"
+        problem = f"no Fréchet distance is registered for a control at {data.image_size}×{data.image_size}"
+    elif not controls:
+        problem = "the study has no positive control (a DCGAN generator trained by plain NSGAN on the same data)"
     elif math.isnan(lowest):
-        text = "the positive control has no result"
+        problem = "the positive control has no result"
     elif lowest > most:
-        text = f"the positive control reached {number(lowest)}, more than the registered {number(most)}"
+        problem = f"the positive control reached {number(lowest)}, more than the registered {number(most)}"
     else:
-        passed = f"; the positive control reached {number(lowest)}, at most {number(most)} is registered"
-        return replace(found, why=found.why + passed, cells=cells)
-    return replace(found, verdict="undecided", why=f"{text}; {found.why}", cells=cells)
+        passed = f"the positive control reached {number(lowest)}, at most {number(most)} is registered"
+        return replace(finding, why=f"{finding.why}; {passed}", cells=cells)
+    return replace(finding, verdict="undecided", why=f"{problem}; {finding.why}", cells=cells)
+
+
+def _lowest_frechet(evidence: Evidence, arms: Sequence[Arm]) -> float:
+    """Return the lowest mean Fréchet distance of several arms over raw and EMA weights, NaN if none has a result."""
+    frechet = evidence.rules.general.frechet
+    means = [_mean([evidence.last(run, frechet, kind) for run in arm.runs]) for arm in arms for kind in ("raw", "ema")]
+    return min((mean for mean in means if math.isfinite(mean)), default=NAN)
 
 
 def judge_nash(evidence: Evidence) -> Finding:
-    """C2."""
+    """Judge C2: NSGAN leaves the truth that it starts at, further than NLL training of the same kind."""
     counted: list[Finding] = []
     others: list[Finding] = []
     skipped: list[str] = []
     for arm in evidence.arms:
         if not _is_trained_flow(arm.cell, "truth") or arm.cell.paradigm.name == "nll":
             continue
-        partners = [other for other in evidence.arms if _is_nash_control(arm.cell, other.cell)]
+        controls = [other for other in evidence.arms if _is_nash_control(arm.cell, other.cell)]
         counts = evidence.is_plain_nsgan(arm.cell) and math.isclose(arm.cell.paradigm.lr, evidence.rules.C2.counted_lr)
-        for partner in _with_seeds(evidence, arm, partners, skipped):
-            (counted if counts else others).append(_nash(evidence, arm, partner))
+        for control in _with_seeds(evidence, arm, controls, skipped):
+            (counted if counts else others).append(_nash(evidence, arm, control))
     needs = f"plain NSGAN at {evidence.rules.C2.counted_lr:g} and NLL from the truth, same data, optimiser and steps"
-    found = agreement("C2", counted, skipped, needs)
-    shown = tuple(replace(other, label=f"{other.label} (not counted)") for other in others)
-    return replace(found, parts=(*found.parts, *shown))
+    finding = agreement("C2", counted, skipped, needs)
+    not_counted = tuple(replace(other, label=f"{other.label} (not counted)") for other in others)
+    return replace(finding, parts=(*finding.parts, *not_counted))
 
 
 def _is_nash_control(nash: Cell, other: Cell) -> bool:
     if not _is_trained_flow(other, "truth") or other.paradigm.name != "nll" or other.paradigm.schedule != "constant":
         return False
-    same = (nash.data, nash.flow, nash.precision) == (other.data, other.flow, other.precision)
-    return same and _optimisation(nash) == _optimisation(other)
+    is_same_problem = (nash.data, nash.flow, nash.precision) == (other.data, other.flow, other.precision)
+    return is_same_problem and _optimisation(nash) == _optimisation(other)
 
 
 def _optimisation(cell: Cell) -> tuple[object, ...]:
@@ -170,8 +174,9 @@ def _optimisation(cell: Cell) -> tuple[object, ...]:
 
 
 def _nash(evidence: Evidence, arm: Arm, control: Arm) -> Finding:
+    """Compare the last KL with a multiple of the control's; divergence of every run decides as well."""
     label, factor = f"{arm.label} against {control.label}", evidence.rules.C2.factor
-    pairs = [(arm.by_seed[seed], control.by_seed[seed]) for seed in common_seeds(arm, control)]
+    pairs = pairs_of(arm, control)
     ids = tuple(run.id for pair in pairs for run in pair)
     if all(run.outcome == "diverged" and other.outcome == "done" for run, other in pairs):
         why = f"all {len(pairs)} runs diverged, and every control finished"
@@ -179,18 +184,20 @@ def _nash(evidence: Evidence, arm: Arm, control: Arm) -> Finding:
     sample = pair_up(
         arm, control, lambda a, b: _left(evidence, a) - factor * evidence.last(b, "kl_nats"), first_may_diverge=True
     )
-    found = compare(label, sample, confidence=evidence.confidence(1), min_seeds=evidence.min_seeds)
+    finding = evidence.compare(label, sample)
     if not sample.values:
-        return found if pairs else undecided(label, "no pair of seeds")
-    ends = [_mean([_left(evidence, pair[0]) for pair in pairs]),
-            _mean([evidence.last(pair[1], "kl_nats") for pair in pairs])]  # fmt: skip
-    text = f"mean KL {number(ends[0])} nats against {number(ends[1])} of the control"
-    lost = sum(run.outcome == "diverged" for run, _ in pairs)
-    text += f", {lost} runs diverged and count with their last finite KL" if lost else ""
-    return replace(found, why=f"{found.why}; {text}")
+        return finding if pairs else undecided(label, "no pair of seeds")
+    kl = _mean([_left(evidence, run) for run, _ in pairs])
+    control_kl = _mean([evidence.last(other, "kl_nats") for _, other in pairs])
+    why = f"{finding.why}; mean KL {number(kl)} nats against {number(control_kl)} of the control"
+    num_diverged = sum(run.outcome == "diverged" for run, _ in pairs)
+    if num_diverged:
+        why += f", {num_diverged} runs diverged and count with their last finite KL"
+    return replace(finding, why=why)
 
 
 def _left(evidence: Evidence, run: Run) -> float:
+    """Return the last KL in nats; of a diverged run the last finite one."""
     return evidence.last(run, "kl_nats") if run.outcome == "done" else evidence.last_finite(run, "kl_nats")
 
 

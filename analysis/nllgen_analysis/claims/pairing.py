@@ -1,4 +1,4 @@
-"""One number a seed: of pairs of runs, or of runs alone, with the reason where there is none."""
+"""One number per seed, from pairs of runs or from single runs, with the reason where there is none."""
 
 from __future__ import annotations
 
@@ -8,29 +8,41 @@ from collections.abc import Callable, Sequence
 from nllgen_analysis.claims.evidence import Arm, Run
 from nllgen_analysis.claims.verdict import NAN, Sample
 
+NO_VALUE = "no finite value"
+
+
+def pairs_of(first: Arm, second: Arm) -> list[tuple[Run, Run]]:
+    """Return the runs of every seed that is planned in both arms."""
+    return [(first.by_seed[seed], second.by_seed[seed]) for seed in common_seeds(first, second)]
+
+
+def common_seeds(first: Arm, second: Arm) -> list[int]:
+    """Return the seeds that are planned in both arms."""
+    return sorted(set(first.by_seed) & set(second.by_seed))
+
 
 def pair_up(
     first: Arm,
     second: Arm,
     measure: Callable[[Run, Run], float],
     *,
-    without: str = "no finite value",
+    without: str = NO_VALUE,
     first_may_diverge: bool = False,
 ) -> Sample:
-    """``measure`` for every seed that both arms have.
+    """Measure the runs of every seed that both arms have.
 
     Args:
-        first, second: the arms.
-        measure: of two finished runs of one seed; NaN or infinity where there is no value.
-        without: what is said of a seed without a value.
-        first_may_diverge: ``measure`` knows what to do with a diverged run of the first arm.
+        first: arm of the first run.
+        second: arm of the second run.
+        measure: number of two finished runs of one seed; NaN or infinity is no value.
+        without: reason that is given for a seed without a value.
+        first_may_diverge: also measure diverged runs of the first arm.
     """
-    pairs = [(first.by_seed[seed], second.by_seed[seed]) for seed in common_seeds(first, second)]
-    return _sample(pairs, measure, without, first_may_diverge)
+    return _sample(pairs_of(first, second), measure, without, first_may_diverge)
 
 
-def each(arm: Arm, measure: Callable[[Run], float], *, without: str = "no finite value") -> Sample:
-    """``measure`` for every seed of an arm."""
+def each(arm: Arm, measure: Callable[[Run], float], *, without: str = NO_VALUE) -> Sample:
+    """Measure the run of every seed of an arm."""
     return _sample([(run,) for run in arm.runs], measure, without, False)
 
 
@@ -50,8 +62,3 @@ def _sample(
         else:
             lost.append(f"seed {runs[0].cell.seed}: {', '.join(unfinished) or without}")
     return Sample(tuple(values), len(groups), tuple(run.id for runs in groups for run in runs), tuple(lost))
-
-
-def common_seeds(first: Arm, second: Arm) -> list[int]:
-    """Seeds that are planned for both."""
-    return sorted(set(first.by_seed) & set(second.by_seed))

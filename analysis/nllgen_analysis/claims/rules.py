@@ -22,7 +22,7 @@ Degrees = Annotated[tuple[Degree, ...], Field(strict=False)]
 
 
 class General(Frozen):
-    """What all claims share: coverage of an interval, seeds that it needs, the feature extractor of Fréchet values."""
+    """Values that all claims share: confidence, seeds per interval, the feature extractor of Fréchet distances."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     min_seeds: Annotated[int, Field(ge=2)]
@@ -30,24 +30,24 @@ class General(Frozen):
 
     @property
     def frechet(self) -> str:
-        """Column of the Fréchet distance."""
+        """Return the column of the Fréchet distance."""
         return f"frechet_{self.extractor}"
 
     @property
     def floor(self) -> str:
-        """Column of the distance between two held-out sets."""
+        """Return the column of the distance between two held-out sets."""
         return f"frechet_floor_{self.extractor}"
 
 
 class Claim(Frozen):
-    """What is claimed, and in words by what rule it is judged."""
+    """A claim, and in words the rule that it is judged by."""
 
     statement: str
     rule: str
 
     @property
-    def told(self) -> str:
-        """The rule with its registered numbers."""
+    def rule_text(self) -> str:
+        """Return the rule with its registered numbers."""
         own = {name: value for name, value in self if name not in Claim.model_fields and not isinstance(value, Claim)}
         numbers = "; ".join(f"{name} = {_text(value)}" for name, value in own.items())
         return f"{self.rule} Registered: {numbers}." if own else self.rule
@@ -61,28 +61,28 @@ class Stability(Claim):
 
 
 class Quality(Claim):
-    """C1: ratio of Fréchet values that is still as good; the control's Fréchet by image size."""
+    """C1: largest ratio of Fréchet distances that counts as equally good; the control's distance by image size."""
 
     max_ratio: float
     max_control: dict[str, float]
 
 
 class Nash(Claim):
-    """C2: how many times the control's KL means that the equilibrium was left; the learning rate that counts."""
+    """C2: multiple of the control's KL that counts as leaving the equilibrium; the learning rate that counts."""
 
     factor: float
     counted_lr: float
 
 
 class Ladder(Claim):
-    """C3: degrees from the highest training NLL to the lowest; ``optional`` ones are rungs where they are planned."""
+    """C3: degrees from the highest training NLL to the lowest; ``optional`` ones count where they are planned."""
 
     ladder: Degrees
     optional: Degrees
 
 
 class Convergence(Claim):
-    """C4: degrees that are compared, and the distance of normalised curves that is still alike."""
+    """C4: degrees that are compared, and the largest distance of normalised curves that counts as alike."""
 
     degrees: Degrees
     optional: Degrees
@@ -98,7 +98,7 @@ class Finite(Claim):
 
 
 class Harm(Claim):
-    """C6: the degree, and by how much the harms must differ."""
+    """C6: the degree, and the least difference of the harms."""
 
     degree: Degree
     margin: float
@@ -106,18 +106,18 @@ class Harm(Claim):
 
 
 class Slower(Claim):
-    """C7a: the share of the whole improvement that is timed."""
+    """C7a: share of the whole improvement that is timed."""
 
     progress: float
 
 
 class WorseImages(Claim):
-    """C7d: the difference that counts, in truth-against-truth floors."""
+    """C7d: least difference in truth-against-truth floors."""
 
     margin_floors: float
 
 
-class Over(Claim):
+class Overparameterised(Claim):
     """C7: the well-specified degree, the larger ones, and the four parts."""
 
     degree: Degree
@@ -128,8 +128,8 @@ class Over(Claim):
     d: WorseImages
 
 
-class Relation(Claim):
-    """C8: how many pairs must all agree before the claim is refuted."""
+class NllAgainstFrechet(Claim):
+    """C8: number of pairs that must all agree to refute the claim."""
 
     min_pairs: int
 
@@ -146,16 +146,16 @@ class Rules(Frozen):
     C4: Convergence
     C5: Finite
     C6: Harm
-    C7: Over
-    C8: Relation
+    C7: Overparameterised
+    C8: NllAgainstFrechet
 
 
 @cache
 def load_rules() -> Rules:
-    """The rules that ship with this version.
+    """Load the rules that ship with this version.
 
     Raises:
-        CorruptFileError: the file was edited and is not a file of rules any more.
+        CorruptFileError: the file is not a valid file of rules.
     """
     try:
         return Rules.model_validate(claims_rules())

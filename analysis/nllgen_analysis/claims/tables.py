@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def verdicts_json(judged: Judged) -> dict[str, Any]:
-    """The content of verdicts.json; a number that does not exist is null."""
+    """Return the content of verdicts.json; numbers that do not exist are null."""
     return {
         "schema": VERDICTS_SCHEMA,
         "rules": {
@@ -37,30 +37,30 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     return head | _finding(verdict.finding) | {"subclaims": [_verdict(sub) for sub in verdict.subclaims]}
 
 
-def _finding(found: Finding) -> dict[str, Any]:
+def _finding(finding: Finding) -> dict[str, Any]:
     return {
-        "label": found.label,
-        "verdict": found.verdict,
-        "effect": finite_or_none(found.effect),
-        "interval": None if math.isnan(found.low) else [found.low, found.high],
-        "confidence": finite_or_none(found.confidence),
-        "unit": found.unit,
-        "threshold": found.threshold,
-        "sense": found.sense,
-        "num_seeds": found.num_seeds,
-        "why": found.why,
-        "cells": list(found.cells),
-        "parts": [_finding(part) for part in found.parts],
+        "label": finding.label,
+        "verdict": finding.verdict,
+        "effect": finite_or_none(finding.effect),
+        "interval": None if math.isnan(finding.low) else [finding.low, finding.high],
+        "confidence": finite_or_none(finding.confidence),
+        "unit": finding.unit,
+        "threshold": finding.threshold,
+        "sense": finding.sense,
+        "num_seeds": finding.num_seeds,
+        "why": finding.why,
+        "cells": list(finding.cells),
+        "parts": [_finding(part) for part in finding.parts],
     }
 
 
 def verdicts_table(judged: Judged) -> pd.DataFrame:
-    """Long form: a row a claim and sub-claim, and a row each of its parts, named ``claim: part``."""
+    """Return a row per claim and sub-claim, and a row per part, named ``claim: part``."""
     rows = []
     for verdict in judged.rows:
         rows.append(_row(verdict.id, verdict.statement, verdict.finding))
-        # a claim's sub-claims have rows of their own
-        rows += [row for part in verdict.finding.parts if not verdict.subclaims for row in _part_rows(verdict.id, part)]
+        if not verdict.subclaims:  # those have rows of their own
+            rows += [row for part in verdict.finding.parts for row in _part_rows(verdict.id, part)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -69,13 +69,13 @@ def _part_rows(path: str, part: Finding) -> list[dict[str, Any]]:
     return [_row(name, "", part), *(row for inner in part.parts for row in _part_rows(name, inner))]
 
 
-def _row(name: str, statement: str, found: Finding) -> dict[str, Any]:
-    values = {key: getattr(found, key) for key in COLUMNS if hasattr(found, key)}
-    return {**values, "claim": name, "statement": statement, "cell_ids": " ".join(found.cells)}
+def _row(name: str, statement: str, finding: Finding) -> dict[str, Any]:
+    values = {key: getattr(finding, key) for key in COLUMNS if hasattr(finding, key)}
+    return {**values, "claim": name, "statement": statement, "cell_ids": " ".join(finding.cells)}
 
 
 def printed_verdicts(judged: Judged) -> pd.DataFrame:
-    """A row a claim and sub-claim, as texts."""
+    """Return a row of texts per claim and sub-claim."""
     rows = [
         {
             "claim": verdict.id,
@@ -91,18 +91,18 @@ def printed_verdicts(judged: Judged) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def interval_text(found: Finding) -> str:
-    """``low … high``, or a dash."""
-    return "–" if math.isnan(found.low) else f"{number(found.low)} … {number(found.high)}"
+def interval_text(finding: Finding) -> str:
+    """Return ``low … high``, or a dash if there is no interval."""
+    return "–" if math.isnan(finding.low) else f"{number(finding.low)} … {number(finding.high)}"
 
 
 def verdict_lines(judged: Judged) -> list[str]:
-    """One line a claim for a terminal."""
+    """Return one line per claim and sub-claim for a terminal."""
     lines = []
     for verdict in judged.rows:
-        found = verdict.finding
-        unit = "" if found.unit == "1" else f" {found.unit}"
-        effect = "" if math.isnan(found.effect) else f"  [{number(found.effect)}; {interval_text(found)}{unit}]"
+        finding = verdict.finding
+        unit = "" if finding.unit == "1" else f" {finding.unit}"
+        effect = "" if math.isnan(finding.effect) else f"  [{number(finding.effect)}; {interval_text(finding)}{unit}]"
         indent = "  " if len(verdict.id) > 2 else ""
-        lines.append(f"{indent}{verdict.id:<4} {found.verdict:<9}  {verdict.statement}{effect}")
+        lines.append(f"{indent}{verdict.id:<4} {finding.verdict:<9}  {verdict.statement}{effect}")
     return lines

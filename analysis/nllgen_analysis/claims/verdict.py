@@ -1,4 +1,4 @@
-"""From values by seed to supported, refuted or undecided: intervals against thresholds, and how parts combine."""
+"""From values by seed to supported, refuted or undecided: intervals against thresholds, and combinations of parts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from nllgen_analysis.text import number
 Outcome = Literal["supported", "refuted", "undecided"]
 Sense = Literal["above", "below"]
 NAN = float("nan")
-MAX_TOLD = 4  # parts in a sentence; all of them are in the table
+MAX_REASONS = 4  # parts in a sentence; the table has all of them
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One number a seed.
+    """One number per seed.
 
     Attributes:
         values: finite ones.
-        num_planned: seeds that the study has.
-        cells: ids of every cell that was asked, also of those without a value.
-        lost: why each of the other seeds has none.
+        num_planned: seeds of the study.
+        cells: ids of all cells, also of those without a value.
+        lost: reason for each seed without a value.
     """
 
     values: tuple[float, ...]
@@ -38,17 +38,19 @@ class Finding:
     """A verdict on one comparison, or on several together.
 
     Attributes:
-        label: what is compared.
+        label: names the comparison.
         verdict: ``supported``, ``refuted`` or ``undecided``.
-        effect, low, high: mean over seeds and its t interval; NaN where there is none.
-        unit: of these.
-        threshold: that the interval is held against.
-        sense: on which side of it the claim is.
+        why: the reason in words.
+        effect: mean over seeds, NaN if there is none.
+        low: lower limit of its t interval, NaN if there is none.
+        high: upper limit, likewise.
+        unit: of these three.
+        threshold: that the interval is compared with.
+        sense: side of the threshold that the claim is on.
         confidence: of the interval.
         num_seeds: behind the interval.
         cells: ids behind it.
-        why: the verdict in words.
-        parts: that it was put together from.
+        parts: findings that this one combines.
     """
 
     label: str
@@ -67,18 +69,18 @@ class Finding:
 
     @property
     def clearance(self) -> float:
-        """How far the interval lies on the claim's side of the threshold; negative where it reaches across."""
+        """Return the distance of the interval from the threshold on the claim's side, negative if it reaches across."""
         return self.low - self.threshold if self.sense == "above" else self.threshold - self.high
 
     @property
     def opposition(self) -> float:
-        """How far it lies on the other side."""
+        """Return the distance of the interval from the threshold on the other side."""
         return self.threshold - self.high if self.sense == "above" else self.low - self.threshold
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim, the rule it was judged by, and what came out."""
+    """A claim, its rule and the finding."""
 
     id: str
     statement: str
@@ -97,66 +99,72 @@ def compare(
     sense: Sense = "above",
     unit: str = "nats",
 ) -> Finding:
-    """Hold the t interval of a mean over seeds against a threshold.
+    """Compare the t interval of a mean over seeds with a threshold.
 
-    The claim is that the mean lies above it (``sense`` above) or at or below it (below). The whole interval on one side
-    decides; an interval of no width that lies on the threshold is not above it.
+    The claim is that the mean lies above it (``sense`` above) or at or below it (below). It is decided if the whole
+    interval lies on one side. An interval of no width that lies on the threshold is not above it.
     """
-    found = mean_interval(sample.values, confidence)
-    made = Finding(
-        label, "undecided", "", found.mean, found.low, found.high, unit, threshold, sense, confidence,
-        found.num_seeds, sample.cells,
+    mean = mean_interval(sample.values, confidence)
+    finding = Finding(
+        label, "undecided", "", mean.mean, mean.low, mean.high, unit, threshold, sense, confidence, mean.num_seeds,
+        sample.cells,
     )  # fmt: skip
-    if found.num_seeds < min_seeds:
-        return replace(made, why=_too_few(sample, min_seeds))
-    limits = f"{number(found.low)} … {number(found.high)} {unit}".removesuffix(" 1")
-    if found.low > threshold:
-        side, verdict = "above", "supported" if sense == "above" else "refuted"
-    elif found.high <= threshold:
-        side, verdict = "at or below", "refuted" if sense == "above" else "supported"
-    else:
-        return replace(made, why=f"the interval {limits} reaches across {number(threshold)}{_lost(sample)}")
-    why = f"the interval {limits} lies {side} {number(threshold)}{_lost(sample)}"
-    return replace(made, verdict=verdict, why=why)  # type: ignore[arg-type]
+    lost = f" ({'; '.join(sample.lost)})" if sample.lost else ""
+    if mean.num_seeds < min_seeds:
+        count = f"{len(sample.values)} of {sample.num_planned} planned seeds have a value, {min_seeds} are needed"
+        return replace(finding, why=f"{count}{lost}")
+    limits = f"{number(mean.low)} … {number(mean.high)} {unit}".removesuffix(" 1")
+    is_above, is_below = mean.low > threshold, mean.high <= threshold
+    if not is_above and not is_below:
+        return replace(finding, why=f"the interval {limits} reaches across {number(threshold)}{lost}")
+    why = f"the interval {limits} lies {'above' if is_above else 'at or below'} {number(threshold)}{lost}"
+    return replace(finding, verdict="supported" if is_above == (sense == "above") else "refuted", why=why)
 
 
 def undecided(label: str, why: str, cells: Sequence[str] = ()) -> Finding:
-    """Nothing to judge by."""
+    """Return a finding that has nothing to judge by."""
     return Finding(label, "undecided", why, cells=tuple(cells))
 
 
 def all_of(label: str, parts: Sequence[Finding]) -> Finding:
-    """Supported if all parts are, refuted if one is; shows the part that stands weakest, or speaks most against it."""
-    refuted = [part for part in parts if part.verdict == "refuted"]
-    open_ = [part for part in parts if part.verdict == "undecided"]
-    if refuted:
-        return _together(label, "refuted", parts, max(refuted, key=lambda part: part.opposition), refuted)
-    if open_ or not parts:
-        return _together(label, "undecided", parts, _first_shown(open_), open_)
-    return _together(label, "supported", parts, min(parts, key=lambda part: part.clearance), ())
+    """Combine parts: supported if all are, refuted if one is."""
+    return _combine(label, parts, "refuted", "supported")
 
 
 def any_of(label: str, parts: Sequence[Finding]) -> Finding:
-    """Supported if one part is, refuted if all are; shows the part that speaks most for it, or stands closest to it."""
-    supported = [part for part in parts if part.verdict == "supported"]
+    """Combine parts: supported if one is, refuted if all are."""
+    return _combine(label, parts, "supported", "refuted")
+
+
+def _combine(label: str, parts: Sequence[Finding], deciding: Outcome, otherwise: Outcome) -> Finding:
+    """Return the verdict that one part decides, or the other one if no part is undecided.
+
+    The finding shows the part with the clearest deciding verdict, or the least clear of all.
+    """
+    decided = [part for part in parts if part.verdict == deciding]
     open_ = [part for part in parts if part.verdict == "undecided"]
-    if supported:
-        return _together(label, "supported", parts, max(supported, key=lambda part: part.clearance), supported)
+    if decided:
+        return _together(label, deciding, parts, max(decided, key=_clearness), decided)
     if open_ or not parts:
         return _together(label, "undecided", parts, _first_shown(open_), open_)
-    return _together(label, "refuted", parts, min(parts, key=lambda part: part.opposition), ())
+    return _together(label, otherwise, parts, min(parts, key=_clearness), ())
+
+
+def _clearness(part: Finding) -> float:
+    """Return the distance of a decided part's interval from the threshold."""
+    return part.clearance if part.verdict == "supported" else part.opposition
 
 
 def agreement(
     label: str, settings: Sequence[Finding], skipped: Sequence[str], needs: str, among: str = "settings"
 ) -> Finding:
-    """What all settings say; undecided where they do not say the same, or where there is none.
+    """Combine settings: undecided if there are none or their verdicts differ.
 
     Args:
         label: of the whole.
-        settings: one finding a setting that was judged.
-        skipped: settings that were not, with the reason.
-        needs: what a setting has to have, told where there is none.
+        settings: one finding per setting that was judged.
+        skipped: settings that were not judged, with the reason.
+        needs: requirements of a setting, named if there is none.
         among: what the settings are, in the plural.
     """
     left_out = f"; not judged: {'; '.join(skipped)}" if skipped else ""
@@ -165,32 +173,25 @@ def agreement(
     if len(settings) == 1:
         only = settings[0]
         return replace(only, label=label, why=f"{only.label}: {only.why}{left_out}", parts=only.parts or (only,))
-    verdicts = {setting.verdict for setting in settings}
-    if len(verdicts) > 1:
-        told = "; ".join(f"{setting.label}: {setting.verdict}" for setting in settings)
-        made = _together(label, "undecided", settings, None, ())
-        return replace(made, why=f"it depends on the {among}: {told}{left_out}")
-    shown = _telling(settings)
+    if len({setting.verdict for setting in settings}) > 1:
+        verdicts = "; ".join(f"{setting.label}: {setting.verdict}" for setting in settings)
+        whole = _together(label, "undecided", settings, None, ())
+        return replace(whole, why=f"it depends on the {among}: {verdicts}{left_out}")
+    is_open = settings[0].verdict == "undecided"
+    shown = (_first_shown(settings) or settings[0]) if is_open else min(settings, key=_clearness)
     why = f"the same in all {len(settings)} {among}; least clearly for {shown.label}: {shown.why}{left_out}"
     return replace(_together(label, shown.verdict, settings, shown, ()), why=why)
-
-
-def _telling(settings: Sequence[Finding]) -> Finding:
-    """Of findings with one verdict the one that is nearest to another."""
-    if settings[0].verdict == "supported":
-        return min(settings, key=lambda setting: setting.clearance)
-    if settings[0].verdict == "refuted":
-        return min(settings, key=lambda setting: setting.opposition)
-    return _first_shown(settings) or settings[0]
 
 
 def _together(
     label: str, verdict: Outcome, parts: Sequence[Finding], shown: Finding | None, reasons: Sequence[Finding]
 ) -> Finding:
+    """Return the numbers of one part with the label, verdict and cells of all; ``reasons`` are named in words."""
     cells = tuple(dict.fromkeys(cell for part in parts for cell in part.cells))
-    told = [f"{part.label}: {part.why}" for part in reasons[:MAX_TOLD]]
-    more = [f"and {len(reasons) - MAX_TOLD} more"] if len(reasons) > MAX_TOLD else []
-    why = "; ".join([*told, *more]) or _shown_text(shown)
+    texts = [f"{part.label}: {part.why}" for part in reasons[:MAX_REASONS]]
+    more = [f"and {len(reasons) - MAX_REASONS} more"] if len(reasons) > MAX_REASONS else []
+    closest = "there is nothing to compare" if shown is None else f"the closest is {shown.label}: {shown.why}"
+    why = "; ".join([*texts, *more]) or closest
     if shown is None:
         return Finding(label, verdict, why, cells=cells, parts=tuple(parts))
     return replace(shown, label=label, verdict=verdict, why=why, cells=cells, parts=tuple(parts))
@@ -198,16 +199,3 @@ def _together(
 
 def _first_shown(parts: Sequence[Finding]) -> Finding | None:
     return next((part for part in parts if math.isfinite(part.effect)), None)
-
-
-def _shown_text(shown: Finding | None) -> str:
-    return "there is nothing to compare" if shown is None else f"the closest is {shown.label}: {shown.why}"
-
-
-def _too_few(sample: Sample, min_seeds: int) -> str:
-    have = f"{len(sample.values)} of {sample.num_planned} planned seeds have a value, {min_seeds} are needed"
-    return f"{have}{_lost(sample)}"
-
-
-def _lost(sample: Sample) -> str:
-    return f" ({'; '.join(sample.lost)})" if sample.lost else ""

@@ -1,4 +1,4 @@
-"""A file a family of figures: each is drawn from frames and returns figures with their data and captions."""
+"""The figures of a report, one module per family: from frames to figures with their data and captions."""
 
 from __future__ import annotations
 
@@ -21,26 +21,15 @@ from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, project
 from nllgen_analysis.frames import Frames
 
 FAMILIES: tuple[Callable[[Frames], list[FigureResult]], ...] = (
-    draw_nll,
-    draw_convergence,
-    draw_overfit,
-    draw_capacity,
-    draw_sample_size,
-    draw_split,
-    draw_divergences,
-    draw_frechet,
-    draw_scatter,
-    draw_plane,
-    draw_cost,
-    draw_nash,
-    draw_samples,
-)
+    draw_nll, draw_convergence, draw_overfit, draw_capacity, draw_sample_size, draw_split, draw_divergences,
+    draw_frechet, draw_scatter, draw_plane, draw_cost, draw_nash, draw_samples,
+)  # fmt: skip
 
 __all__ = ["FAMILIES", "Drawn", "FigureResult", "NotDrawn", "draw_all", "project_style", "render"]
 
 
 def draw_all(frames: Frames) -> Iterator[FigureResult]:
-    """Every figure of every family, in the report's order; one that has no data says so."""
+    """Yield the figures of every family in the report's order; one without data gives its reason."""
     for family in FAMILIES:
         with project_style():
             results = family(frames)

@@ -9,86 +9,72 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.missing import with_absent
-from nllgen_analysis.figures.style import (
-    GREY,
-    Drawn,
-    FigureResult,
-    NotDrawn,
-    degree_colour,
-    legend_below,
-    new_figure,
-    set_scale,
-)
+from nllgen_analysis.figures import panels, scales, style
+from nllgen_analysis.figures.style import DARK_GREY, GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, ranked, student_order
-from nllgen_analysis.statistics import summarise
 from nllgen_analysis.text import estimate, listing
 
-TITLE = "KL against capacity"
+NAME, TITLE = "kl_capacity", "KL against capacity"
+Y_LABEL = "KL(p‖q) (nats)"
+GRID = panels.Grid(extra=0.6, share_x=True, share_y=True, x_label="parameters", y_label=Y_LABEL)
 MAX_PANELS = 9
 WEIGHTS = {"last": "o", "best": "D"}
 REFERENCE_POINTS = 60
+COLUMNS = (
+    "panel", "weights", "kind", "student", "variant", "num_parameters", "seed", "cell_id", "value", "low", "high",
+    "num_seeds",
+)  # fmt: skip
 
 
 def draw_capacity(frames: Frames) -> list[FigureResult]:
-    """Final KL(p‖q) of cells trained by NLL from a random start: a panel a setting, last and best weights."""
+    """Draw the final KL(p‖q) of cells trained by NLL from a random start: a panel per setting."""
     data = capacity_data(frames)
     if data.empty:
         reason = f"no cell trained by nll from a random start on synthetic data has a KL ({frames.counts_text})"
-        return [NotDrawn("kl_capacity", TITLE, reason)]
-    panels = list(data["panel"].unique())
-    shown = panels[:MAX_PANELS]
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
-    figure = new_figure(rows, columns, row_height=2.3, extra=0.6)
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for rank, ax in enumerate(axes.flat):
-        ax.set_visible(rank < len(shown))
-        if rank < len(shown):
-            _draw_panel(ax, data[data["panel"] == shown[rank]])
-        if rank + columns >= len(shown):
-            ax.set_xlabel("parameters")
-            ax.tick_params(labelbottom=True)
-    for line in axes:
-        line[0].set_ylabel("KL(p‖q) (nats)")
-    axes[0, 0].set_xscale("log")
-    axes[0, 0].xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))  # a label at each minor tick would overlap
-    axes[0, 0].xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(99, 99)))
-    axes[0, 0].xaxis.set_minor_formatter(NullFormatter())
-    _limit(axes[0, 0], data[data["panel"].isin(shown) & (data["kind"] != "reference")])
-    legend_below(figure, _handles(data))
-    caption = _caption(data, panels[MAX_PANELS:])
-    data, absent = with_absent(data, of_capacity(frames.cells[frames.cells["source"] == "synthetic"]))
-    return [Drawn("kl_capacity", TITLE, figure, data, f"{caption} {absent}".strip())]
+        return [NotDrawn(NAME, TITLE, reason)]
+    names = list(data["panel"].unique())
+    shown, hidden = names[:MAX_PANELS], names[MAX_PANELS:]
+    figure, axes = GRID.draw(shown)
+    for name, ax in axes.items():
+        _draw_panel(ax, data[data["panel"] == name])
+    first = figure.axes[0]
+    first.set_xscale("log")
+    first.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))  # labels of all minor ticks would overlap
+    first.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(99, 99)))
+    first.xaxis.set_minor_formatter(NullFormatter())
+    _limit(first, data[data["panel"].isin(shown) & (data["kind"] != "reference")])
+    style.legend_below(figure, _handles(data))
+    return [panels.finish(NAME, TITLE, figure, data, _caption(data, hidden), planned_cells(frames))]
 
 
 def capacity_data(frames: Frames) -> pd.DataFrame:
-    """The plotted numbers: kind ``seed``, ``mean`` (with interval) or ``reference`` (k/2N), by panel and weights."""
+    """Return the plotted numbers: kind ``seed``, ``mean`` or ``reference`` (k/2N), by panel and weights."""
     rows = final_kl(frames)
-    kept = ["panel", "weights", "kind", "student", "variant", "num_parameters", "seed", "cell_id", "value", "low"]
-    kept += ["high", "num_seeds"]
     if rows.empty:
-        return pd.DataFrame(columns=kept)
+        return pd.DataFrame(columns=list(COLUMNS))
     rows = ranked(rows.assign(panel=rows["setting"], value=rows["kl_nats"], cell_id=rows["id"]))
     rows = rows.sort_values(["_setting", "_student", "seed"])
-    by = ["panel", "weights", "student", "variant", "num_parameters"]
-    means = summarise(rows, by, "value").rename(columns={"mean": "value"}).assign(kind="mean")
-    return pd.concat([rows.assign(kind="seed"), means, _reference(rows)], ignore_index=True).reindex(columns=kept)
+    both = panels.with_means(rows, ["panel", "weights", "student", "variant", "num_parameters"])
+    return pd.concat([both, _reference(rows)], ignore_index=True).reindex(columns=list(COLUMNS))
 
 
 def final_kl(frames: Frames) -> pd.DataFrame:
-    """Rows of ``frames.final`` with a KL: last and best weights of cells trained by NLL from a random start."""
-    rows = of_capacity(frames.final[np.isfinite(frames.final["kl_nats"].astype(float))])
-    return rows[rows["weights"].isin(list(WEIGHTS)) & np.isfinite(rows["num_parameters"].astype(float))]
+    """Return rows of ``frames.final`` with a KL: last and best weights of cells trained by NLL from a random start."""
+    rows = _nll_from_random(panels.finite(frames.final, "kl_nats"))
+    return panels.finite(rows[rows["weights"].isin(list(WEIGHTS))], "num_parameters")
 
 
-def of_capacity(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of cells trained by NLL from a random start."""
+def planned_cells(frames: Frames) -> pd.DataFrame:
+    """Return the cells that are trained by NLL from a random start on synthetic data."""
+    return _nll_from_random(frames.cells[frames.cells["source"] == "synthetic"])
+
+
+def _nll_from_random(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["paradigm"] == "nll") & (rows["role"] != "truth") & (rows["start"] == "random")]
 
 
 def _reference(rows: pd.DataFrame) -> pd.DataFrame:
-    """k/(2N): the expected KL of a well-specified maximum likelihood estimate, asymptotically (science.md)."""
+    """Return k/(2N), the asymptotic expected KL of a well-specified maximum likelihood estimate (science.md)."""
     counted = rows[rows["num_train"].str.isdigit()]
     grid = np.geomspace(rows["num_parameters"].min(), rows["num_parameters"].max(), REFERENCE_POINTS)
     parts = [
@@ -111,38 +97,31 @@ def _draw_panel(ax: Axes, data: pd.DataFrame) -> None:
         half = (means["high"] - means["value"]).fillna(0)
         ax.errorbar(means["num_parameters"], means["value"], yerr=half, fmt=marker, color=colour, markersize=5,
                     markerfacecolor=face, elinewidth=1, capsize=2, zorder=3)  # fmt: skip
-    ax.set_title(data["panel"].iloc[0])
 
 
 def _limit(ax: Axes, measured: pd.DataFrame) -> None:
-    """The range of what was measured: k/(2N) may leave the figure where it does not hold."""
+    """Limit the vertical axis to the measured range; k/(2N) may leave the figure where it does not hold."""
     values = measured[["value", "low", "high"]].to_numpy(float)
     values = values[np.isfinite(values)]
-    if set_scale(ax, "y", measured["value"]) == "linear":
-        margin = 0.08 * (np.ptp(values) or max(abs(values[0]), 1.0))
-        ax.set_ylim(values.min() - margin, values.max() + margin)
+    if scales.set_scale(ax, "y", measured["value"]) == "linear":
+        scales.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
     else:
         positive = values[values > 0]
         ax.set_ylim(0.7 * positive.min() if values.min() > 0 else values.min(), 1.4 * positive.max())
 
 
 def _handles(data: pd.DataFrame) -> list[Line2D]:
-    students = student_order(data["student"].dropna())
-    handles = [
-        Line2D([], [], color=degree_colour(name), marker="o", linestyle="", markersize=4, label=name)
-        for name in students
-    ]
+    handles = [style.marker_key(name, degree_colour(name)) for name in student_order(data["student"].dropna())]
     for weights, marker in WEIGHTS.items():
         if (data["weights"] == weights).any():
-            face = "#444444" if weights == "last" else "none"
-            handles.append(Line2D([], [], color="#444444", marker=marker, markerfacecolor=face, linestyle="",
-                                  markersize=4, label=f"{weights} weights"))  # fmt: skip
+            face = DARK_GREY if weights == "last" else "none"
+            handles.append(style.marker_key(f"{weights} weights", DARK_GREY, marker, face=face))
     if (data["kind"] == "reference").any():
-        handles.append(Line2D([], [], color=GREY, linestyle="--", label="k/(2N)"))
+        handles.append(style.line_key("k/(2N)", GREY, "--"))
     return handles
 
 
-def _caption(data: pd.DataFrame, hidden: list[str]) -> str:
+def _caption(data: pd.DataFrame, hidden: list[str]) -> list[str]:
     texts = [
         "KL(p‖q) on test images against the number of parameters k; trained by nll from a random start.",
         "Small points: seeds; markers: mean with its 95 % t interval over seeds, conditional on the truth and the test "
@@ -153,17 +132,15 @@ def _caption(data: pd.DataFrame, hidden: list[str]) -> str:
             "Dashed: k/(2N), the asymptotic value of a well-specified maximum likelihood estimate; it holds only where "
             "N is far above k."
         )
-    means = data[(data["kind"] == "mean") & (data["weights"] == "last")]
-    for panel, rows in means.groupby("panel", sort=False):
-        seeds = data[(data["kind"] == "seed") & (data["weights"] == "last") & (data["panel"] == panel)]
+    last = data[data["weights"] == "last"]
+    for panel, rows in last[last["kind"] == "mean"].groupby("panel", sort=False):
+        seeds = last[(last["kind"] == "seed") & (last["panel"] == panel)]
         ends = [
             cite(
-                f"{row.student} {row.variant} {estimate(row.value, row.high, int(row.num_seeds))}".replace("  ", " "),
+                f"{row.student} {row.variant} {estimate(row.value, row.high, row.num_seeds)}".replace("  ", " "),
                 seeds.loc[(seeds["student"] == row.student) & (seeds["variant"] == row.variant), "cell_id"],
             )
             for row in rows.itertuples(index=False)
         ]
         texts.append(f"{panel}, last weights, nats: {listing(ends)}.")
-    if hidden:
-        texts.append(f"Not shown for want of room, but in the CSV: {', '.join(hidden)}.")
-    return " ".join(texts)
+    return [*texts, panels.hidden_text(hidden)]

@@ -1,4 +1,4 @@
-"""Simultaneous plain gradient steps from the truth: where a run ended, beside the step that theory calls critical."""
+"""Simultaneous gradient steps from the truth: the last KL by learning rate beside the predicted critical steps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from nllgen_analysis.figures.curves import COLUMNS
-from nllgen_analysis.figures.style import GREY, paradigm_colour, set_scale
+from nllgen_analysis.figures import curves
+from nllgen_analysis.figures.scales import set_scale
+from nllgen_analysis.figures.style import GREY, paradigm_colour
 from nllgen_analysis.frames import Frames
 from nllgen_analysis.text import listing, number
 
@@ -18,21 +19,21 @@ _CONTROL = ["student", "setting", "steps", "batch_size"]
 
 
 def critical_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of the panel ``critical``; empty where no cell has a prediction.
+    """Return the numbers of the panel ``critical``, empty if no cell has a prediction.
 
     Args:
         frames: the study.
-        rows: evaluations of raw weights of cells that start at the truth; of diverged ones also those without a KL.
+        rows: evaluations of raw weights of cells that start at the truth; of diverged cells also those without a KL.
 
     Returns:
-        ``curves.COLUMNS``: of kind ``seed`` the learning rate ``x`` and the last KL of every predicted cell and of the
-        likelihood cells at the same data, steps, batch size and optimiser; of kind ``prediction`` the critical steps
-        in ``x``, from the evaluation at step 0.
+        ``curves.COLUMNS``. Kind ``seed`` has the learning rate ``x`` and the last KL of every cell with a prediction
+        and of the NLL cells with the same data, steps, batch size and optimiser. Kind ``prediction`` has the critical
+        steps in ``x``, from the evaluation at step 0.
     """
     first = rows[rows["step"] == 0]
     known = first[np.isfinite(first["critical_step"].astype(float))]
     if known.empty:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return pd.DataFrame(columns=list(curves.COLUMNS))
     optimizer = pd.Series([cell.paradigm.optimizer for cell in frames.configs], frames.cells.index, name="optimizer")
     settings = frames.cells[["steps", "batch_size", "lr"]].join(optimizer)
     ends = rows.sort_values("step", kind="stable").groupby("cell").tail(1).join(settings, on="cell")
@@ -47,31 +48,30 @@ def critical_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
         for column in BOUNDS
     ]
     both = pd.concat(parts, ignore_index=True)
-    return both.assign(panel="critical", cell_id=both["id"]).reindex(columns=COLUMNS)
+    return both.assign(panel="critical", cell_id=both["id"]).reindex(columns=list(curves.COLUMNS))
 
 
 def draw_critical(ax: Axes, data: pd.DataFrame) -> list[Line2D]:
-    """Draw the panel; gives what its legend needs besides the paradigms."""
+    """Draw the panel and return its legend keys besides those of the paradigms."""
     seeds = data[data["kind"] == "seed"]
-    lost = seeds["outcome"] == "diverged"
-    for hue, rows in seeds[lost].groupby("hue", sort=False):
-        # its last KL is of before it left: the upper edge says more
+    is_diverged = seeds["outcome"] == "diverged"
+    for hue, rows in seeds[is_diverged].groupby("hue", sort=False):
+        # the last KL is from before the divergence, so that the cross stands at the upper edge
         ax.plot(rows["x"], np.ones(len(rows)), "x", color=paradigm_colour(hue), markersize=5, clip_on=False, zorder=3,
                 transform=ax.get_xaxis_transform())  # fmt: skip
-    for hue, rows in seeds[~lost].groupby("hue", sort=False):
-        marker = "o" if hue == "nsgan" else "s"
-        filled = paradigm_colour(hue) if hue == "nsgan" else "none"  # a control may lie under its partner
-        size = 4 if hue == "nsgan" else 6
-        ax.plot(rows["x"], rows["value"], marker, color=paradigm_colour(hue), markersize=size, markerfacecolor=filled,
+    for hue, rows in seeds[~is_diverged].groupby("hue", sort=False):
+        # an open square shows a control that lies under its partner
+        marker, size, face = ("o", 4, paradigm_colour(hue)) if hue == "nsgan" else ("s", 6, "none")
+        ax.plot(rows["x"], rows["value"], marker, color=paradigm_colour(hue), markersize=size, markerfacecolor=face,
                 clip_on=False, zorder=3)  # fmt: skip
     handles = []
     for column, name in BOUNDS.items():
-        middle = _middle(data, name)
-        if np.isfinite(middle) and middle > 0:
-            ax.axvline(middle, color=GREY, linewidth=1.1, linestyle=_STYLES[column], zorder=0)
+        median = _median(data, name)
+        if np.isfinite(median) and median > 0:
+            ax.axvline(median, color=GREY, linewidth=1.1, linestyle=_STYLES[column], zorder=0)
             handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=_STYLES[column], label=name))
     ax.set_xscale("log")
-    set_scale(ax, "y", seeds.loc[~lost, "value"])
+    set_scale(ax, "y", seeds.loc[~is_diverged, "value"])
     ax.set_title("last KL by learning rate, simultaneous SGD")
     ax.set_xlabel("learning rate")
     ax.set_ylabel("KL(p‖q) (nats)")
@@ -79,10 +79,10 @@ def draw_critical(ax: Axes, data: pd.DataFrame) -> list[Line2D]:
 
 
 def critical_text(data: pd.DataFrame) -> str:
-    """What the panel says, for the caption."""
+    """Return the description of the panel, for the caption."""
     if data.empty:
         return "No cell has a predicted critical step: that is of simultaneous plain gradient steps alone."
-    bounds = [f"{name} {number(_middle(data, name))}" for name in BOUNDS.values()]
+    bounds = [f"{name} {number(_median(data, name))}" for name in BOUNDS.values()]
     return (
         "Predicted for simultaneous SGD from the eigenvalues of the game linearised at the start, median over cells: "
         f"{listing(bounds)}. Below the first every mode but the null directions contracts; at the second one grows by "
@@ -91,6 +91,6 @@ def critical_text(data: pd.DataFrame) -> str:
     )
 
 
-def _middle(data: pd.DataFrame, name: str) -> float:
+def _median(data: pd.DataFrame, name: str) -> float:
     values = data.loc[(data["kind"] == "prediction") & (data["series"] == name), "x"].astype(float)
     return float(values.median()) if len(values) else float("nan")

@@ -1,4 +1,4 @@
-"""Curves over training: every seed faint, the mean with its t interval over it. Data first, drawing last."""
+"""Curves over training: every seed faint, the mean with its t interval in front."""
 
 from __future__ import annotations
 
@@ -12,62 +12,59 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.style import LINESTYLES, LineStyle
-from nllgen_analysis.frames import student_order
+from nllgen_analysis.figures.style import DARK_GREY, LINESTYLES, LineStyle, line_key, marker_key
+from nllgen_analysis.frames import Frames, ranked
 from nllgen_analysis.statistics import summarise
 from nllgen_analysis.text import CONDITION, estimate, listing, number
 
 COLUMNS = (
-    "panel",
-    "hue",
-    "series",
-    "kind",
-    "seed",
-    "cell_id",
-    "outcome",
-    "x",
-    "value",
-    "low",
-    "high",
-    "num_seeds",
-)
+    "panel", "hue", "series", "kind", "seed", "cell_id", "outcome", "x", "value", "low", "high", "num_seeds",
+)  # fmt: skip
 MAX_LEGEND = 14
+Colour = Callable[[str], str]
 
 
 def measured(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Rows with a finite value in one of the columns, and those of diverged cells, where that is how they end.
+    """Return the rows with a finite value in one of the columns, and those of diverged cells.
 
-    A diverged cell of a setting in which nobody has a value was not asked, and is left out.
+    Diverged cells are left out of a setting in which no cell has a value: there the metric was not measured.
     """
     finite = np.isfinite(rows[columns].astype(float)).any(axis=1)
-    asked = rows["setting"].isin(rows.loc[finite, "setting"])
-    return rows[finite | (asked & (rows["outcome"] == "diverged"))]
+    is_measured = rows["setting"].isin(rows.loc[finite, "setting"])
+    return rows[finite | (is_measured & (rows["outcome"] == "diverged"))]
+
+
+def raw_from_random(frames: Frames) -> pd.DataFrame:
+    """Return the evaluations of raw weights, without students that start *from truth*."""
+    return frames.eval[(frames.eval["weights"] == "raw") & ~frames.eval["student"].str.endswith(" from truth")]
+
+
+def planned_cells(frames: Frames, setting: str) -> pd.DataFrame:
+    """Return the cells of a setting, without students that start *from truth*."""
+    return frames.cells[(frames.cells["setting"] == setting) & ~frames.cells["student"].str.endswith(" from truth")]
 
 
 def by_degree(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with ``series``, the degree and what else tells arms apart, from the smallest model to the largest."""
-    ranks = {name: rank for rank, name in enumerate(student_order(rows["student"]))}
-    named = rows.assign(
-        series=rows["student"].str.cat(rows["variant"], sep=" ").str.strip(), _rank=rows["student"].map(ranks)
-    )
-    return named.sort_values(["_rank", "series"], kind="stable").drop(columns="_rank")
+    """Sort rows from the smallest model to the largest and add ``series``: the degree and what varies beside it."""
+    series = rows["student"].str.cat(rows["variant"], sep=" ").str.strip()
+    return ranked(rows.assign(series=series)).sort_values(["_student", "series"], kind="stable")
 
 
 def in_order(data: pd.DataFrame, series: pd.Series) -> pd.DataFrame:
-    """Rows by the order in which their series appear in another column."""
+    """Sort rows by the order in which their series appear in another column."""
     order = {name: rank for rank, name in enumerate(series.unique())}
     ordered = data.sort_values("series", key=lambda column: column.map(order), kind="stable")
     return ordered.reset_index(drop=True)
 
 
 def curve_data(rows: pd.DataFrame, value: str, *, panel: str, hue: str, x: str = "step") -> pd.DataFrame:
-    """The numbers of one panel of curves.
+    """Return the numbers of one panel of curves.
 
-    The mean exists where more than half of a series' seeds are finite, so that it neither jumps at a step that only a
-    diverging seed was evaluated at, nor goes on as the mean of a few survivors.
+    The mean exists where more than half of a series' seeds are finite. So it does not jump at a step at which only a
+    diverging seed was evaluated, and does not continue as the mean of a few survivors.
 
     Args:
-        rows: one row a cell and step, with ``series`` and the columns of ``frames.KEYS``.
+        rows: one row per cell and step, with ``series`` and the columns of ``frames.KEYS``.
         value: the drawn column.
         panel: name of the panel.
         hue: column that chooses the colour.
@@ -81,26 +78,24 @@ def curve_data(rows: pd.DataFrame, value: str, *, panel: str, hue: str, x: str =
     rows = rows[finite | (rows["outcome"] == "diverged")]
     rows = rows.assign(hue=rows[hue], cell_id=rows["id"]).sort_values(["x"], kind="stable")
     means = summarise(rows, ["hue", "series", "x"], "value").rename(columns={"mean": "value"})
-    started = means["series"].map(rows.groupby("series")["id"].nunique())
-    means = means[means["num_seeds"] > started / 2]
-    seeds = rows.assign(kind="seed")
-    both = pd.concat([seeds, means.assign(kind="mean")], ignore_index=True).assign(panel=panel)
-    return both.reindex(columns=COLUMNS)
+    num_started = means["series"].map(rows.groupby("series")["id"].nunique())
+    means = means[means["num_seeds"] > num_started / 2]
+    both = pd.concat([rows.assign(kind="seed"), means.assign(kind="mean")], ignore_index=True).assign(panel=panel)
+    return both.reindex(columns=list(COLUMNS))
 
 
 def series_styles(data: pd.DataFrame) -> dict[str, LineStyle]:
-    """Line style by series: the first of a colour is solid."""
+    """Return a line style per series; the first series of a colour is solid."""
     styles: dict[str, LineStyle] = {}
     for _, series in data.drop_duplicates("series").groupby("hue", sort=False)["series"]:
         styles |= {name: LINESTYLES[rank % len(LINESTYLES)] for rank, name in enumerate(series)}
     return styles
 
 
-def draw_curves(ax: Axes, data: pd.DataFrame, colour: Callable[[str], str], styles: dict[str, LineStyle]) -> None:
-    """Draw one panel's numbers; a cross ends the curve of a seed that diverged.
+def draw_curves(ax: Axes, data: pd.DataFrame, colour: Colour, styles: dict[str, LineStyle]) -> None:
+    """Draw the curves of one panel; a cross marks the end of a seed that diverged.
 
-    Where a diverged seed has no curve, as one that left the truth before it was measured again, the cross stands at the
-    upper edge, at its last step.
+    A diverged seed with fewer than two finite values has no curve: its cross is at the upper edge, at its last step.
     """
     for (hue, series), rows in data.groupby(["hue", "series"], sort=False):
         _draw_seeds(ax, rows[rows["kind"] == "seed"], colour(hue), styles[series])
@@ -117,67 +112,63 @@ def _draw_seeds(ax: Axes, seeds: pd.DataFrame, colour: str, linestyle: LineStyle
     lines = [rows[["x", "value"]].to_numpy(float) for _, rows in finite.groupby("cell_id", sort=False)]
     ax.add_collection(LineCollection(lines, colors=colour, alpha=0.3, linewidths=0.6, linestyles=linestyle, zorder=1))
     diverged = seeds[seeds["outcome"] == "diverged"]
-    curves = finite["cell_id"].value_counts()
-    short = ~diverged["cell_id"].isin(curves.index[curves > 1])
-    ends = diverged[~short & np.isfinite(diverged["value"])].groupby("cell_id", sort=False).tail(1)
+    num_values = finite["cell_id"].value_counts()
+    has_curve = diverged["cell_id"].isin(num_values.index[num_values > 1])
+    ends = diverged[has_curve & np.isfinite(diverged["value"])].groupby("cell_id", sort=False).tail(1)
     cross: dict[str, Any] = {"color": colour, "markersize": 5, "markeredgewidth": 1.2, "zorder": 4}
     ax.plot(ends["x"], ends["value"], "x", **cross)
-    last = diverged[short].groupby("cell_id", sort=False).tail(1)
+    last = diverged[~has_curve].groupby("cell_id", sort=False).tail(1)
     if len(last):  # an empty line that is not clipped would count as lying in the figure's corner
         ax.plot(last["x"], np.ones(len(last)), "x", transform=ax.get_xaxis_transform(), clip_on=False, **cross)
     ax.autoscale_view()
 
 
-def legend_handles(data: pd.DataFrame, colour: Callable[[str], str], styles: dict[str, LineStyle]) -> list[Line2D]:
-    """One line a series, or one a colour where that would be more than a legend can hold."""
+def legend_handles(data: pd.DataFrame, colour: Colour, styles: dict[str, LineStyle]) -> list[Line2D]:
+    """Return one key per series, or one per colour if there are more than ``MAX_LEGEND`` series."""
     drawn = data.drop_duplicates("series")[["hue", "series"]]
     if len(drawn) > MAX_LEGEND:
-        handles = [Line2D([], [], color=colour(hue), label=str(hue)) for hue in drawn["hue"].unique()]
+        handles = [line_key(str(hue), colour(hue)) for hue in drawn["hue"].unique()]
     else:
         handles = [
-            Line2D([], [], color=colour(hue), linestyle=styles[series], label=series)
-            for hue, series in drawn.itertuples(index=False, name=None)
+            line_key(series, colour(hue), styles[series]) for hue, series in drawn.itertuples(index=False, name=None)
         ]
     if (data["outcome"] == "diverged").any():
-        handles.append(Line2D([], [], color="#444444", marker="x", linestyle="", markersize=5, label="diverged here"))
+        handles.append(marker_key("diverged here", DARK_GREY, "x", size=5))
     return handles
 
 
 def ends_text(data: pd.DataFrame) -> str:
-    """Each series' mean at its last step, with interval, number of seeds and the cells behind it, for a caption.
+    """Return the mean of each series at its last step with interval, number of seeds and cells, for a caption.
 
-    A mean that ends before the panel does, as more than half of its seeds diverged, says where.
+    The step is named if the mean ends before the panel does because half of its seeds diverged.
     """
     seeds = data[(data["kind"] == "seed") & np.isfinite(data["value"].astype(float))]
     ends = data[data["kind"] == "mean"].groupby("series", sort=False).tail(1).sort_index()
     texts = []
     for row in ends.itertuples(index=False):
-        behind = seeds[(seeds["series"] == row.series) & (seeds["x"] == row.x)]
-        early = f", at {number(row.x)} of {number(seeds['x'].max())}" if _lost_most(data, row.series, row.x) else ""
-        texts.append(
-            cite(f"{row.series} {estimate(row.value, row.high, int(row.num_seeds))}{early}", behind["cell_id"])
-        )
+        cells = seeds.loc[(seeds["series"] == row.series) & (seeds["x"] == row.x), "cell_id"]
+        step = f", at {number(row.x)} of {number(seeds['x'].max())}" if _ends_early(data, row.series, row.x) else ""
+        texts.append(cite(f"{row.series} {estimate(row.value, row.high, row.num_seeds)}{step}", cells))
     return listing(texts)
 
 
-def _lost_most(data: pd.DataFrame, series: str, x: float) -> bool:
-    """Whether a series' mean ends where most of its seeds diverged."""
+def _ends_early(data: pd.DataFrame, series: str, x: float) -> bool:
     seeds = data[(data["kind"] == "seed") & (data["series"] == series)]
     return bool((seeds["x"] > x).any() and (seeds["outcome"] == "diverged").any())
 
 
 def diverged_text(data: pd.DataFrame) -> str:
-    """How many of the drawn cells diverged, for a caption."""
+    """Return how many of the drawn cells diverged, for a caption."""
     cells = data[data["kind"] == "seed"].drop_duplicates("cell_id")
     diverged = cells[cells["outcome"] == "diverged"]
     if diverged.empty:
         return ""
-    told = cite(f"{len(diverged)} of the {len(cells)} cells drawn diverged", diverged["cell_id"])
-    return f"{told} (×; at the upper edge where fewer than two evaluations have a value)."
+    count = cite(f"{len(diverged)} of the {len(cells)} cells drawn diverged", diverged["cell_id"])
+    return f"{count} (×; at the upper edge where fewer than two evaluations have a value)."
 
 
 def describe_means() -> str:
-    """What the lines are, for a caption."""
+    """Return the description of the lines, for a caption."""
     return (
         "Faint: every seed; bold: mean over seeds with its 95 % t interval, while more than half of them are finite; "
         f"intervals are {CONDITION}."

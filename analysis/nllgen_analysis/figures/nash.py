@@ -1,4 +1,4 @@
-"""Training that starts at the truth: does it stay? Exact KL beside the NLL control's, and the losses at equilibrium."""
+"""Training that starts at the truth: the exact KL beside the NLL control's, and the losses beside their equilibrium."""
 
 from __future__ import annotations
 
@@ -7,38 +7,16 @@ import math
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.critical import critical_data, critical_text, draw_critical
-from nllgen_analysis.figures.curves import (
-    curve_data,
-    describe_means,
-    diverged_text,
-    draw_curves,
-    ends_text,
-    legend_handles,
-    measured,
-    series_styles,
-)
-from nllgen_analysis.figures.missing import with_absent
-from nllgen_analysis.figures.style import (
-    GREY,
-    Drawn,
-    FigureResult,
-    NotDrawn,
-    legend_below,
-    limited,
-    minor_ticks,
-    new_figure,
-    paradigm_colour,
-    set_scale,
-)
-from nllgen_analysis.frames import Frames, join_cells, setting_order
+from nllgen_analysis.figures import critical, curves, panels, scales, style
+from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, paradigm_colour
+from nllgen_analysis.frames import Frames, join_cells
 from nllgen_analysis.statistics import mean_interval, paired
 from nllgen_analysis.text import estimate, listing, number
 
-TITLE = "Started at the truth"
+NAME, TITLE = "nash", "Started at the truth"
+GRID = panels.Grid(columns=2, row_height=2.5)
 LOSSES = {"loss_disc": ("discriminator", 2 * math.log(2), "2 ln 2"), "loss_gen": ("generator", math.log(2), "ln 2")}
 LOSS_COLOURS = {"discriminator": "#009E73", "generator": "#CC79A7"}
 CURVES = {
@@ -50,51 +28,47 @@ PAIR_ON = ["student", "setting", "steps", "batch_size", "lr", "precision", "seed
 
 
 def draw_nash(frames: Frames) -> list[FigureResult]:
-    """One figure a setting: KL(p‖q) of cells that start at the truth, by paradigm, and the adversarial losses."""
-    trained = frames.eval["cell"].map(frames.cells["steps"]) > 0  # W* trains nothing: it stays, and says nothing
-    started = frames.eval[trained & (frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
-    rows = measured(started, ["kl_nats"])
-    if rows.empty:
-        planned = int(((frames.cells["start"] == "truth") & (frames.cells["steps"] > 0)).sum())
-        reason = (
-            f"none of the {planned} cells that start at the truth has a KL yet ({frames.counts_text})"
-            if planned
-            else "no cell of the study is trained from the truth"
-        )
-        return [NotDrawn("nash", TITLE, reason)]
-    settings, rest = limited(setting_order(rows), "nash", TITLE)
-    return [*(_draw_setting(frames, rows[rows["setting"] == setting]) for setting in settings), *rest]
+    """Draw one figure per setting: KL(p‖q) of cells that start at the truth by paradigm, and the losses."""
+    is_trained = frames.eval["cell"].map(frames.cells["steps"]) > 0  # W* is not trained and stays at the truth
+    started = frames.eval[is_trained & (frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
+    rows = curves.measured(started, ["kl_nats"])
+    if len(rows):
+        return panels.draw_settings(rows, NAME, TITLE, lambda own: _draw_setting(frames, own))
+    num_planned = int(((frames.cells["start"] == "truth") & (frames.cells["steps"] > 0)).sum())
+    if not num_planned:
+        return [NotDrawn(NAME, TITLE, "no cell of the study is trained from the truth")]
+    reason = f"none of the {num_planned} cells that start at the truth has a KL yet ({frames.counts_text})"
+    return [NotDrawn(NAME, TITLE, reason)]
 
 
 def nash_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
-    """The plotted numbers of one setting: panel ``kl``; ``loss``, ``distance`` and ``critical`` where there are any."""
+    """Return the plotted numbers of one setting: panel ``kl``; if known ``loss``, ``distance``, ``critical``."""
     rows = rows.assign(series=series_names(rows)).sort_values("series", kind="stable")
     history = join_cells(frames.history[frames.history["cell"].isin(rows["cell"].unique())], frames.cells)
-    parts = [curve_data(rows, "kl_nats", panel="kl", hue="paradigm")]
+    parts = [curves.curve_data(rows, "kl_nats", panel="kl", hue="paradigm")]
     for column, (name, _, _) in LOSSES.items():
-        losses = history[np.isfinite(history[column].astype(float))]
+        losses = panels.finite(history, column)
         if len(losses):
             losses = binned(losses, column).assign(series=name, loss=name)
-            parts.append(curve_data(losses, column, panel="loss", hue="loss"))
-    distance = measured(rows, ["d_minus_r_nats"])
+            parts.append(curves.curve_data(losses, column, panel="loss", hue="loss"))
+    distance = curves.measured(rows, ["d_minus_r_nats"])
     distance = distance[distance["paradigm"] != "nll"]
     if len(distance):
-        parts.append(curve_data(distance, "d_minus_r_nats", panel="distance", hue="paradigm"))
-    critical = critical_data(frames, rows)
-    if len(critical):
-        parts.append(critical)
+        parts.append(curves.curve_data(distance, "d_minus_r_nats", panel="distance", hue="paradigm"))
+    predicted = critical.critical_data(frames, rows)
+    if len(predicted):
+        parts.append(predicted)
     return pd.concat(parts, ignore_index=True)
 
 
 def series_names(rows: pd.DataFrame) -> pd.Series:
-    """Paradigm, degree where there are several, and what else tells the arms of one setting apart."""
-    multiple = rows["student"].nunique() > 1
-    names = rows["paradigm"] + (" " + rows["student"] if multiple else "")
+    """Return the paradigm, the degree if there are several, and what else varies between the arms of a setting."""
+    names = rows["paradigm"] + (" " + rows["student"] if rows["student"].nunique() > 1 else "")
     return names.str.cat(rows["variant"], sep=" ").str.strip()
 
 
 def binned(rows: pd.DataFrame, column: str, num_bins: int = NUM_BINS) -> pd.DataFrame:
-    """Means within equal bins of steps, a row a cell and bin; untouched where there are few enough steps."""
+    """Return means within equal bins of steps, one row per cell and bin; leave few steps as they are."""
     steps = rows["step"].astype(float)
     if rows["step"].nunique() <= num_bins:
         return rows
@@ -105,80 +79,80 @@ def binned(rows: pd.DataFrame, column: str, num_bins: int = NUM_BINS) -> pd.Data
 
 
 def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
-    """The last finite KL of every adversarial cell beside that of its NLL control: same data, steps, batch and seed.
+    """Match the last finite KL of adversarial cells to that of NLL cells with the same data, steps, batch and seed.
 
-    A cell that diverged before it was measured a second time has none: at the start every KL is 0. ``series`` names the
-    arm of the adversarial cell.
+    A cell that diverged before its second evaluation has no pair: every KL is 0 at the start. ``series`` names the arm
+    of the adversarial cell.
     """
-    rows = rows.assign(series=series_names(rows))
-    known = rows[np.isfinite(rows["kl_nats"].astype(float)) & (rows["step"] > 0)]
-    ends = known.sort_values("step", kind="stable").groupby("cell").tail(1)
+    rows = panels.finite(rows.assign(series=series_names(rows)), "kl_nats")
+    ends = rows[rows["step"] > 0].sort_values("step", kind="stable").groupby("cell").tail(1)
     ends = ends.join(frames.cells[["steps", "batch_size", "lr", "precision"]], on="cell")
     control = ends[ends["paradigm"] == "nll"]
     return paired(ends[ends["paradigm"] != "nll"], control, "kl_nats", PAIR_ON, keep=("series",))
 
 
 def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
-    data = nash_data(frames, rows)
-    panels = {str(name): part for name, part in data.groupby("panel", sort=False)}
-    kl, loss = panels["kl"], panels.get("loss", data.iloc[:0])
-    styles = series_styles(kl)
-    num_rows, num_columns = -(-len(panels) // 2), min(len(panels), 2)
-    figure = new_figure(num_rows, num_columns, row_height=2.5)
-    axes = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
-    handles = legend_handles(kl, paradigm_colour, styles)
-    for ax, (name, part) in zip(axes, panels.items(), strict=False):
+    data, setting = nash_data(frames, rows), rows["setting"].iloc[0]
+    parts = {str(name): part for name, part in data.groupby("panel", sort=False)}
+    kl = parts["kl"]
+    styles = curves.series_styles(kl)
+    handles = curves.legend_handles(kl, paradigm_colour, styles)
+    figure, axes = GRID.draw(list(parts))
+    for name, ax in axes.items():
         if name == "critical":
-            handles += draw_critical(ax, part)
-            continue
-        if name == "loss":
-            _draw_losses(ax, loss)
-            names = loss["series"].unique()
-            handles += [Line2D([], [], color=LOSS_COLOURS[name], label=f"{name} loss") for name in names]
+            handles += critical.draw_critical(ax, parts[name])
+        elif name == "loss":
+            _draw_losses(ax, parts[name])
+            names = parts[name]["series"].unique()
+            handles += [style.line_key(f"{name} loss", LOSS_COLOURS[name]) for name in names]
         else:
-            draw_curves(ax, part, paradigm_colour, styles)
-            title, label = CURVES[name]
-            ax.set_title(title)
-            ax.set_ylabel(label)
-            set_scale(ax, "y", part["value"])
-        ax.set_xlabel("optimiser steps")
-        minor_ticks(ax, "x")
-    for ax in axes[len(panels) :]:
-        ax.set_visible(False)
-    legend_below(figure, handles)
-    setting, slug = rows["setting"].iloc[0], rows["slug"].iloc[0]
-    critical = panels.get("critical", data.iloc[:0])
-    caption = _caption(setting, kl, loss, control_pairs(frames, rows), critical)
+            curves.draw_curves(ax, parts[name], paradigm_colour, styles)
+            _label_curves(ax, *CURVES[name], parts[name]["value"])
+    style.legend_below(figure, handles)
     cells = frames.cells[(frames.cells["setting"] == setting) & (frames.cells["start"] == "truth")]
-    data, absent = with_absent(data, cells[cells["steps"] > 0])
-    return Drawn(f"nash_{slug}", f"{TITLE}: {setting}", figure, data, f"{caption} {absent}".strip())
+    return panels.finish(
+        f"{NAME}_{rows['slug'].iloc[0]}",
+        f"{TITLE}: {setting}",
+        figure,
+        data,
+        _caption(setting, parts, control_pairs(frames, rows)),
+        cells[cells["steps"] > 0],
+    )
+
+
+def _label_curves(ax: Axes, title: str, y_label: str, values: pd.Series) -> None:
+    ax.set_title(title)
+    ax.set_xlabel("optimiser steps")
+    ax.set_ylabel(y_label)
+    scales.set_scale(ax, "y", values)
+    scales.minor_ticks(ax, "x")
 
 
 def _draw_losses(ax: Axes, loss: pd.DataFrame) -> None:
-    draw_curves(ax, loss, lambda name: LOSS_COLOURS[name], dict.fromkeys(loss["series"], "-"))
-    set_scale(ax, "y", loss["value"])
-    for _, level, text in LOSSES.values():  # ln 2 hangs below its line: losses that explode bring the two together
-        ax.axhline(level, color=GREY, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0)
+    curves.draw_curves(ax, loss, lambda name: LOSS_COLOURS[name], dict.fromkeys(loss["series"], "-"))
+    _label_curves(ax, "losses and their equilibrium values", "loss (nats)", loss["value"])
+    for _, level, text in LOSSES.values():  # ln 2 is written below its line: both lines meet if the losses explode
+        style.reference_line(ax, level)
         ax.annotate(text, (1, level), xycoords=("axes fraction", "data"), xytext=(2, 0), textcoords="offset points",
                     va="bottom" if level > 1 else "top", fontsize=7, color="#555555")  # fmt: skip
-    ax.set_title("losses and their equilibrium values")
-    ax.set_ylabel("loss (nats)")
 
 
-def _caption(setting: str, kl: pd.DataFrame, loss: pd.DataFrame, pairs: pd.DataFrame, critical: pd.DataFrame) -> str:
+def _caption(setting: str, parts: dict[str, pd.DataFrame], pairs: pd.DataFrame) -> list[str]:
     texts = [
         f"Cells that start at the truth's own weights, trained on {setting}.",
-        describe_means(),
-        f"KL in nats at the last evaluation: {ends_text(kl)}.",
+        curves.describe_means(),
+        f"KL in nats at the last evaluation: {curves.ends_text(parts['kl'])}.",
         _pairs_text(pairs),
-        f"Losses are means within {NUM_BINS} bins of steps or finer; dashed: 2 ln 2 and ln 2, their values at the "
-        "equilibrium."
-        if len(loss)
-        else "No cell here has adversarial losses.",
-        critical_text(critical) if len(loss) else "",
-        diverged_text(kl),
     ]
-    return " ".join(text for text in texts if text)
+    if "loss" in parts:
+        texts += [
+            f"Losses are means within {NUM_BINS} bins of steps or finer; dashed: 2 ln 2 and ln 2, their values at the "
+            "equilibrium.",
+            critical.critical_text(parts.get("critical", pd.DataFrame())),
+        ]
+    else:
+        texts.append("No cell here has adversarial losses.")
+    return [*texts, curves.diverged_text(parts["kl"])]
 
 
 def _pairs_text(pairs: pd.DataFrame) -> str:
@@ -186,10 +160,8 @@ def _pairs_text(pairs: pd.DataFrame) -> str:
         return "No adversarial cell has an NLL control of the same data, steps, batch size and seed."
     texts = []
     for name, arm in pairs.groupby("series", sort=True):
-        difference = mean_interval(arm["difference"])
+        mean = mean_interval(arm["difference"])
         ratios = [f"seed {row.seed}: {number(row.ratio)}" for row in arm.itertuples(index=False)]
-        told = estimate(difference.mean, difference.high, difference.num_seeds)
-        texts.append(
-            f"of {name} {cite(told, [*arm['id_first'], *arm['id_second']])} nats; as a ratio, {listing(ratios)}"
-        )
+        difference = cite(estimate(mean.mean, mean.high, mean.num_seeds), [*arm["id_first"], *arm["id_second"]])
+        texts.append(f"of {name} {difference} nats; as a ratio, {listing(ratios)}")
     return f"Last KL minus its NLL control's, paired by seed: {'; '.join(texts)}."

@@ -1,4 +1,4 @@
-"""Cells as points in a plane of two measures: every seed faint, the mean of a group with its t intervals over them."""
+"""Cells as points in a plane of two measures: every seed faint, the mean of a group with its t intervals in front."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.style import MARKERS, degree_colour
-from nllgen_analysis.frames import student_order
+from nllgen_analysis.figures.style import DARK_GREY, MARKERS, degree_colour, marker_key
+from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.statistics import summarise
 from nllgen_analysis.text import CONDITION, estimate, listing
 
@@ -20,34 +20,39 @@ GROUP = ["panel", "x_label", "y_label", "student", "paradigm", "setting", "group
 COLUMNS = (
     *GROUP, "kind", "seed", "cell_id", "outcome", "x", "x_low", "x_high", "y", "y_low", "y_high", "num_seeds", "floor",
 )  # fmt: skip
-MAX_TOLD = 6  # groups in a caption, two numbers each
+MAX_MEANS = 6  # groups in a caption, two numbers each
 NAMES = {"mnist": "MNIST", "synthetic": "synthetic MNIST"}
-# by source, the first that has finite values: column of final → axis label
+# by source, in order of preference: column of final → axis label
 LIKELIHOODS = {
     "mnist": {"test_bits_per_dim": "test NLL (bits per dimension)", "test_nll_nats": "test NLL (nats per image)"},
     "synthetic": {"kl_nats": "KL(p‖q) on test images (nats)", "test_nll_nats": "test NLL (nats per image)"},
 }
 
 
+def final_rows(frames: Frames) -> pd.DataFrame:
+    """Return the final metrics of last weights of all cells but the truth's own training."""
+    return frames.final[(frames.final["weights"] == "last") & (frames.final["role"] != "truth")]
+
+
 def likelihood(rows: pd.DataFrame, source: str) -> tuple[str, str] | None:
-    """The column of ``final`` by which models of a source are told apart, and its label; None without any value."""
+    """Return the column of ``final`` with the likelihood of a source, and its label; None without values."""
     own = rows[rows["source"] == source]
     known = ((c, label) for c, label in LIKELIHOODS[source].items() if np.isfinite(own[c].astype(float)).any())
     return next(known, None)
 
 
 def point_data(rows: pd.DataFrame, x: str, y: str, *, panel: str, labels: tuple[str, str]) -> pd.DataFrame:
-    """The numbers of one panel.
+    """Return the numbers of one panel.
 
     Args:
-        rows: one row a cell with the columns of ``frames.KEYS``; with ``floor`` where ``y`` has one.
+        rows: one row per cell with the columns of ``frames.KEYS``; with ``floor`` if ``y`` has one.
         x: column along the horizontal axis.
         y: column along the vertical axis.
         panel: its name.
         labels: of both axes, with units.
 
     Returns:
-        ``COLUMNS``: of kind ``cell`` a row for each that has both numbers, of kind ``mean`` a row a group.
+        ``COLUMNS``: kind ``cell`` has a row per cell with both numbers, kind ``mean`` a row per group.
     """
     both = rows[np.isfinite(rows[[x, y]].astype(float)).all(axis=1)]
     cells = both.assign(panel=panel, kind="cell", x=both[x].astype(float), y=both[y].astype(float), cell_id=both["id"])
@@ -55,18 +60,24 @@ def point_data(rows: pd.DataFrame, x: str, y: str, *, panel: str, labels: tuple[
     if cells.empty:
         return pd.DataFrame(columns=list(COLUMNS))
     means = summarise(cells, GROUP, "x").rename(columns={"mean": "x", "low": "x_low", "high": "x_high"})
-    of_y = summarise(cells, GROUP, "y").rename(columns={"mean": "y", "low": "y_low", "high": "y_high"})
-    means = means.drop(columns="note").merge(of_y[[*GROUP, "y", "y_low", "y_high"]], on=GROUP)
-    return pd.concat([cells, means.assign(kind="mean")], ignore_index=True).reindex(columns=COLUMNS)
+    y_means = summarise(cells, GROUP, "y").rename(columns={"mean": "y", "low": "y_low", "high": "y_high"})
+    means = means.drop(columns="note").merge(y_means[[*GROUP, "y", "y_low", "y_high"]], on=GROUP)
+    return pd.concat([cells, means.assign(kind="mean")], ignore_index=True).reindex(columns=list(COLUMNS))
+
+
+def join_panels(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the numbers of all panels that have any."""
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(COLUMNS))
 
 
 def markers_of(data: pd.DataFrame) -> dict[str, str]:
-    """Paradigm → marker."""
+    """Return the marker of each paradigm."""
     return {name: MARKERS[rank % len(MARKERS)] for rank, name in enumerate(sorted(data["paradigm"].dropna().unique()))}
 
 
 def draw_points(ax: Axes, data: pd.DataFrame, markers: dict[str, str]) -> None:
-    """Draw one panel; colours by degree, markers by paradigm."""
+    """Draw the points of one panel; colours by degree, markers by paradigm."""
     cells, means = data[data["kind"] == "cell"], data[data["kind"] == "mean"]
     palette = {student: degree_colour(student) for student in cells["student"].unique()}
     marks = {name: markers[name] for name in cells["paradigm"].unique()}
@@ -87,20 +98,16 @@ def _arms(mean: float, low: float, high: float) -> list[list[float]] | None:
 
 
 def point_handles(data: pd.DataFrame, markers: dict[str, str]) -> list[Line2D]:
-    """A circle a degree, a grey marker a paradigm."""
-    degrees = [
-        Line2D([], [], color=degree_colour(student), marker="o", linestyle="", markersize=4, label=student)
-        for student in student_order(data["student"].dropna())
+    """Return a legend key per degree and per paradigm."""
+    students = student_order(data["student"].dropna())
+    return [
+        *(marker_key(student, degree_colour(student)) for student in students),
+        *(marker_key(name, DARK_GREY, mark, size=5, face="none") for name, mark in markers.items()),
     ]
-    paradigms = [
-        Line2D([], [], color="#444444", marker=mark, markerfacecolor="none", linestyle="", markersize=5, label=name)
-        for name, mark in markers.items()
-    ]
-    return [*degrees, *paradigms]
 
 
 def describe_points() -> str:
-    """What the points are, for a caption."""
+    """Return the description of the points, for a caption."""
     return (
         "Faint: cells at their last step, on the test split; markers: means of groups with 95 % t intervals over "
         f"seeds, {CONDITION}."
@@ -108,12 +115,11 @@ def describe_points() -> str:
 
 
 def means_text(data: pd.DataFrame, names: Sequence[str]) -> str:
-    """Both means of every group, with the cells behind them; ``names`` are those of x and y."""
+    """Return both means of every group with the cells behind them; ``names`` are those of x and y."""
     cells = data[data["kind"] == "cell"]
     texts = []
     for row in data[data["kind"] == "mean"].itertuples(index=False):
         behind = cells.loc[(cells["group"] == row.group) & (cells["panel"] == row.panel), "cell_id"]
-        num = int(row.num_seeds)
-        both = f"{names[0]} {estimate(row.x, row.x_high, num)}, {names[1]} {estimate(row.y, row.y_high, num)}"
-        texts.append(cite(f"{row.group}: {both}", behind))
-    return listing(texts, MAX_TOLD)
+        x, y = estimate(row.x, row.x_high, row.num_seeds), estimate(row.y, row.y_high, row.num_seeds)
+        texts.append(cite(f"{row.group}: {names[0]} {x}, {names[1]} {y}", behind))
+    return listing(texts, MAX_MEANS)

@@ -1,4 +1,4 @@
-"""KL from the truth against the number of training images, with training on fresh samples as what it tends to."""
+"""KL from the truth against the number of training images N, beside the value on fresh samples that it tends to."""
 
 from __future__ import annotations
 
@@ -9,66 +9,53 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.capacity import REFERENCE_POINTS, WEIGHTS, final_kl, of_capacity
-from nllgen_analysis.figures.missing import with_absent
-from nllgen_analysis.figures.style import (
-    GREY,
-    Drawn,
-    FigureResult,
-    NotDrawn,
-    degree_colour,
-    legend_below,
-    new_figure,
-    set_scale,
-)
+from nllgen_analysis.figures import panels, scales, style
+from nllgen_analysis.figures.capacity import REFERENCE_POINTS, WEIGHTS, Y_LABEL, final_kl, planned_cells
+from nllgen_analysis.figures.style import DARK_GREY, GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, ranked, student_order
-from nllgen_analysis.statistics import summarise
 from nllgen_analysis.text import estimate, listing
 
-TITLE = "KL against sample size"
+NAME, TITLE = "kl_sample_size", "KL against sample size"
+GRID = panels.Grid(
+    columns=2, row_height=2.4, extra=0.6, share_x=True, share_y=True, x_label="training images N", y_label=Y_LABEL
+)
 COLUMNS = (
     "panel", "weights", "kind", "student", "variant", "num_train", "seed", "cell_id", "outcome", "value", "low",
     "high", "num_seeds",
 )  # fmt: skip
-MAX_TICKS = 5  # sizes that stand beside each other in a panel
+MAX_TICKS = 5  # sizes whose labels fit below a panel
 
 
 def draw_sample_size(frames: Frames) -> list[FigureResult]:
-    """Final KL(p‖q) of cells trained by NLL from a random start over N: a panel last and best weights."""
+    """Draw the final KL(p‖q) of cells trained by NLL from a random start over N: a panel for last and best weights."""
     data = sample_size_data(frames)
     if data.loc[data["kind"] == "mean", "num_train"].nunique() < 2:
         reason = f"cells trained by nll from a random start have a KL at fewer than two sizes N ({frames.counts_text})"
-        return [NotDrawn("kl_sample_size", TITLE, reason)]
-    panels = [name for name in WEIGHTS if (data["weights"] == name).any()]
-    figure = new_figure(1, len(panels), row_height=2.4, extra=0.6)
-    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    for ax, weights in zip(axes, panels, strict=True):
+        return [NotDrawn(NAME, TITLE, reason)]
+    figure, axes = GRID.draw([name for name in WEIGHTS if (data["weights"] == name).any()])
+    for weights, ax in axes.items():
         _draw_panel(ax, data[data["weights"] == weights])
         ax.set_title(f"{weights} weights")
-    _limit(axes[0], data)
-    axes[0].set_ylabel("KL(p‖q) (nats)")
-    legend_below(figure, _handles(data))
-    caption = _caption(data)
-    data, absent = with_absent(data, of_capacity(frames.cells[frames.cells["source"] == "synthetic"]))
-    return [Drawn("kl_sample_size", TITLE, figure, data, f"{caption} {absent}".strip())]
+    _limit(figure.axes[0], data)
+    style.legend_below(figure, _handles(data))
+    return [panels.finish(NAME, TITLE, figure, data, _caption(data), planned_cells(frames))]
 
 
 def sample_size_data(frames: Frames) -> pd.DataFrame:
-    """The plotted numbers: kind ``seed``, ``mean`` or ``reference`` (k/2N, of W) by weights; N of fresh is infinite."""
+    """Return the plotted numbers: kind ``seed``, ``mean`` or ``reference`` (k/2N of W) by weights; fresh has N = ∞."""
     rows = final_kl(frames)
     if rows.empty:
         return pd.DataFrame(columns=list(COLUMNS))
     size = pd.to_numeric(rows["num_train"].replace("fresh", "inf"))
     rows = ranked(rows).assign(num_train=size, panel=rows["weights"], value=rows["kl_nats"], cell_id=rows["id"])
     rows = rows.sort_values(["_student", "num_train", "seed"], kind="stable")
-    by = ["panel", "weights", "student", "variant", "num_train"]
-    means = summarise(rows, by, "value").rename(columns={"mean": "value"}).assign(kind="mean")
-    parts = [rows.assign(kind="seed"), means, _reference(rows)]
-    return pd.concat([part for part in parts if len(part)], ignore_index=True).reindex(columns=list(COLUMNS))
+    both, reference = panels.with_means(rows, ["panel", "weights", "student", "variant", "num_train"]), _reference(rows)
+    data = pd.concat([both, reference], ignore_index=True) if len(reference) else both
+    return data.reindex(columns=list(COLUMNS))
 
 
 def _reference(rows: pd.DataFrame) -> pd.DataFrame:
-    """k/(2N) for the k parameters of W, between the smallest and the largest N."""
+    """Return k/(2N) for the k parameters of W between the smallest and the largest N."""
     well = rows[rows["student"] == "W"]
     sizes = rows.loc[np.isfinite(rows["num_train"]), "num_train"]
     if well.empty or sizes.nunique() < 2:
@@ -98,11 +85,10 @@ def _draw_panel(ax: Axes, data: pd.DataFrame) -> None:
             ax.axhline(row.value, color=colour, linestyle=":", linewidth=1.2, zorder=1)
             if np.isfinite(row.low):
                 ax.axhspan(row.low, row.high, color=colour, alpha=0.12, linewidth=0, zorder=0)
-    ax.set_xlabel("training images N")
 
 
 def _limit(ax: Axes, data: pd.DataFrame) -> None:
-    """Logarithmic in N, a little wider than the sizes; what was measured fills the height."""
+    """Use a logarithmic axis of N, slightly wider than the sizes; limit the vertical axis to the measured range."""
     sizes = data["num_train"][np.isfinite(data["num_train"])]
     if sizes.nunique():
         ax.set_xscale("log")
@@ -111,26 +97,24 @@ def _limit(ax: Axes, data: pd.DataFrame) -> None:
         if len(ticks) <= MAX_TICKS:
             ax.set_xticks(ticks, [f"{int(size):,}" for size in ticks])
             ax.xaxis.set_minor_locator(NullLocator())
-    values = data.loc[data["kind"] != "reference", ["value", "low", "high"]].to_numpy(float)
+    measured = data[data["kind"] != "reference"]
+    values = measured[["value", "low", "high"]].to_numpy(float)
     values = values[np.isfinite(values)]
-    if set_scale(ax, "y", data.loc[data["kind"] != "reference", "value"]) == "linear":
-        margin = 0.08 * (np.ptp(values) or max(abs(values[0]), 1.0))
-        ax.set_ylim(values.min() - margin, values.max() + margin)
+    if scales.set_scale(ax, "y", measured["value"]) == "linear":
+        scales.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
 
 
 def _handles(data: pd.DataFrame) -> list[Line2D]:
-    handles = [
-        Line2D([], [], color=degree_colour(name), marker="o", markersize=4, label=name)
-        for name in student_order(data["student"].dropna())
-    ]
+    students = student_order(data["student"].dropna())
+    handles = [style.marker_key(name, degree_colour(name), linestyle="-") for name in students]
     if np.isinf(data["num_train"]).any():
-        handles.append(Line2D([], [], color="#444444", linestyle=":", label="fresh samples"))
+        handles.append(style.line_key("fresh samples", DARK_GREY, ":"))
     if (data["kind"] == "reference").any():
-        handles.append(Line2D([], [], color=GREY, linestyle="--", label="k/(2N) of W"))
+        handles.append(style.line_key("k/(2N) of W", GREY, "--"))
     return handles
 
 
-def _caption(data: pd.DataFrame) -> str:
+def _caption(data: pd.DataFrame) -> list[str]:
     texts = [
         "KL(p‖q) on test images against the number of training images N; trained by nll from a random start, the best "
         "weights being those with the best validation value. Small points: seeds; markers: mean with its 95 % t "
@@ -139,17 +123,16 @@ def _caption(data: pd.DataFrame) -> str:
     ]
     if (data["kind"] == "reference").any():
         texts.append("Dashed: k/(2N) for the k parameters of W, which holds only where N is far above k.")
-    means = data[(data["kind"] == "mean") & (data["weights"] == "last")]
-    seeds = data[(data["kind"] == "seed") & (data["weights"] == "last")]
-    for (student, variant), rows in means.groupby(["student", "variant"], sort=False):
-        own = seeds[(seeds["student"] == student) & (seeds["variant"] == variant)]
-        told = [
+    last = data[data["weights"] == "last"]
+    for (student, variant), rows in last[last["kind"] == "mean"].groupby(["student", "variant"], sort=False):
+        seeds = last[(last["kind"] == "seed") & (last["student"] == student) & (last["variant"] == variant)]
+        means = [
             cite(
                 f"{'fresh' if np.isinf(row.num_train) else f'N = {row.num_train:,.0f}'} "
-                f"{estimate(row.value, row.high, int(row.num_seeds))}",
-                own.loc[own["num_train"] == row.num_train, "cell_id"],
+                f"{estimate(row.value, row.high, row.num_seeds)}",
+                seeds.loc[seeds["num_train"] == row.num_train, "cell_id"],
             )
             for row in rows.itertuples(index=False)
         ]
-        texts.append(f"{f'{student} {variant}'.strip()}, last weights, nats: {listing(told)}.")
-    return " ".join(texts)
+        texts.append(f"{f'{student} {variant}'.strip()}, last weights, nats: {listing(means)}.")
+    return texts

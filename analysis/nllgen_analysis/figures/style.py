@@ -1,30 +1,25 @@
-"""One style for every figure: size, fonts, colours and scales. No pyplot, no display."""
+"""Size, fonts, colours and legends of every figure. Needs neither pyplot nor a display."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import AutoMinorLocator, FixedLocator, NullFormatter, SymmetricalLogLocator
 
 WIDTH_IN = 6.3  # the text width of an A4 page
 COLUMN_IN = 3.4  # a column of a two-column page
-MAX_SETTINGS = 7  # figures a family, as many as a built-in study has; more would be a gallery nobody reads
-SYMLOG_TICKS = 5  # of an axis at most: its labels stand beside each other
-MIN_TICK_APART = 0.08  # of the length of an axis: a label beside that of 0
 GREY = "#7F7F7F"
-# Okabe & Ito 2008: warm is under-, cold over-parameterised, black the truth's own architecture
+DARK_GREY = "#444444"  # of legend keys that stand for a marker and not for a colour
+# Okabe & Ito 2008: warm is under-parameterised, cold is over-parameterised, black has the truth's architecture
 DEGREE_COLOURS = {
     "U3": "#CC79A7",
     "U2": "#D55E00",
@@ -44,7 +39,10 @@ PARADIGM_COLOURS = {
     "nsgan_oracle": "#E69F00",
 }
 LineStyle = Literal["-", "--", ":", "-."]
+NoLine = Literal[""]
 LINESTYLES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
+# feature extractor → its name in titles and labels
+EXTRACTORS = {"lenet": "LeNet", "inception": "Inception"}
 MARKERS = ("o", "^", "s", "D", "v", "P")
 _RC: dict[str, Any] = {
     "font.size": 8,
@@ -84,14 +82,14 @@ _RC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure, the numbers in it and what they say.
+    """A figure with its data and its caption.
 
     Attributes:
-        name: of its files.
+        name: stem of its files.
         title: a few words.
         figure: the drawing.
         data: the plotted numbers; ``cell_id`` names the cells behind them.
-        caption: with numbers, and the cells behind them (``captions``).
+        caption: text with numbers and the cells behind them, see ``captions``.
     """
 
     name: str
@@ -102,14 +100,14 @@ class Drawn:
 
     @property
     def cell_ids(self) -> list[str]:
-        """The cells behind the figure, in order of appearance."""
+        """Return the ids of the cells behind the figure in order of appearance."""
         ids = self.data["cell_id"] if "cell_id" in self.data else pd.Series(dtype=str)
         return [str(cell) for cell in ids.dropna().unique() if cell]
 
 
 @dataclass(frozen=True)
 class NotDrawn:
-    """A figure whose data are missing, and why."""
+    """A figure without data, and the reason."""
 
     name: str
     title: str
@@ -119,24 +117,9 @@ class NotDrawn:
 FigureResult = Drawn | NotDrawn
 
 
-@dataclass
-class Notes:
-    """Sentences that a caption collects while its figure is drawn."""
-
-    sentences: list[str] = field(default_factory=list)
-
-    def add(self, sentence: str) -> None:
-        """Add a sentence once."""
-        if sentence and sentence not in self.sentences:
-            self.sentences.append(sentence)
-
-    def __str__(self) -> str:
-        return " ".join(self.sentences)
-
-
 @contextlib.contextmanager
 def project_style() -> Iterator[None]:
-    """The project's rcParams, restored at the end; a matplotlibrc of the user's does not leak in."""
+    """Set the project's rcParams and restore the old ones at the end; ignore the user's matplotlibrc."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         settings: dict[Any, Any] = {**sns.plotting_context("paper"), **sns.axes_style("ticks"), **_RC}
@@ -145,116 +128,79 @@ def project_style() -> Iterator[None]:
 
 
 def new_figure(rows: int, columns: int, row_height: float = 2.3, extra: float = 0.5) -> Figure:
-    """An empty figure of one page's width, of a column's for one panel; ``extra`` inches are for the legend."""
+    """Create an empty figure as wide as a page, or as a column if it has one panel.
+
+    Args:
+        rows: of panels.
+        columns: of panels.
+        row_height: in inches.
+        extra: height of the legend in inches.
+    """
     width = WIDTH_IN if columns > 1 else COLUMN_IN
     return Figure(figsize=(width, rows * row_height + extra), layout="constrained")
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """The figure as the bytes of a ``png`` or ``pdf`` without dates: equal input, equal bytes."""
+    """Return the figure as a ``png`` or ``pdf`` file without dates: equal figures give equal bytes."""
     buffer = io.BytesIO()
     metadata = {"Software": None} if kind == "png" else {"CreationDate": None, "Creator": "nllgen", "Producer": None}
     with project_style():
         figure.savefig(buffer, format=kind, metadata=metadata)
-        figure.set_layout_engine(None)  # laid out once is enough: half the time of the second format
+        figure.set_layout_engine(None)  # one layout serves both formats and halves the time of the second
     return buffer.getvalue()
 
 
 def degree_colour(student: str) -> str:
-    """The colour of a degree; what starts at the truth has that of W*."""
+    """Return the colour of a degree; a student that starts at the truth has the colour of W*."""
     return DEGREE_COLOURS["W*"] if student.endswith(" from truth") else DEGREE_COLOURS.get(student, GREY)
 
 
 def paradigm_colour(paradigm: str) -> str:
-    """The colour of a paradigm."""
+    """Return the colour of a paradigm."""
     return PARADIGM_COLOURS.get(paradigm, GREY)
 
 
+def frechet_label(extractor: str) -> str:
+    """Return the axis label of a Fréchet distance."""
+    return f"Fréchet distance\n({EXTRACTORS[extractor]} features, unitless)"
+
+
+def marker_key(
+    label: str,
+    colour: str,
+    marker: str = "o",
+    *,
+    size: float = 4,
+    face: str | None = None,
+    linestyle: LineStyle | NoLine = "",
+) -> Line2D:
+    """Return a legend key with a marker; ``face`` fills it, by default with its colour."""
+    return Line2D(
+        [], [], color=colour, marker=marker, markerfacecolor=face, linestyle=linestyle, markersize=size, label=label
+    )
+
+
+def line_key(label: str, colour: str, linestyle: LineStyle = "-") -> Line2D:
+    """Return a legend key with a line."""
+    return Line2D([], [], color=colour, linestyle=linestyle, label=label)
+
+
 def legend_below(figure: Figure, handles: Iterable[Line2D]) -> None:
-    """One legend for all panels, under them, where it covers nothing."""
+    """Place one legend for all panels below them."""
     listed = list(handles)
     if not listed:
         return
     lengths = [len(str(handle.get_label())) + 6 for handle in listed]
-    room = figure.get_figwidth() * 14  # characters of the legend's font in a line
-    columns = len(listed) if sum(lengths) <= room else max(1, int(room / max(lengths)))
+    line_length = figure.get_figwidth() * 14  # characters of the legend's font
+    columns = len(listed) if sum(lengths) <= line_length else max(1, int(line_length / max(lengths)))
     figure.legend(handles=listed, loc="outside lower center", ncols=columns, handlelength=2.2, columnspacing=1.6)
 
 
-def set_scale(ax: Axes, which: str, values: npt.ArrayLike) -> str:
-    """Choose linear, log or symlog by the values: log over more than a factor of 30, symlog where some are ≤ 0.
-
-    A symlog axis ends where the values do: the interval of a mean may reach far below 0 where one seed is thousands of
-    times the others, and would take the room of everything else.
-
-    Args:
-        ax: the axes.
-        which: ``x`` or ``y``.
-        values: all that is drawn along it.
-
-    Returns:
-        The name of the scale, for the label.
-    """
-    array = np.asarray(values, dtype=float)
-    array = array[np.isfinite(array)]
-    if not len(array):
-        return "linear"
-    size = np.abs(array)
-    smallest = array.min() if array.min() > 0 else max(float(np.median(size)), 1e-12)
-    if size.max() <= 30 * smallest:
-        return "linear"
-    choose = ax.set_xscale if which == "x" else ax.set_yscale
-    if array.min() > 0:
-        choose("log")
-        (ax.xaxis if which == "x" else ax.yaxis).set_minor_formatter(NullFormatter())
-        return "log"
-    nonzero = size[size > 0]
-    linthresh = 10.0 ** np.floor(np.log10(max(float(np.percentile(nonzero, 25)), 1e-9)))
-    choose("symlog", linthresh=linthresh)
-    axis = ax.xaxis if which == "x" else ax.yaxis
-    locator = SymmetricalLogLocator(base=10, linthresh=linthresh)
-    locator.set_params(numticks=SYMLOG_TICKS)
-    transform = axis.get_transform()
-    low, high = transform.transform([array.min(), array.max()])
-    margin = 0.05 * (high - low)
-    limits = transform.inverted().transform([low - margin, high + margin])
-    (ax.set_xlim if which == "x" else ax.set_ylim)(*limits)
-    ticks = np.asarray(locator.tick_values(*limits))
-    # where the part around 0 is small, labels of the smallest powers would lie on that of 0
-    apart = np.abs(transform.transform(ticks)) >= MIN_TICK_APART * (high - low)
-    axis.set_major_locator(FixedLocator(ticks[apart | (ticks == 0)]))
-    return "symlog"
+def reference_line(ax: Axes, level: float) -> None:
+    """Draw a dashed grey horizontal line behind the data."""
+    ax.axhline(level, color=GREY, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0)
 
 
-def minor_ticks(ax: Axes, which: str) -> None:
-    """Two minor intervals between major ticks of a linear axis."""
-    axis = ax.xaxis if which == "x" else ax.yaxis
-    if axis.get_scale() == "linear":
-        axis.set_minor_locator(AutoMinorLocator(2))
-
-
-def without_startup(data: pd.DataFrame) -> pd.Series:
-    """The values that an axis has to hold: all but each series' start-up transient.
-
-    A value further than 3 interquartile ranges from its own series' quartiles is *far out* (Tukey 1977, §2D). Only in
-    the first fifth of the training is that a transient; later it is a result, and stays.
-
-    Args:
-        data: columns panel, series, x, value.
-
-    Returns:
-        The kept part of ``value``, finite.
-    """
-    data = data[np.isfinite(data["value"])]
-    groups = data.groupby(["panel", "series"])
-    low, high = groups["value"].transform("quantile", 0.25), groups["value"].transform("quantile", 0.75)
-    first, last = groups["x"].transform("min"), groups["x"].transform("max")
-    far = (data["value"] < low - 3 * (high - low)) | (data["value"] > high + 3 * (high - low))
-    return data.loc[~(far & (data["x"] < first + (last - first) / 5)), "value"]
-
-
-def limited(settings: list[str], name: str, title: str) -> tuple[list[str], list[FigureResult]]:
-    """At most ``MAX_SETTINGS`` settings, and for the rest a figure that says it was not drawn."""
-    rest = settings[MAX_SETTINGS:]
-    reason = f"drawn for the first {MAX_SETTINGS} settings only; the numbers of {', '.join(rest)} are in tables/"
-    return settings[:MAX_SETTINGS], [NotDrawn(f"{name}_more", f"{title}: further settings", reason)] if rest else []
+def floor_line(ax: Axes, level: float) -> None:
+    """Draw the floor of a Fréchet distance as a dotted grey line behind the data."""
+    ax.axhline(level, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
