@@ -14,13 +14,12 @@ from nllgen.cli.launching import send
 from nllgen.cli.watching import query, tasks_named
 from nllgen.errors import ConfigError
 from nllgen.launch.cancel import cancel_study, cancel_tasks, raise_trouble
+from nllgen.launch.local import start_local
 from nllgen.launch.profile import Profile, load_profile
 from nllgen.launch.retry import RetrySelection, choose, kinds_of, memory_factors, newest
-from nllgen.launch.slurm.arrays import Submission
+from nllgen.launch.slurm.arrays import ArrayShape, Submission
 from nllgen.launch.slurm.finalize import setup_of
-from nllgen.launch.slurm.submission import ArrayShape
-from nllgen.launch.slurm.submission import submit as send_to_cluster
-from nllgen.launch.submit import start_local
+from nllgen.launch.slurm.submission import SubmissionRequest
 from nllgen.launch.tasks import is_done, tasks_of
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
@@ -137,13 +136,22 @@ def _retry_there(
     else:
         profile, setup = Profile.model_validate(last.profile), _setup(last)
     shape = ArrayShape(**last.options["shape"]) if last else ArrayShape()
-    how = {"only": again.names, "memory_factors": memory_factors(again, folder)}
+    submission = SubmissionRequest(
+        folder,
+        study,
+        profile,
+        setup,
+        shape,
+        only=again.names,
+        memory_factors=memory_factors(again, folder),
+        dry_run=request.dry_run,
+        echo=click.echo,
+    )
+    sent = send(submission)
     if request.dry_run:
-        sent = send_to_cluster(folder, study, profile, setup, shape, dry_run=True, **how)  # type: ignore[arg-type]
         for stage, script in sent.scripts.items():
             click.echo(f"\n--- sbatch: {stage}\n{script}")
         return
-    sent = send(folder, study, profile, setup, shape, echo=click.echo, **how)
     if sent.submission is None:
         click.echo(f"nothing to send: all of them are queued, running or done by now; see: nllgen status {folder.path}")
         return

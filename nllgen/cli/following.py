@@ -11,8 +11,8 @@ import click
 from nllgen.cli.progress import progress_line
 from nllgen.errors import StoppedError
 from nllgen.launch.eta import ThroughputMeter
+from nllgen.launch.local import failure_of_supervisor
 from nllgen.launch.status import TaskReport, query_scheduler, status
-from nllgen.launch.submit import lost
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
@@ -90,7 +90,7 @@ def count_failed(folder: StudyDir, study: Study) -> int:
 
 def tell_lost(jobs: list[Any]) -> int:
     """Say on standard error which supervisors did not come to their end; returns how many."""
-    reasons = [reason for job in jobs if (reason := lost(job))]
+    reasons = [reason for job in jobs if (reason := failure_of_supervisor(job))]
     for reason in reasons:
         click.echo(reason, err=True)
     return len(reasons)

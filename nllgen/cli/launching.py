@@ -14,10 +14,14 @@ from nllgen.assets import asset_folder
 from nllgen.cli.common import left_out_text, load, plan_of, show_plan
 from nllgen.cli.following import Say, count_failed, follow_cluster, tell_lost, wait_here
 from nllgen.errors import ConfigError, MachineError
+from nllgen.launch.freeze import freeze
+from nllgen.launch.local import start_local
 from nllgen.launch.profile import VARIABLE, Profile, load_profile
-from nllgen.launch.slurm.submission import ArrayShape, SubmitResult
+from nllgen.launch.slurm.arrays import ArrayShape
+from nllgen.launch.slurm.finalize import Finalizer
+from nllgen.launch.slurm.submission import SubmissionRequest, SubmitResult
 from nllgen.launch.slurm.submission import submit as send_to_cluster
-from nllgen.launch.submit import freeze, start_local, submission_lock
+from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.plan import ContainerRule, Plan
 from nllgen.storage.atomic import closed_to_others
@@ -122,9 +126,8 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
     if prepared.profile is None:
         return found
     folder = StudyDir(prepared.request.root / prepared.study.name)
-    sent = send_to_cluster(
-        folder, _as_frozen(prepared, folder), prepared.profile, prepared.setup, prepared.shape, dry_run=True
-    )
+    frozen = _as_frozen(prepared, folder)
+    sent = send(SubmissionRequest(folder, frozen, prepared.profile, prepared.setup, prepared.shape, dry_run=True))
     for stage, script in sent.scripts.items():
         prepared.echo(f"\n--- sbatch: {stage}\n{script}")
     prepared.echo(_budget(prepared, sent))
@@ -165,7 +168,7 @@ def submit(prepared: Prepared, *, wait: bool) -> tuple[StudyDir, int]:
     echo = prepared.echo
     folder, study, num_new = frozen_study(prepared.study, prepared.request.root, echo)
     echo(f"{folder.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
-    sent = send(folder, study, prepared.profile, prepared.setup, prepared.shape, echo=echo)
+    sent = send(SubmissionRequest(folder, study, prepared.profile, prepared.setup, prepared.shape, echo=echo))
     if sent.submission is None:
         echo(f"nothing to send: {_what_is_left(sent.num_queued)}; next: nllgen status {folder.path}")
     else:
@@ -192,16 +195,16 @@ def _what_is_left(num_queued: int) -> str:
     return f"{num_queued} tasks are queued or running already" if num_queued else "all is done"
 
 
-def send(
-    folder: StudyDir, study: Study, profile: Profile, setup: WorkerConfig, shape: ArrayShape, *, echo: Say, **how: Any
-) -> SubmitResult:
-    """Send what is missing of a frozen study to a cluster, while nobody else does.
+def send(request: SubmissionRequest) -> SubmitResult:
+    """Send the missing tasks of a frozen study to a cluster; under the submission lock unless it is a dry run.
 
     Raises:
         MachineError: the scheduler is not there or refuses.
     """
-    with submission_lock(folder), closed_to_others():
-        return send_to_cluster(folder, study, profile, setup, shape, echo=echo, **how)
+    if request.dry_run:
+        return send_to_cluster(request, Finalizer)
+    with submission_lock(request.study_dir), closed_to_others():
+        return send_to_cluster(request, Finalizer)
 
 
 def submit_local(prepared: Prepared, *, wait: bool) -> tuple[StudyDir, int]:

@@ -15,7 +15,16 @@ from typing import Any
 
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT, EXIT_STOPPED, NllgenError
 from nllgen.launch.lease import RENEW_S, Lease
-from nllgen.launch.retry_policy import DONE, FAILED, LOST, STARTED, STOPPED, FailureKind, failure_kind_of_exit, unended
+from nllgen.launch.retry_policy import (
+    DONE,
+    FAILED,
+    LOST,
+    STARTED,
+    STOPPED,
+    FailureKind,
+    failure_kind_of_exit,
+    unfinished_start,
+)
 from nllgen.launch.tasks import Task, read_attempts, record
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 
@@ -122,7 +131,7 @@ def record_lost(task: Task, kind: FailureKind, reason: str) -> None:
     Raises:
         MachineError: it cannot be written.
     """
-    start = unended(read_attempts(task.attempts))
+    start = unfinished_start(read_attempts(task.attempts))
     if start is not None:
         who = {"attempt": start.get("attempt"), "submission": start.get("submission")}
         what = {"kind": str(kind), "reason": reason, "saved": saved_step(task)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nllgen.errors import ConfigError
 from nllgen.launch.retry_policy import FailureKind, next_memory_factor
-from nllgen.launch.slurm.arrays import Submission, memory_factors_had, submissions
+from nllgen.launch.slurm.arrays import Submission, last_memory_factors, submissions
 from nllgen.launch.status import TaskReport
 from nllgen.launch.tasks import Task
 from nllgen.storage.states import TaskStatus
@@ -92,7 +92,7 @@ def choose(
 
 def memory_factors(again: RetrySelection, folder: StudyDir) -> dict[str, float]:
     """Task → how many times the memory: twice what it had when that was not enough, else what it had."""
-    had = memory_factors_had(folder)
+    had = last_memory_factors(folder)
     factors = {}
     for row in again.rows:
         factor = next_memory_factor(had.get(row.name, 1.0), row.kind)

@@ -91,14 +91,14 @@ def failure_kind_of_exit(code: int, reason: str, *, out_of_memory: bool) -> Fail
     }.get(code, FailureKind.CRASH)
 
 
-def last_ended(lines: Sequence[Line]) -> Line | None:
+def last_end(lines: Sequence[Line]) -> Line | None:
     """The line that ended the newest attempt; None while it runs, or where there is none."""
     if not lines or lines[-1].get("event") == STARTED:
         return None
     return lines[-1]
 
 
-def unended(lines: Sequence[Line]) -> Line | None:
+def unfinished_start(lines: Sequence[Line]) -> Line | None:
     """The start of an attempt that has no end: it is at work, or was lost."""
     ended = {line.get("attempt") for line in lines if line.get("event") != STARTED}
     open_ones = [line for line in lines if line.get("event") == STARTED and line.get("attempt") not in ended]
@@ -129,9 +129,9 @@ def num_failures(lines: Sequence[Line], kind: FailureKind, submission: str) -> i
     return count
 
 
-def abandoned_kind(lines: Sequence[Line], submission: str) -> FailureKind | None:
+def exhausted_kind(lines: Sequence[Line], submission: str) -> FailureKind | None:
     """The kind of failure for which a task is not tried again under a submission; None where it may be."""
-    line = last_ended(lines)
+    line = last_end(lines)
     if line is None or line.get("submission") != submission:
         return None
     kind = failure_kind(line)
@@ -152,7 +152,7 @@ def next_memory_factor(had: float, kind: str | None) -> float:
 
 def needs_other_job(lines: Sequence[Line], job: str) -> bool:
     """Whether a task ran out of memory in this job or array: only another one has more."""
-    line = last_ended(lines)
+    line = last_end(lines)
     if not job or line is None or failure_kind(line) is not FailureKind.OUT_OF_MEMORY:
         return False
     starts = [start for start in lines if start.get("event") == STARTED and start.get("attempt") == line.get("attempt")]

@@ -10,11 +10,11 @@ from nllgen.launch.lease import Lease, LeaseManager
 from nllgen.launch.retry_policy import (
     FailureKind,
     Line,
-    abandoned_kind,
+    exhausted_kind,
     failure_kind_of_state,
-    last_ended,
+    last_end,
     needs_other_job,
-    unended,
+    unfinished_start,
 )
 from nllgen.launch.slurm.job_env import Job
 from nllgen.launch.tasks import Task, is_done, longest_first, read_attempts, seconds_of, tasks_of
@@ -129,7 +129,7 @@ class TaskQueue:
         lines = read_attempts(task.attempts)
         if needs_other_job(lines, self._job.id):
             return FailureKind.OUT_OF_MEMORY
-        return abandoned_kind(lines, self._submission)
+        return exhausted_kind(lines, self._submission)
 
     def _is_done(self, task: Task) -> bool:
         done = is_done(task, self._study, self._folder, self._container)
@@ -159,8 +159,8 @@ class TaskQueue:
     def _was_lost_for_good(self, task: Task, lease: Lease) -> bool:
         """Give the attempt before an end if it has none: its supervisor died, and its lease was stale."""
         lines = read_attempts(task.attempts)
-        start = unended(lines)
-        if start is None or last_ended(lines) is not None:
+        start = unfinished_start(lines)
+        if start is None or last_end(lines) is not None:
             return False
         kind, reason = _what_became_of(start, self._job)
         record_lost(task, kind, reason)

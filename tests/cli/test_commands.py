@@ -13,11 +13,12 @@ import submitit
 from nllgen.cli import common, following, foreground, launching, machine
 from nllgen.data import mnist
 from nllgen.errors import MachineError, StoppedError
+from nllgen.launch.freeze import freeze
+from nllgen.launch.local import failure_of_supervisor
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import Stage, Submission
 from nllgen.launch.slurm.submission import SubmitResult
 from nllgen.launch.stop_signal import StopRequest
-from nllgen.launch.submit import freeze, lost
 from nllgen.launch.tasks import read_attempts
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.metrics import inception
@@ -179,9 +180,10 @@ def jobs(tmp_path):
 
 
 def test_a_supervisor_that_was_lost_is_told_with_its_log(jobs, capsys):
-    assert lost(jobs[0]) is None
-    assert lost(jobs[1]) == f"a supervisor failed: nllgen.errors.MachineError: the disk is full: {jobs[1].paths.stderr}"
-    assert lost(jobs[2]) == f"a supervisor was killed: {jobs[2].paths.stderr}"
+    assert failure_of_supervisor(jobs[0]) is None
+    reason = "nllgen.errors.MachineError: the disk is full"
+    assert failure_of_supervisor(jobs[1]) == f"a supervisor failed: {reason}: {jobs[1].paths.stderr}"
+    assert failure_of_supervisor(jobs[2]) == f"a supervisor was killed: {jobs[2].paths.stderr}"
     assert following.tell_lost(jobs) == 2
     assert capsys.readouterr().err.count("a supervisor ") == 2
 

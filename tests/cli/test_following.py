@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nllgen.cli import following
-from nllgen.launch.slurm.submission import LiveJobs
+from nllgen.launch.slurm.live_jobs import LiveJobs
 from nllgen.storage.study_dir import StudyDir
 from tests.cli.process import TINY, frozen
 

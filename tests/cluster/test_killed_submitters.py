@@ -15,7 +15,7 @@ import pytest
 
 from nllgen.launch.slurm.arrays import submissions
 from nllgen.launch.slurm.commands import _parse
-from nllgen.launch.slurm.submission import query_live_jobs
+from nllgen.launch.slurm.live_jobs import query_live_jobs
 from tests.cluster.devcluster import PATIENCE_S, Cluster
 from tests.cluster.studies import REAL, OnCluster, wait
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from nllgen.cli import cli
 from nllgen.errors import CorruptFileError, MachineError, NllgenError
+from nllgen.launch.freeze import freeze
 from nllgen.launch.slurm.finalize import setup_of
-from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import read_attempts, tasks_of
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.untrusted import RECORD_BYTES, read_regular

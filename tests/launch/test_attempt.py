@@ -13,9 +13,9 @@ import pytest
 from nllgen.errors import EXIT_STOPPED, ConfigError, MachineError, StoppedError
 from nllgen.launch import attempt as attempts
 from nllgen.launch.attempt import Attempt, recorded_attempt, renewing, saved_step, stopping, touched
+from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import Lease, LeaseManager
 from nllgen.launch.retry_policy import FailureKind
-from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import read_attempts, tasks_of
 from nllgen.storage.atomic import make_folder
 

@@ -8,10 +8,12 @@ from functools import partial
 import pytest
 
 from nllgen.errors import ConflictError, CorruptFileError, MachineError
-from nllgen.launch import attempt, submit
+from nllgen.launch import attempt
+from nllgen.launch import submission_lock as lock
 from nllgen.launch.code_snapshot import snapshot, snapshot_folder
+from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import LEASE_S, LeaseManager
-from nllgen.launch.submit import freeze
+from nllgen.storage.study_dir import StudyDir
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_a_smaller_grid_is_a_conflict_and_changes_nothing(parts, tmp_path):
     before = content(freeze(parts[2], tmp_path)[0])
     with pytest.raises(ConflictError, match=parts[2].cells[2].id):
         freeze(parts[0], tmp_path)
-    assert content(submit.StudyDir(tmp_path / "tiny")) == before
+    assert content(StudyDir(tmp_path / "tiny")) == before
 
 
 def test_another_metric_is_a_conflict_that_names_both(tiny, tmp_path):
@@ -61,7 +63,7 @@ def test_another_metric_is_a_conflict_that_names_both(tiny, tmp_path):
     metrics = tiny.metrics.model_copy(update={"num_samples": 60})
     with pytest.raises(ConflictError, match="num_samples: frozen 50, now 60"):
         freeze(tiny.model_copy(update={"metrics": metrics}), tmp_path)
-    assert content(submit.StudyDir(tmp_path / "tiny")) == before
+    assert content(StudyDir(tmp_path / "tiny")) == before
 
 
 def test_a_damaged_study_is_not_overwritten(tiny, tmp_path):
@@ -131,14 +133,14 @@ def test_a_submission_waits_for_another_and_loses_none_of_its_cells(parts, tmp_p
     other = LeaseManager().take(tmp_path / ".tiny.submitting")
     waiting = threading.Thread(target=freeze, args=(parts[2], tmp_path))
     waiting.start()
-    submit.StudyDir(tmp_path / "tiny").freeze(parts[1])
+    StudyDir(tmp_path / "tiny").freeze(parts[1])
     other.release()
     waiting.join(20)
-    assert submit.StudyDir(tmp_path / "tiny").read_study() == parts[2]
+    assert StudyDir(tmp_path / "tiny").read_study() == parts[2]
 
 
 def test_a_submission_does_not_wait_for_ever(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(submit, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(lock, "_PATIENCE_S", 0.1)
     LeaseManager().take(tmp_path / ".tiny.submitting")
     with pytest.raises(MachineError, match=r"somebody else is submitting(.|\n)*remove .*\.tiny\.submitting"):
         freeze(tiny, tmp_path)
@@ -146,8 +148,8 @@ def test_a_submission_does_not_wait_for_ever(tiny, tmp_path, monkeypatch):
 
 def test_a_submitter_that_died_elsewhere_is_waited_out(tiny, tmp_path, monkeypatch):
     """Nobody can look at its process: its lease is stale after a lease."""
-    assert submit._PATIENCE_S > LEASE_S
-    monkeypatch.setattr(submit, "Claims", partial(LeaseManager, lease_s=0.3))
+    assert lock._PATIENCE_S > LEASE_S
+    monkeypatch.setattr(lock, "LeaseManager", partial(LeaseManager, lease_s=0.3))
     (tmp_path / ".tiny.submitting").write_text('{"host": "elsewhere", "process": "1:1"}')
     assert freeze(tiny, tmp_path)[0].is_frozen
 
@@ -156,7 +158,7 @@ def test_a_submission_that_takes_long_renews_its_lease(tiny, tmp_path, monkeypat
     monkeypatch.setattr(attempt, "RENEW_S", 0.02)
     folder, _, _ = freeze(tiny, tmp_path)
     path = tmp_path / ".tiny.submitting"
-    with submit.submission_lock(folder):
+    with lock.submission_lock(folder):
         os.utime(path, (5, 5))
         end = time.monotonic() + 20
         while path.stat().st_mtime == 5:
@@ -185,4 +187,4 @@ def test_a_program_that_cannot_be_listed_whole_is_not_copied(tiny, tmp_path, mon
         with pytest.raises(MachineError, match="cannot copy the program"):
             snapshot(folder)
     assert list(folder.code.iterdir()) == []
-    assert (snapshot(folder) / "nllgen" / "worker" / "entry.py").exists()
+    assert (snapshot(folder) / "nllgen" / "worker" / "setup.py").exists()

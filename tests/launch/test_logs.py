@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nllgen.errors import ConfigError
+from nllgen.launch.freeze import freeze
 from nllgen.launch.logs import Follower, job_log
 from nllgen.launch.retry_policy import STARTED
-from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import Task, record, tasks_of
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.untrusted import escape_controls

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from nllgen.errors import ConfigError
+from nllgen.launch.freeze import freeze
 from nllgen.launch.retry import choose, kinds_of, memory_factors
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
 from nllgen.launch.status import TaskReport
-from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import Task, tasks_of
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
+from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.retry_policy import FAILED, STARTED, STOPPED
-from nllgen.launch.slurm.submission import LiveJobs
+from nllgen.launch.slurm.live_jobs import LiveJobs
 from nllgen.launch.status import status, to_json
-from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import record, tasks_of
 from nllgen.storage.states import TaskStatus
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from nllgen_analysis.frames import load_frames
 
 from nllgen.cli import cli
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.storage.collect import collect
 from nllgen.storage.result import read_result
 from nllgen.study.load import parse_study
