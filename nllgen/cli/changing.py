@@ -16,7 +16,7 @@ from nllgen.errors import ConfigError
 from nllgen.launch.cancel import cancel_study, cancel_tasks, raise_trouble
 from nllgen.launch.local import start_local
 from nllgen.launch.profile import Profile, load_profile
-from nllgen.launch.retry import RetrySelection, choose, kinds_of, memory_factors, newest
+from nllgen.launch.retry import RetrySelection, memory_factors, newest_submission, parse_failure_kinds, select
 from nllgen.launch.slurm.arrays import ArrayShape, Submission
 from nllgen.launch.slurm.finalize import setup_of
 from nllgen.launch.slurm.submission import SubmissionRequest
@@ -85,7 +85,7 @@ def retry(folder: StudyDir, request: Request) -> None:
     """
     if request.local and request.profile:
         raise ConfigError("--local and --profile exclude each other", "leave out one of them")
-    kinds = kinds_of(request.kinds)
+    kinds = parse_failure_kinds(request.kinds)
     study = folder.read_study()
     folder.guard()
     tasks = tasks_of(study, folder)
@@ -93,7 +93,7 @@ def retry(folder: StudyDir, request: Request) -> None:
     rows, trouble = query(folder, study, patience_s=None)  # what is decided by it is worth waiting for
     if trouble:
         click.echo(trouble, err=True)
-    again = choose(rows, tasks, named, kinds)
+    again = select(rows, tasks, named, kinds)
     for name, why in again.refused.items():
         click.echo(f"{name}: {why}")
     if not again.rows:
@@ -105,7 +105,7 @@ def retry(folder: StudyDir, request: Request) -> None:
         click.echo(f"… and {more} more")
     if again.waiting:
         click.echo(f"and {len(again.waiting)} that wait for them")
-    last = newest(folder)
+    last = newest_submission(folder)
     if request.local or (last is None and request.profile is None):
         _retry_here(folder, study, again, last, dry_run=request.dry_run)
     else:

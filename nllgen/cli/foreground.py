@@ -10,7 +10,7 @@ import click
 from nllgen.assets import asset_folder
 from nllgen.cli.launching import frozen_study, require_torch
 from nllgen.errors import ConfigError
-from nllgen.launch.attempt import recorded_attempt, renewing, stopping, touched
+from nllgen.launch.attempt import modified_ns, recorded_attempt, renewing, stopping
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.stop_signal import StopRequest
 from nllgen.launch.tasks import is_done, tasks_of
@@ -38,7 +38,7 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, devi
     while needs := [name for name in tasks[order[0]].needs if name not in order]:
         order = [*needs, *order]
     stop, leases, submission = StopRequest(), LeaseManager(), f"run-{uuid.uuid4().hex[:8]}"
-    before = {path: touched(path) for path in (folder.stop, *(tasks[name].stop for name in order))}
+    before = {path: modified_ns(path) for path in (folder.stop, *(tasks[name].stop for name in order))}
     for task in (tasks[name] for name in order):
         if is_done(task, frozen, folder):
             click.echo(f"already done: {task.label}")

@@ -12,7 +12,7 @@ import pytest
 
 from nllgen.errors import EXIT_STOPPED, ConfigError, MachineError, StoppedError
 from nllgen.launch import attempt as attempts
-from nllgen.launch.attempt import Attempt, recorded_attempt, renewing, saved_step, stopping, touched
+from nllgen.launch.attempt import Attempt, modified_ns, recorded_attempt, renewing, saved_step, stopping
 from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import Lease, LeaseManager
 from nllgen.launch.retry_policy import FailureKind
@@ -147,13 +147,13 @@ def test_a_lease_is_renewed_while_its_task_runs_and_not_after(lease, monkeypatch
 def test_a_stop_that_came_after_the_command_stops_it_whatever_the_clock_says(
     lease, tmp_path, monkeypatch, before, after, stops
 ):
-    monkeypatch.setattr(attempts, "_LOOK_S", 0.02)
+    monkeypatch.setattr(attempts, "_STOP_POLL_S", 0.02)
     path, heard = tmp_path / "stop", threading.Event()
     monkeypatch.setattr(signal, "pthread_kill", lambda *_: heard.set())
     if before is not None:
         path.touch()
         os.utime(path, (before, before))
-    known = {path: touched(path)}
+    known = {path: modified_ns(path)}
     path.touch()
     os.utime(path, (after, after))
     with stopping(known, lease):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from nllgen.errors import MachineError
-from nllgen.launch import gpus, submit
+from nllgen.launch import gpus, local
 from nllgen.launch.gpus import assign_gpus
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
@@ -75,8 +75,8 @@ def test_each_worker_is_told_of_the_gpu_that_it_sees(monkeypatch, tmp_path):
             told.append((parameters["gpus_per_node"], parameters["visible_gpus"]))
 
         def submit(self, supervisor):
-            told.append(supervisor.setup.device)
+            told.append(supervisor.worker_config.device)
 
-    monkeypatch.setattr(submit, "submitit", SimpleNamespace(LocalExecutor=Executor))
-    submit.start_local(StudyDir(tmp_path), WorkerConfig(tmp_path, "cuda:1"), 2)
+    monkeypatch.setattr(local, "submitit", SimpleNamespace(LocalExecutor=Executor))
+    local.start_local(StudyDir(tmp_path), WorkerConfig(tmp_path, "cuda:1"), 2)
     assert told == [(1, (1,)), "cuda"] * 2

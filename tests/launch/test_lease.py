@@ -13,8 +13,8 @@ from nllgen.launch.lease import LeaseManager, process_identity
 HOLDER = """
 import sys
 from pathlib import Path
-from nllgen.launch.lease import Claims
-assert Claims().take(Path(sys.argv[1]))
+from nllgen.launch.lease import LeaseManager
+assert LeaseManager().take(Path(sys.argv[1]))
 print("taken", flush=True)
 sys.stdin.readline()
 """
@@ -227,8 +227,8 @@ def test_a_full_disk_leaves_no_lease(tmp_path, small_disk):
 RACER = """
 import sys
 from pathlib import Path
-from nllgen.launch.lease import Claims
-folder, mine = Path(sys.argv[1]), Claims()
+from nllgen.launch.lease import LeaseManager
+folder, mine = Path(sys.argv[1]), LeaseManager()
 print("ready", flush=True)
 sys.stdin.readline()
 held = [i for i in range(200) if (lease := mine.take(folder / str(i) / "lease")) and lease.is_mine()]
