@@ -101,7 +101,7 @@ class TaskQueue:
         return None
 
     def note_end(self, name: str, outcome: str, seconds: float) -> None:
-        """Learn from an attempt that has ended.
+        """Note the end of an attempt, and correct the estimated durations by it.
 
         Args:
             name: name of the task.

@@ -1,4 +1,4 @@
-"""The tasks of a study, which of them can run, and what became of their attempts."""
+"""The tasks of a study, their order, and the record of attempts on each of them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from nllgen.study.config import DatasetConfig, Study
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to run.
+    """A truth, a data set or a cell.
 
     Attributes:
         name: ``truth``, ``dataset`` or a cell's id.
-        label: for people.
+        label: description for people.
         task_dir: folder that it writes to.
         needs: names of the tasks that must be done before.
-        suffix: tells its lease, log and attempts from those of another task in the same folder.
+        suffix: distinguishes its lease, log and attempts from those of another task in the same folder.
     """
 
     name: str
@@ -41,38 +41,41 @@ class Task:
 
     @property
     def lease(self) -> Path:
-        """Its lease file."""
-        return self._named(self.task_dir.lease)
+        """Return the path of the lease file."""
+        return self._with_suffix(self.task_dir.lease)
 
     @property
     def log(self) -> Path:
-        """Its log."""
-        return self._named(self.task_dir.log)
+        """Return the path of the log."""
+        return self._with_suffix(self.task_dir.log)
 
     @property
     def attempts(self) -> Path:
-        """Its record of attempts."""
-        return self._named(self.task_dir.attempts)
+        """Return the path of the record of attempts."""
+        return self._with_suffix(self.task_dir.attempts)
 
     @property
     def stop(self) -> Path:
-        """Asks whoever runs it to stop, and others not to begin it; a new submission removes it."""
-        return self._named(self.task_dir.stop)
+        """Return the path of the stop file, which asks to stop the task and not to start it.
 
-    def _named(self, path: Path) -> Path:
+        A new submission removes it.
+        """
+        return self._with_suffix(self.task_dir.stop)
+
+    def _with_suffix(self, path: Path) -> Path:
         return path.with_name(f"{path.stem}{self.suffix}{path.suffix}") if self.suffix else path
 
 
 def tasks_of(study: Study, study_dir: StudyDir) -> list[Task]:
-    """Every task, each after those that it needs."""
+    """Return all tasks of a study, each after those that it needs."""
     tasks = []
     after_truth = ("truth",) if study.trains_truth else ()
     if study.truth is not None:
-        folder = study_dir.truth(study.truth.id)
+        truth_dir = study_dir.truth(study.truth.id)
         if study.trains_truth:
-            tasks.append(Task("truth", f"truth {study.truth.id}", folder))
+            tasks.append(Task("truth", f"truth {study.truth.id}", truth_dir))
         if study.needs_dataset:
-            tasks.append(Task("dataset", "synthetic data set", folder, after_truth, "-dataset"))
+            tasks.append(Task("dataset", "synthetic data set", truth_dir, after_truth, "-dataset"))
     for cell in study.cells:
         needs = ("dataset",) if cell.data.source == "synthetic" else after_truth if cell.start == "truth" else ()
         tasks.append(Task(cell.id, cell.label, study_dir.cell(cell.id), needs))
@@ -80,13 +83,13 @@ def tasks_of(study: Study, study_dir: StudyDir) -> list[Task]:
 
 
 def longest_first(tasks: list[Task], study: Study) -> list[Task]:
-    """The truth and its data set, then the cells by falling cost, so that no long one is left alone at the end."""
+    """Sort tasks: the truth and its data set first, then cells by falling cost, so that no long cell runs last."""
     seconds = seconds_of(study)
     return sorted(tasks, key=lambda task: -seconds.get(task.name, math.inf))
 
 
 def seconds_of(study: Study) -> dict[str, float]:
-    """Cell id → what it takes on one core from its start to its end, as :mod:`nllgen.planning.cost` estimates it."""
+    """Return cell id → seconds that a whole run takes on one core, estimated by :mod:`nllgen.planning.cost`."""
     return {cell.id: cell_cost(cell, study).seconds(cell.paradigm.steps) for cell in study.cells}
 
 
@@ -153,17 +156,17 @@ def large_enough(path: Path, wanted: DatasetConfig) -> bool:
 
 
 def record(path: Path, **fields: Any) -> None:
-    """Append one line to a task's attempts; a single write, so that lines of two writers do not mix.
+    """Append a line to a task's attempts, in a single write so that lines of two writers do not mix.
 
     Raises:
-        MachineError: the disk is full, the folder read-only or gone.
+        MachineError: the disk is full, or the folder is read-only or gone.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     try:
         with os.fdopen(os.open(path, flags, 0o644), "r+b", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"  # or being written
-            line = b"\n" * torn + json.dumps(fields).encode() + b"\n"
+            is_torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"  # or another writer is at work
+            line = b"\n" * is_torn + json.dumps(fields).encode() + b"\n"
             if file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
@@ -171,7 +174,7 @@ def record(path: Path, **fields: Any) -> None:
 
 
 def read_attempts(path: Path) -> list[dict[str, Any]]:
-    """The lines of a task's attempts; a torn one is left out."""
+    """Return the lines of a task's attempts, without torn ones."""
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
         for line in read_regular(path).decode(errors="replace").splitlines():

@@ -62,7 +62,7 @@ def test_an_unknown_profile_is_refused(name: str) -> None:
         ('partition: "a\\nb"', "partition"),
         ('sbatch: {comment: "a\\n#SBATCH --uid=0"}', "sbatch"),
         ("environment: {1A: x}", "environment"),
-        ("time_min: 1\nsignal_s: 50", "too short to be told to stop"),
+        ("time_min: 1\nsignal_s: 50", "too short for a signal"),
         ("cpus: many", "cpus"),
         ("memory_gb: -1", "memory_gb"),
     ],
@@ -87,5 +87,5 @@ def test_the_profile_s_word_goes_before_the_study_s() -> None:
 def test_a_study_whose_jobs_could_not_be_told_of_their_end_is_refused() -> None:
     profile = parse_profile("signal_s: 90", "p.yaml")
     assert profile.resources(Resources(time_min=3)).time_min == 3
-    with pytest.raises(ConfigError, match="too short to be told to stop 90 s before"):
+    with pytest.raises(ConfigError, match="too short for a signal 90 s before"):
         profile.resources(Resources(time_min=2))

@@ -175,7 +175,7 @@ class MemoryKills:
         self._num_taken = oom_kills()
 
     def take(self) -> bool:
-        """Attribute a kill to a worker that was found killed; return False if there is no kill left to attribute."""
+        """Assign a kill to a worker that was found killed; return False if no kill is left to assign."""
         if oom_kills() <= self._num_taken:
             return False
         self._num_taken += 1

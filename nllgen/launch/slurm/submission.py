@@ -24,7 +24,7 @@ from nllgen.launch.slurm.arrays import (
     submissions,
 )
 from nllgen.launch.slurm.commands import max_array_size
-from nllgen.launch.slurm.executor import ArrayOptions, check_order, executor_for, resources_of, send
+from nllgen.launch.slurm.executor import ArrayOptions, check_submittable, executor_for, resources_of, send
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import Task, is_done, longest_first, tasks_of
@@ -42,7 +42,7 @@ MakeFinalizer = Callable[[Path, str], Callable[[], str]]
 
 @dataclass(frozen=True)
 class SubmissionRequest:
-    """What is to be sent to a cluster, and how.
+    """A request to send tasks of a frozen study to a cluster.
 
     Attributes:
         study_dir: the study's folder.
@@ -98,7 +98,7 @@ def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitR
         MachineError: the scheduler is missing or refuses a job, or a folder cannot be written.
     """
     study_dir = request.study_dir
-    check_order(study_dir.path, request.profile, request.study.resources)
+    check_submittable(study_dir.path, request.profile, request.study.resources)
     live = _query(request)
     if not request.dry_run:
         study_dir.stop.unlink(missing_ok=True)  # an earlier cancel is over; not removed if the query failed

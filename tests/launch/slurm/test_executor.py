@@ -14,7 +14,7 @@ import pytest
 from nllgen.errors import ConfigError
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import COLLECT, Stage
-from nllgen.launch.slurm.executor import ArrayOptions, check_order, executor_for, resources_of
+from nllgen.launch.slurm.executor import ArrayOptions, check_submittable, executor_for, resources_of
 from nllgen.study.config import Resources
 
 ONE = Resources(time_min=30, memory_gb=2.0, cpus=2, gpus=0)
@@ -106,8 +106,8 @@ def test_a_collection_takes_no_more_time_than_the_partition_gives() -> None:
 
 @pytest.mark.parametrize("name", ["a\nreboot", "a\rb", "a%j", "a\\b", "a\x7f"])
 def test_a_folder_that_a_script_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="Slurm cannot be told"):
-        check_order(tmp_path / name, Profile(), ONE)
+    with pytest.raises(ConfigError, match="a batch script cannot hold"):
+        check_submittable(tmp_path / name, Profile(), ONE)
 
 
 HOSTILE = "a b; touch STRUCK $(touch STRUCK) `touch STRUCK` 'touch STRUCK' \"touch STRUCK\" && touch STRUCK | x * ~ #"
