@@ -12,12 +12,14 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[2] / "slurm" / "devcluster"
 FOLDER = Path(os.environ.get("NLLGEN_DEVCLUSTER", "/var/lib/nllgen-devcluster"))
 PREFIX = os.environ.get("NLLGEN_DEVCLUSTER_NODE", "node")
 MAX_ARRAY = 101
+ENDED = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "DEADLINE"}
 LEAKING = ("SLURM_", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_")
 
 
@@ -209,8 +211,11 @@ class Cluster:
         wait_for(predicate, timeout, what)
 
     def wait_state(self, job: str, *states: str, timeout: float = PATIENCE_S) -> None:
-        """Until every element of the job is in one of the states."""
+        """Wait until every element of the job is in one of the states."""
         self.wait_for(lambda: self.states(job) and self.states(job) <= set(states), timeout, f"{job} to be {states}")
+
+    def _has_ended(self, job: str) -> bool:
+        return self.states(job) <= ENDED  # no state: the controller has forgotten it
 
     def tidy(self) -> None:
         """Cancel what a test submitted, bring back the nodes it took away, and wait for both."""
@@ -218,9 +223,8 @@ class Cluster:
             self.squeue()  # fails where the controller does not answer
             self.run("scancel", *self.submitted, check=False)  # some are forgotten
             jobs, self.submitted = self.submitted, []
-            ended = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "DEADLINE"}
             for job in jobs:
-                self.wait_for(lambda job=job: self.states(job) <= ended, what=f"{job} to end")
+                self.wait_for(partial(self._has_ended, job), what=f"{job} to end")
         if any(self.node_state(node) not in ("idle", "mixed", "allocated", "completing") for node in self.nodes):
             done = self.up()
             assert done.returncode == 0, done.stderr

@@ -116,7 +116,10 @@ HOSTILE = "a b; touch STRUCK $(touch STRUCK) `touch STRUCK` 'touch STRUCK' \"tou
 def test_nothing_that_a_user_writes_is_run_by_the_script_of_a_job(tmp_path: Path) -> None:
     """But for ``setup``, which is shell. The script is run, with a program that only ends in place of Python."""
     profile = Profile(
-        **dict.fromkeys(("partition", "account", "qos", "constraint"), HOSTILE),
+        partition=HOSTILE,
+        account=HOSTILE,
+        qos=HOSTILE,
+        constraint=HOSTILE,
         environment={"A": HOSTILE},
         sbatch={"comment": HOSTILE},
         python=shutil.which("true"),
