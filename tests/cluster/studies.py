@@ -235,6 +235,16 @@ def has_open(pid: int, path: Path) -> bool:
         return False
 
 
+def is_asked_to_stop(pid: int) -> bool:
+    """Return True if the supervisor of a worker has closed the worker's standard input, or the worker has ended."""
+    try:
+        pipe = Path(f"/proc/{pid}/fd/0").readlink()
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        return pipe not in [file.readlink() for file in Path(f"/proc/{parent}/fd").iterdir()]
+    except OSError:
+        return not Path(f"/proc/{pid}").exists()
+
+
 def go_on(pids: list[int]) -> None:
     """Continue those that were held and have not ended since."""
     for pid in pids:
