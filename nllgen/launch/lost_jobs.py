@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nllgen.launch.attempt import record_lost_job
-from nllgen.launch.retry_policy import Line
+from nllgen.launch.retry_policy import array_of
 from nllgen.launch.slurm.arrays import submissions
 from nllgen.launch.slurm.commands import Ends, ends_of
 from nllgen.launch.tasks import Task, read_attempts
@@ -51,16 +51,16 @@ class LostJobs:
             MachineError: it cannot be recorded.
         """
         element = self.elements.get(task.name, "")
-        if not element or task.stop.exists() or _has_line_of(read_attempts(task.attempts), element):
-            return False
-        if self._was_cancelled(element):
+        array = element.partition("_")[0]
+        # a line by a job of the array, or one for it that says it was lost
+        has_line = any(array_of(line) == array for line in read_attempts(task.attempts))
+        if not element or task.stop.exists() or has_line or self._was_cancelled(element, array):
             return False
         make_folder(task.task_dir.path)
         record_lost_job(task, self.charged_to, element)
         return True
 
-    def _was_cancelled(self, element: str) -> bool:
-        array = _array(element)
+    def _was_cancelled(self, element: str, array: str) -> bool:
         if array not in self._ends:
             self._ends[array] = ends_of(array)
         ends = self._ends[array]
@@ -68,12 +68,3 @@ class LostJobs:
             return any(state.startswith("CANCELLED") for state in ends.states.values())
         # an element that is cancelled while it waits is forgotten at once, other elements of its array are not
         return ends.states.get(element, "CANCELLED" if ends.are_all else "").startswith("CANCELLED")
-
-
-def _has_line_of(lines: Sequence[Line], element: str) -> bool:
-    """Return True if a job of this array has recorded a line, or was recorded as lost."""
-    return any(_array(str(line.get("job", ""))) == _array(element) for line in lines)
-
-
-def _array(job: str) -> str:
-    return job.partition("_")[0]

@@ -35,24 +35,22 @@ class Policy:
     Attributes:
         retries: number of further attempts under one submission.
         progress_renews: an attempt that saved more steps than all before it resets the count.
-        why: explanation for people.
     """
 
     retries: int
     progress_renews: bool
-    why: str
 
 
 POLICIES: Final[Mapping[FailureKind, Policy]] = {
-    FailureKind.CONFIG: Policy(0, False, "the same configuration fails the same way"),
-    FailureKind.ENVIRONMENT: Policy(0, False, "something is missing on the machine: mend it and submit again"),
-    FailureKind.OUT_OF_MEMORY: Policy(2, False, "again with twice the memory"),
-    FailureKind.TIMEOUT: Policy(2, True, "goes on as long as it gets further"),
-    FailureKind.PREEMPTED: Policy(3, True, "free as long as it gets further"),
-    FailureKind.NODE_FAILURE: Policy(3, True, "not the cell's fault"),
-    FailureKind.LOST: Policy(3, True, "its supervisor vanished without a word"),
-    FailureKind.CRASH: Policy(1, True, "once more, from the last checkpoint"),
-    FailureKind.ASKED: Policy(0, False, "stopped when asked to: submit again to go on"),
+    FailureKind.CONFIG: Policy(0, False),  # the same configuration fails the same way
+    FailureKind.ENVIRONMENT: Policy(0, False),  # something is missing on the machine: mend it and submit again
+    FailureKind.OUT_OF_MEMORY: Policy(2, False),  # again with twice the memory
+    FailureKind.TIMEOUT: Policy(2, True),  # goes on as long as it gets further
+    FailureKind.PREEMPTED: Policy(3, True),  # free as long as it gets further
+    FailureKind.NODE_FAILURE: Policy(3, True),  # not the cell's fault
+    FailureKind.LOST: Policy(3, True),  # its supervisor vanished without a word
+    FailureKind.CRASH: Policy(1, True),  # once more, from the last checkpoint
+    FailureKind.ASKED: Policy(0, False),  # stopped when asked to: submit again to go on
 }
 
 # state of a job according to sacct, for jobs that could not record their own end
@@ -157,11 +155,12 @@ def needs_other_job(lines: Sequence[Line], job: str) -> bool:
     if not job or end is None or failure_kind(end) is not FailureKind.OUT_OF_MEMORY:
         return False
     starts = [line for line in lines if line.get("event") == STARTED and line.get("attempt") == end.get("attempt")]
-    return any(_array(str(line.get("job", ""))) == _array(job) for line in starts)
+    return any(array_of(line) == job.partition("_")[0] for line in starts)
 
 
-def _array(job: str) -> str:
-    return job.partition("_")[0]
+def array_of(line: Line) -> str:
+    """Return the number of the array, or of the job, that a line was recorded by or for; empty without one."""
+    return str(line.get("job", "")).partition("_")[0]
 
 
 def _saved_step(line: Line) -> int:

@@ -19,6 +19,7 @@ from nllgen.launch.retry_policy import (
     STOPPED,
     FailureKind,
     Line,
+    array_of,
     exhausted_kind,
     failure_kind,
     last_end,
@@ -28,7 +29,7 @@ from nllgen.launch.slurm.arrays import is_copy, submissions
 from nllgen.launch.slurm.commands import HINT_S
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.tasks import Task, done_head, read_attempts, tasks_of
-from nllgen.storage.states import TaskStatus
+from nllgen.storage.states import TaskKind, TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 
@@ -200,7 +201,7 @@ def _scheduled(task: Task, lines: Sequence[Line], live: LiveJobs | None) -> _Con
 
 def _damaged(task: Task) -> _Condition | None:
     """Check for a result that does not count."""
-    if task.name in ("truth", "dataset") or not task.task_dir.result.exists():
+    if task.kind is not TaskKind.CELL or not task.task_dir.result.exists():
         return None
     return _Condition(TaskStatus.DAMAGED, "result.h5 cannot be read or does not count; submitting again runs it anew")
 
@@ -227,11 +228,7 @@ def _was_abandoned_by_job(lines: Sequence[Line], job: str) -> bool:
     last = last_end(lines)
     if last is None or exhausted_kind(lines, str(last.get("submission"))) is None:
         return False
-    return any(line.get("attempt") == last.get("attempt") and _array(line) == job for line in lines)
-
-
-def _array(line: Line) -> str:
-    return str(line.get("job", "")).partition("_")[0]
+    return any(line.get("attempt") == last.get("attempt") and array_of(line) == job for line in lines)
 
 
 def _is_abandoned(task: Task, live: LiveJobs | None, leases: LeaseManager) -> bool:

@@ -16,6 +16,7 @@ from nllgen.planning.cost import cell_cost
 from nllgen.storage.atomic import raise_os_error
 from nllgen.storage.dataset import read_dataset_head
 from nllgen.storage.result import read_head
+from nllgen.storage.states import TaskKind
 from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 from nllgen.study.config import DatasetConfig, Study
@@ -38,6 +39,11 @@ class Task:
     task_dir: TaskDir
     needs: tuple[str, ...] = ()
     suffix: str = ""
+
+    @property
+    def kind(self) -> TaskKind:
+        """Return the kind of task."""
+        return TaskKind.CELL if self.name not in (TaskKind.TRUTH, TaskKind.DATASET) else TaskKind(self.name)
 
     @property
     def lease(self) -> Path:

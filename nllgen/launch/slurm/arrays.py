@@ -11,15 +11,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from nllgen.errors import CorruptFileError
 from nllgen.launch.tasks import Task, read_attempts, record
 from nllgen.storage.atomic import write_bytes
+from nllgen.storage.states import TaskKind
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 
 COLLECT = "collect"
 _CELLS = "cells"
-_STAGE_ORDER = ("truth", "dataset", _CELLS)
+
+_KINDS = (TaskKind.TRUTH, TaskKind.DATASET, TaskKind.CELL)  # in the order of sending
 
 _Item = TypeVar("_Item")
 
@@ -105,6 +109,9 @@ class Submission:
         return f"{job_prefix(study)}{self.name}:{stage.name}"
 
 
+_SUBMISSION = TypeAdapter(Submission)
+
+
 def job_prefix(study: str) -> str:
     """Return the prefix of the names of a study's jobs."""
     return f"nllgen:{study}:"
@@ -124,8 +131,8 @@ def group_into_stages(
     stages: list[Stage] = []
     num_arrays = itertools.count()
     for (kind, needs, factor), names in _groups(tasks, memory_factors):
-        if kind != _CELLS:
-            stages.append(Stage(kind, (tuple(names),), needs, memory_factor=factor))
+        if kind is not TaskKind.CELL:
+            stages.append(Stage(str(kind), (tuple(names),), needs, memory_factor=factor))
         elif shape.workers:
             workers = min(shape.workers, len(names), max_elements)
             stages.append(Stage(f"{_CELLS}{next(num_arrays)}", (tuple(names),), needs, workers, factor))
@@ -135,16 +142,15 @@ def group_into_stages(
     return tuple(stages)
 
 
-_GroupKey = tuple[str, tuple[str, ...], float]
+_GroupKey = tuple[TaskKind, tuple[str, ...], float]
 
 
 def _groups(tasks: Sequence[Task], memory_factors: Mapping[str, float]) -> list[tuple[_GroupKey, list[str]]]:
     """Group tasks that may share an array, by kind, needs and memory factor; in the order of sending."""
     groups: dict[_GroupKey, list[str]] = {}
     for task in tasks:
-        kind = task.name if task.name in _STAGE_ORDER else _CELLS
-        groups.setdefault((kind, task.needs, memory_factors.get(task.name, 1.0)), []).append(task.name)
-    return sorted(groups.items(), key=lambda item: (_STAGE_ORDER.index(item[0][0]), item[0]))
+        groups.setdefault((task.kind, task.needs, memory_factors.get(task.name, 1.0)), []).append(task.name)
+    return sorted(groups.items(), key=lambda item: (_KINDS.index(item[0][0]), item[0]))
 
 
 def _chunks(items: Sequence[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
@@ -206,20 +212,19 @@ class SubmissionDir:
             CorruptFileError: it is damaged.
         """
         try:
-            value = parse_untrusted_json(read_regular(self.record))
-            stages = tuple(
-                Stage(
-                    str(stage["name"]),
-                    tuple(tuple(map(str, names)) for names in stage["elements"]),
-                    tuple(map(str, stage["needs"])),
-                    int(stage["workers"]),
-                    float(stage["memory_factor"]),
-                )
-                for stage in value["stages"]
-            )
-            return Submission(str(value["name"]), stages, dict(value["profile"]), dict(value["options"]))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise CorruptFileError(f"{self.record}: not a submission ({error})", "remove its folder") from error
+            return _SUBMISSION.validate_python(parse_untrusted_json(read_regular(self.record)))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CorruptFileError(
+                f"{self.record}: not a submission ({first_problem(error)})", "remove its folder"
+            ) from error
+
+
+def first_problem(error: Exception) -> str:
+    """Return the first problem of a record that cannot be read, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
 
 
 def submissions(study_dir: StudyDir) -> list[tuple[SubmissionDir, Submission]]:

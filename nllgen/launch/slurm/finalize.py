@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from submitit.helpers import DelayedSubmission
 
 from nllgen.errors import CellsFailedError, NllgenError
@@ -27,7 +28,7 @@ from nllgen.launch.retry_policy import (
     next_memory_factor,
     unfinished_start,
 )
-from nllgen.launch.slurm.arrays import ArrayShape, Submission, SubmissionDir, last_memory_factors
+from nllgen.launch.slurm.arrays import ArrayShape, Submission, SubmissionDir, first_problem, last_memory_factors
 from nllgen.launch.slurm.commands import was_cancelled
 from nllgen.launch.slurm.live_jobs import query_live_jobs
 from nllgen.launch.slurm.submission import SubmissionRequest, submit
@@ -180,9 +181,8 @@ def setup_of(values: Mapping[str, Any]) -> WorkerConfig:
         NllgenError: the record is not one of this version.
     """
     try:
-        paths = {name: None if values[name] is None else Path(values[name]) for name in ("assets", "code", "container")}
-        lists = {"binds": tuple(values["binds"]), "program": ()}  # a record is data: it names nothing that is run
-        variables = tuple((str(name), str(value)) for name, value in values["environment"])
-        return WorkerConfig(**{**values, **paths, **lists, "environment": variables})
-    except (KeyError, TypeError, ValueError) as error:
-        raise NllgenError(f"the record of the submission is damaged: {error}", "submit the grid again") from error
+        # a record is data: it names no program to run
+        return TypeAdapter(WorkerConfig).validate_python({**values, "program": ()})
+    except ValueError as error:
+        reason = f"the record of the submission is damaged: {first_problem(error)}"
+        raise NllgenError(reason, "submit the grid again") from error

@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from nllgen.launch.code_snapshot import snapshot, snapshot_folder
 from nllgen.launch.lease import LeaseManager
@@ -141,7 +142,8 @@ def _make_record(request: SubmissionRequest, tasks: Sequence[Task]) -> Submissio
     stages = group_into_stages(tasks, request.shape, limit, request.memory_factors)
     name = uuid.uuid4().hex[:8]
     charged_to = request.charged_to or (name if tasks else _charged_by_newest(request.study_dir, name))
-    options = {"setup": _plain(request.worker_config), "shape": asdict(request.shape), "under": charged_to}
+    setup = TypeAdapter(WorkerConfig).dump_python(request.worker_config, mode="json")
+    options = {"setup": setup, "shape": asdict(request.shape), "under": charged_to}
     return Submission(name, stages, request.profile.model_dump(mode="json"), options)
 
 
@@ -235,8 +237,3 @@ class _Sender:
         elements = f"{stage.num_elements} element{'s' * (stage.num_elements != 1)}"
         request.echo(f"job {number}: {stage.name}, {elements}, {len(stage.tasks)} to run")
         return script, number
-
-
-def _plain(worker_config: WorkerConfig) -> dict[str, Any]:
-    """Return a worker configuration as JSON has it."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(worker_config).items()}
