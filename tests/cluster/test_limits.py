@@ -169,7 +169,7 @@ def test_a_cell_longer_than_its_job_goes_on_until_it_is_done(
     assert study.science() == seen["calm"]
 
 
-def test_a_worker_that_the_kernel_kills_for_memory_gets_twice_as_much_twice_and_is_given_up(
+def test_a_worker_killed_for_memory_gets_twice_the_memory_twice_and_then_fails(
     studies: dict[str, OnCluster], seen: dict[str, object]
 ) -> None:
     study = studies["hungry"]
@@ -180,7 +180,7 @@ def test_a_worker_that_the_kernel_kills_for_memory_gets_twice_as_much_twice_and_
     assert study.science() == {}
 
 
-def test_few_elements_run_many_cells_each_in_one_start_and_an_early_warning_ends_none(
+def test_two_workers_run_many_cells_in_one_start_and_survive_an_early_signal(
     studies: dict[str, OnCluster], seen: dict[str, object]
 ) -> None:
     study = studies["shared"]
@@ -196,7 +196,7 @@ def test_packed_workers_have_processors_of_their_own(studies: dict[str, OnCluste
     assert len(studies["packed"].science()) == 2
 
 
-def test_who_comes_back_after_its_successor_has_published_changes_nothing(
+def test_a_worker_that_continues_after_its_successor_has_published_changes_nothing(
     studies: dict[str, OnCluster], seen: dict[str, object]
 ) -> None:
     study = studies["deaf"]
@@ -208,7 +208,7 @@ def test_who_comes_back_after_its_successor_has_published_changes_nothing(
     assert not list(result.parent.glob("*.part"))
 
 
-def test_a_cell_that_does_not_fit_into_what_is_left_is_begun_in_a_new_start(
+def test_a_cell_too_long_for_the_rest_of_a_job_is_started_in_its_next_start(
     studies: dict[str, OnCluster], seen: dict[str, object]
 ) -> None:
     study = studies["unfit"]
@@ -226,7 +226,7 @@ def test_a_cell_whose_job_vanished_is_sent_again_and_one_that_was_cancelled_is_n
     assert sorted(study.ends(cell) for cell in study.cells()) == [[], ["done"], ["lost", "done"]]
 
 
-def test_what_is_cancelled_while_it_saves_its_state_before_its_limit_stays_so(
+def test_a_cell_cancelled_while_it_saves_its_state_stays_cancelled(
     studies: dict[str, OnCluster], seen: dict[str, object]
 ) -> None:
     study = studies["cancelled"]

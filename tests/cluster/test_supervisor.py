@@ -96,7 +96,7 @@ def test_a_preempted_cell_went_on_from_its_checkpoint(ordeals: dict[str, OnClust
     assert any("resuming at" in line for line in started(study.folder.cell(study.cells()[0]).log.read_text()))
 
 
-def test_what_was_cancelled_stays_so_until_it_is_submitted_again(
+def test_a_cancelled_study_stays_cancelled_until_it_is_submitted_again(
     ordeals: dict[str, OnCluster], calm: OnCluster
 ) -> None:
     study = ordeals["cancelled"]

@@ -93,7 +93,7 @@ def test_attempts_are_counted(task: Task) -> None:
             assert (attempt.number, attempt.name[:2]) == (number, f"{number}-")
 
 
-def test_an_attempt_that_could_not_record_its_end_is_given_one_by_its_successor(task: Task, lease: Lease) -> None:
+def test_the_successor_of_a_killed_attempt_records_its_end(task: Task, lease: Lease) -> None:
     Attempt.begin(task, lease, "s")  # and its process is killed
     lease.release()
     with recorded_attempt(task, take(task), "t"):
@@ -158,7 +158,7 @@ def test_a_lease_is_renewed_while_its_task_runs_and_not_after(lease: Lease, monk
 @pytest.mark.parametrize(
     ("before", "after", "stops"), [(None, 100, True), (100, 100, False), (100, 200, True), (100, 50, True)]
 )
-def test_a_stop_that_came_after_the_command_stops_it_whatever_the_clock_says(
+def test_a_stop_file_written_after_the_command_stops_it_whatever_the_clock_says(
     lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int | None, after: int, stops: bool
 ) -> None:
     monkeypatch.setattr(attempts, "_STOP_POLL_S", 0.02)

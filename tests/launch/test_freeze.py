@@ -80,7 +80,7 @@ def test_a_damaged_study_is_not_overwritten(tiny: Study, tmp_path: Path) -> None
     assert content(folder) == before
 
 
-def test_a_submission_that_was_killed_before_the_header_is_repeated(tiny: Study, tmp_path: Path) -> None:
+def test_a_freeze_that_was_killed_before_the_header_is_repeated(tiny: Study, tmp_path: Path) -> None:
     folder, _, _ = freeze(tiny, tmp_path)
     folder.header.unlink()
     assert freeze(tiny, tmp_path)[2] == 3
@@ -132,7 +132,7 @@ def test_nothing_but_the_study_is_left_in_the_root(tiny: Study, tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
-def test_a_submission_waits_for_another_and_loses_none_of_its_cells(parts: list[Study], tmp_path: Path) -> None:
+def test_a_submission_waits_for_another_and_keeps_its_cells(parts: list[Study], tmp_path: Path) -> None:
     """The other holds the study, grows it, lets go: this one must add to what it finds then."""
     freeze(parts[0], tmp_path)
     other = LeaseManager().take(tmp_path / ".tiny.submitting")

@@ -167,9 +167,7 @@ def test_a_foreign_lease_that_went_to_another_is_not_stale(path: Path, clock: Ca
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\xfe\x00", b'{"host": 3}', b"[" * 10**5])
-def test_a_lease_that_says_nothing_is_stale_after_a_lease(
-    path: Path, clock: Callable[[float], None], content: bytes
-) -> None:
+def test_a_lease_without_valid_content_expires(path: Path, clock: Callable[[float], None], content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
     mine = LeaseManager(lease_s=10)
@@ -286,7 +284,7 @@ def test_processes_never_take_over_one_lease_together(tmp_path: Path) -> None:
     assert (len(held), set(held.values())) == (200, {1})
 
 
-def test_a_lease_of_an_earlier_start_of_the_same_job_is_taken_over_though_its_process_lives(tmp_path: Path) -> None:
+def test_a_restarted_job_takes_over_the_lease_of_its_earlier_start(tmp_path: Path) -> None:
     path = tmp_path / "lease"
     old = take(path, "7_0")
     assert LeaseManager(job="7_0", restarts=0).take(path) is None
@@ -295,7 +293,7 @@ def test_a_lease_of_an_earlier_start_of_the_same_job_is_taken_over_though_its_pr
     assert (old.is_lost(), old.renew()) == (True, False)
 
 
-def test_a_lease_that_another_took_and_let_go_is_lost_and_one_that_cannot_be_read_is_not(tmp_path: Path) -> None:
+def test_a_lease_that_was_taken_over_and_released_is_lost_and_an_unreadable_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "lease"
     old = take(path, "7_0")
     assert not old.is_lost()
@@ -305,7 +303,7 @@ def test_a_lease_that_another_took_and_let_go_is_lost_and_one_that_cannot_be_rea
     assert not old.is_lost()
 
 
-def test_the_lease_of_a_job_that_is_gone_can_be_dropped_and_a_local_one_stays(tmp_path: Path) -> None:
+def test_the_lease_of_a_gone_job_is_dropped_and_a_local_one_stays(tmp_path: Path) -> None:
     LeaseManager(job="7_0").take(tmp_path / "lease")
     LeaseManager().drop_of_gone_job(tmp_path / "lease")
     assert LeaseManager().take(tmp_path / "lease") is not None

@@ -38,7 +38,7 @@ def test_a_follower_reads_only_what_is_new(tmp_path: Path) -> None:
     assert (follower.read(), follower.read()) == ("two\n", "")
 
 
-def test_a_character_that_is_half_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_half_written_character_is_read_once_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes("é".encode()[:1])
     follower = Follower(path)

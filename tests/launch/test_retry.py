@@ -69,12 +69,12 @@ def test_a_diverged_cell_is_a_result_and_not_tried_again(tasks: list[Task]) -> N
     assert (again.names, "its result" in again.refused[tasks[2].name]) == ((), True)
 
 
-def test_what_waits_for_a_failed_truth_goes_with_it(tasks: list[Task]) -> None:
+def test_tasks_that_wait_for_a_failed_truth_are_sent_with_it(tasks: list[Task]) -> None:
     again = select(rows_of(tasks, t0=("failed", "crash")), tasks, (), ())
     assert set(again.waiting) == {"dataset", tasks[3].name, tasks[4].name}
 
 
-def test_what_had_too_little_memory_gets_twice_what_it_had(folder: StudyDir, tasks: list[Task]) -> None:
+def test_a_task_that_ran_out_of_memory_gets_twice_its_memory(folder: StudyDir, tasks: list[Task]) -> None:
     where = SubmissionDir(folder.submitit / "abc")
     where.path.mkdir(parents=True)
     where.write(Submission("abc", (Stage("cells0", ((tasks[2].name,),), memory_factor=4.0),)))

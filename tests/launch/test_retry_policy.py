@@ -42,7 +42,7 @@ def test_every_kind_has_a_policy() -> None:
 
 
 @pytest.mark.parametrize("kind", FailureKind)
-def test_a_kind_is_given_up_after_as_many_retries_as_its_policy_has(kind: FailureKind) -> None:
+def test_a_kind_is_exhausted_after_the_retries_of_its_policy(kind: FailureKind) -> None:
     retries = POLICIES[kind].retries
     assert exhausted_kind(attempts(*[kind] * retries), "s") is None
     assert exhausted_kind(attempts(*[kind] * (retries + 1)), "s") is kind
@@ -72,11 +72,11 @@ def test_kinds_are_counted_apart() -> None:
     assert exhausted_kind(attempts("crash", "timeout", "preempted", "lost"), "s") is None
 
 
-def test_a_running_attempt_is_not_given_up() -> None:
+def test_a_running_attempt_is_not_exhausted() -> None:
     assert exhausted_kind([*attempts("crash", "crash"), {"event": "started", "attempt": "x"}], "s") is None
 
 
-def test_a_done_task_is_not_given_up() -> None:
+def test_a_done_task_is_not_exhausted() -> None:
     assert (
         exhausted_kind([*attempts("crash", "crash"), {"event": "done", "attempt": "x", "submission": "s"}], "s") is None
     )
@@ -126,7 +126,7 @@ def test_an_exit_code_stands_for_a_kind(code: int, reason: str, oom: bool, kind:
     assert failure_kind_of_exit(code, reason, out_of_memory=oom) is kind
 
 
-def test_what_ran_out_of_memory_needs_another_job() -> None:
+def test_a_task_that_ran_out_of_memory_needs_another_job() -> None:
     lines = attempt(0, "out of memory", job="7_0")
     assert needs_other_job(lines, "7_0")
     assert needs_other_job(lines, "7_3")  # of the same array, which has the same memory

@@ -84,7 +84,7 @@ def test_a_lease_is_dead_when_its_job_is_gone_and_it_is_old(
         ("config", 1, "8", "queued"),  # sent again since
     ],
 )
-def test_what_a_job_has_given_up_has_failed_though_the_job_goes_on(
+def test_a_task_without_retries_has_failed_while_its_job_goes_on(
     tiny: Study, folder: StudyDir, task: Task, kind: str, failures: int, job: str, state: str
 ) -> None:
     for attempt in range(failures):
@@ -94,7 +94,7 @@ def test_what_a_job_has_given_up_has_failed_though_the_job_goes_on(
     assert next(row.status for row in status(folder, tiny, live) if row.name == task.name) == state
 
 
-def test_what_was_cancelled_before_it_began_is_stopped_though_a_job_still_has_it(
+def test_a_task_cancelled_before_its_start_is_stopped_although_a_job_has_it(
     tiny: Study, folder: StudyDir, task: Task
 ) -> None:
     task.stop.touch()

@@ -98,7 +98,7 @@ def test_a_stop_ends_an_interruptible_block_at_once(how: How, body: str) -> None
 
 
 @HOW
-def test_outside_of_it_a_block_is_finished_first_and_the_next_not_entered(how: How) -> None:
+def test_a_stop_outside_an_interruptible_block_waits_for_the_next_one(how: How) -> None:
     assert end(start(OUTSIDE, str(how)), how)[0] == "finished True\nstopped\n"
 
 
@@ -107,7 +107,7 @@ def test_a_late_stop_does_not_raise(how: How) -> None:
     assert end(start(AFTERWARDS, str(how)), how)[0] == "finished True\n"
 
 
-def test_what_unwinds_is_not_stopped_again() -> None:
+def test_cleanup_is_not_interrupted_by_a_second_stop() -> None:
     process = start(UNWINDING)
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None

@@ -31,7 +31,7 @@ def requeued(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize(("restarts", "again"), [(0, True), (2, True), (3, False)])
-def test_a_job_whose_time_is_too_short_for_anything_is_not_started_for_ever(
+def test_a_job_too_short_for_any_task_is_not_requeued_for_ever(
     tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requeued: list[int], restarts: int, again: bool
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 30))

@@ -63,7 +63,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "attempts.jsonl"
 
 
-def test_what_is_read_is_what_was_recorded(path: Path) -> None:
+def test_recorded_lines_are_read_back(path: Path) -> None:
     record(path, event="started", pid=3)
     record(path, event="done", exit_code=0)
     assert read_attempts(path) == [{"event": "started", "pid": 3}, {"event": "done", "exit_code": 0}]

@@ -68,7 +68,7 @@ def ends(worker_slot: WorkerSlot) -> str:
     return outcome
 
 
-def test_a_worker_whose_lease_was_taken_and_let_go_stops_and_adds_no_end_to_the_one_it_was_given(
+def test_a_worker_whose_lease_was_taken_over_stops_and_records_no_second_end(
     folder: StudyDir, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_slots, "RENEW_S", 0.0)
@@ -92,7 +92,7 @@ def test_a_cell_that_was_cancelled_while_its_job_ended_is_not_a_timeout(folder: 
     assert events(task) == [("started", None), ("stopped", "asked")]
 
 
-def test_a_worker_that_is_too_slow_to_stop_is_killed_for_the_reason_of_the_stop(folder: StudyDir, task: Task) -> None:
+def test_a_worker_killed_because_it_stops_too_slowly_has_the_kind_of_the_stop(folder: StudyDir, task: Task) -> None:
     worker_slot = slot_of(folder, "import time; time.sleep(60)")
     begin(worker_slot, task)
     worker_slot.ask_to_stop()
@@ -113,7 +113,7 @@ def small_group() -> Iterator[Path]:
     group.rmdir()
 
 
-def test_a_worker_that_the_kernel_kills_while_it_stops_ran_out_of_memory(small_group: Path, tmp_path: Path) -> None:
+def test_a_worker_killed_for_memory_while_it_stops_ran_out_of_memory(small_group: Path, tmp_path: Path) -> None:
     script = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})

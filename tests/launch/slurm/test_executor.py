@@ -88,9 +88,7 @@ def test_an_early_warning_does_not_end_the_shell_and_the_start_is_known(tmp_path
 
 
 @pytest.mark.parametrize(("pack", "factor", "memory", "cpus"), [(1, 1.0, 2.0, 2), (3, 1.0, 6.0, 6), (1, 4.0, 8.0, 2)])
-def test_memory_grows_with_what_runs_at_once_and_with_retries(
-    pack: int, factor: float, memory: float, cpus: int
-) -> None:
+def test_memory_grows_with_packed_cells_and_with_retries(pack: int, factor: float, memory: float, cpus: int) -> None:
     found = resources_of(Stage("cells0", (("a",),), memory_factor=factor), Profile(), ONE, pack)
     assert (found.memory_gb, found.cpus, found.time_min) == (memory, cpus, 30)
 

@@ -77,7 +77,7 @@ def test_a_signal_means(number: signal.Signals, left_s: float, kind: FailureKind
 @pytest.mark.parametrize(
     ("left_s", "kind", "requeue"), [(5, FailureKind.TIMEOUT, True), (60, FailureKind.PREEMPTED, False)]
 )
-def test_the_first_signal_decides_but_for_a_cancellation_before_the_limit(
+def test_the_first_signal_decides_except_for_a_cancellation_before_the_limit(
     left_s: float, kind: FailureKind, requeue: bool
 ) -> None:
     signals = Signals(Job("7", 0, 0, time.time() + left_s, 1, (0,), ()), 20.0)
@@ -93,13 +93,13 @@ def test_outside_a_scheduler_a_signal_asks() -> None:
 
 
 @pytest.mark.parametrize(("left_s", "kind"), [(19, FailureKind.TIMEOUT), (25, None)])
-def test_a_warning_that_nobody_heard_is_made_up_for_by_the_clock(left_s: float, kind: FailureKind | None) -> None:
+def test_a_missed_signal_is_replaced_by_the_clock(left_s: float, kind: FailureKind | None) -> None:
     signals = Signals(Job("7", 0, 0, time.time() + left_s, 1, (0,), ()), 20.0)
     signals.check_time_limit()
     assert (signals.kind, signals.may_requeue) == (kind, kind is not None)
 
 
-def test_a_supervisor_hears_what_its_script_ignored_and_its_workers_do_not_inherit_that() -> None:
+def test_a_supervisor_handles_a_signal_that_its_script_ignored_and_its_workers_do_not_inherit_that() -> None:
     """As the script leaves it: USR2 is ignored when Python starts."""
     program = (
         "import os, signal, subprocess, sys, time\n"
