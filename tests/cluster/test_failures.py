@@ -1,4 +1,4 @@
-"""What fails is named, tried again as its kind deserves, and never shown as completed."""
+"""Failures have a kind, are retried by its policy, and are never shown as completed."""
 
 from __future__ import annotations
 

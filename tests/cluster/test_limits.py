@@ -1,4 +1,4 @@
-"""What a job may use is less than its cells need, or its cells share it: time, memory, processors, a node's hearing."""
+"""Jobs with less time or memory than their cells need, shared and packed jobs, and a node that does not answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ cells:
 
 
 def limited(study: OnCluster, begun: threading.Semaphore) -> None:
-    """Its worker is held until its job of a minute asks it to stop, and then has all the grace time to save."""
+    """Hold the worker until its job of one minute asks it to stop; then it has the whole grace time to save."""
     study.submit()
     (cell,) = study.cells()
     held = study.hold(cell)
@@ -51,7 +51,7 @@ def shared(study: OnCluster) -> None:
 
 
 def packed(study: OnCluster) -> dict[str, set[int]]:
-    """Each worker's processors, seen while both train."""
+    """Return each worker's processors while both train."""
     study.submit("--pack", "2")
     held = [pid for pids in study.hold_all(study.cells()) for pid in pids]
     found = {str(pid): set(os.sched_getaffinity(pid)) for pid in held}
@@ -61,7 +61,7 @@ def packed(study: OnCluster) -> dict[str, set[int]]:
 
 
 def deaf(study: OnCluster, begun: threading.Semaphore) -> Path:
-    """The job's processes are held, its node is given up, another finishes the cell; then the first go on."""
+    """Hold a job until its node is given up and another job has finished the cell; then let it continue."""
     study.submit()
     (cell,) = study.cells()
     held = [*study.hold(cell), *processes("submitit", str(study.folder.submitit))]
@@ -84,7 +84,7 @@ def deaf(study: OnCluster, begun: threading.Semaphore) -> Path:
 
 
 def unfit(study: OnCluster) -> None:
-    """The first cell takes so long that the second, which is as long, would not be through before the warning."""
+    """Slow the first cell down so that the second, as long, would not end before the signal."""
     study.submit("--workers", "1")
     wait(study.workers, "the first cell is begun")
     begun = time.monotonic()
@@ -97,7 +97,7 @@ def unfit(study: OnCluster) -> None:
 
 
 def cancelled(study: OnCluster, begun: threading.Semaphore) -> None:
-    """Within its last minute and a half, when the warning has come."""
+    """Cancel a cell after the signal, in the last minute and a half of its job."""
     study.submit()
     (cell,) = study.cells()
     wait(lambda: study.is_training(cell), "it trains", every_s=0.05)
@@ -109,7 +109,7 @@ def cancelled(study: OnCluster, begun: threading.Semaphore) -> None:
 
 
 def vanished(study: OnCluster) -> None:
-    """The first element's shell is killed before it leaves a word, and the third is cancelled while it waits."""
+    """Kill the first element's shell before it records anything, and cancel the third while it waits."""
     study.submit()
     (job,) = {row[0].partition("_")[0] for row in study.queue() if row[1].endswith("cells0")}
     study.cluster.run("scancel", f"{job}_2")
@@ -118,7 +118,7 @@ def vanished(study: OnCluster) -> None:
 
 @pytest.fixture(scope="module")
 def studies(make_study: Make, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, OnCluster]:
-    """One of them loses a node: it has the last two nodes to itself."""
+    """Make the studies. One of them loses a node and has the last two nodes to itself."""
     nodes = cluster.nodes
     died = tmp_path_factory.mktemp("vanished") / "died"
     die = f'[ "$SLURM_ARRAY_TASK_ID" != 0 ] || ! mkdir {died} || kill -KILL $$'
@@ -142,7 +142,7 @@ def studies(make_study: Make, cluster: Cluster, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def seen(studies: dict[str, OnCluster], calm: OnCluster) -> dict[str, object]:
-    """What each saw while it ran."""
+    """Run the studies and return what each function returns."""
     begun = threading.Semaphore(0)
     with ThreadPoolExecutor() as pool:
         # those that race a limit of a minute begin with few beside them: what starts on two cores starts slowly

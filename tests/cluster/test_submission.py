@@ -16,7 +16,7 @@ Make = Callable[..., OnCluster]
 
 @pytest.fixture(scope="module")
 def finished(early: Early) -> OnCluster:
-    """A study that the cluster has run from its truth to its collection."""
+    """Return a study that the cluster has run from its truth to its collection."""
     study: OnCluster = early["smoke"].result()
     return study
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 @pytest.fixture(scope="module")
 def shared(plain_user: PlainUser, mnist_assets: Path) -> Iterator[Path]:
-    """A folder that everybody may write, as groups have it for their studies, and readable assets in it."""
+    """Return a folder that everybody may write, as groups use for studies, with readable assets in it."""
     with tempfile.TemporaryDirectory(dir=plain_user.home) as name:
         folder = Path(name)
         shutil.copytree(mnist_assets, folder / "assets")
@@ -34,7 +34,7 @@ def shared(plain_user: PlainUser, mnist_assets: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def alices(cluster: Cluster, shared: Path, plain_user: PlainUser, plain_python: str) -> Iterator[OnCluster]:
-    """A plain user's study, run by the cluster."""
+    """Return a plain user's study that the cluster has run."""
     study = OnCluster(cluster, shared, shared / "assets", "alices", text=REAL, user=plain_user, python=plain_python)
     study.submit("--wait")
     yield study

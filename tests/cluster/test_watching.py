@@ -1,4 +1,4 @@
-"""Studies on a real cluster are looked at, stopped and tried again."""
+"""Status, cancellation and retry of studies on a real cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts: what is recorded, and that the lease outlives the record."""
+"""The record of attempts, and the lease that is held until it is complete."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def raise_os_error(path: Path, **fields: object) -> None:
 
 
 def test_a_lease_is_held_until_the_end_is_recorded(task: Task, lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else another supervisor of the submission may run again what has just failed."""
+    """Otherwise another supervisor of the submission could run the failed task again."""
     at_release = []
     release = Lease.release
 
@@ -175,7 +175,7 @@ def test_a_stop_file_written_after_the_command_stops_it_whatever_the_clock_says(
 
 
 def test_a_task_keeps_the_threads_of_its_first_attempt(task: Task, lease: Lease) -> None:
-    """Also where that one was killed before it could save anything: other threads would give other bits."""
+    """Use the recorded number even if nothing was saved: another number would give other bits."""
     assert Attempt.begin(task, lease, "s", threads=2).threads == 2
     lease.release()
     with recorded_attempt(task, take(task), "t", threads=5) as attempt:

@@ -19,7 +19,7 @@ STEPS = 400  # of a cell that something happens to while it trains: most of a se
 
 @pytest.fixture(scope="module")
 def calm(mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory, tiny_grid: Callable[[int], str]) -> Run:
-    """An undisturbed run."""
+    """Return an undisturbed run."""
     base = tmp_path_factory.mktemp("calm")
     (base / "tiny.yaml").write_text(tiny_grid(STEPS))
     run = Run(base / "runs", base / "tiny.yaml", mnist_assets)
@@ -30,7 +30,7 @@ def calm(mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory, tiny_grid
 
 @pytest.fixture
 def copy(calm: Run, tmp_path: Path) -> Iterator[Run]:
-    """All that the undisturbed run left."""
+    """Yield a copy of the undisturbed run."""
     shutil.copytree(calm.root, tmp_path / "runs")
     run = Run(tmp_path / "runs", calm.grid, calm.assets)
     yield run
@@ -39,7 +39,7 @@ def copy(calm: Run, tmp_path: Path) -> Iterator[Run]:
 
 @pytest.fixture
 def fresh(copy: Run) -> Run:
-    """Its truth and its data set; no cell has run."""
+    """Return a copy with the truth and the data set, in which no cell has run."""
     shutil.rmtree(copy.folder.path / "cells")
     return copy
 
@@ -65,7 +65,7 @@ def test_others_may_not_write_the_files_of_a_run(calm: Run) -> None:
 
 
 def kill_its_worker(run: Run, cell: str, attempt: int) -> None:
-    """In this attempt; a worker stays warm, so that it is known by the cell that it was last started for."""
+    """Kill the worker of this attempt; a worker is kept, so it is identified by the cell that it ran last."""
     task = run.folder.cell(cell)
     wait_for(lambda: task.log.exists() and task.log.read_text().count("step 0 raw") >= 1, "it trains")
     wait_for(lambda: run.starts(cell) == attempt, f"attempt {attempt} begins")
@@ -136,7 +136,7 @@ def test_a_submission_beside_workers_of_killed_supervisors_gives_the_same_bits(c
 
 @pytest.fixture
 def interrupted(fresh: Run) -> tuple[Run, int, str]:
-    """Ctrl-C while cells train."""
+    """Send Ctrl-C while cells train."""
     process = fresh.start("--wait")
     _, held = fresh.hold()
     os.killpg(process.pid, signal.SIGINT)

@@ -23,7 +23,7 @@ from nllgen.study.config import Study
 
 @pytest.fixture
 def parts(tiny: Study) -> list[Study]:
-    """The study with one cell, with two, with all three."""
+    """Return the study with one, two and three cells."""
     return [tiny.model_copy(update={"cells": tiny.cells[:n]}) for n in (1, 2, 3)]
 
 
@@ -107,7 +107,7 @@ def test_a_study_that_others_may_write_is_refused(tiny: Study, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["submitit", "code", "cells", "truths"])
 def test_a_study_with_a_folder_that_others_may_write_is_refused(tiny: Study, tmp_path: Path, name: str) -> None:
-    """Pickles and code are run, weights are loaded, and leases are believed."""
+    """Refuse it because pickles and code are executed, weights are loaded and leases are trusted."""
     folder, _, _ = freeze(tiny, tmp_path)
     (folder.path / name).mkdir()
     (folder.path / name).chmod(0o770)
@@ -133,7 +133,7 @@ def test_nothing_but_the_study_is_left_in_the_root(tiny: Study, tmp_path: Path) 
 
 
 def test_a_submission_waits_for_another_and_keeps_its_cells(parts: list[Study], tmp_path: Path) -> None:
-    """The other holds the study, grows it, lets go: this one must add to what it finds then."""
+    """Let another process add cells under the lock: this one must add to the result."""
     freeze(parts[0], tmp_path)
     other = LeaseManager().take(tmp_path / ".tiny.submitting")
     assert other is not None
@@ -155,7 +155,7 @@ def test_a_submission_does_not_wait_for_ever(tiny: Study, tmp_path: Path, monkey
 def test_a_submitter_that_died_elsewhere_is_waited_out(
     tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can look at its process: its lease is stale after a lease."""
+    """Wait until its lease expires, since its process cannot be checked."""
     assert lock._PATIENCE_S > LEASE_S
     monkeypatch.setattr(lock, "LeaseManager", partial(LeaseManager, lease_s=0.3))
     (tmp_path / ".tiny.submitting").write_text('{"host": "elsewhere", "process": "1:1"}')

@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A live process that holds the lease."""
+    """Yield a live process that holds the lease."""
     command = [sys.executable, "-c", HOLDER, str(path)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -44,7 +44,7 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Seconds that pass when told to."""
+    """Replace the monotonic clock; return the function that advances it."""
     now = [1000.0]
     monkeypatch.setattr("nllgen.launch.lease.time.monotonic", lambda: now[0])
 
@@ -61,7 +61,7 @@ def take(path: Path, job: str = "", restarts: int = 0) -> Lease:
 
 
 def foreign(path: Path) -> None:
-    """A lease as another machine writes it."""
+    """Write a lease as another machine would."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"host": "elsewhere", "process": "1:1", "nonce": "x"}))
 
@@ -117,7 +117,7 @@ def test_a_process_identity_ends_with_the_process(holder: subprocess.Popen[str])
 
 
 def test_the_same_pid_in_another_container_is_another_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Containers may share a host name; their pids mean nothing to each other."""
+    """Distinguish containers with the same host name, whose pids are unrelated."""
     monkeypatch.setattr(lease, "_host", lambda: "this-host boot pid:[1]")
     LeaseManager().take(path)
     monkeypatch.setattr(lease, "_host", lambda: "this-host boot pid:[2]")
@@ -180,7 +180,7 @@ def test_a_lease_without_valid_content_expires(path: Path, clock: Callable[[floa
 
 
 def overtaken(path: Path) -> Lease:
-    """A lease that another has taken over meanwhile."""
+    """Return a lease that another process has taken over."""
     lease = take(path)
     foreign(path)
     os.utime(path, (5, 5))
@@ -255,7 +255,7 @@ def stdout_of(process: subprocess.Popen[str]) -> IO[str]:
 
 
 def race(folder: Path, num_racers: int) -> list[list[str]]:
-    """Who holds which lease, all holding theirs at the same time."""
+    """Return the leases of each racer, all held at the same time."""
     command = [sys.executable, "-c", RACER, str(folder)]
     racers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(num_racers)

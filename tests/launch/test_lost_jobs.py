@@ -1,4 +1,4 @@
-"""What was sent and never begun is recorded as lost, once for each time that it was sent."""
+"""Tasks that were sent but never started are recorded as lost, once for each submission."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nllgen.study.config import Study
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyDir:
-    """On a machine that has no scheduler to ask."""
+    """Return a study folder on a machine without a scheduler."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return StudyDir(tmp_path / "tiny")
 
@@ -77,7 +77,7 @@ def test_a_task_that_was_never_sent_is_not_lost(folder: StudyDir, task: Task) ->
 def test_an_element_that_sacct_has_forgotten_was_cancelled(
     folder: StudyDir, task: Task, tmp_path: Path, sacct: str, lost: bool
 ) -> None:
-    """An array of which the controller remembers another element alone."""
+    """Ask about an array of which the controller remembers only another element."""
     told = "echo JobId=8 ArrayJobId=7 ArrayTaskId=1 JobState=COMPLETED"
     for name, does in (("sacct", sacct), ("scontrol", told)):
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")

@@ -1,4 +1,4 @@
-"""What a supervisor sees of its workers' memory, with real processes and the real kernel."""
+"""Memory of workers as their supervisor measures it, with real processes and the real kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_memory_of_a_process_and_its_children_is_seen() -> None:
 
 
 def test_each_memory_kill_is_assigned_to_one_worker(tmp_path: Path) -> None:
-    """In a control group of its own, where this machine lets one be made."""
+    """Use a control group of its own, if this machine allows one."""
     group = Path("/sys/fs/cgroup/memory") / f"nllgen-test-{os.getpid()}"
     try:
         group.mkdir()

@@ -1,4 +1,4 @@
-"""Profiles: found by path, name or environment; everything that is wrong is told at once."""
+"""Profiles, named by path, name or environment; all errors are listed at once."""
 
 from __future__ import annotations
 

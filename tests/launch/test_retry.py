@@ -1,4 +1,4 @@
-"""What is tried again, and with what."""
+"""The selection of tasks to retry, and their memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tasks(tiny: Study, folder: StudyDir) -> list[Task]:
 
 
 def rows_of(tasks: list[Task], **states: tuple[str, str]) -> list[TaskReport]:
-    """Rows of all tasks; ``t2=("failed", "crash")`` is the state and kind of the third, the others wait."""
+    """Report all tasks; ``t2=("failed", "crash")`` is the status and kind of the third, the others wait."""
     found = []
     for number, task in enumerate(tasks):
         state, kind = states.get(f"t{number}", ("waiting", ""))

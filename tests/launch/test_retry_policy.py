@@ -1,4 +1,4 @@
-"""Which failures are tried again, how often, and what scheduler and exit codes say of them."""
+"""The kinds of failures, and the number of retries of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""States from files alone; what writes them is tested from end to end."""
+"""The status of tasks from files alone; the writers of these files are tested from end to end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def folder(tiny: Study, tmp_path: Path) -> StudyDir:
 
 @pytest.fixture
 def task(tiny: Study, folder: StudyDir) -> Task:
-    """The task of the first cell, its folder made."""
+    """Return the task of the first cell, and create its folder."""
     task = tasks_of(tiny, folder)[2]
     task.task_dir.path.mkdir(parents=True)
     return task
@@ -37,7 +37,7 @@ def task(tiny: Study, folder: StudyDir) -> Task:
 
 @pytest.fixture
 def row(tiny: Study, folder: StudyDir, task: Task) -> Callable[[], TaskReport]:
-    """Its row, when asked for."""
+    """Return the function that reports the task."""
     return lambda: next(row for row in status(folder, tiny) if row.name == task.name)
 
 
@@ -129,7 +129,7 @@ def test_a_result_that_cannot_be_read_is_damaged(task: Task, row: Callable[[], T
 
 
 def test_a_truth_whose_result_is_gone_is_not_done(tiny: Study, folder: StudyDir) -> None:
-    """Its weights are frozen, its result is lost: nothing may crash, and it has to run again."""
+    """Keep its weights and lose its result: nothing may crash, and it has to run again."""
     assert tiny.truth is not None
     truth = folder.truth(tiny.truth.id)
     truth.path.mkdir(parents=True)

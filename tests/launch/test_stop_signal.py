@@ -71,7 +71,7 @@ def start(body: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def end(process: subprocess.Popen[str], how: How) -> tuple[str, float]:
-    """What it prints after it was asked to stop, and how long it takes to end; without a traceback."""
+    """Stop a process; return its output, which has no traceback, and the seconds until it ended."""
     assert process.stdin is not None
     started = time.monotonic()
     if isinstance(how, str):

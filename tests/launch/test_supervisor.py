@@ -1,4 +1,4 @@
-"""When a job that ends with work left is started again."""
+"""Requeueing of a job that ends with work left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nllgen.study.config import Study
 
 @pytest.fixture
 def requeued(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Signals that submitit's handler was called with, which this stands in for."""
+    """Replace submitit's handler; yield the signals that it was called with."""
     heard: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
     signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))

@@ -1,4 +1,4 @@
-"""What a supervisor takes next, gives up, leaves for another job, or waits for."""
+"""The tasks that a supervisor leases, abandons, leaves to another job or waits for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def queue_of(folder: StudyDir, the_job: Job, names: list[str] | None = None) -> 
 
 
 def real_cell(tiny: Study, folder: StudyDir) -> Task:
-    """A cell that needs nothing."""
+    """Return the cell that needs no other task."""
     return next(task for task in tasks_of(tiny, folder) if not task.needs and task.name != "truth")
 
 

@@ -1,4 +1,4 @@
-"""What a slot makes of its worker's end, with real processes in the worker's place."""
+"""Worker slots and the ends of their workers, with real processes in place of workers."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_worker_killed_because_it_stops_too_slowly_has_the_kind_of_the_stop(fo
 
 @pytest.fixture
 def small_group() -> Iterator[Path]:
-    """A control group in which there is little memory."""
+    """Yield a control group with little memory."""
     group = Path("/sys/fs/cgroup/memory") / f"nllgen-slot-{os.getpid()}"
     try:
         group.mkdir()

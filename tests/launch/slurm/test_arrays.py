@@ -1,4 +1,4 @@
-"""Tasks become arrays, and arrays are found again by name."""
+"""Grouping of tasks into arrays, and matching of jobs with tasks by name."""
 
 from __future__ import annotations
 

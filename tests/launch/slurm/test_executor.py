@@ -1,4 +1,4 @@
-"""The exact text that sbatch gets."""
+"""The exact text for sbatch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CELLS = Stage("cells0", (("a",), ("b",)))
 
 @pytest.fixture(autouse=True)
 def _has_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """submitit only looks whether srun is there."""
+    """Put a dummy srun on the path: submitit only checks that it exists."""
     srun = tmp_path / "bin" / "srun"
     srun.parent.mkdir()
     srun.write_text("#!/bin/sh\n")
@@ -112,7 +112,7 @@ HOSTILE = "a b; touch STRUCK $(touch STRUCK) `touch STRUCK` 'touch STRUCK' \"tou
 
 
 def test_nothing_that_a_user_writes_is_run_by_the_script_of_a_job(tmp_path: Path) -> None:
-    """But for ``setup``, which is shell. The script is run, with a program that only ends in place of Python."""
+    """Run the script with a program that only exits in place of Python. ``setup`` is shell and is left out."""
     profile = Profile(
         partition=HOSTILE,
         account=HOSTILE,

@@ -1,4 +1,4 @@
-"""What a failed task is sent again with."""
+"""The memory with which a failed task is sent again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A supervisor knows its job, and what a signal of the scheduler means at which time."""
+"""The job of a supervisor, and the meaning of the scheduler's signals."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_missed_signal_is_replaced_by_the_clock(left_s: float, kind: FailureKi
 
 
 def test_a_supervisor_handles_a_signal_that_its_script_ignored_and_its_workers_do_not_inherit_that() -> None:
-    """As the script leaves it: USR2 is ignored when Python starts."""
+    """Start Python as the script does, with USR2 ignored."""
     program = (
         "import os, signal, subprocess, sys, time\n"
         "from nllgen.launch.slurm.job_env import Job, Signals\n"

@@ -1,4 +1,4 @@
-"""What a study does with the scheduler's answer, or without one."""
+"""Submissions and queries with and without an answer of the scheduler."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nllgen.study.config import Study
 
 @pytest.fixture
 def folder(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyDir:
-    """A frozen study on a machine without Slurm."""
+    """Return a frozen study on a machine without Slurm."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return freeze(tiny, tmp_path)[0]
 
