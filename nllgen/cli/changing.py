@@ -18,7 +18,6 @@ from nllgen.launch.local import start_local
 from nllgen.launch.profile import Profile, load_profile
 from nllgen.launch.retry import RetrySelection, memory_factors, newest_submission, parse_failure_kinds, select
 from nllgen.launch.slurm.arrays import ArrayShape, Submission
-from nllgen.launch.slurm.finalize import setup_of
 from nllgen.launch.slurm.submission import SubmissionRequest
 from nllgen.launch.tasks import is_done, tasks_of
 from nllgen.launch.worker_process import WorkerConfig
@@ -135,7 +134,7 @@ def _retry_there(
         setup = _with_profile(_setup(last), profile)
     else:
         profile, setup = Profile.model_validate(last.profile), _setup(last)
-    shape = ArrayShape(**last.options["shape"]) if last else ArrayShape()
+    shape = last.shape if last else ArrayShape()
     submission = SubmissionRequest(
         folder,
         study,
@@ -159,7 +158,7 @@ def _retry_there(
 
 
 def _setup(last: Submission | None) -> WorkerConfig:
-    return setup_of(last.options["setup"]) if last else WorkerConfig(asset_folder())
+    return last.worker_config if last else WorkerConfig(asset_folder())
 
 
 def _with_profile(setup: WorkerConfig, profile: Profile) -> WorkerConfig:

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from nllgen.cli import cli
 from nllgen.errors import CorruptFileError, MachineError, NllgenError
 from nllgen.launch.freeze import freeze
-from nllgen.launch.slurm.finalize import setup_of
+from nllgen.launch.slurm.arrays import Submission
 from nllgen.launch.tasks import read_attempts, tasks_of
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.untrusted import RECORD_BYTES, read_regular
@@ -110,8 +110,15 @@ def test_what_attempts_say_is_shown_and_not_obeyed(folder: StudyDir) -> None:
 
 
 def test_a_record_of_a_submission_names_no_program() -> None:
-    values = {"assets": "a", "code": None, "image": None, "binds": [], "environment": [], "program": ["rm", "-rf", "/"]}
-    assert setup_of(values).program == ()
+    values = {
+        "assets": "a",
+        "code": None,
+        "container": None,
+        "binds": [],
+        "environment": [],
+        "program": ["rm", "-rf", "/"],
+    }
+    assert Submission("s", (), options={"setup": values}).worker_config.program == ()
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])

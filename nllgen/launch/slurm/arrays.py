@@ -7,14 +7,15 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from nllgen.errors import CorruptFileError
+from nllgen.errors import CorruptFileError, NllgenError
 from nllgen.launch.tasks import Task, read_attempts, record
+from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.states import TaskKind
 from nllgen.storage.study_dir import StudyDir
@@ -104,12 +105,36 @@ class Submission:
         """Return the submission that its failures are charged to: itself, or the one that it retries tasks of."""
         return str(self.options.get("under", self.name))
 
+    @property
+    def shape(self) -> ArrayShape:
+        """Return the distribution of cells over elements."""
+        return ArrayShape(**self.options["shape"])
+
+    @property
+    def worker_config(self) -> WorkerConfig:
+        """Return the configuration of the workers, without a program: a record is data and names nothing to run.
+
+        Raises:
+            NllgenError: the record is damaged, or of another version.
+        """
+        values = {**self.options.get("setup", {}), "program": ()}
+        if unknown := values.keys() - {known.name for known in fields(WorkerConfig)}:
+            raise _damaged_record(f"unknown: {', '.join(sorted(unknown))}")
+        try:
+            return TypeAdapter(WorkerConfig).validate_python(values)
+        except ValueError as error:
+            raise _damaged_record(_first_problem(error)) from error
+
     def job_name(self, study: str, stage: Stage) -> str:
         """Return the job name of a stage, by which its jobs are recognised even if nothing was noted."""
         return f"{job_prefix(study)}{self.name}:{stage.name}"
 
 
 _SUBMISSION = TypeAdapter(Submission)
+
+
+def _damaged_record(reason: str) -> NllgenError:
+    return NllgenError(f"the record of the submission is damaged: {reason}", "submit the grid again")
 
 
 def job_prefix(study: str) -> str:
@@ -215,11 +240,11 @@ class SubmissionDir:
             return _SUBMISSION.validate_python(parse_untrusted_json(read_regular(self.record)))
         except (OSError, ValueError, RecursionError) as error:
             raise CorruptFileError(
-                f"{self.record}: not a submission ({first_problem(error)})", "remove its folder"
+                f"{self.record}: not a submission ({_first_problem(error)})", "remove its folder"
             ) from error
 
 
-def first_problem(error: Exception) -> str:
+def _first_problem(error: Exception) -> str:
     """Return the first problem of a record that cannot be read, in one line."""
     if not isinstance(error, ValidationError):
         return str(error)

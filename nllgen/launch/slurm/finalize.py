@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter
 from submitit.helpers import DelayedSubmission
 
-from nllgen.errors import CellsFailedError, NllgenError
+from nllgen.errors import CellsFailedError
 from nllgen.launch.attempt import record_lost
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.lost_jobs import LostJobs
@@ -28,14 +26,13 @@ from nllgen.launch.retry_policy import (
     next_memory_factor,
     unfinished_start,
 )
-from nllgen.launch.slurm.arrays import ArrayShape, Submission, SubmissionDir, first_problem, last_memory_factors
+from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors
 from nllgen.launch.slurm.commands import was_cancelled
 from nllgen.launch.slurm.live_jobs import query_live_jobs
 from nllgen.launch.slurm.submission import SubmissionRequest, submit
 from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.task_queue import sacct_state
 from nllgen.launch.tasks import Task, is_done, read_attempts, tasks_of
-from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 
@@ -95,8 +92,8 @@ class Finalizer:
                 study_dir,
                 study,
                 Profile.model_validate(record.profile),
-                setup_of(record.options["setup"]),
-                ArrayShape(**record.options["shape"]),
+                record.worker_config,
+                record.shape,
                 only=tuple(memory_factors),
                 charged_to=record.charged_to,
                 memory_factors=memory_factors,
@@ -172,17 +169,3 @@ def _job_of(end: Line, lines: Sequence[Line]) -> str:
     """Return the job that an attempt ran in; empty without one."""
     jobs = [str(line.get("job", "")) for line in lines if line.get("attempt") == end.get("attempt")]
     return next((job for job in jobs if job), "")
-
-
-def setup_of(values: Mapping[str, Any]) -> WorkerConfig:
-    """Read a worker configuration from the record of a submission.
-
-    Raises:
-        NllgenError: the record is not one of this version.
-    """
-    try:
-        # a record is data: it names no program to run
-        return TypeAdapter(WorkerConfig).validate_python({**values, "program": ()})
-    except ValueError as error:
-        reason = f"the record of the submission is damaged: {first_problem(error)}"
-        raise NllgenError(reason, "submit the grid again") from error
