@@ -111,8 +111,8 @@ class Supervisor:
             if busy:
                 _wait_for_answers(busy)
                 for worker_slot in busy:
-                    if (outcome := worker_slot.advance()) is not None:
-                        queue.note_end(worker_slot.ended_task, outcome, worker_slot.ended_seconds)
+                    if (ended := worker_slot.advance()) is not None:
+                        queue.note_end(*ended)
             elif queue.should_wait:
                 time.sleep(_IDLE_S)
             else:

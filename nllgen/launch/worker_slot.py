@@ -24,6 +24,14 @@ _STOPPED_EXITS = (EXIT_STOPPED, -signal.SIGKILL, -signal.SIGTERM)
 _KILLED_EXITS = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
+class EndedAttempt(NamedTuple):
+    """An attempt that has ended."""
+
+    task: str
+    outcome: str  # done, stopped or failed
+    seconds: float
+
+
 class _Exit(NamedTuple):
     """The end of an attempt, as its worker reported it or as its process ended."""
 
@@ -48,8 +56,6 @@ class WorkerSlot:
         gpus: GPUs that the worker gets.
         job: job that the slot belongs to.
         kills: memory kills of the job, shared by its slots.
-        ended_task: name of the task of the last attempt that ended.
-        ended_seconds: duration of that attempt.
     """
 
     study_dir: StudyDir
@@ -60,8 +66,6 @@ class WorkerSlot:
     gpus: Sequence[int]
     job: Job
     kills: MemoryKills
-    ended_task: str = ""
-    ended_seconds: float = 0.0
     _worker: WorkerProcess | None = field(default=None, init=False)
     _attempt: Attempt | None = field(default=None, init=False)
     _started_at: float = field(default=0.0, init=False)
@@ -101,12 +105,8 @@ class WorkerSlot:
         who = {"attempt": attempt.name, "attempts": attempt.number, "threads": attempt.threads}
         self._worker.order(task=task.name, log=str(task.log.absolute()), **who)
 
-    def advance(self) -> str | None:
-        """Monitor the worker, and finish the attempt if it has ended.
-
-        Returns:
-            ``done``, ``stopped`` or ``failed`` if the attempt has ended, else None.
-        """
+    def advance(self) -> EndedAttempt | None:
+        """Monitor the worker; finish the attempt and return it if it has ended."""
         assert self._worker is not None
         assert self._attempt is not None
         self._monitor(self._worker, self._attempt)
@@ -196,11 +196,11 @@ class WorkerSlot:
         limit = self.job.memory_bytes
         return limit > 0 and self._peak_bytes > 0.9 * limit
 
-    def _finish(self, code: int, kind: FailureKind | None, reason: str = "") -> str:
+    def _finish(self, code: int, kind: FailureKind | None, reason: str = "") -> EndedAttempt:
         assert self._attempt is not None
         attempt, self._attempt = self._attempt, None
-        self.ended_task, self.ended_seconds = attempt.task.name, time.monotonic() - self._started_at
-        return attempt.end(code, kind, reason)
+        seconds = time.monotonic() - self._started_at
+        return EndedAttempt(attempt.task.name, attempt.end(code, kind, reason), seconds)
 
 
 def _poll(worker: WorkerProcess) -> _Exit | None:

@@ -62,10 +62,10 @@ def events(task: Task) -> list[tuple[str, str | None]]:
 
 def ends(worker_slot: WorkerSlot) -> str:
     give_up = time.monotonic() + 30
-    while (outcome := worker_slot.advance()) is None:
+    while (ended := worker_slot.advance()) is None:
         assert time.monotonic() < give_up
         time.sleep(0.02)
-    return outcome
+    return ended.outcome
 
 
 def test_a_worker_whose_lease_was_taken_over_stops_and_records_no_second_end(
