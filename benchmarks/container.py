@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nllgen.assets import asset_folder
 from nllgen.container import Bind, Container, container_python, exec_command, verify_container
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.storage.result import read_attrs
 from nllgen.study.load import parse_study
 

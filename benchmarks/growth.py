@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.commands import finish
 from benchmarks.measure import spend
 from benchmarks.memory import Run, use
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.study.load import parse_study
 
 Row = tuple[str, str, str]

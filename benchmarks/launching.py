@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 
 from benchmarks.dummy_worker import CELL_S
+from nllgen.launch.freeze import freeze
 from nllgen.launch.profile import parse_profile
-from nllgen.launch.slurm.submission import ArrayShape, query_live_jobs, submit
-from nllgen.launch.submit import freeze
+from nllgen.launch.slurm.arrays import ArrayShape
+from nllgen.launch.slurm.finalize import Finalizer
+from nllgen.launch.slurm.live_jobs import query_live_jobs
+from nllgen.launch.slurm.submission import SubmissionRequest, submit
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.study.load import parse_study
 from nllgen.study.run_options import RunOptions
@@ -37,7 +40,8 @@ def rows() -> list[tuple[str, str, str]]:
         folder, frozen, _ = freeze(study, Path(name))
         program = (sys.executable, "-m", "benchmarks.dummy_worker")
         setup = WorkerConfig(RunOptions(Path(name) / "assets"), program=program)
-        submit(folder, frozen, parse_profile(PROFILE, "p"), setup, ArrayShape(workers=SLOTS))
+        profile = parse_profile(PROFILE, "p")
+        submit(SubmissionRequest(folder, frozen, profile, setup, ArrayShape(workers=SLOTS)), Finalizer)
         while query_live_jobs(folder, frozen.name).tasks:
             time.sleep(2)
         done = [path.stat().st_mtime for path in folder.path.glob("cells/*/result.h5")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from nllgen.assets import asset_folder
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.storage.result import read_result
 from nllgen.study.hardware import auto_precision
 from nllgen.study.load import parse_study

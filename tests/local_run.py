@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.result import read_attrs
@@ -55,7 +56,7 @@ class Run:
         output, _ = process.communicate(timeout=PATIENCE_S)
         return process.returncode, output
 
-    def states(self) -> dict[str, dict[str, str]]:
+    def states(self) -> dict[str, dict[str, Any]]:
         done = in_process(["status", "--json", str(self.folder.path)], cwd=self.root, env=os.environ.copy())
         return {row["name"]: row for row in json.loads(done.stdout)["tasks"]}
 

@@ -244,13 +244,13 @@ def test_studies_are_studies(page: Path) -> None:
 
 
 def test_the_tutorials_study_grows() -> None:
-    from nllgen.study.extend import merge
+    from nllgen.study.extend import extend_study
 
     (text,) = blocks(TUTORIAL, "yaml")
     grown = text.replace("seed: [0, 1]", "seed: {range: [0, 4]}").replace("{num_train: 2_000,", "{num_train: 4_000,")
     before, after = (parse_study(each, "first.yaml", precision="fp32") for each in (text, grown))
     assert [len(study.cells) for study in (before, after)] == [4, 8]
-    assert len(merge(before, after).cells) == 8
+    assert len(extend_study(before, after).cells) == 8
     with pytest.raises(ConfigError, match=r"needs dataset\.num_train ≥ 4000"):
         parse_study(text.replace("seed: [0, 1]", "seed: {range: [0, 4]}"), "first.yaml", precision="fp32")
 

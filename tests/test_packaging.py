@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from nllgen import __version__
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.storage.study_file import write_study
 from nllgen.study.builtin import SHIPPED_DIRECTORIES
 from nllgen.study.load import load_study

@@ -105,7 +105,7 @@ def run_study(text: str, root: Path, assets: Path) -> StudyDir:
     """Freeze a study and run its tasks one after another in this process, with one thread of torch, on the CPU."""
     import torch
 
-    from nllgen.launch.submit import freeze
+    from nllgen.launch.freeze import freeze
     from nllgen.study.load import parse_study
     from nllgen.study.run_options import RunOptions, TaskOrder
     from nllgen.worker.setup import enter

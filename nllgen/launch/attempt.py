@@ -1,4 +1,4 @@
-"""One attempt on a task: recorded from its start to its end, under a lease that is let go only then."""
+"""Attempts on a task. Start and end are recorded, and the lease is held until the end is."""
 
 from __future__ import annotations
 
@@ -13,29 +13,39 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT, EXIT_STOPPED, NllgenError
+from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, EXIT_ENVIRONMENT, EXIT_STOPPED, NllgenError
 from nllgen.launch.lease import RENEW_S, Lease
-from nllgen.launch.retry_policy import DONE, FAILED, LOST, STARTED, STOPPED, FailureKind, failure_kind_of_exit, unended
+from nllgen.launch.retry_policy import (
+    DONE,
+    FAILED,
+    LOST,
+    STARTED,
+    STOPPED,
+    FailureKind,
+    failure_kind_of_exit,
+    unfinished_start,
+)
 from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 
-_LOOK_S = 1.0
-_PROGRESS_BYTES = 1 << 20
+_STOP_POLL_S = 1.0
+_MAX_PROGRESS_BYTES = 1 << 20
+_MAX_REASON = 200  # characters
 _STOPS = (FailureKind.TIMEOUT, FailureKind.PREEMPTED, FailureKind.ASKED)
 
 
 @dataclass
 class Attempt:
-    """An attempt that is under way.
+    """An attempt in progress.
 
     Attributes:
-        task: what is run.
+        task: the task.
         lease: held until the end is recorded.
-        submission: name of the submission that it belongs to.
-        name: unique among those of the study.
-        number: of attempts on this task, this one included.
-        threads: of torch, as in the task's first attempt: their number decides the bits.
+        submission: submission that a failure is charged to.
+        name: unique among the attempts of a study.
+        number: number of attempts on this task, including this one.
+        threads: threads of torch. The task's first attempt sets them, because their number affects the result's bits.
     """
 
     task: Task
@@ -46,39 +56,42 @@ class Attempt:
     threads: int
 
     @classmethod
-    def begin(cls, task: Task, lease: Lease, submission: str, *, threads: int = 1, **more: Any) -> Attempt:
-        """Record a start.
+    def begin(
+        cls, task: Task, lease: Lease, submission: str, *, threads: int = 1, job_facts: Mapping[str, Any] | None = None
+    ) -> Attempt:
+        """Record the start of an attempt.
 
         Args:
-            task: what is run.
-            lease: held by the caller; let go where nothing can be recorded.
-            submission: name of the submission.
-            threads: that this attempt would have if it were the first.
-            more: further facts, such as the job.
+            task: the task.
+            lease: held by the caller; released if the start cannot be recorded.
+            submission: submission that a failure is charged to.
+            threads: threads of torch if this is the first attempt.
+            job_facts: facts about the scheduler's job to record.
 
         Raises:
-            MachineError: the disk is full, the folder read-only or gone.
+            MachineError: the disk is full, or the folder is read-only or gone.
         """
         try:
             starts = [line for line in read_attempts(task.attempts) if line.get("event") == STARTED]
             threads = next((line["threads"] for line in starts if isinstance(line.get("threads"), int)), threads)
             number = len(starts) + 1
             attempt = cls(task, lease, submission, f"{number}-{uuid.uuid4().hex[:8]}", number, threads)
-            attempt._record(STARTED, host=os.uname().nodename, pid=os.getpid(), threads=threads, **more)
+            facts = {"host": os.uname().nodename, "pid": os.getpid(), "threads": threads, **(job_facts or {})}
+            attempt._record(STARTED, facts)
         except BaseException:
             lease.release()
             raise
         return attempt
 
     def end(self, exit_code: int, kind: FailureKind | None, reason: str = "") -> str:
-        """Record the end and let the lease go, whatever happens.
+        """Record the end and release the lease, even if recording fails.
 
-        One that was taken for lost, by whoever took its lease over, has an end already; a result is told all the same.
+        If another process took the lease over and recorded this attempt as lost, only a result is recorded.
 
         Args:
-            exit_code: of the worker.
-            kind: why it ended; None where it is done.
-            reason: in words.
+            exit_code: exit code of the worker.
+            kind: why it ended; None if it is done.
+            reason: explanation for people.
 
         Returns:
             ``done``, ``stopped`` or ``failed``.
@@ -89,7 +102,7 @@ class Attempt:
             facts |= {"kind": str(kind), "reason": reason, "saved": saved_step(self.task)}
         try:
             if kind is None or self.lease.is_mine() or not self._has_end():
-                self._record(event, **facts)
+                self._record(event, facts)
         finally:
             self.lease.release()
         return event
@@ -98,67 +111,64 @@ class Attempt:
         lines = read_attempts(self.task.attempts)
         return any(line.get("attempt") == self.name and line.get("event") != STARTED for line in lines)
 
-    def _record(self, event: str, **facts: Any) -> None:
-        who = {"attempt": self.name, "submission": self.submission}
-        record(self.task.attempts, event=event, at=_now(), **who, **facts)
+    def _record(self, event: str, facts: Mapping[str, Any]) -> None:
+        _record(self.task, event, self.name, self.submission, facts)
+
+
+def _record(task: Task, event: str, attempt: object, submission: object, facts: Mapping[str, Any]) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    record(task.attempts, event=event, at=now, attempt=attempt, submission=submission, **facts)
 
 
 def saved_step(task: Task) -> int:
-    """Steps that are safe in a checkpoint, as the worker last said; 0 where it said nothing."""
+    """Return the last step that the worker reported as saved in a checkpoint; 0 if it reported none."""
     return int(progress_of(task).get("saved", 0))
 
 
 def progress_of(task: Task) -> dict[str, Any]:
-    """What a worker last said of how far it is; empty where it said nothing that can be read."""
+    """Return the worker's last progress report; empty if there is none that can be read."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = parse_untrusted_json(read_regular(task.task_dir.progress, _PROGRESS_BYTES))
-        if isinstance(found, dict) and all(isinstance(found.get(key), int) for key in ("done", "total", "saved")):
-            return found
+        progress = parse_untrusted_json(read_regular(task.task_dir.progress, _MAX_PROGRESS_BYTES))
+        keys = ("done", "total", "saved")
+        if isinstance(progress, dict) and all(isinstance(progress.get(key), int) for key in keys):
+            return progress
     return {}
 
 
 def record_lost(task: Task, kind: FailureKind, reason: str) -> None:
-    """Give an end to an attempt that could not record its own. Whoever holds the lease now says so.
+    """Record the end of an attempt that could not record its own. The caller holds the lease.
 
     Raises:
         MachineError: it cannot be written.
     """
-    start = unended(read_attempts(task.attempts))
+    start = unfinished_start(read_attempts(task.attempts))
     if start is not None:
-        who = {"attempt": start.get("attempt"), "submission": start.get("submission")}
-        what = {"kind": str(kind), "reason": reason, "saved": saved_step(task)}
-        record(task.attempts, event=LOST, at=_now(), **who, **what)
+        facts = {"kind": str(kind), "reason": reason, "saved": saved_step(task)}
+        _record(task, LOST, start.get("attempt"), start.get("submission"), facts)
 
 
 def record_lost_job(task: Task, submission: str, job: str) -> None:
-    """Note a job that is gone and has left no word: an attempt that was lost before its start.
+    """Record a job that vanished before it could record a start, as an attempt that was lost.
 
     Raises:
         MachineError: it cannot be written.
     """
-    who = {"attempt": f"0-{uuid.uuid4().hex[:8]}", "submission": submission, "job": job}
-    record(
-        task.attempts,
-        event=LOST,
-        at=_now(),
-        **who,
-        kind=str(FailureKind.LOST),
-        reason="its job ended before it had begun",
-    )
+    facts = {"job": job, "kind": str(FailureKind.LOST), "reason": "its job ended before it had begun"}
+    _record(task, LOST, f"0-{uuid.uuid4().hex[:8]}", submission, facts)
 
 
 @contextlib.contextmanager
 def recorded_attempt(task: Task, lease: Lease, submission: str, threads: int = 1) -> Iterator[Attempt]:
-    """An attempt that this process makes itself: its end is what the block ends with.
+    """Record an attempt that this process makes itself; it ends as the block ends.
 
     Args:
-        task: what is run.
+        task: the task.
         lease: held by the caller.
-        submission: name of the submission.
-        threads: that it would have if it were the first.
+        submission: submission that a failure is charged to.
+        threads: threads of torch if this is the first attempt.
 
     Raises:
-        MachineError: the disk is full, the folder read-only or gone.
+        MachineError: the disk is full, or the folder is read-only or gone.
     """
     record_lost(task, FailureKind.LOST, "its process is gone")
     attempt = Attempt.begin(task, lease, submission, threads=threads)
@@ -166,39 +176,38 @@ def recorded_attempt(task: Task, lease: Lease, submission: str, threads: int = 1
         yield attempt
     except BaseException as error:
         code = _exit_code(error)
-        attempt.end(
-            code, failure_kind_of_exit(code, "", out_of_memory=isinstance(error, MemoryError)), str(error)[:200]
-        )
+        kind = failure_kind_of_exit(code, "", out_of_memory=isinstance(error, MemoryError))
+        attempt.end(code, kind, str(error)[:_MAX_REASON])
         raise
-    attempt.end(0, None)
+    attempt.end(EXIT_DONE, None)
 
 
 @contextlib.contextmanager
 def renewing(lease: Lease) -> Iterator[None]:
-    """Renew a lease from a thread while this process does what it stands for itself."""
+    """Renew a lease from a thread during a block."""
     with _every(RENEW_S, lease.renew):
         yield
 
 
 @contextlib.contextmanager
 def stopping(before: Mapping[Path, int], lease: Lease) -> Iterator[None]:
-    """Ask this process to stop, by SIGTERM, when one of these files is made or touched or its lease is another's.
+    """Send this process SIGTERM if a stop file is written during a block, or if the lease is taken over.
 
     Args:
-        before: file → :func:`touched` when the command began: what was there already was for what ran before.
+        before: stop file → :func:`modified_ns` when the command began; an older stop was meant for an earlier run.
         lease: held by this process.
     """
 
-    def query() -> None:
-        if lease.is_lost() or any(touched(path) not in (0, then) for path, then in before.items()):
+    def poll() -> None:
+        if lease.is_lost() or any(modified_ns(path) not in (0, then) for path, then in before.items()):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-    with _every(_LOOK_S, query):
+    with _every(_STOP_POLL_S, poll):
         yield
 
 
-def touched(path: Path) -> int:
-    """When a file was made or touched last, by its file system's clock; 0 where it is not there."""
+def modified_ns(path: Path) -> int:
+    """Return a file's time of modification by its file system's clock; 0 if it does not exist."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -206,31 +215,27 @@ def touched(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _every(seconds: float, do: Callable[[], object]) -> Iterator[None]:
-    """Do something again and again in a thread."""
-    over = threading.Event()
+def _every(seconds: float, call: Callable[[], object]) -> Iterator[None]:
+    """Call a function repeatedly from a thread during a block."""
+    is_over = threading.Event()
 
-    def again() -> None:
-        while not over.wait(seconds):
-            do()
+    def repeat() -> None:
+        while not is_over.wait(seconds):
+            call()
 
-    thread = threading.Thread(target=again, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        is_over.set()
         thread.join()
 
 
 def _exit_code(error: BaseException) -> int:
-    """What a process ends with after an exception."""
+    """Return the exit code of a process that ends with an exception."""
     if isinstance(error, KeyboardInterrupt):
         return EXIT_STOPPED
     if isinstance(error, OSError):
         return EXIT_ENVIRONMENT
     return error.exit_code if isinstance(error, NllgenError) else EXIT_CELLS_FAILED
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""A study runs the code that it was submitted with, even when the checkout changes afterwards."""
+"""A copy of the program in the study folder: a study runs the code that it was submitted with."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from nllgen.storage.provenance import code_sha256
 from nllgen.storage.study_dir import StudyDir
 
 _PACKAGE = Path(__file__).parents[1]
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "share", "truths")
+_IGNORE = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "share", "truths")
 
 
 def snapshot_folder(study_dir: StudyDir) -> Path:
-    """Where the program's copy goes."""
+    """Return the path of the copy of the running program, which is named by its content."""
     return study_dir.code / code_sha256()[:16]
 
 
 def snapshot(study_dir: StudyDir) -> Path:
-    """Copy the package into a study's folder, once for each content; a copy that is not the program is moved away.
+    """Copy the package into a study folder unless an equal copy is there; a damaged copy is moved aside.
 
     Returns:
-        The folder to put before all others on Python's path.
+        The folder to put first on Python's path.
 
     Raises:
-        MachineError: the disk is full, the folder read-only or gone.
+        MachineError: the disk is full, or the folder is read-only or gone.
     """
-    folder = snapshot_folder(study_dir)
+    target = snapshot_folder(study_dir)
     try:
-        if folder.is_dir():
-            if _is_copy(folder):
-                return folder
-            # jobs that run keep their files
-            folder.rename(folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.damaged"))
+        if target.is_dir():
+            if _is_equal(target):
+                return target
+            # renamed, not removed: running jobs keep their files
+            target.rename(target.with_name(f"{target.name}.{uuid.uuid4().hex}.damaged"))
     except OSError as error:
-        raise_os_error("look at the copy of the program in", folder, error)
+        raise_os_error("look at the copy of the program in", target, error)
     make_folder(study_dir.code)
-    part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
+    part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
     try:
-        with closed_to_others():  # it is run later on
+        with closed_to_others():  # the copy will be executed
             _copy(_PACKAGE, part / "nllgen")
-        part.rename(folder)
+        part.rename(target)
     except (OSError, MachineError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        if folder.is_dir():  # another submission of the same code was quicker
-            return folder
+        if target.is_dir():  # another submission of the same code was faster
+            return target
         if isinstance(error, MachineError):
             raise
-        raise_os_error("copy the program to", folder, error)
-    return folder
+        raise_os_error("copy the program to", target, error)
+    return target
 
 
 def _copy(source: Path, target: Path) -> None:
-    """As ``shutil.copytree``, which gathers what fails into an error that does not say why."""
+    """Copy the program's files; ``shutil.copytree`` would hide the reason of a failure."""
     make_folder(target)
     for path in _files(source):
         copied = target / path.relative_to(source)
@@ -69,27 +69,27 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _files(package: Path) -> Iterator[Path]:
-    """The files of the program, without what is made from them and what it only ships."""
-    for name, folders, files in os.walk(package, onerror=_give_up, followlinks=True):
-        left_out = _LEFT_OUT(name, [*folders, *files])
-        folders[:] = [folder for folder in folders if folder not in left_out]
-        yield from (Path(name, file) for file in files if file not in left_out)
+    """Yield the program's files, without bytecode and the data that it ships."""
+    for name, dirs, files in os.walk(package, onerror=_raise, followlinks=True):
+        ignored = _IGNORE(name, [*dirs, *files])
+        dirs[:] = [directory for directory in dirs if directory not in ignored]
+        yield from (Path(name, file) for file in files if file not in ignored)
 
 
-def _is_copy(folder: Path) -> bool:
-    """Whether a folder holds the running program's files and no others: Python would run a stray one instead.
+def _is_equal(copy: Path) -> bool:
+    """Return True if a folder holds the running program's files and no others, which Python might import instead.
 
-    Bytecode is not compared but removed; Python makes it anew.
+    Bytecode is removed, since it cannot be compared; Python writes it again.
     """
-    for cached in [*folder.rglob("__pycache__")]:
+    for cached in [*copy.rglob("__pycache__")]:
         shutil.rmtree(cached, ignore_errors=True)
     expected = {path.relative_to(_PACKAGE): path for path in _files(_PACKAGE)}
-    present = {path.relative_to(folder / "nllgen") for path in (folder / "nllgen").rglob("*") if not path.is_dir()}
-    if present != set(expected) or [path.name for path in folder.iterdir()] != ["nllgen"]:
+    present = {path.relative_to(copy / "nllgen") for path in (copy / "nllgen").rglob("*") if not path.is_dir()}
+    if present != set(expected) or [path.name for path in copy.iterdir()] != ["nllgen"]:
         return False
-    return all(path.read_bytes() == (folder / "nllgen" / name).read_bytes() for name, path in expected.items())
+    return all(path.read_bytes() == (copy / "nllgen" / name).read_bytes() for name, path in expected.items())
 
 
-def _give_up(error: OSError) -> NoReturn:
-    """A folder that cannot be listed is not one without files."""
+def _raise(error: OSError) -> NoReturn:
+    """Raise the error of a folder that cannot be listed, which ``os.walk`` would treat as empty."""
     raise error

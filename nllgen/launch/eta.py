@@ -1,4 +1,4 @@
-"""How fast a study gets on, and how long it still takes."""
+"""Throughput of a study, and its estimated time of arrival."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nllgen.storage.states import TaskStatus
 from nllgen.study.config import Study
 
 _WINDOW_S = 3600.0
+_MIN_WINDOW_S = 60.0
 _UNFINISHED = (TaskStatus.RUNNING, TaskStatus.QUEUED, TaskStatus.WAITING)
 
 
@@ -32,12 +33,12 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Throughput:
-    """What can be said at one moment; None where nothing can.
+    """The throughput at one moment; a value is None if it cannot be estimated.
 
     Attributes:
-        cells_per_hour: that became results in the last hour.
-        steps_per_hour: of training, over all cells, since this study is being watched.
-        seconds_left: if as many cells run at once as now.
+        cells_per_hour: cells that were finished in the last hour.
+        steps_per_hour: training steps of all cells, since the meter was first read.
+        seconds_left: time left if as many cells run at once as now.
     """
 
     cells_per_hour: float | None
@@ -47,69 +48,78 @@ class Throughput:
 
 @dataclass
 class ThroughputMeter:
-    """Looks again and again.
+    """Measures throughput from repeated reports.
 
     Attributes:
-        study: that is watched.
+        study: the study that is watched.
     """
 
     study: Study
     _seconds: dict[str, float] = field(init=False)
-    _per_step: dict[str, float] = field(init=False)
+    _seconds_per_step: dict[str, float] = field(init=False)
     _steps: dict[str, int] = field(init=False)
     _first: tuple[float, dict[str, int]] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._seconds = seconds_of(self.study)
-        self._per_step = {cell.id: cell_cost(cell, self.study).seconds_per_step for cell in self.study.cells}
+        self._seconds_per_step = {cell.id: cell_cost(cell, self.study).seconds_per_step for cell in self.study.cells}
         self._steps = {cell.id: cell.paradigm.steps for cell in self.study.cells}
 
-    def query(self, rows: Sequence[TaskReport], now: float | None = None) -> Throughput:
-        """Learn from the rows of one moment.
+    def query(self, reports: Sequence[TaskReport], now: float | None = None) -> Throughput:
+        """Return the throughput after new reports.
 
         Args:
-            rows: of all tasks.
-            now: seconds since the epoch; the clock's where None.
+            reports: reports of all tasks.
+            now: seconds since the epoch; the present time if None.
         """
         now = time.time() if now is None else now
-        return Throughput(self._cells_per_hour(rows, now), self._steps_per_hour(rows, now), self._seconds_left(rows))
+        return Throughput(
+            self._cells_per_hour(reports, now), self._steps_per_hour(reports, now), self._seconds_left(reports)
+        )
 
-    def _cells_per_hour(self, rows: Sequence[TaskReport], now: float) -> float | None:
+    def _cells_per_hour(self, reports: Sequence[TaskReport], now: float) -> float | None:
         ages = []
-        for row in rows:
-            if row.name in self._steps and row.finished_at:
+        for report in reports:
+            if report.name in self._steps and report.finished_at:
                 with contextlib.suppress(ValueError):
-                    ages.append(now - datetime.fromisoformat(row.finished_at).timestamp())
+                    ages.append(now - datetime.fromisoformat(report.finished_at).timestamp())
         recent = [max(age, 0.0) for age in ages if age < _WINDOW_S]
         if not recent:
             return None
-        window = max(recent) if len(recent) == len(ages) else _WINDOW_S  # it may have begun less than an hour ago
-        return 3600 * len(recent) / max(window, 60.0)
+        window_s = max(recent) if len(recent) == len(ages) else _WINDOW_S  # the study may be younger than an hour
+        return 3600 * len(recent) / max(window_s, _MIN_WINDOW_S)
 
-    def _steps_per_hour(self, rows: Sequence[TaskReport], now: float) -> float | None:
-        steps = {row.name: self._steps.get(row.name, 0) if row.has_result else row.step for row in rows}
+    def _steps_per_hour(self, reports: Sequence[TaskReport], now: float) -> float | None:
+        steps = {
+            report.name: self._steps.get(report.name, 0) if report.has_result else report.step for report in reports
+        }
         if self._first is None:
             self._first = (now, steps)
         since, before = self._first
         if now - since < 1.0:
             return None
-        # a cell that was begun anew has fewer
-        return 3600 * sum(max(0, n - before.get(name, 0)) for name, n in steps.items()) / (now - since)
+        # a cell that was started anew has fewer steps than before
+        num_steps = sum(max(0, step - before.get(name, 0)) for name, step in steps.items())
+        return 3600 * num_steps / (now - since)
 
-    def _seconds_left(self, rows: Sequence[TaskReport]) -> float | None:
-        """Of estimated work, corrected by what finished cells took, shared by the cells that run now."""
-        worker_slots = sum(row.status is TaskStatus.RUNNING for row in rows)
-        if not worker_slots:
+    def _seconds_left(self, reports: Sequence[TaskReport]) -> float | None:
+        """Divide the estimated work that is left, corrected by finished cells, among the cells that run now."""
+        num_running = sum(report.status is TaskStatus.RUNNING for report in reports)
+        if not num_running:
             return None
-        ratios = [
-            row.seconds_per_step / self._per_step[row.name]
-            for row in rows
-            if row.has_result and row.seconds_per_step > 0 and self._per_step.get(row.name, 0) > 0
-        ]
-        ratio = statistics.median(ratios) if ratios else 1.0
+        ratio = self._measured_to_estimated(reports)
         parts = [
-            self._seconds.get(row.name, 0.0) * ratio * (1 - (row.step / row.steps if row.steps else 0.0))
-            for row in rows
-            if row.status in _UNFINISHED
+            self._seconds.get(report.name, 0.0) * ratio * (1 - (report.step / report.steps if report.steps else 0.0))
+            for report in reports
+            if report.status in _UNFINISHED
         ]
-        return max(sum(parts) / worker_slots, max(parts, default=0.0))
+        return max(sum(parts) / num_running, max(parts, default=0.0))
+
+    def _measured_to_estimated(self, reports: Sequence[TaskReport]) -> float:
+        """Return the median ratio of measured to estimated duration over finished cells; 1 if there are none."""
+        ratios = [
+            report.seconds_per_step / self._seconds_per_step[report.name]
+            for report in reports
+            if report.has_result and report.seconds_per_step > 0 and self._seconds_per_step.get(report.name, 0) > 0
+        ]
+        return statistics.median(ratios) if ratios else 1.0

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from nllgen.errors import StoppedError
 from nllgen.launch.eta import ThroughputMeter
+from nllgen.launch.local import failure_of_supervisor
 from nllgen.launch.status import query_scheduler, status
-from nllgen.launch.submit import lost
 from nllgen.launch.watch import ChangeReporter, Echo, work_done
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
@@ -94,4 +94,4 @@ def num_missing(study_dir: StudyDir, study: Study) -> int:
 
 def lost_supervisors(jobs: list[Any]) -> list[str]:
     """Return the reason of every local supervisor that failed, with its log."""
-    return [reason for job in jobs if (reason := lost(job))]
+    return [reason for job in jobs if (reason := failure_of_supervisor(job))]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nllgen.errors import ConfigError
-from nllgen.launch.attempt import Attempt, recorded_attempt, renewing, stopping, touched
+from nllgen.launch.attempt import Attempt, modified_ns, recorded_attempt, renewing, stopping
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.start import freeze_study
 from nllgen.launch.stop_signal import StopRequest
@@ -44,7 +44,7 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, run:
     order = _with_needed(tasks, cell_id)
     stop, leases, submission = StopRequest(), LeaseManager(), f"run-{uuid.uuid4().hex[:8]}"
     # a stop file of an earlier cancel does not stop this run; one that is touched later does
-    before = {path: touched(path) for path in (study_dir.stop, *(task.stop for task in order))}
+    before = {path: modified_ns(path) for path in (study_dir.stop, *(task.stop for task in order))}
     for task in order:
         if is_done(task, frozen, study_dir):
             echo(f"already done: {task.label}")

@@ -1,4 +1,4 @@
-"""Which GPUs a run may use. No torch: a worker sees the one GPU that it is given."""
+"""The GPUs that a run may use. No torch: a worker sees only the GPU that it gets."""
 
 from __future__ import annotations
 
@@ -8,53 +8,52 @@ from pathlib import Path
 
 from nllgen.errors import MachineError
 
-_NAMES = "CUDA_VISIBLE_DEVICES"
+_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 def assign_gpus(device: str) -> tuple[tuple[int, ...], str]:
-    """The GPUs that the workers take in turn, and the device that each is told.
+    """Return the GPUs that workers take in turn, and the device option of each worker.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, where N counts the GPUs that this process may use.
 
     Raises:
-        MachineError: there is no such GPU here, or the GPUs have names that are not numbers.
+        MachineError: there is no such GPU, or the GPUs are not named by numbers.
     """
     if device == "cpu":
         return (), device
-    gpus = visible(os.environ)
+    gpus = visible_gpus(os.environ)
     if device == "auto":
         return gpus, device
     number = int(device.partition(":")[2] or 0)
     if number >= len(gpus):
         allowed = "use auto, cpu, cuda or cuda:N with N counted from 0" if gpus else "use auto or cpu"
-        raise MachineError(f"there is no {device} here: {_count(len(gpus))}", allowed)
+        num = f"{len(gpus)} GPU{'' if len(gpus) == 1 else 's'} to be had"
+        raise MachineError(f"there is no {device} here: {num}", allowed)
     return ((gpus[number],), "cuda") if ":" in device else (gpus, device)
 
 
-def _count(num: int) -> str:
-    return f"{num} GPU{'' if num == 1 else 's'} to be had"
+def visible_gpus(environ: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the numbers of the GPUs that a process may use.
 
-
-def visible(environ: Mapping[str, str]) -> tuple[int, ...]:
-    """GPUs that a process may use: submitit's local executor hides all that it is not told of.
+    submitit's local executor hides every GPU that it is not told of.
 
     Args:
-        environ: its environment.
+        environ: environment variables of the process.
 
     Raises:
-        MachineError: they have names that are not numbers.
+        MachineError: the GPUs are not named by numbers.
     """
-    named = environ.get(_NAMES)
-    if named is None:
+    names = environ.get(_VARIABLE)
+    if names is None:
         return tuple(range(_num_device_files()))
     gpus: list[int] = []
-    for name in (part.strip() for part in named.split(",")):
-        if name in ("-1", "NoDevFiles"):  # CUDA sees neither these nor what comes after; Slurm writes the second
+    for name in (part.strip() for part in names.split(",")):
+        if name in ("-1", "NoDevFiles"):  # CUDA ignores these and all names after them; Slurm writes the second
             break
         if name and not (name.isascii() and name.isdigit()):
             raise MachineError(
-                f"{_NAMES} names GPU {name!r}, which cannot be shared out among workers",
+                f"{_VARIABLE} names GPU {name!r}, which cannot be shared out among workers",
                 "name the GPUs by their numbers, for example 0,1, or use --device cpu",
             )
         gpus += [int(name)] if name else []

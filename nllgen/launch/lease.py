@@ -1,8 +1,8 @@
-"""Who works on a task. Claims save compute; correctness rests on the publication of results alone.
+"""Leases on tasks. They save compute; correctness rests on the publication of results alone.
 
-A lease is a file created exclusively, renewed by touching it. It is stale when its process is gone (same host), when
-the scheduler has started its job anew (the node failed, or was cut off), or when an observer has seen it unchanged for
-a whole lease by its own monotonic clock, so that wrong clocks do no harm.
+A lease is a file that is created exclusively and renewed by touching it. It is stale if its process is gone (on the
+same host), if the scheduler has restarted its job (the node failed or was cut off), or if an observer has seen it
+unchanged for the duration of a lease. Observers measure that by their own monotonic clock, so wrong clocks do no harm.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ import uuid
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from nllgen.storage.atomic import locked, make_folder, raise_os_error
 from nllgen.storage.untrusted import read_regular
 
 LEASE_S = 300.0
-_CLAIM_BYTES = 1 << 16
 RENEW_S = 30.0
+_MAX_BYTES = 1 << 16
 
 
 def process_identity(pid: int) -> str | None:
-    """Pid and start time of a live process, None for one that is gone or a zombie (Linux)."""
+    """Return the pid and the start time of a live process; None if it is gone or a zombie (Linux)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -37,7 +38,7 @@ def process_identity(pid: int) -> str | None:
 
 @cache
 def _host() -> str:
-    """Where a pid means something: this boot of this machine, this container."""
+    """Identify the scope of a pid: this boot of this machine, and this container."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{platform.node()} {boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -46,17 +47,25 @@ def _host() -> str:
 
 @dataclass
 class Lease:
-    """A lease that is held."""
+    """A lease that this process holds.
+
+    Attributes:
+        path: the lease file.
+        content: content of the file while the lease is held; unique.
+    """
 
     path: Path
     content: str
 
     def is_mine(self) -> bool:
-        """Whether it still stands, and is not another's."""
+        """Return True if the file still has this lease's content."""
         return _read(self.path) == self.content
 
     def is_lost(self) -> bool:
-        """Whether somebody has taken it over, and may have let it go since; what cannot be read says nothing."""
+        """Return True if another process has taken the lease over, even if it has released it since.
+
+        A file that cannot be read proves nothing.
+        """
         try:
             return self.path.read_text("utf-8", errors="replace") != self.content
         except FileNotFoundError:
@@ -65,7 +74,7 @@ class Lease:
             return False
 
     def renew(self) -> bool:
-        """Show that the holder is alive; False if the lease was taken over."""
+        """Touch the file to show that the holder is alive; return False if the lease was taken over."""
         if not self.is_mine():
             return False
         with contextlib.suppress(OSError):
@@ -73,67 +82,76 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Let it go, unless it is another's by now, also where this process was held up between look and deed."""
+        """Remove the file, unless another process has taken the lease over."""
         if not self.is_mine():
             return
         with contextlib.suppress(FileNotFoundError), locked(self.path.parent):
-            if self.is_mine():
+            if self.is_mine():  # this process may have been suspended since the first check
                 self.path.unlink(missing_ok=True)
+
+
+class _Observation(NamedTuple):
+    """A lease of another host, as it was first seen in its present state."""
+
+    content: str
+    modified_ns: int
+    since: float  # by the monotonic clock
 
 
 @dataclass
 class LeaseManager:
-    """Takes leases and remembers what it has seen of others'.
+    """Takes leases, and remembers the leases of others to see whether they are renewed.
 
     Attributes:
-        lease_s: seconds without a sign of life after which a lease of another host is stale.
-        job, restarts: of the scheduler's job that this process runs in, and how often it was started before.
+        lease_s: seconds without renewal after which a lease of another host is stale.
+        job: the scheduler's job that this process runs in; empty without one.
+        restarts: number of times that the job was restarted.
     """
 
     lease_s: float = LEASE_S
     job: str = ""
     restarts: int = 0
-    _seen: dict[Path, tuple[str, int, float]] = field(default_factory=dict)
+    _observed: dict[Path, _Observation] = field(default_factory=dict)
 
     def take(self, path: Path) -> Lease | None:
-        """Lease a task; None where another holds it.
+        """Take a lease; return None if another process holds it.
 
         Raises:
-            MachineError: the disk is full, the folder read-only or gone.
+            MachineError: the disk is full, or the folder is read-only or gone.
         """
         make_folder(path.parent)
-        content = self._content()
+        content = self._new_content()
         if self._create(path, content):
             return Lease(path, content)
-        seen = _read(path)
-        if seen is None or not self._is_stale(path, seen):
+        others = _read(path)
+        if others is None or not self._is_stale(path, others):
             return None
         with locked(path.parent):
-            taken = _remove_stale(path, seen) and self._create(path, content)
-        return Lease(path, content) if taken else None
+            is_taken = _remove_stale(path, others) and self._create(path, content)
+        return Lease(path, content) if is_taken else None
 
     def drop_of_gone_job(self, path: Path) -> None:
-        """Remove the lease of a job that the scheduler does not have any more, as the caller knows.
+        """Remove the lease of a job that the caller knows to be gone from the scheduler.
 
-        On a cluster nobody waits out the lease of a killed supervisor: jobs that find a lease held end at once.
+        Jobs that meet a held lease end at once instead of waiting until it is stale.
         """
         content = _read(path)
-        if content is not None and _job_in(content):
+        if content is not None and _job_of(content):
             with locked(path.parent):
                 _remove_stale(path, content)
 
     def is_of_job(self, path: Path) -> bool:
-        """Whether a job of a scheduler holds a lease, or held it last."""
-        return bool(_job_in(_read(path) or ""))
+        """Return True if a job of a scheduler holds or held a lease."""
+        return bool(_job_of(_read(path) or ""))
 
     def is_held(self, path: Path) -> bool:
-        """Whether somebody holds a lease that is not known to be stale."""
+        """Return True if a lease exists that is not known to be stale."""
         content = _read(path)
         return content is not None and not self._is_stale(path, content)
 
-    def _content(self) -> str:
-        who = {"host": _host(), "process": process_identity(os.getpid()), "nonce": uuid.uuid4().hex}
-        return json.dumps(who | ({"job": self.job, "restarts": self.restarts} if self.job else {}))
+    def _new_content(self) -> str:
+        holder = {"host": _host(), "process": process_identity(os.getpid()), "nonce": uuid.uuid4().hex}
+        return json.dumps(holder | ({"job": self.job, "restarts": self.restarts} if self.job else {}))
 
     def _create(self, path: Path, content: str) -> bool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -152,41 +170,62 @@ class LeaseManager:
         return True
 
     def _is_stale(self, path: Path, content: str) -> bool:
-        with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError):
-            who = json.loads(content)
-            if self.job and who.get("job") == self.job and int(who.get("restarts")) < self.restarts:
-                return True  # also where its process lives on, out of the scheduler's sight
-            if who.get("host") == _host():
-                pid = str(who.get("process")).partition(":")[0]
-                return not pid.isdigit() or process_identity(int(pid)) != who.get("process")
+        holder = _parse(content)
+        if self._is_of_earlier_start(holder):
+            return True  # even if its process lives on where the scheduler cannot see it
+        if holder.get("host") == _host():
+            return not _is_alive(str(holder.get("process")))
+        return self._is_expired(path, content)
+
+    def _is_of_earlier_start(self, holder: dict[str, Any]) -> bool:
+        with contextlib.suppress(ValueError, TypeError):
+            return bool(self.job) and holder.get("job") == self.job and int(holder.get("restarts", "")) < self.restarts
+        return False
+
+    def _is_expired(self, path: Path, content: str) -> bool:
+        """Return True if a lease has not changed for the duration of a lease while this manager watched it."""
         try:
-            touched = path.stat().st_mtime_ns
+            modified_ns = path.stat().st_mtime_ns
         except OSError:
             return False
         now = time.monotonic()
-        before = self._seen.get(path)
-        if before is None or before[:2] != (content, touched):
-            self._seen[path] = (content, touched, now)
+        before = self._observed.get(path)
+        if before is None or before[:2] != (content, modified_ns):
+            self._observed[path] = _Observation(content, modified_ns, now)
             return False
-        return now - before[2] > self.lease_s
+        return now - before.since > self.lease_s
 
 
-def _job_in(content: str) -> str:
-    """The job that a lease names; empty without one, or where it cannot be read."""
-    with contextlib.suppress(ValueError, AttributeError, RecursionError):
-        return str(json.loads(content).get("job") or "")
-    return ""
+def _parse(content: str) -> dict[str, Any]:
+    """Return the fields of a lease; none if they cannot be read."""
+    with contextlib.suppress(ValueError, RecursionError):
+        value = json.loads(content)
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def _is_alive(identity: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return process_identity(int(identity.partition(":")[0])) == identity
+    return False
+
+
+def _job_of(content: str) -> str:
+    """Return the job that a lease names; empty without one."""
+    return str(_parse(content).get("job") or "")
 
 
 def _read(path: Path) -> str | None:
+    """Return the content of a lease file; None if it cannot be read now, empty if it is no lease file."""
     try:
-        return read_regular(path, _CLAIM_BYTES).decode(errors="replace")
+        return read_regular(path, _MAX_BYTES).decode(errors="replace")
     except OSError as error:
-        return "" if error.errno in (errno.EINVAL, errno.EFBIG) else None  # what is no lease says nothing
+        return "" if error.errno in (errno.EINVAL, errno.EFBIG) else None
 
 
 def _remove_stale(path: Path, content: str) -> bool:
-    """Move a stale lease away; put it back where another took over in between (which only a lock rules out)."""
+    """Remove a stale lease; put it back if another process took it over in between, on file systems without locks."""
     if _read(path) != content:
         return False
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.stale")
@@ -194,9 +233,9 @@ def _remove_stale(path: Path, content: str) -> bool:
         path.rename(aside)
     except OSError:
         return False
-    mine = _read(aside) == content
-    if not mine:
+    is_stale = _read(aside) == content
+    if not is_stale:
         with contextlib.suppress(OSError):
             os.link(aside, path)
     aside.unlink(missing_ok=True)
-    return mine
+    return is_stale

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from nllgen.errors import ConfigError
 from nllgen.launch.configure import with_profile
+from nllgen.launch.local import start_local
 from nllgen.launch.profile import Profile, load_profile
-from nllgen.launch.retry import RetrySelection, choose, kinds_of, memory_factors, newest
-from nllgen.launch.slurm.arrays import Submission
-from nllgen.launch.slurm.submission import ArrayShape
+from nllgen.launch.retry import RetrySelection, memory_factors, newest_submission, parse_failure_kinds, select
+from nllgen.launch.slurm.arrays import ArrayShape, Submission
+from nllgen.launch.slurm.submission import SubmissionRequest
 from nllgen.launch.start import send
-from nllgen.launch.submit import start_local
 from nllgen.launch.tasks import is_done
 from nllgen.launch.watch import Echo, query_status, tasks_named
 from nllgen.launch.worker_process import WorkerConfig
@@ -61,16 +61,16 @@ def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Ec
     """
     if options.local and options.profile:
         raise ConfigError("--local and --profile exclude each other", "leave out one of them")
-    kinds = kinds_of(options.kinds)
+    kinds = parse_failure_kinds(options.kinds)
     study = study_dir.read_study()
     study_dir.guard()
     named = [task.name for task in tasks_named(study_dir, study, options.cells)]
     rows, trouble = query_status(study_dir, study, patience_s=None)  # the selection depends on the answer
     if trouble:
         warn(trouble)
-    selection = choose(rows, tasks_of(study, study_dir), named, kinds)
+    selection = select(rows, tasks_of(study, study_dir), named, kinds)
     _echo_selection(study_dir, selection, echo, "would try" if options.dry_run else "tries")
-    last = newest(study_dir)
+    last = newest_submission(study_dir)
     if not selection.rows:
         return
     if not options.local and (last is not None or options.profile is not None):
@@ -121,9 +121,18 @@ def _retry_on_cluster(
     else:
         profile = load_profile(options.profile)
         config = with_profile(config, profile)
-    shape = ArrayShape(**last.options["shape"]) if last else ArrayShape()
-    factors = memory_factors(selection, study_dir)
-    result = send(study_dir, study, profile, config, shape, echo, selection.names, factors, dry_run=options.dry_run)
+    request = SubmissionRequest(
+        study_dir,
+        study,
+        profile,
+        config,
+        last.shape if last else ArrayShape(),
+        only=selection.names,
+        memory_factors=memory_factors(selection, study_dir),
+        dry_run=options.dry_run,
+        echo=echo,
+    )
+    result = send(request)
     if options.dry_run:
         for stage, script in result.scripts.items():
             echo(f"\n--- sbatch: {stage}\n{script}")
@@ -134,4 +143,4 @@ def _retry_on_cluster(
 
 
 def _last_config(last: Submission | None, options: RetryOptions) -> WorkerConfig:
-    return WorkerConfig.from_record(last.options["setup"]) if last else WorkerConfig(RunOptions(options.assets))
+    return last.worker_config if last else WorkerConfig(RunOptions(options.assets))

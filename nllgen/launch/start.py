@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,15 @@ from pathlib import Path
 from nllgen.errors import ConfigError
 from nllgen.launch.configure import configure_workers, require_torch
 from nllgen.launch.follow import ProgressLine, follow_cluster, follow_local, lost_supervisors
+from nllgen.launch.freeze import freeze
 from nllgen.launch.gpus import assign_gpus
+from nllgen.launch.local import start_local
 from nllgen.launch.profile import VARIABLE, Profile, load_profile
-from nllgen.launch.slurm.submission import ArrayShape, SubmitResult
+from nllgen.launch.slurm.arrays import ArrayShape
+from nllgen.launch.slurm.finalize import Finalizer
+from nllgen.launch.slurm.submission import SubmissionRequest, SubmitResult
 from nllgen.launch.slurm.submission import submit as submit_arrays
-from nllgen.launch.submit import freeze, start_local, submission_lock
+from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.watch import Echo
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.plan import ContainerRule, Plan
@@ -133,7 +137,8 @@ def preview(prepared: PreparedStudy, echo: Echo) -> Preview | None:
         return None
     study_dir = StudyDir(prepared.options.root / prepared.study.name)
     study = merge_frozen(prepared.study, study_dir)
-    result = send(study_dir, study, prepared.profile, prepared.config, prepared.shape, dry_run=True)
+    request = SubmissionRequest(study_dir, study, prepared.profile, prepared.config, prepared.shape, dry_run=True)
+    result = send(request)
     for stage, script in result.scripts.items():
         echo(f"\n--- sbatch: {stage}\n{script}")
     echo(_budget(prepared, result))
@@ -180,7 +185,7 @@ def start(
 def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, wait: bool) -> tuple[StudyDir, int]:
     study_dir, study, num_new = freeze_study(prepared.study, prepared.options.root, echo)
     echo(f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
-    result = send(study_dir, study, profile, prepared.config, prepared.shape, echo)
+    result = send(SubmissionRequest(study_dir, study, profile, prepared.config, prepared.shape, echo=echo))
     if result.submission is None:
         left = f"{result.num_queued} tasks are queued or running already" if result.num_queued else "all is done"
         echo(f"nothing to send: {left}; next: nllgen status {study_dir.path}")
@@ -242,28 +247,12 @@ def freeze_study(study: Study, root: Path, echo: Echo) -> tuple[StudyDir, Study,
     return study_dir, frozen, num_new
 
 
-def send(
-    study_dir: StudyDir,
-    study: Study,
-    profile: Profile,
-    config: WorkerConfig,
-    shape: ArrayShape,
-    echo: Echo = lambda text: None,
-    only: Collection[str] | None = None,
-    memory_factors: Mapping[str, float] | None = None,
-    *,
-    dry_run: bool = False,
-) -> SubmitResult:
-    """Send missing tasks of a frozen study to a cluster, under the study's submission lock.
-
-    Args: as of :func:`nllgen.launch.slurm.submission.submit`.
+def send(request: SubmissionRequest) -> SubmitResult:
+    """Send missing tasks of a frozen study to a cluster, under the study's submission lock unless it is a dry run.
 
     Raises:
         MachineError: the scheduler does not answer or refuses.
     """
-    lock = contextlib.nullcontext() if dry_run else submission_lock(study_dir)
+    lock = contextlib.nullcontext() if request.dry_run else submission_lock(request.study_dir)
     with lock, closed_to_others():
-        return submit_arrays(
-            study_dir, study, profile, config, shape,
-            only=only, memory_factors=memory_factors, dry_run=dry_run, echo=echo,
-        )  # fmt: skip
+        return submit_arrays(request, Finalizer)

@@ -19,14 +19,15 @@ from nllgen.launch.retry_policy import (
     STOPPED,
     FailureKind,
     Line,
-    abandoned_kind,
+    array_of,
+    exhausted_kind,
     failure_kind,
-    last_ended,
-    unended,
+    last_end,
+    unfinished_start,
 )
 from nllgen.launch.slurm.arrays import is_copy, submissions
 from nllgen.launch.slurm.commands import HINT_S
-from nllgen.launch.slurm.submission import LiveJobs, query_live_jobs
+from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.states import Expected, ResultState, TaskFiles, TaskStatus, inspect
 from nllgen.storage.study_dir import StudyDir
@@ -198,7 +199,7 @@ def _scheduled(task: Task, lines: Sequence[Line], live: LiveJobs | None) -> _Con
     if _was_abandoned_by_job(lines, job):
         return None
     # a running job may hold many cells that have not been started yet
-    is_running = job_state != "PENDING" and unended(lines) is not None
+    is_running = job_state != "PENDING" and unfinished_start(lines) is not None
     return _Condition(TaskStatus.RUNNING if is_running else TaskStatus.QUEUED, f"job {job} {job_state.lower()}")
 
 
@@ -219,7 +220,7 @@ def _after_attempt(lines: Sequence[Line]) -> _Condition | None:
     """Check how the newest attempt ended."""
     if not lines:
         return None
-    last = last_ended(lines)
+    last = last_end(lines)
     if last is None:
         detail = "its supervisor is gone; goes on where it stopped when submitted again"
         return _Condition(TaskStatus.STOPPED, detail, FailureKind.LOST)
@@ -234,14 +235,10 @@ def _after_attempt(lines: Sequence[Line]) -> _Condition | None:
 
 def _was_abandoned_by_job(lines: Sequence[Line], job: str) -> bool:
     """Return True if this job runs other tasks but will not try this one again."""
-    last = last_ended(lines)
-    if last is None or abandoned_kind(lines, str(last.get("submission"))) is None:
+    last = last_end(lines)
+    if last is None or exhausted_kind(lines, str(last.get("submission"))) is None:
         return False
-    return any(line.get("attempt") == last.get("attempt") and _array(line) == job for line in lines)
-
-
-def _array(line: Line) -> str:
-    return str(line.get("job", "")).partition("_")[0]
+    return any(line.get("attempt") == last.get("attempt") and array_of(line) == job for line in lines)
 
 
 def _is_abandoned(task: Task, live: LiveJobs | None, leases: LeaseManager) -> bool:

@@ -1,6 +1,6 @@
-"""A request to stop, from a signal or from a supervisor that closes this process's standard input.
+"""Requests to stop: signals, and a supervisor that closes this process's standard input.
 
-Standard input is also how a supervisor gives its orders, a line each.
+A supervisor also gives its orders on standard input, one on each line.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class StopRequest:
-    """True once a stop was asked for. A second SIGINT ends the process at once.
+    """A flag that is set by a request to stop. A second SIGINT ends the process at once.
 
-    To be made in the main thread, where Python runs the handlers of signals.
+    Must be made in the main thread, in which Python runs signal handlers.
 
     Args:
-        watch_stdin: lines of standard input are orders, and its end asks to stop.
+        watch_stdin: read orders from standard input; its end is a request to stop.
     """
 
     def __init__(self, *, watch_stdin: bool = False):
         self._asked = threading.Event()
-        self._interruptible = False
-        self._raised = False  # once is enough: what unwinds is not interrupted again
+        self._is_interruptible = False
+        self._has_raised = False  # cleanup after the first exception is not interrupted by a second one
         self._orders: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
         if watch_stdin:
-            threading.Thread(target=self._until_eof, daemon=True).start()
+            threading.Thread(target=self._read_orders, daemon=True).start()
 
     def __call__(self) -> bool:
-        """Whether a stop was asked for."""
+        """Return True once a stop was requested."""
         return self._asked.is_set()
 
     def orders(self) -> Iterator[bytes]:
@@ -50,21 +50,21 @@ class StopRequest:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """A block of the main thread that a stop ends at once, for long work that keeps no state.
+        """Let a request to stop interrupt a block of the main thread, for long work without state.
 
         Raises:
-            StoppedError: a stop was asked for, before or within the block.
+            StoppedError: a stop was requested before or within the block.
         """
-        before, self._interruptible = self._interruptible, True
+        before, self._is_interruptible = self._is_interruptible, True
         try:
             if self._asked.is_set():
                 raise self._stopped()
             yield
         finally:
-            self._interruptible = before
+            self._is_interruptible = before
 
     def _stopped(self) -> StoppedError:
-        self._raised = True
+        self._has_raised = True
         return StoppedError("stopped when asked to", "run it again: it goes on from its checkpoint")
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -72,14 +72,14 @@ class StopRequest:
             raise KeyboardInterrupt
         self._asked.set()
         self._orders.put(None)
-        if self._interruptible:
-            if not self._raised:
+        if self._is_interruptible:
+            if not self._has_raised:
                 raise self._stopped()
         elif number == signal.SIGINT:
-            with contextlib.suppress(OSError):  # print might be what the signal came upon
+            with contextlib.suppress(OSError):  # not print, which the signal may have interrupted
                 os.write(2, b"stopping after this step; once more to stop at once\n")
 
-    def _until_eof(self) -> None:
+    def _read_orders(self) -> None:
         with os.fdopen(os.dup(0), "rb") as lines:
             for line in lines:
                 self._orders.put(line)

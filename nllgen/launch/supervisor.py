@@ -1,7 +1,8 @@
-"""The host's part of a job: leases tasks and has workers run them, several at once where it is told to. No torch.
+"""The host's part of a job: lease tasks and let workers run them, several at once if asked to. No torch.
 
-submitit's callable. On a node it runs outside the container, and its workers inside; it alone hears the scheduler's
-signals, asks its workers to stop, waits for their checkpoints and has the job requeued.
+The supervisor is submitit's callable. On a node it runs outside the container and its workers inside. Only the
+supervisor receives the scheduler's signals; it asks its workers to stop, waits for their checkpoints and requeues the
+job.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import selectors
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,66 +27,66 @@ from nllgen.storage.provenance import check_code
 from nllgen.storage.study_dir import StudyDir
 
 _POLL_S = 0.5
-_IDLE_S = 0.2  # nothing of its own to do: what is left waits for others
-_GRACE_S = 20.0  # a supervisor that was told to stop by TERM has about this long
-_EMPTY_STARTS = 3  # a job that has begun nothing is started so often again: its time may be too short for anything
-_STOP_S = 600.0  # an evaluation may be under way when a stop is asked for
+_IDLE_S = 0.2  # all that is left waits for others
+_GRACE_S = 20.0  # time that Slurm usually leaves between TERM and KILL
+_STOP_S = 600.0  # an evaluation may be in progress when a user asks to stop
+_MAX_EMPTY_STARTS = 3  # restarts of a job that never starts a task: its time may be too short for any
+_MAX_FAILURES_SHOWN = 5
 
 
 @dataclass
 class Supervisor:
-    """Works until no task is left that it could run.
+    """Runs tasks until none is left that it could run.
 
     Attributes:
         study_dir: a frozen study.
-        submission: name of the submission; failures are counted under it.
-        setup: how workers are started.
-        threads: of each worker; 0 shares out the job's processors.
-        at_once: tasks that run at the same time.
-        elements: names of the tasks of each array element; None is every task of the study, for whoever comes first.
-        time_min: the limit that was asked for, minutes; None where there is none.
-        signal_s: how long before the limit the scheduler's signal was asked for.
+        submission: submission that failures are charged to.
+        worker_config: how workers are started.
+        threads: threads of each worker; 0 divides the job's processors among them.
+        at_once: number of tasks that run at the same time.
+        elements: names of the tasks of each array element; None for every task of the study.
+        time_min: requested time limit, minutes; None without one.
+        signal_s: seconds before the limit at which the scheduler was asked to send its signal.
     """
 
     study_dir: Path
     submission: str
-    setup: WorkerConfig
+    worker_config: WorkerConfig
     threads: int = 1
     at_once: int = 1
     elements: tuple[tuple[str, ...], ...] | None = None
     time_min: float | None = None
     signal_s: float = 90.0
-    _stopping: FailureKind | None = field(default=None, init=False)
-    _has_begun: bool = field(default=False, init=False)
+    _stop_kind: FailureKind | None = field(default=None, init=False)
+    _has_started: bool = field(default=False, init=False)
 
     def __call__(self) -> dict[str, str]:
-        """Run tasks; returns name → outcome of those that this supervisor ran.
+        """Run tasks; return name → outcome of the tasks that this supervisor ran.
 
         Raises:
-            CellsFailedError: under Slurm, if any failed for good: a job with failures is not shown as completed.
-            SystemExit: it was requeued.
+            CellsFailedError: under Slurm, if a task failed for good, so that the job is not shown as completed.
+            SystemExit: the job was requeued.
         """
-        self._stopping, self._has_begun = None, False  # also where it was pickled for another start
-        job = Job.here(self.time_min)
+        self._stop_kind, self._has_started = None, False  # it may have been pickled for a restart
+        job = Job.current(self.time_min)
         signals = Signals(job, self.signal_s)
-        folder = StudyDir(self.study_dir)
-        folder.guard()
-        check_code(self.setup.options.code_sha256)
-        queue = TaskQueue(folder, self.submission, job, self._names(job), self.setup, self.signal_s)
+        study_dir = StudyDir(self.study_dir)
+        study_dir.guard()
+        check_code(self.worker_config.options.code_sha256)
+        queue = TaskQueue(study_dir, self.submission, job, self._names(job), self.worker_config, self.signal_s)
         kills = MemoryKills()
-        worker_slots = [self._slot(number, job, folder, kills) for number in range(self.at_once)]
+        worker_slots = [self._worker_slot(number, job, study_dir, kills) for number in range(self.at_once)]
         try:
-            self._work(queue, worker_slots, folder, signals)
+            self._work(queue, worker_slots, study_dir, signals)
         finally:
-            self._end(worker_slots, signals)
-        again = signals.may_requeue and (self._has_begun or job.restarts < _EMPTY_STARTS)
-        if (again or queue.needs_fresh_time) and queue.is_open and not self._is_cancelled(folder, signals, job):
+            self._stop_workers(worker_slots, signals)
+        if self._should_requeue(queue, job, signals) and not self._is_cancelled(study_dir, signals, job):
             signals.requeue()
         _forget_pickle(job)
-        return self._outcome(queue, job)
+        return self._outcomes(queue, job)
 
     def checkpoint(self) -> DelayedSubmission:
-        """submitit asks for this by name before it requeues; everything is on the disk by then."""
+        """Return what submitit requeues; all state is on the disk by then."""
         return DelayedSubmission(self)
 
     def _names(self, job: Job) -> tuple[str, ...] | None:
@@ -94,67 +94,80 @@ class Supervisor:
             return None
         return self.elements[job.element % len(self.elements)]
 
-    def _slot(self, number: int, job: Job, folder: StudyDir, kills: MemoryKills) -> WorkerSlot:
-        """Its share of the processors and GPUs; bound to it only where the scheduler has bound the job."""
+    def _worker_slot(self, number: int, job: Job, study_dir: StudyDir, kills: MemoryKills) -> WorkerSlot:
+        """Make a slot with its share of the job's processors and GPUs; it is bound only if the job itself is."""
         share = max(1, job.cpus // self.at_once)
-        bound = job.is_scheduled and len(job.affinity) == job.cpus and self.at_once > 1
-        cpus = job.affinity[number * share : (number + 1) * share] if bound else ()
-        gpus = job.gpus[number % len(job.gpus) :][:1] if job.gpus else ()
-        if self.at_once == 1:
-            gpus = job.gpus
-        return WorkerSlot(folder, self.submission, self.setup, self.threads or share, cpus, gpus, job, kills)
+        is_bound = job.is_scheduled and len(job.affinity) == job.cpus and self.at_once > 1
+        cpus = job.affinity[number * share : (number + 1) * share] if is_bound else ()
+        gpus = job.gpus
+        if gpus and self.at_once > 1:
+            gpus = (gpus[number % len(gpus)],)
+        return WorkerSlot(study_dir, self.submission, self.worker_config, self.threads or share, cpus, gpus, job, kills)
 
-    def _work(self, queue: TaskQueue, worker_slots: list[WorkerSlot], folder: StudyDir, signals: Signals) -> None:
-        while True:
-            if self._is_asked_to_stop(folder, signals):
-                return
-            for worker_slot in worker_slots:
-                if worker_slot.is_free and (leased := queue.lease_next()):
-                    self._has_begun = True
-                    worker_slot.start(*leased)
-            if all(worker_slot.is_free for worker_slot in worker_slots):
-                if not queue.should_wait:
-                    return
+    def _work(self, queue: TaskQueue, worker_slots: list[WorkerSlot], study_dir: StudyDir, signals: Signals) -> None:
+        """Run tasks until a stop is asked for or there is nothing left to run or to wait for."""
+        while not self._is_stopping(study_dir, signals):
+            self._start_tasks(queue, worker_slots)
+            busy = [worker_slot for worker_slot in worker_slots if not worker_slot.is_free]
+            if busy:
+                _wait_for_answers(busy)
+                for worker_slot in busy:
+                    if (ended := worker_slot.advance()) is not None:
+                        queue.note_end(*ended)
+            elif queue.should_wait:
                 time.sleep(_IDLE_S)
-                continue
-            for worker_slot in _ready(worker_slots):
-                if (outcome := worker_slot.advance()) is not None:
-                    queue.ended(worker_slot.ended_task, outcome, worker_slot.ended_seconds)
+            else:
+                return
 
-    def _is_asked_to_stop(self, folder: StudyDir, signals: Signals) -> bool:
-        """By a signal, by the stop file, or because the study was taken away."""
-        if self._stopping is None and (folder.stop.exists() or not folder.is_frozen):
+    def _start_tasks(self, queue: TaskQueue, worker_slots: list[WorkerSlot]) -> None:
+        for worker_slot in worker_slots:
+            if worker_slot.is_free and (leased := queue.lease_next()):
+                self._has_started = True
+                worker_slot.start(*leased)
+
+    def _is_stopping(self, study_dir: StudyDir, signals: Signals) -> bool:
+        """Check for a stop: the stop file, a study that was removed, a signal, or the end of the job's time."""
+        if self._stop_kind is None and (study_dir.stop.exists() or not study_dir.is_frozen):
             signals.may_requeue = False
-            self._stopping = FailureKind.ASKED
-        if self._stopping is None:
-            signals.look_at_the_clock()
-            self._stopping = signals.kind
-        return self._stopping is not None
+            self._stop_kind = FailureKind.ASKED
+        if self._stop_kind is None:
+            signals.check_time_limit()
+            self._stop_kind = signals.kind
+        return self._stop_kind is not None
 
-    def _end(self, worker_slots: list[WorkerSlot], signals: Signals) -> None:
-        """Let every worker save its state and end; all at once, since each may take its time."""
-        kind = self._stopping or FailureKind.ASKED
-        patience = _STOP_S if kind is FailureKind.ASKED else max(_GRACE_S, self.signal_s if signals.may_requeue else 0)
+    def _stop_workers(self, worker_slots: list[WorkerSlot], signals: Signals) -> None:
+        """Ask all workers to save their state, then wait for each within one common deadline."""
+        kind = self._stop_kind or FailureKind.ASKED
+        patience_s = max(_GRACE_S, self.signal_s if signals.may_requeue else 0.0)
+        if kind is FailureKind.ASKED:
+            patience_s = _STOP_S
         for worker_slot in worker_slots:
             worker_slot.ask_to_stop()
-        give_up = time.monotonic() + patience
+        deadline = time.monotonic() + patience_s
         for worker_slot in worker_slots:
-            worker_slot.close(kind, max(0.0, give_up - time.monotonic()))
+            worker_slot.close(kind, max(0.0, deadline - time.monotonic()))
 
-    def _is_cancelled(self, folder: StudyDir, signals: Signals, job: Job) -> bool:
-        """Also by a scancel within seconds of the limit, which is told from it by the scheduler alone."""
-        return folder.stop.exists() or (signals.is_ending and sacct_state(job.facts()).startswith("CANCELLED"))
+    def _should_requeue(self, queue: TaskQueue, job: Job, signals: Signals) -> bool:
+        """Return True if another start of this job would get further."""
+        if not queue.has_work:
+            return False
+        makes_progress = self._has_started or job.restarts < _MAX_EMPTY_STARTS
+        return queue.needs_new_job or (signals.may_requeue and makes_progress)
 
-    def _outcome(self, queue: TaskQueue, job: Job) -> dict[str, str]:
-        failed = queue.failures()
-        if failed and job.is_scheduled:
-            told = "; ".join(f"{name}: {kind}" for name, kind in list(failed.items())[:5])
-            raise CellsFailedError(f"{len(failed)} failed: {told}", f"see: nllgen status {self.study_dir}")
+    def _is_cancelled(self, study_dir: StudyDir, signals: Signals, job: Job) -> bool:
+        """Check for a cancellation; only the scheduler can tell a scancel close to the time limit from the limit."""
+        return study_dir.stop.exists() or (signals.is_ending and sacct_state(job.facts()).startswith("CANCELLED"))
+
+    def _outcomes(self, queue: TaskQueue, job: Job) -> dict[str, str]:
+        failures = queue.failures()
+        if failures and job.is_scheduled:
+            shown = "; ".join(f"{name}: {kind}" for name, kind in list(failures.items())[:_MAX_FAILURES_SHOWN])
+            raise CellsFailedError(f"{len(failures)} failed: {shown}", f"see: nllgen status {self.study_dir}")
         return queue.outcomes
 
 
 def _forget_pickle(job: Job) -> None:
-    """Remove the link by which this element found the callable: a start to come makes it anew."""
+    """Remove the link by which this array element found the callable; its next start makes a new one."""
     if job.is_scheduled:
         with contextlib.suppress(OSError):
             link = JobEnvironment().paths.submitted_pickle
@@ -162,11 +175,9 @@ def _forget_pickle(job: Job) -> None:
                 link.unlink()
 
 
-def _ready(worker_slots: list[WorkerSlot]) -> Iterator[WorkerSlot]:
-    """Slots whose worker has said something or ended, or all of them after a while."""
-    busy = [worker_slot for worker_slot in worker_slots if not worker_slot.is_free]
+def _wait_for_answers(worker_slots: list[WorkerSlot]) -> None:
+    """Wait until a worker answers or ends, at most for one poll interval."""
     with selectors.DefaultSelector() as selector:
-        for worker_slot in busy:
+        for worker_slot in worker_slots:
             selector.register(worker_slot.fileno(), selectors.EVENT_READ)
         selector.select(_POLL_S)
-    yield from busy

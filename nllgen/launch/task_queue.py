@@ -1,4 +1,4 @@
-"""Which task a supervisor takes next: leased, not done, not given up, and with time enough."""
+"""The queue of a supervisor's tasks: leased one by one if not done, not abandoned, and with enough time left."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from nllgen.launch.attempt import record_lost
 from nllgen.launch.lease import Lease, LeaseManager
 from nllgen.launch.retry_policy import (
+    DONE,
     FailureKind,
     Line,
-    abandoned_kind,
+    exhausted_kind,
     failure_kind_of_state,
-    last_ended,
+    last_end,
     needs_other_job,
-    unended,
+    unfinished_start,
 )
 from nllgen.launch.slurm.commands import sacct_state
 from nllgen.launch.slurm.job_env import Job
@@ -27,156 +28,170 @@ class TaskQueue:
     """The tasks of one supervisor.
 
     Args:
-        folder: the frozen study.
-        submission: name of the submission; what has failed for good under it is not tried again under it.
-        job: that the supervisor runs in.
-        names: of its tasks; None is every task of the study.
-        setup: how workers are started; it says which results count.
+        study_dir: the frozen study.
+        submission: submission that failures are charged to; a task that has no retries left under it is abandoned.
+        job: the job that the supervisor runs in.
+        names: names of its tasks; None for every task of the study.
+        worker_config: how workers are started; decides which results count.
         reserve_s: seconds before the job's limit that are not for work.
+
+    Attributes:
+        outcomes: name → outcome of the last attempt of this supervisor.
     """
 
     def __init__(
         self,
-        folder: StudyDir,
+        study_dir: StudyDir,
         submission: str,
         job: Job,
         names: Sequence[str] | None,
-        setup: WorkerConfig,
+        worker_config: WorkerConfig,
         reserve_s: float,
     ):
-        self._folder = folder
+        self._study_dir = study_dir
         self._submission = submission
         self._job = job
-        self._container = setup.options.required_container
+        self._container = worker_config.options.required_container
         self._leases = LeaseManager(job=job.id, restarts=job.restarts)
-        self._study = folder.read_study()
-        tasks = longest_first(tasks_of(self._study, folder), self._study)
+        self._study = study_dir.read_study()
+        tasks = longest_first(tasks_of(self._study, study_dir), self._study)
         self._all = {task.name: task for task in tasks}
         mine = set(self._all if names is None else names)
-        self._waiting = {task.name: task for task in tasks if task.name in mine}
-        self._seconds = seconds_of(self._study)
-        self._ratio = 1.0  # of what cells took to what they were estimated at, once one has been seen
-        self._whole_s = job.remaining_s - reserve_s
+        self._pending = {task.name: task for task in tasks if task.name in mine}
+        self._estimated_s = seconds_of(self._study)
+        self._time_ratio = 1.0  # measured to estimated seconds, of the last task that was done
+        self._total_s = job.remaining_s - reserve_s
         self._reserve_s = reserve_s
-        self._num_ended = 0
-        self._given_up: dict[str, FailureKind] = {}
-        self._is_short = False
+        self._num_done = 0
+        self._abandoned: dict[str, FailureKind] = {}
+        self._lacks_time = False
         self.outcomes: dict[str, str] = {}
 
     @property
-    def is_open(self) -> bool:
-        """Whether something is left that this supervisor could still do."""
+    def has_work(self) -> bool:
+        """Return True if a task is left that this supervisor could still run."""
         return any(
-            name not in self._given_up and not self._is_lost(name) and not task.stop.exists()
-            for name, task in self._waiting.items()
+            name not in self._abandoned and not self._is_blocked(name) and not task.stop.exists()
+            for name, task in self._pending.items()
         )
 
     @property
     def should_wait(self) -> bool:
-        """Whether waiting makes sense: something is another's, or waits for another's.
+        """Return True if the rest is leased by others or needs tasks of others, and waiting for them costs nothing.
 
-        Under a scheduler nobody waits in an allocation: stages follow each other, and another's death has it run anew.
+        A supervisor does not wait in an allocation: stages follow each other, and lost tasks are sent again.
         """
-        return not self._job.is_scheduled and self.is_open
+        return not self._job.is_scheduled and self.has_work
 
     @property
-    def needs_fresh_time(self) -> bool:
-        """Whether tasks are left only because the rest of this job is too short, and a new one would get further."""
-        return self._is_short and self._num_ended > 0
+    def needs_new_job(self) -> bool:
+        """Return True if tasks are left only because this job has too little time, and a new job could run them."""
+        return self._lacks_time and self._num_done > 0
 
     def lease_next(self) -> tuple[Task, Lease] | None:
-        """Lease the first task that can run; those that are done by now are dropped."""
-        self._is_short = False
-        for name, task in list(self._waiting.items()):
-            if name in self._given_up or any(not self._is_over(need) for need in task.needs):
+        """Lease the first task that can run; None if there is none now."""
+        self._lacks_time = False
+        for task in list(self._pending.values()):
+            if not self._can_run(task):
                 continue
-            if self._is_done(task):
-                continue
-            if task.stop.exists():
-                self._given_up[name] = FailureKind.ASKED
-                continue
-            if (kind := self._why_not_again(task)) is not None:
-                self._given_up[name] = kind
-                continue
-            if not self._fits(name):
-                self._is_short = True
-                continue
-            if (lease := self._leases.take(task.lease)) is None:
-                continue
-            if self._is_done(task):  # between the look and the lease
-                lease.release()
-                continue
-            if self._was_lost_for_good(task, lease):
-                continue
-            return task, lease
+            lease = self._leases.take(task.lease)
+            if lease is not None and self._can_run_under_lease(task, lease):
+                return task, lease
         return None
 
-    def ended(self, name: str, outcome: str, seconds: float) -> None:
-        """Learn from an attempt that has ended."""
+    def note_end(self, name: str, outcome: str, seconds: float) -> None:
+        """Note the end of an attempt, and correct the estimated durations by it.
+
+        Args:
+            name: name of the task.
+            outcome: ``done``, ``stopped`` or ``failed``.
+            seconds: duration of the attempt.
+        """
         self.outcomes[name] = outcome
-        if outcome == "done":
-            self._num_ended += 1
-            if self._seconds.get(name, 0.0) > 0:
-                self._ratio = max(0.01, seconds / self._seconds[name])
+        if outcome == DONE:
+            self._num_done += 1
+            if self._estimated_s.get(name, 0.0) > 0:
+                self._time_ratio = max(0.01, seconds / self._estimated_s[name])
 
     def failures(self) -> dict[str, str]:
-        """Tasks that will not be done under this submission, and why."""
-        lost = {name: "what it needs is not there" for name in self._waiting if self._is_lost(name)}
-        return lost | {name: str(kind) for name, kind in self._given_up.items()}
+        """Return name → reason of the tasks that will not be done under this submission."""
+        blocked = {name: "what it needs is not there" for name in self._pending if self._is_blocked(name)}
+        return blocked | {name: str(kind) for name, kind in self._abandoned.items()}
 
-    def _why_not_again(self, task: Task) -> FailureKind | None:
+    def _can_run(self, task: Task) -> bool:
+        """Check a task without its lease; drop it if it is done, and abandon it if it must not be retried."""
+        if task.name in self._abandoned or not all(self._is_complete(need) for need in task.needs):
+            return False
+        if self._drop_if_done(task):
+            return False
+        kind = FailureKind.ASKED if task.stop.exists() else self._failure_without_retry(task)
+        if kind is not None:
+            self._abandoned[task.name] = kind
+            return False
+        if not self._fits(task.name):
+            self._lacks_time = True
+            return False
+        return True
+
+    def _can_run_under_lease(self, task: Task, lease: Lease) -> bool:
+        """Check again now that no other process works on a task; release the lease if it cannot run."""
+        if self._drop_if_done(task):  # another process finished it before the lease was taken
+            lease.release()
+            return False
+        kind = self._record_lost_attempt(task)
+        if kind is not None:
+            self._abandoned[task.name] = kind
+            lease.release()
+        return kind is None
+
+    def _record_lost_attempt(self, task: Task) -> FailureKind | None:
+        """Record the end of an attempt whose supervisor died; return its kind if it leaves no retry."""
+        lines = read_attempts(task.attempts)
+        start = unfinished_start(lines)
+        if start is None or last_end(lines) is not None:
+            return None
+        kind, reason = _explain_loss(start, self._job)
+        record_lost(task, kind, reason)
+        return self._failure_without_retry(task)
+
+    def _failure_without_retry(self, task: Task) -> FailureKind | None:
         lines = read_attempts(task.attempts)
         if needs_other_job(lines, self._job.id):
             return FailureKind.OUT_OF_MEMORY
-        return abandoned_kind(lines, self._submission)
+        return exhausted_kind(lines, self._submission)
 
-    def _is_done(self, task: Task) -> bool:
-        done = is_done(task, self._study, self._folder, self._container)
+    def _drop_if_done(self, task: Task) -> bool:
+        done = is_done(task, self._study, self._study_dir, self._container)
         if done:
-            self._waiting.pop(task.name, None)
+            self._pending.pop(task.name, None)
         return done
 
-    def _is_over(self, name: str) -> bool:
-        """Whether a task that others need is done; it may be another supervisor's."""
-        task = self._all[name]
-        return is_done(task, self._study, self._folder, self._container) if name not in self._waiting else False
+    def _is_complete(self, name: str) -> bool:
+        """Return True if a task that others need is done; it may belong to another supervisor."""
+        return name not in self._pending and is_done(self._all[name], self._study, self._study_dir, self._container)
 
-    def _is_lost(self, name: str) -> bool:
-        """Whether a task waits for one that will not be done under this submission."""
+    def _is_blocked(self, name: str) -> bool:
+        """Return True if a task needs one that will not be done under this submission."""
         for need in self._all[name].needs:
-            if need in self._given_up or (need not in self._waiting and not self._is_over(need)):
+            if need in self._abandoned or (need not in self._pending and not self._is_complete(need)):
                 return True
-            if need in self._waiting and self._is_lost(need):
+            if need in self._pending and self._is_blocked(need):
                 return True
         return False
 
     def _fits(self, name: str) -> bool:
-        """A task that no job of this length could finish is begun all the same: it goes on from its checkpoint."""
-        needed = self._seconds.get(name, 0.0) * self._ratio
-        return needed <= self._job.remaining_s - self._reserve_s or needed > self._whole_s
-
-    def _was_lost_for_good(self, task: Task, lease: Lease) -> bool:
-        """Give the attempt before an end if it has none: its supervisor died, and its lease was stale."""
-        lines = read_attempts(task.attempts)
-        start = unended(lines)
-        if start is None or last_ended(lines) is not None:
-            return False
-        kind, reason = _what_became_of(start, self._job)
-        record_lost(task, kind, reason)
-        kind_given_up = self._why_not_again(task)
-        if kind_given_up is not None:
-            self._given_up[task.name] = kind_given_up
-            lease.release()
-        return kind_given_up is not None
+        """Return True if the job's time is enough for a task, or if it never could be: checkpoints carry it on."""
+        needed_s = self._estimated_s.get(name, 0.0) * self._time_ratio
+        return needed_s <= self._job.remaining_s - self._reserve_s or needed_s > self._total_s
 
 
-def _what_became_of(start: Line, mine: Job) -> tuple[FailureKind, str]:
-    """Why a supervisor vanished, as far as the scheduler remembers; it is a hint and may be empty."""
+def _explain_loss(start: Line, current: Job) -> tuple[FailureKind, str]:
+    """Return why a supervisor vanished, if the scheduler remembers its job."""
     job = str(start.get("job", ""))
     if not job:
         return FailureKind.LOST, "its process is gone"
     state = sacct_state(start)
     if state:
         return failure_kind_of_state(state), f"the scheduler says {state} of job {job}"
-    again = "the scheduler has started its job anew" if job == mine.id else "its job is gone"
+    again = "the scheduler has started its job anew" if job == current.id else "its job is gone"
     return FailureKind.LOST, again

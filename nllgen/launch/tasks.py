@@ -1,4 +1,4 @@
-"""The tasks of a study, which of them can run, and what became of their attempts."""
+"""The tasks of a study, their order, and the record of attempts on each of them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from nllgen.study.config import Study
 
 
 def longest_first(tasks: list[Task], study: Study) -> list[Task]:
-    """The truth and its data set, then the cells by falling cost, so that no long one is left alone at the end."""
+    """Sort tasks: the truth and its data set first, then cells by falling cost, so that no long cell runs last."""
     seconds = seconds_of(study)
     return sorted(tasks, key=lambda task: -seconds.get(task.name, math.inf))
 
 
 def seconds_of(study: Study) -> dict[str, float]:
-    """Cell id → what it takes on one core from its start to its end, as :mod:`nllgen.planning.cost` estimates it."""
+    """Return cell id → seconds that a whole run takes on one core, estimated by :mod:`nllgen.planning.cost`."""
     return {cell.id: cell_cost(cell, study).seconds(cell.paradigm.steps) for cell in study.cells}
 
 
@@ -36,17 +36,17 @@ def is_done(task: Task, study: Study, study_dir: StudyDir, container_sha256: str
 
 
 def record(path: Path, **fields: Any) -> None:
-    """Append one line to a task's attempts; a single write, so that lines of two writers do not mix.
+    """Append a line to a task's attempts, in a single write so that lines of two writers do not mix.
 
     Raises:
-        MachineError: the disk is full, the folder read-only or gone.
+        MachineError: the disk is full, or the folder is read-only or gone.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     try:
         with os.fdopen(os.open(path, flags, 0o644), "r+b", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"  # or being written
-            line = b"\n" * torn + json.dumps(fields).encode() + b"\n"
+            is_torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"  # or another writer is at work
+            line = b"\n" * is_torn + json.dumps(fields).encode() + b"\n"
             if file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
@@ -54,7 +54,7 @@ def record(path: Path, **fields: Any) -> None:
 
 
 def read_attempts(path: Path) -> list[dict[str, Any]]:
-    """The lines of a task's attempts; a torn one is left out."""
+    """Return the lines of a task's attempts, without torn ones."""
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
         for line in read_regular(path).decode(errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""One place in a job where one task runs at a time, in a worker that stays warm."""
+"""A worker slot of a job: it runs one task at a time, in a worker process that is kept for the next task."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from nllgen.errors import EXIT_DONE, EXIT_STOPPED
+from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, EXIT_STOPPED
 from nllgen.launch.attempt import Attempt
 from nllgen.launch.lease import RENEW_S, Lease
 from nllgen.launch.retry_policy import FailureKind, failure_kind_of_exit
@@ -15,11 +16,32 @@ from nllgen.launch.slurm.job_env import Job, MemoryKills, peak_memory_bytes
 from nllgen.launch.worker_process import WorkerConfig, WorkerProcess
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task
-from nllgen.study.run_options import TaskOrder
+from nllgen.study.run_options import TaskAnswer, TaskOrder
 
 _POLL_S = 0.05
-_MEMORY_EVERY_S = 2.0
+_MONITOR_S = 2.0
 _LAST_WORDS_S = 5.0
+_STOPPED_EXITS = (EXIT_STOPPED, -signal.SIGKILL, -signal.SIGTERM)
+_KILLED_EXITS = (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+
+class EndedAttempt(NamedTuple):
+    """An attempt that has ended."""
+
+    task: str
+    outcome: str  # done, stopped or failed
+    seconds: float
+
+
+class _Exit(NamedTuple):
+    """The end of an attempt, as its worker reported it or as its process ended."""
+
+    code: int
+    reason: str = ""
+
+    @classmethod
+    def of_answer(cls, answer: TaskAnswer) -> _Exit:
+        return cls(answer.exit_code, answer.reason)
 
 
 @dataclass
@@ -28,40 +50,39 @@ class WorkerSlot:
 
     Attributes:
         study_dir: the frozen study.
-        submission: name of the submission.
-        setup: how workers are started.
-        threads: of the worker.
-        cpus, gpus: that the worker gets; without processors it is not bound to any.
-        job: that it is a part of.
-        kills: of the job, for memory; shared by its slots.
+        submission: submission that failures are charged to.
+        worker_config: how workers are started.
+        threads: threads of the worker.
+        cpus: processors that the worker is bound to; empty if it is not bound.
+        gpus: GPUs that the worker gets.
+        job: job that the slot belongs to.
+        kills: memory kills of the job, shared by its slots.
     """
 
     study_dir: StudyDir
     submission: str
-    setup: WorkerConfig
+    worker_config: WorkerConfig
     threads: int
     cpus: Sequence[int]
     gpus: Sequence[int]
     job: Job
     kills: MemoryKills
-    ended_task: str = ""
-    ended_seconds: float = 0.0
     _worker: WorkerProcess | None = field(default=None, init=False)
     _attempt: Attempt | None = field(default=None, init=False)
-    _started: float = field(default=0.0, init=False)
-    _renewed: float = field(default=0.0, init=False)
-    _looked: float = field(default=0.0, init=False)
-    _peak: int = field(default=0, init=False)
-    _superseded: bool = field(default=False, init=False)
-    _is_asked: bool = field(default=False, init=False)
+    _started_at: float = field(default=0.0, init=False)
+    _renewed_at: float = field(default=0.0, init=False)
+    _monitored_at: float = field(default=0.0, init=False)
+    _peak_bytes: int = field(default=0, init=False)
+    _is_superseded: bool = field(default=False, init=False)
+    _is_cancelling: bool = field(default=False, init=False)
 
     @property
     def is_free(self) -> bool:
-        """Whether it could take a task."""
+        """Return True if the slot can take a task."""
         return self._attempt is None
 
     def fileno(self) -> int:
-        """Readable when there is something to hear."""
+        """Return the descriptor that is readable when the worker has answered or ended."""
         assert self._worker is not None
         return self._worker.fileno()
 
@@ -69,15 +90,15 @@ class WorkerSlot:
         """Begin an attempt.
 
         Raises:
-            NllgenError: it cannot be recorded, or the worker cannot be started; the lease is let go.
+            NllgenError: it cannot be recorded, or the worker cannot be started; the lease is released.
         """
-        attempt = Attempt.begin(task, lease, self.submission, threads=self.threads, **self.job.facts())
+        attempt = Attempt.begin(task, lease, self.submission, threads=self.threads, job_facts=self.job.facts())
         self._attempt = attempt
-        self._started = self._renewed = time.monotonic()
-        self._peak, self._superseded, self._is_asked = 0, False, False
+        self._started_at = self._renewed_at = time.monotonic()
+        self._peak_bytes, self._is_superseded, self._is_cancelling = 0, False, False
         try:
             if self._worker is None:
-                command, variables = self.setup.command(self.study_dir.path, self.threads, self.gpus)
+                command, variables = self.worker_config.command(self.study_dir.path, self.threads, self.gpus)
                 self._worker = WorkerProcess(command, variables, task.log, self.cpus)
         except Exception as error:
             self._finish(getattr(error, "exit_code", 3), FailureKind.ENVIRONMENT, str(error)[:200])
@@ -85,94 +106,109 @@ class WorkerSlot:
         log = str(task.log.absolute())
         self._worker.order(TaskOrder(task.name, attempt.name, attempt.number, attempt.threads, log))
 
-    def advance(self) -> str | None:
-        """Look after the worker.
-
-        Returns:
-            ``done``, ``stopped`` or ``failed`` if the attempt has ended, else None.
-        """
+    def advance(self) -> EndedAttempt | None:
+        """Monitor the worker; finish the attempt and return it if it has ended."""
         assert self._worker is not None
         assert self._attempt is not None
-        self._keep_lease(self._attempt)
-        # in this order: what it said before it ended is heard
-        ended = self._worker.process.poll()
-        answer = self._worker.answer()
-        if answer is None and ended is None:
+        self._monitor(self._worker, self._attempt)
+        end = _poll(self._worker)
+        if end is None:
             return None
-        code, reason = (answer.exit_code, answer.reason) if answer else (ended or 0, "")
-        if answer is None and ended == EXIT_DONE:
-            code, reason = 1, "the worker ended without an answer"
-        if code != EXIT_DONE or self._is_asked or self._superseded:  # one that was asked to stop takes no more orders
-            self._worker.close(_LAST_WORDS_S)  # the next task gets a process without a past
-            self._worker = None
-        kind = self._kind(code, reason)
-        if self._superseded and kind is not None:
-            kind, reason = FailureKind.LOST, "another supervisor has taken it over"
-        return self._finish(code, kind, reason)
+        if end.code != EXIT_DONE or self._is_cancelling or self._is_superseded:
+            self._close_worker(self._worker)  # one that failed or was asked to stop takes no further task
+        kind = self._kind(end)
+        if self._is_superseded and kind is not None:
+            return self._finish(end.code, FailureKind.LOST, "another supervisor has taken it over")
+        return self._finish(end.code, kind, end.reason)
 
     def ask_to_stop(self) -> None:
-        """Have the worker save its state and end."""
+        """Ask the worker to save its state and end."""
         if self._worker is not None:
             self._worker.ask_to_stop()
 
     def close(self, kind: FailureKind, patience_s: float) -> None:
-        """End the worker, and an attempt that is under way: it was stopped for the reason ``kind``."""
+        """End the worker, and the attempt in progress.
+
+        Args:
+            kind: why the attempt is stopped.
+            patience_s: seconds until a worker that does not stop is killed.
+        """
         if self._worker is None:
             return
-        worker, answer = self._worker, None
-        give_up = time.monotonic() + patience_s
-        while self._attempt is not None and answer is None:
-            ended = worker.process.poll() is not None or time.monotonic() > give_up
-            self._keep_lease(self._attempt)
-            answer = worker.answer()
-            if ended:
-                break
-            time.sleep(_POLL_S)
-        too_slow = self._attempt is not None and answer is None and worker.process.poll() is None
-        if too_slow:
+        worker, attempt = self._worker, self._attempt
+        if attempt is None:
+            self._close_worker(worker)
+            return
+        answer = self._wait_for_answer(worker, attempt, patience_s)
+        is_too_slow = answer is None and worker.process.poll() is None
+        if is_too_slow:
             worker.process.kill()
             worker.process.wait()
+        self._close_worker(worker)
+        # a worker that ends well without an answer was asked to stop before it had begun
+        end = answer or _Exit(worker.process.returncode or EXIT_STOPPED)
+        ended_by = kind if is_too_slow else self._kind(end)
+        if end.code in _STOPPED_EXITS and ended_by is not FailureKind.OUT_OF_MEMORY:
+            self._finish(end.code, FailureKind.ASKED if self._is_cancelled(attempt) else kind)
+        else:
+            self._finish(end.code, ended_by, end.reason)
+
+    def _wait_for_answer(self, worker: WorkerProcess, attempt: Attempt, patience_s: float) -> _Exit | None:
+        """Wait until the worker answers or ends, or patience runs out; return its answer if there is one."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            # checked before the answer is read: a worker may answer and end in between
+            is_over = worker.process.poll() is not None or time.monotonic() > deadline
+            self._monitor(worker, attempt)
+            if (answer := worker.answer()) is not None:
+                return _Exit.of_answer(answer)
+            if is_over:
+                return None
+            time.sleep(_POLL_S)
+
+    def _close_worker(self, worker: WorkerProcess) -> None:
         worker.close(_LAST_WORDS_S)
         self._worker = None
-        if self._attempt is not None:
-            # one that ended well without an answer was asked to stop before it had begun
-            code = answer.exit_code if answer else worker.process.returncode or EXIT_STOPPED
-            reason = answer.reason if answer else ""
-            found = kind if too_slow else self._kind(code, reason)
-            if code in (EXIT_STOPPED, -signal.SIGKILL, -signal.SIGTERM) and found is not FailureKind.OUT_OF_MEMORY:
-                found, reason = (FailureKind.ASKED if self._is_cancelled(self._attempt) else kind), ""
-            self._finish(code, found, reason)
 
-    def _keep_lease(self, attempt: Attempt) -> None:
-        """Renew it now and then; where another has taken it over, the worker's time is better spent elsewhere."""
+    def _monitor(self, worker: WorkerProcess, attempt: Attempt) -> None:
+        """Measure memory, look for a stop file and renew the lease, each at its own interval."""
         now = time.monotonic()
-        if now - self._looked > _MEMORY_EVERY_S and self._worker is not None:
-            self._looked = now
-            self._peak = max(self._peak, peak_memory_bytes(self._worker.process.pid))
-            if not self._is_asked and attempt.task.stop.exists():
-                self._is_asked = True  # others in this job go on
+        if now - self._monitored_at > _MONITOR_S:
+            self._monitored_at = now
+            self._peak_bytes = max(self._peak_bytes, peak_memory_bytes(worker.process.pid))
+            if not self._is_cancelling and attempt.task.stop.exists():
+                self._is_cancelling = True  # other tasks of this job continue
                 self.ask_to_stop()
-        if now - self._renewed > RENEW_S:
-            self._renewed = now
+        if now - self._renewed_at > RENEW_S:
+            self._renewed_at = now
             if not attempt.lease.renew() and attempt.lease.is_lost():
-                self._superseded = True
+                self._is_superseded = True
                 self.ask_to_stop()
 
     def _is_cancelled(self, attempt: Attempt) -> bool:
-        """Whether somebody asked for the end that the scheduler may have brought about: it is not to come back."""
+        """Return True if a user cancelled the task or the study, although the scheduler may have ended the job."""
         return attempt.task.stop.exists() or self.study_dir.stop.exists()
 
-    def _kind(self, code: int, reason: str) -> FailureKind | None:
-        killed = code in (-9, 137) and (self.kills.take() or self._is_at_its_limit())
-        return failure_kind_of_exit(code, reason, out_of_memory=killed)
+    def _kind(self, end: _Exit) -> FailureKind | None:
+        is_out_of_memory = end.code in _KILLED_EXITS and (self.kills.take() or self._is_near_memory_limit())
+        return failure_kind_of_exit(end.code, end.reason, out_of_memory=is_out_of_memory)
 
-    def _is_at_its_limit(self) -> bool:
-        """Whether the worker was last seen close to what the job may use."""
+    def _is_near_memory_limit(self) -> bool:
         limit = self.job.memory_bytes
-        return limit > 0 and self._peak > 0.9 * limit
+        return limit > 0 and self._peak_bytes > 0.9 * limit
 
-    def _finish(self, code: int, kind: FailureKind | None, reason: str = "") -> str:
+    def _finish(self, code: int, kind: FailureKind | None, reason: str = "") -> EndedAttempt:
         assert self._attempt is not None
         attempt, self._attempt = self._attempt, None
-        self.ended_task, self.ended_seconds = attempt.task.name, time.monotonic() - self._started
-        return attempt.end(code, kind, reason)
+        seconds = time.monotonic() - self._started_at
+        return EndedAttempt(attempt.task.name, attempt.end(code, kind, reason), seconds)
+
+
+def _poll(worker: WorkerProcess) -> _Exit | None:
+    """Return the end of the attempt; None while it runs."""
+    returncode = worker.process.poll()  # before the answer is read: a worker may answer and end in between
+    if (answer := worker.answer()) is not None:
+        return _Exit.of_answer(answer)
+    if returncode == EXIT_DONE:
+        return _Exit(EXIT_CELLS_FAILED, "the worker ended without an answer")
+    return None if returncode is None else _Exit(returncode)

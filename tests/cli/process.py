@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nllgen.cli import main
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.study.load import parse_study
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

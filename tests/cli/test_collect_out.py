@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from nllgen.cli import cli
 from nllgen.errors import ConfigError
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.load import parse_study
 from tests.cli.process import TINY

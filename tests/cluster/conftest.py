@@ -38,7 +38,7 @@ def missing(reason: str) -> None:
 
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
-    """The devcluster, running, and the environment to reach it; left running afterwards for the next time."""
+    """Start the devcluster and set the environment to reach it; it is left running for the next session."""
     if reason := why_not():
         missing(reason)
     found = Cluster()
@@ -54,7 +54,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def _tidy(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Nothing of a test's jobs and dead nodes reaches the next."""
+    """Remove the jobs and dead nodes of a test before the next one."""
     yield
     if "cluster" in request.fixturenames:
         request.getfixturevalue("cluster").tidy()
@@ -62,7 +62,7 @@ def _tidy(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def plain_user() -> PlainUser:
-    """Somebody without root's rights."""
+    """Return a user without root's rights."""
     if reason := why_not():
         missing(reason)
     return PlainUser.made("nllgen-alice")
@@ -70,7 +70,7 @@ def plain_user() -> PlainUser:
 
 @pytest.fixture(scope="session")
 def plain_python(plain_user: PlainUser) -> Iterator[str]:
-    """A Python with nllgen that the plain user can run, on the login node and in jobs."""
+    """Yield a Python with nllgen that the plain user can run, on the login node and in jobs."""
     with python_for(plain_user) as found:
         if not found:
             missing(f"there is no system Python like {sys.executable} for {plain_user.name}")
@@ -79,14 +79,14 @@ def plain_python(plain_user: PlainUser) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def other_user() -> PlainUser:
-    """Somebody else without root's rights."""
+    """Return another user without root's rights."""
     if reason := why_not():
         missing(reason)
     return PlainUser.made("nllgen-bob")
 
 
 def studies_in(cluster: Cluster, assets: Path, factory: pytest.TempPathFactory) -> Iterator[Callable[..., OnCluster]]:
-    """What makes studies on the cluster, which lose their jobs at the end."""
+    """Yield a function that makes studies on the cluster; their jobs are cancelled at the end."""
     made: list[OnCluster] = []
 
     def make(name: str, *, at: str = "", sbatch: dict[str, Any] | None = None, **how: Any) -> OnCluster:
@@ -104,7 +104,7 @@ def studies_in(cluster: Cluster, assets: Path, factory: pytest.TempPathFactory) 
 def make_study(
     cluster: Cluster, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., OnCluster]]:
-    """Makes studies on the cluster, which lose their jobs at the module's end."""
+    """Make studies on the cluster; their jobs are cancelled at the end of the module."""
     yield from studies_in(cluster, mnist_assets, tmp_path_factory)
 
 
@@ -112,7 +112,7 @@ def make_study(
 def early(
     request: pytest.FixtureRequest, cluster: Cluster, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Early]:
-    """Studies that leave the cluster alone, all sent when the first test asks for one; a test waits for its own."""
+    """Yield studies that do not disturb the cluster. All are sent with the first; a test waits for its own."""
     files = {item.path.name for item in request.session.items}
     wanted = {name: run for file, several in SCENARIOS.items() if file in files for name, run in several.items()}
     package = copy_of_the_package(tmp_path_factory.mktemp("copy"))
@@ -123,7 +123,7 @@ def early(
 
 
 def arguments(make: Callable[..., OnCluster], package: Path, without_assets: Path) -> dict[str, tuple[Any, ...]]:
-    """What each scenario is called with."""
+    """Return the arguments of each scenario."""
     turns = {"array_parallelism": 2, "max_array_size": 2}
     alone = {"array_parallelism": 1, "signal_s": 60}
     from_copy = {"sbatch": {"hold": True}, "environ": {"PYTHONPATH": str(package)}, "cwd": package}
@@ -142,14 +142,14 @@ def arguments(make: Callable[..., OnCluster], package: Path, without_assets: Pat
 
 @pytest.fixture(scope="package")
 def calm(cluster: Cluster, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory) -> OnCluster:
-    """An undisturbed run of one cell, on this machine."""
+    """Return an undisturbed run of one cell on this machine."""
     study = OnCluster(cluster, tmp_path_factory.mktemp("calm"), mnist_assets, "calm", text=REAL, steps=STEPS)
     study.run_locally()
     return study
 
 
 def copy_of_the_package(folder: Path) -> Path:
-    """A folder with a copy of the package, for PYTHONPATH."""
+    """Copy the package to a folder for PYTHONPATH."""
     source = Path(nllgen.__file__).parent
     shutil.copytree(source, folder / "nllgen", ignore=shutil.ignore_patterns("__pycache__"))
     return folder

@@ -12,12 +12,14 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[2] / "slurm" / "devcluster"
 FOLDER = Path(os.environ.get("NLLGEN_DEVCLUSTER", "/var/lib/nllgen-devcluster"))
 PREFIX = os.environ.get("NLLGEN_DEVCLUSTER_NODE", "node")
 MAX_ARRAY = 101
+ENDED = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "DEADLINE"}
 LEAKING = ("SLURM_", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_")
 
 
@@ -43,7 +45,7 @@ class PlainUser:
 
     @classmethod
     def made(cls, name: str) -> PlainUser:
-        """The user, created with a home folder that all may read where missing."""
+        """Return a user; create it with a home folder that all may read if it does not exist."""
         try:
             home = Path(pwd.getpwnam(name).pw_dir)
         except KeyError:
@@ -59,11 +61,11 @@ class PlainUser:
         return pwd.getpwnam(self.name).pw_uid
 
     def can(self, *argv: str) -> bool:
-        """Whether a command succeeds for this user."""
+        """Return True if a command succeeds for this user."""
         return subprocess.run(self.command(*argv), capture_output=True, cwd=self.home).returncode == 0
 
     def command(self, *argv: str) -> list[str]:
-        """The command as this user runs it; called by root."""
+        """Return the command with which root runs a command as this user."""
         identity = [f"HOME={self.home}", f"USER={self.name}", f"LOGNAME={self.name}"]
         return ["runuser", "-u", self.name, "--", "env", *identity, *argv]
 
@@ -123,7 +125,7 @@ class Cluster:
 
     @property
     def env(self) -> dict[str, str]:
-        """What a user's shell on the login node would have."""
+        """Return the environment of a user's shell on the login node."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(LEAKING)}
         return clean | {"SLURM_CONF": str(self.slurm_conf)}
 
@@ -140,15 +142,15 @@ class Cluster:
         )
 
     def crash(self, node: str) -> None:
-        """The node dies with all its jobs' processes."""
+        """Kill a node with all processes of its jobs."""
         self._node("crash", node)
 
     def deaf(self, node: str) -> None:
-        """The node's slurmd dies; its jobs run on."""
+        """Kill a node's slurmd; its jobs continue."""
         self._node("deaf", node)
 
     def start(self, node: str) -> None:
-        """The node comes back."""
+        """Start a node again."""
         self._node("start", node)
 
     def _node(self, what: str, node: str) -> None:
@@ -165,7 +167,7 @@ class Cluster:
         cwd: Path | None = None,
         timeout: float = PATIENCE_S,
     ) -> subprocess.CompletedProcess[str]:
-        """A command with the cluster's environment, as root or as a plain user."""
+        """Run a command with the cluster's environment, as root or as a plain user."""
         where = cwd or (user.home if user else self.folder)
         command = user.command(*argv) if user else list(argv)
         done = subprocess.run(command, env=self.env, cwd=where, capture_output=True, text=True, timeout=timeout)
@@ -173,7 +175,7 @@ class Cluster:
         return done
 
     def sbatch(self, *options: str, script: str, user: PlainUser | None = None, cwd: Path | None = None) -> str:
-        """Submit a shell script; its job id. Its output goes nowhere unless the options say so."""
+        """Submit a shell script and return its job id. Its output is discarded unless options say otherwise."""
         default = () if any(option.startswith(("-o", "--output")) for option in options) else ("--output=/dev/null",)
         done = self.run("sbatch", "--parsable", *default, *options, "--wrap", script, user=user, cwd=cwd)
         job = done.stdout.strip().split(";")[0]
@@ -181,36 +183,39 @@ class Cluster:
         return job
 
     def squeue(self, *options: str) -> list[str]:
-        """Its lines without the header."""
+        """Return squeue's lines without the header."""
         return self.run("squeue", "--noheader", *options).stdout.splitlines()
 
     def scontrol(self, *words: str, check: bool = True) -> str:
         return self.run("scontrol", *words, check=check).stdout
 
     def sacct(self, *options: str, check: bool = True) -> list[str]:
-        """Its lines without the header, fields parted by |."""
+        """Return sacct's lines without the header, with fields separated by |."""
         return self.run("sacct", "--noheader", "--parsable2", *options, check=check).stdout.splitlines()
 
     def field(self, job: str, name: str) -> list[str]:
-        """A field of scontrol's record of a job, a value for each array element; none where it is forgotten."""
+        """Return a field of scontrol's record of a job, a value for each array element; none if it is forgotten."""
         records = self.scontrol("show", "job", "--oneliner", job, check=False).splitlines()
         pairs = [dict(word.partition("=")[::2] for word in record.split()) for record in records]
         return [pair[name] for pair in pairs if name in pair]
 
     def states(self, job: str) -> set[str]:
-        """The states of a job's elements."""
+        """Return the states of a job's elements."""
         return set(self.field(job, "JobState"))
 
     def node_state(self, node: str) -> str:
-        """Such as idle, mixed, allocated, down*; the star means that it does not answer."""
+        """Return for example idle, mixed, allocated, down*; the star means that the node does not answer."""
         return self.run("sinfo", "--noheader", "-n", node, "-p", "short", "-o", "%T").stdout.strip()
 
     def wait_for(self, predicate: Callable[[], object], timeout: float = PATIENCE_S, what: str = "") -> None:
         wait_for(predicate, timeout, what)
 
     def wait_state(self, job: str, *states: str, timeout: float = PATIENCE_S) -> None:
-        """Until every element of the job is in one of the states."""
+        """Wait until every element of the job is in one of the states."""
         self.wait_for(lambda: self.states(job) and self.states(job) <= set(states), timeout, f"{job} to be {states}")
+
+    def _has_ended(self, job: str) -> bool:
+        return self.states(job) <= ENDED  # no state: the controller has forgotten it
 
     def tidy(self) -> None:
         """Cancel what a test submitted, bring back the nodes it took away, and wait for both."""
@@ -218,16 +223,15 @@ class Cluster:
             self.squeue()  # fails where the controller does not answer
             self.run("scancel", *self.submitted, check=False)  # some are forgotten
             jobs, self.submitted = self.submitted, []
-            ended = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "DEADLINE"}
             for job in jobs:
-                self.wait_for(lambda job=job: self.states(job) <= ended, what=f"{job} to end")
+                self.wait_for(partial(self._has_ended, job), what=f"{job} to end")
         if any(self.node_state(node) not in ("idle", "mixed", "allocated", "completing") for node in self.nodes):
             done = self.up()
             assert done.returncode == 0, done.stderr
 
 
 def why_not() -> str:
-    """Why this machine cannot carry the devcluster; empty where it can."""
+    """Return why this machine cannot run the devcluster; empty if it can."""
     if not Path("/etc/debian_version").exists() or shutil.which("apt-get") is None:
         return "it is no Debian machine with apt-get"
     return "" if os.geteuid() == 0 else "the tests do not run as root"

@@ -1,6 +1,6 @@
-"""What studies go through that leave the cluster and each other alone: they run at the same time.
+"""Scenarios of studies that do not disturb the cluster or each other, and so run at the same time.
 
-Each function takes a study from its submission to its end, and returns what was seen on the way.
+Each function takes a study from its submission to its end, and returns its observations.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Early = dict[str, "Future[Any]"]
 
 
 def killed_always(study: OnCluster) -> OnCluster:
-    """Every worker that trains is killed."""
+    """Kill every worker that trains."""
     study.submit()
     (cell,) = study.cells()
     for attempt in (1, 2):
@@ -35,7 +35,7 @@ def killed_always(study: OnCluster) -> OnCluster:
 
 
 def killed_once(study: OnCluster) -> OnCluster:
-    """One worker of two in one element is killed."""
+    """Kill one of two workers in one element."""
     study.submit("--pack", "2")
     first, second = study.hold_all(study.cells())
     assert (len(first), len(second)) == (1, 1)
@@ -52,7 +52,7 @@ def ends_by_itself(study: OnCluster) -> OnCluster:
 
 
 def folder_gone(study: OnCluster) -> OnCluster:
-    """It is moved away while its cell trains."""
+    """Move the study away while its cell trains."""
     study.submit()
     (cell,) = study.cells()
     held = study.hold(cell)
@@ -66,14 +66,14 @@ def folder_gone(study: OnCluster) -> OnCluster:
 
 
 def waited_for(study: OnCluster) -> OnCluster:
-    """``submit --wait`` says nothing of a failure."""
+    """Check that ``submit --wait`` reports no failure."""
     output = study.submit("--wait")
     assert "failed" not in output
     return study
 
 
 def changed_while_it_waits(study: OnCluster, package: Path) -> OnCluster:
-    """Its jobs are held until the package that submitted it, from a folder with it, has been overwritten."""
+    """Hold the jobs until the package that submitted them has been overwritten."""
     study.submit()
     for path in (package / "nllgen").rglob("*.py"):
         path.write_text("raise SystemExit('this is not what was submitted')\n")
@@ -84,7 +84,7 @@ def changed_while_it_waits(study: OnCluster, package: Path) -> OnCluster:
 
 
 def in_turns(study: OnCluster) -> tuple[OnCluster, int]:
-    """Also the largest number of its elements that were seen to run at the same time."""
+    """Return the study and the largest number of its elements that ran at the same time."""
     study.submit()
     at_once = 0
     while rows := study.queue():
@@ -158,7 +158,7 @@ def retried(study: OnCluster) -> Retried:
 
 
 def command(study: OnCluster, *words: str) -> str:
-    """What ``nllgen`` prints, in the study's environment."""
+    """Run ``nllgen`` in the study's environment and return its output."""
     done = _process(study, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -172,7 +172,7 @@ def _process(study: OnCluster, *words: str, **extra: str) -> subprocess.Complete
 
 
 def _status(study: OnCluster, **extra: str) -> list[dict[str, Any]]:
-    """The rows of ``nllgen status``."""
+    """Return the rows of ``nllgen status``."""
     rows: list[dict[str, Any]] = json.loads(
         _process(study, "status", "--json", str(study.folder.path), **extra).stdout
     )["tasks"]
@@ -189,13 +189,13 @@ def _by_state(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _looked_up(study: OnCluster) -> dict[str, str]:
-    """States by name, without a process of its own for each look."""
+    """Return states by name, without starting a process."""
     frozen = study.folder.read_study()
     return {row.name: str(row.status) for row in status(study.folder, frozen, query_scheduler(study.folder, frozen)[0])}
 
 
 def _at_work(study: OnCluster, cells: list[str]) -> tuple[str, list[int]]:
-    """The cell that trains, some steps of it done, and its worker, which is held."""
+    """Return the cell that trains, after some steps, and its held worker."""
 
     def steps_are_done() -> list[str]:
         return [cell for cell in cells if study.is_training(cell) and _done(study, cell) and study.workers_of(cell)]

@@ -117,14 +117,14 @@ class OnCluster:
         self.submit("--wait", options=("--local", "--workers", "2"))
 
     def queue(self, *options: str) -> list[list[str]]:
-        """Live elements of the study: id, name of the job without its beginning, state."""
+        """Return live elements of the study: id, name of the job without its prefix, state."""
         lines = self.cluster.squeue("-r", "-o", "%i|%j|%T", *options)
         rows = [line.split("|") for line in lines]
         begin = f"nllgen:{self.name}:"
         return [[row[0], row[1].removeprefix(begin), row[2]] for row in rows if row[1].startswith(begin)]
 
     def cell_job(self) -> str:
-        """The id of the only element that has cells."""
+        """Return the id of the only element that has cells."""
         ((job, _, _),) = [row for row in self.queue() if row[1].endswith("cells0")]
         return job
 
@@ -138,7 +138,7 @@ class OnCluster:
             self.wait_end()
 
     def job_states(self) -> dict[str, set[str]]:
-        """Job number → states of its elements, of every job that was sent, as the controller remembers them."""
+        """Return job number → states of its elements in the controller's memory, for every job that was sent."""
         files = self.folder.submitit.glob("*/jobs.jsonl")
         numbers = [str(line["job"]) for path in files for line in read_attempts(path)]
         return {number: self.cluster.states(number) for number in numbers}
@@ -154,12 +154,12 @@ class OnCluster:
         return read_attempts(self.folder.cell(cell).attempts)
 
     def ends(self, cell: str) -> list[str]:
-        """How its attempts ended, in order: done, or the kind."""
+        """Return the ends of a cell's attempts in order: done, or the kind."""
         lines = self.attempts(cell)
         return [str(line.get("kind", line["event"])) for line in lines if line["event"] != "started"]
 
     def is_training(self, cell: str, times: int = 1) -> bool:
-        """Whether steps are under way, in an attempt that is at least so many-th."""
+        """Return True if a cell trains, in its attempt number ``times`` or a later one."""
         path = self.folder.cell(cell).log
         lines = self.attempts(cell)
         begun = sum(line["event"] == "started" for line in lines)
@@ -167,11 +167,11 @@ class OnCluster:
         return begun >= times and lines[-1]["event"] == "started" and len(started(shown)) >= times
 
     def workers(self) -> list[int]:
-        """Live worker processes of this study."""
+        """Return the live worker processes of this study."""
         return processes("nllgen\0worker", str(self.folder.path))
 
     def workers_of(self, cell: str) -> list[int]:
-        """Those that print into the cell's log."""
+        """Return the workers that write the cell's log."""
         log = self.folder.cell(cell).log
         return [pid for pid in self.workers() if has_open(pid, log)]
 
@@ -183,7 +183,7 @@ class OnCluster:
         return self.hold_all([cell], times)[0]
 
     def hold_all(self, cells: list[str], times: int = 1) -> list[list[int]]:
-        """The same for each of these cells, whichever trains first."""
+        """Hold the worker of each of these cells, in the order in which they train."""
         held: dict[str, list[int]] = {}
 
         def all_are_held() -> bool:
@@ -212,7 +212,7 @@ class OnCluster:
 
 
 def started(log: str) -> list[str]:
-    """A line for each time that a cell's training began or went on."""
+    """Return a line for each start or resume of a cell's training."""
     return [line for line in log.splitlines() if "resuming at" in line or "step 0 raw" in line]
 
 
@@ -233,6 +233,16 @@ def has_open(pid: int, path: Path) -> bool:
         return any(file.resolve() == path.resolve() for file in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:  # it has ended meanwhile
         return False
+
+
+def is_asked_to_stop(pid: int) -> bool:
+    """Return True if the supervisor of a worker has closed the worker's standard input, or the worker has ended."""
+    try:
+        pipe = Path(f"/proc/{pid}/fd/0").readlink()
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        return pipe not in [file.readlink() for file in Path(f"/proc/{parent}/fd").iterdir()]
+    except OSError:
+        return not Path(f"/proc/{pid}").exists()
 
 
 def go_on(pids: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""The devcluster does what the other cluster tests take for granted."""
+"""Properties of the devcluster that the other tests rely on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fails is named, tried again as its kind deserves, and never shown as completed."""
+"""Failures have a kind, are retried by its policy, and are never shown as completed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_jobs_of_a_failed_cell_and_its_collection_are_failed(early: Early, name:
     assert list(ended(early, name).job_states().values()) == [{"FAILED"}] * 2
 
 
-def test_what_is_missing_on_the_machine_is_never_retried(early: Early) -> None:
+def test_a_failure_of_the_environment_is_not_retried(early: Early) -> None:
     study = ended(early, "assetless")
     assert study.ends(study.cells()[0]) in (["environment"], ["config"])
 
@@ -49,5 +49,5 @@ def test_a_packed_cell_fails_alone(early: Early) -> None:
     assert "seed 0" not in logs[1]
 
 
-def test_a_study_that_is_taken_away_ends_its_jobs_and_does_not_come_back(early: Early) -> None:
+def test_a_study_that_is_moved_away_ends_its_jobs_and_is_not_created_again(early: Early) -> None:
     assert not ended(early, "gone").folder.path.exists()

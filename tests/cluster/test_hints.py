@@ -1,4 +1,4 @@
-"""What Slurm remembers of jobs that are over, as it is asked."""
+"""Slurm's memory of jobs that have ended."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pytest
 
 from nllgen.launch.slurm.arrays import submissions
 from nllgen.launch.slurm.commands import _parse
-from nllgen.launch.slurm.submission import query_live_jobs
+from nllgen.launch.slurm.live_jobs import query_live_jobs
 from tests.cluster.devcluster import PATIENCE_S, Cluster
 from tests.cluster.studies import REAL, OnCluster, wait
 
@@ -25,7 +25,7 @@ NUM_KILLS, NUM_STUDIES = (150, 5) if os.environ.get("NLLGEN_SOAK") else (30, 3)
 
 
 def covered(study: OnCluster) -> Counter[str]:
-    """Task → live elements of the queue that will run it, counted one by one."""
+    """Return task → number of live elements that will run it."""
     found: Counter[str] = Counter()
     stages = {
         submission.job_name(study.name, stage): stage
@@ -41,7 +41,7 @@ def covered(study: OnCluster) -> Counter[str]:
 
 
 def lease(study: OnCluster) -> tuple[int, int]:
-    """Which file the submission lease of a study is, and since when; zeros without one."""
+    """Return inode and time of a study's submission lease; zeros without one."""
     try:
         found = study.folder.path.with_name(f".{study.name}.submitting").stat()
     except OSError:
@@ -51,7 +51,7 @@ def lease(study: OnCluster) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def at_work(study: OnCluster) -> Iterator[subprocess.Popen[str]]:
-    """A submitter that has read everything and begins to change something; one that was killed left its lease."""
+    """Wait for a submitter that has the submission lease; a killed one has left its lease."""
     before = (0, 0), lease(study)
     with study.start() as process:
         wait(lambda: lease(study) not in before or process.poll() is not None, "it submits", every_s=0.01)

@@ -1,4 +1,4 @@
-"""Whatever is killed while a study runs on the cluster, it ends with the results of an undisturbed run, each once."""
+"""Random kills while a study runs on the cluster: it ends with the results of an undisturbed run, each once."""
 
 from __future__ import annotations
 

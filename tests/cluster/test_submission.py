@@ -16,12 +16,12 @@ Make = Callable[..., OnCluster]
 
 @pytest.fixture(scope="module")
 def finished(early: Early) -> OnCluster:
-    """A study that the cluster has run from its truth to its collection."""
+    """Return a study that the cluster has run from its truth to its collection."""
     study: OnCluster = early["smoke"].result()
     return study
 
 
-def test_the_cluster_finds_what_a_local_run_finds(finished: OnCluster, make_study: Make) -> None:
+def test_the_cluster_and_a_local_run_have_equal_results(finished: OnCluster, make_study: Make) -> None:
     local = make_study("smoke", seeds=2, at="local")
     local.run_locally()
     assert finished.science() == local.science()
@@ -59,7 +59,7 @@ def _cells_job(study: OnCluster) -> str:
     return where.job_ids()["cells0"]
 
 
-def test_what_was_submitted_runs_although_the_program_changes_while_it_waits(early: Early) -> None:
+def test_the_submitted_program_runs_although_the_original_changes(early: Early) -> None:
     study = early["changed"].result()
     assert [study.ends(cell) for cell in study.cells()] == [["done"]]
     assert (study.folder.path / "study.h5").exists()

@@ -20,7 +20,7 @@ def study_on(make: Make, name: str, cluster: Cluster, node: int, **profile: obje
 
 
 def held(study: OnCluster) -> tuple[str, list[int]]:
-    """Submit; its only cell and the worker that trains it, which is held."""
+    """Submit a study; return its only cell and its held worker."""
     study.submit()
     (cell,) = study.cells()
     return cell, study.hold(cell)
@@ -63,7 +63,7 @@ def crashed(study: OnCluster) -> None:
 
 @pytest.fixture(scope="module")
 def ordeals(make_study: Make, cluster: Cluster) -> dict[str, OnCluster]:
-    """Four at once, each on a node of its own."""
+    """Run four studies at once, each on its own node."""
     made = {
         "preempted": study_on(make_study, "preempted", cluster, 0, partition="preempt"),
         "requeued": study_on(make_study, "requeued", cluster, 1),
@@ -96,7 +96,7 @@ def test_a_preempted_cell_went_on_from_its_checkpoint(ordeals: dict[str, OnClust
     assert any("resuming at" in line for line in started(study.folder.cell(study.cells()[0]).log.read_text()))
 
 
-def test_what_was_cancelled_stays_so_until_it_is_submitted_again(
+def test_a_cancelled_study_stays_cancelled_until_it_is_submitted_again(
     ordeals: dict[str, OnCluster], calm: OnCluster
 ) -> None:
     study = ordeals["cancelled"]

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 @pytest.fixture(scope="module")
 def shared(plain_user: PlainUser, mnist_assets: Path) -> Iterator[Path]:
-    """A folder that everybody may write, as groups have it for their studies, and readable assets in it."""
+    """Return a folder that everybody may write, as groups use for studies, with readable assets in it."""
     with tempfile.TemporaryDirectory(dir=plain_user.home) as name:
         folder = Path(name)
         shutil.copytree(mnist_assets, folder / "assets")
@@ -34,7 +34,7 @@ def shared(plain_user: PlainUser, mnist_assets: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def alices(cluster: Cluster, shared: Path, plain_user: PlainUser, plain_python: str) -> Iterator[OnCluster]:
-    """A plain user's study, run by the cluster."""
+    """Return a plain user's study that the cluster has run."""
     study = OnCluster(cluster, shared, shared / "assets", "alices", text=REAL, user=plain_user, python=plain_python)
     study.submit("--wait")
     yield study
@@ -48,7 +48,7 @@ def test_a_plain_user_finishes_a_study_below_a_folder_that_all_may_write(
     assert {path.stat().st_uid for path in alices.folder.path.rglob("*")} == {plain_user.uid}
 
 
-def test_nobody_else_may_write_what_the_jobs_left(alices: OnCluster) -> None:
+def test_others_may_not_write_the_files_of_jobs(alices: OnCluster) -> None:
     paths = [path for path in alices.folder.path.rglob("*") if not path.is_symlink()]
     assert [path for path in paths if path.stat().st_mode & 0o022] == []
 
@@ -74,7 +74,7 @@ def test_a_study_that_others_may_write_is_refused(alices: OnCluster) -> None:
     assert "writ" in output
 
 
-def test_another_user_sees_what_is_queued(alices: OnCluster, other_user: PlainUser) -> None:
+def test_another_user_sees_the_queue(alices: OnCluster, other_user: PlainUser) -> None:
     held = replace(alices, name="held", profile={"sbatch": {"hold": True}})
     held.submit()
     try:

@@ -1,4 +1,4 @@
-"""Studies on a real cluster are looked at, stopped and tried again."""
+"""Status, cancellation and retry of studies on a real cluster."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_status_needs_no_sacct(watched: Watched) -> None:
     assert [name for name in states if states[name] == "running"] == watched.running
 
 
-def test_what_a_retry_sends_runs_to_its_end_and_a_log_is_followed_until_then(retried: Retried) -> None:
+def test_a_retry_runs_to_its_end_and_a_log_is_followed_until_then(retried: Retried) -> None:
     (name,) = retried.study.cells()
     assert "nothing to try again" in retried.other_kind
     assert name in retried.retry

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nllgen.container import Bind, Container, container_python
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.storage.result import read_result
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.load import parse_study

@@ -30,7 +30,9 @@ _PLAYED: dict[str, frozenset[str]] = {
     str(atomic.__file__): frozenset(),
     str(attempt.__file__): frozenset(),
     str(tasks.__file__): frozenset({"record", "read_attempts"}),
-    str(task_queue.__file__): frozenset({"claim_next", "_was_lost_for_good", "_is_done"}),
+    str(task_queue.__file__): frozenset(
+        {"lease_next", "_can_run", "_can_run_under_lease", "_record_lost_attempt", "_drop_if_done"}
+    ),
     str(result.__file__): frozenset({"write_result"}),
 }
 

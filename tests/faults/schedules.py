@@ -63,7 +63,7 @@ def supervise(hand: Hand, folder: StudyDir, submission: str, job: Job) -> None:
             continue
         task, lease = found
         hand.tell("leased", task.name, asked, hand.now)
-        attempt = Attempt.begin(task, lease, submission, **job.facts())
+        attempt = Attempt.begin(task, lease, submission, job_facts=job.facts())
         for _ in range(2):  # a renewal now and then, as a slot does it
             touched = hand.now
             if lease.renew():
@@ -77,10 +77,10 @@ def supervise(hand: Hand, folder: StudyDir, submission: str, job: Job) -> None:
             if write_result(task.task_dir.result, small, attempt.name, weights):
                 hand.tell("published", task.name, attempt.name)
             hand.tell("released", task.name)
-            queue.ended(task.name, attempt.end(0, None), 1.0)
+            queue.note_end(task.name, attempt.end(0, None), 1.0)
             continue
         hand.tell("released", task.name)
-        queue.ended(task.name, attempt.end(1, FailureKind.LOST, "another has taken it over"), 1.0)
+        queue.note_end(task.name, attempt.end(1, FailureKind.LOST, "another has taken it over"), 1.0)
 
 
 @dataclass

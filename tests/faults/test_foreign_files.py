@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from nllgen.cli import cli
 from nllgen.errors import CorruptFileError, MachineError, NllgenError
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.launch.tasks import read_attempts
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir

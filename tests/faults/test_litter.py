@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.dummy_worker import small_result
 from nllgen.launch.attempt import Attempt
+from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import LeaseManager
-from nllgen.launch.submit import freeze
 from nllgen.storage.result import read_result, write_result
 from nllgen.storage.tasks import tasks_of
 from tests.faults.schedules import played_study

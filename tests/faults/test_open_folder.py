@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from nllgen.cli import cli
 from nllgen.errors import MachineError
 from nllgen.launch.code_snapshot import snapshot
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.launch.worker_process import WorkerConfig, WorkerProcess
 from nllgen.storage.ownership import OTHERS_MAY_WRITE
 from nllgen.storage.provenance import code_sha256

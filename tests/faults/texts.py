@@ -13,7 +13,7 @@ from benchmarks.planted.mutants import PLACES, Edit, Target
 from nllgen.launch.attempt import progress_of, record_lost
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.profile import parse_profile
-from nllgen.launch.retry_policy import FailureKind, abandoned_kind, last_ended
+from nllgen.launch.retry_policy import FailureKind, exhausted_kind, last_end
 from nllgen.launch.tasks import read_attempts
 from nllgen.planning.plan import make_plan
 from nllgen.storage.study_dir import TaskDir
@@ -134,8 +134,8 @@ def texts(folder: Path, study: Study) -> dict[str, Target]:
         for path in (task.attempts, task.task_dir.progress, task.lease):
             path.write_bytes(text)
         found = read_attempts(task.attempts)
-        last_ended(found)
-        abandoned_kind(found, "s")
+        last_end(found)
+        exhausted_kind(found, "s")
         progress_of(task)
         LeaseManager().is_held(task.lease)
         LeaseManager().is_of_job(task.lease)

@@ -34,11 +34,11 @@ def grid_text(steps: int = 20) -> str:
 
 @pytest.fixture
 def tiny() -> Study:
-    """A truth, a data set, a cell on real data and two on synthetic ones."""
+    """Return a study with a truth, a data set, a cell on real data and two on synthetic data."""
     return parse_study(grid_text(), "tiny.yaml", precision="fp32")
 
 
 @pytest.fixture(scope="session")
 def tiny_grid() -> Callable[[int], str]:
-    """The grid's text, with so many steps for the cells on synthetic data."""
+    """Return the function that makes the grid's text for a number of steps of the cells on synthetic data."""
     return grid_text

@@ -19,7 +19,7 @@ STEPS = 400  # of a cell that something happens to while it trains: most of a se
 
 @pytest.fixture(scope="module")
 def calm(mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory, tiny_grid: Callable[[int], str]) -> Run:
-    """An undisturbed run."""
+    """Return an undisturbed run."""
     base = tmp_path_factory.mktemp("calm")
     (base / "tiny.yaml").write_text(tiny_grid(STEPS))
     run = Run(base / "runs", base / "tiny.yaml", mnist_assets)
@@ -30,7 +30,7 @@ def calm(mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory, tiny_grid
 
 @pytest.fixture
 def copy(calm: Run, tmp_path: Path) -> Iterator[Run]:
-    """All that the undisturbed run left."""
+    """Yield a copy of the undisturbed run."""
     shutil.copytree(calm.root, tmp_path / "runs")
     run = Run(tmp_path / "runs", calm.grid, calm.assets)
     yield run
@@ -39,7 +39,7 @@ def copy(calm: Run, tmp_path: Path) -> Iterator[Run]:
 
 @pytest.fixture
 def fresh(copy: Run) -> Run:
-    """Its truth and its data set; no cell has run."""
+    """Return a copy with the truth and the data set, in which no cell has run."""
     shutil.rmtree(copy.folder.path / "cells")
     return copy
 
@@ -60,12 +60,12 @@ def test_submitting_again_runs_nothing(calm: Run) -> None:
     assert {path: path.stat().st_mtime_ns for path in calm.folder.path.rglob("*")} == before
 
 
-def test_nobody_else_may_write_what_a_run_leaves(calm: Run) -> None:
+def test_others_may_not_write_the_files_of_a_run(calm: Run) -> None:
     assert [path for path in calm.folder.path.rglob("*") if path.stat().st_mode & 0o022] == []
 
 
 def kill_its_worker(run: Run, cell: str, attempt: int) -> None:
-    """In this attempt; a worker stays warm, so that it is known by the cell that it was last started for."""
+    """Kill the worker of this attempt; a worker is kept, so it is identified by the cell that it ran last."""
     task = run.folder.cell(cell)
     wait_for(lambda: task.log.exists() and task.log.read_text().count("step 0 raw") >= 1, "it trains")
     wait_for(lambda: run.starts(cell) == attempt, f"attempt {attempt} begins")
@@ -87,9 +87,7 @@ def test_a_worker_that_is_killed_once_is_started_once_more(calm: Run, fresh: Run
     assert fresh.science() == calm.science()
 
 
-def test_a_worker_that_is_killed_twice_fails_its_cell_alone_and_the_next_submission_mends_it(
-    calm: Run, fresh: Run
-) -> None:
+def test_a_worker_killed_twice_fails_only_its_cell_and_the_next_submission_finishes_it(calm: Run, fresh: Run) -> None:
     process = fresh.start("--wait")
     (victim, *_), held = fresh.hold()
     send(signal.SIGCONT, [pid for pid in held if pid not in fresh.workers_of(victim)])
@@ -106,7 +104,7 @@ def test_a_worker_that_is_killed_twice_fails_its_cell_alone_and_the_next_submiss
     assert fresh.science() == calm.science()
 
 
-def test_a_submission_without_wait_leaves_its_workers_at_work_and_its_pipe_closed(fresh: Run) -> None:
+def test_submit_without_wait_closes_its_pipe_while_its_workers_run(fresh: Run) -> None:
     code, output = fresh.submit(wait=False, workers=1)  # read to the end of the pipe
     assert (code, "run in the background" in output) == (0, True), output
     assert fresh.pids("submitit")
@@ -126,7 +124,7 @@ def test_killed_supervisors_lose_nothing(calm: Run, fresh: Run) -> None:
     assert resumed(fresh)
 
 
-def test_a_submission_beside_the_workers_of_killed_supervisors_ends_with_the_same_bits(calm: Run, fresh: Run) -> None:
+def test_a_submission_beside_workers_of_killed_supervisors_gives_the_same_bits(calm: Run, fresh: Run) -> None:
     fresh.submit(wait=False)
     _, held = fresh.hold()
     send(signal.SIGKILL, fresh.pids("submitit"))
@@ -138,7 +136,7 @@ def test_a_submission_beside_the_workers_of_killed_supervisors_ends_with_the_sam
 
 @pytest.fixture
 def interrupted(fresh: Run) -> tuple[Run, int, str]:
-    """Ctrl-C while cells train."""
+    """Send Ctrl-C while cells train."""
     process = fresh.start("--wait")
     _, held = fresh.hold()
     os.killpg(process.pid, signal.SIGINT)
@@ -181,7 +179,7 @@ def test_a_damaged_result_is_run_again_and_kept_aside(calm: Run, copy: Run) -> N
     assert copy.science() == calm.science()
 
 
-def test_a_truth_that_cannot_be_read_fails_those_who_need_it_and_no_others(fresh: Run) -> None:
+def test_an_unreadable_truth_fails_only_the_cells_that_need_it(fresh: Run) -> None:
     weights = next(fresh.folder.path.glob("truths/*/truth.pt"))
     weights.write_bytes(weights.read_bytes()[:1000])
     code, output = fresh.submit(workers=1)

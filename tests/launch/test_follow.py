@@ -12,9 +12,12 @@ import submitit
 from nllgen.errors import MachineError
 from nllgen.launch import follow
 from nllgen.launch.follow import follow_cluster, lost_supervisors
-from nllgen.launch.slurm.submission import LiveJobs
-from nllgen.launch.submit import freeze, lost
+from nllgen.launch.freeze import freeze
+from nllgen.launch.local import failure_of_supervisor
+from nllgen.launch.slurm.live_jobs import LiveJobs
+from nllgen.launch.status import TaskReport
 from nllgen.launch.watch import work_done
+from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 
@@ -37,8 +40,8 @@ def test_a_scheduler_that_does_not_answer_is_waited_for(study_dir: StudyDir, mon
     assert next(answers, None) is None
 
 
-def row(state: str, step: int = 0, steps: int = 0) -> TaskStatus:
-    return TaskStatus("id", "label", state, 1, "log", step=step, steps=steps)
+def row(state: str, step: int = 0, steps: int = 0) -> TaskReport:
+    return TaskReport("id", "label", TaskStatus(state), 1, "log", step=step, steps=steps)
 
 
 def test_parts_of_runs_count() -> None:
@@ -84,7 +87,7 @@ def jobs(tmp_path: Path) -> list[submitit.Job[None]]:
 
 
 def test_a_lost_supervisor_is_named_with_its_log(jobs: list[submitit.Job[None]]) -> None:
-    assert lost(jobs[0]) is None
+    assert failure_of_supervisor(jobs[0]) is None
     reasons = [
         f"a supervisor failed: nllgen.errors.MachineError: the disk is full: {jobs[1].paths.stderr}",
         f"a supervisor was killed: {jobs[2].paths.stderr}",

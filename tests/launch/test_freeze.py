@@ -1,70 +1,77 @@
+from __future__ import annotations
+
 import errno
 import os
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from nllgen.errors import ConflictError, CorruptFileError, MachineError
-from nllgen.launch import attempt, submit
+from nllgen.launch import attempt
+from nllgen.launch import submission_lock as lock
 from nllgen.launch.code_snapshot import snapshot, snapshot_folder
+from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import LEASE_S, LeaseManager
-from nllgen.launch.submit import freeze
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.config import Study
 
 
 @pytest.fixture
-def parts(tiny):
-    """The study with one cell, with two, with all three."""
+def parts(tiny: Study) -> list[Study]:
+    """Return the study with one, two and three cells."""
     return [tiny.model_copy(update={"cells": tiny.cells[:n]}) for n in (1, 2, 3)]
 
 
-def content(folder):
+def content(folder: StudyDir) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.path.iterdir()}
 
 
-def test_the_first_submission_freezes_every_cell(tiny, tmp_path):
+def test_the_first_submission_freezes_every_cell(tiny: Study, tmp_path: Path) -> None:
     folder, frozen, num_new = freeze(tiny, tmp_path / "runs")
     assert (folder.path, frozen, num_new) == (tmp_path / "runs" / "tiny", tiny, 3)
     assert folder.read_study() == tiny
 
 
-def test_the_same_again_changes_nothing(tiny, tmp_path):
+def test_the_same_again_changes_nothing(tiny: Study, tmp_path: Path) -> None:
     before = content(freeze(tiny, tmp_path)[0])
     folder, frozen, num_new = freeze(tiny, tmp_path)
     assert (frozen, num_new, content(folder)) == (tiny, 0, before)
 
 
-def test_a_larger_grid_adds_its_cells(parts, tmp_path):
+def test_a_larger_grid_adds_its_cells(parts: list[Study], tmp_path: Path) -> None:
     freeze(parts[0], tmp_path)
     folder, frozen, num_new = freeze(parts[2], tmp_path)
     assert (folder.read_study(), frozen, num_new) == (parts[2], parts[2], 2)
 
 
-def test_frozen_cells_stay_first(parts, tmp_path):
+def test_frozen_cells_stay_first(parts: list[Study], tmp_path: Path) -> None:
     freeze(parts[0], tmp_path)
     turned = parts[2].model_copy(update={"cells": tuple(reversed(parts[2].cells))})
     _, frozen, _ = freeze(turned, tmp_path)
     assert frozen.cells[0] == parts[0].cells[0]
 
 
-def test_a_smaller_grid_is_a_conflict_and_changes_nothing(parts, tmp_path):
+def test_a_smaller_grid_is_a_conflict_and_changes_nothing(parts: list[Study], tmp_path: Path) -> None:
     before = content(freeze(parts[2], tmp_path)[0])
     with pytest.raises(ConflictError, match=parts[2].cells[2].id):
         freeze(parts[0], tmp_path)
-    assert content(submit.StudyDir(tmp_path / "tiny")) == before
+    assert content(StudyDir(tmp_path / "tiny")) == before
 
 
-def test_another_metric_is_a_conflict_that_names_both(tiny, tmp_path):
+def test_another_metric_is_a_conflict_that_names_both(tiny: Study, tmp_path: Path) -> None:
     before = content(freeze(tiny, tmp_path)[0])
     metrics = tiny.metrics.model_copy(update={"num_samples": 60})
     with pytest.raises(ConflictError, match="num_samples: frozen 50, now 60"):
         freeze(tiny.model_copy(update={"metrics": metrics}), tmp_path)
-    assert content(submit.StudyDir(tmp_path / "tiny")) == before
+    assert content(StudyDir(tmp_path / "tiny")) == before
 
 
-def test_a_damaged_study_is_not_overwritten(tiny, tmp_path):
+def test_a_damaged_study_is_not_overwritten(tiny: Study, tmp_path: Path) -> None:
     folder, _, _ = freeze(tiny, tmp_path)
     folder.manifest.write_text("hello")
     before = content(folder)
@@ -73,7 +80,7 @@ def test_a_damaged_study_is_not_overwritten(tiny, tmp_path):
     assert content(folder) == before
 
 
-def test_a_submission_that_was_killed_before_the_header_is_repeated(tiny, tmp_path):
+def test_a_freeze_that_was_killed_before_the_header_is_repeated(tiny: Study, tmp_path: Path) -> None:
     folder, _, _ = freeze(tiny, tmp_path)
     folder.header.unlink()
     assert freeze(tiny, tmp_path)[2] == 3
@@ -81,7 +88,7 @@ def test_a_submission_that_was_killed_before_the_header_is_repeated(tiny, tmp_pa
 
 
 @pytest.mark.parametrize("umask", [0o002, 0o000])
-def test_others_may_not_write_a_study_whatever_the_umask(tiny, tmp_path, umask):
+def test_others_may_not_write_a_study_whatever_the_umask(tiny: Study, tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         folder, _, _ = freeze(tiny, tmp_path)
@@ -91,7 +98,7 @@ def test_others_may_not_write_a_study_whatever_the_umask(tiny, tmp_path, umask):
     assert [path for path in everything if path.stat().st_mode & 0o022] == []
 
 
-def test_a_study_that_others_may_write_is_refused(tiny, tmp_path):
+def test_a_study_that_others_may_write_is_refused(tiny: Study, tmp_path: Path) -> None:
     folder, _, _ = freeze(tiny, tmp_path)
     folder.path.chmod(0o775)
     with pytest.raises(MachineError, match=r"mode 775(.|\n)*nllgen check .* --repair"):
@@ -99,8 +106,8 @@ def test_a_study_that_others_may_write_is_refused(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["submitit", "code", "cells", "truths"])
-def test_a_study_with_a_folder_that_others_may_write_is_refused(tiny, tmp_path, name):
-    """Pickles and code are run, weights are loaded, and leases are believed."""
+def test_a_study_with_a_folder_that_others_may_write_is_refused(tiny: Study, tmp_path: Path, name: str) -> None:
+    """Refuse it because pickles and code are executed, weights are loaded and leases are trusted."""
     folder, _, _ = freeze(tiny, tmp_path)
     (folder.path / name).mkdir()
     (folder.path / name).chmod(0o770)
@@ -108,55 +115,60 @@ def test_a_study_with_a_folder_that_others_may_write_is_refused(tiny, tmp_path, 
         folder.guard()
 
 
-def test_a_parent_that_a_group_may_write_is_normal(tiny, tmp_path):
+def test_a_parent_that_a_group_may_write_is_normal(tiny: Study, tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o775)
     freeze(tiny, tmp_path / "shared")[0].guard()
 
 
-def test_a_root_that_is_a_file(tiny, tmp_path):
+def test_a_root_that_is_a_file(tiny: Study, tmp_path: Path) -> None:
     (tmp_path / "runs").write_bytes(b"mine")
     with pytest.raises(MachineError, match="a file stands where"):
         freeze(tiny, tmp_path / "runs")
 
 
-def test_nothing_but_the_study_is_left_in_the_root(tiny, tmp_path):
+def test_nothing_but_the_study_is_left_in_the_root(tiny: Study, tmp_path: Path) -> None:
     freeze(tiny, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
-def test_a_submission_waits_for_another_and_loses_none_of_its_cells(parts, tmp_path):
-    """The other holds the study, grows it, lets go: this one must add to what it finds then."""
+def test_a_submission_waits_for_another_and_keeps_its_cells(parts: list[Study], tmp_path: Path) -> None:
+    """Let another process add cells under the lock: this one must add to the result."""
     freeze(parts[0], tmp_path)
     other = LeaseManager().take(tmp_path / ".tiny.submitting")
+    assert other is not None
     waiting = threading.Thread(target=freeze, args=(parts[2], tmp_path))
     waiting.start()
-    submit.StudyDir(tmp_path / "tiny").freeze(parts[1])
+    StudyDir(tmp_path / "tiny").freeze(parts[1])
     other.release()
     waiting.join(20)
-    assert submit.StudyDir(tmp_path / "tiny").read_study() == parts[2]
+    assert StudyDir(tmp_path / "tiny").read_study() == parts[2]
 
 
-def test_a_submission_does_not_wait_for_ever(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(submit, "_PATIENCE_S", 0.1)
+def test_a_submission_does_not_wait_for_ever(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_PATIENCE_S", 0.1)
     LeaseManager().take(tmp_path / ".tiny.submitting")
     with pytest.raises(MachineError, match=r"somebody else is submitting(.|\n)*remove .*\.tiny\.submitting"):
         freeze(tiny, tmp_path)
 
 
-def test_a_submitter_that_died_elsewhere_is_waited_out(tiny, tmp_path, monkeypatch):
-    """Nobody can look at its process: its lease is stale after a lease."""
-    assert submit._PATIENCE_S > LEASE_S
-    monkeypatch.setattr(submit, "Claims", partial(LeaseManager, lease_s=0.3))
+def test_a_submitter_that_died_elsewhere_is_waited_out(
+    tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wait until its lease expires, since its process cannot be checked."""
+    assert lock._PATIENCE_S > LEASE_S
+    monkeypatch.setattr(lock, "LeaseManager", partial(LeaseManager, lease_s=0.3))
     (tmp_path / ".tiny.submitting").write_text('{"host": "elsewhere", "process": "1:1"}')
     assert freeze(tiny, tmp_path)[0].is_frozen
 
 
-def test_a_submission_that_takes_long_renews_its_lease(tiny, tmp_path, monkeypatch):
+def test_a_submission_that_takes_long_renews_its_lease(
+    tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(attempt, "RENEW_S", 0.02)
     folder, _, _ = freeze(tiny, tmp_path)
     path = tmp_path / ".tiny.submitting"
-    with submit.submission_lock(folder):
+    with lock.submission_lock(folder):
         os.utime(path, (5, 5))
         end = time.monotonic() + 20
         while path.stat().st_mtime == 5:
@@ -164,17 +176,19 @@ def test_a_submission_that_takes_long_renews_its_lease(tiny, tmp_path, monkeypat
             time.sleep(0.01)
 
 
-def test_a_frozen_study_on_a_read_only_disk_can_be_submitted_again(tiny, small_disk):
+def test_a_frozen_study_on_a_read_only_disk_can_be_submitted_again(tiny: Study, small_disk: Path) -> None:
     freeze(tiny, small_disk)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert freeze(tiny, small_disk)[2] == 0
 
 
-def test_a_program_that_cannot_be_listed_whole_is_not_copied(tiny, tmp_path, monkeypatch):
+def test_a_program_that_cannot_be_listed_whole_is_not_copied(
+    tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = freeze(tiny, tmp_path)[0]
     into, scandir = snapshot_folder(folder), os.scandir
 
-    def failing(path):
+    def failing(path: Path) -> Iterator[os.DirEntry[str]]:
         if str(path).endswith("/worker"):  # others are asked for by the number of an open folder
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         return scandir(path)
@@ -185,4 +199,4 @@ def test_a_program_that_cannot_be_listed_whole_is_not_copied(tiny, tmp_path, mon
         with pytest.raises(MachineError, match="cannot copy the program"):
             snapshot(folder)
     assert list(folder.code.iterdir()) == []
-    assert (snapshot(folder) / "nllgen" / "worker" / "entry.py").exists()
+    assert (snapshot(folder) / "nllgen" / "worker" / "setup.py").exists()

@@ -1,21 +1,23 @@
-"""Which GPUs a local run shares out; no GPU is needed."""
+"""The GPUs that a local run divides among its workers; no GPU is needed."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from nllgen.errors import MachineError
-from nllgen.launch import gpus, submit
+from nllgen.launch import gpus, local
 from nllgen.launch.gpus import assign_gpus
+from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.run_options import RunOptions
 
 
 @pytest.fixture(autouse=True)
-def three_gpus(monkeypatch):
+def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "_num_device_files", lambda: 3)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
@@ -36,7 +38,9 @@ def three_gpus(monkeypatch):
         ("GPU-8a5c", "cpu", ((), "cpu")),
     ],
 )
-def test_workers_share_what_this_process_may_use(monkeypatch, named, device, shared):
+def test_workers_share_the_gpus_that_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, device: str, shared: tuple[tuple[int, ...], str]
+) -> None:
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert assign_gpus(device) == shared
@@ -50,7 +54,9 @@ def test_workers_share_what_this_process_may_use(monkeypatch, named, device, sha
         ("", "cuda", "no cuda here: 0 GPUs(.|\n)*use auto or cpu"),
     ],
 )
-def test_a_gpu_that_is_not_there_is_refused_with_their_number(monkeypatch, named, device, words):
+def test_a_gpu_that_is_not_there_is_refused_with_their_number(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, device: str, words: str
+) -> None:
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     with pytest.raises(MachineError, match=words):
@@ -59,25 +65,25 @@ def test_a_gpu_that_is_not_there_is_refused_with_their_number(monkeypatch, named
 
 @pytest.mark.parametrize("named", ["GPU-8a5c", "0,GPU-8a5c", "MIG-1/2", "²"])
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
-def test_gpus_that_have_no_numbers_are_refused(monkeypatch, named, device):
+def test_gpus_without_numbers_are_refused(monkeypatch: pytest.MonkeyPatch, named: str, device: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     with pytest.raises(MachineError, match="by their numbers"):
         assign_gpus(device)
 
 
-def test_each_worker_is_told_of_the_gpu_that_it_sees(monkeypatch, tmp_path):
-    told = []
+def test_each_worker_is_told_of_the_gpu_that_it_sees(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: list[object] = []
 
     class Executor:
-        def __init__(self, folder):
+        def __init__(self, folder: Path) -> None:
             pass
 
-        def update_parameters(self, **parameters):
+        def update_parameters(self, **parameters: object) -> None:
             told.append((parameters["gpus_per_node"], parameters["visible_gpus"]))
 
-        def submit(self, supervisor):
-            told.append(supervisor.setup.options.device)
+        def submit(self, supervisor: Supervisor) -> None:
+            told.append(supervisor.worker_config.options.device)
 
-    monkeypatch.setattr(submit, "submitit", SimpleNamespace(LocalExecutor=Executor))
-    submit.start_local(StudyDir(tmp_path), WorkerConfig(RunOptions(tmp_path, "cuda:1")), 2)
+    monkeypatch.setattr(local, "submitit", SimpleNamespace(LocalExecutor=Executor))
+    local.start_local(StudyDir(tmp_path), WorkerConfig(RunOptions(tmp_path, "cuda:1")), 2)
     assert told == [(1, (1,)), "cuda"] * 2

@@ -1,35 +1,41 @@
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
 
 import pytest
 
 from nllgen.errors import MachineError
 from nllgen.launch import lease
-from nllgen.launch.lease import LeaseManager, process_identity
+from nllgen.launch.lease import Lease, LeaseManager, process_identity
 
 HOLDER = """
 import sys
 from pathlib import Path
-from nllgen.launch.lease import Claims
-assert Claims().take(Path(sys.argv[1]))
+from nllgen.launch.lease import LeaseManager
+assert LeaseManager().take(Path(sys.argv[1]))
 print("taken", flush=True)
 sys.stdin.readline()
 """
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / "cell" / "lease"
 
 
 @pytest.fixture
-def holder(path):
-    """A live process that holds the lease."""
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Yield a live process that holds the lease."""
     command = [sys.executable, "-c", HOLDER, str(path)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     assert process.stdout.readline() == "taken\n"
     yield process
     process.kill()
@@ -37,75 +43,81 @@ def holder(path):
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """Seconds that pass when told to."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Replace the monotonic clock; return the function that advances it."""
     now = [1000.0]
-    monkeypatch.setattr(lease.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("nllgen.launch.lease.time.monotonic", lambda: now[0])
 
-    def forward(seconds):
+    def forward(seconds: float) -> None:
         now[0] += seconds
 
     return forward
 
 
-def foreign(path):
-    """A lease as another machine writes it."""
+def take(path: Path, job: str = "", restarts: int = 0) -> Lease:
+    lease = LeaseManager(job=job, restarts=restarts).take(path)
+    assert lease is not None
+    return lease
+
+
+def foreign(path: Path) -> None:
+    """Write a lease as another machine would."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"host": "elsewhere", "process": "1:1", "nonce": "x"}))
 
 
-def test_a_lease_is_exclusive(path):
+def test_a_lease_is_exclusive(path: Path) -> None:
     assert LeaseManager().take(path)
     assert LeaseManager().take(path) is None
 
 
-def test_a_released_lease_can_be_taken(path):
-    LeaseManager().take(path).release()
+def test_a_released_lease_can_be_taken(path: Path) -> None:
+    take(path).release()
     assert not path.exists()
     assert LeaseManager().take(path)
 
 
-def test_a_held_lease_is_held(path):
-    lease = LeaseManager().take(path)
+def test_a_held_lease_is_held(path: Path) -> None:
+    lease = take(path)
     assert LeaseManager().is_held(path)
     lease.release()
     assert not LeaseManager().is_held(path)
 
 
-def test_a_live_process_keeps_its_lease(path, holder):
+def test_a_live_process_keeps_its_lease(path: Path, holder: subprocess.Popen[str]) -> None:
     assert LeaseManager(lease_s=0).take(path) is None
     assert LeaseManager(lease_s=0).take(path) is None
 
 
-def test_a_killed_process_loses_its_lease_at_once(path, holder):
+def test_a_killed_process_loses_its_lease_at_once(path: Path, holder: subprocess.Popen[str]) -> None:
     holder.kill()
     holder.communicate()
     assert not LeaseManager().is_held(path)
     assert LeaseManager().take(path)
 
 
-def test_a_zombie_loses_its_lease(path, holder):
+def test_a_zombie_loses_its_lease(path: Path, holder: subprocess.Popen[str]) -> None:
     holder.kill()
     os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
     assert LeaseManager().take(path)
 
 
-def test_a_recycled_pid_is_another_process(path):
+def test_a_recycled_pid_is_another_process(path: Path) -> None:
     LeaseManager().take(path)
     who = json.loads(path.read_text())
     path.write_text(json.dumps(who | {"process": f"{os.getpid()}:1"}))
     assert LeaseManager().take(path)
 
 
-def test_a_process_identity_ends_with_the_process(holder):
-    assert process_identity(holder.pid).startswith(f"{holder.pid}:")
+def test_a_process_identity_ends_with_the_process(holder: subprocess.Popen[str]) -> None:
+    assert (process_identity(holder.pid) or "").startswith(f"{holder.pid}:")
     holder.kill()
     holder.communicate()
     assert process_identity(holder.pid) is None
 
 
-def test_the_same_pid_in_another_container_is_another_process(path, monkeypatch):
-    """Containers may share a host name; their pids mean nothing to each other."""
+def test_the_same_pid_in_another_container_is_another_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distinguish containers with the same host name, whose pids are unrelated."""
     monkeypatch.setattr(lease, "_host", lambda: "this-host boot pid:[1]")
     LeaseManager().take(path)
     monkeypatch.setattr(lease, "_host", lambda: "this-host boot pid:[2]")
@@ -117,13 +129,13 @@ def test_the_same_pid_in_another_container_is_another_process(path, monkeypatch)
 # other machines: only time tells
 
 
-def test_a_foreign_lease_is_not_stale_at_first_sight(path, clock):
+def test_a_foreign_lease_is_not_stale_at_first_sight(path: Path, clock: Callable[[float], None]) -> None:
     foreign(path)
     os.utime(path, (0, 0))  # whatever its clock says
     assert LeaseManager(lease_s=10).take(path) is None
 
 
-def test_a_foreign_lease_is_stale_after_a_lease_without_change(path, clock):
+def test_a_foreign_lease_is_stale_after_a_lease_without_change(path: Path, clock: Callable[[float], None]) -> None:
     foreign(path)
     mine = LeaseManager(lease_s=10)
     assert mine.take(path) is None
@@ -133,7 +145,7 @@ def test_a_foreign_lease_is_stale_after_a_lease_without_change(path, clock):
     assert mine.take(path)
 
 
-def test_a_renewed_foreign_lease_is_not_stale(path, clock):
+def test_a_renewed_foreign_lease_is_not_stale(path: Path, clock: Callable[[float], None]) -> None:
     foreign(path)
     mine = LeaseManager(lease_s=10)
     for renewed in range(1, 5):
@@ -143,7 +155,7 @@ def test_a_renewed_foreign_lease_is_not_stale(path, clock):
     assert mine.take(path) is None
 
 
-def test_a_foreign_lease_that_went_to_another_is_not_stale(path, clock):
+def test_a_foreign_lease_that_went_to_another_is_not_stale(path: Path, clock: Callable[[float], None]) -> None:
     foreign(path)
     mine = LeaseManager(lease_s=10)
     mine.take(path)
@@ -155,7 +167,7 @@ def test_a_foreign_lease_that_went_to_another_is_not_stale(path, clock):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\xfe\x00", b'{"host": 3}', b"[" * 10**5])
-def test_a_lease_that_says_nothing_is_stale_after_a_lease(path, clock, content):
+def test_a_lease_without_valid_content_expires(path: Path, clock: Callable[[float], None], content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
     mine = LeaseManager(lease_s=10)
@@ -167,53 +179,53 @@ def test_a_lease_that_says_nothing_is_stale_after_a_lease(path, clock, content):
 # the lease of another is never touched
 
 
-def overtaken(path):
-    """A lease that another has taken over meanwhile."""
-    lease = LeaseManager().take(path)
+def overtaken(path: Path) -> Lease:
+    """Return a lease that another process has taken over."""
+    lease = take(path)
     foreign(path)
     os.utime(path, (5, 5))
     return lease
 
 
-def test_renewing_shows_life(path):
-    lease = LeaseManager().take(path)
+def test_renewing_shows_life(path: Path) -> None:
+    lease = take(path)
     os.utime(path, (5, 5))
     assert lease.renew()
     assert path.stat().st_mtime > 5
 
 
-def test_renewing_does_not_touch_anothers(path):
+def test_renewing_does_not_touch_anothers(path: Path) -> None:
     assert not overtaken(path).renew()
     assert path.stat().st_mtime == 5
 
 
-def test_releasing_does_not_touch_anothers(path):
+def test_releasing_does_not_touch_anothers(path: Path) -> None:
     overtaken(path).release()
     assert "elsewhere" in path.read_text()
 
 
-def test_renewing_does_not_bring_a_lease_back(path):
-    lease = LeaseManager().take(path)
+def test_renewing_does_not_bring_a_lease_back(path: Path) -> None:
+    lease = take(path)
     path.unlink()
     assert not lease.renew()
     assert not path.exists()
 
 
-def test_taking_over_leaves_nothing_behind(path, holder):
+def test_taking_over_leaves_nothing_behind(path: Path, holder: subprocess.Popen[str]) -> None:
     holder.kill()
     holder.communicate()
     LeaseManager().take(path)
     assert [file.name for file in path.parent.iterdir()] == ["lease"]
 
 
-def test_a_lease_is_not_written_through_a_link(path, tmp_path):
+def test_a_lease_is_not_written_through_a_link(path: Path, tmp_path: Path) -> None:
     path.parent.mkdir()
     path.symlink_to(tmp_path / "elsewhere")
     assert LeaseManager().take(path) is None
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_full_disk_leaves_no_lease(tmp_path, small_disk):
+def test_a_full_disk_leaves_no_lease(tmp_path: Path, small_disk: Path) -> None:
     (small_disk / "cell").mkdir()
     (small_disk / "filler").write_bytes(bytes(64 * 1024))
     with pytest.raises(MachineError, match="the disk is full"):
@@ -227,8 +239,8 @@ def test_a_full_disk_leaves_no_lease(tmp_path, small_disk):
 RACER = """
 import sys
 from pathlib import Path
-from nllgen.launch.lease import Claims
-folder, mine = Path(sys.argv[1]), Claims()
+from nllgen.launch.lease import LeaseManager
+folder, mine = Path(sys.argv[1]), LeaseManager()
 print("ready", flush=True)
 sys.stdin.readline()
 held = [i for i in range(200) if (lease := mine.take(folder / str(i) / "lease")) and lease.is_mine()]
@@ -237,54 +249,61 @@ sys.stdin.readline()  # nobody's lease ends before all have tried
 """
 
 
-def race(folder, num_racers):
-    """Who holds which lease, all holding theirs at the same time."""
+def stdout_of(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def race(folder: Path, num_racers: int) -> list[list[str]]:
+    """Return the leases of each racer, all held at the same time."""
     command = [sys.executable, "-c", RACER, str(folder)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    racers = [subprocess.Popen(command, **pipes) for _ in range(num_racers)]
+    racers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(num_racers)
+    ]
     try:
         for racer in racers:
-            assert racer.stdout.readline() == "ready\n"
+            assert stdout_of(racer).readline() == "ready\n"
         for racer in racers:
+            assert racer.stdin is not None
             racer.stdin.write("go\n")
             racer.stdin.flush()
-        return [racer.stdout.readline().split() for racer in racers]
+        return [stdout_of(racer).readline().split() for racer in racers]
     finally:
         for racer in racers:
             racer.communicate("end\n", timeout=60)
 
 
-def test_two_processes_never_hold_one_lease(tmp_path):
+def test_two_processes_never_hold_one_lease(tmp_path: Path) -> None:
     held = Counter(i for got in race(tmp_path, 2) for i in got)
     assert (len(held), set(held.values())) == (200, {1})
 
 
-def test_processes_never_take_over_one_lease_together(tmp_path):
+def test_processes_never_take_over_one_lease_together(tmp_path: Path) -> None:
     race(tmp_path, 1)  # and its leases are a dead process's
     held = Counter(i for got in race(tmp_path, 4) for i in got)
     assert (len(held), set(held.values())) == (200, {1})
 
 
-def test_a_lease_of_an_earlier_start_of_the_same_job_is_taken_over_though_its_process_lives(tmp_path):
+def test_a_restarted_job_takes_over_the_lease_of_its_earlier_start(tmp_path: Path) -> None:
     path = tmp_path / "lease"
-    old = LeaseManager(job="7_0").take(path)
+    old = take(path, "7_0")
     assert LeaseManager(job="7_0", restarts=0).take(path) is None
     assert LeaseManager(job="7_1", restarts=1).take(path) is None
     assert LeaseManager(job="7_0", restarts=1).take(path) is not None
     assert (old.is_lost(), old.renew()) == (True, False)
 
 
-def test_a_lease_that_another_took_and_let_go_is_lost_and_one_that_cannot_be_read_is_not(tmp_path):
+def test_a_lease_that_was_taken_over_and_released_is_lost_and_an_unreadable_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "lease"
-    old = LeaseManager(job="7_0").take(path)
+    old = take(path, "7_0")
     assert not old.is_lost()
-    LeaseManager(job="7_0", restarts=1).take(path).release()
+    take(path, "7_0", 1).release()
     assert old.is_lost()
     path.mkdir()
     assert not old.is_lost()
 
 
-def test_the_lease_of_a_job_that_is_gone_can_be_dropped_and_a_local_one_stays(tmp_path):
+def test_the_lease_of_a_gone_job_is_dropped_and_a_local_one_stays(tmp_path: Path) -> None:
     LeaseManager(job="7_0").take(tmp_path / "lease")
     LeaseManager().drop_of_gone_job(tmp_path / "lease")
     assert LeaseManager().take(tmp_path / "lease") is not None

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nllgen.errors import ConfigError
+from nllgen.launch.freeze import freeze
 from nllgen.launch.logs import Follower, job_log
 from nllgen.launch.retry_policy import STARTED
-from nllgen.launch.submit import freeze
 from nllgen.launch.tasks import record
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
@@ -39,7 +39,7 @@ def test_a_follower_reads_only_what_is_new(tmp_path: Path) -> None:
     assert (follower.read(), follower.read()) == ("two\n", "")
 
 
-def test_a_character_that_is_half_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_half_written_character_is_read_once_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes("é".encode()[:1])
     follower = Follower(path)

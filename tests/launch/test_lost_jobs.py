@@ -1,4 +1,4 @@
-"""What was sent and never begun is recorded as lost, once for each time that it was sent."""
+"""Tasks that were sent but never started are recorded as lost, once for each submission."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nllgen.study.config import Study
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyDir:
-    """On a machine that has no scheduler to ask."""
+    """Return a study folder on a machine without a scheduler."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return StudyDir(tmp_path / "tiny")
 
@@ -40,16 +40,14 @@ def is_lost(folder: StudyDir, task: Task, under: str = "one") -> bool:
 
 
 @pytest.mark.parametrize(("workers", "job"), [(0, "7_0"), (2, "7")])
-def test_a_job_that_left_no_word_is_an_attempt_that_was_lost(
-    folder: StudyDir, task: Task, workers: int, job: str
-) -> None:
+def test_a_job_without_a_record_is_a_lost_attempt(folder: StudyDir, task: Task, workers: int, job: str) -> None:
     sent(folder, task, 7, workers=workers)
     assert (is_lost(folder, task), is_lost(folder, task)) == (True, False)
     (line,) = read_attempts(task.attempts)
     assert (line["event"], line["kind"], line["job"], line["submission"]) == ("lost", "lost", job, "one")
 
 
-def test_it_is_sent_again_as_often_as_the_policy_says(folder: StudyDir, task: Task) -> None:
+def test_a_lost_job_is_sent_again_as_often_as_its_policy_allows(folder: StudyDir, task: Task) -> None:
     found = []
     for number in range(6):
         sent(folder, task, number)
@@ -59,7 +57,9 @@ def test_it_is_sent_again_as_often_as_the_policy_says(folder: StudyDir, task: Ta
     assert found == [2.0] * retries + [0.0] * (6 - retries)
 
 
-def test_what_began_or_was_stopped_or_is_another_submissions_was_not_lost(folder: StudyDir, task: Task) -> None:
+def test_a_task_that_started_or_was_stopped_or_is_of_another_submission_is_not_lost(
+    folder: StudyDir, task: Task
+) -> None:
     sent(folder, task, 7)
     assert not is_lost(folder, task, under="two")
     task.task_dir.path.mkdir(parents=True)
@@ -70,15 +70,15 @@ def test_what_began_or_was_stopped_or_is_another_submissions_was_not_lost(folder
     assert not is_lost(folder, task)
 
 
-def test_what_was_never_sent_was_not_lost(folder: StudyDir, task: Task) -> None:
+def test_a_task_that_was_never_sent_is_not_lost(folder: StudyDir, task: Task) -> None:
     assert not is_lost(folder, task)
 
 
 @pytest.mark.parametrize(("sacct", "lost"), [("exit 1", True), ("echo '7_1|COMPLETED'", False)])
-def test_what_only_sacct_would_remember_was_cancelled_where_sacct_answers(
+def test_an_element_that_sacct_has_forgotten_was_cancelled(
     folder: StudyDir, task: Task, tmp_path: Path, sacct: str, lost: bool
 ) -> None:
-    """An array of which the controller remembers another element alone."""
+    """Ask about an array of which the controller remembers only another element."""
     told = "echo JobId=8 ArrayJobId=7 ArrayTaskId=1 JobState=COMPLETED"
     for name, does in (("sacct", sacct), ("scontrol", told)):
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")

@@ -1,4 +1,4 @@
-"""What a supervisor sees of its workers' memory, with real processes and the real kernel."""
+"""Memory of workers as their supervisor measures it, with real processes and the real kernel."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_memory_of_a_process_and_its_children_is_seen() -> None:
     assert peak_memory_bytes(process.pid) == 0
 
 
-def test_the_kernel_s_killings_for_memory_are_counted_and_each_is_one_worker_s(tmp_path: Path) -> None:
-    """In a control group of its own, where this machine lets one be made."""
+def test_each_memory_kill_is_assigned_to_one_worker(tmp_path: Path) -> None:
+    """Use a control group of its own, if this machine allows one."""
     group = Path("/sys/fs/cgroup/memory") / f"nllgen-test-{os.getpid()}"
     try:
         group.mkdir()

@@ -1,4 +1,4 @@
-"""Profiles: found by path, name or environment; everything that is wrong is told at once."""
+"""Profiles, named by path, name or environment; all errors are listed at once."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def test_an_unknown_profile_is_refused(name: str) -> None:
         ('partition: "a\\nb"', "partition"),
         ('sbatch: {comment: "a\\n#SBATCH --uid=0"}', "sbatch"),
         ("environment: {1A: x}", "environment"),
-        ("time_min: 1\nsignal_s: 50", "too short to be told to stop"),
+        ("time_min: 1\nsignal_s: 50", "too short for a signal"),
         ("cpus: many", "cpus"),
         ("memory_gb: -1", "memory_gb"),
     ],
 )
-def test_what_is_wrong_is_told(text: str, sentence: str) -> None:
+def test_errors_of_a_profile_name_the_problem(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_profile(text, "p.yaml")
     assert sentence in str(caught.value)
@@ -84,8 +84,8 @@ def test_the_profile_s_word_goes_before_the_study_s() -> None:
     assert (found.time_min, found.memory_gb, found.cpus, found.gpus) == (60, 7, 3, 2)
 
 
-def test_a_study_whose_jobs_could_not_be_told_of_their_end_is_refused() -> None:
+def test_a_time_limit_too_short_for_the_signal_is_refused() -> None:
     profile = parse_profile("signal_s: 90", "p.yaml")
     assert profile.resources(Resources(time_min=3)).time_min == 3
-    with pytest.raises(ConfigError, match="too short to be told to stop 90 s before"):
+    with pytest.raises(ConfigError, match="too short for a signal 90 s before"):
         profile.resources(Resources(time_min=2))

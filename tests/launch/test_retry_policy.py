@@ -1,4 +1,4 @@
-"""Which failures are tried again, how often, and what scheduler and exit codes say of them."""
+"""The kinds of failures, and the number of retries of each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from nllgen.launch.retry_policy import (
     POLICIES,
     FailureKind,
-    abandoned_kind,
+    exhausted_kind,
     failure_kind,
     failure_kind_of_exit,
     failure_kind_of_state,
-    last_ended,
+    last_end,
     needs_other_job,
     num_failures,
-    unended,
+    unfinished_start,
 )
 
 RENEWED = [kind for kind, policy in POLICIES.items() if policy.progress_renews]
@@ -42,43 +42,43 @@ def test_every_kind_has_a_policy() -> None:
 
 
 @pytest.mark.parametrize("kind", FailureKind)
-def test_a_kind_is_given_up_after_as_many_retries_as_its_policy_has(kind: FailureKind) -> None:
+def test_a_kind_is_exhausted_after_the_retries_of_its_policy(kind: FailureKind) -> None:
     retries = POLICIES[kind].retries
-    assert abandoned_kind(attempts(*[kind] * retries), "s") is None
-    assert abandoned_kind(attempts(*[kind] * (retries + 1)), "s") is kind
+    assert exhausted_kind(attempts(*[kind] * retries), "s") is None
+    assert exhausted_kind(attempts(*[kind] * (retries + 1)), "s") is kind
 
 
 @pytest.mark.parametrize("kind", RENEWED)
 def test_an_attempt_that_got_further_does_not_count(kind: FailureKind) -> None:
-    assert abandoned_kind(attempts(*[kind] * 20, saved=tuple(range(1, 21))), "s") is None
+    assert exhausted_kind(attempts(*[kind] * 20, saved=tuple(range(1, 21))), "s") is None
 
 
 def test_memory_is_capped_whatever_the_progress() -> None:
-    assert abandoned_kind(attempts(*[FailureKind.OUT_OF_MEMORY] * 3, saved=(1, 2, 3)), "s") is FailureKind.OUT_OF_MEMORY
+    assert exhausted_kind(attempts(*[FailureKind.OUT_OF_MEMORY] * 3, saved=(1, 2, 3)), "s") is FailureKind.OUT_OF_MEMORY
 
 
 def test_progress_is_measured_against_all_attempts_before() -> None:
     lines = attempts("timeout", "timeout", "timeout", "timeout", saved=(50, 10, 20, 30))
-    assert abandoned_kind(lines, "s") is FailureKind.TIMEOUT
+    assert exhausted_kind(lines, "s") is FailureKind.TIMEOUT
 
 
 def test_another_submission_starts_to_count_anew() -> None:
     lines = [line for i in range(5) for line in attempt(i, "crash", submission="old")]
-    assert abandoned_kind(lines, "s") is None
+    assert exhausted_kind(lines, "s") is None
     assert num_failures([*lines, *attempt(9, "crash")], FailureKind.CRASH, "s") == 1
 
 
 def test_kinds_are_counted_apart() -> None:
-    assert abandoned_kind(attempts("crash", "timeout", "preempted", "lost"), "s") is None
+    assert exhausted_kind(attempts("crash", "timeout", "preempted", "lost"), "s") is None
 
 
-def test_a_running_attempt_is_not_given_up() -> None:
-    assert abandoned_kind([*attempts("crash", "crash"), {"event": "started", "attempt": "x"}], "s") is None
+def test_a_running_attempt_is_not_exhausted() -> None:
+    assert exhausted_kind([*attempts("crash", "crash"), {"event": "started", "attempt": "x"}], "s") is None
 
 
-def test_a_done_task_is_not_given_up() -> None:
+def test_a_done_task_is_not_exhausted() -> None:
     assert (
-        abandoned_kind([*attempts("crash", "crash"), {"event": "done", "attempt": "x", "submission": "s"}], "s") is None
+        exhausted_kind([*attempts("crash", "crash"), {"event": "done", "attempt": "x", "submission": "s"}], "s") is None
     )
 
 
@@ -88,8 +88,8 @@ def test_an_unknown_kind_is_a_crash() -> None:
 
 def test_the_start_without_an_end_is_found() -> None:
     lines = [*attempts("crash"), {"event": "started", "attempt": "x"}]
-    assert (unended(lines), last_ended(lines)) == (lines[-1], None)
-    assert unended(attempts("crash")) is None
+    assert (unfinished_start(lines), last_end(lines)) == (lines[-1], None)
+    assert unfinished_start(attempts("crash")) is None
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_exit_code_stands_for_a_kind(code: int, reason: str, oom: bool, kind:
     assert failure_kind_of_exit(code, reason, out_of_memory=oom) is kind
 
 
-def test_what_ran_out_of_memory_needs_another_job() -> None:
+def test_a_task_that_ran_out_of_memory_needs_another_job() -> None:
     lines = attempt(0, "out of memory", job="7_0")
     assert needs_other_job(lines, "7_0")
     assert needs_other_job(lines, "7_3")  # of the same array, which has the same memory

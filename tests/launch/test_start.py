@@ -11,15 +11,16 @@ import pytest
 
 from nllgen.errors import ConfigError
 from nllgen.launch import follow, start
+from nllgen.launch.freeze import freeze
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import Stage, Submission
 from nllgen.launch.slurm.submission import SubmitResult
 from nllgen.launch.start import PreparedStudy, StartOptions, prepare
-from nllgen.launch.submit import freeze
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.plan import make_plan
 from nllgen.study.config import Study
 from nllgen.study.load import parse_study
+from nllgen.study.run_options import RunOptions
 from tests.launch.conftest import grid_text
 
 
@@ -45,7 +46,7 @@ def prepared(options: StartOptions) -> PreparedStudy:
 def test_a_dry_run_tells_the_budget_of_packed_elements(tiny: Study, options: StartOptions) -> None:
     profile = Profile(partition="short", time_min=30, cpus=2)
     plan = make_plan(tiny, {})
-    packed = PreparedStudy(replace(options, pack=4), tiny, plan, profile, WorkerConfig(options.root))
+    packed = PreparedStudy(replace(options, pack=4), tiny, plan, profile, WorkerConfig(RunOptions(options.root)))
     elements = (("a", "b", "c", "d"), ("e", "f", "g", "h"))
     sent = SubmitResult(Submission("x", (Stage("cells0", elements),)), {}, {}, 0)
     # two elements of half an hour, in which four cells have two processors each

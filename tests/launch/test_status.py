@@ -1,51 +1,57 @@
-"""States from files alone; what writes them is tested from end to end."""
+"""The status of tasks from files alone; the writers of these files are tested from end to end."""
+
+from __future__ import annotations
 
 import json
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.retry_policy import FAILED, STARTED, STOPPED
-from nllgen.launch.slurm.submission import LiveJobs
-from nllgen.launch.status import status, to_json
-from nllgen.launch.submit import freeze
+from nllgen.launch.slurm.live_jobs import LiveJobs
+from nllgen.launch.status import TaskReport, status, to_json
 from nllgen.launch.tasks import record
 from nllgen.storage.states import TaskStatus
-from nllgen.storage.tasks import tasks_of
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
+from nllgen.study.config import Study
 
 
 @pytest.fixture
-def folder(tiny, tmp_path):
+def folder(tiny: Study, tmp_path: Path) -> StudyDir:
     return freeze(tiny, tmp_path)[0]
 
 
 @pytest.fixture
-def task(tiny, folder):
-    """The task of the first cell, its folder made."""
+def task(tiny: Study, folder: StudyDir) -> Task:
+    """Return the task of the first cell, and create its folder."""
     task = tasks_of(tiny, folder)[2]
     task.task_dir.path.mkdir(parents=True)
     return task
 
 
 @pytest.fixture
-def row(tiny, folder, task):
-    """Its row, when asked for."""
+def row(tiny: Study, folder: StudyDir, task: Task) -> Callable[[], TaskReport]:
+    """Return the function that reports the task."""
     return lambda: next(row for row in status(folder, tiny) if row.name == task.name)
 
 
-def test_a_new_study_waits(tiny, folder):
+def test_a_new_study_waits(tiny: Study, folder: StudyDir) -> None:
     assert Counter(row.status for row in status(folder, tiny)) == {"waiting": 5}
 
 
-def test_a_leased_task_runs(task, row):
+def test_a_leased_task_runs(task: Task, row: Callable[[], TaskReport]) -> None:
     LeaseManager().take(task.lease)
     assert row().status == "running"
 
 
-def test_a_dead_machines_lease_is_still_running(task, row):
+def test_a_dead_machines_lease_is_still_running(task: Task, row: Callable[[], TaskReport]) -> None:
     task.lease.write_text(json.dumps({"host": "elsewhere", "process": "1:1"}))
     assert row().status == "running"
 
@@ -59,7 +65,9 @@ def test_a_dead_machines_lease_is_still_running(task, row):
         ("", 2 * LEASE_S, False, "running"),
     ],
 )
-def test_a_lease_is_dead_when_its_job_is_gone_and_it_is_old(tiny, folder, task, job, age_s, queued, state):
+def test_a_lease_is_dead_when_its_job_is_gone_and_it_is_old(
+    tiny: Study, folder: StudyDir, task: Task, job: str, age_s: float, queued: bool, state: str
+) -> None:
     task.lease.write_text(json.dumps({"host": "elsewhere", "process": "1:1", "job": job}))
     then = time.time() - age_s
     os.utime(task.lease, (then, then))
@@ -77,7 +85,9 @@ def test_a_lease_is_dead_when_its_job_is_gone_and_it_is_old(tiny, folder, task, 
         ("config", 1, "8", "queued"),  # sent again since
     ],
 )
-def test_what_a_job_has_given_up_has_failed_though_the_job_goes_on(tiny, folder, task, kind, failures, job, state):
+def test_a_task_without_retries_has_failed_while_its_job_goes_on(
+    tiny: Study, folder: StudyDir, task: Task, kind: str, failures: int, job: str, state: str
+) -> None:
     for attempt in range(failures):
         record(task.attempts, event=STARTED, attempt=f"a{attempt}", submission="s", job="7_0")
         record(task.attempts, event=FAILED, attempt=f"a{attempt}", submission="s", kind=kind)
@@ -85,13 +95,15 @@ def test_what_a_job_has_given_up_has_failed_though_the_job_goes_on(tiny, folder,
     assert next(row.status for row in status(folder, tiny, live) if row.name == task.name) == state
 
 
-def test_what_was_cancelled_before_it_began_is_stopped_though_a_job_still_has_it(tiny, folder, task):
+def test_a_task_cancelled_before_its_start_is_stopped_although_a_job_has_it(
+    tiny: Study, folder: StudyDir, task: Task
+) -> None:
     task.stop.touch()
     live = LiveJobs({task.name: "RUNNING"}, {task.name: "7"}, ("7",))
     assert next(row.status for row in status(folder, tiny, live) if row.name == task.name) == "stopped"
 
 
-def test_a_lease_of_a_dead_process_does_not_run(task, row):
+def test_a_lease_of_a_dead_process_does_not_run(task: Task, row: Callable[[], TaskReport]) -> None:
     LeaseManager().take(task.lease)
     who = json.loads(task.lease.read_text())
     task.lease.write_text(json.dumps(who | {"process": "999999999:1"}))
@@ -99,26 +111,27 @@ def test_a_lease_of_a_dead_process_does_not_run(task, row):
     assert row().status == "stopped"
 
 
-def test_a_failure_has_its_kind_its_reason_and_its_exit_code(task, row):
+def test_a_failure_has_its_kind_its_reason_and_its_exit_code(task: Task, row: Callable[[], TaskReport]) -> None:
     record(task.attempts, event=STARTED)
     record(task.attempts, event=FAILED, exit_code=3, kind="environment", reason="no such asset")
     expected = ("failed", "environment", "environment: no such asset: exit code 3", 1)
     assert (row().status, row().kind, row().detail, row().attempts) == expected
 
 
-def test_a_stopped_task_goes_on_when_submitted_again(task, row):
+def test_a_stopped_task_goes_on_when_submitted_again(task: Task, row: Callable[[], TaskReport]) -> None:
     record(task.attempts, event=STARTED)
     record(task.attempts, event=STOPPED, exit_code=75)
     assert (row().status, "submitted again" in row().detail) == ("stopped", True)
 
 
-def test_a_result_that_cannot_be_read_is_damaged(task, row):
+def test_a_result_that_cannot_be_read_is_damaged(task: Task, row: Callable[[], TaskReport]) -> None:
     task.task_dir.result.write_bytes(b"hello")
     assert row().status == "damaged"
 
 
-def test_a_truth_whose_result_is_gone_is_not_done(tiny, folder):
-    """Its weights are frozen, its result is lost: nothing may crash, and it has to run again."""
+def test_a_truth_whose_result_is_gone_is_not_done(tiny: Study, folder: StudyDir) -> None:
+    """Keep its weights and lose its result: nothing may crash, and it has to run again."""
+    assert tiny.truth is not None
     truth = folder.truth(tiny.truth.id)
     truth.path.mkdir(parents=True)
     folder.truth_weights(tiny.truth.id).touch()
@@ -127,11 +140,11 @@ def test_a_truth_whose_result_is_gone_is_not_done(tiny, folder):
     assert status(folder, tiny)[0].status not in ("done", "diverged")
 
 
-def test_logs_are_named_relative_to_the_study(row):
+def test_logs_are_named_relative_to_the_study(row: Callable[[], TaskReport]) -> None:
     assert row().log == f"cells/{row().name}/log.txt"
 
 
-def test_json_counts_every_state(tiny, folder):
+def test_json_counts_every_state(tiny: Study, folder: StudyDir) -> None:
     found = to_json(status(folder, tiny))
     assert found["counts"] == dict.fromkeys(TaskStatus, 0) | {"waiting": 5}
     assert json.loads(json.dumps(found))["tasks"][0]["name"] == "truth"

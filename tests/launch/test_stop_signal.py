@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Literal
 
 import pytest
 
@@ -69,11 +70,11 @@ def start(body: str, *arguments: str) -> subprocess.Popen[str]:
     return process
 
 
-def end(process: subprocess.Popen[str], how: str) -> tuple[str, float]:
-    """What it prints after it was asked to stop, and how long it takes to end; without a traceback."""
+def end(process: subprocess.Popen[str], how: How) -> tuple[str, float]:
+    """Stop a process; return its output, which has no traceback, and the seconds until it ended."""
     assert process.stdin is not None
     started = time.monotonic()
-    if how == "stdin":
+    if isinstance(how, str):
         process.stdin.close()
         process.stdin = None
     else:
@@ -84,28 +85,29 @@ def end(process: subprocess.Popen[str], how: str) -> tuple[str, float]:
     return output, time.monotonic() - started
 
 
+How = signal.Signals | Literal["stdin"]
 HOW = pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, "stdin"])
 
 
 @HOW
 @pytest.mark.parametrize("body", [INSIDE, NESTED])
-def test_a_stop_ends_an_interruptible_block_at_once(how: str, body: str) -> None:
+def test_a_stop_ends_an_interruptible_block_at_once(how: How, body: str) -> None:
     output, seconds = end(start(body, str(how)), how)
     assert output == "stopped\n"
     assert seconds < 20
 
 
 @HOW
-def test_outside_of_it_a_block_is_finished_first_and_the_next_not_entered(how: str) -> None:
+def test_a_stop_outside_an_interruptible_block_waits_for_the_next_one(how: How) -> None:
     assert end(start(OUTSIDE, str(how)), how)[0] == "finished True\nstopped\n"
 
 
 @HOW
-def test_a_late_stop_does_not_raise(how: str) -> None:
+def test_a_late_stop_does_not_raise(how: How) -> None:
     assert end(start(AFTERWARDS, str(how)), how)[0] == "finished True\n"
 
 
-def test_what_unwinds_is_not_stopped_again() -> None:
+def test_cleanup_is_not_interrupted_by_a_second_stop() -> None:
     process = start(UNWINDING)
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""When a job that ends with work left is started again."""
+"""Requeueing of a job that ends with work left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nllgen.study.run_options import RunOptions
 
 @pytest.fixture
 def requeued(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Signals that submitit's handler was called with, which this stands in for."""
+    """Replace submitit's handler; yield the signals that it was called with."""
     heard: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
     signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
@@ -32,7 +32,7 @@ def requeued(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize(("restarts", "again"), [(0, True), (2, True), (3, False)])
-def test_a_job_whose_time_is_too_short_for_anything_is_not_started_for_ever(
+def test_a_job_too_short_for_any_task_is_not_requeued_for_ever(
     tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requeued: list[int], restarts: int, again: bool
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 30))

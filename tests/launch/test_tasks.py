@@ -1,12 +1,16 @@
+from __future__ import annotations
+
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from nllgen.errors import MachineError
 from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import tasks_of
+from nllgen.storage.tasks import Task, tasks_of
+from nllgen.study.config import Study
 from nllgen.study.load import parse_study
 
 START_AT_TRUTH = """
@@ -18,36 +22,36 @@ cells:
 
 
 @pytest.fixture
-def tasks(tiny, tmp_path):
+def tasks(tiny: Study, tmp_path: Path) -> list[Task]:
     return tasks_of(tiny, StudyDir(tmp_path))
 
 
-def test_the_order_is_truth_dataset_cells(tasks, tiny):
+def test_the_order_is_truth_dataset_cells(tasks: list[Task], tiny: Study) -> None:
     assert [task.name for task in tasks] == ["truth", "dataset", *(cell.id for cell in tiny.cells)]
 
 
-def test_every_task_comes_after_those_that_it_needs(tasks):
+def test_every_task_comes_after_those_that_it_needs(tasks: list[Task]) -> None:
     names = [task.name for task in tasks]
     assert all(names.index(need) < i for i, task in enumerate(tasks) for need in task.needs)
 
 
-def test_real_data_need_nothing_and_synthetic_ones_the_data_set(tasks):
+def test_real_data_need_nothing_and_synthetic_ones_the_data_set(tasks: list[Task]) -> None:
     assert [task.needs for task in tasks] == [(), ("truth",), (), ("dataset",), ("dataset",)]
 
 
-def test_a_start_at_the_truth_needs_the_truth(tmp_path):
+def test_a_start_at_the_truth_needs_the_truth(tmp_path: Path) -> None:
     study = parse_study(START_AT_TRUTH, "g.yaml", precision="fp32")
     assert tasks_of(study, StudyDir(tmp_path))[-1].needs == ("truth",)
 
 
-def test_real_data_alone_have_neither_truth_nor_data_set(tmp_path):
+def test_real_data_alone_have_neither_truth_nor_data_set(tmp_path: Path) -> None:
     text = "name: real\ncells: [{data: {source: mnist}, flow: {width: 2}, paradigm: {name: nll}}]"
     study = parse_study(text, "g.yaml", precision="fp32")
     assert [task.name for task in tasks_of(study, StudyDir(tmp_path))] == [study.cells[0].id]
 
 
 @pytest.mark.parametrize("what", ["lease", "log", "attempts"])
-def test_no_two_tasks_share_a_file(tasks, what):
+def test_no_two_tasks_share_a_file(tasks: list[Task], what: str) -> None:
     paths = [getattr(task, what) for task in tasks]
     assert len(set(paths)) == len(paths)
 
@@ -56,47 +60,47 @@ def test_no_two_tasks_share_a_file(tasks, what):
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / "attempts.jsonl"
 
 
-def test_what_is_read_is_what_was_recorded(path):
+def test_recorded_lines_are_read_back(path: Path) -> None:
     record(path, event="started", pid=3)
     record(path, event="done", exit_code=0)
     assert read_attempts(path) == [{"event": "started", "pid": 3}, {"event": "done", "exit_code": 0}]
 
 
-def test_without_a_record_there_are_no_attempts(path):
+def test_without_a_record_there_are_no_attempts(path: Path) -> None:
     assert read_attempts(path) == []
 
 
-def test_a_torn_last_line_is_left_out(path):
+def test_a_torn_last_line_is_left_out(path: Path) -> None:
     record(path, event="started")
     with path.open("a") as file:
         file.write('{"event": "do')
     assert read_attempts(path) == [{"event": "started"}]
 
 
-def test_a_torn_line_does_not_spoil_the_next(path):
+def test_a_torn_line_does_not_spoil_the_next(path: Path) -> None:
     path.write_text('{"event": "do')
     record(path, event="started")
     assert read_attempts(path) == [{"event": "started"}]
 
 
-def test_lines_that_are_no_records_are_left_out(path):
+def test_lines_that_are_no_records_are_left_out(path: Path) -> None:
     deep = b"[" * 100_000
     path.write_bytes(b'\xff\xfe\n3\n[]\n\n{"event": "done"}\nnull\n{"event": "done", "attempt": [1]}\n' + deep + b"\n")
     assert read_attempts(path) == [{"event": "done"}]
 
 
-def test_a_record_is_not_written_through_a_link(path, tmp_path):
+def test_a_record_is_not_written_through_a_link(path: Path, tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(MachineError):
         record(path, event="started")
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_full_disk_is_named_with_the_way_out(small_disk):
+def test_a_full_disk_is_named_with_the_way_out(small_disk: Path) -> None:
     path = small_disk / "attempts.jsonl"
     record(path, event="started")
     (small_disk / "filler").write_bytes(bytes(60 * 1024))
@@ -105,7 +109,7 @@ def test_a_full_disk_is_named_with_the_way_out(small_disk):
     assert read_attempts(path) == [{"event": "started"}]
 
 
-def test_after_a_full_disk_records_go_on(small_disk):
+def test_after_a_full_disk_records_go_on(small_disk: Path) -> None:
     path, filler = small_disk / "attempts.jsonl", small_disk / "filler"
     filler.write_bytes(bytes(60 * 1024))
     with pytest.raises(MachineError):
@@ -115,7 +119,7 @@ def test_after_a_full_disk_records_go_on(small_disk):
     assert read_attempts(path) == [{"event": "done"}]
 
 
-def test_a_folder_that_is_gone_is_named(tmp_path):
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"gone/attempts\.jsonl"):
         record(tmp_path / "gone" / "attempts.jsonl", event="started")
 
@@ -131,12 +135,14 @@ for i in range(200):
 """
 
 
-def test_lines_of_writers_at_once_do_not_mix(path):
+def test_lines_of_writers_at_once_do_not_mix(path: Path) -> None:
     command = [sys.executable, "-c", WRITER, str(path)]
     pair = [subprocess.Popen([*command, me], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for me in "ab"]
     for one in pair:
+        assert one.stdout is not None
         assert one.stdout.readline() == "ready\n"
     for one in pair:
+        assert one.stdin is not None
         one.stdin.write("go\n")
         one.stdin.flush()
     for one in pair:

@@ -1,4 +1,4 @@
-"""What a slot makes of its worker's end, with real processes in the worker's place."""
+"""Worker slots and the ends of their workers, with real processes in place of workers."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def events(task: Task) -> list[tuple[str, str | None]]:
 
 def ends(worker_slot: WorkerSlot) -> str:
     give_up = time.monotonic() + 30
-    while (outcome := worker_slot.advance()) is None:
+    while (ended := worker_slot.advance()) is None:
         assert time.monotonic() < give_up
         time.sleep(0.02)
-    return outcome
+    return ended.outcome
 
 
-def test_a_worker_whose_lease_was_taken_and_let_go_stops_and_adds_no_end_to_the_one_it_was_given(
+def test_a_worker_whose_lease_was_taken_over_stops_and_records_no_second_end(
     folder: StudyDir, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_slots, "RENEW_S", 0.0)
@@ -96,7 +96,7 @@ def test_a_cell_that_was_cancelled_while_its_job_ended_is_not_a_timeout(folder: 
     assert events(task) == [("started", None), ("stopped", "asked")]
 
 
-def test_a_worker_that_is_too_slow_to_stop_is_killed_for_the_reason_of_the_stop(folder: StudyDir, task: Task) -> None:
+def test_a_worker_killed_because_it_stops_too_slowly_has_the_kind_of_the_stop(folder: StudyDir, task: Task) -> None:
     worker_slot = slot_of(folder, "import time; time.sleep(60)")
     begin(worker_slot, task)
     worker_slot.ask_to_stop()
@@ -106,7 +106,7 @@ def test_a_worker_that_is_too_slow_to_stop_is_killed_for_the_reason_of_the_stop(
 
 @pytest.fixture
 def small_group() -> Iterator[Path]:
-    """A control group in which there is little memory."""
+    """Yield a control group with little memory."""
     group = Path("/sys/fs/cgroup/memory") / f"nllgen-slot-{os.getpid()}"
     try:
         group.mkdir()
@@ -117,7 +117,7 @@ def small_group() -> Iterator[Path]:
     group.rmdir()
 
 
-def test_a_worker_that_the_kernel_kills_while_it_stops_ran_out_of_memory(small_group: Path, tmp_path: Path) -> None:
+def test_a_worker_killed_for_memory_while_it_stops_ran_out_of_memory(small_group: Path, tmp_path: Path) -> None:
     script = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})

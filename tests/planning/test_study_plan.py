@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.planning import study_plan
 from nllgen.planning.study_plan import load_study_at, plan_study_at
 from nllgen.storage.study_dir import StudyDir

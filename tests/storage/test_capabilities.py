@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nllgen.errors import MachineError
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.storage.capabilities import require_publishing
 from nllgen.study.load import parse_study
 

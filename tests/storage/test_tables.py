@@ -129,7 +129,7 @@ def test_what_is_no_such_table_is_refused(tmp_path: Path, rows: Any) -> None:
         file["eval"] = rows
 
     path.write_bytes(with_checksum(fill))
-    with pytest.raises(CorruptFileError, match="eval|of a table|column"), open_read(path) as file:
+    with pytest.raises(CorruptFileError, match=r"eval|of a table|column"), open_read(path) as file:
         read_table(file, "eval", EVAL_COLUMNS)
 
 

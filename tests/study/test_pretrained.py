@@ -14,7 +14,7 @@ from benchmarks.pack_truth import bits_on_mnist
 from nllgen.cli.study_commands import is_available
 from nllgen.data.truth import load_truth
 from nllgen.errors import AssetError, ConfigError, ConflictError, CorruptFileError
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.planning.plan import make_plan
 from nllgen.planning.study_plan import load_study_at
 from nllgen.storage.tasks import tasks_of

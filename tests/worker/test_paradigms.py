@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from nllgen_analysis.frames import load
 
 from nllgen.cli import cli
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.storage.collect import collect
 from nllgen.storage.result import Result, read_result
 from nllgen.storage.study_dir import StudyDir

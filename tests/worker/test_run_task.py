@@ -12,7 +12,7 @@ import torch
 
 from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.errors import IncompleteError, MachineError, NllgenError
-from nllgen.launch.submit import freeze
+from nllgen.launch.freeze import freeze
 from nllgen.storage.collect import collect
 from nllgen.storage.dataset import read_dataset, write_dataset
 from nllgen.storage.result import read_result, write_result

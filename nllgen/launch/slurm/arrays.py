@@ -1,4 +1,4 @@
-"""A submission's stages: one sbatch each, with what its elements run, written down before the first is sent."""
+"""Stages of a submission, one sbatch each, and the record of them that is written before any is sent."""
 
 from __future__ import annotations
 
@@ -6,20 +6,41 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from nllgen.errors import CorruptFileError
 from nllgen.launch.tasks import read_attempts, record
+from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import Task
+from nllgen.storage.tasks import Task, TaskKind
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 
 COLLECT = "collect"
-_KINDS = ("truth", "dataset", "cells")
+_CELLS = "cells"
+
+_KINDS = (TaskKind.TRUTH, TaskKind.DATASET, TaskKind.CELL)  # in the order of sending
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class ArrayShape:
+    """The distribution of cells over array elements.
+
+    Attributes:
+        pack: cells that run at once in one element.
+        workers: number of elements that lease cells from one list until none is left; 0 gives each element its own
+            cells.
+    """
+
+    pack: int = 1
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -27,11 +48,11 @@ class Stage:
     """One array, or one job.
 
     Attributes:
-        name: within the submission.
-        elements: names of the tasks of each element; with ``workers`` there is one list, for all of them.
+        name: unique within the submission.
+        elements: names of the tasks of each element; with ``workers``, a single list for all elements.
         needs: names of tasks that must be done before.
-        workers: elements that all lease from one list; 0 where each has its own.
-        memory_factor: how many times the memory that the profile says.
+        workers: number of elements that lease from the single list; 0 if each element has its own tasks.
+        memory_factor: multiple of the profile's memory that an element gets.
     """
 
     name: str
@@ -41,29 +62,37 @@ class Stage:
     memory_factor: float = 1.0
 
     @property
+    def is_cells(self) -> bool:
+        """Return True for an array of cells."""
+        return self.name.startswith(_CELLS)
+
+    @property
     def num_elements(self) -> int:
-        """Of its array."""
+        """Return the number of elements of its array."""
         return self.workers or len(self.elements)
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of all its tasks."""
+        """Return the names of all its tasks."""
         return tuple(name for names in self.elements for name in names)
 
     def tasks_of(self, element: int) -> tuple[str, ...]:
-        """What an element may run."""
+        """Return the names of the tasks that an element may run."""
         return self.elements[0 if self.workers else element] if self.elements else ()
+
+
+COLLECT_STAGE = Stage(COLLECT, ((COLLECT,),))
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What was sent, or was about to be.
+    """The record of a submission.
 
     Attributes:
-        name: unique among those of all studies, and in the names of its jobs.
+        name: unique among the submissions of all studies; part of the names of its jobs.
         stages: in the order of sending.
-        profile: as it was then, plain values.
-        options: how workers are started, plain values.
+        profile: profile of the cluster, plain values.
+        options: worker configuration, array shape and the like, plain values.
     """
 
     name: str
@@ -71,144 +100,178 @@ class Submission:
     profile: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def charged_to(self) -> str:
+        """Return the submission that its failures are charged to: itself, or the one that it retries tasks of."""
+        return str(self.options.get("under", self.name))
+
+    @property
+    def shape(self) -> ArrayShape:
+        """Return the distribution of cells over elements."""
+        return ArrayShape(**self.options["shape"])
+
+    @property
+    def worker_config(self) -> WorkerConfig:
+        """Return the configuration of the workers, without a program: a record is data and names nothing to run.
+
+        Raises:
+            NllgenError: the record is damaged, or of another version.
+        """
+        return WorkerConfig.from_record(self.options.get("setup", {}))
+
     def job_name(self, study: str, stage: Stage) -> str:
-        """The name by which a job is found again, whoever was killed when."""
+        """Return the job name of a stage, by which its jobs are recognised even if nothing was noted."""
         return f"{job_prefix(study)}{self.name}:{stage.name}"
 
 
+_SUBMISSION = TypeAdapter(Submission)
+
+
 def job_prefix(study: str) -> str:
-    """How the names of a study's jobs begin."""
+    """Return the prefix of the names of a study's jobs."""
     return f"nllgen:{study}:"
 
 
-def stages_for(
-    tasks: Sequence[Task], *, pack: int, workers: int, max_elements: int, memory_factors: Mapping[str, float]
+def group_into_stages(
+    tasks: Sequence[Task], shape: ArrayShape, max_elements: int, memory_factors: Mapping[str, float]
 ) -> tuple[Stage, ...]:
-    """Group tasks into arrays.
+    """Group tasks into stages.
 
     Args:
-        tasks: that are to run, the longest first.
-        pack: cells of one element.
-        workers: elements that lease from one list; 0 gives each element its own cells.
-        max_elements: of one array.
-        memory_factors: task → how many times the memory it needs, where not once.
+        tasks: tasks to run, the longest first.
+        shape: distribution of cells over elements.
+        max_elements: largest number of elements of one array.
+        memory_factors: task → multiple of the profile's memory that it needs, if not 1.
     """
-    groups: dict[tuple[str, tuple[str, ...], float], list[str]] = {}
-    for task in tasks:
-        kind = task.name if task.name in ("truth", "dataset") else "cells"
-        groups.setdefault((kind, task.needs, memory_factors.get(task.name, 1.0)), []).append(task.name)
     stages: list[Stage] = []
-    for (kind, needs, factor), names in sorted(groups.items(), key=lambda item: (_KINDS.index(item[0][0]), item[0])):
-        if workers and kind == "cells":
-            parts: list[tuple[tuple[str, ...], ...]] = [(tuple(names),)]
+    num_arrays = itertools.count()
+    for (kind, needs, factor), names in _groups(tasks, memory_factors):
+        if kind is not TaskKind.CELL:
+            stages.append(Stage(str(kind), (tuple(names),), needs, memory_factor=factor))
+        elif shape.workers:
+            workers = min(shape.workers, len(names), max_elements)
+            stages.append(Stage(f"{_CELLS}{next(num_arrays)}", (tuple(names),), needs, workers, factor))
         else:
-            packed = [tuple(names[i : i + pack]) for i in range(0, len(names), pack)]
-            parts = [tuple(packed[i : i + max_elements]) for i in range(0, len(packed), max_elements)]
-        for elements in parts:
-            number = sum(stage.name.startswith(kind) for stage in stages)
-            name = kind if kind != "cells" else f"cells{number}"
-            num = min(workers, len(names), max_elements) if workers and kind == "cells" else 0
-            stages.append(Stage(name, elements, needs, num, factor))
+            for elements in _chunks([*_chunks(names, shape.pack)], max_elements):
+                stages.append(Stage(f"{_CELLS}{next(num_arrays)}", elements, needs, memory_factor=factor))
     return tuple(stages)
 
 
-def array_turns(stages: Sequence[Stage], at_once: int) -> dict[str, str]:
-    """Arrays of cells that have to wait for another to end, because Slurm limits what runs at once an array each.
+_GroupKey = tuple[TaskKind, tuple[str, ...], float]
+
+
+def _groups(tasks: Sequence[Task], memory_factors: Mapping[str, float]) -> list[tuple[_GroupKey, list[str]]]:
+    """Group tasks that may share an array, by kind, needs and memory factor; in the order of sending."""
+    groups: dict[_GroupKey, list[str]] = {}
+    for task in tasks:
+        groups.setdefault((task.kind, task.needs, memory_factors.get(task.name, 1.0)), []).append(task.name)
+    return sorted(groups.items(), key=lambda item: (_KINDS.index(item[0][0]), item[0]))
+
+
+def _chunks(items: Sequence[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
+    for start in range(0, len(items), size):
+        yield tuple(items[start : start + size])
+
+
+def array_predecessors(stages: Sequence[Stage], parallelism: int) -> dict[str, str]:
+    """Return the arrays of cells that must wait for another one, because Slurm limits each array by itself.
 
     Args:
-        stages: of one submission, in the order of sending.
-        at_once: elements that may run at the same time.
+        stages: stages of one submission, in the order of sending.
+        parallelism: largest number of elements that may run at once.
 
     Returns:
-        Name of an array → that of the array before it; empty where all of them together stay within the limit.
+        Name of an array → name of the array before it. Empty if all arrays together stay within the limit.
     """
-    arrays = [stage for stage in stages if stage.name.startswith("cells")]
-    if sum(min(stage.num_elements, at_once) for stage in arrays) <= at_once:
+    arrays = [stage for stage in stages if stage.is_cells]
+    if sum(min(stage.num_elements, parallelism) for stage in arrays) <= parallelism:
         return {}
     return {later.name: earlier.name for earlier, later in itertools.pairwise(arrays)}
 
 
 @dataclass(frozen=True)
 class SubmissionDir:
-    """``<study>/submitit/<submission>``."""
+    """The folder ``<study>/submitit/<submission>``."""
 
     path: Path
 
     @property
     def record(self) -> Path:
-        """submission.json: what is to be sent; there before anything is."""
+        """Return the path of submission.json, which is written before anything is sent."""
         return self.path / "submission.json"
 
     @property
     def jobs(self) -> Path:
-        """jobs.jsonl: what the scheduler has taken; a submitter that is killed may leave it behind the truth."""
+        """Return the path of jobs.jsonl, the jobs that the scheduler has accepted.
+
+        A killed submitter may have noted fewer than the scheduler has.
+        """
         return self.path / "jobs.jsonl"
 
     def write(self, submission: Submission) -> None:
-        """Put the record on the disk."""
+        """Write the record."""
         write_bytes(self.record, json.dumps(asdict(submission)).encode())
 
     def add_job(self, stage: str, job_id: str) -> None:
-        """Note what the scheduler has taken."""
+        """Append a job that the scheduler has accepted."""
         record(self.jobs, stage=stage, job=job_id)
 
     def job_ids(self) -> dict[str, str]:
-        """Stage → number of its job, as far as it was noted."""
+        """Return stage → number of its job, for the stages that were noted."""
         return {str(line.get("stage")): str(line.get("job")) for line in read_attempts(self.jobs)}
 
     def read(self) -> Submission:
-        """The record.
+        """Read the record.
 
         Raises:
             CorruptFileError: it is damaged.
         """
         try:
-            value = parse_untrusted_json(read_regular(self.record))
-            stages = tuple(
-                Stage(
-                    str(stage["name"]),
-                    tuple(tuple(map(str, names)) for names in stage["elements"]),
-                    tuple(map(str, stage["needs"])),
-                    int(stage["workers"]),
-                    float(stage["memory_factor"]),
-                )
-                for stage in value["stages"]
-            )
-            return Submission(str(value["name"]), stages, dict(value["profile"]), dict(value["options"]))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise CorruptFileError(f"{self.record}: not a submission ({error})", "remove its folder") from error
+            return _SUBMISSION.validate_python(parse_untrusted_json(read_regular(self.record)))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CorruptFileError(
+                f"{self.record}: not a submission ({_first_problem(error)})", "remove its folder"
+            ) from error
 
 
-def submissions(folder: StudyDir) -> list[tuple[SubmissionDir, Submission]]:
-    """All that were sent, the oldest first; what a killed submitter left without a record was never sent."""
-    found = []
-    with contextlib.suppress(OSError), os.scandir(folder.submitit) as entries:
+def _first_problem(error: Exception) -> str:
+    """Return the first problem of a record that cannot be read, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+
+
+def submissions(study_dir: StudyDir) -> list[tuple[SubmissionDir, Submission]]:
+    """Return all submissions of a study, the oldest first; a folder without a record was never sent."""
+    dirs = []
+    with contextlib.suppress(OSError), os.scandir(study_dir.submitit) as entries:
         for entry in entries:
-            path = SubmissionDir(Path(entry.path))
-            if path.record.exists():
-                found.append((path.record.stat().st_mtime_ns, path))
-    return [(path, path.read()) for _, path in sorted(found, key=lambda item: item[0])]
+            submission_dir = SubmissionDir(Path(entry.path))
+            if submission_dir.record.exists():
+                dirs.append((submission_dir.record.stat().st_mtime_ns, submission_dir))
+    return [(submission_dir, submission_dir.read()) for _, submission_dir in sorted(dirs, key=lambda item: item[0])]
 
 
-def is_copy(folder: StudyDir, submission: Submission) -> bool:
-    """Whether a folder is another than the one that was submitted: the scheduler's jobs are not about it."""
-    was = submission.options.get("place")
-    if not isinstance(was, dict):
+def is_copy(study_dir: StudyDir, submission: Submission) -> bool:
+    """Return True if a folder is a copy of the one that was submitted; the scheduler's jobs do not belong to it."""
+    submitted = submission.options.get("place")
+    if not isinstance(submitted, dict):
         return False
-    now = place_of(folder)
-    # machines may mount one disk under two names, and some file systems number a folder anew: either alone says nothing
-    return bool(was.get("path") != now["path"] and was.get("inode") != now["inode"])
+    current = folder_identity(study_dir)
+    # both must differ: machines may mount one disk under two names, and some file systems renumber a folder
+    return bool(submitted.get("path") != current["path"] and submitted.get("inode") != current["inode"])
 
 
-def place_of(folder: StudyDir) -> dict[str, Any]:
-    """What tells a folder from its copies."""
-    return {"path": str(folder.path.resolve()), "inode": folder.path.stat().st_ino}
+def folder_identity(study_dir: StudyDir) -> dict[str, Any]:
+    """Return the path and the inode by which a folder is told from its copies."""
+    return {"path": str(study_dir.path.resolve()), "inode": study_dir.path.stat().st_ino}
 
 
-def memory_factors_had(folder: StudyDir) -> dict[str, float]:
-    """Task → how many times the profile's memory it was sent with the last time; those that were sent to a cluster."""
-    had: dict[str, float] = {}
-    for _, submission in submissions(folder):  # the newest says it last
+def last_memory_factors(study_dir: StudyDir) -> dict[str, float]:
+    """Return task → multiple of the profile's memory in its newest submission, for tasks that were ever submitted."""
+    factors: dict[str, float] = {}
+    for _, submission in submissions(study_dir):  # newer ones replace older ones
         for stage in submission.stages:
-            had |= dict.fromkeys(stage.tasks, stage.memory_factor)
-    return had
+            factors |= dict.fromkeys(stage.tasks, stage.memory_factor)
+    return factors

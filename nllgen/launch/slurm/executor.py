@@ -1,4 +1,4 @@
-"""Stages become arrays of Slurm through submitit: one sbatch and one pickle each, whatever the number of elements."""
+"""Slurm arrays through submitit, with one sbatch and one pickle for all elements of a stage."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,20 @@ from nllgen.launch.slurm.commands import without_outer_job
 from nllgen.launch.slurm.job_env import STARTED_VARIABLE
 from nllgen.study.config import Resources
 
-_COUNTDOWN = 10**9  # submitit would stop requeueing after so many time limits; failures.POLICIES decides instead
-_NOT_IN_SCRIPTS = re.compile(r"[\x00-\x1f\x7f%\\]")  # a new line is a command; sbatch puts numbers for the other two
-_COLLECT = Resources(time_min=60, memory_gb=2.0, cpus=1, gpus=0)
+_MAX_TIMEOUTS = 10**9  # submitit stops requeueing after so many time limits; the retry policy decides instead
+_NOT_IN_SCRIPTS = re.compile(r"[\x00-\x1f\x7f%\\]")  # a line break starts a command; sbatch replaces % and backslashes
+_COLLECT_RESOURCES = Resources(time_min=60, memory_gb=2.0, cpus=1, gpus=0)
 
 
 class OnePickle(submitit.SlurmExecutor):
-    """Sends one callable as a whole array.
+    """An executor that sends one callable as a whole array.
 
-    A job finds the callable under its own number because its script links it there. So a submitter that is killed after
-    sbatch leaves an array that runs, where submitit would still have to rename a pickle for every element.
+    The script of each element links the pickle under the element's own number. So an array runs even if the submitter
+    is killed right after sbatch, whereas submitit would still have to rename a pickle for every element.
     """
 
-    def __init__(self, folder: Path, python: str, pickle: Path):
-        super().__init__(folder, max_num_timeout=_COUNTDOWN, python=f"exec {shlex.quote(python)}")
+    def __init__(self, directory: Path, python: str, pickle: Path):
+        super().__init__(directory, max_num_timeout=_MAX_TIMEOUTS, python=f"exec {shlex.quote(python)}")
         self.pickle = pickle
 
     def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Any]:
@@ -42,25 +43,25 @@ class OnePickle(submitit.SlurmExecutor):
         return [self._submit_command(self._submitit_command_str)]
 
     def write(self, delayed: DelayedSubmission) -> None:
-        """Put the callable where the array's elements will find it."""
-        delayed.set_timeout(self.parameters["time"], _COUNTDOWN)
+        """Write the pickle of the callable."""
+        delayed.set_timeout(self.parameters["time"], _MAX_TIMEOUTS)
         delayed.dump(self.pickle)
 
     def script(self) -> str:
-        """The text that sbatch gets."""
+        """Return the text for sbatch."""
         text: str = self._make_submission_file_text(self._submitit_command_str, "")
         return text
 
 
 @dataclass(frozen=True)
 class ArrayOptions:
-    """What sbatch is told of one stage.
+    """Options of one stage's array.
 
     Attributes:
-        job_name: by which it is found again.
-        num_elements: of its array.
-        resources: of one element.
-        after_ok: numbers of jobs that must have ended well before.
+        job_name: name by which its jobs are recognised.
+        num_elements: number of elements of the array.
+        resources: resources of one element.
+        after_ok: numbers of jobs that must have succeeded before.
         after_any: numbers of jobs that must have ended before.
     """
 
@@ -72,53 +73,55 @@ class ArrayOptions:
 
     @property
     def dependency(self) -> str | None:
-        """In sbatch's words."""
+        """Return the value of sbatch's option; None without dependencies."""
         parts = [f"afterok:{':'.join(self.after_ok)}"] * bool(self.after_ok)
         parts += [f"afterany:{':'.join(self.after_any)}"] * bool(self.after_any)
         return ",".join(parts) or None
 
 
 def resources_of(stage: Stage, profile: Profile, of_study: Resources, at_once: int) -> Resources:
-    """What one element of a stage asks for: as many times a cell's as it runs at once, but for the time."""
+    """Return the resources of one element: those of a cell, with memory and processors for all that run at once."""
     one = profile.resources(of_study)
     if stage.name == COLLECT:
-        limit = min(_COLLECT.time_min, one.time_min)
-        memory = min(_COLLECT.memory_gb, one.memory_gb * 4)
-        return _COLLECT.model_copy(update={"time_min": limit, "memory_gb": memory})
-    several = at_once if stage.name.startswith("cells") else 1
-    memory = one.memory_gb * several * stage.memory_factor
-    return one.model_copy(update={"cpus": one.cpus * several, "memory_gb": memory})
+        limit = min(_COLLECT_RESOURCES.time_min, one.time_min)
+        memory = min(_COLLECT_RESOURCES.memory_gb, one.memory_gb * 4)
+        return _COLLECT_RESOURCES.model_copy(update={"time_min": limit, "memory_gb": memory})
+    num_cells = at_once if stage.is_cells else 1
+    memory = one.memory_gb * num_cells * stage.memory_factor
+    return one.model_copy(update={"cpus": one.cpus * num_cells, "memory_gb": memory})
 
 
-def check_order(folder: Path, profile: Profile, of_study: Resources) -> None:
-    """Refuse what Slurm could not be told, before anything is changed.
+def check_submittable(study_dir: Path, profile: Profile, of_study: Resources) -> None:
+    """Check the path of a study and its time limit before anything is changed.
 
     Raises:
-        ConfigError: the folder has a name that a line of sbatch's script cannot hold, or the time is too short.
+        ConfigError: a batch script cannot hold the path, or the time limit is too short.
     """
-    if found := _NOT_IN_SCRIPTS.search(str(folder)):
+    if match := _NOT_IN_SCRIPTS.search(str(study_dir)):
         raise ConfigError(
-            f"Slurm cannot be told of a folder with {found[0]!r} in its name: {str(folder)!r}",
+            f"a batch script cannot hold a path with {match[0]!r}: {str(study_dir)!r}",
             "give a --root without control characters, % and backslashes",
         )
     profile.resources(of_study)
 
 
-def executor_for(folder: Path, stage: Stage, array_options: ArrayOptions, profile: Profile, code: Path) -> OnePickle:
-    """The executor that sends one stage.
+def executor_for(
+    submission_dir: Path, stage: Stage, array_options: ArrayOptions, profile: Profile, code: Path
+) -> OnePickle:
+    """Make the executor that sends one stage.
 
     Args:
-        folder: the submission's.
-        stage: what is sent.
-        order: what sbatch is told.
-        profile: of the cluster.
+        submission_dir: folder of the submission.
+        stage: the stage.
+        array_options: options of its array.
+        profile: profile of the cluster.
         code: snapshot of the program.
 
     Raises:
         MachineError: this machine has no Slurm.
     """
     try:
-        made = OnePickle(folder, profile.python or sys.executable, folder / f"{stage.name}.pkl")
+        executor = OnePickle(submission_dir, profile.python or sys.executable, submission_dir / f"{stage.name}.pkl")
     except RuntimeError as error:
         raise MachineError(
             "Slurm's commands are not installed here", "run this on a login node of the cluster, or --local"
@@ -127,7 +130,7 @@ def executor_for(folder: Path, stage: Stage, array_options: ArrayOptions, profil
     options |= {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
     options |= {"kill-on-invalid-dep": "yes"} if array_options.dependency else {}
     resources = array_options.resources
-    made.update_parameters(
+    executor.update_parameters(
         job_name=array_options.job_name,
         partition=profile.partition,
         account=profile.account,
@@ -140,59 +143,59 @@ def executor_for(folder: Path, stage: Stage, array_options: ArrayOptions, profil
         dependency=array_options.dependency,
         array_parallelism=profile.array_parallelism,
         signal_delay_s=profile.signal_s,
-        wckey=None,  # submitit's own default is a key that few clusters know
+        wckey=None,  # submitit's default is a key that few clusters know
         stderr_to_stdout=True,
         use_srun=False,
-        setup=_setup(folder, made.pickle, profile, code),
+        setup=_setup(submission_dir, executor.pickle, profile, code),
         additional_parameters=options,
     )
-    made.parameters["map_count"] = array_options.num_elements
-    return made
+    executor.parameters["map_count"] = array_options.num_elements
+    return executor
 
 
-def _setup(folder: Path, pickle: Path, profile: Profile, code: Path) -> list[str]:
-    """Lines before the supervisor: a failure in them ends the job instead of going on without."""
-    quoted = shlex.quote(str(folder))
+def _setup(submission_dir: Path, pickle: Path, profile: Profile, code: Path) -> list[str]:
+    """Return the lines of the script before the supervisor; a failure in them ends the job."""
+    quoted = shlex.quote(str(submission_dir))
     lines = [
         "set -euo pipefail",
-        # Slurm's warning may come before the supervisor can hear it, up to a minute early: it must not end the shell
+        # Slurm's signal may come up to a minute early, before the supervisor handles it: it must not end the shell
         "trap '' USR2",
         f"export {STARTED_VARIABLE}=$(date +%s)",
         f"test -f {shlex.quote(str(pickle))} || {{ echo 'the study was moved or removed' >&2; exit 75; }}",
         "umask 022",
-        # from 22.05 on srun does not take this from sbatch by itself
+        # since 22.05, srun does not inherit this from sbatch
         'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"',
         'mine="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl"',
         f'rm -f -- {quoted}/"$mine".save_tmp',
         f'ln -sfn -- {shlex.quote(pickle.name)} {quoted}/"$mine"',
         f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
-        "export PYTHONSAFEPATH=1",  # nothing of the folder that the study was submitted from is run
+        "export PYTHONSAFEPATH=1",  # no module of the working directory is imported
     ]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
     return [*lines[:3], *profile.setup, *lines[3:]]
 
 
-def send(executor: OnePickle, callable_: Any) -> str:
-    """Give a stage to the scheduler.
+def send(executor: OnePickle, job_function: Callable[[], object]) -> str:
+    """Send a stage to the scheduler.
 
     Returns:
         The number of its array.
 
     Raises:
-        MachineError: sbatch refused it, in its own words.
+        MachineError: sbatch refused it; the message has sbatch's reason.
     """
     try:
         with without_outer_job(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            job = executor.submit(callable_)
+            job = executor.submit(job_function)
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         raise MachineError(
-            f"sbatch refused the job: {_words(str(error))}",
+            f"sbatch refused the job: {_reason(str(error))}",
             "check the profile against the cluster (nllgen doctor), then run the same command again",
         ) from error
     return str(job.job_id).partition("_")[0]
 
 
-def _words(text: str) -> str:
+def _reason(text: str) -> str:
     lines = [line for line in text.splitlines() if "sbatch:" in line or "error" in line.lower()]
     return "; ".join(lines[:3] or text.splitlines()[:1])

@@ -1,14 +1,13 @@
-"""The last stage: sends again what deserves it, then proves the study complete and writes study.h5."""
+"""The last stage of a submission: retry tasks whose failure allows it, or else write study.h5."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from submitit.helpers import DelayedSubmission
 
@@ -19,22 +18,25 @@ from nllgen.launch.lost_jobs import LostJobs
 from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
     FailureKind,
-    abandoned_kind,
+    Line,
+    exhausted_kind,
     failure_kind,
     failure_kind_of_state,
-    last_ended,
+    last_end,
     next_memory_factor,
-    unended,
+    unfinished_start,
 )
-from nllgen.launch.slurm.arrays import Submission, SubmissionDir, memory_factors_had
+from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors
 from nllgen.launch.slurm.commands import sacct_state, was_cancelled
+from nllgen.launch.slurm.live_jobs import query_live_jobs
+from nllgen.launch.slurm.submission import SubmissionRequest, submit
+from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.tasks import is_done, read_attempts
-from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
-_FROM_OUTSIDE = (FailureKind.PREEMPTED, FailureKind.TIMEOUT)  # what a job takes the signals of a scancel for
+_SIGNALLED = (FailureKind.PREEMPTED, FailureKind.TIMEOUT)  # a job cannot tell the signals of scancel from these
 
 
 @dataclass
@@ -43,27 +45,27 @@ class Finalizer:
 
     Attributes:
         study_dir: the frozen study.
-        submission: that it belongs to.
+        submission: name of the submission that it belongs to.
     """
 
     study_dir: Path
     submission: str
 
     def __call__(self) -> str:
-        """Send again, or collect.
+        """Send tasks again, or collect.
 
         Returns:
-            What was done, in words.
+            A sentence that says which.
 
         Raises:
-            CellsFailedError: the study is not complete, and nothing is left to try.
+            CellsFailedError: the study is incomplete, and no task may be retried.
         """
-        folder = StudyDir(self.study_dir)
-        folder.guard()
-        record = SubmissionDir(folder.submitit / self.submission).read()
-        sent = self._send_again(folder, record)
-        if sent:
-            return f"{sent} sent again; they bring their own collection"
+        study_dir = StudyDir(self.study_dir)
+        study_dir.guard()
+        record = SubmissionDir(study_dir.submitit / self.submission).read()
+        num_sent = self._resend(study_dir, record)
+        if num_sent:
+            return f"{num_sent} sent again; they bring their own collection"
         command = [sys.executable, "-m", "nllgen", "collect", str(self.study_dir)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, env=os.environ)
         if done.returncode != 0:
@@ -71,89 +73,99 @@ class Finalizer:
         return "collected"
 
     def checkpoint(self) -> DelayedSubmission:
-        """Nothing to save: it starts anew."""
+        """Return what submitit requeues; there is no state to save."""
         return DelayedSubmission(self)
 
-    def _send_again(self, folder: StudyDir, record: Submission) -> int:
-        """Number of tasks that were sent again: those whose last failure's policy allows it."""
-        from nllgen.launch.slurm.submission import ArrayShape, query_live_jobs, submit
-        from nllgen.launch.submit import submission_lock
-
-        if folder.stop.exists():
+    def _resend(self, study_dir: StudyDir, record: Submission) -> int:
+        """Send tasks again whose last failure allows it; return their number."""
+        if study_dir.stop.exists():
             return 0
-        study = folder.read_study()
-        under = str(record.options["under"])
-        with submission_lock(folder):
-            if folder.stop.exists():  # asked for while this waited
+        study = study_dir.read_study()
+        with submission_lock(study_dir):
+            if study_dir.stop.exists():  # cancelled while this waited
                 return 0
-            live = query_live_jobs(folder, study.name)
-            again = _to_send_again(folder, study, under, live.tasks)
-            if not again:
+            live = query_live_jobs(study_dir, study.name)
+            memory_factors = _tasks_to_resend(study_dir, study, record.charged_to, live.tasks)
+            if not memory_factors:
                 return 0
-            profile = Profile.model_validate(record.profile)
-            sent = submit(
-                folder,
+            request = SubmissionRequest(
+                study_dir,
                 study,
-                profile,
-                WorkerConfig.from_record(record.options["setup"]),
-                ArrayShape(**record.options["shape"]),
-                only=tuple(again),
-                under=under,
-                memory_factors=again,
+                Profile.model_validate(record.profile),
+                record.worker_config,
+                record.shape,
+                only=tuple(memory_factors),
+                charged_to=record.charged_to,
+                memory_factors=memory_factors,
                 echo=lambda text: print(text, flush=True),
             )
-        return len(again) if sent.submission else 0
+            result = submit(request, Finalizer)
+        return len(memory_factors) if result.submission else 0
 
 
-def _to_send_again(folder: StudyDir, study: Study, under: str, live: Collection[str]) -> dict[str, float]:
-    """Task → how many times the profile's memory, of those that are not done and that the scheduler does not have."""
-    had = memory_factors_had(folder)
-    lost_jobs = LostJobs.of(folder, under)
-    again: dict[str, float] = {}
-    missing: set[str] = set()
-    for task in tasks_of(study, folder):
-        if task.name in live or is_done(task, study, folder):
+def _tasks_to_resend(
+    study_dir: StudyDir, study: Study, charged_to: str, live_tasks: Collection[str]
+) -> dict[str, float]:
+    """Return task → multiple of the profile's memory, for unfinished tasks without a job that may be retried."""
+    previous_factors = last_memory_factors(study_dir)
+    lost_jobs = LostJobs.of(study_dir, charged_to)
+    factors: dict[str, float] = {}
+    unfinished: set[str] = set()
+    for task in tasks_of(study, study_dir):
+        if task.name in live_tasks or is_done(task, study, study_dir):
             continue
-        missing.add(task.name)
-        if not any(need in missing for need in task.needs):  # else it was dropped with what it needs
+        unfinished.add(task.name)
+        if not any(need in unfinished for need in task.needs):  # else the scheduler dropped it with what it needs
             lost_jobs.record_lost(task)
-        factor = retry_factor(task, under, had.get(task.name, 1.0))
-        if not factor and any(need in again for need in task.needs) and not read_attempts(task.attempts):
-            factor = 1.0  # it was never begun: the scheduler dropped it when what it needs had failed
+        factor = retry_factor(task, charged_to, previous_factors.get(task.name, 1.0))
+        if not factor and any(need in factors for need in task.needs) and not read_attempts(task.attempts):
+            factor = 1.0  # never started: the scheduler dropped it when what it needs had failed
         if factor:
-            again[task.name] = factor
-    return again
+            factors[task.name] = factor
+    return factors
 
 
-def retry_factor(task: Task, under: str, had: float) -> float:
-    """How many times the profile's memory a failed task is to be sent again with; 0 where it is not.
+def retry_factor(task: Task, charged_to: str, previous_factor: float) -> float:
+    """Return the multiple of the profile's memory with which a failed task is retried; 0 if it is not retried.
 
     Args:
-        task: that has no result.
-        under: submission that failures are counted under.
-        had: how many times the profile's memory it was sent with the last time.
+        task: a task without a result.
+        charged_to: submission that failures are charged to.
+        previous_factor: multiple of the profile's memory of its last submission.
     """
+    if not _ensure_end(task):
+        return 0.0
     lines = read_attempts(task.attempts)
-    start = unended(lines)
-    if start is not None and last_ended(lines) is None:
-        if LeaseManager().is_held(task.lease) and not start.get("job"):
-            return 0.0
-        state = sacct_state(start)
-        record_lost(task, failure_kind_of_state(state), f"its job is gone ({state or 'nobody knows why'})")
-        lines = read_attempts(task.attempts)
-    last = last_ended(lines)
-    if task.stop.exists():
+    last = last_end(lines)
+    if last is None or task.stop.exists() or not _may_be_retried(last, lines, charged_to):
         return 0.0
-    if last is not None and failure_kind(last) in _FROM_OUTSIDE and was_cancelled(_job_of(last, lines)):
-        return 0.0
-    if last is None or failure_kind(last) in (None, FailureKind.ASKED) or abandoned_kind(lines, under) is not None:
-        return 0.0
-    if last.get("submission") != under:
-        return 0.0
-    return next_memory_factor(had, failure_kind(last))
+    return next_memory_factor(previous_factor, failure_kind(last))
 
 
-def _job_of(ended: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str:
-    """The job that an attempt ran in."""
-    jobs = [str(line.get("job", "")) for line in lines if line.get("attempt") == ended.get("attempt")]
+def _ensure_end(task: Task) -> bool:
+    """Record the end of an attempt whose job is gone; return False if a local supervisor is still at work."""
+    lines = read_attempts(task.attempts)
+    start = unfinished_start(lines)
+    if start is None or last_end(lines) is not None:
+        return True
+    if LeaseManager().is_held(task.lease) and not start.get("job"):
+        return False
+    state = sacct_state(start)
+    record_lost(task, failure_kind_of_state(state), f"its job is gone ({state or 'nobody knows why'})")
+    return True
+
+
+def _may_be_retried(last: Line, lines: Sequence[Line], charged_to: str) -> bool:
+    """Check whether the end of an attempt leaves retries under a submission."""
+    if last.get("submission") != charged_to or exhausted_kind(lines, charged_to) is not None:
+        return False
+    kind = failure_kind(last)
+    if kind in (None, FailureKind.ASKED):
+        return False
+    return not (kind in _SIGNALLED and was_cancelled(_job_of(last, lines)))
+
+
+def _job_of(end: Line, lines: Sequence[Line]) -> str:
+    """Return the job that an attempt ran in; empty without one."""
+    jobs = [str(line.get("job", "")) for line in lines if line.get("attempt") == end.get("attempt")]
     return next((job for job in jobs if job), "")

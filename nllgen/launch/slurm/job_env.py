@@ -1,36 +1,36 @@
-"""The job that a supervisor runs in: what the scheduler calls it, what it gave, and how it asks to stop."""
+"""The job that a supervisor runs in: its id and resources, the scheduler's signals, and its use of memory."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nllgen.launch.gpus import visible
+from nllgen.launch.gpus import visible_gpus
 from nllgen.launch.retry_policy import FailureKind
 
 STARTED_VARIABLE = "NLLGEN_JOB_STARTED"  # when the job's script began, by ``time.time()``
-_SHORT_S = 90.0  # Slurm may give its signal a minute early, and looks at the time every half minute
-_CLOCKS_S = 10.0  # by which the clocks of a node and of the controller may differ
+_EARLY_S = 90.0  # Slurm may send its signal up to a minute early, and checks the time every half minute
+_CLOCKS_S = 10.0  # largest difference between the clocks of a node and of the controller
 
 
 @dataclass(frozen=True)
 class Job:
-    """Where a supervisor runs.
+    """The environment of a supervisor.
 
     Attributes:
-        id: ``<array>_<element>`` or a plain id of Slurm; empty outside it.
-        element: index in the array, 0 outside of one.
-        restarts: times that the scheduler has started the job before.
-        ends_at: by ``time.time()``; infinity without a limit.
-        cpus: that were asked for; as many as there are outside Slurm.
-        affinity: processors that this process may really use.
+        id: Slurm's ``<array>_<element>`` or plain id; empty outside Slurm.
+        element: index in the array; 0 outside of one.
+        restarts: number of times that the scheduler has restarted the job.
+        ends_at: end of the job by ``time.time()``; infinity without a limit.
+        cpus: number of processors that were requested; all processors outside Slurm.
+        affinity: processors that this process may use.
         gpus: numbers of the GPUs that it may use.
-        memory_bytes: that it may use; 0 where nobody says.
+        memory_bytes: memory that it may use; 0 if that is not known.
     """
 
     id: str
@@ -43,16 +43,16 @@ class Job:
     memory_bytes: int = 0
 
     @classmethod
-    def here(cls, time_min: float | None = None, environ: Mapping[str, str] = os.environ) -> Job:
-        """The job of this process.
+    def current(cls, time_min: float | None = None, environ: Mapping[str, str] = os.environ) -> Job:
+        """Return the job of this process.
 
         Args:
-            time_min: the limit that was asked for, where the scheduler does not tell when it ends.
-            environ: its environment.
+            time_min: requested time limit, used if the scheduler does not tell when the job ends.
+            environ: environment variables.
         """
         affinity = tuple(sorted(os.sched_getaffinity(0)))
         if "SLURM_JOB_ID" not in environ or environ.get("SUBMITIT_EXECUTOR") != "slurm":
-            return cls("", 0, 0, float("inf"), len(affinity), affinity, visible(environ))
+            return cls("", 0, 0, float("inf"), len(affinity), affinity, visible_gpus(environ))
         array, element = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
         started = float(_int(environ.get(STARTED_VARIABLE), 0)) or time.time()
         limit = float("inf") if time_min is None else started + 60 * time_min
@@ -63,41 +63,46 @@ class Job:
             ends_at=float(_int(environ.get("SLURM_JOB_END_TIME"), 0)) or limit,
             cpus=_int(environ.get("SLURM_CPUS_PER_TASK"), len(affinity)),
             affinity=affinity,
-            gpus=visible(environ),
-            memory_bytes=_memory(environ),
+            gpus=visible_gpus(environ),
+            memory_bytes=_memory_bytes(environ),
         )
 
     @property
     def is_scheduled(self) -> bool:
-        """Whether Slurm runs it."""
+        """Return True if Slurm runs the job."""
         return bool(self.id)
 
     @property
     def remaining_s(self) -> float:
-        """Seconds to the time limit."""
+        """Return the seconds that are left until the time limit."""
         return self.ends_at - time.time()
 
     def facts(self) -> dict[str, Any]:
-        """For the record of an attempt."""
+        """Return the facts that an attempt records; empty outside Slurm."""
         if not self.is_scheduled:
             return {}
         return {"job": self.id, "restarts": self.restarts, "cpus": len(self.affinity), "gpus": len(self.gpus)}
 
 
 class Signals:
-    """Turns what a scheduler signals into words that are read at a safe moment.
+    """Notes the scheduler's signals, so that they are handled when nothing is in progress.
 
-    Slurm sends USR2 (as ``--signal`` asks) some time before the limit or a preemption, and TERM when it ends the job.
-    submitit's own handler checkpoints and requeues; it is kept and called when the workers have saved their state,
-    never in the middle of something.
+    Slurm sends USR2 (because of ``--signal``) some time before the limit or a preemption, and TERM when it ends the
+    job. submitit's handler checkpoints and requeues. It is saved, and called only after the workers have saved their
+    state.
 
-    To be made in the main thread.
+    Must be made in the main thread.
+
+    Attributes:
+        kind: why the job ends; None while it goes on.
+        may_requeue: the job must requeue itself, because Slurm would not.
+        is_ending: Slurm has sent TERM.
     """
 
     def __init__(self, job: Job, warning_s: float):
         self._job = job
         self._warning_s = warning_s
-        self._requeue: Any = signal.getsignal(signal.SIGUSR2)
+        self._submitit_handler: Any = signal.getsignal(signal.SIGUSR2)
         self.kind: FailureKind | None = None
         self.may_requeue = False
         self.is_ending = False
@@ -105,40 +110,41 @@ class Signals:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:
-        self.is_ending = self.is_ending or number == signal.SIGTERM
+        is_term = number == signal.SIGTERM
+        self.is_ending = self.is_ending or is_term
         if self.kind is not None:
-            if number == signal.SIGTERM and self._job.remaining_s > _CLOCKS_S:
-                # cancelled, or its grace is over: Slurm itself starts again what it has preempted
+            if is_term and self._job.remaining_s > _CLOCKS_S:
+                # cancelled, or the grace time is over; Slurm restarts preempted jobs itself
                 self.kind, self.may_requeue = FailureKind.PREEMPTED, False
             return
-        self.may_requeue = number == signal.SIGUSR2 and self._job.is_scheduled
+        self.may_requeue = not is_term and self._job.is_scheduled
         if not self._job.is_scheduled:
             self.kind = FailureKind.ASKED
-        elif self._job.remaining_s <= (self._warning_s + _SHORT_S if number == signal.SIGUSR2 else _CLOCKS_S):
+        elif self._job.remaining_s <= (_CLOCKS_S if is_term else self._warning_s + _EARLY_S):
             self.kind = FailureKind.TIMEOUT
-            self.may_requeue = True  # Slurm itself would not start it again
+            self.may_requeue = True  # Slurm would not restart the job
         else:
-            # a preempted job is requeued by Slurm itself; requeueing one that was cancelled would bring it back
+            # Slurm requeues preempted jobs itself; a cancelled job must not come back
             self.kind = FailureKind.PREEMPTED
 
-    def look_at_the_clock(self) -> None:
-        """The warning comes once, perhaps before this process could hear it; the time that is left says the same."""
+    def check_time_limit(self) -> None:
+        """Note the time limit if little time is left; the signal may have come before this process could receive it."""
         if self.kind is None and self._job.remaining_s <= self._warning_s:
             self.kind = FailureKind.TIMEOUT
             self.may_requeue = True
 
     def requeue(self) -> None:
-        """Leave through submitit's handler: it calls ``checkpoint``, asks the host's scontrol and exits.
+        """Call submitit's handler, which calls ``checkpoint``, requeues the job with scontrol and exits.
 
         Raises:
             SystemExit: the job was requeued.
         """
-        handler: Callable[[int, object], None] = self._requeue
+        handler: Callable[[int, object], None] = self._submitit_handler
         handler(signal.SIGUSR2, None)
 
 
 def peak_memory_bytes(pid: int) -> int:
-    """Largest resident size of a process and its descendants so far; 0 where it is gone (Linux)."""
+    """Return the sum of the peak resident sizes of a process and its descendants; 0 if it is gone (Linux)."""
     total = 0
     for process in (pid, *_descendants(pid)):
         try:
@@ -151,34 +157,33 @@ def peak_memory_bytes(pid: int) -> int:
     return total
 
 
-def _descendants(pid: int) -> list[int]:
-    found = []
+def _descendants(pid: int) -> Iterator[int]:
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             children = [int(child) for child in path.read_text().split()]
         except OSError:
             continue
         for child in children:
-            found += [child, *_descendants(child)]
-    return found
+            yield child
+            yield from _descendants(child)
 
 
 class MemoryKills:
-    """Which of a job's workers the kernel has killed for memory: it counts for all of them together."""
+    """The workers of a job that the kernel has killed for memory; it counts them for all workers together."""
 
     def __init__(self) -> None:
-        self._told = oom_kills()
+        self._num_taken = oom_kills()
 
     def take(self) -> bool:
-        """Whether there was one that no other worker has taken for its own; asked when a worker was found killed."""
-        if oom_kills() <= self._told:
+        """Assign a kill to a worker that was found killed; return False if no kill is left to assign."""
+        if oom_kills() <= self._num_taken:
             return False
-        self._told += 1
+        self._num_taken += 1
         return True
 
 
 def oom_kills() -> int:
-    """Processes of this process's control group that the kernel has killed for memory; 0 where it does not tell."""
+    """Count the processes of this control group that the kernel has killed for memory; 0 if it does not count."""
     count = 0
     for path in _memory_groups():
         for name in ("memory.events", "memory.oom_control"):
@@ -191,25 +196,26 @@ def oom_kills() -> int:
 
 
 def _memory_groups() -> list[Path]:
+    """Return this process's control groups of memory, of version 1 and 2."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         return []
-    found = []
+    groups = []
     for line in lines:
         number, controllers, path = line.split(":", 2)
         if number == "0":
-            found += [Path("/sys/fs/cgroup") / path.lstrip("/"), Path("/sys/fs/cgroup/unified") / path.lstrip("/")]
+            groups += [Path("/sys/fs/cgroup") / path.lstrip("/"), Path("/sys/fs/cgroup/unified") / path.lstrip("/")]
         elif "memory" in controllers.split(","):
-            found.append(Path("/sys/fs/cgroup/memory") / path.lstrip("/"))
-    return found
+            groups.append(Path("/sys/fs/cgroup/memory") / path.lstrip("/"))
+    return groups
 
 
-def _memory(environ: Mapping[str, str]) -> int:
-    """What Slurm allows, which it tells in MiB for the node or for each processor."""
-    whole = _int(environ.get("SLURM_MEM_PER_NODE"), 0)
-    each = _int(environ.get("SLURM_MEM_PER_CPU"), 0) * _int(environ.get("SLURM_CPUS_ON_NODE"), 1)
-    return 2**20 * (whole or each)
+def _memory_bytes(environ: Mapping[str, str]) -> int:
+    """Return the memory that Slurm allows, which it gives in MiB for the node or for each processor."""
+    per_node = _int(environ.get("SLURM_MEM_PER_NODE"), 0)
+    per_cpus = _int(environ.get("SLURM_MEM_PER_CPU"), 0) * _int(environ.get("SLURM_CPUS_ON_NODE"), 1)
+    return 2**20 * (per_node or per_cpus)
 
 
 def _int(text: str | None, otherwise: int) -> int:

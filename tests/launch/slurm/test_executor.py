@@ -1,4 +1,4 @@
-"""The exact text that sbatch gets."""
+"""The exact text for sbatch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from nllgen.errors import ConfigError
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import COLLECT, Stage
-from nllgen.launch.slurm.executor import ArrayOptions, check_order, executor_for, resources_of
+from nllgen.launch.slurm.executor import ArrayOptions, check_submittable, executor_for, resources_of
 from nllgen.study.config import Resources
 
 ONE = Resources(time_min=30, memory_gb=2.0, cpus=2, gpus=0)
@@ -23,7 +23,7 @@ CELLS = Stage("cells0", (("a",), ("b",)))
 
 @pytest.fixture(autouse=True)
 def _has_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """submitit only looks whether srun is there."""
+    """Put a dummy srun on the path: submitit only checks that it exists."""
     srun = tmp_path / "bin" / "srun"
     srun.parent.mkdir()
     srun.write_text("#!/bin/sh\n")
@@ -88,9 +88,7 @@ def test_an_early_warning_does_not_end_the_shell_and_the_start_is_known(tmp_path
 
 
 @pytest.mark.parametrize(("pack", "factor", "memory", "cpus"), [(1, 1.0, 2.0, 2), (3, 1.0, 6.0, 6), (1, 4.0, 8.0, 2)])
-def test_memory_grows_with_what_runs_at_once_and_with_retries(
-    pack: int, factor: float, memory: float, cpus: int
-) -> None:
+def test_memory_grows_with_packed_cells_and_with_retries(pack: int, factor: float, memory: float, cpus: int) -> None:
     found = resources_of(Stage("cells0", (("a",),), memory_factor=factor), Profile(), ONE, pack)
     assert (found.memory_gb, found.cpus, found.time_min) == (memory, cpus, 30)
 
@@ -106,17 +104,20 @@ def test_a_collection_takes_no_more_time_than_the_partition_gives() -> None:
 
 @pytest.mark.parametrize("name", ["a\nreboot", "a\rb", "a%j", "a\\b", "a\x7f"])
 def test_a_folder_that_a_script_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="Slurm cannot be told"):
-        check_order(tmp_path / name, Profile(), ONE)
+    with pytest.raises(ConfigError, match="a batch script cannot hold"):
+        check_submittable(tmp_path / name, Profile(), ONE)
 
 
 HOSTILE = "a b; touch STRUCK $(touch STRUCK) `touch STRUCK` 'touch STRUCK' \"touch STRUCK\" && touch STRUCK | x * ~ #"
 
 
 def test_nothing_that_a_user_writes_is_run_by_the_script_of_a_job(tmp_path: Path) -> None:
-    """But for ``setup``, which is shell. The script is run, with a program that only ends in place of Python."""
+    """Run the script with a program that only exits in place of Python. ``setup`` is shell and is left out."""
     profile = Profile(
-        **dict.fromkeys(("partition", "account", "qos", "constraint"), HOSTILE),
+        partition=HOSTILE,
+        account=HOSTILE,
+        qos=HOSTILE,
+        constraint=HOSTILE,
         environment={"A": HOSTILE},
         sbatch={"comment": HOSTILE},
         python=shutil.which("true"),

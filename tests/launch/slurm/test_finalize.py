@@ -1,4 +1,4 @@
-"""What a failed task is sent again with."""
+"""The memory with which a failed task is sent again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nllgen.launch.retry_policy import FAILED, STARTED
-from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir, memory_factors_had
+from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir, last_memory_factors
 from nllgen.launch.slurm.finalize import retry_factor
 from nllgen.launch.tasks import record
 from nllgen.storage.study_dir import StudyDir
@@ -27,9 +27,9 @@ def fails(task: Task, kind: str, under: str = "one") -> None:
 
 
 @pytest.mark.parametrize(("kind", "factor"), [("out of memory", 8.0), ("node failure", 4.0), ("config", 0.0)])
-def test_memory_doubles_from_what_it_had_and_is_kept_where_it_was_enough(task: Task, kind: str, factor: float) -> None:
+def test_memory_doubles_only_after_a_lack_of_memory(task: Task, kind: str, factor: float) -> None:
     fails(task, kind)
-    assert retry_factor(task, "one", had=4.0) == factor
+    assert retry_factor(task, "one", previous_factor=4.0) == factor
 
 
 def test_memory_is_doubled_twice_and_no_more(task: Task) -> None:
@@ -42,10 +42,10 @@ def test_memory_is_doubled_twice_and_no_more(task: Task) -> None:
     assert found == [2.0, 4.0, 0.0, 0.0]
 
 
-def test_what_a_task_had_is_what_the_newest_submission_says(tmp_path: Path) -> None:
+def test_the_newest_submission_has_the_last_memory_factor(tmp_path: Path) -> None:
     folder = StudyDir(tmp_path)
     for name, factor in (("one", 2.0), ("two", 4.0)):
         where = SubmissionDir(folder.submitit / name)
         where.path.mkdir(parents=True)
         where.write(Submission(name, (Stage("cells0", (("a",),), memory_factor=factor),)))
-    assert memory_factors_had(folder) == {"a": 4.0}
+    assert last_memory_factors(folder) == {"a": 4.0}

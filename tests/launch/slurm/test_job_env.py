@@ -1,4 +1,4 @@
-"""A supervisor knows its job, and what a signal of the scheduler means at which time."""
+"""The job of a supervisor, and the meaning of the scheduler's signals."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def _handlers() -> Iterator[None]:
 
 
 def test_an_element_knows_its_array() -> None:
-    job = Job.here(10, ARRAY)
+    job = Job.current(10, ARRAY)
     assert (job.id, job.element, job.restarts, job.cpus, job.memory_bytes) == ("10_2", 2, 3, 2, 100 * 2**20)
     assert 590 < job.remaining_s <= 600
 
 
 def test_a_job_that_is_no_array_has_its_plain_number() -> None:
-    assert Job.here(10, {"SLURM_JOB_ID": "12", "SUBMITIT_EXECUTOR": "slurm"}).id == "12"
+    assert Job.current(10, {"SLURM_JOB_ID": "12", "SUBMITIT_EXECUTOR": "slurm"}).id == "12"
 
 
 def test_the_schedulers_own_end_counts() -> None:
     end = int(time.time()) + 30
-    assert Job.here(10, ARRAY | {"SLURM_JOB_END_TIME": str(end)}).ends_at == end
+    assert Job.current(10, ARRAY | {"SLURM_JOB_END_TIME": str(end)}).ends_at == end
 
 
 def test_the_limit_counts_from_the_scripts_start() -> None:
-    job = Job.here(10, ARRAY | {STARTED_VARIABLE: str(int(time.time()) - 100)})
+    job = Job.current(10, ARRAY | {STARTED_VARIABLE: str(int(time.time()) - 100)})
     assert 490 < job.remaining_s <= 500
 
 
 def test_a_local_supervisor_within_an_allocation_is_not_its_job() -> None:
-    job = Job.here(10, ARRAY | {"SUBMITIT_EXECUTOR": "local"})
+    job = Job.current(10, ARRAY | {"SUBMITIT_EXECUTOR": "local"})
     assert (job.id, job.remaining_s, job.facts()) == ("", float("inf"), {})
 
 
@@ -77,7 +77,7 @@ def test_a_signal_means(number: signal.Signals, left_s: float, kind: FailureKind
 @pytest.mark.parametrize(
     ("left_s", "kind", "requeue"), [(5, FailureKind.TIMEOUT, True), (60, FailureKind.PREEMPTED, False)]
 )
-def test_the_first_signal_decides_but_for_a_cancellation_before_the_limit(
+def test_the_first_signal_decides_except_for_a_cancellation_before_the_limit(
     left_s: float, kind: FailureKind, requeue: bool
 ) -> None:
     signals = Signals(Job("7", 0, 0, time.time() + left_s, 1, (0,), ()), 20.0)
@@ -93,14 +93,14 @@ def test_outside_a_scheduler_a_signal_asks() -> None:
 
 
 @pytest.mark.parametrize(("left_s", "kind"), [(19, FailureKind.TIMEOUT), (25, None)])
-def test_a_warning_that_nobody_heard_is_made_up_for_by_the_clock(left_s: float, kind: FailureKind | None) -> None:
+def test_a_missed_signal_is_replaced_by_the_clock(left_s: float, kind: FailureKind | None) -> None:
     signals = Signals(Job("7", 0, 0, time.time() + left_s, 1, (0,), ()), 20.0)
-    signals.look_at_the_clock()
+    signals.check_time_limit()
     assert (signals.kind, signals.may_requeue) == (kind, kind is not None)
 
 
-def test_a_supervisor_hears_what_its_script_ignored_and_its_workers_do_not_inherit_that() -> None:
-    """As the script leaves it: USR2 is ignored when Python starts."""
+def test_a_supervisor_handles_a_signal_that_its_script_ignored_and_its_workers_do_not_inherit_that() -> None:
+    """Start Python as the script does, with USR2 ignored."""
     program = (
         "import os, signal, subprocess, sys, time\n"
         "from nllgen.launch.slurm.job_env import Job, Signals\n"

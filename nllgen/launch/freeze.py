@@ -1,0 +1,59 @@
+"""Freezing a study: its grid, merged with what the folder holds already, becomes the content of the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nllgen.launch.submission_lock import submission_lock
+from nllgen.storage.atomic import make_folder, raise_os_error, write_bytes
+from nllgen.storage.capabilities import require_publishing
+from nllgen.storage.study_dir import StudyDir
+from nllgen.study.config import Study
+from nllgen.study.extend import extend_study
+from nllgen.study.pretrained import pretrained_weights
+
+
+def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
+    """Freeze a study in its folder, or add its new cells to the study that is frozen there.
+
+    Returns:
+        The folder, the frozen study, and the number of cells that are new in it.
+
+    Raises:
+        ConflictError: the folder holds another study; nothing was changed.
+        MachineError: the folder cannot be made, or others may write to it.
+    """
+    make_folder(root)
+    study_dir = StudyDir(root / study.name)
+    if not study_dir.is_frozen:
+        require_publishing(root)
+    before, merged = _merge_with_frozen(study_dir, study)
+    if merged != before:
+        with submission_lock(study_dir):
+            before, merged = _merge_with_frozen(study_dir, study)  # another process may have added cells meanwhile
+            study_dir.freeze(merged)
+    _install_truth(study_dir, merged)
+    return study_dir, merged, len(merged.cells) - (len(before.cells) if before else 0)
+
+
+def _install_truth(study_dir: StudyDir, study: Study) -> None:
+    """Write a pretrained truth where training would have put it, unless the same bytes are there."""
+    if not study.pretrained or study.truth is None:
+        return
+    path, weights = study_dir.truth_weights(study.truth.id), pretrained_weights(study.pretrained)
+    make_folder(path.parent)
+    try:
+        is_installed = path.exists() and path.read_bytes() == weights
+    except OSError as error:
+        raise_os_error("read", path, error)
+    if not is_installed:
+        write_bytes(path, weights)
+
+
+def _merge_with_frozen(study_dir: StudyDir, study: Study) -> tuple[Study | None, Study]:
+    """Return the frozen study, None if there is none, and that study with the new cells."""
+    if not study_dir.is_frozen:
+        return None, study
+    study_dir.guard()
+    before = study_dir.read_study()
+    return before, extend_study(before, study)
