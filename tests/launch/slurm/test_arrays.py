@@ -23,7 +23,7 @@ from nllgen.launch.slurm.commands import Queued
 from nllgen.launch.slurm.live_jobs import match_jobs
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
-from nllgen.study.config import Cell, FlowConfig, NLLConfig, Study
+from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, Study
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def tasks(tiny: Study, tmp_path: Path) -> list[Task]:
 
 def cells(tmp_path: Path, number: int) -> list[Task]:
     folder = StudyDir(tmp_path).cell("0" * 16)
-    cell = Cell(flow=FlowConfig(), paradigm=NLLConfig())
+    cell = Cell(data=DataConfig(), flow=FlowConfig(), paradigm=NLLConfig())
     return [Task(f"{i:016x}", "", folder, TaskKind.CELL, cell) for i in range(number)]
 
 
