@@ -1,4 +1,4 @@
-"""The digest of the weights in a truth.pt, read without torch, so that a login node knows which truth a result had."""
+"""The digest of the weights in a truth.pt or model.pt, read without torch, as on a login node."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ _MAX_BYTES = 2**30
 
 
 def weights_digest(path: Path) -> str:
-    """Return the digest of a truth's weights, equal to that of ``nllgen.data.truth.weights_sha256``.
+    """Return the digest of the weights in a file, equal to that of ``nllgen.data.truth.weights_sha256``.
+
+    The names of a model.pt, which keeps several weights, are ``last/<name>``, ``best/<name>`` and so on.
 
     A file that has not changed since is not read again.
 
@@ -68,7 +70,7 @@ def _weights_digest(path: Path, identity: tuple[int, ...]) -> str:
 
 
 def _read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read ``{"weights": {name: tensor}}`` from the archive that ``torch.save`` writes."""
+    """Read ``{"weights": {name: tensor}}``, or ``{kind: {name: tensor}}`` there, from the archive of ``torch.save``."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
@@ -82,9 +84,11 @@ def _read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
         with archive.open(name) as file:
             content = _TensorUnpickler(file, archive, f"{root}data/").load()
     weights = content["weights"]
-    if not isinstance(weights, dict) or not all(isinstance(value, np.ndarray) for value in weights.values()):
+    if all(isinstance(part, dict) for part in weights.values()):
+        weights = {f"{kind}/{name}": value for kind, part in weights.items() for name, value in part.items()}
+    if not all(isinstance(value, np.ndarray) for value in weights.values()):
         raise TypeError("its weights are no named tensors")
-    return weights
+    return dict(weights)
 
 
 class _TensorUnpickler(pickle.Unpickler):

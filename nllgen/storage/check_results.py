@@ -1,0 +1,89 @@
+"""Prove all results of a study: each run's numbers, its weights, the truth, the data set, extra metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nllgen.errors import CorruptFileError, SchemaError
+from nllgen.storage.extra_metrics import read_extra_metrics
+from nllgen.storage.result import Result, read_result
+from nllgen.storage.states import Expected, ResultState, inspect
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, TaskKind, tasks_of
+from nllgen.storage.weights import weights_digest
+from nllgen.study.config import Study
+
+
+@dataclass(frozen=True)
+class WrongFile:
+    """A file that does not hold what it should.
+
+    Attributes:
+        task: that it belongs to.
+        path: the file.
+        reason: what is wrong, in words.
+        makes_stale: whether the task has to run again to mend it.
+    """
+
+    task: Task
+    path: Path
+    reason: str
+    makes_stale: bool = True
+
+
+def check_results(study_dir: StudyDir, study: Study) -> Iterator[WrongFile]:
+    """Find the files of a study that do not hold what they should.
+
+    Raises:
+        MachineError: a file cannot be read now.
+    """
+    expected = Expected.of(study, study_dir)
+    for task in tasks_of(study, study_dir):
+        yield from check_task(task, expected)
+
+
+def check_task(task: Task, expected: Expected) -> Iterator[WrongFile]:
+    """Find the files of a task that do not hold what they should; a task that is not done has none.
+
+    Raises:
+        MachineError: a file cannot be read now.
+    """
+    path = task.task_dir.dataset if task.kind is TaskKind.DATASET else task.task_dir.result
+    files = inspect(task, expected)
+    if files.state in (ResultState.DAMAGED, ResultState.STALE, ResultState.LOCKED):
+        yield WrongFile(task, path, files.detail)
+    elif files.state.is_done and task.kind is not TaskKind.DATASET:
+        try:
+            result = read_result(path)
+        except (CorruptFileError, SchemaError) as error:
+            yield WrongFile(task, path, error.message)
+            return
+        yield from _check_weights(task, result)
+        yield from _check_extra_metrics(task, result)
+
+
+def _check_weights(task: Task, result: Result) -> Iterator[WrongFile]:
+    path = task.task_dir.model
+    try:
+        digest = weights_digest(path)
+    except CorruptFileError as error:
+        yield WrongFile(task, path, error.message)
+        return
+    if not digest:
+        yield WrongFile(task, path, "is gone: the numbers are whole, but nothing more can be measured")
+    elif digest != result.attrs["model_sha256"]:
+        yield WrongFile(task, path, "holds other weights than those that result.h5 was measured on")
+
+
+def _check_extra_metrics(task: Task, result: Result) -> Iterator[WrongFile]:
+    for path in task.task_dir.all_extra_metrics():
+        try:
+            belongs = read_extra_metrics(path).belongs_to(result.attrs)
+        except (CorruptFileError, SchemaError) as error:
+            yield WrongFile(task, path, error.message, makes_stale=False)
+            continue
+        if not belongs:
+            reason = "was measured on other weights or another truth than result.h5"
+            yield WrongFile(task, path, reason, makes_stale=False)
