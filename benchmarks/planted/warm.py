@@ -1,4 +1,4 @@
-"""A process that has imported the libraries of the tests and forks for each run of pytest: a tenth of the start-up time.
+"""A process that has imported the libraries of the tests and forks for each run of pytest, which then starts faster.
 
 ``python warm.py MODULE…`` reads lines of JSON, ``{"arguments": […], "output": PATH, "limit_s": S}``, and answers each
 with the exit code of pytest, or null where the time ran out. MODULEs must not be the project's, nor plugins of pytest,
