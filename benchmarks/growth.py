@@ -63,11 +63,11 @@ def _commands(num: int) -> list[Row]:
     """Measure the commands that read a whole study of ``num`` finished cells."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        grid = root / "many.yaml"
-        grid.write_text(_grid(num))
-        study_dir, study, _ = freeze(parse_study(grid.read_text(), "many", precision="fp32"), root)
+        path = root / "many.yaml"
+        path.write_text(grid(num))
+        study_dir, study, _ = freeze(parse_study(grid(num), "many", precision="fp32"), root)
         table = _collections(study_dir, study.cells)
-        table.append(_row("plan", f"{num:,} finished cells", num, "--grid", grid, "--root", root))
+        table.append(_row("plan", f"{num:,} finished cells", num, "--grid", path, "--root", root))
         table.append(_row("status", f"{num:,} finished cells", num, study_dir.path))
         if num <= MAX_REPORTED:
             words = (study_dir.path / "study.h5", "--out", root / "report")
@@ -75,7 +75,8 @@ def _commands(num: int) -> list[Row]:
         return table
 
 
-def _grid(num: int) -> str:
+def grid(num: int) -> str:
+    """Return a grid of ``num`` cells, a multiple of ten above ten."""
     sizes = [100 * (i + 1) for i in range(min(NUM_SIZES, num))]
     return STUDY.replace("NUM_TRAIN", str(sizes)[1:-1]).replace("SEEDS", str(num // len(sizes)))
 

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import logit_alpha, metrics
+from benchmarks import growth, logit_alpha, metrics
 from benchmarks.__main__ import processor, write
 from benchmarks.growth import GROWN, SMALL
 from benchmarks.memory import GRID
 from benchmarks.steps import nll_step, sampling
+from benchmarks.studies import finish
+from nllgen.launch.submit import freeze
 from nllgen.metrics.registry import GROUPS
+from nllgen.storage.states import Expected, inspect
+from nllgen.storage.tasks import TaskKind, tasks_of
 from nllgen.study.load import parse_study
 
 
@@ -46,6 +50,15 @@ def test_every_size_of_the_growth_benchmark_is_valid() -> None:
             change: dict[str, Any] = {name: value}
             run = replace(SMALL, **change)
             assert parse_study(GRID.format(**asdict(run)), "g", precision="fp32").cells[0].paradigm.steps == run.steps
+
+
+def test_the_dummy_cells_of_the_growth_benchmark_count_as_finished(tmp_path: Path) -> None:
+    study_dir, study, _ = freeze(parse_study(growth.grid(20), "many", precision="fp32"), tmp_path)
+    assert len(study.cells) == 20
+    finish(study.cells, study_dir)
+    expected = Expected.of(study, study_dir)
+    cells = [task for task in tasks_of(study, study_dir) if task.kind is TaskKind.CELL]
+    assert all(inspect(task, expected).state.is_done for task in cells)
 
 
 def test_every_alpha_is_tried_at_every_rate() -> None:

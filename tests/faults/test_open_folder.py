@@ -108,9 +108,9 @@ def test_one_command_closes_what_was_opened(folder: StudyDir) -> None:
         path.chmod(path.stat().st_mode | 0o020)
     with pytest.raises(MachineError, match="--repair"):
         folder.guard()
-    told = CliRunner().invoke(cli, ["check", str(folder.path)])
-    assert told.exit_code == 3
-    assert "--repair" in told.output
+    refused = CliRunner().invoke(cli, ["check", str(folder.path)])
+    assert refused.exit_code == 3
+    assert "--repair" in refused.output
     assert writable(folder.path), "looking changes nothing"
     mended = CliRunner().invoke(cli, ["check", str(folder.path), "--repair"])
     assert mended.exit_code == 0, mended.output

@@ -17,7 +17,7 @@ def test_no_schedule_accepts_two_results_or_loses_a_cell(profile: settings) -> N
     COUNTS.clear()
     run_state_machine_as_test(Schedules, settings=settings(profile, stateful_step_count=50))
     assert COUNTS["schedules"] >= profile.max_examples
-    num_faults = profile.max_examples // 2  # what is drawn changes: 40 schedules once had 29 kills
+    num_faults = profile.max_examples // 2  # a low bound: 40 schedules once drew 29 kills
     assert COUNTS["kills"] > num_faults
     assert COUNTS["pauses longer than the lease"] > num_faults
 

@@ -1,4 +1,4 @@
-"""What goes wrong in training is an outcome: a valid result with the history up to it, and metrics that may be NaN."""
+"""Numerical faults in training: each ends in a valid result with the history up to the fault, and metrics may be NaN."""
 
 from __future__ import annotations
 
