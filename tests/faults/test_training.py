@@ -1,4 +1,4 @@
-"""Numerical faults in training: each ends in a valid result with the history up to the fault, and metrics may be NaN."""
+"""Numerical faults in training: each ends in a valid result with the history before it; metrics may be NaN."""
 
 from __future__ import annotations
 
