@@ -1,8 +1,8 @@
-"""Run the benchmarks, or those named, such as ``python -m benchmarks commands steps``: ``PARTS`` lists them.
+"""Run all benchmarks of ``PARTS``, or those named, as in ``python -m benchmarks commands steps``.
 
-``results/PART.md`` has a table for each kind of processor that it was run on, the last one first.
-``soak`` and ``kills`` are by name alone: they take hours, and look for faults instead of times. So are
-``planted_faults`` and ``coverage``, which judge the tests, with options: ``python -m benchmarks coverage --help``.
+``results/PART.md`` has a table for each kind of processor, the latest first. ``soak`` and ``kills`` run by name only:
+they take hours and look for faults. ``planted_faults`` and ``coverage`` measure the tests and have their own options:
+``python -m benchmarks coverage --help`` lists them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RESULTS = Path(__file__).with_name("results")
 
 
 def processor() -> str:
-    """Its model and what of its units counts here."""
+    """Return the model of the processor and its units for vectors and matrices."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"model name\s*: (.*)", cpuinfo)
     units = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if re.search(rf"\b{flag}\b", cpuinfo)]
@@ -50,9 +50,9 @@ def processor() -> str:
 
 
 def write(path: Path, head: str, rows: list[tuple[str, str, str]]) -> str:
-    """Put a table into a file in place of the one that the same kind of processor had there; returns the table."""
+    """Write a table to a file in place of the one of the same kind of processor; return the table."""
     table = "\n".join(
-        [head, "", "| work | measured | to reach |", "|---|---|---|", *(f"| {' | '.join(r)} |" for r in rows)]
+        [head, "", "| work | measured | goal |", "|---|---|---|", *(f"| {' | '.join(r)} |" for r in rows)]
     )
     old = path.read_text() if path.exists() else ""
     tables = [each.strip() for each in re.split(r"^(?=`python -m )", old, flags=re.M)]
@@ -62,7 +62,7 @@ def write(path: Path, head: str, rows: list[tuple[str, str, str]]) -> str:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Run the benchmarks and write their tables."""
     RESULTS.mkdir(exist_ok=True)
     if sys.argv[1:2] and sys.argv[1] in OF_TESTS:
         importlib.import_module(f"benchmarks.{sys.argv[1]}").main(sys.argv[2:])

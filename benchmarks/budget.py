@@ -1,4 +1,4 @@
-"""What ``plan`` says that a study costs, beside what the same study took: the demo, run here."""
+"""Costs that ``plan`` predicts, beside the measured costs of the same study: the demo, run on this machine."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from nllgen.storage.study_dir import StudyDir
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """(what, measured, reached for)."""
+    """Return rows of (work, measured, goal)."""
     with tempfile.TemporaryDirectory() as root:
         begin = time.monotonic()
         run_nllgen("submit", "--grid", "demo", "--local", "--wait", "--workers", "2", "--root", root)
         wall = time.monotonic() - begin
-        return [*_runs(StudyDir(Path(root) / "demo")), _whole(StudyDir(Path(root) / "demo"), wall)]
+        study_dir = StudyDir(Path(root) / "demo")
+        return [*_runs(study_dir), _whole(study_dir, wall)]
 
 
-def _runs(folder: StudyDir) -> list[tuple[str, str, str]]:
-    """Steps and evaluations of each run, in core-seconds: two run at a time, each on a core."""
-    study = folder.read_study()
-    found = []
+def _runs(study_dir: StudyDir) -> list[tuple[str, str, str]]:
+    """Return core-seconds of the steps and evaluations of each run; two run at a time, on a core each."""
+    study = study_dir.read_study()
+    table = []
     for cell in study.cells:
-        result, said = read_result(folder.cell(cell.id).result), cell_cost(cell, study)
+        result, cost = read_result(study_dir.cell(cell.id).result), cell_cost(cell, study)
         steps = float(result.history["time_s"].max(initial=0.0))
         evaluations = float(result.eval["time_s"].sum() + result.final["time_s"].sum())
-        planned = said.seconds_per_step * cell.paradigm.steps + said.prepare_seconds
+        planned = cost.seconds_per_step * cell.paradigm.steps + cost.prepare_seconds
         text = (
-            f"steps {steps:.1f} s (plan {planned:.1f}), evaluations {evaluations:.1f} s (plan {said.eval_seconds:.1f})"
+            f"steps {steps:.1f} s (plan {planned:.1f}), evaluations {evaluations:.1f} s (plan {cost.eval_seconds:.1f})"
         )
-        found.append((cell.label, text, ""))
-    return found
+        table.append((cell.label, text, ""))
+    return table
 
 
-def _whole(folder: StudyDir, wall: float) -> tuple[str, str, str]:
-    said = make_plan(folder.read_study(), {}, cores=2).wall_seconds
+def _whole(study_dir: StudyDir, wall: float) -> tuple[str, str, str]:
+    planned = make_plan(study_dir.read_study(), {}, cores=2).wall_seconds
     return (
-        "the whole study on 2 cores, starts and all",
-        f"{wall:.0f} s; plan {said:.0f} s, {said / wall - 1:+.0%}",
+        "the whole study on 2 cores, with the starts of its processes",
+        f"{wall:.0f} s; plan {planned:.0f} s, {planned / wall - 1:+.0%}",
         "—",
     )

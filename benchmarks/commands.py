@@ -1,4 +1,4 @@
-"""How long the commands take to open, and what they take for ten thousand cells."""
+"""Start-up times of the commands, and their times for a study of ten thousand cells."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.dummy_worker import small_result
-from benchmarks.measure import run_nllgen, spend
-from nllgen.storage.result import write_result
+from benchmarks.measure import measure_nllgen, run_nllgen
+from benchmarks.studies import finish
 from nllgen.storage.study_dir import StudyDir
-from nllgen.study.config import Cell
 
+Row = tuple[str, str, str]
 GRID = """
 name: many
 truth: {data: {source: mnist}, flow: {width: 8, blocks: 1}, paradigm: {name: nll, steps: 100}, seed: 0}
@@ -26,8 +26,8 @@ cells:
     paradigm: {name: nll, steps: 100}
     seed: {range: [0, 5000]}
 """
-# stand-ins that only print: what is left is the project's own time and submitit's
-STANDINS = {
+# Programs of Slurm that only print: the rest of the time is nllgen's and submitit's.
+SLURM_STUBS = {
     "sbatch": "echo Submitted batch job $$",
     "squeue": "",
     "scontrol": "echo MaxArraySize = 10001",
@@ -35,60 +35,23 @@ STANDINS = {
     "srun": "",
 }
 PROFILE = "partition: short\ntime_min: 10\nmemory_gb: 1.5\ncpus: 1\n"
-BARE = """
+SUBMITIT = """
 import sys, submitit
 executor = submitit.SlurmExecutor(folder=sys.argv[1])
 executor.update_parameters(array_parallelism=256)
 executor.map_array(abs, range(10000))
 """
+NLLGEN = str(Path(sys.executable).with_name("nllgen"))
+# name → command line and goal; measured in turns
+STARTS: dict[str, tuple[list[str], str]] = {
+    "python -c pass": ([sys.executable, "-c", "pass"], "—"),
+    "nllgen --help": ([NLLGEN, "--help"], "< 0.2 s"),
+    "nllgen submit --help": ([NLLGEN, "submit", "--help"], "< 0.2 s"),
+}
 
 
-def seconds(*words: str, rounds: int = 5) -> float:
-    """Median wall time of ``nllgen`` with these words."""
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        run_nllgen(*words)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def _stand_ins(folder: Path) -> None:
-    """Put them first on PATH."""
-    folder.mkdir()
-    for name, line in STANDINS.items():
-        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
-        (folder / name).chmod(0o755)
-    os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
-
-
-def _num_files(folder: Path) -> int:
-    return sum(len(files) for _, _, files in os.walk(folder))
-
-
-def _submitted(grid: Path, profile: Path, folder: StudyDir) -> tuple[float, int]:
-    """Seconds of a submission, and files that it makes beside the study's copy of the program."""
-    took = seconds("submit", "--grid", str(grid), "--profile", str(profile), rounds=1)
-    return took, _num_files(folder.path) - _num_files(folder.code)
-
-
-def _bare_map_array(folder: Path) -> tuple[float, int]:
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", BARE, str(folder)], check=True)
-    return time.perf_counter() - started, _num_files(folder)
-
-
-def finish(cell: Cell, folder: StudyDir) -> None:
-    """What a cell leaves behind: a small real result, its log and its attempts."""
-    task = folder.cell(cell.id)
-    task.path.mkdir(parents=True)
-    task.log.write_text("100/100\n")
-    task.attempts.write_text('{"event": "started", "attempt": "1-a"}\n{"event": "done", "attempt": "1-a"}\n')
-    write_result(task.result, small_result(cell), "1-a", lambda: None)
-
-
-def rows() -> list[tuple[str, str, str]]:
-    """(what, measured, reached for)."""
+def rows() -> list[Row]:
+    """Return rows of (work, measured, goal)."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         os.environ["NLLGEN_ROOT"] = name
@@ -97,30 +60,72 @@ def rows() -> list[tuple[str, str, str]]:
         grid.write_text(GRID)
         profile.write_text(PROFILE)
         path = os.environ["PATH"]
-        _stand_ins(root / "bin")
+        os.environ["PATH"] = f"{_slurm_stubs(root / 'bin')}{os.pathsep}{path}"
         try:
-            return [*_rows(grid, profile, StudyDir(root / "many"), root / "bare"), _load()]
+            return [*_starts(), *_of_many_cells(grid, profile, StudyDir(root / "many"), root / "bare"), _load()]
         finally:
             os.environ["PATH"] = path
 
 
-def _rows(grid: Path, profile: Path, folder: StudyDir, bare: Path) -> list[tuple[str, str, str]]:
-    found = [
-        ("nllgen --help", f"{seconds('--help'):.2f} s", "< 0.2 s"),
-        ("nllgen plan, 10,000 cells", f"{seconds('plan', '--grid', str(grid)):.2f} s", "< 2 s"),
-    ]
-    took, num = _submitted(grid, profile, folder)
-    found.append(("nllgen submit, 10,000 cells, sbatch is a stand-in", f"{took:.2f} s, {num:,} files", "≤ 3 s"))
-    took, num = _bare_map_array(bare)
-    found.append(("submitit's bare map_array of 10,000, same stand-in", f"{took:.2f} s, {num:,} files", "—"))
-    for cell in folder.read_study().cells:
-        finish(cell, folder)
-    found.append(("nllgen status, 10,000 finished cells", f"{seconds('status', str(folder.path)):.2f} s", "≤ 2 s"))
-    spent = spend("collect", folder.path, "--allow-missing")  # its truth and data set were not made
-    found.append(("nllgen collect, 10,000 results", str(spent), "≤ 10 s, ≤ 1 GB"))
-    return found
+def _starts(rounds: int = 11) -> list[Row]:
+    """Measure the start-up commands in turns, so that all see the same load."""
+    times: dict[str, list[float]] = {name: [] for name in STARTS}
+    for _ in range(rounds):
+        for name, (words, _) in STARTS.items():
+            times[name].append(_seconds(words))
+    return [(name, f"{statistics.median(times[name]):.3f} s", goal) for name, (_, goal) in STARTS.items()]
 
 
-def _load() -> tuple[str, str, str]:
+def _seconds(words: Sequence[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def median_seconds(*words: str, rounds: int = 5) -> float:
+    """Return the median wall time of ``nllgen`` with these words."""
+    return statistics.median(_seconds([NLLGEN, *words]) for _ in range(rounds))
+
+
+def _slurm_stubs(directory: Path) -> Path:
+    directory.mkdir()
+    for name, line in SLURM_STUBS.items():
+        (directory / name).write_text(f"#!/bin/sh\n{line}\n")
+        (directory / name).chmod(0o755)
+    return directory
+
+
+def _of_many_cells(grid: Path, profile: Path, study_dir: StudyDir, bare: Path) -> list[Row]:
+    seconds = median_seconds("plan", "--grid", str(grid))
+    table = [("nllgen plan, 10,000 cells, none finished", f"{seconds:.2f} s", "≤ 1 s")]
+    seconds, num = _submit(grid, profile, study_dir)
+    table.append(("nllgen submit, 10,000 cells, sbatch is a stub", f"{seconds:.2f} s, {num:,} files", "≤ 3 s"))
+    seconds, num = _bare_map_array(bare)
+    table.append(("submitit's map_array of 10,000 calls, same stub", f"{seconds:.2f} s, {num:,} files", "—"))
+    finish(study_dir.read_study().cells, study_dir)
+    seconds = median_seconds("status", str(study_dir.path))
+    table.append(("nllgen status, 10,000 finished cells", f"{seconds:.2f} s", "≤ 1 s"))
+    usage = measure_nllgen("collect", study_dir.path, "--allow-missing")  # without the truth and its data set
+    table.append(("nllgen collect, 10,000 results", str(usage), "≤ 10 s, ≤ 1 GB"))
+    return table
+
+
+def _submit(grid: Path, profile: Path, study_dir: StudyDir) -> tuple[float, int]:
+    """Return the seconds of ``submit`` and the number of new files, without the copy of the program."""
+    started = time.perf_counter()
+    run_nllgen("submit", "--grid", grid, "--profile", profile)
+    return time.perf_counter() - started, _num_files(study_dir.path) - _num_files(study_dir.code)
+
+
+def _bare_map_array(directory: Path) -> tuple[float, int]:
+    seconds = _seconds([sys.executable, "-c", SUBMITIT, str(directory)])
+    return seconds, _num_files(directory)
+
+
+def _num_files(directory: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(directory))
+
+
+def _load() -> Row:
     one, five, _ = os.getloadavg()
-    return ("load of the machine meanwhile", f"{one:.1f} (1 min), {five:.1f} (5 min)", "quiet: < 1")
+    return ("load of the machine meanwhile", f"{one:.1f} (1 min), {five:.1f} (5 min)", "idle: < 1")

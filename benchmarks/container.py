@@ -1,4 +1,4 @@
-"""The container beside the host, in one run: built cold and again, a worker's start, and training in alternation."""
+"""Build times of the container, and its costs beside the host: a worker's start, and training in alternation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ HOST = [sys.executable, "-I", "-m", "nllgen"]
 
 
 def seconds(words: Sequence[str], environment: dict[str, str] | None = None) -> float:
-    """Wall time of a command that succeeds."""
+    """Return the wall time of a command.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     started = time.perf_counter()
     done = subprocess.run(words, env=os.environ | (environment or {}), stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
@@ -42,7 +46,7 @@ def seconds(words: Sequence[str], environment: dict[str, str] | None = None) -> 
 
 
 def build(out: Path, cache: Path) -> str:
-    """Wall time and processor time of ``nllgen build`` by debootstrap with a cache folder."""
+    """Build by debootstrap with a cache directory; return wall time and processor time as text."""
 
     def processor_s() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -55,7 +59,7 @@ def build(out: Path, cache: Path) -> str:
 
 
 def starts(container: Container, rounds: int = 7) -> tuple[list[float], list[float]]:
-    """Seconds until a worker has imported all it needs: on the host, in the container; in alternation."""
+    """Return the seconds of a worker's imports on the host and in the container, measured in alternation."""
     code = ["-c", "import nllgen.worker.setup"]
     words, variables = exec_command(container, [*container_python()[:2], *code], binds=[], environment={})
     host, inside = [], []
@@ -66,9 +70,9 @@ def starts(container: Container, rounds: int = 7) -> tuple[list[float], list[flo
 
 
 def seconds_per_step(container: Container | None, root: Path) -> float:
-    """Of one short training run with one thread."""
+    """Train briefly with one thread; return the seconds of a step."""
     study = parse_study(GRID, "paired", precision="fp32")
-    folder, study, _ = freeze(study, root)
+    study_dir, study, _ = freeze(study, root)
     cell = study.cells[0].id
     (root / "grid.yaml").write_text(GRID)
     run = ["run", "--grid", str(root / "grid.yaml"), "--root", str(root), "--cell", cell, "--threads", "1"]
@@ -78,36 +82,36 @@ def seconds_per_step(container: Container | None, root: Path) -> float:
     else:
         binds = [Bind(root, writable=True), Bind(asset_folder())]
         seconds(*exec_command(container, [*container_python(), *run], binds=binds, environment=single))
-    return float(read_attrs(folder.cell(cell).result)["seconds_per_step"])
+    return float(read_attrs(study_dir.cell(cell).result)["seconds_per_step"])
 
 
 def paired(container: Container, root: Path) -> list[float]:
-    """The container's seconds per step over the host's, of neighbouring runs; who goes first alternates."""
+    """Return ratios of seconds per step, container over host, of pairs of runs; the first of a pair alternates."""
     ratios = []
     for pair in range(PAIRS):
         order = [None, container] if pair % 2 == 0 else [container, None]
-        found = {}
+        seconds_by_place = {}
         for one in order:
             where = "host" if one is None else "container"
             (root / f"{where}{pair}").mkdir()
-            found[where] = seconds_per_step(one, root / f"{where}{pair}")
-        ratios.append(found["container"] / found["host"])
+            seconds_by_place[where] = seconds_per_step(one, root / f"{where}{pair}")
+        ratios.append(seconds_by_place["container"] / seconds_by_place["host"])
     return ratios
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """(what, measured, reached for)."""
+    """Return rows of (work, measured, goal)."""
     load = os.getloadavg()[1]
     with tempfile.TemporaryDirectory(prefix="nllgen-benchmark-") as name:
-        folder = Path(name)
-        cold = build(folder / "nllgen.sif", folder / "cache")
-        hit = build(folder / "again.sif", folder / "cache")
-        os.environ["NLLGEN_CACHE"] = str(folder / "cache")
-        container = verify_container(folder / "nllgen.sif")
-        (next((folder / "cache" / "containers").glob("container-*"))).unlink()
-        again = build(folder / "again.sif", folder / "cache")
+        root = Path(name)
+        cold = build(root / "nllgen.sif", root / "cache")
+        hit = build(root / "again.sif", root / "cache")
+        os.environ["NLLGEN_CACHE"] = str(root / "cache")
+        container = verify_container(root / "nllgen.sif")
+        (next((root / "cache" / "containers").glob("container-*"))).unlink()
+        again = build(root / "again.sif", root / "cache")
         host, inside = starts(container)
-        ratios = paired(container, folder)
+        ratios = paired(container, root)
         size = container.path.stat().st_size / 1e6
     spread = f"{100 * (min(ratios) - 1):+.1f} to {100 * (max(ratios) - 1):+.1f} %"
     return [

@@ -1,12 +1,11 @@
 """Lines and branches of the packages that the tests reach: ``python -m benchmarks coverage``, or ``make coverage``.
 
-Processes that tests start count as well. coverage itself puts a file into site-packages that begins to measure where
-COVERAGE_PROCESS_START is set, also under ``-I`` and ``-P``, and writes nothing to standard error; there is nothing
-else to install, and without the variable nothing happens. Every line is kept with the tests that run it (contexts).
-Tests that give a process an environment of their own, or kill it, leave out what that process does.
+Processes that tests start are measured too: coverage installs a file in site-packages that starts measuring where
+COVERAGE_PROCESS_START is set, also under ``-I`` and ``-P``. Each line is stored with the tests that run it (contexts).
+A process is not measured where its test replaces its environment or kills it.
 
-``--data DIR`` summarises what was measured elsewhere. ``results/coverage.md`` has two columns for each name, so that
-the tests before and after a change of theirs stand beside each other; ``--against FILE`` names the lines that are lost.
+``--data DIR`` summarises data that was measured elsewhere. ``results/coverage.md`` has two columns for each name, to
+compare the tests before and after a change; ``--against FILE`` lists the lines that are no longer reached.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).with_name("results") / "coverage.md"
 BUILD = CHECKOUT / "build" / "coverage"
-# The second place of a path stands for all others: other checkouts, copies of the package in a study's folder.
+# The second path of each list stands for other checkouts and for copies of the package in the directory of a study.
 SETTINGS = """
 [run]
 branch = true
@@ -52,7 +51,7 @@ exclude_also =
 
 
 def measure(data: Path, settings: Path, tests: Sequence[str]) -> int:
-    """Run tests with all their processes measured into ``data``, which plain users can write to; pytest's exit code."""
+    """Run tests, measure all their processes into ``data`` (writable for all users), and return pytest's exit code."""
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     data.chmod(0o777)
@@ -62,57 +61,57 @@ def measure(data: Path, settings: Path, tests: Sequence[str]) -> int:
 
 
 def combine(data: Path, settings: Path, target: Path) -> None:
-    """Put all data files of a folder into one, their paths as they are in this checkout."""
+    """Combine all data files of a directory into one, with the paths of this checkout."""
     from coverage import Coverage
 
     target.unlink(missing_ok=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("default")  # a file that a killed process left half-written is passed over and named
+        warnings.simplefilter("default")  # a half-written file of a killed process is skipped with a warning
         together = Coverage(data_file=str(target), config_file=str(settings))
         together.combine(sorted(map(str, data.glob(".coverage.*"))), keep=True)
         together.save()
 
 
 def by_package(target: Path, settings: Path) -> dict[str, Counter[str]]:
-    """Package → counts of lines and branches, and of those that are covered."""
+    """Return for each package the counts of lines and branches, and of those that are covered."""
     from coverage import Coverage
 
     together = Coverage(data_file=str(target), config_file=str(settings))
     together.load()
     report = target.with_suffix(".json")
     together.json_report(outfile=str(report))
-    found: dict[str, Counter[str]] = {}
+    packages: dict[str, Counter[str]] = {}
     for name, file in json.loads(report.read_text())["files"].items():
         path = Path(name) if Path(name).is_absolute() else Path.cwd() / name
         if path.is_relative_to(CHECKOUT):
             counts = {key: count for key, count in file["summary"].items() if type(count) is int}
-            found.setdefault(package_of(path.relative_to(CHECKOUT)), Counter()).update(counts)
-    return dict(sorted(found.items()))
+            packages.setdefault(package_of(path.relative_to(CHECKOUT)), Counter()).update(counts)
+    return dict(sorted(packages.items()))
 
 
 def package_of(path: Path) -> str:
-    """Such as ``nllgen.study``; ``nllgen`` for a module without a package below it."""
+    """Return the package of a file, such as ``nllgen.study``, or ``nllgen`` for its own modules."""
     parts = [part for part in path.parts if part != "analysis"]
     return ".".join(parts[:2]) if len(parts) > 2 else parts[0]
 
 
 def lost(target: Path, against: Path) -> list[str]:
-    """Lines that the other data has and this has not, ``file: numbers``; for sources that are the same in both."""
+    """List lines that only the other data has, as ``file: numbers``; both must be of the same sources."""
     from coverage import CoverageData
 
     here, there = CoverageData(str(target)), CoverageData(str(against))
     here.read()
     there.read()
-    found = []
+    lines = []
     for path in sorted(there.measured_files()):
         gone = sorted({*(there.lines(path) or [])} - {*(here.lines(path) or [])})
         if gone:
-            found.append(f"{Path(path).relative_to(CHECKOUT)}: {', '.join(map(str, gone))}")
-    return found
+            lines.append(f"{Path(path).relative_to(CHECKOUT)}: {', '.join(map(str, gone))}")
+    return lines
 
 
 def write(path: Path, column: str, head: str, packages: dict[str, Counter[str]]) -> str:
-    """Put the column into the table of a file, and leave its other columns as they are; returns the table."""
+    """Write a column of the table in a file, leave its other columns, and return the table."""
     text = path.read_text("utf-8") if path.exists() else ""
     heads = dict(re.findall(r"^- (\w+): (.*)$", text, re.M)) | {column: head}
     old = list(dict(re.findall(r"^- (\w+): (.*)$", text, re.M)))
@@ -129,8 +128,10 @@ def write(path: Path, column: str, head: str, packages: dict[str, Counter[str]])
     rows = [["package", *titles], ["---", *["---:"] * len(titles)]]
     rows += [[package, *(part for name in heads for part in cells.get((package, name), ("", "")))] for package in names]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    told = "\n".join(f"- {name}: {what}" for name, what in heads.items())
-    path.write_text(f"# What the tests reach\n\nCovered of all, by package.\n\n{told}\n\n{table}\n", "utf-8")
+    listed = "\n".join(f"- {name}: {what}" for name, what in heads.items())
+    path.write_text(
+        f"# Coverage of the tests\n\nCovered lines and branches of all, by package.\n\n{listed}\n\n{table}\n", "utf-8"
+    )
     return table
 
 
@@ -139,14 +140,14 @@ def _share(covered: int, count: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure or read, and write."""
+    """Measure the tests, or read data files, and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks coverage", description=__doc__)
     parser.add_argument("--column", default="now", help="name of the columns to fill")
-    parser.add_argument("--data", type=Path, help="folder of data files that are there already: no test is run")
-    parser.add_argument("--commit", default=_commit(), help="whose tests were measured, where --data was elsewhere")
-    parser.add_argument("--out", type=Path, default=RESULT, help="the table, which is added to")
-    parser.add_argument("--against", type=Path, help="combined data of other tests: tell the lines that are lost")
-    parser.add_argument("tests", nargs="*", default=[], help="pytest's arguments; without them all tests, two at once")
+    parser.add_argument("--data", type=Path, help="directory of existing data files; no test is run")
+    parser.add_argument("--commit", default=_commit(), help="commit of the tests that --data measured")
+    parser.add_argument("--out", type=Path, default=RESULT, help="the table to extend")
+    parser.add_argument("--against", type=Path, help="combined data of other tests; lists the lines that are lost")
+    parser.add_argument("tests", nargs="*", default=[], help="pytest's arguments; default: all tests")
     options = parser.parse_args(arguments)
     BUILD.mkdir(parents=True, exist_ok=True)
     settings, data, code = BUILD / "settings.ini", options.data or BUILD / "data", 0

@@ -1,4 +1,4 @@
-"""A worker whose cells only sleep: what is left of a study's time is the launcher's own."""
+"""A worker whose cells only sleep: the rest of a study's time is the launcher's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CELL_S = 1.0
 
 
 def small_result(cell: Cell) -> Result:
-    """A result as a short run leaves it."""
+    """Return a valid result as small as that of a short run."""
     attrs = {
         "cell_id": cell.id, "cell": cell.model_dump_json(), "study": "many", "outcome": "done", "version": "1",
         "code_sha256": "0" * 64, "container_sha256": "", "started_at": "2026-01-01T00:00:00+00:00",
@@ -30,21 +30,20 @@ def small_result(cell: Cell) -> Result:
         "precision": "fp32", "truth_sha256": "", "model_sha256": "",
     }  # fmt: skip
     history = make_table([{"step": step, "train_nll_nats": 9.0} for step in range(0, 101, 10)], HISTORY_COLUMNS)
-    measured = {name: 7.0 for name in FINAL_COLUMNS if "inception" not in name}  # as most studies do
+    measured = {name: 7.0 for name in FINAL_COLUMNS if "inception" not in name}  # as in most studies
     evals = make_table([{**measured, "step": step, "epoch": 1.0, "weights": "raw"} for step in (0, 100)], EVAL_COLUMNS)
     final = make_table([{**measured, "step": 100, "weights": weights} for weights in ("last", "best")], FINAL_COLUMNS)
     return Result(attrs=attrs, history=history, eval=evals, final=final, samples=np.zeros((1, 1, 28, 28), np.float32))
 
 
 def main() -> None:
-    """Speaks like ``nllgen worker STUDY_DIR …``, of which it reads no more than the folder."""
-    folder = StudyDir(Path(sys.argv[2]))
-    cells = {cell.id: cell for cell in folder.read_study().cells}
+    """Serve orders like ``nllgen worker STUDY_DIR …``; all other arguments are ignored."""
+    study_dir = StudyDir(Path(sys.argv[2]))
+    cells = {cell.id: cell for cell in study_dir.read_study().cells}
 
     def run(order: TaskOrder) -> None:
         time.sleep(CELL_S)
-        result = small_result(cells[order.task])
-        write_result(folder.cell(order.task).result, result, order.attempt, lambda: None)
+        write_result(study_dir.cell(order.task).result, small_result(cells[order.task]), order.attempt, lambda: None)
 
     sys.exit(serve(StopRequest(watch_stdin=True).orders(), run))
 

@@ -1,4 +1,4 @@
-"""The Fréchet distance and Inception's features beside other packages', in one run."""
+"""The Fréchet distance and Inception's features beside those of other packages, in one run."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from nllgen.torchvision_ops import import_torchvision
 
 Array = npt.NDArray[np.float64]
 Moments = tuple[Array, Array]
-NUM_IMAGES = 200  # Inception sees about a dozen a second
+NUM_IMAGES = 200  # Inception takes about a second for a dozen
 
 
 def features(num: int, dim: int, seed: int, shift: float, dead: int) -> Moments:
-    """Moments of correlated, rectified features, like those of Inception's pooling; the last ``dead`` are always 0."""
+    """Return moments of correlated, rectified features like those of Inception; the last ``dead`` are always 0."""
     generator = np.random.default_rng(seed)
     mixing = np.eye(dim) + 0.3 * np.random.default_rng(7).standard_normal((dim, dim)) / dim**0.5
     x = np.maximum(generator.standard_normal((num, dim)) @ mixing + shift, 0)
@@ -39,7 +39,7 @@ def features(num: int, dim: int, seed: int, shift: float, dead: int) -> Moments:
 
 
 def peers() -> dict[str, Callable[[Moments, Moments], float]]:
-    """The last step of each package's FID: from moments to the distance."""
+    """Return each package's function from moments to the distance."""
     from pytorch_fid.fid_score import calculate_frechet_distance
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
     from torchmetrics.image.fid import _compute_fid
@@ -56,7 +56,7 @@ def peers() -> dict[str, Callable[[Moments, Moments], float]]:
 
 
 def compare(one: Moments, two: Moments, peer: Callable[[Moments, Moments], float]) -> tuple[float, float, float]:
-    """Seconds of nllgen (median of 3), seconds of the peer, and the relative difference of their answers."""
+    """Return seconds of nllgen (median of 3), seconds of the peer, and the relative difference of their distances."""
     our_s = median_seconds(lambda: frechet_distance(*one, *two), rounds=3)
     started = time.perf_counter()
     theirs = peer(one, two)
@@ -65,7 +65,7 @@ def compare(one: Moments, two: Moments, peer: Callable[[Moments, Moments], float
 
 
 class InBf16(InceptionExtractor):
-    """Tried and left: three times as fast with matrix units, and the distance is another in its third digit."""
+    """An extractor in bf16, tried and rejected: three times as fast, but the distance differs in its third digit."""
 
     def _forward(self, images: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -73,7 +73,7 @@ class InBf16(InceptionExtractor):
 
 
 def _random_inception() -> dict[str, Tensor]:
-    """Weights of which every normalisation has seen noise: else the features of all images are nearly one."""
+    """Return random weights whose normalisations were fitted to noise; else all images have nearly equal features."""
     from pytorch_fid import inception
 
     torch.manual_seed(0)
@@ -91,25 +91,25 @@ def _random_inception() -> dict[str, Tensor]:
 
 
 def inception_rows(num: int = NUM_IMAGES) -> list[tuple[str, str, str]]:
-    """pytorch-fid's own loop over image files, and ours over the same images, with the same random weights."""
+    """Compare pytorch-fid's loop over image files with nllgen's over the same images and random weights."""
     from PIL import Image
     from pytorch_fid import inception
     from pytorch_fid.fid_score import get_activations
 
     with tempfile.TemporaryDirectory() as name:
-        folder, generator = Path(name), torch.Generator().manual_seed(0)
+        directory, generator = Path(name), torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (num, 1, 28, 28), generator=generator, dtype=torch.uint8)
-        images[num // 2 :] = images[num // 2 :] // 2  # the two halves are to differ
-        files = [folder / f"{i}.png" for i in range(num)]
+        images[num // 2 :] = images[num // 2 :] // 2  # so that the two halves differ
+        files = [directory / f"{i}.png" for i in range(num)]
         for file, image in zip(files, images, strict=True):
             Image.fromarray(image[0].numpy()).save(file)
-        weights = folder / "random.pth"
+        weights = directory / "random.pth"
         state = _random_inception()
         torch.save(state, weights)
         with patch.object(inception, "load_state_dict_from_url", lambda *_, **__: state):
             theirs = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()
         sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
-        ours = {"fp32": InceptionExtractor(weights, "cpu", sha256), "bf16, tried": InBf16(weights, "cpu", sha256)}
+        ours = {"fp32": InceptionExtractor(weights, "cpu", sha256), "bf16 (rejected)": InBf16(weights, "cpu", sha256)}
         get = partial(get_activations, model=theirs, batch_size=50, num_workers=len(os.sched_getaffinity(0)))
         works = {name: _of(each, images) for name, each in ours.items()} | {"theirs": lambda some: get(files[some])}
         return _inception(works, num)
@@ -121,15 +121,15 @@ def _of(extractor: InceptionExtractor, images: Tensor) -> Callable[[slice], Arra
 
 def _inception(works: dict[str, Callable[[slice], Array]], num: int) -> list[tuple[str, str, str]]:
     times: dict[str, list[float]] = {name: [] for name in works}
-    found: dict[str, list[Array]] = {name: [] for name in works}
+    feature_parts: dict[str, list[Array]] = {name: [] for name in works}
     for start in range(0, num, 50):
         for name, features_of in works.items():
             started = time.perf_counter()
-            found[name].append(features_of(slice(start, start + 50)))
+            feature_parts[name].append(features_of(slice(start, start + 50)))
             times[name].append(time.perf_counter() - started)
     rate = {name: 50 / statistics.median(each[1:]) for name, each in times.items()}
     distance = {}
-    for name, each in found.items():
+    for name, each in feature_parts.items():
         x = np.concatenate(each)
         distance[name] = frechet_distance(*moments(x[: num // 2]), *moments(x[num // 2 :]))
     rows = []
@@ -144,9 +144,9 @@ def _inception(works: dict[str, Callable[[slice], Array]], num: int) -> list[tup
 
 
 def rows(dim: int = 2048, num: int = 10_000) -> list[tuple[str, str, str]]:
-    """(what, measured, reached for)."""
+    """Return rows of (work, measured, goal)."""
     import_torchvision()
-    found = []
+    table = []
     cases = ((num, 0, "", "≥ 12×, 1e-6"), (num, dim // 16, f", {dim // 16} dead", ""), (dim // 2, 0, ", singular", ""))
     with warnings.catch_warnings():
         # pytorch-fid passes sqrtm an argument that scipy deprecates, and sqrtm complains about singular products
@@ -156,11 +156,11 @@ def rows(dim: int = 2048, num: int = 10_000) -> list[tuple[str, str, str]]:
             for name, peer in peers().items():
                 our_s, their_s, apart = compare(one, two, peer)
                 measured = f"{their_s / our_s:.1f}× {name} ({our_s:.2f} s against {their_s:.1f} s), differs {apart:.0e}"
-                found.append(
+                table.append(
                     (
                         f"Fréchet distance, d = {dim}, N = {images:,}{note}",
                         measured,
                         goal if name == "pytorch-fid" else "—",
                     )
                 )
-        return [*found, *inception_rows()]
+        return [*table, *inception_rows()]

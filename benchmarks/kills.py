@@ -1,4 +1,4 @@
-"""A thousand SIGKILLs at random moments of studies on the devcluster. Like ``soak``, bounded in count and in time."""
+"""A thousand SIGKILLs at random moments of studies on the devcluster, bounded in count and time like ``soak``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ KILLS_A_STUDY = 100
 
 
 def rows() -> list[Row]:
-    """(what, counted, to reach). Needs SLURM_CONF of a running devcluster; ``NLLGEN_SOAK_SEED`` is of its chances."""
+    """Return rows of (work, count, goal).
+
+    SLURM_CONF must name a running devcluster. ``NLLGEN_SOAK_SEED`` is the seed of all random choices.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
     environ = clean | {"SLURM_CONF": os.environ["SLURM_CONF"], "NLLGEN_ASSETS": str(asset_folder())}
     seed = int(os.environ.get("NLLGEN_SOAK_SEED", "1"))
-    with tempfile.TemporaryDirectory(prefix="nllgen-soak-", dir="/var/tmp") as folder:
-        killed = Kills(Path(folder), environ, random.Random(seed))
+    with tempfile.TemporaryDirectory(prefix="nllgen-soak-", dir="/var/tmp") as name:
+        killed = Kills(Path(name), environ, random.Random(seed))
         try:
             killed.undisturbed()
             until, number = time.monotonic() + PART_S, 0
@@ -31,8 +34,12 @@ def rows() -> list[Row]:
                 killed.round(f"r{number}", KILLS_A_STUDY, until)
         finally:
             killed.stop()
-    told = ", ".join(f"{killed.kills[kind]} of a {kind}" for kind in KINDS)
+    counts = ", ".join(f"{killed.kills[kind]} of a {kind}" for kind in KINDS)
     return [
-        (f"SIGKILLs in {number} studies on the devcluster, seed {seed}: {told}", f"{killed.kills.total():,}", "1,000"),
+        (
+            f"SIGKILLs in {number} studies on the devcluster, seed {seed}: {counts}",
+            f"{killed.kills.total():,}",
+            "1,000",
+        ),
         (f"of {killed.published} results, lost, doubled, or with another science_sha256", "0", "0"),
     ]

@@ -1,4 +1,4 @@
-"""A thousand cells that sleep one second, on eight slots of a real Slurm: which part of the slots' time is theirs?"""
+"""The launcher's share of time: a thousand cells that sleep one second, on eight workers of a real Slurm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nllgen.launch.worker_process import WorkerConfig
 from nllgen.study.load import parse_study
 from nllgen.study.run_options import RunOptions
 
-NUM_CELLS, SLOTS = 1_000, 8
+NUM_CELLS, NUM_WORKERS = 1_000, 8
 GRID = f"""
 name: sleepers
 cells:
@@ -33,27 +33,30 @@ CHECKOUT = Path(__file__).parents[1]
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """(what, measured, reached for). Needs SLURM_CONF of a running cluster with eight free processors."""
+    """Return rows of (work, measured, goal).
+
+    SLURM_CONF must name a running cluster with eight free processors.
+    """
     os.environ["PYTHONPATH"] = str(CHECKOUT)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         study = parse_study(GRID, "sleepers", precision="fp32")
-        folder, frozen, _ = freeze(study, Path(name))
+        study_dir, frozen, _ = freeze(study, Path(name))
         program = (sys.executable, "-m", "benchmarks.dummy_worker")
-        setup = WorkerConfig(RunOptions(Path(name) / "assets"), program=program)
+        config = WorkerConfig(RunOptions(Path(name) / "assets"), program=program)
         profile = parse_profile(PROFILE, "p")
-        submit(SubmissionRequest(folder, frozen, profile, setup, ArrayShape(workers=SLOTS)), Finalizer)
-        while query_live_jobs(folder, frozen.name).tasks:
+        submit(SubmissionRequest(study_dir, frozen, profile, config, ArrayShape(workers=NUM_WORKERS)), Finalizer)
+        while query_live_jobs(study_dir, frozen.name).tasks:
             time.sleep(2)
-        done = [path.stat().st_mtime for path in folder.path.glob("cells/*/result.h5")]
-        begun = min(path.stat().st_mtime for path in (folder.path / "submitit").glob("*/*_submitted.pkl"))
-        first = min(path.stat().st_ctime for path in (folder.path / "submitit").glob("*/*_log.out"))
+        done = [path.stat().st_mtime for path in study_dir.path.glob("cells/*/result.h5")]
+        begun = min(path.stat().st_mtime for path in (study_dir.path / "submitit").glob("*/*_submitted.pkl"))
+        first = min(path.stat().st_ctime for path in (study_dir.path / "submitit").glob("*/*_log.out"))
         wall = max(done) - min(begun, first)
-        used = len(done) * CELL_S / (SLOTS * wall)
-        files = sum(len(found) for _, _, found in os.walk(folder.path / "cells"))
+        used = len(done) * CELL_S / (NUM_WORKERS * wall)
+        files = sum(len(names) for _, _, names in os.walk(study_dir.path / "cells"))
     one, five, _ = os.getloadavg()
     return [
-        (f"{len(done):,} cells of {CELL_S:.0f} s on {SLOTS} slots, --workers {SLOTS}", f"{wall:.1f} s", "—"),
-        ("slots' time spent in cells, from the first job's start to the last result", f"{used:.1%}", "≥ 90 %"),
+        (f"{len(done):,} cells of {CELL_S:.0f} s --workers {NUM_WORKERS}", f"{wall:.1f} s", "—"),
+        ("workers' time spent in cells, from the first job's start to the last result", f"{used:.1%}", "≥ 90 %"),
         ("files a finished cell, without logs and weights of real training", f"{files / len(done):.1f}", "≤ 6"),
-        ("load of the machine meanwhile", f"{one:.1f} (1 min), {five:.1f} (5 min)", "quiet: < 1"),
+        ("load of the machine meanwhile", f"{one:.1f} (1 min), {five:.1f} (5 min)", "idle: < 1"),
     ]

@@ -1,4 +1,4 @@
-"""What speed must not cost: bits per dimension after equal epochs in bf16 and in fp32, several seeds each."""
+"""Bits per dimension after equal epochs in bf16 and in fp32, over several seeds: speed must not cost quality."""
 
 from __future__ import annotations
 
@@ -23,26 +23,31 @@ Row = tuple[str, str, str]
 
 
 def rows() -> list[Row]:
-    """(what, measured, reached for). Fails where the processor has no bf16: such a cell is refused there."""
+    """Return rows of (work, measured, goal); fail where the processor has no bf16."""
     bits = _bits(run_study(GRID))
-    found = [
-        (f"{precision}: real MNIST, width 16, 1 block, 4 epochs", _told(bits[precision]), "") for precision in bits
+    table = [
+        (f"{precision}: real MNIST, width 16, 1 block, 4 epochs", _mean_and_spread(bits[precision]), "")
+        for precision in bits
     ]
     apart = float(bits["bf16"].mean() - bits["fp32"].mean())
     spread = float(bits["fp32"].std(ddof=1))
     return [
-        *found,
-        ("bf16 above fp32, and the spread of fp32's seeds", f"{apart:+.4f}, {spread:.4f}", "|first| ≤ second"),
+        *table,
+        (
+            "bf16 minus fp32, and the standard deviation over fp32's seeds",
+            f"{apart:+.4f}, {spread:.4f}",
+            "|first| ≤ second",
+        ),
     ]
 
 
 def _bits(ran: list[tuple[Cell, Result]]) -> dict[str, npt.NDArray[np.float64]]:
-    """Validation bits per dimension at the end, by precision."""
-    found: dict[str, list[float]] = {}
+    """Return the last validation bits per dimension, by precision."""
+    lists: dict[str, list[float]] = {}
     for cell, result in ran:
-        found.setdefault(cell.precision, []).append(float(result.eval["val_bits_per_dim"][-1]))
-    return {precision: np.array(bits) for precision, bits in found.items()}
+        lists.setdefault(cell.precision, []).append(float(result.eval["val_bits_per_dim"][-1]))
+    return {precision: np.array(bits) for precision, bits in lists.items()}
 
 
-def _told(bits: npt.NDArray[np.float64]) -> str:
+def _mean_and_spread(bits: npt.NDArray[np.float64]) -> str:
     return f"{bits.mean():.4f} ± {bits.std(ddof=1):.4f} bits/dim over {len(bits)} seeds"

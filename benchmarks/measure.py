@@ -1,4 +1,4 @@
-"""What a command takes: time, and the memory of its largest process."""
+"""Time and memory of a command, measured from outside."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# Linux gives a new process its parent's largest resident set, so that the parent has to be a small one.
-_WATCH = """
-import json, os, resource, subprocess, sys, time
+# Linux hands the parent's largest resident set on to a new process, so the parent has to be small.
+_MEASURE = """
+import json, resource, subprocess, sys, time
 begin = time.perf_counter()
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-took = time.perf_counter() - begin
-print(json.dumps([took, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9]))
+seconds = time.perf_counter() - begin
+print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9]))
 """
+_NLLGEN = Path(sys.executable).with_name("nllgen")
 
 
 @dataclass(frozen=True)
-class Spent:
-    """Wall seconds, and gigabytes that the largest process held in memory at once."""
+class Usage:
+    """The resources that a command used.
+
+    Attributes:
+        seconds: wall time.
+        gb: largest resident set of any of its processes.
+    """
 
     seconds: float
     gb: float
@@ -30,22 +36,21 @@ class Spent:
 
 
 def run_nllgen(*words: str | Path) -> None:
-    """Run ``nllgen`` with these words; what it prints is not shown.
+    """Run ``nllgen`` with these words and discard its standard output.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    subprocess.run([Path(sys.executable).with_name("nllgen"), *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([_NLLGEN, *words], check=True, stdout=subprocess.DEVNULL)
 
 
-def spend(*words: str | Path) -> Spent:
-    """Run ``nllgen`` with these words.
+def measure_nllgen(*words: str | Path) -> Usage:
+    """Run ``nllgen`` with these words and return its time and memory.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    nllgen = Path(sys.executable).with_name("nllgen")
-    command = [sys.executable, "-c", _WATCH, nllgen, *words]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    seconds, gb = json.loads(said)
-    return Spent(seconds, gb)
+    command = [sys.executable, "-c", _MEASURE, _NLLGEN, *words]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    seconds, gb = json.loads(output)
+    return Usage(seconds, gb)

@@ -1,4 +1,4 @@
-"""Peak memory of real runs beside what ``nllgen plan`` says they will take."""
+"""Peak memory of real runs beside the prediction of ``nllgen plan``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.measure import spend
+from benchmarks.measure import measure_nllgen
 from nllgen.planning.cost import cell_cost
 from nllgen.storage.result import read_attrs
 from nllgen.storage.study_dir import StudyDir
@@ -25,7 +25,7 @@ cells:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that does little but train."""
+    """A training run with little evaluation."""
 
     name: str
     size: int
@@ -43,7 +43,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Used:
-    """What a run took on one core: the largest resident set of its processes, what the plan says of it, and time."""
+    """The resources of a run on one core.
+
+    Attributes:
+        gb: largest resident set of any of its processes.
+        planned_gb: the prediction of ``nllgen plan``.
+        seconds_per_step: wall time of a step.
+    """
 
     gb: float
     planned_gb: float
@@ -70,24 +76,24 @@ RUNS = (
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """(what, measured, reached for)."""
-    found = []
+    """Return rows of (work, measured, goal)."""
+    table = []
     for run in RUNS:
         used = use(run)
-        said = f"plan says {used.planned_gb:.2f} GB, {used.planned_gb / used.gb - 1:+.0%}"
-        found.append((str(run), f"{used.gb:.2f} GB; {said}", "within 20 %"))
-    return found
+        planned = f"plan {used.planned_gb:.2f} GB, {used.planned_gb / used.gb - 1:+.0%}"
+        table.append((str(run), f"{used.gb:.2f} GB; {planned}", "within 20 %"))
+    return table
 
 
 def use(run: Run) -> Used:
-    """Train on one core, in processes of its own."""
+    """Train on one core in a process and return the resources that it used."""
     text = GRID.format(**asdict(run))
     study = parse_study(text, "memory", precision="fp32")
     cell = study.cells[0]
     with tempfile.TemporaryDirectory() as root:
         grid = Path(root) / "memory.yaml"
         grid.write_text(text)
-        spent = spend("run", "--grid", grid, "--root", root, "--cell", cell.id, "--threads", "1")
+        usage = measure_nllgen("run", "--grid", grid, "--root", root, "--cell", cell.id, "--threads", "1")
         attrs = read_attrs(StudyDir(Path(root) / "memory").cell(cell.id).result)
     planned = cell_cost(cell, study).memory_gb
-    return Used(spent.gb, planned, float(attrs["seconds_per_step"]))
+    return Used(usage.gb, planned, float(attrs["seconds_per_step"]))

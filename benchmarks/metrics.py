@@ -1,4 +1,4 @@
-"""What the final metrics of one set of weights take on one core: ``python -m benchmarks metrics``."""
+"""Processor time of the final metrics of one set of weights on one core."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def make_references(num: int, num_train: int) -> tuple[References, RealNVP]:
-    """28×28 images of a small flow: what metrics of images cost does not depend on what drew them."""
+    """Return references of 28×28 images of a small flow; the cost of metrics does not depend on the model."""
     torch.manual_seed(0)
     truth = RealNVP(FlowConfig(width=2, blocks=0, scales=1)).requires_grad_(False)
     for parameter in truth.parameters():
@@ -42,26 +42,26 @@ def make_references(num: int, num_train: int) -> tuple[References, RealNVP]:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Seconds of this process, so that other load on the machine does not count."""
+    """Return the processor time of this process, which excludes other load on the machine."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
 def rows(num: int = 10_000, num_train: int = 50_000) -> list[tuple[str, str, str]]:
-    """(what, measured, reached for); the first model also pays for floors and the reference, the next do not."""
+    """Return rows of (work, measured, goal); only the first model computes floors and references."""
     torch.set_num_threads(1)
     references, truth = make_references(num, num_train)
     first, second = (Measurement(references, truth, "test") for _ in range(2))
-    found = []
+    timings = []
     for measurement in (first, second):
         seconds = {"samples, 28×28": cpu_seconds(partial(getattr, measurement, "samples"))}
         see = partial(measurement.features, references.extractors[0], measurement.samples)
         seconds["LeNet's features of samples"] = cpu_seconds(see)
         for name, group in GROUPS.items():
             seconds[name] = cpu_seconds(partial(group.measure, measurement))
-        found.append(seconds)
-    once, each = found
+        timings.append(seconds)
+    once, each = timings
     title = f"N = {num:,}, {num_train:,} training images, one core"
     table = [
         (f"{name}; {title}", f"{each[name]:.2f} s a set of weights, {once[name]:.2f} s the first time", "")

@@ -1,4 +1,4 @@
-"""Four epochs of real MNIST through the real worker: what speed is worth nothing without."""
+"""Bits per dimension after four epochs of real MNIST through the real worker."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ cells:
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """(what, measured, reached for)."""
+    """Return rows of (work, measured, goal)."""
     with tempfile.TemporaryDirectory() as root:
         study = parse_study(GRID, "four-epochs", precision=auto_precision())
-        folder, study, _ = freeze(study, Path(root))
+        study_dir, study, _ = freeze(study, Path(root))
         cell = study.cells[0]
-        enter(folder, TaskOrder(cell.id, "benchmark"), RunOptions(asset_folder(), "cpu", torch.get_num_threads()))
-        result = read_result(folder.cell(cell.id).result)
+        enter(study_dir, TaskOrder(cell.id, "benchmark"), RunOptions(asset_folder(), "cpu", torch.get_num_threads()))
+        result = read_result(study_dir.cell(cell.id).result)
     rate = 128 / result.attrs["seconds_per_step"]
     what = "real MNIST, width 32, 2 blocks, 4 epochs"
     return [

@@ -1,7 +1,7 @@
-"""Simultaneous SGD from the Nash equilibrium: the critical step that is predicted beside the one that is observed.
+"""Simultaneous SGD from the Nash equilibrium: the predicted critical step beside the observed one.
 
-A 7×7 truth trained on MNIST against the project's discriminator at zero. What is observed are steps of the real
-paradigm; on a fixed batch (the flow's own samples on both sides) in fp64, and on fresh batches in fp32.
+A 7×7 truth trained on MNIST plays against the project's discriminator at zero. The observations are steps of the real
+paradigm: in fp64 on a fixed batch (the flow's own samples on both sides), and in fp32 on fresh batches.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Row = tuple[str, str, str]
 
 
 def truth(steps: int = 600) -> RealNVP:
-    """A flow of width 4 and 1 block, trained by Adam on MNIST at 7×7."""
+    """Train a flow of width 4 and 1 block by Adam on MNIST at 7×7."""
     torch.manual_seed(0)
     levels = load_mnist(require_mnist(asset_folder()), 7, 1000, 1000).train.images
     noise = torch.Generator().manual_seed(0)
@@ -50,7 +50,7 @@ def truth(steps: int = 600) -> RealNVP:
 
 
 def players(flow: RealNVP, lr: float, dtype: torch.dtype, batch: int) -> NSGAN:
-    """The paradigm at the equilibrium."""
+    """Return the paradigm at the equilibrium."""
     context = Context(CPU, RandomStreams(0, CPU), nullcontext, partial(from_logits, alpha=ALPHA), 14.0)
     config = NSGANConfig(
         steps=RUN, batch_size=batch, lr=lr, disc_lr=lr, disc_width=2, optimizer="sgd", updates="simultaneous"
@@ -62,7 +62,7 @@ def players(flow: RealNVP, lr: float, dtype: torch.dtype, batch: int) -> NSGAN:
 
 
 def weights(nsgan: NSGAN) -> Tensor:
-    """Of both players (n,)."""
+    """Return the weights of both players (n,)."""
     return torch.cat([p.detach().flatten() for p in (*nsgan.flow.parameters(), *nsgan.disc.parameters())])
 
 
@@ -75,7 +75,7 @@ def disturb(nsgan: NSGAN, direction: Tensor, size: float) -> None:
 
 
 def fixed_batch_steps(nsgan: NSGAN, real: Tensor, steps: int) -> list[float]:
-    """Norm of the field before each step; the game is the same at every one."""
+    """Return the norm of the vector field before each step of the same game."""
     norms: list[float] = []
     for step in range(steps):
         nsgan.context.streams["latent"].manual_seed(1)
@@ -88,7 +88,7 @@ def fixed_batch_steps(nsgan: NSGAN, real: Tensor, steps: int) -> list[float]:
 
 
 def reduced(game: Game, nsgan: NSGAN) -> tuple[np.ndarray, np.ndarray]:
-    """All eigenvalues that are not 0, and the right eigenvectors: A goes through the k weights of d's last layer."""
+    """Return all non-zero eigenvalues and their right eigenvectors; A acts through the k weights of d's last layer."""
     k, n, num_gen = nsgan.disc.last.in_features + 1, game.num_parameters, game.num_gen
     rows = game.products(torch.eye(n, dtype=torch.float64)[-k:]).numpy()
     left, values, right = np.linalg.svd(rows[:, :num_gen], full_matrices=False)
@@ -100,7 +100,7 @@ def reduced(game: Game, nsgan: NSGAN) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bisect(grows: Callable[[float], bool], guess: float) -> float:
-    """The step from which on something grows, to 2 %; NaN where it is not within a factor of 2."""
+    """Return the smallest step for which ``grows`` holds, to 2 %, or NaN where it is not within a factor of 2."""
     low, high = guess / 2, guess * 2
     if grows(low) or not grows(high):
         return math.nan
@@ -111,7 +111,7 @@ def bisect(grows: Callable[[float], bool], guess: float) -> float:
 
 
 def rows() -> list[Row]:
-    """(what, measured, predicted)."""
+    """Return rows of (quantity, measured, predicted)."""
     torch.set_num_threads(1)
     flow = truth()
     nsgan = players(flow, 1e-3, torch.float64, NUM)
@@ -133,7 +133,11 @@ def rows() -> list[Row]:
             f"{exact:.6f} by all modes",
         ),
         (f"within {RUN} steps, by Krylov", f"{krylov.critical_step_run:.6f}", f"{exact_run:.6f} by all modes"),
-        ("its mode λ", f"{krylov.mode.real:.5f} ± {abs(krylov.mode.imag):.4f}i", "it turns: Re λ is small beside Im λ"),
+        (
+            "its mode λ",
+            f"{krylov.mode.real:.5f} ± {abs(krylov.mode.imag):.4f}i",
+            "it rotates: Re λ is small beside Im λ",
+        ),
         along_mode(flow, real, mode, vectors[:, modes == mode][:, 0], exact),
         from_anywhere(flow, real, exact_run),
         *(fresh_batches(flow, factor * exact_run, factor) for factor in (0.01, 0.1, 1.0, 3.0)),
@@ -141,7 +145,7 @@ def rows() -> list[Row]:
 
 
 def along_mode(flow: RealNVP, real: Tensor, mode: complex, vector: np.ndarray, predicted: float) -> Row:
-    """The bound of the critical mode: a disturbance along it, its amplitude after 40 steps by the left eigenvector."""
+    """Measure the bound of the critical mode: disturb it; the left eigenvector gives its amplitude after 40 steps."""
     direction = torch.from_numpy(np.real(vector) / np.linalg.norm(vector))
     left = vector.copy()
     left[: sum(p.numel() for p in flow.parameters())] *= -1  # Aᵀ = J A J with J = diag(−1, 1)
@@ -160,14 +164,14 @@ def along_mode(flow: RealNVP, real: Tensor, mode: complex, vector: np.ndarray, p
 
 
 def from_anywhere(flow: RealNVP, real: Tensor, predicted: float) -> Row:
-    """The step of a run: a random disturbance, and whether the field grows by more than √e over the second half."""
+    """Measure a run's critical step: disturb at random; the field grows √e-fold in the second half of the run."""
 
     def grows(h: float) -> bool:
         nsgan = players(flow, h, torch.float64, NUM)
         noise = torch.Generator().manual_seed(2)
         disturb(nsgan, torch.randn(len(weights(nsgan)), generator=noise, dtype=torch.float64), 1e-7)
         norms = fixed_batch_steps(nsgan, real, RUN)
-        tenth = RUN // 10  # the largest of a tenth: the field turns
+        tenth = RUN // 10  # the maximum of a tenth, since the field rotates
         return len(norms) < RUN or max(norms[-tenth:]) / max(norms[RUN // 2 - tenth : RUN // 2]) > math.sqrt(math.e)
 
     observed = bisect(grows, predicted)
@@ -176,7 +180,7 @@ def from_anywhere(flow: RealNVP, real: Tensor, predicted: float) -> Row:
 
 
 def fresh_batches(flow: RealNVP, h: float, factor: float) -> Row:
-    """KL(p‖q) at the end of a run on fresh batches in fp32, from the very equilibrium."""
+    """Measure KL(p‖q) at the end of a run on fresh batches in fp32 that starts at the equilibrium."""
     nsgan = players(flow, h, torch.float32, BATCH)
     noise = torch.Generator().manual_seed(3)
     steps, end = 0, ""
@@ -188,7 +192,7 @@ def fresh_batches(flow: RealNVP, h: float, factor: float) -> Row:
             break
     x = draw(flow, 2000, torch.Generator().manual_seed(4))
     assert isinstance(nsgan.flow, RealNVP)
-    found = kl(log_densities(flow, x), log_densities(nsgan.flow, x))
+    divergence = kl(log_densities(flow, x), log_densities(nsgan.flow, x))
     what = f"fresh batches of {BATCH}, fp32, lr {h:.5f}: KL after {steps} steps"
-    measured = f"{found.value:.3g} ± {found.se:.2g} nats{end}"
+    measured = f"{divergence.value:.3g} ± {divergence.se:.2g} nats{end}"
     return what, measured, f"lr is {factor:g} of the step predicted for {RUN} steps"

@@ -1,7 +1,7 @@
-"""Make a truth ship with nllgen: ``python -m benchmarks.pack_truth TRUTH.pt NAME "how it was trained" "what it is"``.
+"""Add a pretrained truth to nllgen: ``python -m benchmarks.pack_truth TRUTH.pt NAME COMMAND DESCRIPTION``.
 
-Writes ``nllgen/study/truths/NAME``: the frozen weights as they are, and the card that tells what they are. Bits per
-dimension are those on MNIST's test images, dequantised once with a fixed seed.
+The directory ``nllgen/study/truths/NAME`` gets the frozen weights and a card with the command that trained them, the
+description and the bits per dimension on MNIST's test images, dequantised once with a fixed seed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOISE_SEED = 1
 
 
 def bits_on_mnist(truth: Truth) -> float:
-    """Bits per dimension of a truth on MNIST's test images at its size, with the Jacobian to 256 levels."""
+    """Return a truth's bits per dimension on MNIST's test images at its size, with the Jacobian to 256 levels."""
     config = truth.cell.data
     images = load_mnist(assets.require_mnist(assets.asset_folder()), config.image_size)
     x = to_logits(dequantise(images.test.images, torch.Generator().manual_seed(NOISE_SEED)), config.alpha)
@@ -34,25 +34,25 @@ def bits_on_mnist(truth: Truth) -> float:
 
 
 def main() -> None:
-    """Pack one truth."""
+    """Write the directory of one truth."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("weights", "name", "command", "description"):
         parser.add_argument(name)
-    given = parser.parse_args()
-    content = Path(given.weights).read_bytes()
-    truth = load_truth(Path(given.weights), torch.device("cpu"))
+    options = parser.parse_args()
+    content = Path(options.weights).read_bytes()
+    truth = load_truth(Path(options.weights), torch.device("cpu"))
     card = Card(
-        description=given.description,
+        description=options.description,
         cell=truth.cell,
-        command=given.command,
+        command=options.command,
         sha256=hashlib.sha256(content).hexdigest(),
         bits_per_dim=round(bits_on_mnist(truth), 4),
         num_params=truth.flow.num_parameters,
     )
-    folder = make_folder(Path(pretrained.__file__).with_name("truths") / given.name)
-    write_bytes(folder / "truth.pt", content)
-    write_bytes(folder / "card.json", (card.model_dump_json(indent=1) + "\n").encode())
-    print(f"{folder}: {card.num_params:,} parameters, {card.bits_per_dim:.4f} bits/dim")
+    directory = make_folder(Path(pretrained.__file__).with_name("truths") / options.name)
+    write_bytes(directory / "truth.pt", content)
+    write_bytes(directory / "card.json", (card.model_dump_json(indent=1) + "\n").encode())
+    print(f"{directory}: {card.num_params:,} parameters, {card.bits_per_dim:.4f} bits/dim")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small models, bound by the number of operations: several runs at once, a core each, as workers train them."""
+"""Small models, which are limited by the number of operations: several runs at once, each on its own core."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _begin(width: int, blocks: int, x: Tensor) -> None:
 
 
 def images_per_second(step: Callable[[], object]) -> float:
-    """Of steps of one batch each, for as long as one turn is."""
+    """Take steps for ``SECONDS`` and return the images a second."""
     num, started = 0, time.perf_counter()
     while (took := time.perf_counter() - started) < SECONDS:
         step()
@@ -46,23 +46,23 @@ def _rate(_: int) -> float:
 
 @contextmanager
 def packed(width: int, blocks: int, x: Tensor) -> Iterator[Callable[[], float]]:
-    """Within it, a call gives the images a second of NLL training of a run on each core together."""
+    """Start an NLL run on each core; yield a function that returns their images a second in total."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(NUM, context, _begin, (width, blocks, x)) as pool:
-        list(pool.map(_rate, range(NUM)))  # waits for all to begin
+        list(pool.map(_rate, range(NUM)))  # waits until all have begun
         yield lambda: sum(pool.map(_rate, range(NUM)))
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """(what, measured, reached for)."""
+    """Return rows of (work, measured, goal)."""
     torch.manual_seed(0)
-    found = []
+    table = []
     for size, width, blocks, goal in SMALL:
         x = torch.randn(BATCH, 1, size, size)
         alone = median_seconds(nll_step(width, blocks, x))
         with packed(width, blocks, x) as rate:
             each = BATCH / statistics.median(rate() for _ in range(ROUNDS))
         what = f"NLL step, {size}×{size}, width {width}, {blocks} blocks, batch {BATCH}"
-        found.append((f"{what}: a run on all cores", f"{alone * 1e3:.1f} ms a step", "—"))
-        found.append((f"{what}: {NUM} runs, a core each", f"{each * 1e3:.1f} ms a step", f"≤ {goal} ms"))
-    return found
+        table.append((f"{what}: a run on all cores", f"{alone * 1e3:.1f} ms a step", "—"))
+        table.append((f"{what}: {NUM} runs, a core each", f"{each * 1e3:.1f} ms a step", f"≤ {goal} ms"))
+    return table

@@ -1,8 +1,7 @@
-"""The same work by other libraries, turn by turn in one run: what counts is the ratio, not the machine.
+"""The same work by nllgen and by other libraries, in turns in one run, so that ratios do not depend on the machine.
 
 deeprob-kit's ``RealNVP2d`` has the same couplings, widths and residual blocks at each of its two scales. torchflows'
-``MultiscaleRealNVP`` at its defaults and normflows' Glow have networks of their own, so that their rows say what their
-users get.
+``MultiscaleRealNVP`` at its defaults and normflows' Glow have other networks: their rows show their users' speed.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _ALPHA = 1e-6
 
 
 def paired(ours: Step, peer: Step, rounds: int = ROUNDS) -> tuple[float, float]:
-    """Median seconds of both, measured in turns after two calls to warm up."""
+    """Return the median seconds of both, measured in turns after two calls to warm up."""
     times: dict[Step, list[float]] = {ours: [], peer: []}
     for i in range(rounds + 2):
         for work, seen in times.items():
@@ -45,7 +44,7 @@ def paired(ours: Step, peer: Step, rounds: int = ROUNDS) -> tuple[float, float]:
 
 
 def deeprob_flow(width: int, blocks: int) -> Any:
-    """deeprob-kit's flow at two scales."""
+    """Return deeprob-kit's flow at two scales."""
     from deeprob.flows.models.realnvp import RealNVP2d
 
     torch.manual_seed(0)
@@ -67,13 +66,13 @@ def _nll(flow: torch.nn.Module, log_prob: Callable[[Tensor], Tensor], x: Tensor)
 
 
 def deeprob_nll(width: int, blocks: int, x: Tensor) -> Step:
-    """One NLL step of deeprob-kit's flow, as its own training loop makes it."""
+    """Return an NLL step of deeprob-kit's flow, as in its own training loop."""
     flow = deeprob_flow(width, blocks)
     return _nll(flow, flow, x)
 
 
 def torchflows_nll(x: Tensor) -> Step:
-    """One NLL step of torchflows' multi-scale Real NVP at its defaults."""
+    """Return an NLL step of torchflows' multi-scale Real NVP at its defaults."""
     from torchflows.bijections.finite.multiscale.architectures import MultiscaleRealNVP
     from torchflows.flows import Flow
 
@@ -83,7 +82,7 @@ def torchflows_nll(x: Tensor) -> Step:
 
 
 def normflows_nll(width: int, x: Tensor) -> Step:
-    """One NLL step of normflows' Glow at two scales of four blocks, built as in its image example."""
+    """Return an NLL step of normflows' Glow at two scales of four blocks, built as in its image example."""
     import normflows
 
     torch.manual_seed(0)
@@ -100,7 +99,7 @@ def normflows_nll(width: int, x: Tensor) -> Step:
 
 
 def deeprob_nsgan(width: int, blocks: int, x: Tensor) -> Step:
-    """The same two losses and the same discriminator, on deeprob-kit's flow."""
+    """Return an NSGAN step of deeprob-kit's flow with nllgen's losses and discriminator."""
     flow, disc = deeprob_flow(width, blocks), Discriminator((1, 28, 28), 32, torch.Generator().manual_seed(0))
     gen_optimizer = torch.optim.Adam(flow.parameters(), 2e-4, betas=(0.5, 0.999))
     disc_optimizer = torch.optim.Adam(disc.parameters(), 2e-4, betas=(0.5, 0.999))
@@ -121,7 +120,7 @@ def deeprob_nsgan(width: int, blocks: int, x: Tensor) -> Step:
 
 
 def deeprob_sampling(width: int, blocks: int, n: int) -> Step:
-    """n images of deeprob-kit's flow."""
+    """Return a function that draws n images of deeprob-kit's flow."""
     flow = deeprob_flow(width, blocks).eval()
     return torch.no_grad()(partial(flow.sample, n))
 
@@ -132,7 +131,7 @@ def _logit(level: Tensor) -> Tensor:
 
 
 class _Bare(Dataset[Tensor]):
-    """The least that a DataLoader can be given: a tensor in memory, image by image."""
+    """A minimal dataset for a DataLoader: a tensor in memory, image by image."""
 
     def __init__(self, levels: Tensor):
         self._levels = levels
@@ -145,7 +144,7 @@ class _Bare(Dataset[Tensor]):
 
 
 def _torchvision_mnist(root: Path, levels: Tensor) -> Dataset[Any]:
-    """torchvision's MNIST with these pictures, its transform as its users write it: it gives PIL images."""
+    """Return torchvision's MNIST of these images with the usual transform from PIL images."""
     torchvision = import_torchvision()
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -161,7 +160,7 @@ def _torchvision_mnist(root: Path, levels: Tensor) -> Dataset[Any]:
 
 
 def _epoch_by_loader(images: Dataset[Any]) -> Step:
-    """An epoch of dequantised logits by a DataLoader with two workers."""
+    """Return an epoch of dequantised logits by a DataLoader with two workers."""
     loader = DataLoader(images, BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True)
     return lambda: sum(1 for _ in loader)
 
@@ -173,7 +172,7 @@ def _epoch(levels: Tensor) -> Step:
 
 
 def _beside_packed(width: int, blocks: int, x: Tensor, peer: Step) -> tuple[float, float]:
-    """Images a second of a run on each core at once, and of the peer alone on all cores, in turns."""
+    """Return images a second of one run on each core in total, and of the peer on all cores, in turns."""
     peer()
     ours, theirs = [], []
     with packed(width, blocks, x) as rate:
@@ -184,33 +183,33 @@ def _beside_packed(width: int, blocks: int, x: Tensor, peer: Step) -> tuple[floa
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """(what, measured, reached for)."""
+    """Return rows of (work, measured, goal)."""
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     x = torch.randn(BATCH, 1, 28, 28)
-    name, found = "deeprob-kit", []
+    name, table = "deeprob-kit", []
 
     def add(what: str, ours: Step, peer: Step, images: int, goal: str, by: str = name) -> None:
         a, b = paired(ours, peer)
-        found.append((what, f"{images / a:,.0f} images/s; {by} {images / b:,.0f}: {b / a:.1f}×", goal))
+        table.append((what, f"{images / a:,.0f} images/s; {by} {images / b:,.0f}: {b / a:.1f}×", goal))
 
     for width, blocks, goal in ((32, 2, "≥ 6×"), (32, 4, "≥ 6×"), (16, 1, "—")):
         ours, peer = nll_step(width, blocks, x), deeprob_nll(width, blocks, x)
         add(f"NLL step, width {width}, {blocks} blocks", ours, peer, BATCH, goal)
     a, b = _beside_packed(16, 1, x, deeprob_nll(16, 1, x))
     what = "two packed runs, a core each, width 16, 1 block"
-    found.append((what, f"{a:,.0f} images/s; {name} on both cores {b:,.0f}: {a / b:.1f}×", "≥ 6×"))
+    table.append((what, f"{a:,.0f} images/s; {name} on both cores {b:,.0f}: {a / b:.1f}×", "≥ 6×"))
     add("the same in fp32, width 32, 2 blocks", nll_step(32, 2, x, "fp32"), deeprob_nll(32, 2, x), BATCH, "≥ 1.6×")
     add("NLL step, width 32, 2 blocks", nll_step(32, 2, x), torchflows_nll(x), BATCH, "—", "torchflows")
     add("NLL step, width 32, 2 blocks", nll_step(32, 2, x), normflows_nll(32, x), BATCH, "—", "normflows")
     add("NSGAN step, width 32, 2 blocks", nsgan_step(32, 2, x), deeprob_nsgan(32, 2, x), BATCH, "≥ 4×")
     add("sampling, width 32, 2 blocks", sampling(32, 2, 512), deeprob_sampling(32, 2, 512), 512, "≥ 6×")
-    return [*found, *_loading(median_seconds(nll_step(32, 2, x)))]
+    return [*table, *_loading(median_seconds(nll_step(32, 2, x)))]
 
 
 def _loading(step_seconds: float) -> list[tuple[str, str, str]]:
     levels = torch.randint(0, 256, (50_000, 1, 28, 28), dtype=torch.uint8)
-    num_batches, found = len(levels) // BATCH, []
+    num_batches, table = len(levels) // BATCH, []
     with tempfile.TemporaryDirectory() as root:
         peers = {
             "torchvision's MNIST": (_torchvision_mnist(Path(root), levels), "≥ 10×"),
@@ -218,7 +217,7 @@ def _loading(step_seconds: float) -> list[tuple[str, str, str]]:
         }
         for name, (images, goal) in peers.items():
             a, b = paired(_epoch(levels), _epoch_by_loader(images), rounds=3)
-            told = f"{b / a:.1f}× {name} in a DataLoader with two workers"
-            found.append(("MNIST: batches of dequantised logits", told, goal))
-    told = f"{a / num_batches * 1e3:.2f} ms, {a / num_batches / step_seconds:.2%}"
-    return [*found, ("a batch of them, and its share of a step", told, "< 1 %")]
+            ratio = f"{b / a:.1f}× {name} in a DataLoader with two workers"
+            table.append(("MNIST: batches of dequantised logits", ratio, goal))
+    share = f"{a / num_batches * 1e3:.2f} ms, {a / num_batches / step_seconds:.2%}"
+    return [*table, ("a batch of them, and its share of a step", share, "< 1 %")]

@@ -1,11 +1,10 @@
-"""Do the tests find planted faults? ``python -m benchmarks planted_faults --column NAME`` tells, fault by fault.
+"""Mutation testing: ``python -m benchmarks planted_faults --column NAME`` runs the tests on each planted fault.
 
-``planted_faults.toml`` holds small changes of the packages' sources, such as a tool for mutation testing would make,
-most of them from the seeded sample of ``benchmarks/planted/candidates.py``. Each is planted alone into a copy of the
-checkout, and the tests named for it are run, then those of its package, then all that reach its lines where a
-coverage data file with contexts is given. A test catches a fault when it fails with it and passes without it: in the
-end, all tests that caught one are run in the unplanted copy. ``results/planted_faults.md`` has a column for each name,
-so that the tests before and after a change of theirs stand beside each other.
+``planted_faults.toml`` has small changes of the packages' sources, most of them from the seeded sample of
+``benchmarks/planted/candidates.py``. Each is planted alone into a copy of the checkout. The tests named for it are run,
+then those of its package, and, given coverage data with contexts, all that reach its lines. A test catches a fault when
+it fails with it and passes without it; all tests that caught one are run again in the unplanted copy at the end.
+``results/planted_faults.md`` has a column for each name, so that the tests before and after a change can be compared.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ LAST = (
 
 @dataclass
 class Table:
-    """Rows of faults; for each column's name the test that caught it, and the seconds that it took."""
+    """A table with a row for each fault and, for each column, the test that caught it and the seconds that it took."""
 
     columns: list[str] = field(default_factory=list)
     heads: dict[str, str] = field(default_factory=dict)
@@ -53,7 +52,7 @@ class Table:
 
     @classmethod
     def read(cls, path: Path) -> Table:
-        """The table in a file, empty without one."""
+        """Read the table of a file; without a file it is empty."""
         table = cls()
         text = path.read_text("utf-8") if path.exists() else ""
         table.heads = dict(re.findall(r"^- (\w+): (.*)$", text, re.M))
@@ -70,24 +69,24 @@ class Table:
         return table
 
     def write(self, path: Path, faults: Sequence[Fault]) -> None:
-        """Put it into a file, in the faults' order."""
+        """Write the table to a file, in the order of the faults."""
         names = [part for column in self.columns for part in (f"{column}: caught by", "s")]
         lines = ["# Planted faults", "", *(f"- {column}: {self.heads[column]}" for column in self.columns), ""]
         lines += [*(self.summary(column, faults) for column in self.columns), ""]
         lines += [_row(["fault", "file", "change", *names]), _row(["---"] * (3 + len(names)))]
         for fault in faults:
-            found = [self.cells.get((fault.name, column), ("", "")) for column in self.columns]
+            pairs = [self.cells.get((fault.name, column), ("", "")) for column in self.columns]
             cells = [fault.name, fault.file, f"{fault.operator}: `{fault.change}`"]
-            lines.append(_row([*cells, *(part for pair in found for part in pair)]))
+            lines.append(_row([*cells, *(part for pair in pairs for part in pair)]))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", "utf-8")
 
     def summary(self, column: str, faults: Sequence[Fault]) -> str:
-        """How many were planted and caught."""
-        found = [self.cells[fault.name, column] for fault in faults if (fault.name, column) in self.cells]
-        escaped = [caught for caught, _ in found if caught.startswith(UNCAUGHT)]
-        seconds = sum(float(took) for _, took in found)
-        counts = f"{len(found)} of {len(faults)} faults planted, {len(found) - len(escaped)} caught"
+        """Return the numbers of planted and caught faults as text."""
+        pairs = [self.cells[fault.name, column] for fault in faults if (fault.name, column) in self.cells]
+        escaped = [caught for caught, _ in pairs if caught.startswith(UNCAUGHT)]
+        seconds = sum(float(took) for _, took in pairs)
+        counts = f"{len(pairs)} of {len(faults)} faults planted, {len(pairs) - len(escaped)} caught"
         return f"In {column}, {counts}, {len(escaped)} not; {seconds:,.0f} s.\n"
 
 
@@ -96,7 +95,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def hunt(fault: Fault, copy: Copy, steps: Sequence[Sequence[str]]) -> tuple[str, float]:
-    """The test that catches a fault, and the seconds that it took to find it."""
+    """Return the test that catches a fault, and the seconds until it failed."""
     seconds, ran = 0.0, Ran((), 0.0)
     copy.plant(fault)
     try:
@@ -111,7 +110,7 @@ def hunt(fault: Fault, copy: Copy, steps: Sequence[Sequence[str]]) -> tuple[str,
 
 
 def verify(table: Table, column: str, names: Sequence[str], copy: Copy) -> None:
-    """Run the tests that caught these faults where none is planted; one that fails there as well says nothing."""
+    """Run the tests that caught these faults without a fault; mark the faults whose test fails then, too."""
     caught = {name: table.cells[name, column][0] for name in names if (name, column) in table.cells}
     tests = {name: _ids(test) for name, test in caught.items() if not test.startswith(UNCAUGHT)}
     ran = copy.run(sorted({test for ids in tests.values() for test in ids}), until_first=False, limit_s=4 * 3600)
@@ -123,12 +122,12 @@ def verify(table: Table, column: str, names: Sequence[str], copy: Copy) -> None:
 
 
 def _ids(caught: str) -> list[str]:
-    """What is run again: a test, or the paths with which pytest could not even begin."""
+    """Return the tests to run again: one test, or the paths with which pytest could not start."""
     return [caught] if caught.startswith("tests/") else caught.partition(" at ")[2].split()
 
 
 def known(fault: Fault, table: Table, column: str) -> list[list[str]]:
-    """The test that caught a fault in another column, where there is still one of that name."""
+    """Return the test that caught a fault in another column, if it still exists."""
     test = table.cells.get((fault.name, column), ("", ""))[0]
     file, _, name = test.partition("::")
     path, function = CHECKOUT / file, name.partition("[")[0].rpartition("::")[2]
@@ -137,36 +136,40 @@ def known(fault: Fault, table: Table, column: str) -> list[list[str]]:
 
 
 def steps_of(fault: Fault, options: argparse.Namespace) -> list[list[str]]:
-    """What is run for a fault, one after another: its tests, then all that reach its lines, the dear ones last."""
+    """Return the test runs for a fault: its own tests, its package's, and those that reach it, the slow ones last."""
     steps = [] if options.escaped else [[test] for test in fault.tests]
     steps += [] if options.quick else [[test] for test in fault.wider]
     if options.contexts is not None:
         tried = (*fault.tests, *(() if options.quick else fault.wider))
         reaching = [test for test in reaching_tests(options.contexts, fault, CHECKOUT) if not test.startswith(tried)]
-        dear = [test for test in reaching if test.startswith(LAST)]
-        steps += [[test for test in reaching if test not in dear], [] if options.cheap else dear]
+        slow = [test for test in reaching if test.startswith(LAST)]
+        steps += [[test for test in reaching if test not in slow], [] if options.cheap else slow]
     return [step for step in steps if step]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Plant and write."""
+    """Run the tests on each planted fault and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks planted_faults", description=__doc__)
     parser.add_argument("--column", default="now", help="name of the column to fill")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these faults alone")
-    parser.add_argument("--jobs", type=int, default=1, help="copies to work in at once")
-    parser.add_argument("--out", type=Path, default=RESULT, help="the table, which is added to")
-    parser.add_argument("--resume", action="store_true", help="leave out the faults that the column has")
-    parser.add_argument("--escaped", action="store_true", help="only those that are not caught yet, by other tests")
-    parser.add_argument("--quick", action="store_true", help="run the tests that are named for a fault alone")
-    parser.add_argument("--known", default="", metavar="COLUMN", help="begin with the test that this column names")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these faults")
+    parser.add_argument("--jobs", type=int, default=1, help="number of copies to work in")
+    parser.add_argument("--out", type=Path, default=RESULT, help="the table to extend")
+    parser.add_argument("--resume", action="store_true", help="skip faults that the column already has")
+    parser.add_argument(
+        "--escaped", action="store_true", help="only faults that no test has caught yet, with other tests"
+    )
+    parser.add_argument("--quick", action="store_true", help="run only the tests that are named for a fault")
+    parser.add_argument("--known", default="", metavar="COLUMN", help="first run the test that this column names")
     parser.add_argument("--verify", action="store_true", help="plant nothing; run the column's tests without a fault")
     parser.add_argument("--cheap", action="store_true", help="without Slurm, container, browser, installation")
-    parser.add_argument("--limit-s", type=float, default=1200.0, help="seconds for each step of a fault")
-    parser.add_argument("--contexts", type=Path, help="coverage data with test ids as contexts: run all that reach")
+    parser.add_argument("--limit-s", type=float, default=1200.0, help="time limit of each test run of a fault")
+    parser.add_argument(
+        "--contexts", type=Path, help="coverage data with test ids as contexts; runs all tests that reach a fault"
+    )
     options = parser.parse_args(arguments)
     faults = read_faults()
     for fault in faults:
-        fault.planted((CHECKOUT / fault.file).read_text("utf-8"))  # an entry that does not fit ends it here
+        fault.planted((CHECKOUT / fault.file).read_text("utf-8"))  # raises where a fragment does not occur exactly once
     if unknown := set(options.only) - {fault.name for fault in faults}:
         parser.error(f"there is no fault {', '.join(sorted(unknown))}")
     table = Table.read(options.out)
@@ -177,25 +180,25 @@ def main(arguments: Sequence[str]) -> None:
     if options.resume:
         wanted = [fault for fault in wanted if (fault.name, options.column) not in table.cells]
     if options.escaped:
-        found = {
+        escaped = {
             name
             for (name, column), cell in table.cells.items()
             if column == options.column and cell[0].startswith(UNCAUGHT)
         }
-        wanted = [each for each in wanted if each.name in found]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the copies are cleared away
+        wanted = [each for each in wanted if each.name in escaped]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the copies are removed
     _plant_all(wanted, faults, table, options)
     print(table.summary(options.column, faults))
 
 
 def _plant_all(wanted: list[Fault], faults: list[Fault], table: Table, options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
-        made = tempfile.TemporaryDirectory(prefix="nllgen-planted-", ignore_cleanup_errors=True)
-        folder = Path(stack.enter_context(made))
-        folder.chmod(0o755)
+        temporary = tempfile.TemporaryDirectory(prefix="nllgen-planted-", ignore_cleanup_errors=True)
+        directory = Path(stack.enter_context(temporary))
+        directory.chmod(0o755)
         copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
         for number in range(options.jobs):
-            copy = Copy(folder / str(number), options.limit_s).make()
+            copy = Copy(directory / str(number), options.limit_s).make()
             stack.callback(copy.close)
             copies.put(copy)
         lock = threading.Lock()
@@ -220,7 +223,7 @@ def _plant_all(wanted: list[Fault], faults: list[Fault], table: Table, options: 
                 list(pool.map(one, [] if options.verify else wanted))
             except BaseException:  # such as Ctrl-C
                 pool.shutdown(wait=False, cancel_futures=True)
-                stack.close()  # ends what runs
+                stack.close()  # ends the processes
                 raise
         verify(table, options.column, [fault.name for fault in wanted], copies.get())
     table.write(options.out, faults)

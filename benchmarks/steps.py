@@ -1,4 +1,4 @@
-"""Training and sampling as the worker does them, beside what the processor's convolutions can do."""
+"""Speed of training and sampling as in the worker, beside the limit of the processor's convolutions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ BATCH = 128
 
 
 def nll_step(width: int, blocks: int, x: Tensor, precision: Precision | None = None) -> Callable[[], float]:
-    """One NLL training step on the batch ``x`` (N, C, H, W), exactly as the worker does it; returns its loss."""
+    """Return an NLL training step on the batch ``x`` (N, C, H, W), as in the worker; a call returns its loss."""
     return _step(NLLConfig(batch_size=len(x), steps=10**8), width, blocks, x, "train_nll_nats", precision)
 
 
 def nsgan_step(width: int, blocks: int, x: Tensor) -> Callable[[], float]:
-    """One step of discriminator and generator on the batch ``x``; returns the generator's loss."""
+    """Return a step of discriminator and generator on the batch ``x``; a call returns the generator's loss."""
     return _step(NSGANConfig(batch_size=len(x), steps=10**8), width, blocks, x, "loss_gen")
 
 
@@ -57,7 +57,7 @@ def _state(
 
 
 def sampling(width: int, blocks: int, n: int) -> Callable[[], Tensor]:
-    """n images as the adversarial step draws them, in training's precision."""
+    """Return a function that draws n images as the adversarial step does, in the precision of training."""
     state = _state(NLLConfig(), width, blocks, torch.randn(BATCH, 1, 28, 28))
     generator, flow = torch.Generator().manual_seed(0), state.flow
     assert isinstance(flow, RealNVP)
@@ -71,7 +71,7 @@ def sampling(width: int, blocks: int, n: int) -> Callable[[], Tensor]:
 
 
 def conv_limit(channels: int, size: int) -> float:
-    """Images a second of one 3×3 convolution forward and backward at the precision of training, in GFLOP/s."""
+    """Return the GFLOP/s of one 3×3 convolution, forward and backward, in the precision of training."""
     dtype = torch.bfloat16 if auto_precision() == "bf16" else torch.float32
     x = torch.randn(BATCH, channels, size, size).to(dtype).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(channels, channels, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
@@ -87,7 +87,7 @@ def conv_limit(channels: int, size: int) -> float:
 
 
 def median_seconds(work: Callable[[], object], rounds: int = 15) -> float:
-    """Median time of one call, after two to warm up."""
+    """Return the median time of a call, after two to warm up."""
     work()
     work()
     times = []
@@ -99,21 +99,21 @@ def median_seconds(work: Callable[[], object], rounds: int = 15) -> float:
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """(what, measured, reached for)."""
+    """Return rows of (work, measured, goal)."""
     x = torch.randn(BATCH, 1, 28, 28)
-    found = []
+    table = []
     for width, blocks in ((32, 2), (32, 4), (16, 1)):
         rate = BATCH / median_seconds(nll_step(width, blocks, x))
         goal = "≥ 380 with matrix units" if (width, blocks) == (32, 2) else ""
-        found.append((f"NLL step, width {width}, {blocks} blocks, batch {BATCH}, 28×28", f"{rate:.0f} images/s", goal))
+        table.append((f"NLL step, width {width}, {blocks} blocks, batch {BATCH}, 28×28", f"{rate:.0f} images/s", goal))
     rate = 512 / median_seconds(partial(sampling(32, 2, 512)))
-    found.append(("sampling, width 32, 2 blocks", f"{rate:.0f} images/s", "≥ 1,000"))
+    table.append(("sampling, width 32, 2 blocks", f"{rate:.0f} images/s", "≥ 1,000"))
     for channels, size in ((32, 14), (64, 14), (64, 7)):
-        found.append(
+        table.append(
             (
                 f"limit: 3×3 convolution, {channels} → {channels}, {size}×{size}",
                 f"{conv_limit(channels, size):.0f} GFLOP/s",
                 "",
             )
         )
-    return found
+    return table

@@ -1,7 +1,7 @@
-"""What a supervised run takes beside its training steps and its evaluations: leases, heartbeats, checkpoints, HDF5.
+"""The overhead of supervision beside training steps and evaluations: leases, heartbeats, checkpoints, HDF5.
 
-Two cells follow each other in one warm worker. From one result's appearance to the next lies all that a cell takes; its
-own history says how much of that its steps and evaluations took.
+Two cells run one after the other in a warm worker. The time between their results is the whole time of the second cell;
+its tables have the part that its steps and evaluations took.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ STEPS = {"nll": 1_200, "nsgan": 1_000}  # three to five minutes on a core
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """(what, measured, reached for)."""
-    found = []
+    """Return rows of (work, measured, goal)."""
+    table = []
     for paradigm, steps in STEPS.items():
         wall, trained, measured, others = _one(paradigm, steps)
         rest = wall - trained - measured
         what = f"{paradigm}, {steps:,} steps at 28×28, width 16, 1 block, one core: the second cell of a warm worker"
-        found.append((what, f"{wall:.1f} s; steps {trained:.1f} s, evaluations {measured:.1f} s", "—"))
-        found.append((f"{paradigm}: all else, a checkpoint included", f"{rest:.2f} s, {rest / wall:.2%}", "≤ 2 %"))
-        found.append((f"{paradigm}: processor time of the supervisor meanwhile", f"{others / wall:.2%}", "—"))
+        table.append((what, f"{wall:.1f} s; steps {trained:.1f} s, evaluations {measured:.1f} s", "—"))
+        table.append((f"{paradigm}: all else, a checkpoint included", f"{rest:.2f} s, {rest / wall:.2%}", "≤ 2 %"))
+        table.append((f"{paradigm}: processor time of the supervisor meanwhile", f"{others / wall:.2%}", "—"))
     one, five, _ = os.getloadavg()
-    return [*found, ("load of the machine meanwhile", f"{one:.1f} (1 min), {five:.1f} (5 min)", "2 supervised: 1")]
+    return [*table, ("load of the machine meanwhile", f"{one:.1f} (1 min), {five:.1f} (5 min)", "2 supervised: 1")]
 
 
 def _one(paradigm: str, steps: int) -> tuple[float, float, float, float]:
-    """Seconds of the second cell: whole, of its steps, of its evaluations, of its supervisor's processor time."""
+    """Return seconds of the second cell: in total, of steps, of evaluations, and its supervisor's processor time."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (root / "grid.yaml").write_text(GRID.replace("PARADIGM", paradigm).replace("STEPS", str(steps)))
         run_nllgen("submit", "--grid", root / "grid.yaml", "--local", "--workers", "1", "--root", root)
-        folder = StudyDir(root / "supervised")
-        paths = [folder.cell(cell.id).result for cell in folder.read_study().cells]
+        study_dir = StudyDir(root / "supervised")
+        paths = [study_dir.cell(cell.id).result for cell in study_dir.read_study().cells]
         begun = 0.0
         last = 0.0
         while not all(path.exists() for path in paths):
-            last = _processor_s(str(folder.submitit)) or last
+            last = _processor_s(str(study_dir.submitit)) or last
             begun = begun or (last if any(path.exists() for path in paths) else 0.0)
             time.sleep(1)
         first, second = sorted(paths, key=lambda path: path.stat().st_mtime_ns)
@@ -67,7 +67,7 @@ def _one(paradigm: str, steps: int) -> tuple[float, float, float, float]:
 
 
 def _processor_s(word: str) -> float:
-    """Processor time so far of the supervisors whose command line has a word, without their children's."""
+    """Return the processor time so far of supervisors with a word on their command line, without their children."""
     total = 0.0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""Fixtures that tests of several packages share. How processes share the tests is in ``tests/sharing.py``."""
+"""Fixtures of several packages. ``tests/sharing.py`` distributes the tests over processes."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there: the other cores have tests of their own
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; the other cores run other tests
 
 pytest_plugins = ["tests.sharing", "tests.tiny_studies"]
 
 
 @pytest.fixture(scope="session")
 def mnist_assets() -> Path:
-    """The asset folder with real MNIST in it, fetched by nllgen itself where it is missing; without it a test fails."""
+    """Return the asset directory with real MNIST, which is fetched where it is missing; without it the tests fail."""
     from nllgen import assets
     from nllgen.data.mnist import mirrors
 
-    folder = assets.asset_folder()
-    assets.fetch_mnist(folder, source=None, mirrors=mirrors(), echo=print)
-    return folder
+    directory = assets.asset_folder()
+    assets.fetch_mnist(directory, source=None, mirrors=mirrors(), echo=print)
+    return directory
 
 
 @pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a file system in memory with the options it is given."""
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Return a function that mounts a file system in memory with options of ``mount``."""
     mounted: list[Path] = []
 
     def make(options: str) -> Path:
-        folder = tmp_path / f"mounted{len(mounted)}"
-        folder.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        directory = tmp_path / f"mounted{len(mounted)}"
+        directory.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)]
         try:
             done = subprocess.run(command, capture_output=True, text=True)
         except FileNotFoundError:
             pytest.skip("NOT TESTED: needs the mount command")
         if done.returncode:
             pytest.skip(f"NOT TESTED: needs root to mount a small disk ({done.stderr.strip()})")
-        mounted.append(folder)
-        return folder
+        mounted.append(directory)
+        return directory
 
     yield make
-    for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
+    for directory in mounted:
+        subprocess.run(["umount", str(directory)], check=True)
 
 
 @pytest.fixture
-def small_disk(mount: Callable[..., Path]) -> Path:
-    """A file system of 64 KiB."""
+def small_disk(mount: Callable[[str], Path]) -> Path:
+    """Return a mounted file system of 64 KiB."""
     return mount("size=64k")

@@ -1,4 +1,4 @@
-"""``nllgen`` as a process of its own, forked from the tests': it need not import torch, which takes seconds."""
+"""``nllgen`` in a process forked from the tests, which saves the seconds of importing torch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from nllgen.cli import main
 
 
 class Forked:
-    """A process with pipes, as :class:`subprocess.Popen` has it; leaving the block closes its input and waits for it.
+    """A process with pipes like :class:`subprocess.Popen`; leaving the block closes its input and waits for its end.
 
     Args:
         words: of the command line, after ``nllgen``.
-        patience_s: how long its end is waited for.
+        patience_s: seconds to wait for its end.
     """
 
     def __init__(self, words: Sequence[str], *, patience_s: float = 120):
@@ -35,11 +35,11 @@ class Forked:
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, negative where a signal ended it, None while it runs."""
+        """Return its exit code, negative after a signal, or None while it runs."""
         return self._process.exitcode
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         if self._process.is_alive():
             os.kill(self._process.pid or 0, signal.SIGKILL)
 
@@ -58,7 +58,7 @@ class Forked:
 
 
 def _be(words: Sequence[str], ours: tuple[int, int], theirs: tuple[int, int]) -> None:
-    """The child: what it inherited of the tests' standard streams and pipes is replaced."""
+    """Run as the child, with its own standard streams and pipes in place of the tests'."""
     for end in ours:
         os.close(end)
     for number, end in enumerate(theirs):

@@ -1,4 +1,4 @@
-"""A study that runs on this machine as real processes, as tests that disturb it see it."""
+"""A study that runs on this machine in real processes, for tests that disturb them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE_S = 300.0
 
 @dataclass
 class Run:
-    """A study in a root of its own, and the commands on it."""
+    """A study in its own root, and commands on it."""
 
     root: Path
     grid: Path
@@ -35,9 +35,9 @@ class Run:
         return StudyDir(self.root / "tiny")
 
     def start(self, *options: str, workers: int = 2) -> subprocess.Popen[str]:
-        """``nllgen submit`` in a process group of its own that hears Ctrl-C, as a terminal has it.
+        """Start ``nllgen submit`` in a process group that does not ignore Ctrl-C, as in a terminal.
 
-        What a script runs in the background inherits that Ctrl-C is ignored; these tests may be run like that.
+        A process that a script runs in the background inherits that Ctrl-C is ignored; the tests may be run like that.
         """
         command = [sys.executable, "-m", "nllgen", "submit", "--grid", str(self.grid), "--root", str(self.root)]
         return subprocess.Popen(
@@ -61,12 +61,12 @@ class Run:
         return {row["name"]: row for row in json.loads(done.stdout)["tasks"]}
 
     def science(self) -> dict[str, str]:
-        """Result → digest of what it says."""
+        """Return the science digest of each result."""
         results = self.folder.path.glob("*/*/result.h5")
         return {str(path.relative_to(self.root)): read_attrs(path)["science_sha256"] for path in results}
 
     def pids(self, word: str = "") -> list[int]:
-        """Live processes with this study's folder, and a word, on their command line."""
+        """Return live processes with this study's directory, and a word, on their command line."""
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
@@ -78,7 +78,7 @@ class Run:
         return found
 
     def workers_of(self, cell: str) -> list[int]:
-        """Workers that print into the cell's log."""
+        """Return the workers that print into the cell's log."""
         log = str(self.folder.cell(cell).log)
         found = []
         for pid in self.pids("worker"):
@@ -89,24 +89,24 @@ class Run:
         return found
 
     def starts(self, cell: str) -> int:
-        """Attempts that were begun."""
+        """Return the number of attempts that were started."""
         return sum(line["event"] == "started" for line in read_attempts(self.folder.cell(cell).attempts))
 
     def training(self) -> list[str]:
-        """Cells whose log says that steps are under way."""
+        """Return cells that a worker trains, by their logs."""
         logs = self.folder.path.glob("cells/*/log.txt")
         names = [path.parent.name for path in logs if "step 0 raw" in path.read_text()]
         return [name for name in names if self.workers_of(name)]
 
     def hold(self) -> tuple[list[str], list[int]]:
-        """Stop the workers of all cells that train, as soon as one does: these cells, none of which is done yet.
+        """Stop the workers of all cells that train, as soon as one does; return those cells and the workers.
 
-        What is to happen while they train can then take its time.
+        None of the cells has a result, so that the test has time for its disturbance.
         """
         give_up = time.monotonic() + PATIENCE_S
         while True:
             workers = self.pids("worker")
-            send(signal.SIGSTOP, workers)  # nothing trains while this looks, however busy the machine is
+            send(signal.SIGSTOP, workers)  # nothing trains during the check, even on a busy machine
             training = {cell: self.workers_of(cell) for cell in self.training()}
             cells = [cell for cell in training if not self.folder.cell(cell).result.exists()]
             held = [pid for cell in training for pid in training[cell]]
@@ -119,13 +119,14 @@ class Run:
             time.sleep(0.02)
 
     def is_over(self) -> bool:
-        """Whether each cell of the study has a result."""
-        folder = self.folder
-        return folder.is_frozen and all(folder.cell(cell.id).result.exists() for cell in folder.read_study().cells)
+        """Return whether each cell of the study has a result."""
+        study_dir = self.folder
+        cells = study_dir.read_study().cells if study_dir.is_frozen else ()
+        return bool(cells) and all(study_dir.cell(cell.id).result.exists() for cell in cells)
 
 
 def send(number: signal.Signals, *several: list[int]) -> None:
-    """A signal to processes, some of which may have ended."""
+    """Send a signal to processes, some of which may have ended."""
     for pids in several:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):

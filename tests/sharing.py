@@ -1,8 +1,8 @@
-"""How the tests are spread over processes, and which of them are quick.
+"""The distribution of the tests over processes, and the choice of quick ones.
 
-``tests/measured.json`` has for each file the seconds of its tests and fixtures and the processes that they started, as
-``pytest --measure tests/measured.json`` wrote them. The longest files start first, so that processes end at about the
-same time; ``--quick`` takes the files that are short and start no process.
+``tests/measured.json`` has for each file the seconds of its tests and fixtures and the number of processes that they
+started; ``pytest --measure tests/measured.json`` writes it. The longest files start first, so that the processes end at
+about the same time. ``--quick`` selects files that are short and start no process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: the process that has the cluster's tests mostly waits."""
+    """Return the number of cores plus one, since the process with the cluster's tests mostly waits."""
     return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """One process has the tests of one file, and all that use the one devcluster."""
-    from xdist.scheduler import LoadFileScheduling
+    """Return a scheduler that runs the tests of a file, and all tests on the devcluster, in one process each."""
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
-    class OneCluster(LoadFileScheduling):
+    class OneCluster(LoadFileScheduling):  # type: ignore[misc]  # of an untyped package
         def _split_scope(self, nodeid: str) -> str:
             return scope_of(nodeid)
 
@@ -48,7 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def scope_of(nodeid: str) -> str:
-    """What is run in one process: a file, the tests on the devcluster, or those of the one container image."""
+    """Return the tests to run in one process: a file, all on the devcluster, or all of the one container."""
     file = nodeid.partition("::")[0]
     if file.startswith("tests/cluster/") or file == "tests/container/test_jobs.py":
         return "cluster"
@@ -56,8 +56,9 @@ def scope_of(nodeid: str) -> str:
 
 
 def measured() -> dict[str, dict[str, float]]:
-    """What is known of each file; nothing where it was never measured."""
-    return json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    """Return the measurements of each file; empty where none were made."""
+    measurements: dict[str, dict[str, float]] = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    return measurements
 
 
 @pytest.hookimpl(trylast=True)
@@ -68,16 +69,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item not in set(quick)])
         items[:] = quick
     seconds: dict[str, float] = defaultdict(float)
-    for file, found in known.items():
-        seconds[scope_of(file)] += found["seconds"]
-    items.sort(key=lambda item: -seconds[scope_of(item.nodeid)])  # stable: a file's own order stays
+    for file, measurement in known.items():
+        seconds[scope_of(file)] += measurement["seconds"]
+    items.sort(key=lambda item: -seconds[scope_of(item.nodeid)])  # stable, so that the order within a file is kept
 
 
 def is_quick(item: pytest.Item, known: dict[str, dict[str, float]]) -> bool:
-    """Whether the file of a test is short and starts no process; one that nobody has measured is taken."""
-    found = known.get(item.nodeid.partition("::")[0], {"seconds": 0.0, _STARTS: 0})
+    """Return whether the file of a test is short and starts no process; an unmeasured file counts as quick."""
+    measurement = known.get(item.nodeid.partition("::")[0], {"seconds": 0.0, _STARTS: 0})
     marked = any(item.get_closest_marker(name) for name in ("slow", "cluster", "container", "gpu"))
-    return not marked and found["seconds"] <= QUICK_S and not found[_STARTS]
+    return not marked and measurement["seconds"] <= QUICK_S and not measurement[_STARTS]
 
 
 def _count(event: str, arguments: tuple[Any, ...]) -> None:
@@ -90,38 +91,38 @@ sys.addaudithook(_count)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     before = _started
     item.user_properties.append((_STARTS, lambda: _started - before))
     return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Put the number of processes into a test's report; a fixture's count with the test that needs it first."""
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the number of processes to a test's report; those of a fixture count for the first test that needs it."""
     report = yield
     report.user_properties = [(name, value() if callable(value) else value) for name, value in report.user_properties]
     return report
 
 
 class Measuring:
-    """Adds up what the reports of all processes tell."""
+    """Sums of the measurements in the reports of all processes."""
 
     def __init__(self, path: Path):
         self.path = path
         self.files: dict[str, dict[str, float]] = defaultdict(lambda: {"seconds": 0.0, "setup": 0.0, _STARTS: 0})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        found = self.files[report.nodeid.partition("::")[0]]
-        found["seconds"] += report.duration
-        found["setup"] += report.duration if report.when == "setup" else 0.0
+        sums = self.files[report.nodeid.partition("::")[0]]
+        sums["seconds"] += report.duration
+        sums["setup"] += report.duration if report.when == "setup" else 0.0
         if report.when == "teardown":
-            found[_STARTS] += dict(report.user_properties)[_STARTS]
+            sums[_STARTS] += float(str(dict(report.user_properties)[_STARTS]))
 
     def pytest_sessionfinish(self) -> None:
         rounded = {
-            file: {name: round(value, 1) if name != _STARTS else int(value) for name, value in found.items()}
-            for file, found in sorted(self.files.items())
+            file: {name: round(value, 1) if name != _STARTS else int(value) for name, value in sums.items()}
+            for file, sums in sorted(self.files.items())
         }
         self.path.write_text(json.dumps(rounded, indent=1) + "\n")
 

@@ -1,4 +1,4 @@
-"""The benchmarks still run what the worker runs: one round of each step, at a size that takes no time."""
+"""The benchmarks run the worker's code: one round of each step at a tiny size."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from nllgen.launch.freeze import freeze
 
-from benchmarks import logit_alpha, metrics
+from benchmarks import growth, logit_alpha, metrics
 from benchmarks.__main__ import processor, write
 from benchmarks.growth import GROWN, SMALL
 from benchmarks.memory import GRID
 from benchmarks.steps import nll_step, sampling
+from benchmarks.studies import finish
 from nllgen.metrics.registry import GROUPS
+from nllgen.storage.states import Expected, inspect
+from nllgen.storage.tasks import TaskKind, tasks_of
 from nllgen.study.load import parse_study
 
 
 @pytest.fixture(autouse=True)
 def _same_threads() -> Iterator[None]:
-    """Benchmarks set the number of threads for their own process."""
+    """Restore the number of threads, which benchmarks set for their process."""
     num = torch.get_num_threads()
     yield
     torch.set_num_threads(num)
@@ -39,16 +44,26 @@ def test_the_measured_sampling_draws_images() -> None:
     assert sampling(4, 1, 3)().shape == (3, 1, 28, 28)
 
 
-def test_what_grows_can_be_run() -> None:
+def test_every_size_of_the_growth_benchmark_is_valid() -> None:
     for name, values in GROWN.items():
         for value in values:
-            run = replace(SMALL, **{name: value})
+            change: dict[str, Any] = {name: value}
+            run = replace(SMALL, **change)
             assert parse_study(GRID.format(**asdict(run)), "g", precision="fp32").cells[0].paradigm.steps == run.steps
+
+
+def test_the_dummy_cells_of_the_growth_benchmark_count_as_finished(tmp_path: Path) -> None:
+    study_dir, study, _ = freeze(parse_study(growth.grid(20), "many", precision="fp32"), tmp_path)
+    assert len(study.cells) == 20
+    finish(study.cells, study_dir)
+    expected = Expected.of(study, study_dir)
+    cells = [task for task in tasks_of(study, study_dir) if task.kind is TaskKind.CELL]
+    assert all(inspect(task, expected).state.is_done for task in cells)
 
 
 def test_every_alpha_is_tried_at_every_rate() -> None:
     cells = parse_study(logit_alpha.grid(), "g", precision="fp32").cells
-    assert len({(cell.data.logit_alpha, cell.paradigm.model_dump_json()) for cell in cells}) == 9
+    assert len({(cell.data.alpha, cell.paradigm.model_dump_json()) for cell in cells}) == 9
     exponential, uniform = math.log2(2 * math.pi / math.e) / 2, math.log2(2 * math.pi * math.e / 12) / 2
     assert [logit_alpha.normal_cost(value) for value in (1e-9, 10 / 256)] == pytest.approx(
         [exponential, uniform], abs=2e-3

@@ -1,4 +1,4 @@
-"""The tools that judge the tests: planted faults, and what the tests reach."""
+"""The tools that measure the tests: planted faults, and the lines that tests reach."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coverage import CoverageData
 
 from benchmarks import coverage
 from benchmarks.planted.reaching import reaching_tests
-from benchmarks.planted.trial import Copy, Fault
+from benchmarks.planted.trial import CHECKOUT, Copy, Fault, read_faults
 from benchmarks.planted_faults import ESCAPES, Table, hunt, verify
 
 ADD = Fault("minus", "nllgen/add.py", "a + b", "a - b", "arithmetic swapped", ("tests/test_add.py",))
@@ -32,7 +32,7 @@ CAUGHT = "tests/test_add.py::test_a_process_adds"
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a package, and a test that looks at it from another process."""
+    """A repository with a package, and a test that runs the package in another process."""
     root = tmp_path_factory.mktemp("checkout")
     for name, text in SOURCES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +71,13 @@ def test_a_test_that_fails_without_the_fault_catches_nothing(copy: Copy, checkou
     verify(table, "now", ["minus", "same"], copy)
     copy.heal(ADD)
     assert table.cells["minus", "now"] == (f"fails without it as well: {CAUGHT}", "1")
+
+
+@pytest.mark.parametrize("fault", read_faults(), ids=lambda fault: fault.name)
+def test_the_fragment_of_a_fault_occurs_once_and_its_tests_exist(fault: Fault) -> None:
+    source = (CHECKOUT / fault.file).read_text("utf-8")
+    assert fault.planted(source) != source
+    assert [test for test in fault.tests if not (CHECKOUT / test.partition("::")[0]).exists()] == []
 
 
 def test_a_fragment_has_to_occur_once() -> None:
@@ -120,8 +127,9 @@ def test_a_column_of_coverage_is_added_to_those_that_are_there(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("path", "package"),
     [
-        ("nllgen/cli/app.py", "nllgen"),
-        ("nllgen/doctor/rules.py", "nllgen.launch"),
+        ("nllgen/errors.py", "nllgen"),
+        ("nllgen/cli/app.py", "nllgen.cli"),
+        ("nllgen/doctor/rules.py", "nllgen.doctor"),
         ("analysis/nllgen_analysis/text.py", "nllgen_analysis"),
         ("analysis/nllgen_analysis/claims/overparameterised.py", "nllgen_analysis.claims"),
     ],

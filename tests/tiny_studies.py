@@ -1,7 +1,7 @@
 """Finished tiny studies, made once for all tests, all processes and all runs of the same code.
 
-They lie in pytest's cache under a digest of everything that makes them. Tests use them where they are and leave them
-unchanged, which is checked at the end; a test that changes something asks for a copy.
+They are in pytest's cache under a digest of all their inputs. Tests use them in place and must not change them: this is
+checked at the end. A test that changes a study takes a copy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nllgen.storage.study_dir import StudyDir
 
 
 class MakeStudy(Protocol):
-    """From a grid's text to its finished study."""
+    """The fixture's function from a grid's text to its finished study."""
 
     def __call__(self, text: str, *, with_quick_critic: bool = False) -> StudyDir: ...
 
@@ -63,17 +63,17 @@ cells:
 """
 EVERYTHING = "divergence, pareto, frechet, frechet_inf, kid, prdc, memorisation, critic, resampling, numerics"
 
-# name → grid: MIXED has a cell of each common sort; BARE and MEASURED differ by what is measured alone
+# grids: MIXED has a cell of each common sort; BARE and MEASURED differ only in their metrics
 MIXED = "name: tiny" + _TRUTH + _METRICS.replace("GROUPS", "divergence") + _MIXED
 BARE = "name: tiny" + _TRUTH + _METRICS.replace("GROUPS", "") + _STUDENTS
 MEASURED = "name: tiny" + _TRUTH + _METRICS.replace("GROUPS", EVERYTHING) + _STUDENTS
 
-_KEPT_S = 24 * 3600.0  # studies of other code that nobody has used for so long are removed
+_KEPT_S = 24 * 3600.0  # studies of other code that were not used for this time are removed
 
 
 @cache
 def _program() -> str:
-    """Digest over all that the studies' bits depend on, apart from their grids."""
+    """Return a digest over all inputs of the studies apart from their grids."""
     import h5py
     import numpy as np
     import torch
@@ -86,23 +86,23 @@ def _program() -> str:
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())
     versions = (platform.python_version(), torch.__version__, np.__version__, h5py.__version__)
-    machine = (platform.node(), torch.backends.cpu.get_cpu_capability())  # another may sum in another order
+    machine = (platform.node(), torch.backends.cpu.get_cpu_capability())  # another machine may sum in another order
     digest.update(repr((versions, machine)).encode())
     return digest.hexdigest()
 
 
 @contextlib.contextmanager
 def quick_critic() -> Iterator[None]:
-    """Critics are trained for 20 steps instead of 300 in this process: most time goes there where all is measured."""
+    """Train critics for 20 steps instead of 300 in this process; they take most of the time of all metrics."""
     from nllgen.metrics import critic
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(critic, "STEPS", 20)  # after which the bound is looked at once
+        patch.setattr(critic, "STEPS", 20)  # the bound is evaluated once, after them
         yield
 
 
 def run_study(text: str, root: Path, assets: Path) -> StudyDir:
-    """Freeze a study and run its tasks one after another in this process, with one thread of torch, on the CPU."""
+    """Freeze a study and run its tasks one by one in this process, on the CPU with one thread of torch."""
     import torch
 
     from nllgen.launch.freeze import freeze
@@ -111,83 +111,87 @@ def run_study(text: str, root: Path, assets: Path) -> StudyDir:
     from nllgen.worker.setup import enter
 
     before = torch.get_num_threads()
-    folder, study, _ = freeze(parse_study(text, "tiny.yaml", precision="fp32"), root)
+    study_dir, study, _ = freeze(parse_study(text, "tiny.yaml", precision="fp32"), root)
     prepare = ["truth"] * (study.truth is not None) + ["dataset"] * study.needs_dataset
     for number, task in enumerate((*prepare, *(cell.id for cell in study.cells))):
-        enter(folder, TaskOrder(task, f"a{number}"), RunOptions(assets, "cpu"))
+        enter(study_dir, TaskOrder(task, f"a{number}"), RunOptions(assets, "cpu"))
     torch.set_num_threads(before)
-    return folder
+    return study_dir
 
 
-def _listing(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file with its size and time."""
-    found = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
-    return {str(path.relative_to(folder)): (stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
+def _listing(directory: Path) -> dict[str, tuple[int, int]]:
+    """Return every file with its size and time."""
+    stats = {path: path.stat() for path in directory.rglob("*") if path.is_file()}
+    return {str(path.relative_to(directory)): (stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
 
 
 def _remove_unused(cache: Path, keep: Path) -> None:
-    for folder in cache.iterdir():
-        if folder.is_dir() and folder != keep and time.time() - folder.stat().st_mtime > _KEPT_S:
-            shutil.rmtree(folder, ignore_errors=True)
+    for root in cache.iterdir():
+        if root.is_dir() and root != keep and time.time() - root.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def finished_study(
     pytestconfig: pytest.Config, mnist_assets: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MakeStudy]:
-    """From a grid's text to its finished study, which is shared: nobody may change it.
+    """Return a function from a grid's text to its finished study, which is shared and must not be changed.
 
-    ``with_quick_critic`` is for tests that do not look at what the critic finds.
+    ``with_quick_critic`` is for tests that do not read the critic's metrics.
     """
-    kept = getattr(pytestconfig, "cache", None)  # there is none with -p no:cacheprovider
-    shelf = Path(kept.mkdir("tiny-studies")) if kept is not None else tmp_path_factory.mktemp("tiny-studies")
+    pytest_cache = getattr(pytestconfig, "cache", None)  # None with -p no:cacheprovider
+    cache = (
+        Path(pytest_cache.mkdir("tiny-studies"))
+        if pytest_cache is not None
+        else tmp_path_factory.mktemp("tiny-studies")
+    )
     used: dict[Path, dict[str, tuple[int, int]]] = {}
 
     def find(text: str, *, with_quick_critic: bool = False) -> StudyDir:
         key = hashlib.sha256(f"{_program()}\0{with_quick_critic}\0{text}".encode()).hexdigest()[:16]
-        root = shelf / key
-        with FileLock(shelf / f"{key}.lock"):
+        root = cache / key
+        with FileLock(cache / f"{key}.lock"):
             if not root.exists():
-                making = shelf / f"{key}.making"  # of a process that was killed
+                making = cache / f"{key}.making"  # perhaps left by a killed process
                 shutil.rmtree(making, ignore_errors=True)
                 with quick_critic() if with_quick_critic else contextlib.nullcontext():
                     run_study(text, making, mnist_assets)
                 making.rename(root)
         os.utime(root)
-        (folder,) = (path for path in root.iterdir() if path.is_dir())
-        used.setdefault(folder, _listing(folder))
-        return StudyDir(folder)
+        (directory,) = (path for path in root.iterdir() if path.is_dir())
+        used.setdefault(directory, _listing(directory))
+        return StudyDir(directory)
 
     yield find
-    for folder, before in used.items():
-        if _listing(folder) != before:
-            shutil.rmtree(folder.parent)
-            pytest.fail(f"a test changed the shared study {folder}: let it take a copy")
-    for root in {folder.parent for folder in used}:
+    for directory, before in used.items():
+        if _listing(directory) != before:
+            shutil.rmtree(directory.parent)
+            pytest.fail(f"a test changed the shared study {directory}: let it take a copy")
+    for root in {directory.parent for directory in used}:
         _remove_unused(root.parent, root)
 
 
 @pytest.fixture(scope="session")
 def mixed_study(finished_study: MakeStudy) -> StudyDir:
-    """A truth, its data set, and cells: NLL on MNIST; NLL at U1, W and W*, and NSGAN, on the truth's images."""
+    """Return a study with a truth and cells: NLL on MNIST; NLL at U1, W and W*, and NSGAN, on the truth's images."""
     return finished_study(MIXED)
 
 
 @pytest.fixture(scope="session")
 def bare_study(finished_study: MakeStudy) -> StudyDir:
-    """NSGAN with two seeds and NLL on fresh images, of which nothing but likelihoods was measured."""
+    """Return a study of NSGAN with two seeds and NLL on fresh images, with likelihoods only."""
     return finished_study(BARE)
 
 
 @pytest.fixture(scope="session")
 def measured_study(finished_study: MakeStudy) -> StudyDir:
-    """The bare study's cells with all that can be measured, at every evaluation."""
+    """Return a study of the bare study's cells with all metrics at every evaluation."""
     return finished_study(MEASURED, with_quick_critic=True)
 
 
 @pytest.fixture
 def copy_of(tmp_path: Path) -> Callable[[StudyDir], StudyDir]:
-    """From a shared study to a copy of its folder that a test may change."""
+    """Return a function from a shared study to a copy that a test may change."""
 
     def copy(study: StudyDir) -> StudyDir:
         target = tmp_path / "copied" / study.path.name

@@ -1,1 +1,1 @@
-"""Faults made on purpose: the tests play a seeded part of them, ``make soak`` many more."""
+"""Small changes of the sources that the tests must find: sampled, planted into a copy, and tested there."""

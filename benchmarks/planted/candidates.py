@@ -1,8 +1,8 @@
 """Candidates for ``benchmarks/planted_faults.toml``: a seeded sample of small changes of the packages' sources.
 
-``python -m benchmarks.planted.candidates [SEED]`` prints them as TOML, package by package, as many as each has lines of
-code for. They are read by a person then: a change that no program could show is left out, and each that is taken gets
-its name and the tests that come first. Seed 20261130 gave those that are marked as sampled there.
+``python -m benchmarks.planted.candidates [SEED]`` prints them as TOML, in proportion to each package's lines of code.
+A person then drops changes without an effect on any program, names the others and adds the tests to run first.
+Seed 20261130 gave the entries that are marked as sampled.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ARITHMETIC = {ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), as
 
 
 class Candidate(NamedTuple):
-    """A change: where it is, by which operator, and the fragment that it replaces."""
+    """A change: its place, its operator, and the fragment that it replaces."""
 
     file: str
     line: int
@@ -54,7 +54,7 @@ class Candidate(NamedTuple):
 
 
 def changes(tree: ast.AST, source: str) -> Iterator[tuple[str, int, int, str]]:
-    """(operator, begin, end, replacement) of every small change that the operators know."""
+    """Yield (operator, begin, end, replacement) of each change that an operator can make."""
     starts = [0]
     for line in source.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -96,7 +96,7 @@ def changes(tree: ast.AST, source: str) -> Iterator[tuple[str, int, int, str]]:
 
 
 def _of_text(node: ast.BinOp) -> bool:
-    """Whether it joins texts or paths: another operator would be a crash, and no fault that hides."""
+    """Return whether an operation joins texts or paths, where another operator would only crash."""
     inner = [each for each in (node.left, node.right) if isinstance(each, ast.BinOp)]
     text = any(isinstance(getattr(each, "value", None), str) for each in (node.left, node.right))
     return text or any(isinstance(each, ast.JoinedStr) for each in (node.left, node.right)) or any(map(_of_text, inner))
@@ -114,7 +114,7 @@ def _calls(node: ast.Call, span: object) -> Iterator[tuple[str, int, int, str]]:
 
 
 def fragment(raw: bytes, begin: int, end: int) -> tuple[int, int] | None:
-    """The shortest run of whole lines around a change that occurs once; None where three do not do."""
+    """Return the shortest run of at most three lines around a change that occurs once, or None."""
     first = raw.rfind(b"\n", 0, begin) + 1
     last = raw.find(b"\n", end)
     for _ in range(3):
@@ -126,7 +126,7 @@ def fragment(raw: bytes, begin: int, end: int) -> tuple[int, int] | None:
 
 
 def of_file(path: Path) -> Iterator[Candidate]:
-    """Every candidate of a file."""
+    """Yield every candidate of a file."""
     source = path.read_text("utf-8")
     raw = source.encode()
     for operator, begin, end, replacement in changes(ast.parse(source), source):
@@ -137,32 +137,32 @@ def of_file(path: Path) -> Iterator[Candidate]:
 
 
 def files(places: str) -> list[Path]:
-    """The Python files of a package, in order."""
-    found: list[Path] = []
+    """Return the Python files of a package, in order."""
+    paths: list[Path] = []
     for place in places.split():
         path = Path(place)
-        found += sorted(path.rglob("*.py")) if path.is_dir() else sorted(Path().glob(place))
-    return found
+        paths += sorted(path.rglob("*.py")) if path.is_dir() else sorted(Path().glob(place))
+    return paths
 
 
 def sample(seed: int, lines_each: int = 110, least: int = 8) -> Iterator[tuple[str, list[Candidate]]]:
-    """For each package, one candidate a so many lines of code, each of another place."""
+    """Yield for each package one candidate for each ``lines_each`` lines, each at another place."""
     chosen = random.Random(seed)
     for package, places in PACKAGES.items():
-        found = files(places)
-        count = max(least, sum(path.read_text("utf-8").count("\n") for path in found) // lines_each)
-        candidates = [each for path in found for each in of_file(path)]
+        paths = files(places)
+        count = max(least, sum(path.read_text("utf-8").count("\n") for path in paths) // lines_each)
+        candidates = [each for path in paths for each in of_file(path)]
         by_operator = sorted({each.operator for each in candidates})
         taken: dict[tuple[str, int], Candidate] = {}
         while len(taken) < count:
-            operator = chosen.choice(by_operator)  # else most of them were constants
+            operator = chosen.choice(by_operator)  # otherwise most would be constants
             each = chosen.choice([one for one in candidates if one.operator == operator])
             taken.setdefault((each.file, each.line), each)
         yield package, sorted(taken.values())
 
 
 def main() -> None:
-    """Print them."""
+    """Print the sample."""
     for package, candidates in sample(int(sys.argv[1]) if len(sys.argv) > 1 else SEED):
         print(f"# {package}")
         for each in candidates:

@@ -1,4 +1,4 @@
-"""Which tests reach a line, by the contexts of coverage's data."""
+"""Tests that reach a line, by the contexts in coverage's data."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from benchmarks.planted.trial import Fault
 
 
 def reaching_tests(data: Path, fault: Fault, checkout: Path) -> list[str]:
-    """Test ids, in order, that run one of the lines of a fault's fragment, or import it; those that are gone left out.
+    """Return the sorted ids of tests that run a line of a fault's fragment and still exist.
 
     Args:
         data: a combined data file of coverage, its contexts the ids of tests, ``;`` in place of commas.
-        fault: whose lines they are.
-        checkout: the tests and the source that the fragment's lines are counted in.
+        fault: the fault.
+        checkout: the directory of the tests and of the fault's file.
     """
     source = (checkout / fault.file).read_text("utf-8")
     first = source.count("\n", 0, source.index(fault.old)) + 1
@@ -26,8 +26,8 @@ def reaching_tests(data: Path, fault: Fault, checkout: Path) -> list[str]:
             "join context on context.id = arc.context_id where file.path like ?",
             (f"%/{fault.file}",),
         )
-        found = {context.replace(";", ",") for context, begin, end in rows if {begin, end} & set(lines)}
-    return sorted(test for test in found if _is_there(test, checkout))
+        tests = {context.replace(";", ",") for context, begin, end in rows if {begin, end} & set(lines)}
+    return sorted(test for test in tests if _is_there(test, checkout))
 
 
 def _is_there(test: str, checkout: Path) -> bool:

@@ -1,4 +1,4 @@
-"""A copy of the checkout with a fault in it, and the tests that are run there."""
+"""A copy of the checkout in which a fault is planted and tests are run."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Fault:
     """A small change of a source.
 
     Attributes:
-        name: of the fault.
-        file: where it is planted, below the checkout.
+        name: name of the fault.
+        file: path of the source, relative to the checkout.
         old: a fragment that occurs there exactly once.
-        new: what takes its place.
-        operator: the kind of change, as tools that plant faults call it.
+        new: its replacement.
+        operator: the kind of change, named as in mutation testing.
         sampled: whether it is of the seeded sample.
-        tests, wider: where it is looked for, in this order.
+        tests, wider: tests to run, in this order.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Fault:
     wider: tuple[str, ...] = ()
 
     def planted(self, source: str) -> str:
-        """The source with the fault in it.
+        """Return the source with the fault.
 
         Raises:
             ValueError: the fragment does not occur exactly once.
@@ -59,7 +59,7 @@ class Fault:
 
     @property
     def change(self) -> str:
-        """What is different, between the words that are the same before and after it."""
+        """Return the words that change, with up to four equal words before and after them."""
         old, new = (re.findall(r"\s+|\w+|[<>=!]=|.", text) for text in (self.old, self.new))
         begin = next((i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
         most = min(len(old), len(new)) - begin
@@ -69,15 +69,15 @@ class Fault:
 
 
 def read_faults(path: Path = FAULTS) -> list[Fault]:
-    """The planted faults, each with its own tests and those of its package.
+    """Read the planted faults, each with its own tests and those of its package.
 
     Raises:
         ValueError: two have one name.
     """
-    found = tomllib.loads(path.read_text("utf-8"))
-    wider = {place: tuple(steps) for place, steps in found["wider"].items()}
+    content = tomllib.loads(path.read_text("utf-8"))
+    wider = {place: tuple(steps) for place, steps in content["wider"].items()}
     faults = []
-    for entry in found["fault"]:
+    for entry in content["fault"]:
         package = max((place for place in wider if entry["file"].startswith(place)), key=len, default="")
         faults.append(Fault(**entry | {"tests": tuple(entry["tests"])}, wider=wider.get(package, ())))
     names = [fault.name for fault in faults]
@@ -88,7 +88,7 @@ def read_faults(path: Path = FAULTS) -> list[Fault]:
 
 @dataclass
 class Ran:
-    """What became of tests: those that failed; whether they ran out of time."""
+    """The outcome of a test run: the tests that failed, and whether the time ran out."""
 
     failed: tuple[str, ...]
     seconds: float
@@ -98,18 +98,18 @@ class Ran:
 
 @dataclass
 class Copy:
-    """A copy of the checkout with a Python of its own, which sees the copy's packages and all others of this one.
+    """A copy of the checkout with its own Python, which imports the copy's packages and all others of this one.
 
-    So do all processes that tests start from ``sys.executable`` or its neighbour ``nllgen``, whatever environment they
-    are given: nothing goes through PYTHONPATH.
+    Processes that tests start from ``sys.executable`` or the ``nllgen`` beside it do the same in any environment:
+    nothing depends on PYTHONPATH.
 
     Attributes:
-        folder: where it is made.
-        limit_s: seconds that tests may take.
-        imported: modules that the process that runs the tests has imported already.
+        directory: the directory of the copy.
+        limit_s: time limit of a test run in seconds.
+        imported: modules that the process that runs the tests imports beforehand.
     """
 
-    folder: Path
+    directory: Path
     limit_s: float = 1200.0
     imported: tuple[str, ...] = HEAVY
     _checkout: Path = CHECKOUT
@@ -118,16 +118,16 @@ class Copy:
 
     @property
     def root(self) -> Path:
-        """The checkout's copy."""
-        return self.folder / "nllgen"
+        """Return the root of the copied checkout."""
+        return self.directory / "nllgen"
 
     @property
     def python(self) -> Path:
-        """Its Python."""
+        """Return the path of its Python."""
         return self.root / ".venv" / "bin" / "python"
 
     def make(self, checkout: Path = CHECKOUT) -> Copy:
-        """Copy what git knows and what is new, as it is on the disk, into a repository of its own."""
+        """Copy tracked and untracked files of the checkout into a new repository."""
         self._checkout = checkout
         listed = ["git", "-C", str(checkout), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0")
@@ -162,7 +162,7 @@ class Copy:
         return {name: value for name, value in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
 
     def plant(self, fault: Fault) -> None:
-        """Write the fault; each time with another time stamp, for a cached byte code is known by that and its size."""
+        """Write a fault into its file, with a new time stamp by which Python recognises stale byte code."""
         path = self.root / fault.file
         planted = fault.planted(path.read_text("utf-8"))
         self._changed += 1
@@ -170,7 +170,7 @@ class Copy:
         self._stamp(path)
 
     def heal(self, fault: Fault) -> None:
-        """Put the file back as it was."""
+        """Restore the file."""
         path = self.root / fault.file
         shutil.copy2(self._checkout / fault.file, path)
         self._changed += 1
@@ -182,21 +182,21 @@ class Copy:
         os.utime(path, (when, when))
 
     def run(self, tests: Sequence[str], *, until_first: bool = True, limit_s: float = 0.0) -> Ran:
-        """Run tests, until the first fails or all; paths that are not there are passed over."""
+        """Run tests, all or until the first fails; skip paths that do not exist."""
         there = [test for test in tests if (self.root / test.partition("::")[0]).exists()]
         if not there:
             return Ran((), 0.0)
-        options = ["-q", "-p", "no:cacheprovider", "--tb=line", "-rfE", f"--basetemp={self.folder / 't'}"]
+        options = ["-q", "-p", "no:cacheprovider", "--tb=line", "-rfE", f"--basetemp={self.directory / 't'}"]
         arguments = [*options, *["-x"] * until_first, f"--timeout={self.limit_s / 2:.0f}", *there]
-        output, begin = self.folder / "output", time.monotonic()
+        output, begin = self.directory / "output", time.monotonic()
         order = {"arguments": arguments, "output": str(output), "limit_s": limit_s or self.limit_s}
         code = json.loads(self._ask(json.dumps(order)))
         seconds, text = time.monotonic() - begin, output.read_text("utf-8", errors="replace")
         if code is None:
             return Ran((), seconds, out_of_time=True)
-        gone = {test for test in there if f"ERROR: not found: {self.root}/{test}\n" in text}
-        if code == pytest.ExitCode.USAGE_ERROR and gone:  # renamed since their ids were noted
-            left = [test for test in there if test not in gone]
+        missing = {test for test in there if f"ERROR: not found: {self.root}/{test}\n" in text}
+        if code == pytest.ExitCode.USAGE_ERROR and missing:  # renamed since their ids were recorded
+            left = [test for test in there if test not in missing]
             return self.run(left, until_first=until_first, limit_s=limit_s)
         failed = _failed(text, code, there)
         if code == pytest.ExitCode.INTERNAL_ERROR and not failed[0].startswith("tests/"):
@@ -204,9 +204,9 @@ class Copy:
         return Ran(failed, seconds, output=text)
 
     def _ask(self, order: str) -> str:
-        """The answer of a process that stands ready with the libraries imported, ``warm.py``."""
+        """Return the answer of ``warm.py``, a process that has imported the libraries."""
         if self._warm is None:
-            program = shutil.copy(Path(__file__).with_name("warm.py"), self.folder / "warm.py")
+            program = shutil.copy(Path(__file__).with_name("warm.py"), self.directory / "warm.py")
             self._warm = subprocess.Popen(
                 [self.python, program, *self.imported],
                 cwd=self.root,
@@ -224,16 +224,16 @@ class Copy:
         return answer
 
     def close(self) -> None:
-        """End the process that runs tests, and what it has started."""
+        """End the process that runs tests, and its children."""
         if self._warm is not None:
             with self._warm as process:
                 process.terminate()
 
 
 def _failed(output: str, code: int, tests: Iterable[str]) -> tuple[str, ...]:
-    """The tests that failed or had an error, as pytest's last lines name them."""
-    if code in (0, 5):  # all passed; there were none
+    """Return the tests that failed or had an error, from the last lines of pytest's output."""
+    if code in (0, 5):  # all passed, or there were none
         return ()
-    found = dict.fromkeys(re.findall(r"^(?:FAILED|ERROR) (tests/.*?)(?: - .*)?$", output, re.M))
+    names = dict.fromkeys(re.findall(r"^(?:FAILED|ERROR) (tests/.*?)(?: - .*)?$", output, re.M))
     files = dict.fromkeys(test.partition("::")[0] for test in tests)
-    return tuple(found) or (f"pytest ended with {code} at {' '.join(files)}",)
+    return tuple(names) or (f"pytest ended with {code} at {' '.join(files)}",)

@@ -1,8 +1,8 @@
-"""Processes that go on a line at a time, when told to: any schedule of several can be played, kills included.
+"""Processes that run a line at a time when told to, so that a test can play any schedule of several, kills included.
 
-A player is a real process, forked here. It hands back control before each line of the modules that lease and publish,
-so that it can be held, or killed, between any two of them; the kernel then does with its locks and files what it does.
-Only its clock and the name of its host are given, so that an hour passes at once and a machine can be many.
+A player is a real, forked process. It waits before each line of the modules that lease and publish, so that it can be
+paused or killed between any two lines; its locks and files are those of the kernel. Only its clock and the name of its
+host are replaced: an hour passes at once, and one machine stands for several.
 """
 
 from __future__ import annotations
@@ -24,16 +24,27 @@ from typing import Any
 from nllgen.launch import attempt, lease, task_queue, tasks
 from nllgen.storage import atomic, result
 
-# module → the functions in it that are played line by line; empty is every one
+_Queue = task_queue.TaskQueue
+
+
+def _names(*functions: Callable[..., object]) -> frozenset[str]:
+    return frozenset(function.__name__ for function in functions)
+
+
+# module → its functions that run line by line; empty stands for all
 _PLAYED: dict[str, frozenset[str]] = {
     str(lease.__file__): frozenset(),
     str(atomic.__file__): frozenset(),
     str(attempt.__file__): frozenset(),
-    str(tasks.__file__): frozenset({"record", "read_attempts"}),
-    str(task_queue.__file__): frozenset(
-        {"lease_next", "_can_run", "_can_run_under_lease", "_record_lost_attempt", "_drop_if_done"}
+    str(tasks.__file__): _names(tasks.record, tasks.read_attempts),
+    str(task_queue.__file__): _names(
+        _Queue.lease_next,
+        _Queue._can_run,
+        _Queue._can_run_under_lease,
+        _Queue._record_lost_attempt,
+        _Queue._drop_if_done,
     ),
-    str(result.__file__): frozenset({"write_result"}),
+    str(result.__file__): _names(result.write_result),
 }
 
 PAUSED, BLOCKED, IDLE, OVER = "paused", "blocked", "idle", "over"
@@ -41,7 +52,7 @@ Event = tuple[Any, ...]
 
 
 class Hand:
-    """A player's own side: hands control back, and hears how many lines it may go on, and what time it is."""
+    """The player's side of its pipe: it waits for a number of lines to run and for the time."""
 
     def __init__(self, pipe: Connection):
         self._pipe = pipe
@@ -51,17 +62,17 @@ class Hand:
         self.now = 0.0
 
     def wait(self, why: str) -> None:
-        """Hand control back until told to go on."""
+        """Report why the player stops, and wait until it is told to go on."""
         self._pipe.send((why, self._events))
         self._events = []
         self._lines, self._to_event, self.now = self._pipe.recv()
 
-    def tell(self, *event: Any) -> None:
-        """Let the director know, together with the next hand-over; takes no time."""
+    def report(self, *event: Any) -> None:
+        """Report an event to the director when the player stops next."""
         self._events.append(event)
 
     def trace(self, frame: FrameType, event: str, arg: Any) -> Any:
-        """For ``sys.settrace``."""
+        """Trace the lines of the played functions; an argument of ``sys.settrace``."""
         names = _PLAYED.get(frame.f_code.co_filename)
         return self._line if names is not None and (not names or frame.f_code.co_name in names) else None
 
@@ -73,7 +84,7 @@ class Hand:
         return self._line
 
     def flock(self, fd: int, operation: int) -> None:
-        """As ``fcntl.flock``, without making the director wait."""
+        """Call ``fcntl.flock`` without blocking; report to the director while another process has the lock."""
         while True:
             try:
                 return fcntl.flock(fd, operation | fcntl.LOCK_NB)
@@ -82,12 +93,12 @@ class Hand:
 
 
 class Player:
-    """The director's side of a process.
+    """The director's side of a player's pipe.
 
     Args:
-        play: what it does.
-        host: that it believes to be on.
-        can_lock: whether its file system can lock.
+        play: the function that the process runs.
+        host: the name of its host.
+        can_lock: whether its file system supports locks.
     """
 
     def __init__(self, play: Callable[[Hand], None], host: str, *, can_lock: bool = True):
@@ -98,22 +109,22 @@ class Player:
             _be(Hand(childs), play, host, can_lock)
         childs.close()
         self.is_over = False
-        self.events, self.why = self._hear()
+        self.events, self.why = self._receive()
 
     def go(self, lines: int, now: float, *, to_event: bool = False) -> str:
-        """Let it do so many lines, or until something happened if that is sooner; tells why it stopped."""
+        """Run a number of lines, or with ``to_event`` at most until the next event; return why the player stopped."""
         if not self.is_over:
             self._pipe.send((lines, to_event, now))
-            self.events, self.why = self._hear()
+            self.events, self.why = self._receive()
         return self.why
 
     def kill(self) -> None:
-        """SIGKILL, wherever it is."""
+        """Send SIGKILL."""
         if not self.is_over:
             os.kill(self.pid, signal.SIGKILL)
             self._end()
 
-    def _hear(self) -> tuple[list[Event], str]:
+    def _receive(self) -> tuple[list[Event], str]:
         why, events = self._pipe.recv()
         if why == OVER:
             self._end()
@@ -128,7 +139,7 @@ class Player:
 
 
 def _be(hand: Hand, play: Callable[[Hand], None], host: str, can_lock: bool) -> None:
-    """The child: never returns."""
+    """Run as the child and exit."""
     with contextlib.suppress(BaseException):
         lease._host = lambda: host  # type: ignore[assignment]
         lease.time = SimpleNamespace(monotonic=lambda: hand.now)  # type: ignore[assignment,attr-defined]
@@ -141,7 +152,7 @@ def _be(hand: Hand, play: Callable[[Hand], None], host: str, can_lock: bool) -> 
             play(hand)
         except BaseException:
             sys.settrace(None)
-            hand.tell("error", traceback.format_exc())
+            hand.report("error", traceback.format_exc())
         sys.settrace(None)
         hand._pipe.send((OVER, hand._events))
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Reading what hypothesis made, in forked children with little time and memory: whoever crashes or hangs is named."""
+"""Readers in forked children with limits of time and memory: a crash or a hang is reported with its example."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _BATCH = 250
 
 
 @dataclass
-class Found:
-    """What became of many reads.
+class Outcomes:
+    """The outcomes of many reads.
 
     Attributes:
-        outcomes: ``valid``, or the error's type → how often.
-        bad: what must not be: crashes, hangs and errors without a type of ours, each with the example.
+        outcomes: ``valid`` or the type of the error → number of reads.
+        bad: crashes, hangs and errors other than NllgenError, each with its example.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -37,11 +37,11 @@ class Found:
 
     @property
     def count(self) -> int:
-        """Reads."""
+        """Return the number of reads."""
         return self.outcomes.total() + len(self.bad)
 
-    def add(self, other: Found) -> None:
-        """Count these as well."""
+    def add(self, other: Outcomes) -> None:
+        """Add the counts of other reads."""
         self.outcomes += other.outcomes
         self.bad += other.bad
 
@@ -51,18 +51,18 @@ class Found:
 
 def read_many(
     examples: SearchStrategy[Any], read: Callable[[Any], object], num: int, first_seed: int, *, read_s: float = READ_S
-) -> Found:
-    """At least ``num`` examples, each read in a child; a new child for each few hundred of them."""
-    found, batch, fruitless = Found(), 0, 0
-    while found.count < num and fruitless < 3:
-        before = found.count
-        found.add(_batch(examples, read, min(_BATCH, num - before), first_seed + batch, read_s))
+) -> Outcomes:
+    """Read at least ``num`` examples in child processes, a new one for each few hundred examples."""
+    reads, batch, fruitless = Outcomes(), 0, 0
+    while reads.count < num and fruitless < 3:
+        before = reads.count
+        reads.add(_batch(examples, read, min(_BATCH, num - before), first_seed + batch, read_s))
         batch += 1
-        fruitless = 0 if found.count > before else fruitless + 1
-    return found
+        fruitless = 0 if reads.count > before else fruitless + 1
+    return reads
 
 
-def _batch(examples: Any, read: Any, num: int, number: int, read_s: float) -> Found:
+def _batch(examples: Any, read: Any, num: int, number: int, read_s: float) -> Outcomes:
     receiving, sending = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -72,25 +72,25 @@ def _batch(examples: Any, read: Any, num: int, number: int, read_s: float) -> Fo
     with os.fdopen(receiving, "rb") as pipe:
         lines = pipe.read().decode(errors="replace").split("\n")
     _, status = os.waitpid(pid, 0)
-    found, last = Found(), f"the start of seed {number}"
+    reads, last = Outcomes(), f"the start of seed {number}"
     for line in lines:
         word, _, rest = line.partition(" ")
         if word == "try":
             last = f"seed {number}: {rest}"
         elif word == "ok":
-            found.outcomes[rest] += 1
+            reads.outcomes[rest] += 1
         elif word == "bad":
-            found.bad.append(f"{rest} at {last}")
+            reads.bad.append(f"{rest} at {last}")
     if os.WIFSIGNALED(status):
         how = "hangs" if os.WTERMSIG(status) == signal.SIGALRM else f"dies by signal {os.WTERMSIG(status)}"
-        found.bad.append(f"{how} at {last}")
-    return found
+        reads.bad.append(f"{how} at {last}")
+    return reads
 
 
 def _child(examples: Any, read: Any, num: int, number: int, read_s: float, pipe: int) -> None:
-    """Never returns."""
+    """Read the examples, report each through the pipe and exit."""
 
-    def tell(word: str, text: str) -> None:
+    def report(word: str, text: str) -> None:
         os.write(pipe, f"{word} {text}".replace("\n", "\\n")[:2000].encode(errors="replace") + b"\n")
 
     @seed(number)
@@ -103,7 +103,7 @@ def _child(examples: Any, read: Any, num: int, number: int, read_s: float, pipe:
     )
     @given(examples)
     def each(example: Any) -> None:
-        tell("try", repr(example)[:1000])
+        report("try", repr(example)[:1000])
         signal.setitimer(signal.ITIMER_REAL, read_s)
         try:
             read(example)
@@ -113,16 +113,16 @@ def _child(examples: Any, read: Any, num: int, number: int, read_s: float, pipe:
         except BaseException as error:
             outcome = f"bad {type(error).__name__}: {error}"
         signal.setitimer(signal.ITIMER_REAL, 0)
-        tell(*outcome.split(" ", 1))
+        report(*outcome.split(" ", 1))
 
     with contextlib.suppress(BaseException):
         faulthandler.disable()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # HDF5's own words
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # HDF5 prints its errors
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES,) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         each()
         os._exit(0)
-    tell("bad", "the child could not go on")
+    report("bad", "the child could not go on")
     os._exit(1)

@@ -1,4 +1,4 @@
-"""How much is tried: some on every commit, and more with NLLGEN_SOAK, as ``make soak`` sets it."""
+"""Number of examples: few on every commit, more with NLLGEN_SOAK, which ``make soak`` sets."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ settings.register_profile("soak", settings.get_profile("ci"), max_examples=400)
 
 @pytest.fixture(scope="session")
 def profile() -> settings:
-    """Of tests that draw what they do."""
+    """Settings of tests whose actions hypothesis draws."""
     return settings.get_profile("soak" if os.environ.get("NLLGEN_SOAK") else "ci")

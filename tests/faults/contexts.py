@@ -1,4 +1,4 @@
-"""A plugin of pytest: what is measured belongs to the test that runs, in this process and in those that it starts."""
+"""A plugin of pytest that tells coverage which test runs, in this process and in those that it starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coverage import Coverage
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    os.environ["COVERAGE_TEST"] = item.nodeid.replace(",", ";")  # a comma would end the value in coverage's settings
+    os.environ["COVERAGE_TEST"] = item.nodeid.replace(",", ";")  # a comma ends a value in coverage's settings
     if (current := Coverage.current()) is not None:
         current.switch_context(item.nodeid)
 

@@ -1,4 +1,4 @@
-"""A full disk at every write: each writer meets a disk with so many free pages, from none to enough."""
+"""Full disks: each writer runs on a disk with 0, 1, 2, … free pages, until it succeeds."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _CPU = torch.device("cpu")
 Write = Callable[[StudyDir], object]
 
 
-def _result(folder: StudyDir) -> object:
+def _result(study_dir: StudyDir) -> object:
     cell = _STUDY.cells[0]
-    task = folder.cell(cell.id)
+    task = study_dir.cell(cell.id)
     make_folder(task.path)
     write_result(
         task.result, small_result(cell), "a", lambda: write_bytes(task.model, to_bytes({"a": torch.zeros(2000)}))
@@ -49,9 +49,9 @@ def _result(folder: StudyDir) -> object:
     return load_tensors(task.model)
 
 
-def _dataset(folder: StudyDir) -> object:
+def _dataset(study_dir: StudyDir) -> object:
     assert _STUDY.truth is not None
-    path = folder.dataset(_STUDY.truth.id)
+    path = study_dir.dataset(_STUDY.truth.id)
     make_folder(path.parent)
     x = {split: np.random.default_rng(0).normal(size=(40, 1, 7, 7)).astype(np.float32) for split in SPLITS}
     numbers, log_prob = dict.fromkeys(NUMBERS, 0.5), dict.fromkeys(SPLITS, np.zeros(40))
@@ -59,23 +59,23 @@ def _dataset(folder: StudyDir) -> object:
     return read_dataset(path)
 
 
-def _truth(folder: StudyDir) -> object:
+def _truth(study_dir: StudyDir) -> object:
     assert _STUDY.truth is not None
-    path = folder.truth_weights(_STUDY.truth.id)
+    path = study_dir.truth_weights(_STUDY.truth.id)
     make_folder(path.parent)
     create_bytes(path, truth_bytes(_STUDY.truth, make_flow_weights(_STUDY.truth)))
     return load_truth(path, _CPU)
 
 
-def _checkpoint(folder: StudyDir) -> object:
-    path = folder.cell(_STUDY.cells[0].id).checkpoint("a")
+def _checkpoint(study_dir: StudyDir) -> object:
+    path = study_dir.cell(_STUDY.cells[0].id).checkpoint("a")
     make_folder(path.parent)
     write_bytes(path, to_bytes({"step": 3, "weights": torch.zeros(5000)}))
     return load_tensors(path)
 
 
-def _attempt(folder: StudyDir) -> object:
-    task = tasks_of(_STUDY, folder)[-1]
+def _attempt(study_dir: StudyDir) -> object:
+    task = tasks_of(_STUDY, study_dir)[-1]
     lease = LeaseManager().take(task.lease)
     assert lease is not None
     attempt = Attempt.begin(task, lease, "s")
@@ -87,29 +87,29 @@ def _attempt(folder: StudyDir) -> object:
     return lines
 
 
-def _submission(folder: StudyDir) -> object:
-    path = SubmissionDir(folder.submitit / "x")
+def _submission(study_dir: StudyDir) -> object:
+    path = SubmissionDir(study_dir.submitit / "x")
     make_folder(path.path)
     path.write(Submission("x", (Stage("cells0", tuple((cell.id,) for cell in _STUDY.cells * 40)),)))
     path.add_job("cells0", "7")
     return path.read()
 
 
-def _frozen(folder: StudyDir) -> object:
-    folder.freeze(_STUDY)
-    return folder.read_study()
+def _frozen(study_dir: StudyDir) -> object:
+    study_dir.freeze(_STUDY)
+    return study_dir.read_study()
 
 
-def _program(folder: StudyDir) -> object:
-    return snapshot(folder)
+def _program(study_dir: StudyDir) -> object:
+    return snapshot(study_dir)
 
 
-def _collected(folder: StudyDir) -> object:
-    """Of a study without results: what is written is written in any case."""
-    folder.freeze(_STUDY)
+def _collected(study_dir: StudyDir) -> object:
+    """Collect a study without results."""
+    study_dir.freeze(_STUDY)
     pictures = np.random.default_rng(0).random((400, 1, 7, 7))
-    collect(folder, folder.path / "study.h5", allow_missing=True, reference={"mnist": pictures})
-    return read_study(folder.path / "study.h5")
+    collect(study_dir, study_dir.path / "study.h5", allow_missing=True, reference={"mnist": pictures})
+    return read_study(study_dir.path / "study.h5")
 
 
 WRITERS: dict[str, Write] = {
@@ -127,7 +127,7 @@ WRITERS: dict[str, Write] = {
 
 @contextlib.contextmanager
 def free_pages(disk: Path, pages: int) -> Iterator[None]:
-    """All but so many pages of a disk are taken."""
+    """Fill a disk but for a number of pages; empty it again at the end."""
     filler = disk / "filler"
     free = os.statvfs(disk).f_bavail
     with filler.open("wb") as file:
@@ -138,42 +138,42 @@ def free_pages(disk: Path, pages: int) -> Iterator[None]:
         filler.unlink()
 
 
-def fill_at_every_page(disk: Path, name: str, *, sparing: int = 1) -> tuple[int, int]:
-    """A writer on a disk with ever more room, until it succeeds; after every failure it succeeds where there is room.
+def fill_at_every_page(disk: Path, name: str, *, stride: int = 1) -> tuple[int, int]:
+    """Run a writer on disks with more and more free pages until it succeeds, and each time once more on an empty disk.
 
     Args:
         disk: an empty file system of ``DISK_BYTES``.
-        name: of the writer.
-        sparing: only every so-many-th number of pages.
+        name: key of WRITERS.
+        stride: pages between two runs.
 
     Returns:
-        How often it failed, and how often it succeeded; each failure was an error of ours, said that the disk is full,
-        and left no half-written file.
+        Numbers of failures and of successes. Each failure was an NllgenError that says that the disk is full, and left
+        no half-written file.
     """
     failed = done = other = 0
     pages = 0
     while done < 2:
         root = disk / f"{name.replace(' ', '-')}-{pages}"
         root.mkdir()
-        folder = StudyDir(root / "study")
-        make_folder(folder.path)
+        study_dir = StudyDir(root / "study")
+        make_folder(study_dir.path)
         with free_pages(disk, pages):
             try:
-                WRITERS[name](folder)
+                WRITERS[name](study_dir)
                 done += 1
             except NllgenError as error:
                 failed += "the disk is full" in str(error)
                 other += "the disk is full" not in str(error)
-        assert not other, "a full disk is called something else"
+        assert not other, "the error does not say that the disk is full"
         leftover = [path for path in root.rglob("*") if path.name.endswith((".part", ".stale", "lease"))]
         assert leftover == [], leftover
-        WRITERS[name](folder)
+        WRITERS[name](study_dir)
         _remove(root)
-        pages += sparing
+        pages += stride
     return failed, done
 
 
-def _remove(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
+def _remove(directory: Path) -> None:
+    for path in sorted(directory.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-    folder.rmdir()
+    directory.rmdir()

@@ -1,4 +1,4 @@
-"""A study on the devcluster whose processes are killed at random: nothing is lost, doubled or changed by it."""
+"""Random SIGKILLs of a study's processes on the devcluster, and checks that no result is lost, doubled or changed."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ cells:
 PROFILE = "{partition: short, time_min: 10, memory_gb: 1.0, cpus: 1, signal_s: 20}"
 KINDS = ("submitter", "supervisor", "worker", "collector", "report")
 _SLOTS = 3
-_RERUNS = 12  # a cell that was killed more often than its policy allows waits for the next submission
+_RERUNS = 12  # a cell that was killed more often than its policy allows needs another submission
 
 
 @dataclass
 class Kills:
-    """A study that is run again and again, each time with further kills.
+    """A study that is run repeatedly, each time with further kills.
 
     Attributes:
-        base: an empty folder.
-        environ: of every command; names the cluster and the assets.
-        chance: of everything that is random here.
-        num_seeds: of the study's cells; each has two cells.
+        base: an empty directory.
+        environ: environment of every command, which names the cluster and the assets.
+        chance: source of all random choices.
+        num_seeds: seeds of the study; each has two cells.
     """
 
     base: Path
@@ -62,63 +62,63 @@ class Kills:
     _doomed: dict[str, tuple[subprocess.Popen[bytes], float]] = field(default_factory=dict)
 
     def undisturbed(self) -> None:
-        """What every other run must end with."""
+        """Run the study without kills; its results are those that every other run must have."""
         (self.base / "killed.yaml").write_text(GRID.replace("SEEDS", str(self.num_seeds)))
         (self.base / "profile.yaml").write_text(PROFILE)
         self._run("submit", *self._grid("calm"), "--local", "--workers", "2", "--wait")
-        folder = self._folder("calm")
-        for name, command in (("collector", self._collect(folder)), ("report", self._report(folder))):
+        study_dir = self._study_dir("calm")
+        for name, command in (("collector", self._collect(study_dir)), ("report", self._report(study_dir))):
             begin = time.monotonic()
             self._run(*command)
             self._seconds[name] = time.monotonic() - begin
         begin = time.monotonic()
         self._run("submit", *self._grid("calm"), "--local", "--workers", "2")
         self._seconds["submitter"] = 2 * (time.monotonic() - begin)
-        self.calm = science(folder)
+        self.calm = science(study_dir)
 
     def round(self, name: str, num_kills: int, until: float) -> int:
-        """A fresh study with so many kills, or as many as come before its end; then it is finished and checked."""
-        folder, begun = self._folder(name), self.kills.total()
+        """Run a new study with at most ``num_kills`` kills, finish it and check it; return the number of kills."""
+        study_dir, begun = self._study_dir(name), self.kills.total()
         self._inodes.clear()
-        while self._is_open(folder) and self.kills.total() - begun < num_kills and time.monotonic() < until:
+        while self._is_open(study_dir) and self.kills.total() - begun < num_kills and time.monotonic() < until:
             self._keep_submitting(name)
-            self._kill_one(folder)
-            self._look(folder)
+            self._kill_one(study_dir)
+            self._check_inodes(study_dir)
             time.sleep(self.chance.uniform(0.0, 0.6))
-        self._finish(name, folder)
+        self._finish(name, study_dir)
         self.published += len(self._inodes)
         return self.kills.total() - begun
 
     def stop(self) -> None:
-        """Leave no process and no job behind."""
+        """End all processes and jobs."""
         for process in filter(None, (self._submitter, *(process for process, _ in self._doomed.values()))):
             _kill_group(process)
-        for folder in self.base.glob("*/killed"):
+        for study_dir in self.base.glob("*/killed"):
             with contextlib.suppress(subprocess.CalledProcessError):
-                self._run("cancel", str(folder), "--now")
+                self._run("cancel", str(study_dir), "--now")
 
-    def _is_open(self, folder: StudyDir) -> bool:
-        return len(science(folder)) < len(self.calm)
+    def _is_open(self, study_dir: StudyDir) -> bool:
+        return len(science(study_dir)) < len(self.calm)
 
     def _keep_submitting(self, name: str) -> None:
-        """Somebody who submits again as soon as nothing is under way; its end may be a kill."""
+        """Submit the study again when no job of it is queued, and sometimes while one is."""
         if self._submitter is not None and self._submitter.poll() is None:
             return
         if not self._is_queued() or self.chance.random() < 0.2:
             self._submitter = self._start("submit", *self._grid(name), *self._cluster())
 
-    def _kill_one(self, folder: StudyDir) -> None:
-        fewest = min(self.kills[kind] for kind in KINDS)  # workers live too short a time for chance alone
+    def _kill_one(self, study_dir: StudyDir) -> None:
+        fewest = min(self.kills[kind] for kind in KINDS)  # workers are too short-lived to be hit by chance alone
         kind = self.chance.choice([kind for kind in KINDS if self.kills[kind] <= fewest + 2])
         if kind in ("supervisor", "worker"):
             words = ("nllgen\0worker",) if kind == "worker" else ("submitit.core._submit",)
-            live = processes(*words, str(folder.path))
+            live = processes(*words, str(study_dir.path))
             if live and _kill(self.chance.choice(live)):
                 self.kills[kind] += 1
         elif kind == "submitter":
             self._doom(kind, self._submitter)
-        elif folder.is_frozen and kind not in self._doomed:
-            command = self._collect(folder) if kind == "collector" else self._report(self._folder("calm"))
+        elif study_dir.is_frozen and kind not in self._doomed:
+            command = self._collect(study_dir) if kind == "collector" else self._report(self._study_dir("calm"))
             self._doom(kind, self._start(*command))
         for name, (process, at) in list(self._doomed.items()):
             if process.poll() is not None or time.monotonic() > at:
@@ -126,17 +126,17 @@ class Kills:
                 del self._doomed[name]
 
     def _doom(self, kind: str, process: subprocess.Popen[bytes] | None) -> None:
-        """It is killed at some moment of its work, while others are."""
+        """Choose a random moment at which a process will be killed."""
         if process is not None and process.poll() is None and kind not in self._doomed:
             self._doomed[kind] = (process, time.monotonic() + self.chance.uniform(0.1, self._seconds[kind]))
 
-    def _look(self, folder: StudyDir) -> None:
-        """A result that was published is never replaced."""
-        for path in folder.path.glob("*/*/result.h5"):
+    def _check_inodes(self, study_dir: StudyDir) -> None:
+        """Check that no published result was replaced."""
+        for path in study_dir.path.glob("*/*/result.h5"):
             inode = path.stat().st_ino
             assert self._inodes.setdefault(path.parent.name, inode) == inode, f"{path} was published twice"
 
-    def _finish(self, name: str, folder: StudyDir) -> None:
+    def _finish(self, name: str, study_dir: StudyDir) -> None:
         for process, _ in self._doomed.values():
             process.wait()
         self._doomed.clear()
@@ -146,18 +146,18 @@ class Kills:
                 env=self.environ,
                 capture_output=True,
             )
-            self._look(folder)
-            if not self._is_open(folder):
+            self._check_inodes(study_dir)
+            if not self._is_open(study_dir):
                 break
-        found = science(folder)
-        assert found == self.calm, f"{name} ends with {found}, an undisturbed run with {self.calm}"
-        self._run(*self._collect(folder))
-        self._run(*self._report(folder))
-        file = read_study(folder.path / "study.h5")
+        digests = science(study_dir)
+        assert digests == self.calm, f"{name} ends with {digests}, an undisturbed run with {self.calm}"
+        self._run(*self._collect(study_dir))
+        self._run(*self._report(study_dir))
+        file = read_study(study_dir.path / "study.h5")
         assert set(file.cells["outcome"]) == {"done"}
-        self._look(folder)
+        self._check_inodes(study_dir)
 
-    def _folder(self, name: str) -> StudyDir:
+    def _study_dir(self, name: str) -> StudyDir:
         return StudyDir(self.base / name / "killed")
 
     def _grid(self, name: str) -> tuple[str, ...]:
@@ -166,11 +166,11 @@ class Kills:
     def _cluster(self) -> tuple[str, ...]:
         return ("--profile", str(self.base / "profile.yaml"), "--workers", str(_SLOTS))
 
-    def _collect(self, folder: StudyDir) -> tuple[str, ...]:
-        return ("collect", str(folder.path), *["--allow-missing"] * self._is_open(folder))
+    def _collect(self, study_dir: StudyDir) -> tuple[str, ...]:
+        return ("collect", str(study_dir.path), *["--allow-missing"] * self._is_open(study_dir))
 
-    def _report(self, folder: StudyDir) -> tuple[str, ...]:
-        return ("report", str(folder.path / "study.h5"), "--out", str(folder.path / "report"))
+    def _report(self, study_dir: StudyDir) -> tuple[str, ...]:
+        return ("report", str(study_dir.path / "study.h5"), "--out", str(study_dir.path / "report"))
 
     def _argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "nllgen", *words]
@@ -192,21 +192,21 @@ class Kills:
         return "nllgen:killed" in listed
 
 
-def science(folder: StudyDir) -> dict[str, str]:
-    """Task → digest of what it found."""
-    paths = folder.path.glob("*/*/result.h5")
+def science(study_dir: StudyDir) -> dict[str, str]:
+    """Return the science digest of each task's result."""
+    paths = study_dir.path.glob("*/*/result.h5")
     return {path.parent.name: str(read_head(path)["science_sha256"]) for path in paths}
 
 
 def processes(*words: str) -> list[int]:
-    """Live processes with all of these on their command line."""
-    found = []
+    """Return the ids of live processes whose command line has all of these words."""
+    pids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             line = path.read_bytes().decode(errors="replace")
             if all(word in line for word in words):
-                found.append(int(path.parent.name))
-    return found
+                pids.append(int(path.parent.name))
+    return pids
 
 
 def _kill(pid: int) -> bool:
@@ -217,7 +217,7 @@ def _kill(pid: int) -> bool:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> bool:
-    """Whether there was somebody to kill."""
+    """Kill a process group; return whether its leader was running."""
     if process.poll() is not None:
         return False
     with contextlib.suppress(ProcessLookupError):

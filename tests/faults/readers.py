@@ -1,4 +1,4 @@
-"""Every reader of a file that somebody else may have written or damaged, with whole files to begin from."""
+"""The readers of files that others may have written or damaged, each with a valid file to start from."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import numpy as np
 import torch
 
 from benchmarks.dummy_worker import small_result
-from benchmarks.planted import mutants
-from benchmarks.planted.mutants import Target
 from nllgen.data.sources import Dequantised
 from nllgen.data.truth import load_truth, to_bytes, truth_bytes, weights_sha256
 from nllgen.errors import StoppedError
@@ -33,6 +31,8 @@ from nllgen.train.checkpoint import resume
 from nllgen.train.loop import Hooks, train
 from nllgen.train.state import TrainState
 from nllgen.worker.factory import CellData, make_state
+from tests.faults import mutants
+from tests.faults.mutants import Target
 from tests.faults.texts import GRID, texts
 
 _CPU = torch.device("cpu")
@@ -41,43 +41,45 @@ _HDF5 = (mutants.HDF5_EDITS, mutants.with_hdf5_edited)
 _TENSORS = (mutants.TENSOR_EDITS, mutants.with_tensors_edited)
 
 
-def targets(folder: Path) -> dict[str, Target]:
-    """Name → target; the folder takes the files."""
+def targets(directory: Path) -> dict[str, Target]:
+    """Return the targets by name; their files are written into a directory."""
     study = parse_study(GRID, "g.yaml", precision="fp32")
-    found = {}
-    for name, (content, readers) in _hdf5_files(folder, study).items():
-        found[f"{name}, damaged bytes"] = _on_disk(folder, ".h5", content, *_BYTES, readers)
-        found[f"{name}, rearranged and sealed again"] = _on_disk(folder, ".h5", content, *_HDF5, readers)
+    on_disk = {}
+    for name, (content, readers) in _hdf5_files(directory, study).items():
+        on_disk[f"{name}, damaged bytes"] = _on_disk(directory, ".h5", content, *_BYTES, readers)
+        on_disk[f"{name}, rearranged with a valid checksum"] = _on_disk(directory, ".h5", content, *_HDF5, readers)
     for name, (content, of_damaged, of_rearranged) in _tensor_files(study).items():
-        found[f"{name}, damaged bytes"] = _on_disk(folder, ".pt", content, *_BYTES, [of_damaged])
-        found[f"{name}, rearranged"] = _on_disk(folder, ".pt", content, *_TENSORS, [of_rearranged])
-    return found | {"arrays made elsewhere": _arrays(folder)} | texts(folder, study)
+        on_disk[f"{name}, damaged bytes"] = _on_disk(directory, ".pt", content, *_BYTES, [of_damaged])
+        on_disk[f"{name}, rearranged"] = _on_disk(directory, ".pt", content, *_TENSORS, [of_rearranged])
+    return on_disk | {"arrays made elsewhere": _arrays(directory)} | texts(directory, study)
 
 
-def raw_hdf5(folder: Path) -> dict[str, Target]:
-    """HDF5's own parser before damaged bytes with a seal that fits: what stands between it and a file is the seal."""
-    content, readers = _hdf5_files(folder, parse_study(GRID, "g.yaml", precision="fp32"))["result.h5"]
+def raw_hdf5(directory: Path) -> dict[str, Target]:
+    """Return result.h5 with damaged bytes and a valid checksum, which tests HDF5's own parser."""
+    content, readers = _hdf5_files(directory, parse_study(GRID, "g.yaml", precision="fp32"))["result.h5"]
 
     def damage(whole: bytes, edits: list[mutants.Edit]) -> bytes:
-        return mutants.resealed(whole[:SIZE] + mutants.with_bytes_edited(whole[SIZE:], edits))
+        return mutants.with_new_checksum(whole[:SIZE] + mutants.with_bytes_edited(whole[SIZE:], edits))
 
     return {
-        "result.h5, damaged and sealed again": _on_disk(folder, ".h5", content, mutants.BYTE_EDITS, damage, readers)
+        "result.h5, damaged with a valid checksum": _on_disk(
+            directory, ".h5", content, mutants.BYTE_EDITS, damage, readers
+        )
     }
 
 
-def _on_disk(folder: Path, suffix: str, content: bytes, examples: Any, damage: Any, readers: Any) -> Target:
+def _on_disk(directory: Path, suffix: str, content: bytes, examples: Any, damage: Any, readers: Any) -> Target:
     counter = itertools.count()
 
     def read(edits: list[mutants.Edit]) -> None:
-        path = folder / f"{next(counter)}{suffix}"
+        path = directory / f"{next(counter)}{suffix}"
         path.write_bytes(damage(content, edits))
         try:
             errors = [error for reader in readers if (error := _error_of(reader, path)) is not None]
         finally:
             path.unlink()
         for error in sorted(errors, key=lambda error: hasattr(error, "exit_code")):
-            raise error  # one without a type of ours first
+            raise error  # errors other than NllgenError first
 
     return Target(examples, read)
 
@@ -90,20 +92,20 @@ def _error_of(reader: Callable[[Path], object], path: Path) -> Exception | None:
     return None
 
 
-def _hdf5_files(folder: Path, study: Any) -> dict[str, tuple[bytes, list[Callable[[Path], object]]]]:
+def _hdf5_files(directory: Path, study: Any) -> dict[str, tuple[bytes, list[Callable[[Path], object]]]]:
     result = small_result(study.cells[0])
-    write_result(folder / "result.h5", result, "a", lambda: None)
+    write_result(directory / "result.h5", result, "a", lambda: None)
     x = {split: np.zeros((4, 1, 7, 7), np.float32) for split in SPLITS}
     dataset = Dataset("t", "s", x, dict.fromkeys(SPLITS, np.linspace(-9, -1, 4)), dict.fromkeys(NUMBERS, 0.5))
-    write_dataset(folder / "dataset.h5", dataset)
+    write_dataset(directory / "dataset.h5", dataset)
     cells = {"id": np.array(["a"]), "config": np.array([study.cells[0].model_dump_json()])}
-    write_study(folder / "study.h5", _study_file(study, cells))
+    write_study(directory / "study.h5", _study_file(study, cells))
     readers: dict[str, list[Callable[[Path], object]]] = {
         "result.h5": [read_result, read_attrs, read_head],
         "dataset.h5": [read_dataset, read_dataset_head],
         "study.h5": [read_study],
     }
-    return {name: ((folder / name).read_bytes(), found) for name, found in readers.items()}
+    return {name: ((directory / name).read_bytes(), of_file) for name, of_file in readers.items()}
 
 
 def _study_file(study: Any, cells: Any) -> StudyFile:
@@ -126,7 +128,7 @@ def _study_file(study: Any, cells: Any) -> StudyFile:
 
 
 def _tensor_files(study: Any) -> dict[str, tuple[bytes, Callable[[Path], object], Callable[[Path], object]]]:
-    """Name → a whole file, its reader where bytes are damaged, and where somebody has rearranged it."""
+    """Return, by name, a valid file, its reader for damaged bytes and its reader for rearranged tensors."""
     torch.set_num_threads(1)
     cell = study.cells[-1]
     levels = torch.randint(0, 256, (32, 1, 7, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -151,7 +153,7 @@ def _tensor_files(study: Any) -> dict[str, tuple[bytes, Callable[[Path], object]
     bits = weights_sha256(undisturbed.flow.state_dict())
 
     def resumed(path: Path) -> None:
-        """A damaged checkpoint is passed over, or is none: the run ends with the bits of an undisturbed one."""
+        """Train from a checkpoint; the weights equal those of an undisturbed run, whether or not it was usable."""
         state = resume(make, [path], lambda text: None)
         train(state, hooks)
         assert weights_sha256(state.flow.state_dict()) == bits
@@ -168,11 +170,11 @@ def make_flow_weights(cell: Cell) -> dict[str, torch.Tensor]:
     return RealNVP(cell.real_nvp).state_dict()
 
 
-def _arrays(folder: Path) -> Target:
+def _arrays(directory: Path) -> Target:
     packed = io.BytesIO()
     np.savez_compressed(packed, x=np.zeros((3, 1, 7, 7), np.float32))
     return _on_disk(
-        folder,
+        directory,
         ".npz",
         packed.getvalue(),
         mutants.BYTE_EDITS,
@@ -181,10 +183,10 @@ def _arrays(folder: Path) -> Target:
     )
 
 
-def raw_hdf5_arrays(folder: Path) -> dict[str, Target]:
-    """HDF5 files made elsewhere, which have no seal."""
+def raw_hdf5_arrays(directory: Path) -> dict[str, Target]:
+    """Return an HDF5 file of another program, which has no checksum."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file["x"] = np.zeros((3, 1, 7, 7), np.float32)
     readers = [lambda path: read_array(path, ["x"], 4)]
-    return {"HDF5 made elsewhere": _on_disk(folder, ".h5", buffer.getvalue(), *_BYTES, readers)}
+    return {"HDF5 made elsewhere": _on_disk(directory, ".h5", buffer.getvalue(), *_BYTES, readers)}

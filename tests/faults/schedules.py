@@ -1,4 +1,4 @@
-"""Claims and publication under any schedule: starts, kills, pauses longer than the lease, late returns."""
+"""Leases and publication under any schedule: starts, kills, pauses longer than the lease, late returns."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ cells:
     paradigm: {name: nll, steps: 1, batch_size: 16}
     seed: [0, 1]
 """
-COUNTS: Counter[str] = Counter()  # of what was played, for the table
+COUNTS: Counter[str] = Counter()  # numbers of events, for the table of soak
 _MOST_PLAYERS = 5
-_PATIENCE = 3_000  # hand-overs after which a player that should end is taken to hang
+_PATIENCE = 3_000  # stops after which a player that should end counts as hanging
 
 
 @functools.cache
 def played_study() -> Study:
-    """Two cells that need nothing before them."""
+    """Return a study of two cells without a truth."""
     return parse_study(GRID, "played", precision="fp32")
 
 
@@ -49,25 +49,25 @@ def _put(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def supervise(hand: Hand, folder: StudyDir, submission: str, job: Job) -> None:
-    """What a supervisor and its worker do for each cell, without the training."""
+def supervise(hand: Hand, study_dir: StudyDir, submission: str, job: Job) -> None:
+    """Do a supervisor's and its worker's work for each cell, without the training."""
     cells = {cell.id: cell for cell in played_study().cells}
-    queue = TaskQueue(folder, submission, job, None, WorkerConfig(RunOptions(Path("assets"))), 0.0)
+    queue = TaskQueue(study_dir, submission, job, None, WorkerConfig(RunOptions(Path("assets"))), 0.0)
     while True:
         asked = hand.now
-        found = queue.lease_next()
-        if found is None:
+        leased = queue.lease_next()
+        if leased is None:
             if not queue.should_wait:
                 return
             hand.wait(IDLE)
             continue
-        task, lease = found
-        hand.tell("leased", task.name, asked, hand.now)
+        task, lease = leased
+        hand.report("leased", task.name, asked, hand.now)
         attempt = Attempt.begin(task, lease, submission, job_facts=job.facts())
-        for _ in range(2):  # a renewal now and then, as a slot does it
+        for _ in range(2):  # renews now and then, as a worker slot does
             touched = hand.now
             if lease.renew():
-                hand.tell("renewed", task.name, touched)
+                hand.report("renewed", task.name, touched)
             elif lease.is_lost():
                 break
         else:
@@ -75,17 +75,17 @@ def supervise(hand: Hand, folder: StudyDir, submission: str, job: Job) -> None:
             small.attrs["host"] = attempt.name
             weights = functools.partial(_put, task.task_dir.model, attempt.name)
             if write_result(task.task_dir.result, small, attempt.name, weights):
-                hand.tell("published", task.name, attempt.name)
-            hand.tell("released", task.name)
+                hand.report("published", task.name, attempt.name)
+            hand.report("released", task.name)
             queue.note_end(task.name, attempt.end(0, None), 1.0)
             continue
-        hand.tell("released", task.name)
+        hand.report("released", task.name)
         queue.note_end(task.name, attempt.end(1, FailureKind.LOST, "another has taken it over"), 1.0)
 
 
 @dataclass
 class Held:
-    """A lease that a player holds: last sign of life, and when it was surely taken."""
+    """A lease that a player holds: its last renewal, and the time by which it was taken."""
 
     sign: float
     taken: float
@@ -93,7 +93,7 @@ class Held:
 
 @dataclass
 class Supervisor:
-    """A player, its job, and what it holds."""
+    """A player, its job, and its leases."""
 
     player: Player
     job: Job
@@ -101,13 +101,13 @@ class Supervisor:
 
 
 class Schedules(RuleBasedStateMachine):
-    """A director that may do with its supervisors what it likes."""
+    """A director that starts, runs, pauses and kills supervisors in any order."""
 
     def __init__(self) -> None:
         super().__init__()
         self._temporary = tempfile.TemporaryDirectory(prefix="nllgen-schedules-")
-        self.folder = StudyDir(Path(self._temporary.name) / "played")
-        self.folder.freeze(played_study())
+        self.study_dir = StudyDir(Path(self._temporary.name) / "played")
+        self.study_dir.freeze(played_study())
         self.cells = [cell.id for cell in played_study().cells]
         self.now = 0.0
         self.supervisors: list[Supervisor] = []
@@ -117,7 +117,7 @@ class Schedules(RuleBasedStateMachine):
         COUNTS["schedules"] += 1
 
     @initialize(can_lock=st.sampled_from([True, True, False]))
-    def a_file_system(self, can_lock: bool) -> None:
+    def choose_file_system(self, can_lock: bool) -> None:
         self.can_lock = can_lock
         self._start("a", "first", "", 0)
 
@@ -134,7 +134,7 @@ class Schedules(RuleBasedStateMachine):
     @precondition(lambda self: self._live())
     @rule(which=st.integers(0, _MOST_PLAYERS), lines=st.integers(0, 25))
     def go_to_the_next_event(self, which: int, lines: int) -> None:
-        """Claimed, renewed, published, about to release: right after these the races are."""
+        """Stop right after a lease, renewal, publication or before a release, where races are likely."""
         supervisor = self._pick(which)
         self._go(supervisor, 500, to_event=True)
         self._go(supervisor, lines)
@@ -149,37 +149,37 @@ class Schedules(RuleBasedStateMachine):
 
     @precondition(lambda self: any(supervisor.job.id for supervisor in self._live()))
     @rule(which=st.integers(0, _MOST_PLAYERS), lives_on=st.booleans())
-    def the_scheduler_starts_its_job_anew(self, which: int, lives_on: bool) -> None:
+    def restart_a_job(self, which: int, lives_on: bool) -> None:
         scheduled = [supervisor for supervisor in self._live() if supervisor.job.id]
         old = scheduled[which % len(scheduled)]
         if not lives_on:
             old.player.kill()
-        old.held.clear()  # whoever comes next may take its leases at once
+        old.held.clear()  # its successor may take its leases at once
         self._start("b", "first", old.job.id, old.job.restarts + 1)
 
     @rule(seconds=st.sampled_from([1.0, 31.0, LEASE_S + 1, 4 * LEASE_S]))
-    def time_passes(self, seconds: float) -> None:
+    def pass_time(self, seconds: float) -> None:
         COUNTS["pauses longer than the lease"] += seconds > LEASE_S
         self.now += seconds
 
     @invariant()
-    def what_is_published_stays(self) -> None:
+    def published_results_stay(self) -> None:
         for cell in self.cells:
-            path = self.folder.cell(cell).result
+            path = self.study_dir.cell(cell).result
             if path.exists():
-                found = (path.stat().st_ino, read_attrs(path)["host"])
-                weights = self.folder.cell(cell).model.read_text()
-                assert self.seen.setdefault(cell, (*found, weights)) == (*found, weights)
-                assert weights == found[1] or not self.can_lock
-                assert self.published.get(cell) in (None, found[1])
+                inode, host = path.stat().st_ino, read_attrs(path)["host"]
+                weights = self.study_dir.cell(cell).model.read_text()
+                assert self.seen.setdefault(cell, (inode, host, weights)) == (inode, host, weights)
+                assert weights == host or not self.can_lock
+                assert self.published.get(cell) in (None, host)
             assert path.exists() or cell not in self.seen
 
     def teardown(self) -> None:
         try:
             self._recover()
             for supervisor in self._live():  # late returns
-                self._to_its_end(supervisor)
-            self.what_is_published_stays()
+                self._run_to_end(supervisor)
+            self.published_results_stay()
             assert set(self.seen) == set(self.cells)
         finally:
             for supervisor in self.supervisors:
@@ -187,22 +187,22 @@ class Schedules(RuleBasedStateMachine):
             self._temporary.cleanup()
 
     def _recover(self) -> None:
-        """Submitted again while all others hang: every cell is done, at the latest when their leases have run out."""
+        """Submit again while all other supervisors hang; check that all cells are done once the leases have expired."""
         last = self._start("c", "second", "", 0)
         for _ in range(_PATIENCE):
             why = self._go(last, 1_000)
             if why == OVER:
                 break
             self.now += LEASE_S / 2 if why == IDLE else 0.0
-            if why == BLOCKED:  # by one that hangs within a lock: a process that does can only be ended
+            if why == BLOCKED:  # another hangs while it has the lock: only killing it releases the lock
                 for supervisor in self._live():
                     if supervisor is not last:
                         supervisor.player.kill()
-        missing = [cell for cell in self.cells if not self.folder.cell(cell).result.exists()]
+        missing = [cell for cell in self.cells if not self.study_dir.cell(cell).result.exists()]
         assert not missing, "a cell is lost"
-        self.what_is_published_stays()
+        self.published_results_stay()
 
-    def _to_its_end(self, supervisor: Supervisor) -> None:
+    def _run_to_end(self, supervisor: Supervisor) -> None:
         for _ in range(_PATIENCE):
             if self._go(supervisor, 1_000) == OVER:
                 return
@@ -212,21 +212,21 @@ class Schedules(RuleBasedStateMachine):
     def _start(self, host: str, submission: str, job: str, restarts: int) -> Supervisor:
         COUNTS["supervisors"] += 1
         where = Job(job, 0, restarts, math.inf, 1, (0,), ())
-        play = functools.partial(supervise, folder=self.folder, submission=submission, job=where)
+        play = functools.partial(supervise, study_dir=self.study_dir, submission=submission, job=where)
         self.supervisors.append(Supervisor(Player(play, host, can_lock=self.can_lock), where))
         return self.supervisors[-1]
 
     def _go(self, supervisor: Supervisor, lines: int, *, to_event: bool = False) -> str:
         why = supervisor.player.go(lines, self.now, to_event=to_event)
         for event in supervisor.player.events:
-            self._learn(supervisor, *event)
+            self._record(supervisor, *event)
         return why
 
-    def _learn(self, supervisor: Supervisor, what: str, cell: str, *more: object) -> None:
+    def _record(self, supervisor: Supervisor, what: str, cell: str, *more: object) -> None:
         if what == "leased":
             asked, taken = (float(str(value)) for value in more)
             supervisor.held[cell] = Held(asked, taken)
-            self._check_alone(supervisor, cell)
+            self._check_exclusive(supervisor, cell)
         elif what == "renewed" and cell in supervisor.held:
             supervisor.held[cell].sign = float(str(more[0]))
         elif what == "released":
@@ -236,10 +236,11 @@ class Schedules(RuleBasedStateMachine):
             assert cell not in self.published, "two accepted results"
             self.published[cell] = str(more[0])
 
-    def _check_alone(self, new: Supervisor, cell: str) -> None:
-        """Where the file system locks, a lease is held by one alone unless one of two had not stirred for a lease.
+    def _check_exclusive(self, new: Supervisor, cell: str) -> None:
+        """Check that nobody else holds a lease, unless its holder did not renew it in time or its job was restarted.
 
-        Whoever was rightly overtaken holds nothing any more, whether or not it has noticed by now.
+        A file system without locks is not checked. A holder that was rightly overtaken no longer holds the lease,
+        whether or not it knows.
         """
         for other in self._live():
             if other is new or cell not in other.held or cell not in new.held or not self.can_lock:
@@ -257,6 +258,6 @@ class Schedules(RuleBasedStateMachine):
 
 
 def _may_overtake(by: Supervisor, one: Supervisor, cell: str) -> bool:
-    """Whether ``by`` may take a lease of ``one``: of an earlier start of its job, or without life for a lease."""
+    """Return whether ``by`` may take a lease of ``one``: its job was restarted, or its lease expired."""
     anew = bool(one.job.id) and one.job.id == by.job.id and one.job.restarts < by.job.restarts
     return anew or by.held[cell].taken - one.held[cell].sign > LEASE_S

@@ -1,9 +1,13 @@
-"""A disk that is full at any write, read-only or gone: an error says so, nothing is half written, and then it works."""
+"""Full, read-only and vanishing disks: a typed error names the cause, no file is half written, and a retry succeeds."""
+
+from __future__ import annotations
 
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,18 +15,18 @@ from nllgen.errors import NllgenError
 from nllgen.storage.study_dir import StudyDir
 from tests.faults.disks import DISK_BYTES, WRITERS, fill_at_every_page
 
-SPARING = {"the program's copy": 40, "a checkpoint": 2, "a result and its weights": 3, "a data set": 4, "study.h5": 9}
+STRIDES = {"the program's copy": 40, "a checkpoint": 2, "a result and its weights": 3, "a data set": 4, "study.h5": 9}
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_full_disk_at_any_page_of_a_write(mount, writer):
-    failed, done = fill_at_every_page(mount(f"size={DISK_BYTES}"), writer, sparing=SPARING.get(writer, 1))
+def test_a_full_disk_at_any_page_of_a_write(mount: Callable[[str], Path], writer: str) -> None:
+    failed, done = fill_at_every_page(mount(f"size={DISK_BYTES}"), writer, stride=STRIDES.get(writer, 1))
     assert failed > 1
     assert done == 2
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_read_only_disk(mount, writer):
+def test_a_read_only_disk(mount: Callable[[str], Path], writer: str) -> None:
     disk = mount(f"size={DISK_BYTES}")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(NllgenError, match="read-only"):
@@ -30,8 +34,8 @@ def test_a_read_only_disk(mount, writer):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_folder_that_vanishes_below_a_writer(tmp_path, writer):
-    """What is removed is made anew, or is missed: the program neither hangs nor leaves anything elsewhere."""
+def test_a_directory_that_vanishes_under_a_writer(tmp_path: Path, writer: str) -> None:
+    """A writer makes the directory again or fails; it neither hangs nor writes elsewhere."""
     pid = os.fork()
     if pid == 0:
         while True:
@@ -51,9 +55,9 @@ def test_a_folder_that_vanishes_below_a_writer(tmp_path, writer):
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("size_kib", [64, 1400])
-def test_a_study_on_a_disk_that_is_too_small_ends_and_goes_on_when_there_is_room(
-    mount, size_kib, tmp_path, mnist_assets, tiny_grid
-):
+def test_a_study_on_a_full_disk_ends_and_resumes_on_a_larger_one(
+    mount: Callable[[str], Path], size_kib: int, tmp_path: Path, mnist_assets: Path, tiny_grid: str
+) -> None:
     disk = mount(f"size={size_kib}k")
     (tmp_path / "tiny.yaml").write_text(tiny_grid)
     command = [sys.executable, "-m", "nllgen", "submit", "--grid", str(tmp_path / "tiny.yaml"), "--root", str(disk)]
@@ -69,7 +73,7 @@ def test_a_study_on_a_disk_that_is_too_small_ends_and_goes_on_when_there_is_room
 
 
 @pytest.fixture
-def tiny_grid():
+def tiny_grid() -> str:
     return """
 name: tiny
 metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}

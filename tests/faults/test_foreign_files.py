@@ -1,4 +1,4 @@
-"""A study folder that was received: what only reads ends, and prints nothing that a terminal obeys."""
+"""Study directories from others: reading commands end, and print no control sequences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nllgen.storage.untrusted import RECORD_BYTES, read_regular
 from nllgen.study.load import parse_study
 from nllgen.study.run_options import RunOptions
 
-pytestmark = pytest.mark.timeout(60)  # a read that waits for ever is the fault
+pytestmark = pytest.mark.timeout(60)  # the fault is a read that blocks for ever
 GRID = """
 name: tiny
 cells:
@@ -58,7 +58,7 @@ def test_a_pipe_in_place_of_the_study_is_refused(folder: StudyDir, name: str) ->
 
 
 @pytest.mark.parametrize("name", ["attempts.jsonl", "lease", "progress.json", "stop"])
-def test_a_pipe_beside_a_cell_delays_nobody(folder: StudyDir, name: str) -> None:
+def test_a_pipe_beside_a_cell_blocks_no_command(folder: StudyDir, name: str) -> None:
     study = folder.read_study()
     task = tasks_of(study, folder)[0]
     fifo(task.task_dir.path / name)
@@ -67,7 +67,7 @@ def test_a_pipe_beside_a_cell_delays_nobody(folder: StudyDir, name: str) -> None
     assert sum(json.loads(done.output)["counts"].values()) == 2
 
 
-def test_a_pipe_in_place_of_a_log_is_an_empty_one(folder: StudyDir) -> None:
+def test_a_pipe_in_place_of_a_log_reads_as_an_empty_log(folder: StudyDir) -> None:
     task = tasks_of(folder.read_study(), folder)[0]
     fifo(task.log)
     assert nllgen("logs", str(folder.path), task.name).output == ""
@@ -84,7 +84,7 @@ def test_a_link_to_a_link_to_a_pipe_is_not_read(tmp_path: Path) -> None:
 def test_a_record_without_end_is_not_read_whole(folder: StudyDir) -> None:
     task = tasks_of(folder.read_study(), folder)[0]
     with task.attempts.open("wb") as file:
-        file.truncate(RECORD_BYTES + 1)  # takes no room
+        file.truncate(RECORD_BYTES + 1)  # a sparse file
     assert read_attempts(task.attempts) == []
 
 
@@ -96,7 +96,7 @@ def test_an_alias_bomb_in_a_frozen_study_is_refused(folder: StudyDir) -> None:
         folder.read_study()
 
 
-def test_what_attempts_say_is_shown_and_not_obeyed(folder: StudyDir) -> None:
+def test_control_sequences_in_attempts_are_escaped(folder: StudyDir) -> None:
     for task in tasks_of(folder.read_study(), folder):
         lines = [
             {"event": "started", "attempt": f"a{ESCAPES}", "submission": ESCAPES, "job": ESCAPES},
@@ -108,7 +108,7 @@ def test_what_attempts_say_is_shown_and_not_obeyed(folder: StudyDir) -> None:
         done = nllgen(words[0], str(folder.path), *words[1:], *more)
         shown = done.output + str(done.exception or "")
         assert not {"\x1b", "\x07", "\x9b"} & set(shown), words
-    assert "owned" in nllgen("retry", str(folder.path), "--dry-run").output, "it is told, but as text"
+    assert "owned" in nllgen("retry", str(folder.path), "--dry-run").output, "the escaped text is shown"
 
 
 def test_a_record_of_a_submission_names_no_program() -> None:
@@ -118,8 +118,8 @@ def test_a_record_of_a_submission_names_no_program() -> None:
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
-def test_a_missing_standard_stream_is_made_up_for(folder: StudyDir, closed: tuple[int, ...]) -> None:
-    """A file that is opened next would get its number, and what is said would be written into it."""
+def test_a_missing_standard_stream_is_replaced(folder: StudyDir, closed: tuple[int, ...]) -> None:
+    """Otherwise the next file to be opened gets the stream's number, and output is written into it."""
     words = [sys.executable, "-m", "nllgen", "status", str(folder.path), "--json"]
     script = f"import os; [os.close(number) for number in {closed}]; os.execv({words[0]!r}, {words!r})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -1,47 +1,57 @@
-"""What others left in a study, and clocks that are wrong: nothing is slower than it need be, and nothing is lost."""
+"""Leftover files of other processes and wrong clocks: a study loses nothing and stays fast."""
+
+from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from benchmarks.dummy_worker import small_result
 from nllgen.launch.attempt import Attempt
 from nllgen.launch.freeze import freeze
-from nllgen.launch.lease import LeaseManager
+from nllgen.launch.lease import Lease, LeaseManager
 from nllgen.storage.result import read_result, write_result
-from nllgen.storage.tasks import tasks_of
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from tests.faults.schedules import played_study
-from tests.faults.work import work_folder
+from tests.faults.work import work_directory
 
 MANY = 10_000
 GONE = json.dumps({"host": "elsewhere", "process": "1:1", "nonce": "x"})
 
 
 @pytest.fixture
-def memory():
-    """In memory: what is timed is the program and not a disk."""
-    with work_folder() as path:
+def memory() -> Iterator[Path]:
+    """A directory in memory, so that the times are the program's and not a disk's."""
+    with work_directory() as path:
         yield path
 
 
 @pytest.fixture
-def folder(memory):
-    folder, _, _ = freeze(played_study(), memory)
-    return folder
+def study_dir(memory: Path) -> StudyDir:
+    return freeze(played_study(), memory)[0]
 
 
 @pytest.fixture
-def task(folder):
-    found = tasks_of(played_study(), folder)[0]
-    found.task_dir.path.mkdir(parents=True)
-    return found
+def task(study_dir: StudyDir) -> Task:
+    first = tasks_of(played_study(), study_dir)[0]
+    first.task_dir.path.mkdir(parents=True)
+    return first
 
 
-def run(task):
-    """One attempt, as a supervisor and its worker make it."""
-    lease = LeaseManager().take(task.lease)
+def take(path: Path) -> Lease:
+    lease = LeaseManager().take(path)
+    assert lease is not None
+    return lease
+
+
+def run(task: Task) -> bool:
+    """Make one attempt, as a supervisor and its worker do; return whether its result was published."""
+    lease = take(task.lease)
     attempt = Attempt.begin(task, lease, "s")
     cell = next(cell for cell in played_study().cells if cell.id == task.name)
     published = write_result(task.task_dir.result, small_result(cell), attempt.name, lambda: None)
@@ -50,7 +60,7 @@ def run(task):
     return published
 
 
-def test_ten_thousand_half_written_files_in_a_cell_are_cleared_up_by_its_result(task):
+def test_a_result_removes_ten_thousand_half_written_files_of_its_cell(task: Task) -> None:
     for number in range(MANY):
         (task.task_dir.path / f"result.h5.{number}.part").touch()
     begin = time.monotonic()
@@ -59,7 +69,7 @@ def test_ten_thousand_half_written_files_in_a_cell_are_cleared_up_by_its_result(
     assert sorted(path.name for path in task.task_dir.path.iterdir()) == ["attempts.jsonl", "result.h5"]
 
 
-def test_ten_thousand_lease_that_were_moved_aside_do_not_matter(task):
+def test_ten_thousand_stale_leases_do_not_slow_a_cell(task: Task) -> None:
     for number in range(MANY):
         (task.task_dir.path / f"lease.{number}.stale").write_text(GONE)
     begin = time.monotonic()
@@ -67,9 +77,10 @@ def test_ten_thousand_lease_that_were_moved_aside_do_not_matter(task):
     assert time.monotonic() - begin < 20
 
 
-def test_ten_thousand_lease_of_the_dead_are_taken_over_in_seconds(memory):
-    me = json.loads(_claim_of_this_host(memory / "mine"))
-    dead = json.dumps(me | {"process": "999999999:1"})
+def test_ten_thousand_leases_of_dead_processes_are_taken_over_in_seconds(memory: Path) -> None:
+    take(memory / "mine")
+    mine = json.loads((memory / "mine").read_text())
+    dead = json.dumps(mine | {"process": "999999999:1"})
     for number in range(MANY):
         (memory / f"{number}").mkdir()
         (memory / f"{number}" / "lease").write_text(dead)
@@ -79,16 +90,11 @@ def test_ten_thousand_lease_of_the_dead_are_taken_over_in_seconds(memory):
     assert time.monotonic() - begin < 90
 
 
-def _claim_of_this_host(path):
-    LeaseManager().take(path)
-    return path.read_text()
-
-
 @pytest.mark.parametrize("seconds", [-(10**9), -3600, 3600, 10**9])
-def test_lease_and_results_do_not_care_what_time_the_files_say(task, seconds):
-    """The clock of a node, or of the file server, was set back or is ahead."""
+def test_the_times_of_files_decide_neither_a_lease_nor_a_result(task: Task, seconds: int) -> None:
+    """The clock of a node, or of the file server, may be behind or ahead."""
     now = time.time() + seconds
-    lease = LeaseManager().take(task.lease)
+    lease = take(task.lease)
     os.utime(task.lease, (now, now))
     assert lease.is_mine()
     assert LeaseManager(lease_s=0.0).take(task.lease) is None
@@ -101,18 +107,18 @@ def test_lease_and_results_do_not_care_what_time_the_files_say(task, seconds):
     assert not run(task)
 
 
-def test_two_studies_in_one_root_keep_out_of_each_others_way(tmp_path):
+def test_two_studies_in_one_root_do_not_disturb_each_other(tmp_path: Path) -> None:
     other = played_study().model_copy(update={"name": "other"})
-    folders = [freeze(study, tmp_path)[0] for study in (played_study(), other)]
-    for folder in folders:
-        for task in tasks_of(played_study(), folder):
+    study_dirs = [freeze(study, tmp_path)[0] for study in (played_study(), other)]
+    for study_dir in study_dirs:
+        for task in tasks_of(played_study(), study_dir):
             task.task_dir.path.mkdir(parents=True)
             assert run(task)
-    assert [len(list(folder.path.glob("cells/*/result.h5"))) for folder in folders] == [2, 2]
+    assert [len(list(study_dir.path.glob("cells/*/result.h5"))) for study_dir in study_dirs] == [2, 2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "played"]
 
 
-def test_another_versions_result_of_a_cell_stays_and_says_whose_it_is(task):
+def test_a_result_of_another_version_stays_and_names_that_version(task: Task) -> None:
     cell = next(cell for cell in played_study().cells if cell.id == task.name)
     for version, first in (("0.1", True), ("9.9", False)):
         result = small_result(cell)

@@ -1,4 +1,4 @@
-"""A study's folder that a group, another user or a default ACL could open: what is executed is closed, or refused."""
+"""Directories of studies that others may write: a study closes what it executes, or the command refuses to run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def writable(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Path]:
-    """A project folder as sites make them: group-writable, setgid, and a default ACL that hands this on."""
+    """A project directory as sites make them: group-writable, setgid, with a default ACL that passes this on."""
     folder = tmp_path / "project"
     folder.mkdir()
     folder.chmod(0o2775)
@@ -61,17 +61,17 @@ def project(tmp_path: Path) -> Iterator[Path]:
     os.umask(before)
 
 
-def started(folder: StudyDir) -> StudyDir:
-    """As a submission leaves it: the copy of the program, and a folder of pickles."""
-    snapshot(folder)
-    folder.submitit.mkdir(exist_ok=True)
-    (folder.submitit / "1_submitted.pkl").write_bytes(b"pickle")
-    return folder
+def submitted(study_dir: StudyDir) -> StudyDir:
+    """Add what a submission leaves: the copy of the program, and a directory of pickles."""
+    snapshot(study_dir)
+    study_dir.submitit.mkdir(exist_ok=True)
+    (study_dir.submitit / "1_submitted.pkl").write_bytes(b"pickle")
+    return study_dir
 
 
 def test_a_study_in_a_shared_project_folder_is_closed_to_the_group(project: Path) -> None:
     folder, _, _ = freeze(STUDY, project / "runs")
-    started(folder)
+    submitted(folder)
     folder.guard()
     assert writable(folder.path) == []
     assert list(folder.find_openings(everything=True)) == []
@@ -90,14 +90,14 @@ def test_a_folder_that_had_its_acl_before_is_refused(project: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> StudyDir:
     made, _, _ = freeze(STUDY, tmp_path / "runs")
-    return started(made)
+    return submitted(made)
 
 
 @pytest.mark.parametrize(
     "name", ["study.yaml", "manifest.jsonl", "submitit/1_submitted.pkl", "a source of the program"]
 )
 def test_one_file_that_others_may_write_is_enough(folder: StudyDir, name: str) -> None:
-    path = next(folder.code.rglob("cli.py")) if name == "a source of the program" else folder.path / name
+    path = next(folder.code.rglob("errors.py")) if name == "a source of the program" else folder.path / name
     path.chmod(0o664)
     with pytest.raises(MachineError, match=rf"{path} \(mode 664\)"):
         folder.guard()
@@ -108,9 +108,9 @@ def test_one_command_closes_what_was_opened(folder: StudyDir) -> None:
         path.chmod(path.stat().st_mode | 0o020)
     with pytest.raises(MachineError, match="--repair"):
         folder.guard()
-    told = CliRunner().invoke(cli, ["check", str(folder.path)])
-    assert told.exit_code == 3
-    assert "--repair" in told.output
+    refused = CliRunner().invoke(cli, ["check", str(folder.path)])
+    assert refused.exit_code == 3
+    assert "--repair" in refused.output
     assert writable(folder.path), "looking changes nothing"
     mended = CliRunner().invoke(cli, ["check", str(folder.path), "--repair"])
     assert mended.exit_code == 0, mended.output
@@ -133,7 +133,7 @@ def test_what_another_user_owns_is_refused_and_cannot_be_repaired(folder: StudyD
     "change", ["a line more", "a module more", "a library in its place", "a file less", "bytecode"]
 )
 def test_a_copy_of_the_program_that_was_changed_is_made_anew(folder: StudyDir, change: str) -> None:
-    """Received with a folder, or half restored: its name alone proves nothing."""
+    """The copy may have come with the directory, or be half restored: its name proves nothing."""
     copy = snapshot(folder)
     source = copy / "nllgen" / "errors.py"
     original = source.read_bytes()
@@ -167,23 +167,23 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return package.parent
 
 
-def said(setup: WorkerConfig, folder: StudyDir) -> tuple[int, str]:
-    """Exit code and words of a worker whose standard input is closed at once."""
-    log = folder.path / "worker.log"
-    argv, variables = setup.command(folder.path, 1, ())
+def exit_of_worker(config: WorkerConfig, study_dir: StudyDir) -> tuple[int, str]:
+    """Return the exit code and the log of a worker whose standard input is closed at once."""
+    log = study_dir.path / "worker.log"
+    argv, variables = config.command(study_dir.path, 1, ())
     worker = WorkerProcess(argv, variables, log)
     worker.close(60.0)
     return worker.process.returncode, log.read_text()
 
 
 def test_a_worker_runs_nothing_of_its_working_directory(folder: StudyDir, checkout: Path) -> None:
-    setup = WorkerConfig(RunOptions(checkout / "assets", "cpu", code_sha256=code_sha256()), code=snapshot(folder))
-    assert said(setup, folder) == (0, "")
+    config = WorkerConfig(RunOptions(checkout / "assets", "cpu", code_sha256=code_sha256()), code=snapshot(folder))
+    assert exit_of_worker(config, folder) == (0, "")
 
 
 def test_another_program_than_the_submitted_one_is_refused(folder: StudyDir) -> None:
-    setup = WorkerConfig(RunOptions(folder.path / "assets", "cpu", code_sha256="0" * 64), code=snapshot(folder))
-    code, words = said(setup, folder)
+    config = WorkerConfig(RunOptions(folder.path / "assets", "cpu", code_sha256="0" * 64), code=snapshot(folder))
+    code, log = exit_of_worker(config, folder)
     assert code == 3
-    assert "not the program that the study was submitted with" in words
-    assert "Traceback" not in words
+    assert "not the program that the study was submitted with" in log
+    assert "Traceback" not in log

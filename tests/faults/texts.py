@@ -1,4 +1,4 @@
-"""Texts that people write or supervisors leave: grids, profiles, frozen studies, attempts, leases."""
+"""Texts of users and supervisors: grids, profiles, frozen studies, attempts, leases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from benchmarks.planted.mutants import PLACES, Edit, Target
 from nllgen.launch.attempt import progress_of, record_lost
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.profile import parse_profile
@@ -21,6 +20,7 @@ from nllgen.storage.tasks import Task, TaskKind
 from nllgen.study.config import Study
 from nllgen.study.load import parse_study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
+from tests.faults.mutants import PLACES, Edit, Target
 
 GRID = """
 name: fuzzed
@@ -98,7 +98,7 @@ TEXT_EDITS: st.SearchStrategy[list[Edit]] = st.lists(
 
 
 def with_text_edited(text: str, edits: list[Edit]) -> str:
-    """The text after every edit of its words and lines."""
+    """Return the text after all edits of its words and lines."""
     for what, place, *more in edits:
         by = "\n" if what in ("line drop", "line copy", "indent") else " "
         parts = text.split(by)
@@ -117,25 +117,24 @@ def with_text_edited(text: str, edits: list[Edit]) -> str:
     return text
 
 
-def texts(folder: Path, study: Study) -> dict[str, Target]:
-    """Name → target; the folder takes the files."""
+def texts(directory: Path, study: Study) -> dict[str, Target]:
+    """Return the targets by name; their files are written into a directory."""
     header, manifest = header_text(study), manifest_text(study)
 
     def grid(edits: list[Edit]) -> None:
-        found = parse_study(with_text_edited(GRID, edits), "g.yaml", precision="fp32")
-        make_plan(found, {})
+        make_plan(parse_study(with_text_edited(GRID, edits), "g.yaml", precision="fp32"), {})
 
     lines = "\n".join(json.dumps(line) for line in _attempt_lines())
-    task = Task("cell", "cell", TaskDir(folder), TaskKind.CELL, study.cells[0])
+    task = Task("cell", "cell", TaskDir(directory), TaskKind.CELL, study.cells[0])
 
     def small_files(edits: list[Edit]) -> None:
-        """What supervisors write beside a result is a hint: nothing in it may stop anybody."""
+        """Read a supervisor's small files, none of which may stop a command."""
         text = with_text_edited(lines, edits).encode(errors="replace")
         for path in (task.attempts, task.task_dir.progress, task.lease):
             path.write_bytes(text)
-        found = read_attempts(task.attempts)
-        last_end(found)
-        exhausted_kind(found, "s")
+        lines_read = read_attempts(task.attempts)
+        last_end(lines_read)
+        exhausted_kind(lines_read, "s")
         progress_of(task)
         LeaseManager().is_held(task.lease)
         LeaseManager().is_of_job(task.lease)

@@ -1,4 +1,4 @@
-"""Where the faults are played."""
+"""A directory for tests that inject faults."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def work_folder() -> Iterator[Path]:
-    """In memory where there is such a place: a read is quicker than a disk."""
+def work_directory() -> Iterator[Path]:
+    """Make a temporary directory, in memory where the machine has /dev/shm: it is faster than a disk."""
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="nllgen-faults-", dir=shm if shm.is_dir() else None) as name:
         yield Path(name)

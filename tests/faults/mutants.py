@@ -1,4 +1,4 @@
-"""Ways in which a file can be wrong: damaged bytes, and HDF5 or tensors rearranged by somebody who knows how."""
+"""Mutations of files: damaged bytes, and HDF5 files and tensors that were rearranged on purpose."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Edit = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Target:
-    """What is read, and what is made of it before.
+    """A kind of file under test.
 
     Attributes:
-        examples: of ways to be wrong.
-        read: one of them; raises what the program raises.
+        examples: strategy of edits.
+        read: applies the edits and reads the file; raises the errors of the reader.
     """
 
     examples: st.SearchStrategy[Any]
@@ -49,7 +49,7 @@ BYTE_EDITS: st.SearchStrategy[list[Edit]] = st.lists(
 
 
 def with_bytes_edited(content: bytes, edits: list[Edit]) -> bytes:
-    """The content after every edit."""
+    """Return the content after all edits."""
     data = bytearray(content)
     for what, place, *more in edits:
         at = int(place * len(data))
@@ -69,8 +69,8 @@ def with_bytes_edited(content: bytes, edits: list[Edit]) -> bytes:
     return bytes(data)
 
 
-def resealed(content: bytes) -> bytes:
-    """With a seal that fits, and the head that it had."""
+def with_new_checksum(content: bytes) -> bytes:
+    """Return the content with a valid checksum and its old header."""
     head = content[_DIGEST.stop : SIZE].strip(b"\n\0").decode(errors="replace")
     return bytes(checksum_header(content[SIZE:], head)) + content[SIZE:]
 
@@ -118,7 +118,7 @@ HDF5_EDITS: st.SearchStrategy[list[Edit]] = st.lists(
 
 
 def with_hdf5_edited(content: bytes, edits: list[Edit]) -> bytes:
-    """The file after every edit that HDF5 can make, sealed again."""
+    """Return the file after all edits that HDF5 can make, with a valid checksum."""
     buffer = io.BytesIO(content)
     with h5py.File(buffer, "r+") as file:
         for edit in edits:
@@ -126,7 +126,7 @@ def with_hdf5_edited(content: bytes, edits: list[Edit]) -> bytes:
                 _edit(file, *edit)
             except (LookupError, ValueError, TypeError, RuntimeError, OSError, OverflowError, MemoryError):
                 continue
-    return resealed(buffer.getvalue())
+    return with_new_checksum(buffer.getvalue())
 
 
 def _edit(file: h5py.File, what: str, place: float, *more: Any) -> None:
@@ -137,15 +137,15 @@ def _edit(file: h5py.File, what: str, place: float, *more: Any) -> None:
         if what == "attribute":
             file.attrs[name] = more[0]
         return
-    found: list[str] = []
-    file.visit(found.append)
-    name = sorted(found)[int(place * len(found))]
+    items: list[str] = []
+    file.visit(items.append)
+    name = sorted(items)[int(place * len(items))]
     if what == "attribute here":
         file[name].attrs["unit"] = more[0]
     elif what == "fill":
         file[name][...] = more[0]
     elif what == "hard":
-        item = file[sorted(found)[int(more[0] * len(found))]]
+        item = file[sorted(items)[int(more[0] * len(items))]]
         del file[name]
         file[name] = item
     else:
@@ -191,7 +191,7 @@ TENSOR_EDITS: st.SearchStrategy[list[Edit]] = st.lists(
 
 
 def with_tensors_edited(content: bytes, edits: list[Edit]) -> bytes:
-    """A .pt file whose named values were swapped, taken out or added to, wherever they lie."""
+    """Return a .pt file after swapping, deleting or adding named values at any depth."""
     value = torch.load(io.BytesIO(content), weights_only=True)
     del value["content_sha256"]
     for what, place, *more in edits:
@@ -209,7 +209,7 @@ def with_tensors_edited(content: bytes, edits: list[Edit]) -> bytes:
 
 
 def _places(value: Any) -> Any:
-    """Every (container, key) in it."""
+    """Yield every (container, key) of a nested value."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in list(entries):
         yield value, key

@@ -1,8 +1,8 @@
-"""A process that has imported what tests import, and forks for each run of pytest: a start costs a tenth.
+"""A process that has imported the libraries of the tests and forks for each run of pytest, which then starts faster.
 
 ``python warm.py MODULE…`` reads lines of JSON, ``{"arguments": […], "output": PATH, "limit_s": S}``, and answers each
-with the exit code of pytest, or null where it ran out of time. MODULEs are none of the project's, nor plugins of
-pytest, which wants to rewrite their assertions.
+with the exit code of pytest, or null where the time ran out. MODULEs must not be the project's, nor plugins of pytest,
+whose assertions pytest rewrites on import.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 
 
 def main() -> None:
-    """Fork and wait, until there is no more to read."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as tests/conftest.py does, before torch is there
+    """Run pytest in a fork for each line of standard input, and print its exit code."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, as in tests/conftest.py
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in sys.argv[1:]:
@@ -45,7 +45,7 @@ def main() -> None:
             _run(order)
         code = _wait(child, order["limit_s"])
         with contextlib.suppress(OSError):
-            os.killpg(child, signal.SIGKILL)  # what it has started and left behind
+            os.killpg(child, signal.SIGKILL)  # processes that it left behind
         child = 0
         print(json.dumps(code), flush=True)
 
