@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from nllgen.launch.freeze import freeze
 
 from benchmarks import growth, logit_alpha, metrics
 from benchmarks.__main__ import processor, write
@@ -18,6 +17,7 @@ from benchmarks.growth import GROWN, SMALL
 from benchmarks.memory import GRID
 from benchmarks.steps import nll_step, sampling
 from benchmarks.studies import finish
+from nllgen.launch.freeze import freeze
 from nllgen.metrics.registry import GROUPS
 from nllgen.storage.states import Expected, inspect
 from nllgen.storage.tasks import TaskKind, tasks_of

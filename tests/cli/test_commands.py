@@ -31,8 +31,11 @@ COMMANDS = dict(all_commands())
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_ends_with_an_example(nllgen: Run, name: str) -> None:
-    lines = nllgen(*name.split(), "-h").stdout.rstrip().splitlines()
-    start = max(i for i, line in enumerate(lines) if line in ("Example:", "Examples:"))
+    text = nllgen(*name.split(), "-h").stdout
+    lines = text.rstrip().splitlines()
+    starts = [number for number, line in enumerate(lines) if line in ("Example:", "Examples:")]
+    assert starts, text
+    start = starts[-1]
     assert lines[start + 1 :]
     assert all(line.startswith(f"  nllgen {name}") for line in lines[start + 1 :])
 
