@@ -100,7 +100,7 @@ def test_a_record_is_not_written_through_a_link(path: Path, tmp_path: Path) -> N
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_full_disk_is_named_with_the_way_out(small_disk: Path) -> None:
+def test_a_full_disk_is_named_with_a_hint(small_disk: Path) -> None:
     path = small_disk / "attempts.jsonl"
     record(path, event="started")
     (small_disk / "filler").write_bytes(bytes(60 * 1024))

@@ -139,7 +139,7 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path, name: str) -> None:
     assert (tmp_path / "file").read_bytes() == b"mine"
 
 
-def test_a_full_disk_names_the_way_out_and_leaves_the_old_file(mount: Callable[..., Path]) -> None:
+def test_a_full_disk_names_a_hint_and_leaves_the_old_file(mount: Callable[..., Path]) -> None:
     directory = mount("size=64k")
     write_bytes(directory / "a", b"old")
     with pytest.raises(MachineError, match="the disk is full: free some space"):

@@ -191,7 +191,7 @@ def test_what_a_result_may_not_hold_is_refused(written: Path, tamper: Any, tmp_p
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("schema", [0, 1, 99])
-def test_another_schema_is_named_with_the_way_out(written: Path, tamper: Any, read: Any, schema: Any) -> None:
+def test_another_schema_is_named_with_a_hint(written: Path, tamper: Any, read: Any, schema: Any) -> None:
     tamper(written, attribute("schema", schema))
     with pytest.raises(SchemaError, match=rf"schema {schema}, this version reads schema 3(.|\n)*nllgen for this file"):
         read(written)
