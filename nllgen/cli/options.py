@@ -51,12 +51,10 @@ def _collected(ctx: click.Context, parameter: click.Parameter, value: str) -> Pa
     return study_dir.path / "study.h5" if study_dir else Path(value)
 
 
-def _default_root() -> Path:
-    return Path(os.environ.get("NLLGEN_ROOT") or "runs").absolute()
-
-
 def _root(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
-    root = value.absolute() if value else _default_root()
+    from nllgen.study.user_directories import expand_home
+
+    root = expand_home(value or os.environ.get("NLLGEN_ROOT") or "runs").absolute()
     ctx.meta[_ROOT_KEY] = root
     return root
 

@@ -15,6 +15,7 @@ from nllgen.container.sif import check_signed_digests, hash_range, labels_of, re
 from nllgen.errors import ContainerError, MachineError
 from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen.study.config import SCHEMA
+from nllgen.study.user_directories import expand_home, user_directory
 
 _QUERY_S = 120
 
@@ -22,9 +23,8 @@ _QUERY_S = 120
 def cache_folder() -> Path:
     """Return ``$NLLGEN_CACHE``, else ``nllgen`` in the user's cache (``$XDG_CACHE_HOME`` or ``~/.cache``)."""
     if chosen := os.environ.get("NLLGEN_CACHE"):
-        return Path(chosen).absolute()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "nllgen"
+        return expand_home(chosen).absolute()
+    return user_directory("CACHE")
 
 
 def verify_container(path: Path, *, use_cache: bool = True) -> Container:

@@ -151,7 +151,7 @@ def test_a_study_h5_of_a_newer_schema(nllgen: Run, tmp_path: Path) -> None:
 
 def test_mnist_that_no_source_has(nllgen: Run, tmp_path: Path) -> None:
     done = nllgen("assets", "fetch", "mnist", PATH=str(tmp_path))
-    refused(done, ENVIRONMENT, "no source gives train-images-idx3-ubyte", "npm is not installed", "--from DIR")
+    refused(done, ENVIRONMENT, "no source has train-images-idx3-ubyte", "npm is not installed", "--from DIR")
     assert not (tmp_path / "assets" / "mnist").exists()
 
 
