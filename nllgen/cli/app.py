@@ -21,13 +21,13 @@ from nllgen.cli import result_commands as result
 from nllgen.cli import study_commands as study
 from nllgen.cli import watch_commands as watch
 from nllgen.cli.crash import report_crash
-from nllgen.cli.options import STUDY, example, folder_at
+from nllgen.cli.options import PATH, example
 from nllgen.errors import EXIT_DONE, EXIT_STOPPED, MachineError, NllgenError
 
 
 @contextlib.contextmanager
 def _ending_unread() -> Iterator[None]:
-    """Exit with 0 where nobody reads the output any more, as in ``nllgen plan | head``."""
+    """End with 0 where nobody reads the output any more, as in ``nllgen plan | head``."""
     try:
         yield
     except (BrokenPipeError, SystemExit) as error:  # rich exits with 1
@@ -44,7 +44,7 @@ class CommandGroup(cloup.Group):
 
     @_ending_unread()
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Parse the options of the group."""
+        """Parse the options of the group, such as --help."""
         return super().make_context(*args, **extra)
 
     @_ending_unread()
@@ -124,17 +124,18 @@ def _prepare_streams() -> None:
 
 
 @cli.command(hidden=True)
-@STUDY
+@click.argument("study_dir", type=PATH)
 @click.option("--options", required=True, help="RunOptions as JSON.")
 def worker(study_dir: Path, options: str) -> None:
     """Run tasks for a supervisor, which orders them on standard input; stop when that is closed."""
     from nllgen.launch.stop_signal import StopRequest
     from nllgen.storage.provenance import check_code
+    from nllgen.storage.study_dir import StudyDir
     from nllgen.study.run_options import RunOptions
     from nllgen.worker.loop import serve
     from nllgen.worker.setup import enter
 
     run_options = RunOptions.from_json(options)
     check_code(run_options.code_sha256)
-    directory, stop = folder_at(study_dir), StopRequest(watch_stdin=True)
+    directory, stop = StudyDir(study_dir.absolute()), StopRequest(watch_stdin=True)
     sys.exit(serve(stop.orders(), lambda order: enter(directory, order, run_options, stop)))

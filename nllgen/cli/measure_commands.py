@@ -90,7 +90,7 @@ def draw(truth: Path, num_train: int, num_val: int, num_test: int, num_entropy: 
 
     Writes dataset.h5 beside the truth.pt. An existing data set is kept, and only missing images are added.
     """
-    from nllgen.cli.progress_bar import task_display
+    from nllgen.cli.progress import task_display
     from nllgen.launch.configure import require_torch
     from nllgen.launch.stop_signal import StopRequest
     from nllgen.study.config import DatasetConfig

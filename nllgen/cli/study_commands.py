@@ -146,7 +146,7 @@ def run(grid: str, root: Path, cell_id: str, threads: int | None, device: str) -
 
     The truth and the data set that it needs are made first."""
     from nllgen.assets import asset_folder
-    from nllgen.cli.progress_bar import task_display
+    from nllgen.cli.progress import task_display
     from nllgen.launch.configure import require_torch
     from nllgen.launch.foreground import run_in_foreground
     from nllgen.planning.study_plan import load_study_at

@@ -44,16 +44,13 @@ def build(
     """Run ``apptainer build``.
 
     Args:
-        recipe: the definition file.
-        target: the SIF or sandbox to write.
-        arguments: of the recipe.
+        recipe: the definition file, which takes ``arguments``.
+        target: the SIF or, with ``sandbox``, the directory to write.
         bound: directory that the recipe sees at /mnt.
         work: directory for temporary files.
         echo: prints a line at each step.
         directory: that a relative FROM is in.
-        binds: further ones.
         test: whether this is the container itself, which is packed small and runs the recipe's test.
-        sandbox: whether the target is a directory.
         hint: what to do where it fails.
 
     Raises:
@@ -107,6 +104,15 @@ def _follow(process: subprocess.Popen[str], echo: Callable[[str], None]) -> list
     return lines
 
 
+def _run(*words: str | Path) -> tuple[bool, str]:
+    """Run Apptainer; return whether it succeeded, and its output."""
+    done = subprocess.run(
+        ["apptainer", *words], stdin=None if words[0] == "sign" else subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    return done.returncode == 0, done.stdout.strip()
+
+
 def sign(container: Path, key: str) -> None:
     """Add a signature.
 
@@ -117,21 +123,15 @@ def sign(container: Path, key: str) -> None:
     Raises:
         ContainerError: there is no such key, or its passphrase was wrong.
     """
-    if Path(key).is_file():
-        options = ["--key", key]
-    elif key.isdecimal():
-        options = ["--keyidx", key]
-    else:
+    if not key.isdecimal() and not Path(key).is_file():
         raise ContainerError(
             f"no key {key!r} to sign with",
             "a PEM file with a private key, or the number of a PGP key in: apptainer key list --secret",
         )
-    done = subprocess.run(
-        ["apptainer", "sign", *options, str(container)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if done.returncode != 0:
+    signed, output = _run("sign", "--key" if Path(key).is_file() else "--keyidx", key, container)
+    if not signed:
         raise ContainerError(
-            f"apptainer could not sign the container:\n    {done.stdout.strip()}", "see: apptainer key list --secret"
+            f"apptainer could not sign the container:\n    {output}", "see: apptainer key list --secret"
         )
 
 
@@ -141,10 +141,9 @@ def verify(container: Path, public_key: Path | None) -> None:
     Raises:
         ContainerError: a signature is wrong, or made with another key.
     """
-    options = ["--key", str(public_key)] if public_key else ["--local"]
-    done = subprocess.run(["apptainer", "verify", *options, str(container)], capture_output=True, text=True)
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("FATAL:").strip()
+    verified, output = _run("verify", *(["--key", public_key] if public_key else ["--local"]), container)
+    if not verified:
+        reason = (output.splitlines() or ["no reason given"])[-1].removeprefix("FATAL:").strip()
         raise ContainerError(
             f"the signature of {container} is not good: {reason}",
             "give the signer's public key: --key PEM, or import it: apptainer key import FILE; or build it anew",
@@ -157,10 +156,7 @@ def test(container: Path) -> None:
     Raises:
         ContainerError: the test failed.
     """
-    command = ["apptainer", "--silent", "test", "--contain", "--cleanenv", "--no-home", str(container)]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
-    )
-    if done.returncode != 0 or "nllgen samples and scores" not in done.stdout:
-        last = "\n    ".join(done.stdout.strip().splitlines()[-8:])
+    passed, output = _run("--silent", "test", "--contain", "--cleanenv", "--no-home", container)
+    if not passed or "nllgen samples and scores" not in output:
+        last = "\n    ".join(output.splitlines()[-8:])
         raise ContainerError(f"the test of {container} failed:\n    {last}", "build it anew: nllgen build --fresh")

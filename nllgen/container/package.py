@@ -70,7 +70,6 @@ def _wheel(wheel: Path) -> Source:
 
 def _checkout(root: Path) -> Source:
     files = [(str(path.relative_to(root)), path) for path in _files(root / name for name in _SHIPPED)]
-
     digest = _digest(files)
 
     def write(directory: Path) -> Path:
