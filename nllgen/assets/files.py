@@ -19,9 +19,7 @@ class AssetFile:
 
     Attributes:
         directory: below the asset folder.
-        name: of the file.
         max_bytes: size at which reading stops.
-        algorithm: hash of ``digest``, by its name in hashlib.
         digest: hexadecimal; may be shortened to its first digits.
         why: use of the file.
     """
