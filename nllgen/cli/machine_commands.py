@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,6 @@ from nllgen.cli.output import echo, print_json, print_tables, table
 from nllgen.errors import MachineError
 
 if TYPE_CHECKING:
-    from nllgen.container.build import Request
     from nllgen.doctor import Report
     from nllgen.storage.study_dir import StudyDir
 
@@ -46,22 +46,20 @@ def assets_fetch(name: str, source: Path | None) -> None:
 
 def _mirrors() -> tuple[str, ...]:
     """Return torchvision's mirrors of MNIST; none if torchvision cannot be imported."""
-    try:
+    with contextlib.suppress(ImportError, MachineError):
         from nllgen.data.mnist import mirrors
 
         return tuple(mirrors())
-    except (ImportError, MachineError):
-        return ()
+    return ()
 
 
 def _inception_url() -> str | None:
     """Return the URL of pytorch-fid's weights; None if pytorch-fid cannot be imported."""
-    try:
+    with contextlib.suppress(ImportError, MachineError):
         from nllgen.metrics.inception import weights_url
 
         return weights_url()
-    except (ImportError, MachineError):
-        return None
+    return None
 
 
 @assets.command("list", epilog=example("nllgen assets list"))
@@ -142,45 +140,32 @@ def _print_findings(report: Report) -> None:
 @cloup.option("--check", "checked", type=PATH, metavar="SIF", help="Build nothing; verify a container.")
 @cloup.option("--key", type=PATH, metavar="PEM", help="With --check: public key of the signature.")
 def build(
-    out: Path,
-    base: Literal["docker", "debootstrap", "localimage"],
-    origin: str,
-    wheel: Path | None,
-    binds: tuple[str, ...],
-    sandbox: bool,
-    sign: str,
-    fresh: bool,
-    checked: Path | None,
-    key: Path | None,
-) -> None:
+    out: Path, base: Literal["docker", "debootstrap", "localimage"], origin: str, wheel: Path | None,
+    binds: tuple[str, ...], sandbox: bool, sign: str, fresh: bool, checked: Path | None, key: Path | None,
+) -> None:  # fmt: skip
     """Build or verify the Apptainer container that jobs run in."""
     from nllgen.container.build import Request
+    from nllgen.container.build import build as build_container
     from nllgen.container.verify import check
 
     if checked is not None:
         check(checked, key, echo)
         echo(f"{checked} can be used")
-    else:
-        _build(Request(out, base, origin, wheel, binds, sandbox, sign, fresh))
-
-
-def _build(request: Request) -> None:
-    """Build a container, and print each step with the seconds since the start."""
-    from nllgen.container.build import build as build_container
+        return
 
     started = time.monotonic()
 
     def echo_with_time(text: str) -> None:
         echo(f"[{time.monotonic() - started:5.0f} s] {text}")
 
-    container = build_container(request, echo_with_time)
+    container = build_container(Request(out, base, origin, wheel, binds, sandbox, sign, fresh), echo_with_time)
     if container is None:
-        echo_with_time(f"built the sandbox {request.out}")
-        echo(f"next: nllgen shell --container {request.out}")
+        echo_with_time(f"built the sandbox {out}")
+        echo(f"next: nllgen shell --container {out}")
         return
     size = container.path.stat().st_size / 1e6
     echo_with_time(f"{container.path}: {size:.0f} MB, sha256 {container.sha256}")
-    echo(f"next: nllgen build --check {request.out}")
+    echo(f"next: nllgen build --check {out}")
 
 
 @cloup.command(

@@ -88,19 +88,9 @@ def print_plan(plan: Plan) -> None:
 @DEVICE
 @JSON
 def submit(
-    grid: str,
-    root: Path,
-    profile: str | None,
-    local: bool,
-    container: Path | None,
-    strict_container: bool,
-    pack: int,
-    workers: int | None,
-    wait: bool,
-    dry_run: bool,
-    device: str,
-    as_json: bool,
-) -> None:
+    grid: str, root: Path, profile: str | None, local: bool, container: Path | None, strict_container: bool,
+    pack: int, workers: int | None, wait: bool, dry_run: bool, device: str, as_json: bool,
+) -> None:  # fmt: skip
     """Freeze a study and run its missing cells.
 
     Submitting a study twice runs no cell twice. Ends with 1 if --wait finds cells that failed.
