@@ -56,7 +56,12 @@ def build(
     Raises:
         ContainerError: it failed; with the end of its output.
     """
-    command = _build_command(arguments, bound, binds, test=test, sandbox=sandbox)
+    command = ["apptainer", "build", "--force", "--warn-unused-build-args", "--bind", f"{bound}:/mnt:ro"]
+    command += ["--mksquashfs-args", _SQUASHFS if test else _SQUASHFS_BASE]
+    command += [word for bind in binds for word in ("--bind", bind)]
+    command += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    options = {"--fakeroot": not is_whole_root(), "--notest": not test, "--sandbox": sandbox}
+    command += [option for option, is_needed in options.items() if is_needed]
     process = subprocess.Popen(
         [*command, str(target), str(recipe.absolute())], cwd=directory, env=build_environment(work),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -66,20 +71,6 @@ def build(
     if process.wait() != 0:
         shown = "\n    ".join(line for line in lines[-_SHOWN:] if line.strip())
         raise ContainerError(f"apptainer build failed:\n    {shown}", hint)
-
-
-def _build_command(
-    arguments: Mapping[str, str], bound: Path, binds: Sequence[str], *, test: bool, sandbox: bool
-) -> list[str]:
-    squashfs = _SQUASHFS if test else _SQUASHFS_BASE
-    command = ["apptainer", "build", "--force", "--mksquashfs-args", squashfs, "--bind", f"{bound}:/mnt:ro"]
-    command += [word for bind in binds for word in ("--bind", bind)]
-    command += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    command += ["--warn-unused-build-args"]
-    command += [] if is_whole_root() else ["--fakeroot"]
-    command += [] if test else ["--notest"]
-    command += ["--sandbox"] if sandbox else []
-    return command
 
 
 def _follow(process: subprocess.Popen[str], echo: Callable[[str], None]) -> list[str]:

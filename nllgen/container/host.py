@@ -88,11 +88,7 @@ def debian_mirror() -> str:
 
 
 def require_programs(names: list[str]) -> None:
-    """Require programs of this machine.
-
-    Raises:
-        MachineError: one is not installed.
-    """
+    """Raise a MachineError that names the programs which are not installed here."""
     missing = [name for name in names if shutil.which(name, path=search_path()) is None]
     if missing:
         raise MachineError(

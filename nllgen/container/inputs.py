@@ -31,7 +31,6 @@ class Request:
         origin: docker: a Docker image; debootstrap: a mirror; localimage: a SIF or a sandbox with Python 3.11.
         wheel: of nllgen, instead of the checkout or the installed distribution.
         binds: for the build alone, as Apptainer's ``--bind`` takes them.
-        sandbox: whether to build a directory instead of a SIF.
         sign: a PEM file with a private key, or the number of a PGP key in Apptainer's keyring.
         fresh: whether to ignore earlier builds of the same inputs.
     """
@@ -50,11 +49,8 @@ class Request:
 class Inputs:
     """Everything that decides the content of the container.
 
-    Attributes:
-        base: arguments of the recipe for the first step.
-        labels: arguments of the recipe for the second.
-        base_key: digest of the first step's inputs.
-        key: digest of all inputs.
+    ``base`` and ``labels`` are arguments of the recipe for the first and the second step, ``base_key`` is a digest of
+    the first step's inputs, ``key`` of all.
     """
 
     base: dict[str, str]
