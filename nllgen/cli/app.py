@@ -83,6 +83,8 @@ def main() -> None:
     _prepare_streams()
     try:
         sys.exit(cli.main(prog_name="nllgen", standalone_mode=False))
+    except click.Abort:  # Ctrl-C before a command runs
+        sys.exit(EXIT_STOPPED)
     except click.ClickException as error:
         _fail(error.exit_code, error.show)
     except NllgenError as error:

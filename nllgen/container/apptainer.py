@@ -115,15 +115,12 @@ def sign(container: Path, key: str) -> None:
         ContainerError: there is no such key, or its passphrase was wrong.
     """
     if not key.isdecimal() and not Path(key).is_file():
-        raise ContainerError(
-            f"no key {key!r} to sign with",
-            "a PEM file with a private key, or the number of a PGP key in: apptainer key list --secret",
-        )
+        hint = "a PEM file with a private key, or the number of a PGP key in: apptainer key list --secret"
+        raise ContainerError(f"no key {key!r} to sign with", hint)
     signed, output = _run("sign", "--key" if Path(key).is_file() else "--keyidx", key, container)
     if not signed:
-        raise ContainerError(
-            f"apptainer could not sign the container:\n    {output}", "see: apptainer key list --secret"
-        )
+        reason = f"apptainer could not sign the container:\n    {output}"
+        raise ContainerError(reason, "see: apptainer key list --secret")
 
 
 def verify(container: Path, public_key: Path | None) -> None:

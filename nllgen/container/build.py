@@ -45,9 +45,8 @@ def build(request: Request, echo: Echo) -> Container | None:
     require_apptainer()
     containers = builtin_folder("containers")
     if containers is None:
-        raise ContainerError(
-            "this nllgen came without its container recipe", "install it again, from a wheel or a checkout"
-        )
+        hint = "install it again, from a wheel or a checkout"
+        raise ContainerError("this nllgen came without its container recipe", hint)
     if request.out.is_dir() or (request.sandbox and request.out.exists()):
         raise ContainerError(f"{request.out} exists", "remove it, or choose another name with -o")
     source = find_source(request.wheel)

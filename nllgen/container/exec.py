@@ -52,11 +52,7 @@ class Bind:
 
 
 def require_apptainer() -> str:
-    """Return the path of the program.
-
-    Raises:
-        MachineError: Apptainer is not installed.
-    """
+    """Return the path of the program, or raise a MachineError where Apptainer is not installed."""
     program = shutil.which("apptainer")
     if program is None:
         raise MachineError(

@@ -68,11 +68,7 @@ def temporary_parent() -> Path:
 
 
 def debian_mirror() -> str:
-    """Return the mirror that this machine's own apt uses.
-
-    Raises:
-        ContainerError: it has none.
-    """
+    """Return the mirror that this machine's own apt uses, or raise a ContainerError where it has none."""
     command = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Codename: bookworm"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)

@@ -83,9 +83,8 @@ def _checkout(root: Path) -> Source:
         command = [*host_pip(), "wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory), str(copy)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
-            raise ContainerError(
-                f"pip could not build nllgen's wheel:\n{done.stderr[-2000:]}", "or give one: --wheel W"
-            )
+            reason = f"pip could not build nllgen's wheel:\n{done.stderr[-2000:]}"
+            raise ContainerError(reason, "or give one: --wheel W")
         shutil.rmtree(copy)
         return next(directory.glob("nllgen-*.whl"))
 

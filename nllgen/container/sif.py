@@ -141,10 +141,7 @@ def labels_of(sif: Sif) -> Mapping[str, str]:
 
 
 def check_signed_digests(sif: Sif) -> None:
-    """Compare a signed container with the digests in its signatures, whoever signed it.
-
-    ``apptainer verify`` compares them only with the signer's key at hand. Here no key is needed: this finds what was
-    damaged, changed or added after signing.
+    """Compare a signed container with the digests in its signatures; unlike ``apptainer verify``, without a key.
 
     Raises:
         ContainerError: a data object differs from what was signed or was not signed, or a signature cannot be read.

@@ -43,9 +43,8 @@ def verify_container(path: Path, *, use_cache: bool = True) -> Container:
     require_system(sif)
     labels = labels_of(sif)
     if "nllgen.version" not in labels:
-        raise ContainerError(
-            f"{path} holds no nllgen: it has no label nllgen.version", "nllgen build -o SIF makes one that does"
-        )
+        reason = f"{path} holds no nllgen: it has no label nllgen.version"
+        raise ContainerError(reason, "nllgen build -o SIF makes one that does")
     _require_schema(path, labels.get("nllgen.schema", ""))
     note = _note(path)
     content = _recall(note) if use_cache else None
@@ -80,14 +79,12 @@ def _query_schema(container: Container) -> str:
             timeout=_QUERY_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise ContainerError(
-            f"{container.path} did not start within {_QUERY_S} s", "try it in a shell: nllgen shell"
-        ) from error
+        reason = f"{container.path} did not start within {_QUERY_S} s"
+        raise ContainerError(reason, "try it in a shell: nllgen shell") from error
     if done.returncode != 0:
         last = "\n    ".join(done.stderr.strip().splitlines()[-5:])
-        raise ContainerError(
-            f"nllgen does not run in {container.path}:\n    {last}", "nllgen build -o SIF makes a container anew"
-        )
+        reason = f"nllgen does not run in {container.path}:\n    {last}"
+        raise ContainerError(reason, "nllgen build -o SIF makes a container anew")
     return done.stdout.strip()
 
 
