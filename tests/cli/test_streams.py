@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,15 +67,21 @@ def test_characters_that_cannot_be_shown_are_replaced(nllgen_process: Run, encod
     assert "? and 42 more" in done.stdout
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """Yield a directory that every user can read; each session of pytest closes all of pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="nllgen-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.mark.parametrize("user", [[], ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]])
-def test_commands_need_no_home_and_no_user_name(tmp_path: Path, user: list[str]) -> None:
+def test_commands_need_no_home_and_no_user_name(open_directory: Path, user: list[str]) -> None:
     if user and (os.geteuid() != 0 or not shutil.which("setpriv") or not other_users_can_run_nllgen(user)):
         pytest.skip("NOT TESTED: needs root, setpriv, and an installation that other users can read")
-    study = frozen(tmp_path / "runs")
-    for directory in (*reversed(tmp_path.parents[:2]), tmp_path):
-        directory.chmod(0o755)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out").chmod(0o777)  # the user of the process writes there
+    study = frozen(open_directory / "runs")
+    (open_directory / "out").mkdir()
+    (open_directory / "out").chmod(0o777)  # the user of the process writes there
     for words in (
         ["plan", "--grid", "smoke"],
         ["submit", "--grid", "smoke", "--local", "--dry-run"],
@@ -82,7 +90,7 @@ def test_commands_need_no_home_and_no_user_name(tmp_path: Path, user: list[str])
         ["report", "out/study.h5", "--out", "out/report"],
     ):
         done = subprocess.run(
-            ["env", "-i", *user, NLLGEN, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120
+            ["env", "-i", *user, NLLGEN, *words], cwd=open_directory, capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, done.stderr
         assert "error" not in done.stderr
