@@ -10,6 +10,7 @@ EXIT_DONE = 0
 EXIT_CELLS_FAILED = 1
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
+EXIT_SOFTWARE = 70  # sysexits' EX_SOFTWARE: an unexpected exception
 EXIT_STOPPED = 75  # sysexits' EX_TEMPFAIL: stopped and resumable
 
 

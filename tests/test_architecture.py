@@ -42,7 +42,10 @@ NAMED = {*DEPENDENCIES, "cli"}
 # Narrower than the dependency: (importer, imported) → modules.
 ONLY = {
     ("assets", "storage"): {"nllgen.storage.atomic"},  # fetching needs a way to write files, not results
-    ("assets", "study"): {"nllgen.study.pretrained"},  # listing names the truths that ship
+    ("assets", "study"): {
+        "nllgen.study.pretrained",
+        "nllgen.study.user_directories",
+    },  # the truths that ship; its own directory
     ("container", "storage"): {"nllgen.storage.atomic"},  # building as well
     # the doctor tries what publishing needs, and writes a profile
     ("doctor", "storage"): {"nllgen.storage.atomic", "nllgen.storage.capabilities", "nllgen.storage.ownership"},

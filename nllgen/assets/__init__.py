@@ -5,13 +5,10 @@ MNIST and the weights are fetched once, verified by their hashes and used offlin
 
 from nllgen.assets.fetch import fetch_inception, fetch_mnist
 from nllgen.assets.files import INCEPTION_NAME, asset_folder, inception_weights
-from nllgen.assets.mnist import has_mnist, mnist_pictures, require_mnist
-from nllgen.assets.verify import AssetState, AssetStatus, pretrained_status, status
+from nllgen.assets.verify import has_mnist, mnist_pictures, pretrained_status, require_mnist, status
 
 __all__ = [
     "INCEPTION_NAME",
-    "AssetState",
-    "AssetStatus",
     "asset_folder",
     "fetch_inception",
     "fetch_mnist",

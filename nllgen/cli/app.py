@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,13 +21,33 @@ from nllgen.cli import result_commands as result
 from nllgen.cli import study_commands as study
 from nllgen.cli import watch_commands as watch
 from nllgen.cli.crash import report_crash
-from nllgen.cli.options import STUDY, example, folder_at
-from nllgen.errors import EXIT_STOPPED, MachineError, NllgenError
+from nllgen.cli.options import PATH, example
+from nllgen.errors import EXIT_DONE, EXIT_STOPPED, MachineError, NllgenError
+
+
+@contextlib.contextmanager
+def _ending_unread() -> Iterator[None]:
+    """End with 0 where nobody reads the output any more, as in ``nllgen plan | head``."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit) as error:  # rich exits with 1
+        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        sys.exit(EXIT_DONE)
 
 
 class CommandGroup(cloup.Group):
     """A group that ends with the project's exit codes; click's own for an interrupt, 1, means that cells failed."""
 
+    @_ending_unread()
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Parse the options of the group, such as --help."""
+        return super().make_context(*args, **extra)
+
+    @_ending_unread()
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
@@ -32,9 +55,6 @@ class CommandGroup(cloup.Group):
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
             ctx.exit(EXIT_STOPPED)
-        except BrokenPipeError:  # `nllgen plan | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
 
 
 def _section(title: str, *commands: click.Command) -> cloup.Section:
@@ -60,28 +80,40 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; print an expected failure as one message, and an unexpected one as one line."""
-    _open_missing_streams()
+    _prepare_streams()
     try:
-        cli(prog_name="nllgen")
+        sys.exit(cli.main(prog_name="nllgen", standalone_mode=False))
+    except click.Abort:  # Ctrl-C before a command runs
+        sys.exit(EXIT_STOPPED)
+    except click.ClickException as error:
+        _fail(error.exit_code, error.show)
     except NllgenError as error:
-        _fail(error)
+        _fail_with(error)
     except OSError as error:
         from nllgen.storage.atomic import hint_for
 
-        _fail(MachineError(f"{error.filename or 'a file'}: {error.strerror or error}", hint_for(error)))
+        _fail_with(MachineError(f"{error.filename or 'a file'}: {error.strerror or error}", hint_for(error)))
     except Exception as error:
         if sys.argv[1:2] == ["worker"]:  # its standard error is a log
             raise
         report_crash(error)
 
 
-def _fail(error: NllgenError) -> NoReturn:
-    click.echo(f"error: {error}", err=True)
-    sys.exit(error.exit_code)
+def _fail_with(error: NllgenError) -> NoReturn:
+    _fail(error.exit_code, lambda: click.echo(f"error: {error}", err=True))
 
 
-def _open_missing_streams() -> None:
-    """Open standard input, output and error where they are closed: the next file would get their number."""
+def _fail(exit_code: int, show: Callable[[], None]) -> NoReturn:
+    with contextlib.suppress(BrokenPipeError):  # nobody reads standard error
+        show()
+    sys.exit(exit_code)
+
+
+def _prepare_streams() -> None:
+    """Open the standard streams that are closed, and replace characters that standard output cannot encode.
+
+    The next file would get the number of a closed stream.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -89,20 +121,23 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 @cli.command(hidden=True)
-@STUDY
+@click.argument("study_dir", type=PATH)
 @click.option("--options", required=True, help="RunOptions as JSON.")
 def worker(study_dir: Path, options: str) -> None:
     """Run tasks for a supervisor, which orders them on standard input; stop when that is closed."""
     from nllgen.launch.stop_signal import StopRequest
     from nllgen.storage.provenance import check_code
+    from nllgen.storage.study_dir import StudyDir
     from nllgen.study.run_options import RunOptions
     from nllgen.worker.loop import serve
     from nllgen.worker.setup import enter
 
     run_options = RunOptions.from_json(options)
     check_code(run_options.code_sha256)
-    directory, stop = folder_at(study_dir), StopRequest(watch_stdin=True)
+    directory, stop = StudyDir(study_dir.absolute()), StopRequest(watch_stdin=True)
     sys.exit(serve(stop.orders(), lambda order: enter(directory, order, run_options, stop)))

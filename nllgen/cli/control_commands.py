@@ -13,7 +13,6 @@ from nllgen.errors import EXIT_ENVIRONMENT
 
 if TYPE_CHECKING:
     from nllgen.launch.cancel import CancelResult
-    from nllgen.storage.ownership import Opening
     from nllgen.storage.study_dir import StudyDir
 
 
@@ -77,6 +76,8 @@ def check(study_dir: StudyDir, repair: bool) -> None:
     """Find files of a study that other users could change.
 
     Ends with 3 if there are any."""
+    from nllgen.storage.atomic import raise_os_error
+    from nllgen.storage.ownership import close
     from nllgen.storage.untrusted import escape_controls
 
     study_dir.read_study()
@@ -91,21 +92,14 @@ def check(study_dir: StudyDir, repair: bool) -> None:
     if not repair:
         echo(f"{len(openings)} paths that others could change; to close them: nllgen check {study_dir.path} --repair")
         sys.exit(EXIT_ENVIRONMENT)
-    _close_all(openings)
-    left = list(study_dir.find_openings(everything=True))
-    echo(f"{len(openings) - len(left)} closed, {len(left)} left")
-    if left:
-        echo("a path of another user cannot be closed: ask that user, or submit the grid under another --root")
-        sys.exit(EXIT_ENVIRONMENT)
-
-
-def _close_all(openings: list[Opening]) -> None:
-    from nllgen.storage.atomic import raise_os_error
-    from nllgen.storage.ownership import close
-
     for opening in openings:
         if opening.can_be_closed:
             try:
                 close(opening.path)
             except OSError as error:
                 raise_os_error("set the mode of", opening.path, error)
+    left = list(study_dir.find_openings(everything=True))
+    echo(f"{len(openings) - len(left)} closed, {len(left)} left")
+    if left:
+        echo("a path of another user cannot be closed: ask that user, or submit the grid under another --root")
+        sys.exit(EXIT_ENVIRONMENT)

@@ -10,27 +10,38 @@ from typing import NoReturn
 
 import click
 
-from nllgen.errors import EXIT_ENVIRONMENT
+from nllgen.errors import EXIT_SOFTWARE, MachineError
 
 _MAX_CHARACTERS = 200
 
 
 def report_crash(error: Exception) -> NoReturn:
-    """Write the traceback to a log, print one line that names it, and exit with 3."""
+    """Write the traceback to a log, print one line that names it, and exit with 70."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_CHARACTERS]
     try:
         advice = f"please report it with the log {_write_log(error)} and the output of `nllgen doctor`"
     except OSError as failure:
         advice = f"please report the command that failed (no log could be written: {failure.strerror})"
     click.echo(f"error: unexpected {reason.encode('ascii', 'backslashreplace').decode()}; {advice}", err=True)
-    sys.exit(EXIT_ENVIRONMENT)
+    sys.exit(EXIT_SOFTWARE)
 
 
 def _write_log(error: Exception) -> str:
+    """Write a log into the user's directory of states, or into the temporary one; return its path."""
     from importlib.metadata import version
 
-    number, path = tempfile.mkstemp(".log", "nllgen-crash-")
+    number, path = _open_log()
     with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"nllgen {version('nllgen')}, Python {sys.version}\n{sys.argv}\n\n")
         file.write("".join(traceback.format_exception(error)))
     return path
+
+
+def _open_log() -> tuple[int, str]:
+    from nllgen.storage.atomic import make_folder
+    from nllgen.study.user_directories import user_directory
+
+    try:
+        return tempfile.mkstemp(".log", "nllgen-crash-", make_folder(user_directory("STATE")))
+    except (OSError, MachineError):
+        return tempfile.mkstemp(".log", "nllgen-crash-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -11,12 +12,14 @@ import click
 import cloup
 
 from nllgen.cli.options import JSON, PATH, ROOT, STUDY_OPTION, STUDY_ROOT, example
-from nllgen.cli.output import echo, print_tables, table
+from nllgen.cli.output import echo, print_json, print_tables, table
 from nllgen.errors import MachineError
 
 if TYPE_CHECKING:
-    from nllgen.container.build import Request
+    from nllgen.doctor import Report
     from nllgen.storage.study_dir import StudyDir
+
+_STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}  # of the levels of findings
 
 
 @cloup.group()
@@ -43,22 +46,20 @@ def assets_fetch(name: str, source: Path | None) -> None:
 
 def _mirrors() -> tuple[str, ...]:
     """Return torchvision's mirrors of MNIST; none if torchvision cannot be imported."""
-    try:
+    with contextlib.suppress(ImportError, MachineError):
         from nllgen.data.mnist import mirrors
 
         return tuple(mirrors())
-    except (ImportError, MachineError):
-        return ()
+    return ()
 
 
 def _inception_url() -> str | None:
     """Return the URL of pytorch-fid's weights; None if pytorch-fid cannot be imported."""
-    try:
+    with contextlib.suppress(ImportError, MachineError):
         from nllgen.metrics.inception import weights_url
 
         return weights_url()
-    except (ImportError, MachineError):
-        return None
+    return None
 
 
 @assets.command("list", epilog=example("nllgen assets list"))
@@ -82,12 +83,43 @@ def assets_list() -> None:
 def doctor(root: Path, name: str | None, out: Path | None, partition: str | None, force: bool, as_json: bool) -> None:
     """Check this machine and its cluster; write a profile."""
     from nllgen.assets import asset_folder
-    from nllgen.cli.doctor_output import doctor as examine_and_show
+    from nllgen.doctor import examine, profile_path, write_profile
     from nllgen.doctor.assets import asset_findings
 
-    findings = asset_findings(asset_folder())
-    sys.exit(
-        examine_and_show(root, findings, echo, as_json=as_json, name=name, out=out, partition=partition, force=force)
+    target = out or (profile_path(name) if name else None)
+    report = examine(root, asset_findings(asset_folder()))
+    if not as_json:
+        _print_findings(report)
+    if target is not None:
+        write_profile(report.cluster, target, partition, force=force)
+    if as_json:
+        print_json(report.to_json() | {"profile": str(target) if target else None})
+    elif target is not None:
+        echo(f"wrote {target}; next: nllgen submit --grid smoke --profile {name or target} --dry-run")
+    elif report.can_submit:
+        echo("next: nllgen doctor --write NAME makes a profile of this cluster")
+    sys.exit(report.exit_code)
+
+
+def _print_findings(report: Report) -> None:
+    """Print a table of the findings by section, and their number by level."""
+    from rich.text import Text
+
+    rows = table("", "what", "found", "means")
+    for column in rows.columns:
+        column.overflow = "fold"
+    section = ""
+    for finding in report.findings:
+        if finding.section != section:
+            section = finding.section
+            rows.add_row("", Text(section, style="bold"), "", "")
+        means = finding.means + (f" → {finding.hint}" if finding.hint else "")
+        rows.add_row(Text(finding.level, style=_STYLES[finding.level]), f"  {finding.name}", finding.value, means)
+    counts = {level: sum(finding.level == level for finding in report.findings) for level in _STYLES}
+    print_tables(
+        rows,
+        f"{counts['ok']} ok, {counts['note']} to know, {counts['problem']} to solve; "
+        f"{'studies' if report.can_submit else 'no study'} can be sent to Slurm from here",
     )
 
 
@@ -108,45 +140,32 @@ def doctor(root: Path, name: str | None, out: Path | None, partition: str | None
 @cloup.option("--check", "checked", type=PATH, metavar="SIF", help="Build nothing; verify a container.")
 @cloup.option("--key", type=PATH, metavar="PEM", help="With --check: public key of the signature.")
 def build(
-    out: Path,
-    base: Literal["docker", "debootstrap", "localimage"],
-    origin: str,
-    wheel: Path | None,
-    binds: tuple[str, ...],
-    sandbox: bool,
-    sign: str,
-    fresh: bool,
-    checked: Path | None,
-    key: Path | None,
-) -> None:
+    out: Path, base: Literal["docker", "debootstrap", "localimage"], origin: str, wheel: Path | None,
+    binds: tuple[str, ...], sandbox: bool, sign: str, fresh: bool, checked: Path | None, key: Path | None,
+) -> None:  # fmt: skip
     """Build or verify the Apptainer container that jobs run in."""
     from nllgen.container.build import Request
-    from nllgen.container.check import check
+    from nllgen.container.build import build as build_container
+    from nllgen.container.verify import check
 
     if checked is not None:
         check(checked, key, echo)
         echo(f"{checked} can be used")
-    else:
-        _build(Request(out, base, origin, wheel, binds, sandbox, sign, fresh))
-
-
-def _build(request: Request) -> None:
-    """Build a container, and print each step with the seconds since the start."""
-    from nllgen.container.build import build as build_container
+        return
 
     started = time.monotonic()
 
     def echo_with_time(text: str) -> None:
         echo(f"[{time.monotonic() - started:5.0f} s] {text}")
 
-    container = build_container(request, echo_with_time)
+    container = build_container(Request(out, base, origin, wheel, binds, sandbox, sign, fresh), echo_with_time)
     if container is None:
-        echo_with_time(f"built the sandbox {request.out}")
-        echo(f"next: nllgen shell --container {request.out}")
+        echo_with_time(f"built the sandbox {out}")
+        echo(f"next: nllgen shell --container {out}")
         return
     size = container.path.stat().st_size / 1e6
     echo_with_time(f"{container.path}: {size:.0f} MB, sha256 {container.sha256}")
-    echo(f"next: nllgen build --check {request.out}")
+    echo(f"next: nllgen build --check {out}")
 
 
 @cloup.command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from nllgen.storage.study_dir import StudyDir
     from nllgen.worker.evaluate import Evaluated
 
-_NUM_IMAGES = cloup.IntRange(2, 10**6)
+Space = Literal["logits", "pixels"]
+
+
+def _count_option(name: str, default: int, text: str) -> Callable[[Any], Any]:
+    return cloup.option(name, type=cloup.IntRange(2, 10**6), default=default, show_default=True, help=text)
 
 
 @cloup.command(epilog=example("nllgen evaluate smoke --metric frechet_inf --metric kid"))
@@ -63,34 +67,28 @@ def evaluate_study(
 
     names = list(dict.fromkeys(metrics))
     done = enter_evaluation(study_dir, names, cells, RunOptions(asset_folder(), device, threads), StopRequest())
-    if done.failed:
-        raise _not_measured(done.failed)
+    if failed := done.failed:
+        more = [f"and {len(failed) - MAX_NAMED} more"] if len(failed) > MAX_NAMED else []
+        raise CellsFailedError(
+            "\n  ".join([f"{len(failed)} cells could not be measured:", *failed[:MAX_NAMED], *more]),
+            "the other cells were measured; repair these and run the same command again",
+        )
     return done
-
-
-def _not_measured(failed: list[str]) -> CellsFailedError:
-    more = [f"and {len(failed) - MAX_NAMED} more"] if len(failed) > MAX_NAMED else []
-    return CellsFailedError(
-        "\n  ".join([f"{len(failed)} cells could not be measured:", *failed[:MAX_NAMED], *more]),
-        "the other cells were measured; repair these and run the same command again",
-    )
 
 
 @cloup.command(epilog=example("nllgen draw runs/smoke/truths/3f2a0c --num-train 50000"))
 @cloup.argument("truth", type=PATH, help="A truth.pt, its directory, or that of its study.")
-@cloup.option("--num-train", type=_NUM_IMAGES, default=50_000, show_default=True, help="Training images.")
-@cloup.option("--num-val", type=_NUM_IMAGES, default=10_000, show_default=True, help="Validation images.")
-@cloup.option("--num-test", type=_NUM_IMAGES, default=10_000, show_default=True, help="Test images.")
-@cloup.option(
-    "--num-entropy", type=_NUM_IMAGES, default=50_000, show_default=True, help="Draws that estimate the entropy."
-)
+@_count_option("--num-train", 50_000, "Training images.")
+@_count_option("--num-val", 10_000, "Validation images.")
+@_count_option("--num-test", 10_000, "Test images.")
+@_count_option("--num-entropy", 50_000, "Draws that estimate the entropy.")
 @NUM_THREADS
 def draw(truth: Path, num_train: int, num_val: int, num_test: int, num_entropy: int, threads: int | None) -> None:
     """Draw images and their exact log-densities from a truth.
 
     Writes dataset.h5 beside the truth.pt. An existing data set is kept, and only missing images are added.
     """
-    from nllgen.cli.progress_bar import task_display
+    from nllgen.cli.progress import task_display
     from nllgen.launch.configure import require_torch
     from nllgen.launch.stop_signal import StopRequest
     from nllgen.study.config import DatasetConfig
@@ -126,13 +124,7 @@ def draw(truth: Path, num_train: int, num_val: int, num_test: int, num_entropy: 
 @DEVICE
 @JSON
 def score(
-    truth: Path,
-    samples: Path | None,
-    log_probs: Path | None,
-    split: str,
-    space: Literal["logits", "pixels"],
-    device: str,
-    as_json: bool,
+    truth: Path, samples: Path | None, log_probs: Path | None, split: str, space: Space, device: str, as_json: bool
 ) -> None:
     """Score samples or log-densities of any model against a truth."""
     scores = score_files(truth.absolute(), samples, log_probs, split, space, device)
@@ -140,12 +132,7 @@ def score(
 
 
 def score_files(
-    truth: Path,
-    samples: Path | None,
-    log_probs: Path | None,
-    split: str,
-    space: Literal["logits", "pixels"],
-    device: str,
+    truth: Path, samples: Path | None, log_probs: Path | None, split: str, space: Space, device: str
 ) -> dict[str, Any]:
     """Return the scores of a file of samples or of log-densities.
 
@@ -176,10 +163,8 @@ def scores_to_json(scores: dict[str, Any]) -> dict[str, Any]:
 def print_scores(scores: dict[str, Any]) -> None:
     """Print a line per score, with its standard error."""
     error_names = {_error_name(name) for name in scores}
-    for name, value in scores.items():
-        if name in error_names:
-            continue
-        error = scores.get(_error_name(name))
+    for name in [name for name in scores if name not in error_names]:
+        value, error = scores[name], scores.get(_error_name(name))
         number = f"{value:.6g}" if isinstance(value, float) else str(value)
         echo(f"{name:<28} {number}" + ("" if error is None else f" ± {error:.2g}"))
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from nllgen.storage.study_dir import StudyDir
 
 PATH = click.Path(path_type=Path)
-THREADS = click.IntRange(1, 1024)
 _ROOT_KEY = "nllgen.root"
 
 
@@ -27,13 +26,6 @@ def example(*lines: str) -> str:
 def num_cores() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def folder_at(path: Path) -> StudyDir:
-    """Return the study directory at a path."""
-    from nllgen.storage.study_dir import StudyDir
-
-    return StudyDir(path.absolute())
 
 
 def _study(ctx: click.Context, _: click.Parameter, value: str | None) -> StudyDir | None:
@@ -51,12 +43,10 @@ def _collected(ctx: click.Context, parameter: click.Parameter, value: str) -> Pa
     return study_dir.path / "study.h5" if study_dir else Path(value)
 
 
-def _default_root() -> Path:
-    return Path(os.environ.get("NLLGEN_ROOT") or "runs").absolute()
-
-
 def _root(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
-    root = value.absolute() if value else _default_root()
+    from nllgen.study.user_directories import expand_home
+
+    root = expand_home(value or os.environ.get("NLLGEN_ROOT") or "runs").absolute()
     ctx.meta[_ROOT_KEY] = root
     return root
 
@@ -78,13 +68,12 @@ STUDY_OPTION = cloup.option(
     "--study", "study_dir", metavar="STUDY", callback=_study, help="Bind a study's directory, writable."
 )
 _STUDY = cloup.argument("study_dir", metavar="STUDY", callback=_study, help="Name of a study, or its directory.")
-STUDY = click.argument("study_dir", type=PATH)  # of the hidden worker, whose supervisor gives a path
 GRID = cloup.option("--grid", "-g", required=True, help="A study: a YAML file, or the name of a built-in one.")
 JSON = cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DEVICE = cloup.option(
     "--device", default="auto", show_default=True, callback=_device, help="One of auto, cpu, cuda and cuda:N."
 )
-NUM_THREADS = cloup.option("--threads", type=THREADS, help="Threads of torch. [default: one per core]")
+NUM_THREADS = cloup.option("--threads", type=click.IntRange(1, 1024), help="Threads of torch. [default: one per core]")
 
 
 def study_argument(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""A line of overall progress: redrawn on a terminal, repeated now and then in a log."""
+"""Progress of a study, and of one task: redrawn on a terminal, repeated now and then in a log."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from nllgen.launch.follow import ProgressLine
+    from nllgen.worker.progress import Display, Update
 
 _LOG_INTERVAL_S = 15.0
 
 
 @contextlib.contextmanager
 def progress_line(echo: Callable[[str], None]) -> Iterator[ProgressLine]:
-    """Yield a line of progress for standard output.
-
-    Args:
-        echo: prints a line, where standard output is no terminal.
-    """
+    """Yield a line of progress for standard output; ``echo`` prints it where that is no terminal."""
     if not sys.stdout.isatty():
         yield _LogLine(echo)
         return
@@ -63,3 +60,23 @@ class _TerminalLine:
 
     def update(self, num_done: int, num_tasks: int, share: float, seconds_left: float | None) -> None:
         self._bar.update(self._task, completed=share, description=progress_text(num_done, num_tasks, seconds_left))
+
+
+def task_display() -> Display:
+    """Return the display that fits standard output."""
+    from nllgen.worker.progress import plain_lines
+
+    return progress_bar if sys.stdout.isatty() else plain_lines
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Update]:
+    """Show a bar that is redrawn in place and removed at the end; lines that are printed meanwhile stay above it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # neither titles nor notes are rich's markup
+    texts = [TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[note]")]
+    with Progress(texts[0], *columns, texts[1], transient=True) as bar:
+        task = bar.add_task(title, total=total, note="")
+        yield lambda done, note: bar.update(task, completed=done, note=note)

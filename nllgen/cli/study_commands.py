@@ -88,19 +88,9 @@ def print_plan(plan: Plan) -> None:
 @DEVICE
 @JSON
 def submit(
-    grid: str,
-    root: Path,
-    profile: str | None,
-    local: bool,
-    container: Path | None,
-    strict_container: bool,
-    pack: int,
-    workers: int | None,
-    wait: bool,
-    dry_run: bool,
-    device: str,
-    as_json: bool,
-) -> None:
+    grid: str, root: Path, profile: str | None, local: bool, container: Path | None, strict_container: bool,
+    pack: int, workers: int | None, wait: bool, dry_run: bool, device: str, as_json: bool,
+) -> None:  # fmt: skip
     """Freeze a study and run its missing cells.
 
     Submitting a study twice runs no cell twice. Ends with 1 if --wait finds cells that failed.
@@ -146,7 +136,7 @@ def run(grid: str, root: Path, cell_id: str, threads: int | None, device: str) -
 
     The truth and the data set that it needs are made first."""
     from nllgen.assets import asset_folder
-    from nllgen.cli.progress_bar import task_display
+    from nllgen.cli.progress import task_display
     from nllgen.launch.configure import require_torch
     from nllgen.launch.foreground import run_in_foreground
     from nllgen.planning.study_plan import load_study_at

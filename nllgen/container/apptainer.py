@@ -44,22 +44,24 @@ def build(
     """Run ``apptainer build``.
 
     Args:
-        recipe: the definition file.
-        target: the SIF or sandbox to write.
-        arguments: of the recipe.
+        recipe: the definition file, which takes ``arguments``.
+        target: the SIF or, with ``sandbox``, the directory to write.
         bound: directory that the recipe sees at /mnt.
         work: directory for temporary files.
         echo: prints a line at each step.
         directory: that a relative FROM is in.
-        binds: further ones.
         test: whether this is the container itself, which is packed small and runs the recipe's test.
-        sandbox: whether the target is a directory.
         hint: what to do where it fails.
 
     Raises:
         ContainerError: it failed; with the end of its output.
     """
-    command = _build_command(arguments, bound, binds, test=test, sandbox=sandbox)
+    command = ["apptainer", "build", "--force", "--warn-unused-build-args", "--bind", f"{bound}:/mnt:ro"]
+    command += ["--mksquashfs-args", _SQUASHFS if test else _SQUASHFS_BASE]
+    command += [word for bind in binds for word in ("--bind", bind)]
+    command += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    options = {"--fakeroot": not is_whole_root(), "--notest": not test, "--sandbox": sandbox}
+    command += [option for option, is_needed in options.items() if is_needed]
     process = subprocess.Popen(
         [*command, str(target), str(recipe.absolute())], cwd=directory, env=build_environment(work),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -69,20 +71,6 @@ def build(
     if process.wait() != 0:
         shown = "\n    ".join(line for line in lines[-_SHOWN:] if line.strip())
         raise ContainerError(f"apptainer build failed:\n    {shown}", hint)
-
-
-def _build_command(
-    arguments: Mapping[str, str], bound: Path, binds: Sequence[str], *, test: bool, sandbox: bool
-) -> list[str]:
-    squashfs = _SQUASHFS if test else _SQUASHFS_BASE
-    command = ["apptainer", "build", "--force", "--mksquashfs-args", squashfs, "--bind", f"{bound}:/mnt:ro"]
-    command += [word for bind in binds for word in ("--bind", bind)]
-    command += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    command += ["--warn-unused-build-args"]
-    command += [] if is_whole_root() else ["--fakeroot"]
-    command += [] if test else ["--notest"]
-    command += ["--sandbox"] if sandbox else []
-    return command
 
 
 def _follow(process: subprocess.Popen[str], echo: Callable[[str], None]) -> list[str]:
@@ -107,6 +95,15 @@ def _follow(process: subprocess.Popen[str], echo: Callable[[str], None]) -> list
     return lines
 
 
+def _run(*words: str | Path) -> tuple[bool, str]:
+    """Run Apptainer; return whether it succeeded, and its output."""
+    done = subprocess.run(
+        ["apptainer", *words], stdin=None if words[0] == "sign" else subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    return done.returncode == 0, done.stdout.strip()
+
+
 def sign(container: Path, key: str) -> None:
     """Add a signature.
 
@@ -117,22 +114,13 @@ def sign(container: Path, key: str) -> None:
     Raises:
         ContainerError: there is no such key, or its passphrase was wrong.
     """
-    if Path(key).is_file():
-        options = ["--key", key]
-    elif key.isdecimal():
-        options = ["--keyidx", key]
-    else:
-        raise ContainerError(
-            f"no key {key!r} to sign with",
-            "a PEM file with a private key, or the number of a PGP key in: apptainer key list --secret",
-        )
-    done = subprocess.run(
-        ["apptainer", "sign", *options, str(container)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if done.returncode != 0:
-        raise ContainerError(
-            f"apptainer could not sign the container:\n    {done.stdout.strip()}", "see: apptainer key list --secret"
-        )
+    if not key.isdecimal() and not Path(key).is_file():
+        hint = "a PEM file with a private key, or the number of a PGP key in: apptainer key list --secret"
+        raise ContainerError(f"no key {key!r} to sign with", hint)
+    signed, output = _run("sign", "--key" if Path(key).is_file() else "--keyidx", key, container)
+    if not signed:
+        reason = f"apptainer could not sign the container:\n    {output}"
+        raise ContainerError(reason, "see: apptainer key list --secret")
 
 
 def verify(container: Path, public_key: Path | None) -> None:
@@ -141,10 +129,9 @@ def verify(container: Path, public_key: Path | None) -> None:
     Raises:
         ContainerError: a signature is wrong, or made with another key.
     """
-    options = ["--key", str(public_key)] if public_key else ["--local"]
-    done = subprocess.run(["apptainer", "verify", *options, str(container)], capture_output=True, text=True)
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("FATAL:").strip()
+    verified, output = _run("verify", *(["--key", public_key] if public_key else ["--local"]), container)
+    if not verified:
+        reason = (output.splitlines() or ["no reason given"])[-1].removeprefix("FATAL:").strip()
         raise ContainerError(
             f"the signature of {container} is not good: {reason}",
             "give the signer's public key: --key PEM, or import it: apptainer key import FILE; or build it anew",
@@ -157,10 +144,7 @@ def test(container: Path) -> None:
     Raises:
         ContainerError: the test failed.
     """
-    command = ["apptainer", "--silent", "test", "--contain", "--cleanenv", "--no-home", str(container)]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
-    )
-    if done.returncode != 0 or "nllgen samples and scores" not in done.stdout:
-        last = "\n    ".join(done.stdout.strip().splitlines()[-8:])
+    passed, output = _run("--silent", "test", "--contain", "--cleanenv", "--no-home", container)
+    if not passed or "nllgen samples and scores" not in output:
+        last = "\n    ".join(output.splitlines()[-8:])
         raise ContainerError(f"the test of {container} failed:\n    {last}", "build it anew: nllgen build --fresh")

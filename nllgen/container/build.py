@@ -36,14 +36,7 @@ _KEPT = {"container": 4, "base": 2}  # number of each that stays in the cache, t
 
 
 def build(request: Request, echo: Echo) -> Container | None:
-    """Build a container, or copy it from the cache where the same inputs were built before.
-
-    Args:
-        request: its options.
-        echo: prints a line at each step.
-
-    Returns:
-        The container; None for a sandbox.
+    """Build a container, or copy it from the cache where the same inputs were built before; return None for a sandbox.
 
     Raises:
         ContainerError: an input is missing, or a step failed; with the end of its output.
@@ -52,9 +45,8 @@ def build(request: Request, echo: Echo) -> Container | None:
     require_apptainer()
     containers = builtin_folder("containers")
     if containers is None:
-        raise ContainerError(
-            "this nllgen came without its container recipe", "install it again, from a wheel or a checkout"
-        )
+        hint = "install it again, from a wheel or a checkout"
+        raise ContainerError("this nllgen came without its container recipe", hint)
     if request.out.is_dir() or (request.sandbox and request.out.exists()):
         raise ContainerError(f"{request.out} exists", "remove it, or choose another name with -o")
     source = find_source(request.wheel)
@@ -91,21 +83,14 @@ class _Build:
     def add_nllgen(self, target: Path) -> None:
         """Run the second step: nllgen itself, and the recipe's test."""
         base = self._cached_base()
-        with _work_directory() as work, part_file(target) as part:
-            bound = make_folder(work / "bound")
+        with _work_directory() as (work, bound), part_file(target) as part:
             self.echo(f"adding nllgen {self.source.version} ({self.source.kind}, commit {self.source.commit[:12]})")
             self.source.write(bound)
+            arguments = {"BASE": "localimage", "FROM": base.name, "MIRROR": "none", **self.inputs.labels}
             apptainer.build(
-                self.containers / RECIPE,
-                part,
-                {"BASE": "localimage", "FROM": base.name, "MIRROR": "none", **self.inputs.labels},
-                bound,
-                work,
-                self.echo,
-                directory=base.parent,
-                binds=self.request.binds,
-                sandbox=self.request.sandbox,
-            )
+                self.containers / RECIPE, part, arguments, bound, work, self.echo,
+                directory=base.parent, binds=self.request.binds, sandbox=self.request.sandbox,
+            )  # fmt: skip
             if self.request.sandbox:
                 part.rename(target)
             else:
@@ -118,22 +103,14 @@ class _Build:
             os.utime(base)
             self.echo(f"Python and the packages were built before ({self.inputs.base_key[:12]})")
             return base
-        with _work_directory() as work, part_file(base) as part:
-            bound = make_folder(work / "bound")
+        with _work_directory() as (work, bound), part_file(base) as part:
             for lock in fetch_wheels(host_pip(), self.containers, bound, self.echo):
                 shutil.copy(self.containers / lock, bound)
             self.echo(f"building Python and the packages on a base by {self.request.base}: a minute or more")
             apptainer.build(
-                self.containers / RECIPE,
-                part,
-                self.inputs.base,
-                bound,
-                work,
-                self.echo,
-                binds=self.request.binds,
-                test=False,
-                hint=_HINTS[self.request.base],
-            )
+                self.containers / RECIPE, part, self.inputs.base, bound, work, self.echo,
+                binds=self.request.binds, test=False, hint=_HINTS[self.request.base],
+            )  # fmt: skip
             replace(part, base)
         return base
 
@@ -160,11 +137,11 @@ def _locked(echo: Echo) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _work_directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(
-        prefix="nllgen-build-", dir=temporary_parent(), ignore_cleanup_errors=True
-    ) as name:
-        yield Path(name)
+def _work_directory() -> Iterator[tuple[Path, Path]]:
+    """Make a temporary directory, and in it the one that the recipe sees at /mnt."""
+    parent = temporary_parent()
+    with tempfile.TemporaryDirectory(prefix="nllgen-build-", dir=parent, ignore_cleanup_errors=True) as name:
+        yield Path(name), make_folder(Path(name) / "bound")
 
 
 def _deliver(built: Path, request: Request, echo: Echo) -> None:

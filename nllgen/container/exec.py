@@ -38,10 +38,7 @@ class Container:
 class Bind:
     """A file or directory of the host that is shown in the container.
 
-    Attributes:
-        source: on the host.
-        target: absolute path in the container; empty for the same path as on the host.
-        writable: whether the container may write there.
+    ``target`` is its absolute path there; empty for the same path as on the host.
     """
 
     source: Path
@@ -55,11 +52,7 @@ class Bind:
 
 
 def require_apptainer() -> str:
-    """Return the path of the program.
-
-    Raises:
-        MachineError: Apptainer is not installed.
-    """
+    """Return the path of the program, or raise a MachineError where Apptainer is not installed."""
     program = shutil.which("apptainer")
     if program is None:
         raise MachineError(
@@ -88,15 +81,7 @@ def exec_command(
     The container sees the binds of the host's files, and the variables of ``environment`` (with ``gpus``
     CUDA_VISIBLE_DEVICES as well). The working directory is ``/``, the exit code is the command's own, and standard
     input is passed on. ``/tmp`` is in memory, 64 MB for a plain user: bind a scratch directory there if that is too
-    small.
-
-    Args:
-        container: that runs it.
-        command: program and arguments, by their paths in the container.
-        binds: files and directories of the host.
-        environment: variables, by name.
-        gpus: whether the GPUs are shown.
-        network: whether there is one.
+    small. With ``gpus`` the GPUs are shown.
 
     Raises:
         ContainerError: a bind does not exist, has a name that Apptainer cannot parse, or would hide the container.
@@ -120,10 +105,8 @@ def _bind_text(bind: Bind) -> str:
     for path in (source, target):
         bad = [name for name, mark in (("a colon", ":"), ("a comma", ","), ("a line break", "\n")) if mark in path]
         if bad:
-            raise ContainerError(
-                f"{path!r} cannot be bound: there is {' and '.join(bad)} in its name",
-                "choose a folder without : and , in its path",
-            )
+            reason = f"{path!r} cannot be bound: there is {' and '.join(bad)} in its name"
+            raise ContainerError(reason, "choose a folder without : and , in its path")
     if not target.startswith("/"):
         raise ContainerError(f"the path of {source} in the container is {target!r}", "give an absolute path")
     if any(PurePosixPath(own).is_relative_to(target) for own in _OWN):

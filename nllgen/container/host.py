@@ -68,11 +68,7 @@ def temporary_parent() -> Path:
 
 
 def debian_mirror() -> str:
-    """Return the mirror that this machine's own apt uses.
-
-    Raises:
-        ContainerError: it has none.
-    """
+    """Return the mirror that this machine's own apt uses, or raise a ContainerError where it has none."""
     command = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Codename: bookworm"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -88,11 +84,7 @@ def debian_mirror() -> str:
 
 
 def require_programs(names: list[str]) -> None:
-    """Require programs of this machine.
-
-    Raises:
-        MachineError: one is not installed.
-    """
+    """Raise a MachineError that names the programs which are not installed here."""
     missing = [name for name in names if shutil.which(name, path=search_path()) is None]
     if missing:
         raise MachineError(

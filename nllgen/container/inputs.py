@@ -31,7 +31,6 @@ class Request:
         origin: docker: a Docker image; debootstrap: a mirror; localimage: a SIF or a sandbox with Python 3.11.
         wheel: of nllgen, instead of the checkout or the installed distribution.
         binds: for the build alone, as Apptainer's ``--bind`` takes them.
-        sandbox: whether to build a directory instead of a SIF.
         sign: a PEM file with a private key, or the number of a PGP key in Apptainer's keyring.
         fresh: whether to ignore earlier builds of the same inputs.
     """
@@ -50,11 +49,8 @@ class Request:
 class Inputs:
     """Everything that decides the content of the container.
 
-    Attributes:
-        base: arguments of the recipe for the first step.
-        labels: arguments of the recipe for the second.
-        base_key: digest of the first step's inputs.
-        key: digest of all inputs.
+    ``base`` and ``labels`` are arguments of the recipe for the first and the second step, ``base_key`` is a digest of
+    the first step's inputs, ``key`` of all.
     """
 
     base: dict[str, str]
@@ -66,10 +62,7 @@ class Inputs:
 def gather(request: Request, containers: Path, source: Source) -> Inputs:
     """Compute the digests of the inputs, without building or fetching anything.
 
-    Args:
-        request: options of the build.
-        containers: directory of the recipe and the locks.
-        source: the nllgen to be installed.
+    ``containers`` is the directory of the recipe and the locks.
 
     Raises:
         ContainerError: the base does not exist.
@@ -77,30 +70,22 @@ def gather(request: Request, containers: Path, source: Source) -> Inputs:
     """
     base = _base(request)
     lock = hashlib.sha256(b"".join((containers / name).read_bytes() for name in (LOCK, CUDA_LOCK))).hexdigest()
-    base_key = _key(
-        {
-            "recipe": hash_range(containers / RECIPE),
-            "locks": lock,
-            "machine": platform.machine(),
-            "base": base,
-            "origin": _digest_of(Path(base["FROM"])) if request.base == "localimage" else "",
-            "packages": choice_of_packages(host_pip()),
-            "binds": request.binds,
-        }
-    )
-    labels = {
-        "VERSION": source.version,
-        "COMMIT": source.commit,
-        "CODE": source.digest,
-        "LOCK": lock,
-        "SCHEMA": str(SCHEMA),
-    }
+    base_key = _key({
+        "recipe": hash_range(containers / RECIPE),
+        "locks": lock,
+        "machine": platform.machine(),
+        "base": base,
+        "origin": _digest_of(Path(base["FROM"])) if request.base == "localimage" else "",
+        "packages": choice_of_packages(host_pip()),
+        "binds": request.binds,
+    })  # fmt: skip
+    labels = {"VERSION": source.version, "COMMIT": source.commit, "CODE": source.digest}
+    labels |= {"LOCK": lock, "SCHEMA": str(SCHEMA)}
     key = _key({"base": base_key, **labels})
     return Inputs(base, {**labels, "INPUTS": key}, base_key, key)
 
 
 def _base(request: Request) -> dict[str, str]:
-    """Return the recipe's arguments for the base."""
     if request.base == "docker":
         return {"BASE": "docker", "FROM": request.origin or DOCKER_IMAGE, "MIRROR": "none"}
     if request.base == "debootstrap":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import io
@@ -11,6 +12,7 @@ import subprocess
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path, PurePath
 
@@ -30,7 +32,6 @@ class Source:
 
     Attributes:
         kind: ``checkout``, ``wheel`` or ``installed``.
-        version: of the distribution.
         commit: of the last change to what ships, with ``-dirty`` where files differ from it; ``unknown`` without git.
         digest: SHA-256 over names and content of its files.
         write: writes a wheel of it into a directory and returns its path.
@@ -70,7 +71,6 @@ def _wheel(wheel: Path) -> Source:
 
 def _checkout(root: Path) -> Source:
     files = [(str(path.relative_to(root)), path) for path in _files(root / name for name in _SHIPPED)]
-
     digest = _digest(files)
 
     def write(directory: Path) -> Path:
@@ -83,9 +83,8 @@ def _checkout(root: Path) -> Source:
         command = [*host_pip(), "wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory), str(copy)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
-            raise ContainerError(
-                f"pip could not build nllgen's wheel:\n{done.stderr[-2000:]}", "or give one: --wheel W"
-            )
+            reason = f"pip could not build nllgen's wheel:\n{done.stderr[-2000:]}"
+            raise ContainerError(reason, "or give one: --wheel W")
         shutil.rmtree(copy)
         return next(directory.glob("nllgen-*.whl"))
 
@@ -107,11 +106,11 @@ def _digest(files: Iterable[tuple[str, Path]]) -> str:
 
 def _commit(root: Path) -> str:
     def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
-        except OSError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            return subprocess.check_output(
+                ["git", "-C", str(root), *words], stderr=subprocess.DEVNULL, text=True
+            ).strip()
+        return None
 
     if git("ls-files", "--error-unmatch", "setup.py") is None:  # not of a repository around the checkout
         return "unknown"
@@ -131,9 +130,8 @@ def _installed(package: Distribution) -> Source:
             f"the installed nllgen is not whole: {', '.join(missing[:3]) or 'its list of files'} is missing",
             "install it again, or give a wheel: --wheel W",
         )
-    return Source(
-        "installed", package.version, "unknown", _digest(files), lambda target: _repack(package, files, target)
-    )
+    write = partial(_repack, package, files)
+    return Source("installed", package.version, "unknown", _digest(files), write)
 
 
 def _repack(package: Distribution, files: list[tuple[str, Path]], directory: Path) -> Path:

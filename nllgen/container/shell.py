@@ -26,7 +26,6 @@ def enter_container(
         assets: directory of fetched assets, bound if it exists.
         study_dir: directory of a study, bound writable.
         binds: further binds ``SRC[:DST]``, writable.
-        gpus: make the GPUs usable.
 
     Raises:
         ConfigError: a bind is not ``SRC[:DST]``.
@@ -40,8 +39,8 @@ def enter_container(
     mounts += [_bind(text) for text in binds]
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment["NLLGEN_ASSETS"] = str(assets)
-    shell = ("bash", "--norc")
-    words, variables = exec_command(container, command or shell, binds=mounts, environment=environment, gpus=gpus)
+    command = command or ("bash", "--norc")
+    words, variables = exec_command(container, command, binds=mounts, environment=environment, gpus=gpus)
     sys.stdout.flush()
     os.execvpe(words[0], words, os.environ | variables)
 

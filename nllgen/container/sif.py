@@ -52,13 +52,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Sif:
-    """A SIF that is not truncated.
-
-    Attributes:
-        path: of the file.
-        architecture: as ``uname -m`` names it.
-        parts: its data objects.
-    """
+    """A SIF that is not truncated; ``architecture`` is named as by ``uname -m``."""
 
     path: Path
     architecture: str
@@ -86,13 +80,11 @@ def read_sif(path: Path) -> Sif:
         with path.open("rb") as file:
             return _read(path, file)
     except IsADirectoryError:
-        raise ContainerError(
-            f"{path} is a folder, not a container file", "a sandbox is for `nllgen shell` alone"
-        ) from None
+        hint = "a sandbox is for `nllgen shell` alone"
+        raise ContainerError(f"{path} is a folder, not a container file", hint) from None
     except OSError as error:
-        raise ContainerError(
-            f"cannot read the container {path}: {error.strerror or error}", "nllgen build -o SIF"
-        ) from error
+        reason = f"cannot read the container {path}: {error.strerror or error}"
+        raise ContainerError(reason, "nllgen build -o SIF") from error
 
 
 def _read(path: Path, file: BinaryIO) -> Sif:
@@ -149,10 +141,7 @@ def labels_of(sif: Sif) -> Mapping[str, str]:
 
 
 def check_signed_digests(sif: Sif) -> None:
-    """Compare a signed container with the digests in its signatures, whoever signed it.
-
-    ``apptainer verify`` compares them only with the signer's key at hand. Here no key is needed: this finds what was
-    damaged, changed or added after signing.
+    """Compare a signed container with the digests in its signatures; unlike ``apptainer verify``, without a key.
 
     Raises:
         ContainerError: a data object differs from what was signed or was not signed, or a signature cannot be read.

@@ -28,20 +28,15 @@ _WHERE = ("index-url", "extra-index-url", "find-links", "no-index")
 
 @cache
 def host_pip() -> list[str]:
-    """Return the command of pip on this host.
-
-    Raises:
-        MachineError: there is no pip.
-    """
+    """Return the command of pip on this host, or raise a MachineError where there is none."""
     for command in ([sys.executable, "-m", "pip"], ["python3", "-m", "pip"], ["pip"]):
         try:
             if subprocess.run([*command, "--version"], capture_output=True).returncode == 0:
                 return command
         except OSError:
             continue
-    raise MachineError(
-        "pip is needed to fetch the container's packages", "python3 -m ensurepip, or install python3-pip"
-    )
+    hint = "python3 -m ensurepip, or install python3-pip"
+    raise MachineError("pip is needed to fetch the container's packages", hint)
 
 
 def choice_of_packages(pip: list[str]) -> dict[str, object]:

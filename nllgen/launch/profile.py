@@ -16,6 +16,7 @@ from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.config import Resources
 from nllgen.study.diagnostics import did_you_mean
 from nllgen.study.models import Count, Frozen
+from nllgen.study.user_directories import user_directory
 from nllgen.study.yaml_documents import read_text, read_yaml
 
 VARIABLE = "NLLGEN_PROFILE"
@@ -134,7 +135,7 @@ class Profile(Frozen):
 
 def user_folder() -> Path:
     """Return the folder of a user's own profiles."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "nllgen" / "profiles"
+    return user_directory("CONFIG") / "profiles"
 
 
 def find_profile(name: str | None) -> Path:

@@ -12,9 +12,9 @@ import pytest
 
 from nllgen.cli import cli, machine_commands, output, study_commands
 from nllgen.data import mnist
-from nllgen.errors import MachineError
+from nllgen.errors import EXIT_SOFTWARE, MachineError
 from nllgen.metrics import inception
-from tests.cli.process import ENVIRONMENT, USAGE, Run, frozen, refused
+from tests.cli.process import USAGE, Run, frozen, refused
 
 
 def all_commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -119,24 +119,31 @@ def no_space(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.parametrize("has_state", [True, False])
 def test_an_unexpected_exception_is_one_line_with_its_log(
-    nllgen: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nllgen: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_state: bool
 ) -> None:
     monkeypatch.setattr(study_commands, "print_plan", break_down)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    done = nllgen("plan", "--grid", "smoke")
-    refused(done, ENVIRONMENT, "error: unexpected KeyError: 'a\\nbug'; please report it", "`nllgen doctor`")
+    state = tmp_path / "state"
+    if not has_state:
+        state.write_text("a file")
+    done = nllgen("plan", "--grid", "smoke", XDG_STATE_HOME=str(state))
+    refused(done, EXIT_SOFTWARE, "error: unexpected KeyError: 'a\\nbug'; please report it", "`nllgen doctor`")
     assert len(done.stderr.splitlines()) == 1
-    (log,) = tmp_path.glob("nllgen-crash-*.log")
+    (log,) = (state / "nllgen" if has_state else tmp_path).glob("nllgen-crash-*.log")
     assert str(log) in done.stderr
     assert "Traceback" in log.read_text()
     assert "'plan', '--grid', 'smoke'" in log.read_text()
 
 
-def test_an_unexpected_exception_is_one_line_without_its_log(nllgen: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_is_one_line_without_its_log(
+    nllgen: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(study_commands, "print_plan", break_down)
     monkeypatch.setattr("tempfile.mkstemp", no_space)
-    refused(nllgen("plan", "--grid", "smoke"), ENVIRONMENT, "no log could be written: No space left on device")
+    done = nllgen("plan", "--grid", "smoke", XDG_STATE_HOME=str(tmp_path))
+    refused(done, EXIT_SOFTWARE, "no log could be written: No space left on device")
 
 
 # output

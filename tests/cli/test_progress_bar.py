@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-from nllgen.cli.progress_bar import task_display
+from nllgen.cli.progress import task_display
 with task_display()("[W] cell", 4) as update:
     update(1, "loss [1]")
     print("an evaluation")
