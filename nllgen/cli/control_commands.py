@@ -9,7 +9,7 @@ import cloup
 
 from nllgen.cli.options import example, study_argument
 from nllgen.cli.output import MAX_NAMED, echo, shortened, warn
-from nllgen.errors import EXIT_ENVIRONMENT
+from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT
 
 if TYPE_CHECKING:
     from nllgen.launch.cancel import CancelResult
@@ -71,27 +71,51 @@ def retry(
 
 @cloup.command(epilog=example("nllgen check smoke", "nllgen check smoke --repair"))
 @study_argument
-@cloup.option("--repair", is_flag=True, help="Take the right to write from other users, in files of this user.")
+@cloup.option("--repair", is_flag=True, help="Move wrong files aside, and take the right to write from other users.")
 def check(study_dir: StudyDir, repair: bool) -> None:
-    """Find files of a study that other users could change.
+    """Prove every file of a study, and find files that other users could change.
 
-    Ends with 3 if there are any."""
+    Compares weights, truth, data set and extra metrics with the results. Ends with 1 if a file is wrong, with 3 if
+    others could change one."""
+    from nllgen.storage.atomic import set_aside
+    from nllgen.storage.check_results import check_results
+    from nllgen.storage.untrusted import escape_controls
+
+    study = study_dir.read_study()
+    is_private = _check_permissions(study_dir, repair=repair)
+    wrong = list(check_results(study_dir, study))
+    for file in wrong[:MAX_NAMED]:
+        echo(escape_controls(f"{file.path}: {file.reason}"))
+    if not wrong:
+        echo(f"{study_dir.path}: every result and what belongs to it is whole")
+    elif repair:
+        moved = [aside for path in dict.fromkeys(file.counted for file in wrong) if (aside := set_aside(path))]
+        echo(f"{len(moved)} moved aside, as <name>.damaged; next: submit the grid again, or nllgen evaluate")
+    else:
+        echo(f"{len(wrong)} wrong files; nllgen check {study_dir.path} --repair moves them aside, to be made again")
+    if not is_private:
+        sys.exit(EXIT_ENVIRONMENT)
+    if wrong and not repair:
+        sys.exit(EXIT_CELLS_FAILED)
+
+
+def _check_permissions(study_dir: StudyDir, *, repair: bool) -> bool:
+    """Print the paths that others could change, and close them on request; return whether none is left."""
     from nllgen.storage.atomic import raise_os_error
     from nllgen.storage.ownership import close
     from nllgen.storage.untrusted import escape_controls
 
-    study_dir.read_study()
     openings = list(study_dir.find_openings(everything=True))
     if not openings:
         echo(f"{study_dir.path}: nobody else may write there")
-        return
+        return True
     for opening in openings[:MAX_NAMED]:
         echo(escape_controls(f"{opening.path}: {opening.reason}"))
     if len(openings) > MAX_NAMED:
         echo(f"… and {len(openings) - MAX_NAMED} more")
     if not repair:
         echo(f"{len(openings)} paths that others could change; to close them: nllgen check {study_dir.path} --repair")
-        sys.exit(EXIT_ENVIRONMENT)
+        return False
     for opening in openings:
         if opening.can_be_closed:
             try:
@@ -102,4 +126,4 @@ def check(study_dir: StudyDir, repair: bool) -> None:
     echo(f"{len(openings) - len(left)} closed, {len(left)} left")
     if left:
         echo("a path of another user cannot be closed: ask that user, or submit the grid under another --root")
-        sys.exit(EXIT_ENVIRONMENT)
+    return not left

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import uuid
 from collections.abc import Iterator
@@ -192,3 +193,19 @@ def write_part(part: Path, data: bytes | memoryview) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a file that does not count to a free name, ``<name>.damaged`` or ``<name>.damaged.2``.
+
+    Returns:
+        The new name; None where another process has moved the file already.
+    """
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}.damaged{f'.{number}' if number > 1 else ''}")
+        if not aside.exists():
+            break
+    try:
+        return path.replace(aside)
+    except FileNotFoundError:
+        return None

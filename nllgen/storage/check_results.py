@@ -24,13 +24,20 @@ class WrongFile:
         task: that it belongs to.
         path: the file.
         reason: what is wrong, in words.
-        makes_stale: whether the task has to run again to mend it.
+        runs_again: whether the task's numbers do not count, so that it has to run again.
     """
 
     task: Task
     path: Path
     reason: str
-    makes_stale: bool = True
+    runs_again: bool = True
+
+    @property
+    def counted(self) -> Path:
+        """Return the file that must go so that the task runs again, or is measured again."""
+        if not self.runs_again:
+            return self.path
+        return self.task.task_dir.dataset if self.task.kind is TaskKind.DATASET else self.task.task_dir.result
 
 
 def check_results(study_dir: StudyDir, study: Study) -> Iterator[WrongFile]:
@@ -72,7 +79,7 @@ def _check_weights(task: Task, result: Result) -> Iterator[WrongFile]:
         yield WrongFile(task, path, error.message)
         return
     if not digest:
-        yield WrongFile(task, path, "is gone: the numbers are whole, but nothing more can be measured")
+        yield WrongFile(task, path, "is gone: the numbers count, but nothing more can be measured", runs_again=False)
     elif digest != result.attrs["model_sha256"]:
         yield WrongFile(task, path, "holds other weights than those that result.h5 was measured on")
 
@@ -82,8 +89,8 @@ def _check_extra_metrics(task: Task, result: Result) -> Iterator[WrongFile]:
         try:
             belongs = read_extra_metrics(path).belongs_to(result.attrs)
         except (CorruptFileError, SchemaError) as error:
-            yield WrongFile(task, path, error.message, makes_stale=False)
+            yield WrongFile(task, path, error.message, runs_again=False)
             continue
         if not belongs:
             reason = "was measured on other weights or another truth than result.h5"
-            yield WrongFile(task, path, reason, makes_stale=False)
+            yield WrongFile(task, path, reason, runs_again=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Protocol
 
 import torch
 
+from nllgen.storage.atomic import set_aside
 from nllgen.study.run_options import RunOptions, TaskOrder
 from nllgen.worker.progress import Display, plain_lines
 
@@ -71,13 +71,5 @@ def move_aside(path: Path, reason: str, then: str = "running again") -> None:
         reason: why it does not count.
         then: what is done next, for the message.
     """
-    aside = path.with_name(f"{path.name}.damaged")
-    for number in itertools.count(2):
-        if not aside.exists():
-            break
-        aside = path.with_name(f"{path.name}.damaged.{number}")
-    try:
-        path.replace(aside)
-    except FileNotFoundError:
-        return
-    echo(f"{reason}\nmoved to {aside.name}, {then}")
+    if (aside := set_aside(path)) is not None:
+        echo(f"{reason}\nmoved to {aside.name}, {then}")

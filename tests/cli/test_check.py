@@ -1,0 +1,28 @@
+"""``nllgen check``: wrong files are named, and moved aside on request."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from nllgen.storage.check_results import check_results
+from nllgen.storage.study_dir import StudyDir
+from tests.cli.process import Run
+
+
+def test_repair_moves_what_is_wrong_aside_and_the_study_runs_it_again(
+    bare_study: StudyDir, copy_of: Callable[[StudyDir], StudyDir], nllgen: Run
+) -> None:
+    study_dir = copy_of(bare_study)
+    one, other, third = (study_dir.cell(cell.id) for cell in study_dir.read_study().cells)
+    shutil.copyfile(other.model, one.model)
+    third.model.unlink()
+    done = nllgen("check", study_dir.path)
+    assert done.returncode == 1
+    assert f"{one.model}: holds other weights" in done.stdout
+    assert f"{third.model}: is gone" in done.stdout
+    assert nllgen("check", study_dir.path, "--repair").returncode == 0
+    assert not one.result.exists()
+    assert one.result.with_name("result.h5.damaged").exists()
+    assert third.result.exists()  # its numbers count
+    assert [file.path.name for file in check_results(study_dir, study_dir.read_study())] == ["model.pt"]
