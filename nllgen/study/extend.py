@@ -14,13 +14,8 @@ from nllgen.study.diagnostics import show
 
 MAX_SHOWN = 20
 _MAY_CHANGE: dict[str, bool | set[str]] = {
-    "cells": True,
-    "resources": True,
+    **dict.fromkeys(("cells", "resources", "claims_sha256", "optional", "plugins", "left_out"), True),
     "dataset": {"num_train"},
-    "claims_sha256": True,
-    "optional": True,
-    "plugins": True,
-    "left_out": True,
 }
 
 
