@@ -12,12 +12,7 @@ from nllgen.study.diagnostics import did_you_mean, not_allowed
 
 
 def cells_to_evaluate(study_dir: StudyDir, metrics: Sequence[str], cell_ids: Sequence[str]) -> list[Cell]:
-    """Return the named cells, or all cells of a study with its trained truth.
-
-    Args:
-        study_dir: a frozen study.
-        metrics: names of metric groups.
-        cell_ids: ids, or ``truth``; empty for all.
+    """Return the cells of ``cell_ids``, ids or ``truth``; where it is empty, all cells and the trained truth.
 
     Raises:
         ConfigError: a metric or cell does not exist, or a named cell has no result.

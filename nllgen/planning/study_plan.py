@@ -25,8 +25,8 @@ def load_study_at(
         root: directory of all studies.
         is_available: tells whether a source of optional data is on this machine. Cells on a missing source are left
             out, unless they are frozen.
-        precision: meaning of ``precision: auto``; this machine's where None. A frozen study keeps the precision of its
-            first submission.
+        precision: meaning of ``precision: auto``; this machine's where None. A frozen study keeps that of its first
+            submission.
 
     Raises:
         ConfigError: the file has errors; the message names each with its line.
@@ -63,13 +63,7 @@ def merge_frozen(study: Study, study_dir: StudyDir) -> Study:
 
 
 def plan_study_at(study: Study, root: Path, cores: int, container: ContainerRule | None = None) -> Plan:
-    """Plan a study, given its results under a root.
-
-    Args:
-        study: as :func:`load_study_at` returns it.
-        root: directory of all studies.
-        cores: processors that the wall time is estimated for.
-        container: that the tasks will run in; None without one.
+    """Plan a study of :func:`load_study_at`, given its results under a root, for so many cores.
 
     Raises:
         ConflictError: the study that is frozen there is another one.
