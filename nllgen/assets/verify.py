@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -26,9 +27,7 @@ class AssetStatus:
     """A file on the disk beside its expected content.
 
     Attributes:
-        name: of the file.
         path: its place, even where it is missing.
-        state: result of the verification.
         digest: ``algorithm:hex`` of its content; the expected one where it is missing or cannot be read.
         why: use of the file.
     """
@@ -62,14 +61,9 @@ def pretrained_status() -> list[AssetStatus]:
 
 def verify(assets: Path, file: AssetFile) -> AssetStatus:
     """Compare a file below the asset folder with its expected hash."""
-    path = file.path(assets)
-    digest = file.digest
-    if not os.path.lexists(path):
-        state = AssetState.MISSING
-    else:
-        try:
-            digest = file.hash(read_file(path, file.max_bytes))
-            state = AssetState.PRESENT if digest.startswith(file.digest) else AssetState.DAMAGED
-        except NoAnswerError:
-            state = AssetState.DAMAGED
+    path, digest = file.path(assets), file.digest
+    state = AssetState.DAMAGED if os.path.lexists(path) else AssetState.MISSING
+    with contextlib.suppress(NoAnswerError):
+        digest = file.hash(read_file(path, file.max_bytes))
+        state = AssetState.PRESENT if digest.startswith(file.digest) else AssetState.DAMAGED
     return AssetStatus(file.name, path, state, f"{file.algorithm}:{digest}", file.why)

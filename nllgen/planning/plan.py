@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from nllgen.planning.cost import CellCost, cell_cost, dataset_seconds, has_penalty
 from nllgen.storage.states import Expected, ResultState, TaskFiles, inspect
@@ -62,8 +62,8 @@ class PlanRow:
     label: str
     action: Action
     reason: str
-    seconds: float
-    estimate: Estimate
+    seconds: float = 0.0
+    estimate: Estimate = Estimate.NONE
     memory_gb: float = 0.0
     eval_seconds: float = 0.0
 
@@ -153,18 +153,6 @@ def _measured_speeds(tasks: list[Task], files: Mapping[str, TaskFiles]) -> dict[
     return {key: sum(values) / len(values) for key, values in speeds.items()}
 
 
-class _Price(NamedTuple):
-    """The last four fields of a row that runs."""
-
-    seconds: float
-    estimate: Estimate
-    memory_gb: float
-    eval_seconds: float
-
-
-_FREE = _Price(0.0, Estimate.NONE, 0.0, 0.0)
-
-
 class _Pricer:
     """Prices of tasks; all of a cell but its seed and its number of steps is looked up once."""
 
@@ -173,10 +161,10 @@ class _Pricer:
         self.speeds = speeds
         self.costs: dict[tuple[int, ...], tuple[CellCost, float | None]] = {}
 
-    def price(self, task: Task, files: TaskFiles) -> _Price:
-        """Return the price of a task that runs."""
+    def price(self, row: PlanRow, task: Task, files: TaskFiles) -> PlanRow:
+        """Return the row of a task that runs with its costs."""
         if task.kind is TaskKind.DATASET:
-            return _Price(dataset_seconds(self.study), Estimate.ANALYTIC, 0.0, 0.0)
+            return replace(row, seconds=dataset_seconds(self.study), estimate=Estimate.ANALYTIC)
         cell = task.cell
         # the grid shares equal sub-models, and identity is looked up ten times faster than equality
         key = (id(cell.data), id(cell.architecture), id(cell.paradigm), cell.precision == "bf16")
@@ -189,7 +177,9 @@ class _Pricer:
         unknown = Estimate.NONE if cell.model is not None else Estimate.ANALYTIC
         estimate = unknown if measured is None else Estimate.MEASURED
         seconds = cost.seconds(steps, measured, resumed=step > 0)
-        return _Price(seconds, estimate, cost.memory_gb, cost.eval_seconds)
+        return replace(
+            row, seconds=seconds, estimate=estimate, memory_gb=cost.memory_gb, eval_seconds=cost.eval_seconds
+        )
 
 
 def _row(task: Task, files: TaskFiles, pricer: _Pricer, container: ContainerRule | None) -> PlanRow:
@@ -199,8 +189,8 @@ def _row(task: Task, files: TaskFiles, pricer: _Pricer, container: ContainerRule
     elif task.kind is TaskKind.DATASET:
         label = f"dataset {data.num_train} + {data.num_val} + {data.num_test} images"
     action = Action.RUN if files.state.is_to_run else Action.SKIP
-    price = pricer.price(task, files) if action is Action.RUN else _FREE
-    return PlanRow(task.kind, task.cell.id, label, action, _reason(task, files, container), *price)
+    row = PlanRow(task.kind, task.cell.id, label, action, _reason(task, files, container))
+    return pricer.price(row, task, files) if action is Action.RUN else row
 
 
 def _reason(task: Task, files: TaskFiles, container: ContainerRule | None) -> str:
