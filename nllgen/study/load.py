@@ -67,6 +67,7 @@ def parse_study(text: str, file_name: str, *, precision: Precision) -> Study:
         for key, sentence in explain(error, _KEYS):
             if root.get(key) is not None:
                 document.add_error((key,), sentence)
+        raise document.diagnostics.error() from error
     document.diagnostics.check()
     return study
 
@@ -92,7 +93,7 @@ def _check_keys(document: YamlDocument, root: dict[str, Any]) -> None:
         if key not in _KEYS:
             document.add_error((key,), unknown_key(key, _KEYS))
     for key in ("name", "cells"):
-        if root and root.get(key) is None:
+        if isinstance(document.value, dict) and root.get(key) is None:
             document.add_error((key,), "is required")
 
 
