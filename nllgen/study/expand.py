@@ -93,14 +93,11 @@ class _Expander:
 
     def check_pool(self, cell: Cell) -> None:
         """Check that the dataset has the training images that a cell needs."""
-        dataset, needed = self.context.dataset, _pool_size(cell)
+        dataset, needed, num = self.context.dataset, _pool_size(cell), cell.data.num_train
         if dataset is not None and needed > dataset.num_train:
-            self._add_error(
-                "data.num_train",
-                f"seed {cell.seed} trains on block {cell.seed} of {cell.data.num_train} synthetic images, which needs "
-                f"dataset.num_train ≥ {needed}; it is {dataset.num_train}",
-                cell.data.num_train,
-            )
+            block = f"seed {cell.seed} trains on block {cell.seed} of {num} synthetic images"
+            text = f"{block}, which needs dataset.num_train ≥ {needed}; it is {dataset.num_train}"
+            self._add_error("data.num_train", text, num)
 
     def _add_error(self, key: str, text: str, value: object = None) -> None:
         path = self.product.path_of(key, value)
