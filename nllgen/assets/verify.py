@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -62,16 +63,11 @@ def pretrained_status() -> list[AssetStatus]:
 
 def verify(assets: Path, file: AssetFile) -> AssetStatus:
     """Compare a file below the asset folder with its expected hash."""
-    path = file.path(assets)
-    digest = file.digest
-    if not os.path.lexists(path):
-        state = AssetState.MISSING
-    else:
-        try:
-            digest = file.hash(read_file(path, file.max_bytes))
-            state = AssetState.PRESENT if digest.startswith(file.digest) else AssetState.DAMAGED
-        except NoAnswerError:
-            state = AssetState.DAMAGED
+    path, digest = file.path(assets), file.digest
+    state = AssetState.DAMAGED if os.path.lexists(path) else AssetState.MISSING
+    with contextlib.suppress(NoAnswerError):
+        digest = file.hash(read_file(path, file.max_bytes))
+        state = AssetState.PRESENT if digest.startswith(file.digest) else AssetState.DAMAGED
     return AssetStatus(file.name, path, state, f"{file.algorithm}:{digest}", file.why)
 
 

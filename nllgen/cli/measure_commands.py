@@ -58,7 +58,7 @@ def evaluate_study(
     from nllgen.assets import asset_folder
     from nllgen.launch.configure import require_torch
     from nllgen.launch.stop_signal import StopRequest
-    from nllgen.planning.evaluation import cells_to_evaluate
+    from nllgen.planning.study_plan import cells_to_evaluate
     from nllgen.study.run_options import RunOptions
 
     cells = cells_to_evaluate(study_dir, metrics, cell_ids)

@@ -16,7 +16,6 @@ from nllgen.study.config import (
     AnyArchitecture,
     Cell,
     HybridConfig,
-    MetricsConfig,
     NSGANConfig,
     OracleConfig,
     Precision,
@@ -70,7 +69,6 @@ class CellCost:
     """The cost of one cell on one core.
 
     Attributes:
-        seconds_per_step: of training.
         prepare_seconds: before the first step: pretraining, and the prediction of the critical step.
         eval_seconds: of all evaluations together.
         memory_gb: at its peak.
@@ -82,12 +80,9 @@ class CellCost:
     memory_gb: float
 
     def seconds(self, steps: int, seconds_per_step: float | None = None, *, resumed: bool = False) -> float:
-        """Return the seconds from start to end.
+        """Return the seconds of ``steps`` that are left, the estimated ones unless the seconds per step were measured.
 
-        Args:
-            steps: steps of training that are left.
-            seconds_per_step: measured; the estimate where None.
-            resumed: whether the first step has been reached.
+        ``resumed`` leaves out what precedes the first step.
         """
         per_step = self.seconds_per_step if seconds_per_step is None else seconds_per_step
         return (0.0 if resumed else self.prepare_seconds) + steps * per_step + self.eval_seconds
@@ -100,19 +95,16 @@ def pass_seconds(model: AnyArchitecture, num_images: int, precision: Precision, 
 
 def _seconds(cost: ModelCost, num_images: int, precision: Precision, batch_size: int) -> float:
     batches = -(-num_images // batch_size)
-    per_image = 2e-9 * cost.macs / _gflops(precision) + 1e-9 * cost.activations * CALIBRATION.ns_per_activation
+    gflops = CALIBRATION.gflops_bf16 if precision == "bf16" else CALIBRATION.gflops_fp32
+    per_image = 2e-9 * cost.macs / gflops + 1e-9 * cost.activations * CALIBRATION.ns_per_activation
     return num_images * per_image + batches * cost.num_layers * CALIBRATION.s_per_coupling
 
 
 def cell_cost(cell: Cell, study: Study) -> CellCost:
     """Estimate the cost of a cell of a study, or of its truth."""
-    truth = study.truth.real_nvp if study.truth is not None and cell.data.source == "synthetic" else None
-    return CellCost(
-        _step_seconds(cell, truth),
-        _prepare_seconds(cell, truth) + _prediction_seconds(cell, study.metrics),
-        _eval_seconds(cell, study, truth),
-        _memory(cell),
-    )
+    run = _Run(cell, study)
+    prepare_seconds = run.pretrain_seconds() + run.prediction_seconds()
+    return CellCost(run.step_seconds(), prepare_seconds, run.eval_seconds(), _memory(cell))
 
 
 def dataset_seconds(study: Study) -> float:
@@ -120,52 +112,8 @@ def dataset_seconds(study: Study) -> float:
     if study.truth is None or not study.needs_dataset:
         return 0.0
     data = study.dataset
-    return 2 * pass_seconds(
-        study.truth.real_nvp, data.num_train + data.num_val + data.num_test + data.num_entropy, "fp32"
-    )
-
-
-def _gflops(precision: Precision) -> float:
-    return CALIBRATION.gflops_bf16 if precision == "bf16" else CALIBRATION.gflops_fp32
-
-
-def _step_seconds(cell: Cell, truth: AnyArchitecture | None) -> float:
-    paradigm, batch, grad = cell.paradigm, cell.paradigm.batch_size, CALIBRATION.backward
-    once = pass_seconds(cell.architecture, batch, cell.precision, batch)
-    seconds = (1 + grad) * once
-    if isinstance(paradigm, AdversarialConfig):
-        # the last fakes of the discriminator's steps are those that the generator's gradient goes through
-        seconds += paradigm.disc_steps * _disc_seconds(cell, truth) - once
-        seconds += (1 + grad / 2) * _disc_pass(cell, paradigm)
-        return seconds + (1 + grad) * once if isinstance(paradigm, HybridConfig) else seconds
-    if isinstance(paradigm, OracleConfig):
-        # both densities at the samples, with a gradient to those alone
-        once_exact = [pass_seconds(model, batch, "fp32", batch) for model in (cell.architecture, truth) if model]
-        return seconds + (1 + grad / 2) * sum(once_exact)
-    return seconds + _fresh_seconds(cell, truth)
-
-
-def _prepare_seconds(cell: Cell, truth: AnyArchitecture | None) -> float:
-    paradigm = cell.paradigm
-    steps = paradigm.pretrain_steps if isinstance(paradigm, AdversarialConfig) else 0
-    return steps * _disc_seconds(cell, truth) if steps else 0.0
-
-
-def _disc_seconds(cell: Cell, truth: AnyArchitecture | None) -> float:
-    """Return the seconds of a discriminator's step: generate, real and fake with gradient, the graph of a penalty."""
-    paradigm, batch = cell.paradigm, cell.paradigm.batch_size
-    assert isinstance(paradigm, AdversarialConfig)
-    seconds = pass_seconds(cell.architecture, batch, cell.precision, batch) + _fresh_seconds(cell, truth)
-    seconds += 2 * (1 + CALIBRATION.backward) * _disc_pass(cell, paradigm)
-    if has_penalty(cell):
-        cost = discriminator_cost(paradigm.disc_width, cell.architecture.shape)
-        seconds += CALIBRATION.penalty * _seconds(cost, batch, "fp32", batch)
-    return seconds
-
-
-def _disc_pass(cell: Cell, paradigm: AdversarialConfig) -> float:
-    cost = discriminator_cost(paradigm.disc_width, cell.architecture.shape)
-    return _seconds(cost, paradigm.batch_size, cell.precision, paradigm.batch_size)
+    num_images = data.num_train + data.num_val + data.num_test + data.num_entropy
+    return 2 * pass_seconds(study.truth.real_nvp, num_images, "fp32")
 
 
 def has_penalty(cell: Cell) -> bool:
@@ -175,58 +123,95 @@ def has_penalty(cell: Cell) -> bool:
     return r1 or isinstance(paradigm, WGANGPConfig)
 
 
-def _fresh_seconds(cell: Cell, truth: AnyArchitecture | None) -> float:
-    """Return the seconds of a batch of new images from the truth."""
-    if truth is None or cell.data.num_train != "fresh":
-        return 0.0
-    return pass_seconds(truth, cell.paradigm.batch_size, "fp32", cell.paradigm.batch_size)
+class _Run:
+    """The seconds on one core of the parts of a cell's run."""
+
+    def __init__(self, cell: Cell, study: Study):
+        truth = study.truth.real_nvp if study.truth is not None and cell.data.source == "synthetic" else None
+        self.cell, self.metrics, self.truth = cell, study.metrics, truth
+        self.model, self.paradigm, self.batch = cell.architecture, cell.paradigm, cell.paradigm.batch_size
+
+    def step_seconds(self) -> float:
+        """Return the seconds of a step of training."""
+        paradigm, grad = self.paradigm, CALIBRATION.backward
+        once = pass_seconds(self.model, self.batch, self.cell.precision, self.batch)
+        seconds = (1 + grad) * once
+        if isinstance(paradigm, AdversarialConfig):
+            # the last fakes of the discriminator's steps are those that the generator's gradient goes through
+            seconds += paradigm.disc_steps * self._disc_seconds(paradigm) - once
+            seconds += (1 + grad / 2) * self._disc_pass(paradigm)
+            return seconds + (1 + grad) * once if isinstance(paradigm, HybridConfig) else seconds
+        if isinstance(paradigm, OracleConfig):
+            # both densities at the samples, with a gradient to those alone
+            exact = [pass_seconds(model, self.batch, "fp32", self.batch) for model in (self.model, self.truth) if model]
+            return seconds + (1 + grad / 2) * sum(exact)
+        return seconds + self._fresh_seconds()
+
+    def pretrain_seconds(self) -> float:
+        """Return the seconds of the discriminator's steps before the first one of the generator."""
+        paradigm = self.paradigm
+        if not isinstance(paradigm, AdversarialConfig):
+            return 0.0
+        return paradigm.pretrain_steps * self._disc_seconds(paradigm)
+
+    def prediction_seconds(self) -> float:
+        """Return the seconds of predicting the critical step: about 22 products with the game's Jacobian, in fp64."""
+        paradigm, num = self.paradigm, self.metrics.num_equilibrium
+        if not (num and self.cell.has_prediction and self.cell.flow and isinstance(paradigm, AdversarialConfig)):
+            return 0.0
+        return CALIBRATION.prediction * (
+            pass_seconds(self.cell.flow, num, "fp32") + _seconds(_disc_cost(self.cell, paradigm), num, "fp32", 256)
+        )
+
+    def eval_seconds(self) -> float:
+        """Return the seconds of all evaluations on validation, and of each kept model's final one on the test split."""
+        metrics, data = self.metrics, self.cell.data
+        regular = 1 + -(-self.paradigm.steps // self.paradigm.eval_every)  # start and end are always evaluated
+        weights = 2 if self.paradigm.ema_decay else 1
+        kept = weights if self.cell.dcgan is not None else 1 + weights  # without a density none is the best
+        num = metrics.samples_by_split
+        val = self._measure_seconds(metrics.every, num["val"], data.num_val)
+        test = self._measure_seconds(metrics.final, num["test"], data.num_test)
+        return regular * weights * val + kept * test
+
+    def _disc_seconds(self, paradigm: AdversarialConfig) -> float:
+        """Return the seconds of a discriminator's step: generate, real and fake with gradient, graph of a penalty."""
+        seconds = pass_seconds(self.model, self.batch, self.cell.precision, self.batch) + self._fresh_seconds()
+        seconds += 2 * (1 + CALIBRATION.backward) * self._disc_pass(paradigm)
+        if has_penalty(self.cell):
+            cost = _disc_cost(self.cell, paradigm)
+            seconds += CALIBRATION.penalty * _seconds(cost, self.batch, "fp32", self.batch)
+        return seconds
+
+    def _disc_pass(self, paradigm: AdversarialConfig) -> float:
+        return _seconds(_disc_cost(self.cell, paradigm), self.batch, self.cell.precision, self.batch)
+
+    def _fresh_seconds(self) -> float:
+        """Return the seconds of a batch of new images from the truth."""
+        if self.truth is None or self.cell.data.num_train != "fresh":
+            return 0.0
+        return pass_seconds(self.truth, self.batch, "fp32", self.batch)
+
+    def _measure_seconds(self, groups: Collection[str], num_samples: int, num_held_out: int) -> float:
+        """Return the seconds of measuring one model once: densities of images, samples, both densities of samples."""
+        cell, metrics, model = self.cell, self.metrics, self.model
+        has_density = cell.dcgan is None
+        truth = self.truth if has_density and OF_DENSITIES & set(groups) else None
+        seconds = 0.0
+        if has_density:
+            seconds += pass_seconds(model, metrics.num_train_eval + num_held_out, "fp32")
+        if truth is not None or "critic" in groups or (metrics.frechet and OF_IMAGES & set(groups)):
+            seconds += pass_seconds(model, num_samples, "fp32")
+        if truth is not None:
+            seconds += pass_seconds(model, num_samples, "fp32") + pass_seconds(truth, num_samples, "fp32")
+        if "resampling" in groups and metrics.frechet and cell.flow is not None and cell.flow.scales > 1:
+            seconds += 4 * pass_seconds(model, num_samples, "fp32")  # two halves, there and back
+        seconds += critic_seconds(groups, model.num_dims)
+        return seconds + image_metric_seconds(groups, metrics.frechet, num_samples, _num_kept(cell), num_held_out)
 
 
-def _eval_seconds(cell: Cell, study: Study, truth: AnyArchitecture | None) -> float:
-    """Return the seconds of all evaluations on validation, and of a final one of each kept model on the test split."""
-    metrics, paradigm = study.metrics, cell.paradigm
-    regular = 1 + -(-paradigm.steps // paradigm.eval_every)  # start and end are always evaluated
-    weights = 2 if paradigm.ema_decay else 1
-    kept = weights if cell.dcgan is not None else 1 + weights  # without a density none is the best
-    num = metrics.samples_by_split
-    val = _measure_seconds(cell, metrics, metrics.every, num["val"], cell.data.num_val, truth)
-    test = _measure_seconds(cell, metrics, metrics.final, num["test"], cell.data.num_test, truth)
-    return regular * weights * val + kept * test
-
-
-def _prediction_seconds(cell: Cell, metrics: MetricsConfig) -> float:
-    """Return the seconds of predicting the critical step: about 22 products with the game's Jacobian, in fp64."""
-    paradigm, num = cell.paradigm, metrics.num_equilibrium
-    if not (num and cell.has_prediction and cell.flow is not None and isinstance(paradigm, AdversarialConfig)):
-        return 0.0
-    disc = discriminator_cost(paradigm.disc_width, cell.architecture.shape)
-    once = pass_seconds(cell.flow, num, "fp32") + _seconds(disc, num, "fp32", 256)
-    return CALIBRATION.prediction * once
-
-
-def _measure_seconds(
-    cell: Cell,
-    metrics: MetricsConfig,
-    groups: Collection[str],
-    num_samples: int,
-    num_held_out: int,
-    truth: AnyArchitecture | None,
-) -> float:
-    """Return the seconds of measuring one model once: densities of images, samples, both densities of the samples."""
-    has_density = cell.dcgan is None
-    against_truth = has_density and truth is not None and bool(OF_DENSITIES & set(groups))
-    seconds = 0.0
-    if has_density:
-        seconds += pass_seconds(cell.architecture, metrics.num_train_eval + num_held_out, "fp32")
-    if against_truth or "critic" in groups or (metrics.frechet and OF_IMAGES & set(groups)):
-        seconds += pass_seconds(cell.architecture, num_samples, "fp32")
-    if against_truth:
-        assert truth is not None
-        seconds += sum(pass_seconds(model, num_samples, "fp32") for model in (cell.architecture, truth))
-    if "resampling" in groups and metrics.frechet and cell.flow is not None and cell.flow.scales > 1:
-        seconds += 4 * pass_seconds(cell.architecture, num_samples, "fp32")  # two halves, there and back
-    seconds += critic_seconds(groups, cell.architecture.num_dims)
-    return seconds + image_metric_seconds(groups, metrics.frechet, num_samples, _num_kept(cell), num_held_out)
+def _disc_cost(cell: Cell, paradigm: AdversarialConfig) -> ModelCost:
+    return discriminator_cost(paradigm.disc_width, cell.architecture.shape)
 
 
 def _memory(cell: Cell) -> float:
@@ -238,7 +223,7 @@ def _memory(cell: Cell) -> float:
     kept = CALIBRATION.bytes_bf16 if cell.precision == "bf16" else CALIBRATION.bytes_fp32
     activations = graphs * kept * cost.activations * paradigm.batch_size
     if isinstance(paradigm, AdversarialConfig):
-        disc = discriminator_cost(paradigm.disc_width, cell.architecture.shape)
+        disc = _disc_cost(cell, paradigm)
         parameters += 4 * 4 * disc.num_parameters
         activations += CALIBRATION.bytes_disc * disc.activations * paradigm.batch_size
     scored = CALIBRATION.bytes_scored * cost.activations * CALIBRATION.num_scored

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from nllgen.study.config import AnyArchitecture, DCGANConfig, FlowConfig, ImportedConfig
 
@@ -26,11 +27,10 @@ class ModelCost:
     num_layers: int
 
 
-@dataclass(frozen=True)
-class _Couplings:
-    """``count`` equal couplings that each see ``half`` channels on a grid of ``sites``, behind an ActNorm."""
+class _Couplings(NamedTuple):
+    """``num`` equal couplings that each see ``half`` channels on a grid of ``sites``, behind an ActNorm."""
 
-    count: int
+    num: int
     half: int
     width: int
     sites: int
@@ -50,17 +50,16 @@ def _stages(config: FlowConfig) -> Iterator[_Couplings]:
 def flow_cost(config: FlowConfig) -> ModelCost:
     """Count a flow."""
     parameters = macs = activations = couplings = 0
-    affine = config.coupling == "affine"
-    for stage in _stages(config):
-        out = 2 * stage.half if affine else stage.half
-        inner = 2 * config.blocks  # 3×3 convolutions of width → width
-        weights = 9 * stage.width * (stage.half + inner * stage.width + out)
-        biases = stage.width * (1 + inner) + out
-        scale = stage.half if affine else 0
-        parameters += stage.count * (weights + biases + scale + 2 * stage.norm_channels)
-        macs += stage.count * stage.sites * weights
-        activations += stage.count * stage.sites * (stage.width * (1 + inner) + out + 2 * stage.half)
-        couplings += stage.count
+    inner = 2 * config.blocks  # 3×3 convolutions of width → width
+    for num, half, width, sites, norm_channels in _stages(config):
+        scale = half if config.coupling == "affine" else 0
+        out = half + scale
+        weights = 9 * width * (half + inner * width + out)
+        biases = width * (1 + inner) + out
+        parameters += num * (weights + biases + scale + 2 * norm_channels)
+        macs += num * sites * weights
+        activations += num * sites * (biases + 2 * half)
+        couplings += num
     return ModelCost(parameters, macs, activations, couplings)
 
 
@@ -95,7 +94,7 @@ def discriminator_cost(width: int, shape: tuple[int, int, int]) -> ModelCost:
 
 
 def model_cost(config: AnyArchitecture) -> ModelCost:
-    """Count what can be counted; a model of the user's own counts nothing."""
+    """Count a model; one of the user's own counts nothing."""
     if isinstance(config, ImportedConfig):
         return ModelCost(0, 0, 0, 0)
     return dcgan_cost(config) if isinstance(config, DCGANConfig) else flow_cost(config)

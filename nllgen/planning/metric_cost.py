@@ -35,18 +35,13 @@ COSTS = {
 def image_metric_seconds(
     groups: Collection[str], extractors: Collection[str], n: int, num_train: int, num_held_out: int
 ) -> float:
-    """Return the seconds on one core of the metrics of images of one model.
+    """Return the seconds on one core of the metrics of ``n`` images of one model.
 
-    Args:
-        groups: groups of metrics.
-        extractors: networks whose features they compare.
-        n: number of samples of the model.
-        num_train: training images behind the memorisation test; 0 where each is fresh.
-        num_held_out: true images that the samples are compared with.
+    The samples are compared with ``num_held_out`` true images, and for memorisation with ``num_train`` training images,
+    which are 0 where each is fresh.
     """
     asked, seconds = OF_IMAGES & set(groups), 0.0
-    for name in extractors if asked else ():
-        cost = COSTS[name]
+    for cost in [COSTS[name] for name in extractors] if asked else ():
         equal = min(n, num_held_out)
         kid = (n**2 + num_held_out**2 + n * num_held_out) / 10  # in ten blocks
         pairs = {"kid": kid, "prdc": 3 * equal**2, "memorisation": n * num_train}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from nllgen.planning.cost import CellCost, cell_cost, dataset_seconds, has_penalty
 from nllgen.storage.states import Expected, ResultState, TaskFiles, inspect
@@ -50,13 +50,9 @@ class PlanRow:
     """One task of a plan.
 
     Attributes:
-        kind: truth, dataset or cell.
         id: of the cell; of the truth for its data set.
-        label: for people.
-        action: whether it runs.
-        reason: in words, why.
+        label, reason: for people.
         seconds: still to be computed, on one core; 0 if skipped.
-        estimate: source of ``seconds``.
         memory_gb: at its peak.
         eval_seconds: of ``seconds``, those of evaluations.
     """
@@ -66,8 +62,8 @@ class PlanRow:
     label: str
     action: Action
     reason: str
-    seconds: float
-    estimate: Estimate
+    seconds: float = 0.0
+    estimate: Estimate = Estimate.NONE
     memory_gb: float = 0.0
     eval_seconds: float = 0.0
 
@@ -78,8 +74,6 @@ class Plan:
 
     Attributes:
         study: its name.
-        rows: a task each.
-        cores: that the wall time is for.
         core_hours: of everything that runs.
         wall_seconds: truth, then dataset, then cells spread over the cores.
         left_out: sources of data that are not there, and whose cells are no rows.
@@ -114,22 +108,13 @@ class Plan:
 
 
 def inspect_study(study: Study, study_dir: StudyDir, container: ContainerRule | None = None) -> dict[str, TaskFiles]:
-    """Judge the files of every task.
-
-    Returns:
-        Name of a task → its files.
-    """
-    required = container.sha256 if container and container.strict else None
-    expected = Expected.of(study, study_dir, required)
+    """Judge the files of every task; return them by the task's name."""
+    expected = Expected.of(study, study_dir, container.sha256 if container and container.strict else None)
     return {task.name: inspect(task, expected) for task in tasks_of(study, study_dir)}
 
 
 def make_plan(
-    study: Study,
-    files: Mapping[str, TaskFiles],
-    *,
-    cores: int = 1,
-    container: ContainerRule | None = None,
+    study: Study, files: Mapping[str, TaskFiles], *, cores: int = 1, container: ContainerRule | None = None
 ) -> Plan:
     """Decide what runs. Reads no file.
 
@@ -141,9 +126,9 @@ def make_plan(
     """
     assert cores >= 1
     tasks = tasks_of(study, StudyDir(Path(study.name)))  # no path of theirs is looked at
-    price = _Pricer(study, _measured_speeds(tasks, files))
+    pricer = _Pricer(study, _measured_speeds(tasks, files))
     missing = TaskFiles(ResultState.MISSING)
-    rows = [_row(task, files.get(task.name, missing), price, study, container) for task in tasks]
+    rows = [_row(task, files.get(task.name, missing), pricer, container) for task in tasks]
     first = sum(row.seconds for row in rows if row.kind is not TaskKind.CELL)
     seconds = [row.seconds for row in rows if row.kind is TaskKind.CELL and row.seconds]
     spread = _makespan(seconds, max(1, cores // study.resources.cpus))
@@ -168,60 +153,44 @@ def _measured_speeds(tasks: list[Task], files: Mapping[str, TaskFiles]) -> dict[
     return {key: sum(values) / len(values) for key, values in speeds.items()}
 
 
-class _Price(NamedTuple):
-    """The last four fields of a row that runs."""
-
-    seconds: float
-    estimate: Estimate
-    memory_gb: float
-    eval_seconds: float
-
-
-_FREE = _Price(0.0, Estimate.NONE, 0.0, 0.0)
-
-
 class _Pricer:
-    """Seconds of a cell; all but the seed and the number of steps is looked up once."""
+    """Prices of tasks; all of a cell but its seed and its number of steps is looked up once."""
 
     def __init__(self, study: Study, speeds: Mapping[tuple[object, ...], float]):
         self.study = study
         self.speeds = speeds
         self.costs: dict[tuple[int, ...], tuple[CellCost, float | None]] = {}
 
-    def __call__(self, cell: Cell, step: int) -> _Price:
+    def price(self, row: PlanRow, task: Task, files: TaskFiles) -> PlanRow:
+        """Return the row of a task that runs with its costs."""
+        if task.kind is TaskKind.DATASET:
+            return replace(row, seconds=dataset_seconds(self.study), estimate=Estimate.ANALYTIC)
+        cell = task.cell
         # the grid shares equal sub-models, and identity is looked up ten times faster than equality
         key = (id(cell.data), id(cell.architecture), id(cell.paradigm), cell.precision == "bf16")
         if key not in self.costs:
             self.costs[key] = (cell_cost(cell, self.study), self.speeds.get(_speed_key(cell)))
         cost, measured = self.costs[key]
+        step = files.step or 0 if files.state is ResultState.PARTIAL else 0
         steps = max(0, cell.paradigm.steps - step)
         # nothing is known of a model of the user's own before it has run
         unknown = Estimate.NONE if cell.model is not None else Estimate.ANALYTIC
         estimate = unknown if measured is None else Estimate.MEASURED
         seconds = cost.seconds(steps, measured, resumed=step > 0)
-        return _Price(seconds, estimate, cost.memory_gb, cost.eval_seconds)
+        return replace(
+            row, seconds=seconds, estimate=estimate, memory_gb=cost.memory_gb, eval_seconds=cost.eval_seconds
+        )
 
 
-def _row(
-    task: Task, files: TaskFiles, price: Callable[[Cell, int], _Price], study: Study, container: ContainerRule | None
-) -> PlanRow:
+def _row(task: Task, files: TaskFiles, pricer: _Pricer, container: ContainerRule | None) -> PlanRow:
+    label, data = task.label, pricer.study.dataset
+    if task.kind is TaskKind.TRUTH:
+        label = f"truth {task.cell.label}"
+    elif task.kind is TaskKind.DATASET:
+        label = f"dataset {data.num_train} + {data.num_val} + {data.num_test} images"
     action = Action.RUN if files.state.is_to_run else Action.SKIP
-    reason = _reason(task, files, container)
-    if task.kind is TaskKind.DATASET:
-        return _dataset_row(task, action, reason, study)
-    step = files.step or 0 if files.state is ResultState.PARTIAL else 0
-    label = f"truth {task.cell.label}" if task.kind is TaskKind.TRUTH else task.label
-    return PlanRow(
-        task.kind, task.cell.id, label, action, reason, *(price(task.cell, step) if action == "run" else _FREE)
-    )
-
-
-def _dataset_row(task: Task, action: Action, reason: str, study: Study) -> PlanRow:
-    data = study.dataset
-    label = f"dataset {data.num_train} + {data.num_val} + {data.num_test} images"
-    if action is Action.SKIP:
-        return PlanRow(task.kind, task.cell.id, label, action, reason, 0.0, Estimate.NONE)
-    return PlanRow(task.kind, task.cell.id, label, action, reason, dataset_seconds(study), Estimate.ANALYTIC)
+    row = PlanRow(task.kind, task.cell.id, label, action, _reason(task, files, container))
+    return pricer.price(row, task, files) if action is Action.RUN else row
 
 
 def _reason(task: Task, files: TaskFiles, container: ContainerRule | None) -> str:
@@ -246,14 +215,10 @@ def _reason(task: Task, files: TaskFiles, container: ContainerRule | None) -> st
             reason = "diverged: a recorded outcome, not run again"
         case ResultState.COMPLETE:
             reason = f"{detail}, done" if detail else "done"
-    return reason + _made_elsewhere(task, files, container)
-
-
-def _made_elsewhere(task: Task, files: TaskFiles, container: ContainerRule | None) -> str:
-    """Return a note where a result that counts was made in another container than runs would be."""
     if container is None or task.kind is TaskKind.DATASET or files.container_sha256 == container.sha256:
-        return ""
-    return f", but made in {f'container {files.container_sha256[:12]}' if files.container_sha256 else 'no container'}"
+        return reason
+    made_in = f"container {files.container_sha256[:12]}" if files.container_sha256 else "no container"
+    return f"{reason}, but made in {made_in}"
 
 
 def _makespan(seconds: list[float], workers: int) -> float:

@@ -1,15 +1,17 @@
-"""The study and the plan of a study file, given what is already stored under a root."""
+"""The study and the plan of a study file, and the cells to evaluate, given what is already stored under a root."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from nllgen.errors import ConfigError, ConflictError
 from nllgen.planning.plan import ContainerRule, Plan, inspect_study, make_plan
 from nllgen.storage.study_dir import StudyDir
-from nllgen.study.config import Precision, Study
+from nllgen.study.config import Cell, MetricGroup, Precision, Study
+from nllgen.study.diagnostics import did_you_mean, not_allowed
 from nllgen.study.extend import extend_study
 from nllgen.study.hardware import auto_precision
 from nllgen.study.load import load_study
@@ -25,8 +27,8 @@ def load_study_at(
         root: directory of all studies.
         is_available: tells whether a source of optional data is on this machine. Cells on a missing source are left
             out, unless they are frozen.
-        precision: meaning of ``precision: auto``; this machine's where None. A frozen study keeps the precision of its
-            first submission.
+        precision: meaning of ``precision: auto``; this machine's where None. A frozen study keeps that of its first
+            submission.
 
     Raises:
         ConfigError: the file has errors; the message names each with its line.
@@ -63,13 +65,7 @@ def merge_frozen(study: Study, study_dir: StudyDir) -> Study:
 
 
 def plan_study_at(study: Study, root: Path, cores: int, container: ContainerRule | None = None) -> Plan:
-    """Plan a study, given its results under a root.
-
-    Args:
-        study: as :func:`load_study_at` returns it.
-        root: directory of all studies.
-        cores: processors that the wall time is estimated for.
-        container: that the tasks will run in; None without one.
+    """Plan a study of :func:`load_study_at`, given its results under a root, for so many cores.
 
     Raises:
         ConflictError: the study that is frozen there is another one.
@@ -82,3 +78,29 @@ def plan_study_at(study: Study, root: Path, cores: int, container: ContainerRule
 def left_out_note(source: str) -> str:
     """Return the note for cells that are left out because their data are missing."""
     return f"cells on {source} are left out, since it is not on this machine; next: nllgen assets fetch {source}"
+
+
+def cells_to_evaluate(study_dir: StudyDir, metrics: Sequence[str], cell_ids: Sequence[str]) -> list[Cell]:
+    """Return the cells of ``cell_ids``, ids or ``truth``; where it is empty, all cells and the trained truth.
+
+    Raises:
+        ConfigError: a metric or cell does not exist, or a named cell has no result.
+    """
+    allowed = get_args(MetricGroup)
+    for name in metrics:
+        if name not in allowed:
+            raise ConfigError(f"--metric: {not_allowed(name, allowed)}")
+    study = study_dir.read_study()
+    cells = {cell.id: cell for cell in study.cells}
+    if study.truth is not None and study.trains_truth:
+        cells["truth"] = study.truth
+    for cell_id in cell_ids:
+        if cell_id not in cells:
+            raise ConfigError(
+                f"study {study.name} has no cell {cell_id!r}{did_you_mean(cell_id, cells)}",
+                f"`nllgen status {study_dir.path}` lists the ids of its cells",
+            )
+        task_dir = study_dir.truth(cells[cell_id].id) if cell_id == "truth" else study_dir.cell(cell_id)
+        if not task_dir.result.exists():
+            raise ConfigError(f"{cell_id} has no result yet", f"see: nllgen status {study_dir.path}")
+    return [cells[cell_id] for cell_id in dict.fromkeys(cell_ids or cells)]

@@ -104,7 +104,8 @@ def read_table(group: h5py.Group, name: str, known: Mapping[str, str], max_rows:
         )
         if data.dtype.kind != expected or data.ndim != 1:
             raise ValueError(f"{name}/{column} holds {data.dtype}, not what its schema says")
-        table[column] = np.char.decode(data, "utf-8") if expected == "S" else data
+        # NumPy 1 decodes an empty array to numbers
+        table[column] = np.char.decode(data, "utf-8").astype(str, copy=False) if expected == "S" else data
     return table
 
 

@@ -18,11 +18,7 @@ MAX_SHOWN = 50
 
 
 class Diagnostics:
-    """The errors of one file.
-
-    Args:
-        file_name: as the user typed it.
-    """
+    """The errors of the file that the user named ``file_name``."""
 
     def __init__(self, file_name: str):
         self.file_name = file_name
@@ -45,19 +41,14 @@ class Diagnostics:
         return ConfigError("\n".join([f"{len(self)} errors in {self.file_name}", *messages]))
 
     def check(self) -> None:
-        """Raise the errors, if there are any.
-
-        Raises:
-            ConfigError: all errors of the file.
-        """
+        """Raise a ConfigError of all errors, if there are any."""
         if self._errors:
             raise self.error()
 
 
 def dotted(path: KeyPath) -> str:
     """Format a path: ``("cells", 0, "data", "source")`` becomes ``cells[0].data.source``."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.removeprefix(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def show(value: object) -> str:
@@ -85,12 +76,7 @@ def not_allowed(value: object, allowed: Iterable[str]) -> str:
 
 
 def explain(error: ValidationError, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Translate pydantic's errors to (key, text); the key is empty where values contradict each other.
-
-    Args:
-        error: validation error of one flat model.
-        keys: keys of the model.
-    """
+    """Translate pydantic's errors of a flat model to (key, text); contradicting values have an empty key."""
     by_key: dict[str, list[Any]] = {}
     for item in error.errors(include_url=False):
         by_key.setdefault(str(item["loc"][0]) if item["loc"] else "", []).append(item)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import ValidationError
 
@@ -20,7 +20,7 @@ from nllgen.study.config import (
     Precision,
 )
 from nllgen.study.degrees import DEGREES, student
-from nllgen.study.diagnostics import KeyPath, dotted, explain, not_allowed, show
+from nllgen.study.diagnostics import dotted, explain, not_allowed, show
 from nllgen.study.sweep import ARCHITECTURES, PARADIGMS, SECTIONS, Assignment, Product
 from nllgen.study.yaml_documents import YamlDocument
 
@@ -33,11 +33,9 @@ class StudyContext:
 
     Attributes:
         document: the file, which receives the errors.
-        precision: meaning of ``precision: auto``.
         truth: reference of degrees and synthetic data; None if there is none, or it is wrong.
         has_truth: the file has a truth section, right or wrong, so that none is reported as missing.
         dataset: None if that section is wrong.
-        plugins: modules that models may be imported from.
     """
 
     document: YamlDocument
@@ -51,11 +49,13 @@ class StudyContext:
 def expand(product: Product, context: StudyContext) -> Iterator[Cell]:
     """Yield the valid cells of a product; add the errors of the others to the document."""
     expander = _Expander(product, context)
+    largest: Cell | None = None  # the cell that needs the largest pool of training images
     for assignment in product.assignments(context.document):
-        cell = expander.cell(assignment)
-        if cell is not None:
+        if (cell := expander.cell(assignment)) is not None:
             yield cell
-    expander.check_pool()
+            largest = cell if largest is None else max(largest, cell, key=_pool_size)
+    if largest is not None:
+        expander.check_pool(largest)
 
 
 class _Expander:
@@ -67,7 +67,6 @@ class _Expander:
         self.keys = {name: [key for key in keys if key.startswith(f"{name}.")] for name in SECTIONS}
         # an architecture without keys is an axis under its own name
         self.architecture = next((name for name in ARCHITECTURES if name in keys or self.keys[name]), "flow")
-        self.largest_pool: tuple[int, Cell] | None = None  # number of training images, and the cell that needs them
 
     def cell(self, assignment: Assignment) -> Cell | None:
         """Build the cell of an assignment; add its errors and return None where it is wrong."""
@@ -89,32 +88,23 @@ class _Expander:
             "seed": assignment.get("seed", 0),
             "degree": degree,
         }
-        try:
-            cell = Cell(**fields)
-        except ValidationError as error:
-            self._explain(error, "", Cell, assignment)
-            return None
-        if not self._can_start(cell):
-            return None
-        self._count_pool(cell)
-        return cell
+        cell = self._validate(Cell, "", fields, assignment)
+        return cell if cell is not None and self._can_start(cell) else None
 
-    def check_pool(self) -> None:
-        """Check that the dataset has the training images that the largest seed needs."""
-        dataset = self.context.dataset
-        if dataset is not None and self.largest_pool is not None and self.largest_pool[0] > dataset.num_train:
-            needed, cell = self.largest_pool
-            self._add_error(
-                "data.num_train",
-                f"seed {cell.seed} trains on block {cell.seed} of {cell.data.num_train} synthetic images, which needs "
-                f"dataset.num_train ≥ {needed}; it is {dataset.num_train}",
-                cell.data.num_train,
-            )
+    def check_pool(self, cell: Cell) -> None:
+        """Check that the dataset has the training images that a cell needs."""
+        dataset, needed, num = self.context.dataset, _pool_size(cell), cell.data.num_train
+        if dataset is not None and needed > dataset.num_train:
+            block = f"seed {cell.seed} trains on block {cell.seed} of {num} synthetic images"
+            text = f"{block}, which needs dataset.num_train ≥ {needed}; it is {dataset.num_train}"
+            self._add_error("data.num_train", text, num)
 
     def _add_error(self, key: str, text: str, value: object = None) -> None:
         path = self.product.path_of(key, value)
         line = self.context.document.line(path)
-        self.context.document.diagnostics.add(line, f"{dotted(_without_index(path))}: {text}")
+        if len(path) > 2 and isinstance(path[-1], int) and path[-2] not in ("include", "cells"):
+            path = path[:-1]  # without the position in an axis: its key and line are enough
+        self.context.document.diagnostics.add(line, f"{dotted(path)}: {text}")
 
     def _cached(
         self, section: str, assignment: Assignment, depends_on: tuple[object, ...], build: Callable[[], Model | None]
@@ -124,8 +114,7 @@ class _Expander:
         key = (section, values, depends_on)
         if key not in self.cache:
             self.cache[key] = build()
-        model: Model | None = self.cache[key]
-        return model
+        return cast("Model | None", self.cache[key])
 
     def _payload(self, section: str, assignment: Assignment) -> dict[str, Any]:
         return {key.removeprefix(f"{section}."): assignment[key] for key in self.keys[section]}
@@ -136,7 +125,7 @@ class _Expander:
                 return self.context.precision
             case "fp32" | "bf16":
                 return value
-        self._add_error("precision", not_allowed(value, ("auto", "fp32", "bf16")), value)
+        self._add_error("precision", not_allowed(value, ("auto", *get_args(Precision))), value)
         return None
 
     def _data(self, assignment: Assignment) -> DataConfig | None:
@@ -150,9 +139,8 @@ class _Expander:
             self._add_missing_truth("data.source", "synthetic images are drawn from the truth", "synthetic")
             self._validate(DataConfig, "data", payload | {"truth_id": "unknown"}, assignment)
             return None
-        if not self._fill_synthetic(payload, self.context.truth):
-            return None
-        return self._validate(DataConfig, "data", payload, assignment)
+        agrees = self._fill_synthetic(payload, self.context.truth)
+        return self._validate(DataConfig, "data", payload, assignment) if agrees else None
 
     def _fill_synthetic(self, payload: dict[str, Any], truth: Cell) -> bool:
         """Fill in what synthetic data take from the truth and the dataset; return whether the rest agrees with it."""
@@ -161,9 +149,8 @@ class _Expander:
             of_truth = getattr(truth.data, key)
             value = payload.setdefault(key, of_truth)
             if value != of_truth:
-                self._add_error(
-                    f"data.{key}", f"{show(value)} differs from the truth's {of_truth}; leave it out", value
-                )
+                text = f"{show(value)} differs from the truth's {of_truth}; leave it out"
+                self._add_error(f"data.{key}", text, value)
         for key in ("num_val", "num_test") if self.context.dataset is not None else ():
             limit = getattr(self.context.dataset, key)
             value = payload.setdefault(key, limit)
@@ -224,16 +211,12 @@ class _Expander:
         try:
             return model.model_validate(payload)
         except ValidationError as error:
-            self._explain(error, section, model, assignment)
+            for name, text in explain(error, [key for key in model.model_fields if key not in ("truth_id", "shape")]):
+                key = ".".join(part for part in (section, name) if part)
+                if not name:  # values that contradict each other: point at one that the text names
+                    key = next((key for key in self.keys.get(section, ()) if key.split(".")[1] in text), section)
+                self._add_error(key, text, assignment.get(key))
             return None
-
-    def _explain(self, error: ValidationError, section: str, model: type[Frozen], assignment: Assignment) -> None:
-        hidden = ("truth_id", "shape")
-        for name, text in explain(error, [key for key in model.model_fields if key not in hidden]):
-            key = ".".join(part for part in (section, name) if part)
-            if not name:  # values that contradict each other: point at one that the text names
-                key = next((key for key in self.keys.get(section, ()) if key.split(".")[1] in text), section)
-            self._add_error(key, text, assignment.get(key))
 
     def _add_missing_truth(self, key: str, reason: str, value: object) -> None:
         if not self.context.has_truth:
@@ -251,17 +234,12 @@ class _Expander:
             self._add_error("start", text, cell.start)
         return False
 
-    def _count_pool(self, cell: Cell) -> None:
-        if cell.data.source == "synthetic" and isinstance(cell.data.num_train, int):
-            needed = (cell.seed + 1) * cell.data.num_train
-            if self.largest_pool is None or needed > self.largest_pool[0]:
-                self.largest_pool = (needed, cell)
+
+def _pool_size(cell: Cell) -> int:
+    """Return the number of synthetic training images up to the end of a cell's block; 0 where it has none."""
+    num = cell.data.num_train
+    return (cell.seed + 1) * num if cell.data.source == "synthetic" and isinstance(num, int) else 0
 
 
 def _hashable(value: Any) -> object:
     return json.dumps(value, sort_keys=True, default=str) if isinstance(value, dict) else value
-
-
-def _without_index(path: KeyPath) -> KeyPath:
-    """Drop the position in an axis: its key and line are enough."""
-    return path[:-1] if len(path) > 2 and isinstance(path[-1], int) and path[-2] not in ("include", "cells") else path

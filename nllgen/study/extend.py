@@ -5,22 +5,17 @@ Nothing else may change. The rules of its claims stay those that were registered
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from nllgen.errors import ConflictError
 from nllgen.study.config import Study
-from nllgen.study.diagnostics import show
 
 MAX_SHOWN = 20
 _MAY_CHANGE: dict[str, bool | set[str]] = {
-    "cells": True,
-    "resources": True,
+    **dict.fromkeys(("cells", "resources", "claims_sha256", "optional", "plugins", "left_out"), True),
     "dataset": {"num_train"},
-    "claims_sha256": True,
-    "optional": True,
-    "plugins": True,
-    "left_out": True,
 }
 
 
@@ -65,7 +60,8 @@ def _changed_values(frozen: Study, new: Study) -> Iterator[str]:
     before = dict(_flatten("", frozen.model_dump(mode="json", exclude=_MAY_CHANGE)))
     after = dict(_flatten("", new.model_dump(mode="json", exclude=_MAY_CHANGE)))
     for key in dict.fromkeys([*before, *after]):
-        old, now = (show(values[key]) if key in values else "not given" for values in (before, after))
+        # whole values, since long ones may differ at their ends only
+        old, now = (json.dumps(values[key]) if key in values else "not given" for values in (before, after))
         if old != now:
             yield f"{key}: frozen {old}, now {now}"
 

@@ -39,12 +39,7 @@ def load_study(grid: str | Path, *, precision: Precision) -> Study:
 
 
 def parse_study(text: str, file_name: str, *, precision: Precision) -> Study:
-    """Parse the YAML text of a study.
-
-    Args:
-        text: the YAML.
-        file_name: name of the file in messages.
-        precision: meaning of ``precision: auto``.
+    """Parse the YAML text of a study, as :func:`load_study` does its file.
 
     Raises:
         ConfigError: all errors of the file.
@@ -53,27 +48,26 @@ def parse_study(text: str, file_name: str, *, precision: Precision) -> Study:
     root = document.mapping((), document.value)
     _check_keys(document, root)
     dataset = document.validate(("dataset",), root.get("dataset", {}), DatasetConfig)
-    metrics = document.validate(("metrics",), root.get("metrics", {}), MetricsConfig)
-    resources = document.validate(("resources",), root.get("resources", {}), Resources)
-    truth, pretrained = _truth(document, root["truth"], precision) if "truth" in root else (None, "")
-    context = StudyContext(document, precision, truth, "truth" in root, dataset, _plugins(root))
-    cells = _cells(context, root["cells"]) if root.get("cells") is not None else ()
-    sections = {"dataset": dataset, "metrics": metrics, "resources": resources}
-    fields: dict[str, Any] = {
-        "name": root.get("name"),
-        "truth": truth,
-        "pretrained": pretrained,
-        "cells": cells,
-        "claims_sha256": claims_sha256(),
-        **{key: root[key] for key in ("plugins", "optional") if key in root},
-        **{key: section for key, section in sections.items() if section is not None},
+    sections = {
+        "dataset": dataset,
+        "metrics": document.validate(("metrics",), root.get("metrics", {}), MetricsConfig),
+        "resources": document.validate(("resources",), root.get("resources", {}), Resources),
     }
+    fields: dict[str, Any] = {key: section for key, section in sections.items() if section is not None}
+    fields |= {key: root[key] for key in ("name", "plugins", "optional") if key in root}
+    truth, pretrained = _truth(document, root["truth"], precision) if "truth" in root else (None, "")
+    plugins = root["plugins"] if isinstance(root.get("plugins"), list) else []
+    names = tuple(name for name in plugins if isinstance(name, str))  # validation reports the rest
+    context = StudyContext(document, precision, truth, "truth" in root, dataset, names)
+    cells = _cells(context, root["cells"]) if root.get("cells") is not None else ()
+    fields |= {"truth": truth, "pretrained": pretrained, "cells": cells, "claims_sha256": claims_sha256()}
     try:
         study = Study.model_validate(fields)
     except ValidationError as error:
         for key, sentence in explain(error, _KEYS):
             if root.get(key) is not None:
                 document.add_error((key,), sentence)
+        raise document.diagnostics.error() from error
     document.diagnostics.check()
     return study
 
@@ -99,34 +93,22 @@ def _check_keys(document: YamlDocument, root: dict[str, Any]) -> None:
         if key not in _KEYS:
             document.add_error((key,), unknown_key(key, _KEYS))
     for key in ("name", "cells"):
-        if root and root.get(key) is None:
+        if isinstance(document.value, dict) and root.get(key) is None:
             document.add_error((key,), "is required")
-
-
-def _plugins(root: dict[str, Any]) -> tuple[str, ...]:
-    """Return the names in ``plugins``; validation of the study reports what else is in it."""
-    value = root.get("plugins")
-    return tuple(name for name in value if isinstance(name, str)) if isinstance(value, list) else ()
 
 
 def _truth(document: YamlDocument, value: Any, precision: Precision) -> tuple[Cell | None, str]:
     """Read the truth: its cell, None where it has errors, and the name of a pretrained one."""
     num_before = len(document.diagnostics)
-    if isinstance(value, dict) and "pretrained" in value:
-        name = _pretrained(document, value)
-        return (pretrained_card(name).cell, name) if len(document.diagnostics) == num_before else (None, "")
-    cell = _trained_truth(document, value, precision)
-    return (cell if len(document.diagnostics) == num_before else None), ""
-
-
-def _pretrained(document: YamlDocument, value: dict[str, Any]) -> str:
+    if not isinstance(value, dict) or "pretrained" not in value:
+        cell = _trained_truth(document, value, precision)
+        return (cell if len(document.diagnostics) == num_before else None), ""
+    for key in [key for key in value if key != "pretrained"]:
+        document.add_error((*_TRUTH, key), "goes with a truth that is trained; leave out either it or pretrained")
     name, names = value["pretrained"], pretrained_names()
-    for key in value:
-        if key != "pretrained":
-            document.add_error((*_TRUTH, key), "goes with a truth that is trained; leave out either it or pretrained")
     if name not in names:
         document.add_error((*_TRUTH, "pretrained"), not_allowed(name, names))
-    return str(name)
+    return (pretrained_card(name).cell, name) if len(document.diagnostics) == num_before else (None, "")
 
 
 def _trained_truth(document: YamlDocument, value: Any, precision: Precision) -> Cell | None:
@@ -165,7 +147,9 @@ def _cells(context: StudyContext, value: Any) -> tuple[Cell, ...]:
                 label = first.label if first.label == cell.label else f"{first.label} = {cell.label}"
                 duplicates.setdefault((path, product.path), []).append(label)
     for (path, repeated), labels in duplicates.items():
-        document.add_error(repeated, _describe_duplicates(document, path, labels))
+        shown = "; ".join(labels[:3]) + ("; …" if len(labels) > 3 else "")
+        already = f"already in {dotted(path)} on line {document.line(path)}"
+        document.add_error(repeated, f"{len(labels)} duplicate cells, {already}: {shown}")
     _check_image_size(document, cells.values())
     if not cells and len(document.diagnostics) == num_before:
         document.add_error(("cells",), "an empty grid: no cells are left to run")
@@ -182,19 +166,13 @@ def _add_too_many(document: YamlDocument, products: list[Product]) -> None:
 
 def _check_image_size(document: YamlDocument, cells: Iterable[tuple[Cell, KeyPath]]) -> None:
     """Check that all images have one size, since a study is one file of images."""
-    first: Cell | None = None
+    size: int | None = None
     for cell, path in cells:
-        first = first or cell
-        if cell.data.shape != first.data.shape:
-            size, other = first.data.image_size, cell.data.image_size
+        size, other = size or cell.data.image_size, cell.data.image_size
+        if other != size:
             text = f"data.image_size is {other}, earlier cells have {size}: a study has images of one size"
             document.add_error(path, text)
             return
-
-
-def _describe_duplicates(document: YamlDocument, path: KeyPath, labels: list[str]) -> str:
-    shown = "; ".join(labels[:3]) + ("; …" if len(labels) > 3 else "")
-    return f"{len(labels)} duplicate cells, already in {dotted(path)} on line {document.line(path)}: {shown}"
 
 
 def _format_count(number: int) -> str:

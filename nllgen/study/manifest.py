@@ -6,10 +6,17 @@ import json
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from nllgen.errors import CorruptFileError, SchemaError
-from nllgen.study.config import SCHEMA, Cell, Study
+from nllgen.study.config import SCHEMA, Cell, DatasetConfig, MetricsConfig, Resources, Study
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "truth": Cell,
+    "dataset": DatasetConfig,
+    "metrics": MetricsConfig,
+    "resources": Resources,
+}
 
 
 def header_text(study: Study) -> str:
@@ -26,12 +33,7 @@ def manifest_text(study: Study) -> str:
 
 
 def parse_frozen(header: str, manifest: str, where: str) -> Study:
-    """Parse a frozen study and verify each cell by its id.
-
-    Args:
-        header: text of study.yaml.
-        manifest: text of manifest.jsonl.
-        where: name of the study in messages.
+    """Parse study.yaml and manifest.jsonl of the study ``where``, and verify each cell by its id.
 
     Raises:
         CorruptFileError: the text is damaged or was edited.
@@ -41,18 +43,17 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
         head: Any = _load_yaml(header)
         if not isinstance(head, dict):
             raise ValueError("study.yaml is not a mapping")
-        _check_schema(head.pop("schema", None), where)
+        if (schema := head.pop("schema", None)) != SCHEMA:
+            raise SchemaError(
+                f"{where}: the study was frozen with schema {schema}, this version reads schema {SCHEMA}",
+                "use the nllgen that made it, or submit the grid with another name or --root",
+            )
         count = head.pop("num_cells", None)
         # the header is written last: an extension that was killed before it leaves further lines, which do not count
         cells = [_parse_cell(json.loads(line)) for line in manifest.splitlines()[: int(count or 0)]]
         if count != len(cells):
             raise ValueError(f"study.yaml counts {count} cells, manifest.jsonl has {len(cells)}")
-        truth = head.pop("truth", None)
-        return Study(
-            truth=None if truth is None else Cell.model_validate(truth),
-            cells=tuple(cells),
-            **{name: _parse_section(name, value) for name, value in head.items()},
-        )
+        return Study(cells=tuple(cells), **{name: _parse_section(name, value) for name, value in head.items()})
     except (yaml.YAMLError, ValidationError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptFileError(
             f"{where}: the frozen study is damaged or was edited: {error}",
@@ -69,8 +70,7 @@ def _load_yaml(text: str) -> Any:
 
 
 def _parse_section(name: str, value: Any) -> Any:
-    model: Any = Study.model_fields[name].annotation if name in Study.model_fields else None
-    return model.model_validate(value) if hasattr(model, "model_validate") else value
+    return _SECTIONS[name].model_validate(value) if name in _SECTIONS and value is not None else value
 
 
 def _parse_cell(line: dict[str, Any]) -> Cell:
@@ -78,11 +78,3 @@ def _parse_cell(line: dict[str, Any]) -> Cell:
     if cell.id != line["id"]:
         raise ValueError(f"cell {line['id']} has the content of {cell.id}")
     return cell
-
-
-def _check_schema(schema: object, where: str) -> None:
-    if schema != SCHEMA:
-        raise SchemaError(
-            f"{where}: the study was frozen with schema {schema}, this version reads schema {SCHEMA}",
-            "use the nllgen that made it, or submit the grid with another name or --root",
-        )

@@ -54,9 +54,7 @@ def pretrained_card(name: str) -> Card:
     """
     path = TRUTHS / name / _CARD
     try:
-        return Card.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise AssetError(f"{path}: {error.strerror}", "install nllgen again") from error
+        return Card.model_validate_json(_read(path))
     except ValidationError as error:
         raise CorruptFileError(f"{path}: not the card of a truth: {error}", "install nllgen again") from error
 
@@ -69,12 +67,16 @@ def pretrained_weights(name: str) -> bytes:
         CorruptFileError: its hash is not the card's.
     """
     path, expected = TRUTHS / name / WEIGHTS_NAME, pretrained_card(name).sha256
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise AssetError(f"{path}: {error.strerror}", "install nllgen again") from error
+    content = _read(path)
     digest = hashlib.sha256(content).hexdigest()
     if digest != expected:
         message = f"{path}: its SHA-256 is {digest[:16]}…, its card names {expected[:16]}…"
         raise CorruptFileError(message, "install nllgen again")
     return content
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise AssetError(f"{path}: {error.strerror}", "install nllgen again") from error

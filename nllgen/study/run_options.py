@@ -53,8 +53,6 @@ class RunOptions(_Message):
     """Options of a worker, the same for all of its tasks.
 
     Attributes:
-        assets: folder of fetched assets.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: of torch, unless an order says otherwise.
         checkpoint_s: seconds between checkpoints.
         checkpoint_steps: steps between checkpoints; 0 saves by time only.
@@ -104,7 +102,6 @@ class TaskAnswer(_Message):
     Attributes:
         exit_code: 0 where the task is done.
         reason: reason of a failure, where it is known.
-        attempt: name of the attempt.
     """
 
     exit_code: int

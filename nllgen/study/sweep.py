@@ -39,13 +39,7 @@ TRUTH_KEYS = tuple(key for key in (*SECTIONS, *SINGLES) if key not in ("degree",
 
 @dataclass(frozen=True)
 class Axis:
-    """The values of one dotted key.
-
-    Attributes:
-        values: a list or a range.
-        path: its place in the file.
-        is_list: the file has a list or a range, not a single value.
-    """
+    """The values of one dotted key at its place in the file; ``is_list`` unless the file has a single value."""
 
     values: Sequence[Any]
     path: KeyPath
@@ -55,9 +49,7 @@ class Axis:
     def count(self) -> int:
         """Count the values; ``len`` fails on a range beyond 2⁶³."""
         values = self.values
-        if isinstance(values, range):
-            return (values[-1] - values[0]) // values.step + 1
-        return len(values)
+        return (values[-1] - values[0]) // values.step + 1 if isinstance(values, range) else len(values)
 
     def __contains__(self, value: Scalar) -> bool:
         # a range iterates to look up anything but an int
@@ -69,9 +61,7 @@ class Product:
     """A product of axes: a sweep's own, or that of an ``include``.
 
     Attributes:
-        path: its place in the file.
-        axes: dotted key → axis.
-        zipped: axes that vary together.
+        axes, zipped: dotted key → axis; those of ``zipped`` vary together.
         excludes: path of each ``exclude`` → the axes whose combinations it drops.
     """
 
@@ -110,17 +100,17 @@ class Product:
         for values in itertools.product(*(axis.values for axis in self.axes.values())):
             for row in rows:
                 assignment: Assignment = dict(zip(keys, values + row, strict=True))
-                dropped_by = [path for path, axes in self.excludes.items() if _matches(assignment, axes)]
+                dropped_by = [
+                    path
+                    for path, axes in self.excludes.items()
+                    if all(assignment[key] in axis for key, axis in axes.items())
+                ]
                 for path in dropped_by:
                     unused.pop(path, None)
                 if not dropped_by:
                     yield assignment
         for path in unused:
             document.add_error(path, "matches no cell of its sweep; remove it or correct a value")
-
-
-def _matches(assignment: Assignment, axes: dict[str, Axis]) -> bool:
-    return all(assignment[key] in axis for key, axis in axes.items())
 
 
 class SweepReader:
@@ -140,32 +130,28 @@ class SweepReader:
         return [main, *(self._include(at, item, main) for at, item in self._items(path, entries, "include"))]
 
     def axes(self, path: KeyPath, entries: dict[str, Any], allowed: Collection[str]) -> dict[str, Axis]:
-        """Read the axes of nested sections.
-
-        Args:
-            path: of the sweep or truth.
-            entries: its sections and single keys.
-            allowed: ``SWEEP_KEYS`` or ``TRUTH_KEYS``.
-        """
-        axes: dict[str, Axis | None] = {}
+        """Read the axes in the sections and single keys of a sweep or truth."""
+        axes: dict[str, Axis] = {}
         for key, value in entries.items():
+            at = (*path, key)
             if key not in allowed:
-                self.document.add_error((*path, key), unknown_key(key, allowed))
-            elif key in SECTIONS:
-                axes |= self._section((*path, key), key, value)
+                self.document.add_error(at, unknown_key(key, allowed))
+            elif key not in SECTIONS:
+                axes |= self._axis(at, key, value)
+            elif key in ARCHITECTURES and value == {}:  # an architecture with all its defaults
+                axes[key] = Axis([True], at, False)
             else:
-                axes[key] = self._axis((*path, key), key, value)
-        return {key: axis for key, axis in axes.items() if axis is not None}
+                axes |= self._keys(at, value, SECTIONS[key], f"{key}.")
+        return axes
 
-    def _section(self, path: KeyPath, section: str, value: Any) -> dict[str, Axis | None]:
-        if section in ARCHITECTURES and value == {}:  # an architecture with all its defaults
-            return {section: Axis([True], path, False)}
-        axes: dict[str, Axis | None] = {}
+    def _keys(self, path: KeyPath, value: Any, allowed: Collection[str], prefix: str = "") -> dict[str, Axis]:
+        """Read a mapping of keys that all are axes."""
+        axes: dict[str, Axis] = {}
         for key, item in self.document.mapping(path, value).items():
-            if key in SECTIONS[section]:
-                axes[f"{section}.{key}"] = self._axis((*path, key), f"{section}.{key}", item)
+            if key in allowed:
+                axes |= self._axis((*path, key), prefix + key, item)
             else:
-                self.document.add_error((*path, key), unknown_key(key, SECTIONS[section]))
+                self.document.add_error((*path, key), unknown_key(key, allowed))
         return axes
 
     def _items(self, path: KeyPath, entries: dict[str, Any], key: str) -> Iterator[tuple[KeyPath, Any]]:
@@ -173,17 +159,10 @@ class SweepReader:
             yield (*path, key, i), item
 
     def _dotted(self, path: KeyPath, value: Any) -> dict[str, Axis]:
-        """Read a mapping of dotted keys."""
-        axes: dict[str, Axis] = {}
-        entries = self.document.mapping(path, value)
-        if isinstance(value, dict) and not value:
+        """Read a mapping of dotted keys, at least one."""
+        if value == {}:
             self.document.add_error(path, "needs at least one dotted key, for example seed: 0")
-        for key, item in entries.items():
-            if key not in KEYS:
-                self.document.add_error((*path, key), unknown_key(key, KEYS))
-            elif axis := self._axis((*path, key), key, item):
-                axes[key] = axis
-        return axes
+        return self._keys(path, value, KEYS)
 
     def _zip(self, path: KeyPath, value: Any, axes: dict[str, Axis]) -> dict[str, Axis]:
         zipped = self._dotted(path, value)
@@ -226,19 +205,17 @@ class SweepReader:
         elif is_required and not architectures:
             self.document.add_error(path, "needs a degree (relative to the truth) or a flow, dcgan or model")
 
-    def _axis(self, path: KeyPath, key: str, value: Any) -> Axis | None:
-        if isinstance(value, list):
-            return self._list(path, key, value)
+    def _axis(self, path: KeyPath, key: str, value: Any) -> dict[str, Axis]:
+        """Read the values of a key; the result is empty where any of them is wrong."""
         if isinstance(value, dict) and key != OPTIONS:
             values = self._range(path, value)
-            return Axis(values, path, True) if values else None
-        return Axis([value], path, False) if self._check_value(path, key, value) else None
-
-    def _list(self, path: KeyPath, key: str, values: list[Any]) -> Axis | None:
-        if not values:
+            return {key: Axis(values, path, True)} if values else {}
+        if not isinstance(value, list):
+            return {key: Axis([value], path, False)} if self._check_value(path, key, value) else {}
+        if not value:
             self.document.add_error(path, "an empty list makes no cells; give at least one value")
-        are_valid = [self._check_value((*path, i), key, value) for i, value in enumerate(values)]
-        return Axis(values, path, True) if values and all(are_valid) else None
+        are_valid = [self._check_value((*path, i), key, item) for i, item in enumerate(value)]
+        return {key: Axis(value, path, True)} if value and all(are_valid) else {}
 
     def _check_value(self, path: KeyPath, key: str, value: Any) -> bool:
         if key == OPTIONS:
@@ -252,18 +229,15 @@ class SweepReader:
         return not error
 
     def _range(self, path: KeyPath, value: dict[str, Any]) -> range | None:
-        numbers = value.get("range")
-        is_list = isinstance(numbers, list) and len(numbers) in (2, 3) and all(type(item) is int for item in numbers)
-        if list(value) != ["range"] or not isinstance(numbers, list) or not is_list:
+        numbers = value["range"] if list(value) == ["range"] else None
+        if not isinstance(numbers, list) or [type(number) for number in numbers] not in ([int] * 2, [int] * 3):
             form = "{range: [start, stop]} or {range: [start, stop, step]} of whole numbers"
-            self.document.add_error(path, f"{show(value)} is not allowed; allowed: a value, a list, {form}")
-            return None
-        if len(numbers) == 3 and numbers[2] == 0:
-            self.document.add_error(path, f"{show(value)}: the step is 0")
-            return None
-        values = range(*numbers)
-        if not values:
-            text = f"{show(value)} is empty: it counts from start up to, but not including, stop"
-            self.document.add_error(path, text)
-            return None
-        return values
+            error = f" is not allowed; allowed: a value, a list, {form}"
+        elif numbers[2:] == [0]:
+            error = ": the step is 0"
+        elif not range(*numbers):
+            error = " is empty: it counts from start up to, but not including, stop"
+        else:
+            return range(*numbers)
+        self.document.add_error(path, show(value) + error)
+        return None

@@ -111,10 +111,6 @@ def read_text(path: Path) -> str:
 def read_yaml(text: str, file_name: str) -> YamlDocument:
     """Read a YAML text. Errors that leave it readable, such as a duplicate key, are added to its diagnostics.
 
-    Args:
-        text: the YAML.
-        file_name: name of the file in messages.
-
     Raises:
         ConfigError: the text is not YAML, is empty, or exceeds the bounds on size, depth or number of values.
     """
@@ -175,20 +171,17 @@ class _Composer:
     def _node(self, event: Any, path: KeyPath) -> _Node:
         if len(path) > MAX_DEPTH:
             self._stop(_line(event), f"nested more than {MAX_DEPTH} levels deep")
-        if isinstance(event, yaml.AliasEvent):
-            node = self._alias(event, path)
-            self.num_nodes += node.size  # bounds the expansion without doing it
-        else:
+        if not isinstance(event, yaml.AliasEvent):
             node = self._value(event, path)
             self.num_nodes += 1
+        elif event.anchor in self.anchors:  # known after its value, so that no alias contains itself
+            node = self.anchors[event.anchor]
+            self.num_nodes += node.size  # bounds the expansion without doing it
+        else:
+            self._stop(_line(event), f"{dotted(path)}: *{event.anchor} has no complete &{event.anchor} before it")
         if self.num_nodes > MAX_NODES:
             self._stop(_line(event), f"more than {MAX_NODES:,} values, counting what aliases expand to")
         return node
-
-    def _alias(self, event: Any, path: KeyPath) -> _Node:
-        if event.anchor not in self.anchors:  # an anchor is known after its value, so that no alias contains itself
-            self._stop(_line(event), f"{dotted(path)}: *{event.anchor} has no complete &{event.anchor} before it")
-        return self.anchors[event.anchor]
 
     def _value(self, event: Any, path: KeyPath) -> _Node:
         line = _line(event)
@@ -217,8 +210,7 @@ class _Composer:
             key_line = _line(event)
             if not isinstance(event, yaml.ScalarEvent):
                 self._stop(key_line, f"{dotted(path) or 'the file'}: a key must be a word")
-            key = event.value
-            key_path = (*path, key)
+            key, key_path = event.value, (*path, event.value)
             if key in entries:
                 self.diagnostics.add(key_line, f"{dotted(key_path)}: given twice, first on line {entries[key][0]}")
             if key == "<<":

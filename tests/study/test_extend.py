@@ -57,6 +57,12 @@ def test_a_conflict_names_key_and_both_values(change: tuple[str, str], says: str
     assert says in conflict(change).message
 
 
+def test_long_values_that_begin_alike_are_a_conflict() -> None:
+    groups = list(study().metrics.final)
+    message = conflict(("cells:", f"metrics: {{final: [{', '.join(groups[:-1])}]}}\ncells:")).message
+    assert message.count(f'"{groups[-1]}"') == 1
+
+
 def test_a_conflict_has_a_hint() -> None:
     assert "--root" in conflict(("width: 8", "width: 9")).hint
 

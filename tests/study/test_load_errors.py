@@ -49,6 +49,12 @@ def test_the_valid_grid_is_accepted() -> None:
     assert len(parse_study(GOOD, "g.yaml", precision="fp32").cells) == 20
 
 
+def test_an_empty_mapping_lacks_a_name_and_cells() -> None:
+    said = refusal("{}")
+    assert "name: is required" in said
+    assert "cells: is required" in said
+
+
 CASES = {
     # name: (old, new, line, what the message says)
     "unknown top key": ("metrics:", "metrisc:", 8, 'metrisc: unknown key "metrisc"; allowed: name, truth'),
