@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from nllgen.errors import CorruptFileError
 from nllgen.storage.atomic import make_folder, write_bytes
+from nllgen.storage.checksum import read_verified, verify_checksum
 from nllgen_analysis import tables
 from nllgen_analysis.captions import with_notes
 from nllgen_analysis.claims import Judged, judge
@@ -61,7 +61,7 @@ def write_report(study_h5: Path, out: Path) -> ReportPaths:
         SchemaError: study_h5 was written with another schema.
         MachineError: out is a file, is read-only, or the disk is full.
     """
-    frames = load(study_h5)
+    frames, sha256 = _load(study_h5)
     judged = judge(frames)
     sentences = findings(frames, judged)
     make_folder(out)
@@ -71,10 +71,19 @@ def write_report(study_h5: Path, out: Path) -> ReportPaths:
     write_bytes(verdicts, _json(verdicts_json(judged)))
     html = out / "report.html"
     # last, so that a new report.html never stands beside old files
-    write_bytes(html, render_report(frames, judged, sentences, shown, absent, _sha256(study_h5)).encode())
+    write_bytes(html, render_report(frames, judged, sentences, shown, absent, sha256).encode())
     not_drawn = {item.name: item.reason for item in absent}
     lines = (*verdict_lines(judged), judged.status_text)
     return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), not_drawn, lines, tuple(sentences))
+
+
+def _load(study_h5: Path) -> tuple[Frames, str]:
+    """Return the study and the SHA-256 of its bytes; read it again if ``collect`` replaces the file meanwhile."""
+    while True:
+        identity = verify_checksum(study_h5).identity
+        frames, sha256 = load(study_h5), hashlib.sha256(read_verified(study_h5)).hexdigest()
+        if verify_checksum(study_h5).identity == identity:
+            return frames, sha256
 
 
 def _write_figures(frames: Frames, directory: Path) -> tuple[list[ShownFigure], list[NotDrawn], list[Path]]:
@@ -138,11 +147,3 @@ def _with_variant(table: pd.DataFrame) -> pd.DataFrame:
 
 def _json(value: object) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CorruptFileError(f"{path}: cannot be read ({error.strerror})", "check the path") from error
