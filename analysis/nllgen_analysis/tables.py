@@ -165,11 +165,6 @@ def _count(value: float) -> str:
     return "–" if pd.isna(value) else f"{value:,.0f}"
 
 
-def datasets_table(frames: Frames) -> pd.DataFrame:
-    """Return one row per truth: its id, the entropy with its standard error, the hash of its weights."""
-    return frames.datasets
-
-
 def provenance_table(frames: Frames) -> pd.DataFrame:
     """Return every distinct value of versions, hosts, hashes and assets, and the number of results that carry it."""
     present = frames.cells[frames.cells["outcome"] != "missing"]

@@ -118,4 +118,4 @@ def test_a_formula_is_a_text_to_a_spreadsheet(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["-1", "+2.5", "-.5e-3", "-inf", "a=b", "", "−1 … 2"])
 def test_a_number_and_a_text_keep_their_form_in_csv(text: str) -> None:
-    assert to_csv(pd.DataFrame({"a": [text, "x"], "b": [-1.5, 2]})).decode() == f'a,b\n{text or ""},-1.5\nx,2\n'
+    assert to_csv(pd.DataFrame({"a": [text, "x"], "b": [-1.5, 2]})).decode() == f"a,b\n{text or ''},-1.5\nx,2\n"

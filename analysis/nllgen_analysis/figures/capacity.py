@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
-from nllgen_analysis.captions import cite
 from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.style import DARK_GREY, GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, ranked, student_order
-from nllgen_analysis.text import estimate, listing
+from nllgen_analysis.text import cite, estimate, listing
 
 NAME, TITLE = "kl_capacity", "KL against capacity"
 Y_LABEL = "KL(p‖q) (nats)"

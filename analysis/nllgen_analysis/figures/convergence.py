@@ -7,12 +7,11 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from nllgen_analysis.captions import cite
 from nllgen_analysis.claims.degrees import curve_distance, normalised
 from nllgen_analysis.figures import curves, panels, scales, style
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn
 from nllgen_analysis.frames import Frames
-from nllgen_analysis.text import number
+from nllgen_analysis.text import cite, number
 
 NAME, TITLE = "convergence", "Normalised convergence by degree"
 GRID = panels.Grid(x_label="optimiser steps", y_label="training NLL still to be gained\n(share, unitless)")

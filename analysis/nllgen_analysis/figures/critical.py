@@ -19,16 +19,11 @@ _CONTROL = ["student", "setting", "steps", "batch_size"]
 
 
 def critical_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of the panel ``critical``, empty if no cell has a prediction.
+    """Return the numbers of the panel ``critical``, ``curves.COLUMNS``, empty if no cell has a prediction.
 
-    Args:
-        frames: the study.
-        rows: evaluations of raw weights of cells that start at the truth; of diverged cells also those without a KL.
-
-    Returns:
-        ``curves.COLUMNS``. Kind ``seed`` has the learning rate ``x`` and the last KL of every cell with a prediction
-        and of the NLL cells with the same data, steps, batch size and optimiser. Kind ``prediction`` has the critical
-        steps in ``x``, from the evaluation at step 0.
+    Kind ``seed`` has the learning rate ``x`` and the last KL of every cell with a prediction and of the NLL cells with
+    the same data, steps, batch size and optimiser. Kind ``prediction`` has the critical steps in ``x``, from the
+    evaluation at step 0. ``rows`` are evaluations as in ``nash_data``.
     """
     first = rows[rows["step"] == 0]
     known = first[np.isfinite(first["critical_step"].astype(float))]

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from nllgen_analysis.captions import cite
 from nllgen_analysis.figures import critical, curves, panels, scales, style
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, paradigm_colour
 from nllgen_analysis.frames import Frames, join_cells
 from nllgen_analysis.statistics import mean_interval, paired
-from nllgen_analysis.text import estimate, listing, number
+from nllgen_analysis.text import cite, estimate, listing, number
 
 NAME, TITLE = "nash", "Started at the truth"
 GRID = panels.Grid(columns=2, row_height=2.5)

@@ -1,19 +1,24 @@
-"""Training and validation NLL by degree, one figure per setting."""
+"""Training and validation NLL, and the overfit index, over training by degree; one figure each per setting."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from nllgen_analysis.figures import curves, panels, scales, style
-from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn
+from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames
 from nllgen_analysis.text import MINUS
 
 NAME, TITLE = "nll_curves", "NLL over training by degree"
 SPLITS = {"train_nll_nats": "training images", "val_nll_nats": "validation images"}
 GRID = panels.Grid(columns=2, share_x="row", share_y="row", x_label="optimiser steps", y_label="NLL (nats per image)")
+OVERFIT_NAME, OVERFIT_TITLE = "overfit", "Overfit index over training by degree"
+OVERFIT_GRID = panels.Grid(share_x=True, x_label="optimiser steps", y_label="overfit index (nats per image)")
 
 
 def draw_nll(frames: Frames) -> list[FigureResult]:
@@ -35,24 +40,30 @@ def nll_data(rows: pd.DataFrame) -> pd.DataFrame:
     return curves.in_order(pd.concat(parts, ignore_index=True), rows["series"])
 
 
+def _draw_panels(grid: panels.Grid, names: Sequence[str], data: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
+    styles = curves.series_styles(data)
+    figure, axes = grid.draw(names)
+    for panel, ax in axes.items():
+        curves.draw_curves(ax, data[data["panel"] == panel], degree_colour, styles)
+        scales.minor_ticks(ax, "x")
+    style.legend_below(figure, curves.legend_handles(data, degree_colour, styles))
+    return figure, axes
+
+
 def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
     data, setting = nll_data(rows), rows["setting"].iloc[0]
-    styles = curves.series_styles(data)
     entropy = _entropy(frames, rows)
     texts = [f"NLL of the weights in training (not their EMA) on {setting}.", curves.describe_means()]
-    paradigms = list(data["paradigm"].unique())
-    figure, axes = GRID.draw([f"{paradigm}, {split}" for paradigm in paradigms for split in SPLITS.values()])
-    for panel, ax in axes.items():
-        curves.draw_curves(ax, data[data["panel"] == panel], style.degree_colour, styles)
-        scales.minor_ticks(ax, "x")
+    names = [f"{paradigm}, {split}" for paradigm in data["paradigm"].unique() for split in SPLITS.values()]
+    figure, axes = _draw_panels(GRID, names, data)
+    for ax in axes.values():
         scales.minor_ticks(ax, "y")
         if entropy is not None:
             style.reference_line(ax, entropy)
-    for paradigm in paradigms:
-        texts.append(_limit(axes[f"{paradigm}, training images"], data[data["paradigm"] == paradigm], entropy))
-        ends = curves.ends_text(data[data["panel"] == f"{paradigm}, validation images"])
+    for paradigm, part in data.groupby("paradigm", sort=False):
+        texts.append(_limit(axes[f"{paradigm}, training images"], part, entropy))
+        ends = curves.ends_text(part[part["panel"] == f"{paradigm}, validation images"])
         texts.append(f"Validation NLL in nats at the last evaluation, trained by {paradigm}: {ends or 'none finite'}.")
-    style.legend_below(figure, curves.legend_handles(data, style.degree_colour, styles))
     if entropy is not None:
         texts.append(f"Grey line: the truth's entropy, {entropy:,.1f} nats.".replace("-", MINUS))
     texts.append(curves.diverged_text(data))
@@ -85,3 +96,48 @@ def _entropy(frames: Frames, rows: pd.DataFrame) -> float | None:
         return None
     entropies = frames.datasets.loc[frames.datasets["truth_id"].isin(truths), "entropy_nats"]
     return float(entropies.iloc[0]) if len(entropies) and np.isfinite(float(entropies.iloc[0])) else None
+
+
+def draw_overfit(frames: Frames) -> list[FigureResult]:
+    """Draw the overfit index, the excess of a model's density over the truth's on training images: a panel a paradigm.
+
+    Real data have none.
+    """
+    rows = curves.measured(curves.raw_from_random(frames), ["overfit_nats"])
+    if rows.empty:
+        reason = f"no evaluation has an overfit index: that needs synthetic data ({frames.counts_text})"
+        return [NotDrawn(OVERFIT_NAME, OVERFIT_TITLE, reason)]
+    return panels.draw_settings(rows, OVERFIT_NAME, OVERFIT_TITLE, lambda own: _draw_overfit(frames, own))
+
+
+def overfit_data(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the plotted numbers of one setting, ``curves.COLUMNS``: a panel per paradigm, degrees in their order."""
+    rows = curves.by_degree(rows)
+    parts = [
+        curves.curve_data(part, "overfit_nats", panel=str(paradigm), hue="student")
+        for paradigm, part in rows.groupby("paradigm")
+    ]
+    return curves.in_order(pd.concat(parts, ignore_index=True), rows["series"])
+
+
+def _draw_overfit(frames: Frames, rows: pd.DataFrame) -> Drawn:
+    data, setting = overfit_data(rows), rows["setting"].iloc[0]
+    figure, axes = _draw_panels(OVERFIT_GRID, sorted(data["panel"].unique()), data)
+    for panel, ax in axes.items():
+        style.reference_line(ax, 0)
+        shown = pd.concat([scales.without_startup(data[data["panel"] == panel]), pd.Series([0.0])])
+        if scales.set_scale(ax, "y", shown) == "linear":
+            scales.pad_limits(ax, shown, 0.06)
+    texts = [
+        f"Mean over training images of log q − log p, by degree, trained on {setting}; above 0 the model gives them a "
+        "higher density than the truth that they were drawn from.",
+        curves.describe_means(),
+        *(
+            f"In nats at the last evaluation, trained by {paradigm}: {curves.ends_text(part) or 'none finite'}."
+            for paradigm, part in data.groupby("panel")
+        ),
+        "The vertical axis may leave out start-up values far from the rest of their series; the CSV has all.",
+        curves.diverged_text(data),
+    ]
+    name, planned = f"{OVERFIT_NAME}_{rows['slug'].iloc[0]}", curves.planned_cells(frames, setting)
+    return panels.finish(name, f"{OVERFIT_TITLE}: {setting}", figure, data, texts, planned)

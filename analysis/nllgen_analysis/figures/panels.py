@@ -11,10 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nllgen_analysis.captions import cite
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, new_figure
 from nllgen_analysis.frames import OUTCOME_ORDER, setting_order
 from nllgen_analysis.statistics import summarise
+from nllgen_analysis.text import cite
 
 MAX_SETTINGS = 7  # figures per family: as many settings as a built-in study has
 NOT_DRAWN = "none"  # kind of the rows that name cells without a value
@@ -24,22 +24,14 @@ Sharing = bool | Literal["row"]
 
 @dataclass(frozen=True)
 class Grid:
-    """The layout of a figure's panels.
+    """The layout of a figure's panels; labels are below the lowest and beside the first panels.
 
-    Attributes:
-        columns: at most.
-        row_height: in inches.
-        extra: height of the legend in inches.
-        share_x: as in ``Figure.subplots``.
-        share_y: likewise.
-        x_label: label below the lowest panel of each column.
-        y_label: label beside the first panel of each row.
-        is_wide: give one panel the width of a page instead of a column's.
+    One panel is as wide as a column of a page, or as the page if the grid ``is_wide``.
     """
 
-    columns: int = 3
-    row_height: float = 2.3
-    extra: float = 0.5
+    columns: int = 3  # at most
+    row_height: float = 2.3  # inches
+    extra: float = 0.5  # height of the legend in inches
     share_x: Sharing = False
     share_y: Sharing = False
     x_label: str = ""
@@ -99,9 +91,6 @@ def finish(
     """Return a figure whose data and caption name the planned cells that are not drawn.
 
     Args:
-        name: stem of its files.
-        title: a few words.
-        figure: the drawing.
         data: the plotted numbers, with ``cell_id``; a row of kind ``none`` is added per cell that is not drawn.
         texts: sentences of the caption; empty ones are left out.
         planned: rows of ``frames.cells`` that belong in the figure.

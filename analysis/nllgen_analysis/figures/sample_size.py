@@ -8,12 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from nllgen_analysis.captions import cite
 from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.capacity import REFERENCE_POINTS, WEIGHTS, Y_LABEL, final_kl, planned_cells
 from nllgen_analysis.figures.style import DARK_GREY, GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, ranked, student_order
-from nllgen_analysis.text import estimate, listing
+from nllgen_analysis.text import cite, estimate, listing
 
 NAME, TITLE = "kl_sample_size", "KL against sample size"
 GRID = panels.Grid(

@@ -42,15 +42,7 @@ def sheet_rows(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def strip(images: Array, count: int = COLUMNS) -> Array:
-    """Place the first images side by side with a gap.
-
-    Args:
-        images: (n, C, H, W).
-        count: number of places; those without an image are NaN.
-
-    Returns:
-        (H, count·(W + gap) − gap).
-    """
+    """Place the first images (n, C, H, W) side by side: (H, count·(W + gap) − gap); places without an image are NaN."""
     _, _, height, width = images.shape
     gap = max(1, width // 14)
     row = np.full((height, count * (width + gap) - gap), np.nan, dtype=np.float32)
