@@ -10,7 +10,7 @@ import numpy as np
 
 from nllgen.study.config import Cell
 from nllgen_analysis.claims.evidence import Arm, Evidence, Run, data_label, pair_up, pairs_of
-from nllgen_analysis.claims.verdict import NAN, Finding, agreement, compare, undecided
+from nllgen_analysis.claims.verdict import NAN, Finding, agreement, undecided
 from nllgen_analysis.text import number
 
 Key = Callable[[Cell], tuple[object, ...]]
@@ -27,8 +27,7 @@ def judge_stability(evidence: Evidence) -> Finding:
     findings: list[Finding] = []
     skipped: list[str] = []
     for likelihood, adversarial in _two_sides(evidence, key, skipped):
-        nll, _ = _best(evidence, likelihood, ("raw",))
-        gan, _ = _best(evidence, adversarial, ("raw",))
+        nll, gan = (_best(evidence, arms, ("raw",))[0] for arms in (likelihood, adversarial))
         for partner in _with_seeds(evidence, gan, [nll], skipped):
             findings.append(less_stable(evidence, f"{gan.label} against {partner.label}", gan, partner))
     return agreement(
@@ -86,8 +85,8 @@ def _quality(
     evidence: Evidence, likelihood: Sequence[Arm], adversarial: Sequence[Arm], skipped: list[str]
 ) -> Iterator[Finding]:
     frechet, rule = evidence.rules.general.frechet, evidence.rules.C1
-    nll, _ = _best(evidence, likelihood, ("raw",))
-    gan, weights = _best(evidence, adversarial, ("raw", "ema"))
+    nll, *_ = _best(evidence, likelihood, ("raw",))
+    gan, weights, _ = _best(evidence, adversarial, ("raw", "ema"))
     for partner in _with_seeds(evidence, nll, [gan], skipped):
         sample = pair_up(
             nll,
@@ -101,8 +100,11 @@ def _quality(
         yield _controlled(evidence, finding, gan)
 
 
-def _best(evidence: Evidence, arms: Sequence[Arm], kinds: Sequence[str]) -> tuple[Arm, str]:
-    """Return the arm with the lowest mean Fréchet distance on validation, and the weights of its final row."""
+def _best(evidence: Evidence, arms: Sequence[Arm], kinds: Sequence[str]) -> tuple[Arm, str, float]:
+    """Return the arm with the lowest mean Fréchet distance on validation, the weights of its final row, the distance.
+
+    The distance is NaN if no arm has a result.
+    """
     frechet = evidence.rules.general.frechet
     means = {
         (i, kind): _mean([evidence.last(run, frechet, kind) for run in arm.runs])
@@ -110,7 +112,7 @@ def _best(evidence: Evidence, arms: Sequence[Arm], kinds: Sequence[str]) -> tupl
         for kind in kinds
     }
     index, kind = min(means, key=lambda key: math.inf if math.isnan(means[key]) else means[key])
-    return arms[index], "ema" if kind == "ema" else "last"
+    return arms[index], "ema" if kind == "ema" else "last", means[index, kind]
 
 
 def _controlled(evidence: Evidence, finding: Finding, gan: Arm) -> Finding:
@@ -118,7 +120,8 @@ def _controlled(evidence: Evidence, finding: Finding, gan: Arm) -> Finding:
     data = gan.cell.data
     same_data = [arm for arm in evidence.arms if arm.cell.data == data]
     controls = [arm for arm in same_data if arm.cell.dcgan is not None and evidence.is_plain_nsgan(arm.cell)]
-    most, lowest = evidence.rules.C1.max_control.get(str(data.image_size)), _lowest_frechet(evidence, controls)
+    lowest = _best(evidence, controls, ("raw", "ema"))[2] if controls else NAN
+    most = evidence.rules.C1.max_control.get(str(data.image_size))
     cells = (*finding.cells, *(id for arm in controls for id in arm.ids))
     if most is None:
         problem = f"no Fréchet distance is registered for a control at {data.image_size}×{data.image_size}"
@@ -132,13 +135,6 @@ def _controlled(evidence: Evidence, finding: Finding, gan: Arm) -> Finding:
         passed = f"the positive control reached {number(lowest)}, at most {number(most)} is registered"
         return replace(finding, why=f"{finding.why}; {passed}", cells=cells)
     return replace(finding, verdict="undecided", why=f"{problem}; {finding.why}", cells=cells)
-
-
-def _lowest_frechet(evidence: Evidence, arms: Sequence[Arm]) -> float:
-    """Return the lowest mean Fréchet distance of several arms over raw and EMA weights, NaN if none has a result."""
-    frechet = evidence.rules.general.frechet
-    means = [_mean([evidence.last(run, frechet, kind) for run in arm.runs]) for arm in arms for kind in ("raw", "ema")]
-    return min((mean for mean in means if math.isfinite(mean)), default=NAN)
 
 
 def judge_nash(evidence: Evidence) -> Finding:
@@ -244,10 +240,8 @@ def _compare_scatter(
         without=f"no scatter of {rule.min_evaluations} evaluations in the last third",
     )
     num_lost = sum(any(run.outcome != "done" for run in pair) for pair in present)
-    finding = compare(
-        label, sample, confidence=evidence.confidence(num_parts), unit="ln of the ratio of SDs",
-        min_seeds=max(rule.min_finished, evidence.min_seeds - num_lost),
-    )  # fmt: skip
+    min_seeds = max(rule.min_finished, evidence.min_seeds - num_lost)
+    finding = evidence.compare(label, sample, num_parts, unit="ln of the ratio of SDs", min_seeds=min_seeds)
     if not sample.values:
         return finding
     return replace(finding, why=f"{finding.why}; SD ratio {number(math.exp(finding.effect))}")

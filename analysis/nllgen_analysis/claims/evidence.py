@@ -83,19 +83,14 @@ class Evidence:
         self._eval = _by_cell(frames.eval)
         self._final = _by_cell(frames.final)
 
-    def confidence(self, num_parts: int) -> float:
-        """Return the confidence of each of ``num_parts`` intervals that share one error (Bonferroni)."""
-        return 1 - (1 - self.rules.general.confidence) / max(1, num_parts)
-
     def compare(
         self, label: str, sample: Sample, num_parts: int = 1, *, threshold: float = 0.0, sense: Sense = "above",
-        unit: str = "nats",
+        unit: str = "nats", min_seeds: int | None = None,
     ) -> Finding:  # fmt: skip
         """Compare a sample with a threshold at the registered confidence, shared with ``num_parts`` − 1 others."""
-        return compare(
-            label, sample, confidence=self.confidence(num_parts), min_seeds=self.min_seeds, threshold=threshold,
-            sense=sense, unit=unit,
-        )  # fmt: skip
+        # each of several intervals that share one error (Bonferroni)
+        confidence = 1 - (1 - self.rules.general.confidence) / max(1, num_parts)
+        return compare(label, sample, confidence, min_seeds or self.min_seeds, threshold, sense, unit)
 
     @cached_property
     def runs(self) -> list[Run]:

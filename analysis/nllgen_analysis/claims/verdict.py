@@ -67,14 +67,7 @@ class Verdict:
 
 
 def compare(
-    label: str,
-    sample: Sample,
-    *,
-    confidence: float,
-    min_seeds: int,
-    threshold: float = 0.0,
-    sense: Sense = "above",
-    unit: str = "nats",
+    label: str, sample: Sample, confidence: float, min_seeds: int, threshold: float, sense: Sense, unit: str
 ) -> Finding:
     """Compare the t interval of a mean over seeds with a threshold.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -89,22 +92,15 @@ def _draw_panel(ax: Axes, data: pd.DataFrame) -> None:
     reference = data[data["kind"] == "reference"]
     ax.plot(reference["num_parameters"], reference["value"], color=GREY, linestyle="--", linewidth=0.9, zorder=0)
     for (student, weights), rows in data[data["kind"] != "reference"].groupby(["student", "weights"], sort=False):
-        colour, marker = degree_colour(student), WEIGHTS[weights]
-        seeds, means = rows[rows["kind"] == "seed"], rows[rows["kind"] == "mean"]
+        colour = degree_colour(student)
         face = colour if weights == "last" else "none"
-        ax.plot(seeds["num_parameters"], seeds["value"], ".", color=colour, alpha=0.35, markersize=3, zorder=2)
-        half = (means["high"] - means["value"]).fillna(0)
-        ax.errorbar(means["num_parameters"], means["value"], yerr=half, fmt=marker, color=colour, markersize=5,
-                    markerfacecolor=face, elinewidth=1, capsize=2, zorder=3)  # fmt: skip
+        draw_means(ax, rows, "num_parameters", colour, WEIGHTS[weights], 5, face)
 
 
 def _limit(ax: Axes, measured: pd.DataFrame) -> None:
-    """Limit the vertical axis to the measured range; k/(2N) may leave the figure where it does not hold."""
-    values = measured[["value", "low", "high"]].to_numpy(float)
-    values = values[np.isfinite(values)]
-    if scales.set_scale(ax, "y", measured["value"]) == "linear":
-        scales.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
-    else:
+    if not scale_to_measured(ax, measured):
+        values = measured[["value", "low", "high"]].to_numpy(float)
+        values = values[np.isfinite(values)]
         positive = values[values > 0]
         ax.set_ylim(0.7 * positive.min() if values.min() > 0 else values.min(), 1.4 * positive.max())
 
@@ -131,15 +127,36 @@ def _caption(data: pd.DataFrame, hidden: list[str]) -> list[str]:
             "Dashed: k/(2N), the asymptotic value of a well-specified maximum likelihood estimate; it holds only where "
             "N is far above k."
         )
-    last = data[data["weights"] == "last"]
-    for panel, rows in last[last["kind"] == "mean"].groupby("panel", sort=False):
-        seeds = last[(last["kind"] == "seed") & (last["panel"] == panel)]
-        ends = [
-            cite(
-                f"{row.student} {row.variant} {estimate(row.value, row.high, row.num_seeds)}".replace("  ", " "),
-                seeds.loc[(seeds["student"] == row.student) & (seeds["variant"] == row.variant), "cell_id"],
-            )
-            for row in rows.itertuples(index=False)
-        ]
-        texts.append(f"{panel}, last weights, nats: {listing(ends)}.")
+    for panel, rows in data[data["weights"] == "last"].groupby("panel", sort=False):
+        means = means_text(rows, ["student", "variant"], lambda row: f"{row['student']} {row['variant']}".strip())
+        texts.append(f"{panel}, last weights, nats: {means}.")
     return [*texts, panels.hidden_text(hidden)]
+
+
+def means_text(rows: pd.DataFrame, keys: list[str], name: Callable[[Mapping[Hashable, Any]], str]) -> str:
+    """Return the named means of a caption, each with the cells behind it, which agree with it in ``keys``."""
+    seeds = rows[rows["kind"] == "seed"]
+    texts = []
+    for row in rows[rows["kind"] == "mean"].to_dict("records"):
+        behind = seeds.loc[(seeds[keys] == [row[key] for key in keys]).all(axis=1), "cell_id"]
+        texts.append(cite(f"{name(row)} {estimate(row['value'], row['high'], row['num_seeds'])}", behind))
+    return listing(texts)
+
+
+def draw_means(ax: Axes, rows: pd.DataFrame, x: str, colour: str, fmt: str, size: float, face: str) -> None:
+    """Draw faint seeds, and means with their intervals."""
+    seeds, means = rows[rows["kind"] == "seed"], rows[rows["kind"] == "mean"]
+    ax.plot(seeds[x], seeds["value"], ".", color=colour, alpha=0.35, markersize=3, zorder=2)
+    half = (means["high"] - means["value"]).fillna(0)
+    ax.errorbar(means[x], means["value"], yerr=half, fmt=fmt, color=colour, markersize=size, markerfacecolor=face,
+                elinewidth=1, linewidth=1, capsize=2, zorder=3)  # fmt: skip
+
+
+def scale_to_measured(ax: Axes, measured: pd.DataFrame) -> bool:
+    """Scale the vertical axis by the measured values, and return whether it is linear; k/(2N) may leave the figure."""
+    is_linear = scales.set_scale(ax, "y", measured["value"]) == "linear"
+    if is_linear:
+        values = measured[["value", "low", "high"]].to_numpy(float)
+        values = values[np.isfinite(values)]
+        scales.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
+    return is_linear

@@ -9,7 +9,7 @@ import pandas as pd
 
 from nllgen_analysis.claims.degrees import curve_distance, normalised
 from nllgen_analysis.figures import curves, panels, scales, style
-from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn
+from nllgen_analysis.figures.style import FigureResult, NotDrawn
 from nllgen_analysis.frames import Frames
 from nllgen_analysis.text import cite, number
 
@@ -49,7 +49,7 @@ def convergence_data(rows: pd.DataFrame) -> pd.DataFrame:
     return curves.in_order(data, rows["series"])
 
 
-def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
+def _draw_setting(frames: Frames, rows: pd.DataFrame) -> panels.Parts:
     data, setting = convergence_data(rows), rows["setting"].iloc[0]
     styles = curves.series_styles(data)
     figure, axes = GRID.draw([setting])
@@ -64,8 +64,7 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
     ]
     cells = curves.planned_cells(frames, setting)
     is_trained = (cells["paradigm"] == "nll") & (cells["start"] == "random") & (cells["steps"] > 0)
-    planned = cells[is_trained & (cells["role"] != "truth")]
-    return panels.finish(f"{NAME}_{rows['slug'].iloc[0]}", f"{TITLE}: {setting}", figure, data, texts, planned)
+    return figure, data, texts, cells[is_trained & (cells["role"] != "truth")]
 
 
 def _largest_distance(data: pd.DataFrame) -> str:

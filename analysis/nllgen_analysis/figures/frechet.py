@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nllgen_analysis.figures import curves, panels, scales, style
-from nllgen_analysis.figures.style import EXTRACTORS, GREY, Drawn, FigureResult, NotDrawn, paradigm_colour
+from nllgen_analysis.figures.style import EXTRACTORS, GREY, FigureResult, NotDrawn, paradigm_colour
 from nllgen_analysis.frames import Frames, student_order
 
 TITLE = "Fréchet distance over training by paradigm"
@@ -54,7 +54,7 @@ def x_column(rows: pd.DataFrame) -> str:
     return "epoch" if has_epochs else "step"
 
 
-def _draw_setting(frames: Frames, rows: pd.DataFrame, extractor: str) -> Drawn:
+def _draw_setting(frames: Frames, rows: pd.DataFrame, extractor: str) -> panels.Parts:
     data, setting = frechet_data(rows, extractor), rows["setting"].iloc[0]
     drawn, floor = data[data["kind"] != "floor"], data.loc[data["kind"] == "floor", "value"]
     styles = curves.series_styles(drawn.sort_values(["weights", "series"], ascending=[False, True]))
@@ -73,14 +73,8 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame, extractor: str) -> Drawn:
     if len(floor):
         handles.append(style.line_key("floor", GREY, ":"))
     style.legend_below(figure, handles)
-    return panels.finish(
-        f"frechet_{extractor}_{rows['slug'].iloc[0]}",
-        f"{TITLE} ({EXTRACTORS[extractor]} features): {setting}",
-        figure,
-        data,
-        _caption(frames, drawn, floor, f"{setting}, both quantised to 8 bit, {EXTRACTORS[extractor]}"),
-        frames.cells[frames.cells["setting"] == setting],
-    )
+    texts = _caption(frames, drawn, floor, f"{setting}, both quantised to 8 bit, {EXTRACTORS[extractor]}")
+    return figure, data, texts, frames.cells[frames.cells["setting"] == setting]
 
 
 def _caption(frames: Frames, drawn: pd.DataFrame, floor: pd.Series, compared_to: str) -> list[str]:

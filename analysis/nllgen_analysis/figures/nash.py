@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from nllgen_analysis.figures import critical, curves, panels, scales, style
-from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, paradigm_colour
+from nllgen_analysis.figures.style import FigureResult, NotDrawn, paradigm_colour
 from nllgen_analysis.frames import Frames, join_cells
 from nllgen_analysis.statistics import mean_interval, paired
 from nllgen_analysis.text import cite, estimate, listing, number
@@ -90,7 +90,7 @@ def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
     return paired(ends[ends["paradigm"] != "nll"], control, "kl_nats", PAIR_ON, keep=("series",))
 
 
-def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
+def _draw_setting(frames: Frames, rows: pd.DataFrame) -> panels.Parts:
     data, setting = nash_data(frames, rows), rows["setting"].iloc[0]
     parts = {str(name): part for name, part in data.groupby("panel", sort=False)}
     kl = parts["kl"]
@@ -109,14 +109,7 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
             _label_curves(ax, *CURVES[name], parts[name]["value"])
     style.legend_below(figure, handles)
     cells = frames.cells[(frames.cells["setting"] == setting) & (frames.cells["start"] == "truth")]
-    return panels.finish(
-        f"{NAME}_{rows['slug'].iloc[0]}",
-        f"{TITLE}: {setting}",
-        figure,
-        data,
-        _caption(setting, parts, control_pairs(frames, rows)),
-        cells[cells["steps"] > 0],
-    )
+    return figure, data, _caption(setting, parts, control_pairs(frames, rows)), cells[cells["steps"] > 0]
 
 
 def _label_curves(ax: Axes, title: str, y_label: str, values: pd.Series) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nllgen_analysis.figures import curves, panels, scales, style
-from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, degree_colour
+from nllgen_analysis.figures.style import FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames
 from nllgen_analysis.text import MINUS
 
@@ -50,7 +50,7 @@ def _draw_panels(grid: panels.Grid, names: Sequence[str], data: pd.DataFrame) ->
     return figure, axes
 
 
-def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
+def _draw_setting(frames: Frames, rows: pd.DataFrame) -> panels.Parts:
     data, setting = nll_data(rows), rows["setting"].iloc[0]
     entropy = _entropy(frames, rows)
     texts = [f"NLL of the weights in training (not their EMA) on {setting}.", curves.describe_means()]
@@ -67,8 +67,7 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
     if entropy is not None:
         texts.append(f"Grey line: the truth's entropy, {entropy:,.1f} nats.".replace("-", MINUS))
     texts.append(curves.diverged_text(data))
-    name, planned = f"{NAME}_{rows['slug'].iloc[0]}", curves.planned_cells(frames, setting)
-    return panels.finish(name, f"{TITLE}: {setting}", figure, data, dict.fromkeys(texts), planned)
+    return figure, data, dict.fromkeys(texts), curves.planned_cells(frames, setting)
 
 
 def _limit(ax: Axes, data: pd.DataFrame, entropy: float | None) -> str:
@@ -120,7 +119,7 @@ def overfit_data(rows: pd.DataFrame) -> pd.DataFrame:
     return curves.in_order(pd.concat(parts, ignore_index=True), rows["series"])
 
 
-def _draw_overfit(frames: Frames, rows: pd.DataFrame) -> Drawn:
+def _draw_overfit(frames: Frames, rows: pd.DataFrame) -> panels.Parts:
     data, setting = overfit_data(rows), rows["setting"].iloc[0]
     figure, axes = _draw_panels(OVERFIT_GRID, sorted(data["panel"].unique()), data)
     for panel, ax in axes.items():
@@ -139,5 +138,4 @@ def _draw_overfit(frames: Frames, rows: pd.DataFrame) -> Drawn:
         "The vertical axis may leave out start-up values far from the rest of their series; the CSV has all.",
         curves.diverged_text(data),
     ]
-    name, planned = f"{OVERFIT_NAME}_{rows['slug'].iloc[0]}", curves.planned_cells(frames, setting)
-    return panels.finish(name, f"{OVERFIT_TITLE}: {setting}", figure, data, texts, planned)
+    return figure, data, texts, curves.planned_cells(frames, setting)

@@ -20,6 +20,7 @@ MAX_SETTINGS = 7  # figures per family: as many settings as a built-in study has
 NOT_DRAWN = "none"  # kind of the rows that name cells without a value
 _REASONS = {"done": "without a value", "diverged": "diverged", "missing": "missing"}
 Sharing = bool | Literal["row"]
+Parts = tuple[Figure, pd.DataFrame, Iterable[str], pd.DataFrame]  # figure, data, texts and planned cells of ``finish``
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,14 @@ class Grid:
 
 
 def draw_settings(
-    rows: pd.DataFrame, name: str, title: str, draw: Callable[[pd.DataFrame], Drawn]
+    rows: pd.DataFrame, name: str, title: str, draw: Callable[[pd.DataFrame], Parts]
 ) -> list[FigureResult]:
     """Draw the rows of each of the first ``MAX_SETTINGS`` settings, and name the rest in a figure that is not drawn."""
     settings = setting_order(rows)
-    results: list[FigureResult] = [draw(rows[rows["setting"] == setting]) for setting in settings[:MAX_SETTINGS]]
+    results: list[FigureResult] = []
+    for setting in settings[:MAX_SETTINGS]:
+        own = rows[rows["setting"] == setting]
+        results.append(finish(f"{name}_{own['slug'].iloc[0]}", f"{title}: {setting}", *draw(own)))
     if rest := settings[MAX_SETTINGS:]:
         reason = f"drawn for the first {MAX_SETTINGS} settings only; the numbers of {', '.join(rest)} are in tables/"
         results.append(NotDrawn(f"{name}_more", f"{title}: further settings", reason))

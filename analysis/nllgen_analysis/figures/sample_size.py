@@ -8,11 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from nllgen_analysis.figures import panels, scales, style
-from nllgen_analysis.figures.capacity import REFERENCE_POINTS, WEIGHTS, Y_LABEL, final_kl, planned_cells
+from nllgen_analysis.figures import panels, style
+from nllgen_analysis.figures.capacity import (
+    REFERENCE_POINTS,
+    WEIGHTS,
+    Y_LABEL,
+    draw_means,
+    final_kl,
+    means_text,
+    planned_cells,
+    scale_to_measured,
+)
 from nllgen_analysis.figures.style import DARK_GREY, GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, ranked, student_order
-from nllgen_analysis.text import cite, estimate, listing
 
 NAME, TITLE = "kl_sample_size", "KL against sample size"
 GRID = panels.Grid(
@@ -74,12 +82,8 @@ def _draw_panel(ax: Axes, data: pd.DataFrame) -> None:
     measured = data[data["kind"] != "reference"]
     for (student, _), rows in measured.groupby(["student", "variant"], sort=False):
         colour = degree_colour(student)
-        finite = rows[np.isfinite(rows["num_train"])]
-        seeds, means = finite[finite["kind"] == "seed"], finite[finite["kind"] == "mean"].sort_values("num_train")
-        ax.plot(seeds["num_train"], seeds["value"], ".", color=colour, alpha=0.35, markersize=3, zorder=2)
-        half = (means["high"] - means["value"]).fillna(0)
-        ax.errorbar(means["num_train"], means["value"], yerr=half, fmt="o-", color=colour, markersize=4, elinewidth=1,
-                    linewidth=1, capsize=2, zorder=3)  # fmt: skip
+        finite = rows[np.isfinite(rows["num_train"])].sort_values("num_train", kind="stable")
+        draw_means(ax, finite, "num_train", colour, "o-", 4, colour)
         for row in rows[(rows["kind"] == "mean") & np.isinf(rows["num_train"])].itertuples(index=False):
             ax.axhline(row.value, color=colour, linestyle=":", linewidth=1.2, zorder=1)
             if np.isfinite(row.low):
@@ -96,11 +100,7 @@ def _limit(ax: Axes, data: pd.DataFrame) -> None:
         if len(ticks) <= MAX_TICKS:
             ax.set_xticks(ticks, [f"{int(size):,}" for size in ticks])
             ax.xaxis.set_minor_locator(NullLocator())
-    measured = data[data["kind"] != "reference"]
-    values = measured[["value", "low", "high"]].to_numpy(float)
-    values = values[np.isfinite(values)]
-    if scales.set_scale(ax, "y", measured["value"]) == "linear":
-        scales.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
+    scale_to_measured(ax, data[data["kind"] != "reference"])
 
 
 def _handles(data: pd.DataFrame) -> list[Line2D]:
@@ -122,16 +122,12 @@ def _caption(data: pd.DataFrame) -> list[str]:
     ]
     if (data["kind"] == "reference").any():
         texts.append("Dashed: k/(2N) for the k parameters of W, which holds only where N is far above k.")
-    last = data[data["weights"] == "last"]
-    for (student, variant), rows in last[last["kind"] == "mean"].groupby(["student", "variant"], sort=False):
-        seeds = last[(last["kind"] == "seed") & (last["student"] == student) & (last["variant"] == variant)]
-        means = [
-            cite(
-                f"{'fresh' if np.isinf(row.num_train) else f'N = {row.num_train:,.0f}'} "
-                f"{estimate(row.value, row.high, row.num_seeds)}",
-                seeds.loc[seeds["num_train"] == row.num_train, "cell_id"],
-            )
-            for row in rows.itertuples(index=False)
-        ]
-        texts.append(f"{f'{student} {variant}'.strip()}, last weights, nats: {listing(means)}.")
+    last = data[(data["weights"] == "last") & (data["kind"] != "reference")]
+    for (student, variant), rows in last.groupby(["student", "variant"], sort=False):
+        means = means_text(rows, ["num_train"], lambda row: _size_text(row["num_train"]))
+        texts.append(f"{f'{student} {variant}'.strip()}, last weights, nats: {means}.")
     return texts
+
+
+def _size_text(size: float) -> str:
+    return "fresh" if np.isinf(size) else f"N = {size:,.0f}"
