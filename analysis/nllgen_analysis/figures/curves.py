@@ -20,6 +20,10 @@ COLUMNS = (
     "panel", "hue", "series", "kind", "seed", "cell_id", "outcome", "x", "value", "low", "high", "num_seeds",
 )  # fmt: skip
 MAX_LEGEND = 14
+DESCRIPTION = (
+    "Faint: every seed; bold: mean over seeds with its 95 % t interval, while more than half of them are finite; "
+    f"intervals are {CONDITION}."
+)
 Colour = Callable[[str], str]
 
 
@@ -161,11 +165,3 @@ def diverged_text(data: pd.DataFrame) -> str:
         return ""
     count = cite(f"{len(diverged)} of the {len(cells)} cells drawn diverged", diverged["cell_id"])
     return f"{count} (×; at the upper edge where fewer than two evaluations have a value)."
-
-
-def describe_means() -> str:
-    """Return the description of the lines, for a caption."""
-    return (
-        "Faint: every seed; bold: mean over seeds with its 95 % t interval, while more than half of them are finite; "
-        f"intervals are {CONDITION}."
-    )

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, new_figure
-from nllgen_analysis.frames import OUTCOME_ORDER, setting_order
+from nllgen_analysis.frames import OUTCOME_ORDER, Frames, setting_order
 from nllgen_analysis.statistics import summarise
 from nllgen_analysis.text import cite
 
@@ -59,14 +59,19 @@ class Grid:
 
 
 def draw_settings(
-    rows: pd.DataFrame, name: str, title: str, draw: Callable[[pd.DataFrame], Parts]
+    frames: Frames, rows: pd.DataFrame, name: str, title: str, draw: Callable[[Frames, pd.DataFrame], Parts], lack: str
 ) -> list[FigureResult]:
-    """Draw the rows of each of the first ``MAX_SETTINGS`` settings, and name the rest in a figure that is not drawn."""
+    """Draw the rows of each of the first ``MAX_SETTINGS`` settings, and name the rest in a figure that is not drawn.
+
+    Without any rows there is one figure that is not drawn, for the reason ``lack``.
+    """
+    if rows.empty:
+        return [NotDrawn(name, title, f"{lack} ({frames.counts_text})")]
     settings = setting_order(rows)
     results: list[FigureResult] = []
     for setting in settings[:MAX_SETTINGS]:
         own = rows[rows["setting"] == setting]
-        results.append(finish(f"{name}_{own['slug'].iloc[0]}", f"{title}: {setting}", *draw(own)))
+        results.append(finish(f"{name}_{own['slug'].iloc[0]}", f"{title}: {setting}", *draw(frames, own)))
     if rest := settings[MAX_SETTINGS:]:
         reason = f"drawn for the first {MAX_SETTINGS} settings only; the numbers of {', '.join(rest)} are in tables/"
         results.append(NotDrawn(f"{name}_more", f"{title}: further settings", reason))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from nllgen.storage.hdf5 import Array
 from nllgen_analysis.figures import panels
-from nllgen_analysis.figures.style import WIDTH_IN, FigureResult, NotDrawn
+from nllgen_analysis.figures.style import WIDTH_IN, FigureResult
 from nllgen_analysis.frames import Frames, ranked
 
 NAME, TITLE = "samples", "Samples by paradigm and degree"
@@ -25,9 +25,7 @@ def draw_samples(frames: Frames) -> list[FigureResult]:
     """Draw one sheet per setting: a row per group with the first images of its first seed, not selected."""
     with_samples = frames.cells[frames.cells.index.isin(np.unique(frames.samples_cell))]
     with_samples = with_samples[with_samples["role"] != "truth"]
-    if with_samples.empty:
-        return [NotDrawn(NAME, TITLE, f"no cell kept samples ({frames.counts_text})")]
-    return panels.draw_settings(with_samples, NAME, TITLE, lambda own: _draw_setting(frames, own))
+    return panels.draw_settings(frames, with_samples, NAME, TITLE, _draw_setting, "no cell kept samples")
 
 
 def sheet_rows(cells: pd.DataFrame) -> pd.DataFrame:
