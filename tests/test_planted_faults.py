@@ -131,7 +131,7 @@ def test_a_column_of_coverage_is_added_to_those_that_are_there(tmp_path: Path) -
         ("nllgen/cli/app.py", "nllgen.cli"),
         ("nllgen/doctor/rules.py", "nllgen.doctor"),
         ("analysis/nllgen_analysis/text.py", "nllgen_analysis"),
-        ("analysis/nllgen_analysis/claims/overparameterised.py", "nllgen_analysis.claims"),
+        ("analysis/nllgen_analysis/claims/degrees.py", "nllgen_analysis.claims"),
     ],
 )
 def test_a_file_belongs_to_a_package(path: str, package: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -13,10 +12,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from nllgen_analysis import tables
-from nllgen_analysis.captions import spans
 from nllgen_analysis.claims import Finding, Judged, Verdict
 from nllgen_analysis.claims.tables import interval_text
-from nllgen_analysis.figures.style import NotDrawn
+from nllgen_analysis.figures.style import Drawn, NotDrawn
 from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.page_tables import (
     anchors,
@@ -27,56 +25,32 @@ from nllgen_analysis.page_tables import (
     plain_rows,
     resource_rows,
 )
-from nllgen_analysis.text import CONDITION, number
+from nllgen_analysis.text import CONDITION, number, spans
 
 PIXELS_PER_INCH = 132  # 8-point letters of a figure are as large as small text of the page
 
 
-@dataclass(frozen=True)
-class ShownFigure:
-    """A figure of the page: PNG, caption and the cells behind it."""
-
-    name: str
-    title: str
-    caption: str
-    png: bytes
-    width_in: float
-    cell_ids: list[str]
-
-    @property
-    def width_px(self) -> int:
-        """Return the width on the page, in proportion to the width in print."""
-        return round(self.width_in * PIXELS_PER_INCH)
-
-    @property
-    def spans(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Return the caption in pieces, each with the cells behind it."""
-        return spans(self.caption)
-
-    @property
-    def uri(self) -> str:
-        """Return the image as a data URI."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+def figure_row(drawn: Drawn, png: bytes) -> dict[str, Any]:
+    """Return a figure for the page, with its width in proportion to the width in print."""
+    return {
+        "name": drawn.name,
+        "title": drawn.title,
+        "spans": spans(drawn.caption),
+        "uri": "data:image/png;base64," + base64.b64encode(png).decode(),
+        "width_px": round(drawn.figure.get_figwidth() * PIXELS_PER_INCH),
+        "cell_ids": drawn.cell_ids,
+    }
 
 
 def render_report(
     frames: Frames,
     judged: Judged,
     findings: list[str],
-    figures: list[ShownFigure],
+    figures: list[dict[str, Any]],
     absent: list[NotDrawn],
     source_sha256: str,
 ) -> str:
-    """Return the whole page.
-
-    Args:
-        frames: the study.
-        judged: its verdicts.
-        findings: sentences for the head of the page.
-        figures: in the order of the page.
-        absent: figures without data, with their reasons.
-        source_sha256: checksum of the study.h5.
-    """
+    """Return the whole page: ``findings`` at its head, rows of ``figures``, ``absent`` ones with the reasons."""
     script = _resource("report.js")
     return _template(_resource("report.html.j2")).render(
         # files of the package are not escaped, unlike the texts of the study

@@ -23,12 +23,7 @@ def to_latex(table: pd.DataFrame, caption: str, wrapped: Mapping[str, float] | N
     """Return a booktabs table, a ``longtable`` if it does not fit a page.
 
     Needs ``\\usepackage{array,booktabs,longtable}``. The caption is a comment at the top, as the float belongs to the
-    document.
-
-    Args:
-        table: columns of numbers are aligned to the right.
-        caption: one or two sentences.
-        wrapped: columns whose texts are broken into lines → their share of the line's width.
+    document. ``wrapped`` maps columns whose texts are broken into lines to their share of the line's width.
     """
     widths = wrapped or {}
     plain = table.map(lambda value: _plain(str(value)))

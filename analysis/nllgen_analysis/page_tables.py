@@ -38,13 +38,7 @@ FILTERS = ("student", "paradigm", "setting", "outcome")  # columns of the cells 
 
 @dataclass(frozen=True)
 class Value:
-    """A table cell.
-
-    Attributes:
-        text: as displayed.
-        key: number that the column is sorted by; None sorts by the text.
-        cells: ids of the cells behind it.
-    """
+    """A table cell: its text, the number that it is sorted by (None: the text), ids of the cells behind it."""
 
     text: str
     key: float | None = None

@@ -6,21 +6,21 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from nllgen.errors import CorruptFileError
 from nllgen.storage.atomic import make_folder, write_bytes
+from nllgen.storage.checksum import read_verified, verify_checksum
 from nllgen_analysis import tables
-from nllgen_analysis.captions import with_notes
 from nllgen_analysis.claims import Judged, judge
 from nllgen_analysis.claims.tables import printed_verdicts, verdict_lines, verdicts_json, verdicts_table
 from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, render
 from nllgen_analysis.findings import findings
 from nllgen_analysis.frames import Frames, load
-from nllgen_analysis.html import ShownFigure, render_report
+from nllgen_analysis.html import figure_row, render_report
 from nllgen_analysis.latex import to_latex
-from nllgen_analysis.text import CONDITION
+from nllgen_analysis.text import CONDITION, with_notes
 
 # columns of texts beside the numbers of a group, as shares of a line
 NARROW = {"degree": 0.1, "data": 0.12}
@@ -28,40 +28,26 @@ NARROW = {"degree": 0.1, "data": 0.12}
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """The files of a report, and its summary.
-
-    Attributes:
-        html: the report itself.
-        verdicts: verdicts.json.
-        figures: PDF, PNG, CSV and caption of every drawn figure.
-        tables: CSV and LaTeX.
-        not_drawn: reason for each figure without data.
-        lines: the verdicts and the status of their rules for a terminal.
-        findings: a few sentences.
-    """
+    """The files of a report, and its summary."""
 
     html: Path
-    verdicts: Path
-    figures: tuple[Path, ...]
-    tables: tuple[Path, ...]
-    not_drawn: dict[str, str]
-    lines: tuple[str, ...]
+    verdicts: Path  # verdicts.json
+    figures: tuple[Path, ...]  # PDF, PNG, CSV and caption of every drawn figure
+    tables: tuple[Path, ...]  # CSV and LaTeX
+    not_drawn: dict[str, str]  # reason for each figure without data
+    lines: tuple[str, ...]  # the verdicts and the status of their rules for a terminal
     findings: tuple[str, ...]
 
 
 def write_report(study_h5: Path, out: Path) -> ReportPaths:
-    """Write the report of a study.h5, and replace files of an older report.
-
-    Args:
-        study_h5: file that ``nllgen collect`` wrote.
-        out: directory, created if it does not exist.
+    """Write the report of the file that ``nllgen collect`` wrote, and replace files of an older report.
 
     Raises:
         CorruptFileError: study_h5 is missing, damaged or another file.
         SchemaError: study_h5 was written with another schema.
         MachineError: out is a file, is read-only, or the disk is full.
     """
-    frames = load(study_h5)
+    frames, sha256 = _load(study_h5)
     judged = judge(frames)
     sentences = findings(frames, judged)
     make_folder(out)
@@ -71,14 +57,24 @@ def write_report(study_h5: Path, out: Path) -> ReportPaths:
     write_bytes(verdicts, _json(verdicts_json(judged)))
     html = out / "report.html"
     # last, so that a new report.html never stands beside old files
-    write_bytes(html, render_report(frames, judged, sentences, shown, absent, _sha256(study_h5)).encode())
+    write_bytes(html, render_report(frames, judged, sentences, shown, absent, sha256).encode())
     not_drawn = {item.name: item.reason for item in absent}
     lines = (*verdict_lines(judged), judged.status_text)
     return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), not_drawn, lines, tuple(sentences))
 
 
-def _write_figures(frames: Frames, directory: Path) -> tuple[list[ShownFigure], list[NotDrawn], list[Path]]:
-    shown: list[ShownFigure] = []
+def _load(study_h5: Path) -> tuple[Frames, str]:
+    """Return the study and the SHA-256 of its bytes; read it again if ``collect`` replaces the file meanwhile."""
+    while True:
+        identity = verify_checksum(study_h5).identity
+        sha256, frames = hashlib.sha256(read_verified(study_h5)).hexdigest(), load(study_h5)
+        if verify_checksum(study_h5).identity == identity:
+            return frames, sha256
+
+
+def _write_figures(frames: Frames, directory: Path) -> tuple[list[dict[str, Any]], list[NotDrawn], list[Path]]:
+    """Return rows of the page for the figures, those that are not drawn, and the files."""
+    shown: list[dict[str, Any]] = []
     absent: list[NotDrawn] = []
     paths: list[Path] = []
     for result in draw_all(frames):
@@ -90,13 +86,13 @@ def _write_figures(frames: Frames, directory: Path) -> tuple[list[ShownFigure], 
     return shown, absent, paths
 
 
-def _write_figure(drawn: Drawn, directory: Path) -> ShownFigure:
+def _write_figure(drawn: Drawn, directory: Path) -> dict[str, Any]:
     png = render(drawn.figure, "png")
     write_bytes(directory / f"{drawn.name}.pdf", render(drawn.figure, "pdf"))
     write_bytes(directory / f"{drawn.name}.png", png)
     write_bytes(directory / f"{drawn.name}.csv", tables.to_csv(drawn.data))
     write_bytes(directory / f"{drawn.name}.txt", f"{drawn.title}\n\n{with_notes(drawn.caption)}".encode())
-    return ShownFigure(drawn.name, drawn.title, drawn.caption, png, drawn.figure.get_figwidth(), drawn.cell_ids)
+    return figure_row(drawn, png)
 
 
 def _write_tables(frames: Frames, judged: Judged, directory: Path) -> list[Path]:
@@ -105,7 +101,7 @@ def _write_tables(frames: Frames, judged: Judged, directory: Path) -> list[Path]
         "groups.csv": tables.to_csv(tables.groups_table(frames)),
         "evaluations.csv": tables.to_csv(frames.eval),
         "final.csv": tables.to_csv(tables.final_table(frames)),
-        "datasets.csv": tables.to_csv(tables.datasets_table(frames)),
+        "datasets.csv": tables.to_csv(frames.datasets),
         "claims.csv": tables.to_csv(verdicts_table(judged)),
         "resources.csv": tables.to_csv(tables.resources_table(frames)),
         "provenance.csv": tables.to_csv(tables.provenance_table(frames)),
@@ -138,11 +134,3 @@ def _with_variant(table: pd.DataFrame) -> pd.DataFrame:
 
 def _json(value: object) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CorruptFileError(f"{path}: cannot be read ({error.strerror})", "check the path") from error

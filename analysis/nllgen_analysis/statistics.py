@@ -19,15 +19,7 @@ NO_VALUE = "no finite value"
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its t interval.
-
-    Attributes:
-        mean: NaN without a value.
-        low: lower limit, NaN for fewer than two values.
-        high: upper limit, likewise.
-        num_seeds: number of finite values.
-        note: reason for a missing interval, or empty.
-    """
+    """The mean of the finite values and its t interval; a number that does not exist is NaN, and ``note`` says why."""
 
     mean: float
     low: float
@@ -38,15 +30,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's ρ.
-
-    Attributes:
-        rho: NaN for fewer than three pairs, or if one side is constant.
-        low: lower limit of its bootstrap interval over seeds, NaN if there is none.
-        high: upper limit, likewise.
-        num: number of finite pairs.
-        note: reason for a missing interval, or empty.
-    """
+    """Spearman's ρ of the finite pairs and its bootstrap interval; a number that does not exist is NaN."""
 
     rho: float
     low: float
@@ -56,13 +40,7 @@ class RankCorrelation:
 
 
 def summarise(frame: pd.DataFrame, by: list[str], value: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
-    """Return the mean and t interval of a column within groups of rows.
-
-    Args:
-        frame: one row per seed.
-        by: columns that name a group.
-        value: column to average; values that are not finite are left out and counted.
-        confidence: coverage of the interval under normality.
+    """Return the mean and t interval of a column within groups of rows, one row per seed.
 
     Returns:
         One row per group in order of appearance: ``by``, mean, low, high, num_seeds (finite), num_nonfinite, note.
@@ -98,14 +76,9 @@ def mean_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Inte
 def half_width(
     error: npt.NDArray[np.float64], count: npt.NDArray[np.int64], confidence: float
 ) -> npt.NDArray[np.float64]:
-    """Return half of a t interval, NaN for fewer than two values.
+    """Return half of the t intervals (G,) of standard errors (G,) over ``count`` values, NaN for fewer than two.
 
     A standard error of 0 gives an interval of no width, unlike ``scipy.stats.t.interval``.
-
-    Args:
-        error: (G,) standard errors of the means.
-        count: (G,) numbers of values.
-        confidence: coverage under normality.
     """
     several = count > 1
     quantile = stats.t.ppf((1 + confidence) / 2, np.where(several, count - 1, 1))
@@ -145,18 +118,11 @@ def _middle_mean(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray
 def paired(
     first: pd.DataFrame, second: pd.DataFrame, value: str, on: list[str], keep: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """Match the rows of two frames and return their difference first − second and their ratio first / second.
-
-    Args:
-        first: one row per cell, with its ``id``.
-        second: likewise.
-        value: the compared column.
-        on: columns that must agree, the seed among them.
-        keep: further columns of ``first``.
+    """Match cells of two frames that agree in the columns ``on``, and compare their ``value``.
 
     Returns:
-        ``on``, ``keep``, first, second, id_first, id_second, difference, ratio (NaN if second is 0); rows without a
-        finite partner are left out.
+        ``on``, ``keep`` (further columns of ``first``), first, second, id_first, id_second, difference first − second,
+        ratio first / second (NaN if second is 0); rows without a finite partner are left out.
     """
     pairs = pd.merge(
         first[[*on, *keep, "id", value]].rename(columns={value: "first"}),
@@ -176,13 +142,7 @@ def rank_correlation(
     """Return Spearman's rank correlation over cells with a percentile bootstrap interval over seeds.
 
     The bootstrap draws whole seeds, as cells of one seed share their data. The interval is descriptive: it is
-    conditional on the groups, and too narrow with few seeds.
-
-    Args:
-        x: (n,) one value per cell; pairs that are not finite are left out.
-        y: (n,) likewise.
-        seed: (n,) of each cell.
-        confidence: of the interval.
+    conditional on the groups, and too narrow with few seeds. ``x``, ``y`` and ``seed`` are (n,), a value per cell.
     """
     table = pd.DataFrame({"x": np.asarray(x, float), "y": np.asarray(y, float), "seed": np.asarray(seed)})
     table = table[np.isfinite(table["x"]) & np.isfinite(table["y"])]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from nllgen.storage.schema import FINAL_COLUMNS
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames, ranked
@@ -35,6 +37,8 @@ PROVENANCE = (
     "version", "code_sha256", "container_sha256", "torch_version", "host", "device", "num_threads", "precision",
     "truth_sha256",
 )  # fmt: skip
+# a text that a spreadsheet computes (OWASP, CSV injection), which a number with a sign is not
+_FORMULA = re.compile(r"(?![+-](\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|[+-]inf$)[=+\-@\t]", re.IGNORECASE)
 _SUMMARY = ("metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note")
 
 
@@ -161,11 +165,6 @@ def _count(value: float) -> str:
     return "–" if pd.isna(value) else f"{value:,.0f}"
 
 
-def datasets_table(frames: Frames) -> pd.DataFrame:
-    """Return one row per truth: its id, the entropy with its standard error, the hash of its weights."""
-    return frames.datasets
-
-
 def provenance_table(frames: Frames) -> pd.DataFrame:
     """Return every distinct value of versions, hosts, hashes and assets, and the number of results that carry it."""
     present = frames.cells[frames.cells["outcome"] != "missing"]
@@ -206,8 +205,14 @@ def warnings_of(frames: Frames) -> list[str]:
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """Return a table as CSV in UTF-8 with ten significant digits."""
-    return bytes(table.to_csv(index=False, float_format="%.10g").encode())
+    """Return a table as CSV in UTF-8 with ten significant digits; no text is a formula to a spreadsheet."""
+    texts = {name: _without_formulas(column) for name, column in table.items() if not is_numeric_dtype(column)}
+    return bytes(table.assign(**texts).to_csv(index=False, float_format="%.10g").encode())
+
+
+def _without_formulas(column: pd.Series) -> pd.Series:
+    is_formula = column.map(lambda value: isinstance(value, str) and bool(_FORMULA.match(value))).astype(bool)
+    return column.mask(is_formula, "'" + column.astype(str)) if is_formula.any() else column
 
 
 def _assets(text: str) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nllgen_analysis.captions import cite, plain, spans, with_notes
+from nllgen_analysis.text import cite, plain, spans, with_notes
 
 
 def test_spans_splits_a_caption_into_texts_and_cells() -> None:

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from nllgen_analysis import to_frames
-from nllgen_analysis.captions import spans
-from nllgen_analysis.figures.convergence import convergence_data, convergence_rows, draw_convergence
+from nllgen_analysis.figures.capacity import draw_sample_size, sample_size_data
 from nllgen_analysis.figures.nash import draw_nash
-from nllgen_analysis.figures.nll import draw_nll
-from nllgen_analysis.figures.overfit import draw_overfit, overfit_data
-from nllgen_analysis.figures.sample_size import draw_sample_size, sample_size_data
+from nllgen_analysis.figures.nll import (
+    convergence_data,
+    convergence_rows,
+    draw_convergence,
+    draw_nll,
+    draw_overfit,
+    overfit_data,
+)
 from nllgen_analysis.figures.style import Drawn, NotDrawn
+from nllgen_analysis.text import spans
 
 from nllgen.storage.hdf5 import Array
 from nllgen.storage.study_file import StudyFile

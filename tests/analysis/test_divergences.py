@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from nllgen_analysis import Frames, to_frames
-from nllgen_analysis.captions import spans
 from nllgen_analysis.figures.divergences import MAX_ROWS, PANELS, divergence_data, draw_divergences
 from nllgen_analysis.figures.split import draw_split, split_data
 from nllgen_analysis.figures.style import Drawn, NotDrawn
+from nllgen_analysis.text import spans
 
 from nllgen.study.config import Cell
 from tests.analysis.conftest import STEPS, build_study, kl, make_cell

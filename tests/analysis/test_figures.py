@@ -11,16 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from nllgen_analysis import Frames, to_frames
-from nllgen_analysis.captions import plain
 from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, project_style, render
-from nllgen_analysis.figures.capacity import capacity_data, draw_capacity
+from nllgen_analysis.figures.capacity import capacity_data, draw_capacity, draw_sample_size
 from nllgen_analysis.figures.frechet import draw_frechet, frechet_data
 from nllgen_analysis.figures.nash import binned, control_pairs, draw_nash, nash_data
 from nllgen_analysis.figures.nll import draw_nll, nll_data
 from nllgen_analysis.figures.panels import MAX_SETTINGS
-from nllgen_analysis.figures.sample_size import draw_sample_size
 from nllgen_analysis.figures.samples import draw_samples, strip
 from nllgen_analysis.figures.scales import without_startup
+from nllgen_analysis.text import plain
 
 from nllgen.storage.study_file import StudyFile
 from nllgen.study.config import Degree

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from nllgen_analysis import to_frames
-from nllgen_analysis.captions import spans
 from nllgen_analysis.figures.panels import Grid, finish, with_means
 from nllgen_analysis.figures.style import COLUMN_IN, WIDTH_IN
+from nllgen_analysis.text import spans
 
 from tests.analysis.conftest import build_study, make_cell
 

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from nllgen_analysis import Frames, to_frames
-from nllgen_analysis.captions import spans
 from nllgen_analysis.figures import FigureResult
-from nllgen_analysis.figures.cost import cost_data, draw_cost
-from nllgen_analysis.figures.plane import draw_plane, plane_data
-from nllgen_analysis.figures.scatter import draw_scatter, scatter_data
+from nllgen_analysis.figures.points import cost_data, draw_cost, draw_plane, draw_scatter, plane_data, scatter_data
 from nllgen_analysis.figures.style import COLUMN_IN
+from nllgen_analysis.text import spans
 
 from nllgen.storage.hdf5 import Array
 from nllgen.storage.study_file import StudyFile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,7 +19,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from nllgen_analysis import ReportPaths, write_report
+from nllgen_analysis import Frames, ReportPaths, load, report, write_report
+from nllgen_analysis.claims import Judged
 
 from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.study_file import StudyFile, write_study
@@ -207,6 +209,41 @@ def test_study_whose_cells_all_diverged_is_reported(saved: Callable[[StudyFile],
     paths = write_report(saved(build_study(cells, diverged=tuple(range(4)), samples=1)), tmp_path / "out")
     assert "0</b> of 4 done" in paths.html.read_text()
     assert "nll_frechet_lenet" in paths.not_drawn
+
+
+def test_the_report_names_the_bytes_that_it_read(
+    saved: Callable[[StudyFile], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checksum is that of the study that is shown, though ``collect`` replaces the file while it is drawn."""
+    path = saved(build_study([make_cell("W")], truth=False, samples=1))
+    read = hashlib.sha256(path.read_bytes()).hexdigest()
+    newer = build_study([make_cell("W", seed=1)], truth=False, samples=1)
+
+    def replaced(frames: Frames, judged: Judged) -> list[str]:
+        write_study(path, newer)
+        return []
+
+    monkeypatch.setattr(report, "findings", replaced)
+    assert read in write_report(path, tmp_path / "out").html.read_text()
+    assert read != hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_study_that_is_replaced_while_it_is_read_is_read_again(
+    saved: Callable[[StudyFile], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = make_cell("W"), make_cell("W", seed=1)
+    path = saved(build_study([old], truth=False, samples=1))
+
+    def load_then_replace(path: Path) -> Frames:
+        frames = load(path)
+        if frames.cells["id"].iloc[0] == old.id:
+            write_study(path, build_study([new], truth=False, samples=1))
+        return frames
+
+    monkeypatch.setattr(report, "load", load_then_replace)
+    page = write_report(path, tmp_path / "out").html.read_text()
+    assert f"cell-{new.id}" in page
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in page
 
 
 def test_empty_study_is_reported(saved: Callable[[StudyFile], Path], tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+import pandas as pd
 import pytest
 from nllgen_analysis import to_frames
 from nllgen_analysis.tables import (
@@ -11,6 +14,7 @@ from nllgen_analysis.tables import (
     printed_table,
     provenance_table,
     resources_table,
+    to_csv,
     warnings_of,
 )
 from nllgen_analysis.text import estimate, number, plus_minus
@@ -104,3 +108,14 @@ def test_resources_without_results_are_empty() -> None:
 def test_counts_are_printed_as_counts() -> None:
     printed = printed_resources(to_frames(build_study([make_cell("O2")], truth=False)))
     assert printed.loc[0, ["parameters", "cells", "device"]].tolist() == ["9,000,000", "1", "cpu, 1"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1", "-", "-1e"])
+def test_a_formula_is_a_text_to_a_spreadsheet(text: str) -> None:
+    (row,) = pd.read_csv(io.BytesIO(to_csv(pd.DataFrame({"host": [text, "a=b"]}))), nrows=1, dtype=str)["host"]
+    assert row == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["-1", "+2.5", "-.5e-3", "-inf", "a=b", "", "−1 … 2"])
+def test_a_number_and_a_text_keep_their_form_in_csv(text: str) -> None:
+    assert to_csv(pd.DataFrame({"a": [text, "x"], "b": [-1.5, 2]})).decode() == f"a,b\n{text or ''},-1.5\nx,2\n"

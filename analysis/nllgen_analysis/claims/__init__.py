@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 from nllgen.study.claims import claims_sha256
 from nllgen_analysis.claims.adversarial import judge_nash, judge_quality, judge_stability
-from nllgen_analysis.claims.degrees import judge_convergence, judge_finite, judge_harm, judge_ladder
+from nllgen_analysis.claims.degrees import (
+    judge_convergence,
+    judge_finite,
+    judge_harm,
+    judge_ladder,
+    judge_overparameterised,
+)
 from nllgen_analysis.claims.evidence import Evidence
 from nllgen_analysis.claims.nll_against_frechet import judge_nll_against_frechet
-from nllgen_analysis.claims.overparameterised import judge_overparameterised
 from nllgen_analysis.claims.rules import Rules, load_rules
 from nllgen_analysis.claims.verdict import Finding, Verdict
 from nllgen_analysis.frames import Frames
@@ -31,17 +36,11 @@ _JUDGES: dict[str, Callable[[Evidence], Finding]] = {
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdict of every claim, and the status of the rules.
+    """The verdict of every claim, and the status of the rules."""
 
-    Attributes:
-        verdicts: C0 to C8.
-        rules_sha256: checksum of the rules that were used.
-        registered_sha256: checksum of the rules that were registered at submission, or empty.
-    """
-
-    verdicts: tuple[Verdict, ...]
-    rules_sha256: str
-    registered_sha256: str
+    verdicts: tuple[Verdict, ...]  # C0 to C8
+    rules_sha256: str  # of the rules that were used
+    registered_sha256: str  # of the rules that were registered at submission, or empty
 
     @property
     def status(self) -> str:
@@ -68,12 +67,7 @@ class Judged:
 
 
 def judge(frames: Frames, rules: Rules | None = None) -> Judged:
-    """Judge all claims by the registered rules.
-
-    Args:
-        frames: the study.
-        rules: those that ship with this version by default.
-    """
+    """Judge all claims, by default by the rules that ship with this version."""
     rules = rules or load_rules()
     evidence = Evidence(frames, rules)
     verdicts = [_verdict(evidence, id, judge_one) for id, judge_one in _JUDGES.items()]

@@ -9,14 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from nllgen.study.config import Cell
-from nllgen_analysis.claims.evidence import Arm, Evidence, Run, data_label
-from nllgen_analysis.claims.pairing import common_seeds, pair_up, pairs_of
-from nllgen_analysis.claims.stability import less_stable
+from nllgen_analysis.claims.evidence import Arm, Evidence, Run, data_label, pair_up, pairs_of
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement, undecided
 from nllgen_analysis.text import number
 
 Key = Callable[[Cell], tuple[object, ...]]
 Sides = tuple[list[Arm], list[Arm]]
+Pair = tuple[Run, Run]
 
 
 def judge_stability(evidence: Evidence) -> Finding:
@@ -28,8 +27,7 @@ def judge_stability(evidence: Evidence) -> Finding:
     findings: list[Finding] = []
     skipped: list[str] = []
     for likelihood, adversarial in _two_sides(evidence, key, skipped):
-        nll, _ = _best(evidence, likelihood, ("raw",))
-        gan, _ = _best(evidence, adversarial, ("raw",))
+        nll, gan = (_best(evidence, arms, ("raw",))[0] for arms in (likelihood, adversarial))
         for partner in _with_seeds(evidence, gan, [nll], skipped):
             findings.append(less_stable(evidence, f"{gan.label} against {partner.label}", gan, partner))
     return agreement(
@@ -59,7 +57,7 @@ def _with_seeds(evidence: Evidence, arm: Arm, partners: Sequence[Arm], skipped: 
     if not partners:
         skipped.append(f"{arm.label} has no partner")
     for partner in partners:
-        count = len(common_seeds(arm, partner))
+        count = len(pairs_of(arm, partner))
         if count >= evidence.min_seeds:
             yield partner
         else:
@@ -87,8 +85,8 @@ def _quality(
     evidence: Evidence, likelihood: Sequence[Arm], adversarial: Sequence[Arm], skipped: list[str]
 ) -> Iterator[Finding]:
     frechet, rule = evidence.rules.general.frechet, evidence.rules.C1
-    nll, _ = _best(evidence, likelihood, ("raw",))
-    gan, weights = _best(evidence, adversarial, ("raw", "ema"))
+    nll, *_ = _best(evidence, likelihood, ("raw",))
+    gan, weights, _ = _best(evidence, adversarial, ("raw", "ema"))
     for partner in _with_seeds(evidence, nll, [gan], skipped):
         sample = pair_up(
             nll,
@@ -102,8 +100,11 @@ def _quality(
         yield _controlled(evidence, finding, gan)
 
 
-def _best(evidence: Evidence, arms: Sequence[Arm], kinds: Sequence[str]) -> tuple[Arm, str]:
-    """Return the arm with the lowest mean Fréchet distance on validation, and the weights of its final row."""
+def _best(evidence: Evidence, arms: Sequence[Arm], kinds: Sequence[str]) -> tuple[Arm, str, float]:
+    """Return the arm with the lowest mean Fréchet distance on validation, the weights of its final row, the distance.
+
+    The distance is NaN if no arm has a result.
+    """
     frechet = evidence.rules.general.frechet
     means = {
         (i, kind): _mean([evidence.last(run, frechet, kind) for run in arm.runs])
@@ -111,7 +112,7 @@ def _best(evidence: Evidence, arms: Sequence[Arm], kinds: Sequence[str]) -> tupl
         for kind in kinds
     }
     index, kind = min(means, key=lambda key: math.inf if math.isnan(means[key]) else means[key])
-    return arms[index], "ema" if kind == "ema" else "last"
+    return arms[index], "ema" if kind == "ema" else "last", means[index, kind]
 
 
 def _controlled(evidence: Evidence, finding: Finding, gan: Arm) -> Finding:
@@ -119,7 +120,8 @@ def _controlled(evidence: Evidence, finding: Finding, gan: Arm) -> Finding:
     data = gan.cell.data
     same_data = [arm for arm in evidence.arms if arm.cell.data == data]
     controls = [arm for arm in same_data if arm.cell.dcgan is not None and evidence.is_plain_nsgan(arm.cell)]
-    most, lowest = evidence.rules.C1.max_control.get(str(data.image_size)), _lowest_frechet(evidence, controls)
+    lowest = _best(evidence, controls, ("raw", "ema"))[2] if controls else NAN
+    most = evidence.rules.C1.max_control.get(str(data.image_size))
     cells = (*finding.cells, *(id for arm in controls for id in arm.ids))
     if most is None:
         problem = f"no Fréchet distance is registered for a control at {data.image_size}×{data.image_size}"
@@ -133,13 +135,6 @@ def _controlled(evidence: Evidence, finding: Finding, gan: Arm) -> Finding:
         passed = f"the positive control reached {number(lowest)}, at most {number(most)} is registered"
         return replace(finding, why=f"{finding.why}; {passed}", cells=cells)
     return replace(finding, verdict="undecided", why=f"{problem}; {finding.why}", cells=cells)
-
-
-def _lowest_frechet(evidence: Evidence, arms: Sequence[Arm]) -> float:
-    """Return the lowest mean Fréchet distance of several arms over raw and EMA weights, NaN if none has a result."""
-    frechet = evidence.rules.general.frechet
-    means = [_mean([evidence.last(run, frechet, kind) for run in arm.runs]) for arm in arms for kind in ("raw", "ema")]
-    return min((mean for mean in means if math.isfinite(mean)), default=NAN)
 
 
 def judge_nash(evidence: Evidence) -> Finding:
@@ -208,3 +203,57 @@ def _mean(values: Sequence[float]) -> float:
 
 def _log(value: float) -> float:
     return math.log(value) if value > 0 else NAN
+
+
+def less_stable(evidence: Evidence, label: str, first: Arm, second: Arm, num_parts: int = 1) -> Finding:
+    """Judge whether the first arm is less stable than the second (rule C0).
+
+    Divergence decides if most runs of the first arm diverged and fewer of the second; else the scatter does.
+    """
+    pairs = pairs_of(first, second)
+    present = [pair for pair in pairs if all(run.outcome != "missing" for run in pair)]
+    ids = tuple(run.id for pair in pairs for run in pair)
+    if len(present) < evidence.min_seeds:
+        why = f"{len(present)} of {len(pairs)} planned pairs have results, {evidence.min_seeds} are needed"
+        return undecided(label, why, ids)
+    num_first, num_second = (sum(pair[i].outcome == "diverged" for pair in present) for i in (0, 1))
+    if 2 * num_first > len(present) and num_first > num_second:
+        why = f"{num_first} of {len(present)} runs diverged, of those they are compared with {num_second}"
+        share = num_first / len(present)
+        return Finding(label, "supported", why, share, unit="share diverged", num_seeds=len(present), cells=ids)
+    finding = _compare_scatter(evidence, label, first, second, present, num_parts)
+    if finding.verdict == "refuted" and num_first:
+        why = f"{finding.why}; but {num_first} of {len(present)} runs diverged"
+        return replace(finding, verdict="undecided", why=why)
+    return finding
+
+
+def _compare_scatter(
+    evidence: Evidence, label: str, first: Arm, second: Arm, present: Sequence[Pair], num_parts: int
+) -> Finding:
+    """Compare the late scatter; each pair that lost a run to divergence reduces the number of pairs that is needed."""
+    rule = evidence.rules.C0
+    sample = pair_up(
+        first,
+        second,
+        lambda a, b: _log_ratio(late_scatter(evidence, a), late_scatter(evidence, b)),
+        without=f"no scatter of {rule.min_evaluations} evaluations in the last third",
+    )
+    num_lost = sum(any(run.outcome != "done" for run in pair) for pair in present)
+    min_seeds = max(rule.min_finished, evidence.min_seeds - num_lost)
+    finding = evidence.compare(label, sample, num_parts, unit="ln of the ratio of SDs", min_seeds=min_seeds)
+    if not sample.values:
+        return finding
+    return replace(finding, why=f"{finding.why}; SD ratio {number(math.exp(finding.effect))}")
+
+
+def late_scatter(evidence: Evidence, run: Run) -> float:
+    """Return the standard deviation of the Fréchet distance over the evaluations in the last third of training."""
+    curve = evidence.curve(run, evidence.rules.general.frechet)
+    late = curve[curve.index >= 2 * run.cell.paradigm.steps / 3]
+    return float(late.std(ddof=1)) if len(late) >= evidence.rules.C0.min_evaluations else NAN
+
+
+def _log_ratio(first: float, second: float) -> float:
+    """Return ln(first / second), NaN unless both are positive."""
+    return math.log(first / second) if first > 0 and second > 0 else NAN

@@ -1,11 +1,12 @@
-"""Evidence of a study for its claims: runs, arms that differ in the seed alone, settings of comparable arms.
+"""Evidence of a study for its claims: runs, arms of several seeds, settings of comparable arms, numbers per seed.
 
 All of it is derived from the configurations of the cells; names and labels are for display only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,26 +22,19 @@ from nllgen_analysis.claims.verdict import NAN, Finding, Sample, Sense, compare
 from nllgen_analysis.frames import Frames
 
 FloatArray = npt.NDArray[np.float64]
+NO_VALUE = "no finite value"  # of a seed
 Rows = dict[tuple[int, str], pd.DataFrame]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A cell of the study.
+    """A cell of the study."""
 
-    Attributes:
-        row: in the frame of cells.
-        id: of the cell.
-        cell: its configuration.
-        outcome: ``done``, ``diverged`` or ``missing``.
-        degree: of its flow relative to the study's truth, by architecture; None for any other model.
-    """
-
-    row: int
+    row: int  # in the frame of cells
     id: str
     cell: Cell
-    outcome: str
-    degree: Degree | None
+    outcome: str  # done, diverged or missing
+    degree: Degree | None  # of its flow relative to the study's truth, by architecture; None for any other model
 
 
 @dataclass(frozen=True)
@@ -80,12 +74,7 @@ class Setting:
 
 
 class Evidence:
-    """A study with the queries that claims need.
-
-    Args:
-        frames: the study.
-        rules: thresholds.
-    """
+    """A study with the queries that claims need."""
 
     def __init__(self, frames: Frames, rules: Rules):
         self.frames = frames
@@ -94,19 +83,14 @@ class Evidence:
         self._eval = _by_cell(frames.eval)
         self._final = _by_cell(frames.final)
 
-    def confidence(self, num_parts: int) -> float:
-        """Return the confidence of each of ``num_parts`` intervals that share one error (Bonferroni)."""
-        return 1 - (1 - self.rules.general.confidence) / max(1, num_parts)
-
     def compare(
         self, label: str, sample: Sample, num_parts: int = 1, *, threshold: float = 0.0, sense: Sense = "above",
-        unit: str = "nats",
+        unit: str = "nats", min_seeds: int | None = None,
     ) -> Finding:  # fmt: skip
         """Compare a sample with a threshold at the registered confidence, shared with ``num_parts`` − 1 others."""
-        return compare(
-            label, sample, confidence=self.confidence(num_parts), min_seeds=self.min_seeds, threshold=threshold,
-            sense=sense, unit=unit,
-        )  # fmt: skip
+        # each of several intervals that share one error (Bonferroni)
+        confidence = 1 - (1 - self.rules.general.confidence) / max(1, num_parts)
+        return compare(label, sample, confidence, min_seeds or self.min_seeds, threshold, sense, unit)
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -148,13 +132,8 @@ class Evidence:
     ) -> tuple[list[Setting], list[str]]:
         """Return settings in which degrees were trained by NLL on a finite synthetic set from a random start.
 
-        Args:
-            required: degrees that a setting must have, with enough planned seeds in common.
-            extra: degrees that are included if they have enough seeds in common with the required ones.
-            min_extra: number of extra degrees that a setting must have.
-
-        Returns:
-            The settings, and a text with the reason for each setting and degree that is left out.
+        A setting has the ``required`` degrees with enough planned seeds in common, and at least ``min_extra`` of the
+        ``extra`` ones. The texts give the reason for each setting and degree that is left out.
         """
         by_data: dict[str, dict[Degree, Arm]] = {}
         for arm in self.arms:
@@ -267,3 +246,46 @@ def data_label(cell: Cell) -> str:
     if cell.data.source == "mnist":
         return f"MNIST {cell.data.image_size}×{cell.data.image_size}"
     return "fresh samples" if cell.data.num_train == "fresh" else f"N = {cell.data.num_train:,}"
+
+
+def pairs_of(first: Arm, second: Arm) -> list[tuple[Run, Run]]:
+    """Return the runs of every seed that is planned in both arms."""
+    return [(first.by_seed[seed], second.by_seed[seed]) for seed in sorted(set(first.by_seed) & set(second.by_seed))]
+
+
+def pair_up(
+    first: Arm,
+    second: Arm,
+    measure: Callable[[Run, Run], float],
+    *,
+    without: str = NO_VALUE,
+    first_may_diverge: bool = False,
+) -> Sample:
+    """Measure two finished runs of every seed that both arms have; the first may have diverged if so allowed.
+
+    NaN and infinity are no value; ``without`` is the reason that is given for such a seed.
+    """
+    return _sample(pairs_of(first, second), measure, without, first_may_diverge)
+
+
+def each(arm: Arm, measure: Callable[[Run], float], *, without: str = NO_VALUE) -> Sample:
+    """Measure the run of every seed of an arm."""
+    return _sample([(run,) for run in arm.runs], measure, without, False)
+
+
+def _sample(
+    groups: Sequence[tuple[Run, ...]], measure: Callable[..., float], without: str, first_may_diverge: bool
+) -> Sample:
+    values, lost = [], []
+    for runs in groups:
+        unfinished = [
+            f"{run.id} {run.outcome}"
+            for run in runs
+            if run.outcome != "done" and not (first_may_diverge and run is runs[0] and run.outcome == "diverged")
+        ]
+        value = NAN if unfinished else measure(*runs)
+        if math.isfinite(value):
+            values.append(value)
+        else:
+            lost.append(f"seed {runs[0].cell.seed}: {', '.join(unfinished) or without}")
+    return Sample(tuple(values), len(groups), tuple(run.id for runs in groups for run in runs), tuple(lost))

@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nllgen_analysis.claims.evidence import Arm, Evidence, data_label
-from nllgen_analysis.claims.pairing import common_seeds, pair_up
+from nllgen_analysis.claims.evidence import Arm, Evidence, data_label, pair_up, pairs_of
 from nllgen_analysis.claims.verdict import Finding, Outcome, undecided
 from nllgen_analysis.text import number
 
@@ -73,7 +72,7 @@ def _pairs(evidence: Evidence) -> list[tuple[Arm, Arm]]:
         (first, second)
         for arms in groups.values()
         for first, second in itertools.combinations(arms, 2)
-        if len(common_seeds(first, second)) >= evidence.min_seeds
+        if len(pairs_of(first, second)) >= evidence.min_seeds
     ]
 
 

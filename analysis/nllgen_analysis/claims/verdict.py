@@ -18,54 +18,31 @@ MAX_REASONS = 4  # parts in a sentence; the table has all of them
 
 @dataclass(frozen=True)
 class Sample:
-    """One number per seed.
+    """One number per seed."""
 
-    Attributes:
-        values: finite ones.
-        num_planned: seeds of the study.
-        cells: ids of all cells, also of those without a value.
-        lost: reason for each seed without a value.
-    """
-
-    values: tuple[float, ...]
-    num_planned: int
-    cells: tuple[str, ...]
-    lost: tuple[str, ...] = ()
+    values: tuple[float, ...]  # finite ones
+    num_planned: int  # seeds of the study
+    cells: tuple[str, ...]  # ids of all cells, also of those without a value
+    lost: tuple[str, ...] = ()  # reason for each seed without a value
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict on one comparison, or on several together.
+    """A verdict on one comparison, or on several together."""
 
-    Attributes:
-        label: names the comparison.
-        verdict: ``supported``, ``refuted`` or ``undecided``.
-        why: the reason in words.
-        effect: mean over seeds, NaN if there is none.
-        low: lower limit of its t interval, NaN if there is none.
-        high: upper limit, likewise.
-        unit: of these three.
-        threshold: that the interval is compared with.
-        sense: side of the threshold that the claim is on.
-        confidence: of the interval.
-        num_seeds: behind the interval.
-        cells: ids behind it.
-        parts: findings that this one combines.
-    """
-
-    label: str
+    label: str  # names the comparison
     verdict: Outcome
     why: str
-    effect: float = NAN
+    effect: float = NAN  # mean over seeds with its t interval, NaN if there is none
     low: float = NAN
     high: float = NAN
-    unit: str = "1"
-    threshold: float = 0.0
-    sense: Sense = "above"
+    unit: str = "1"  # of these three
+    threshold: float = 0.0  # the interval is compared with it
+    sense: Sense = "above"  # side of the threshold that the claim is on
     confidence: float = NAN
     num_seeds: int = 0
     cells: tuple[str, ...] = ()
-    parts: tuple[Finding, ...] = ()
+    parts: tuple[Finding, ...] = ()  # findings that this one combines
 
     @property
     def clearance(self) -> float:
@@ -90,14 +67,7 @@ class Verdict:
 
 
 def compare(
-    label: str,
-    sample: Sample,
-    *,
-    confidence: float,
-    min_seeds: int,
-    threshold: float = 0.0,
-    sense: Sense = "above",
-    unit: str = "nats",
+    label: str, sample: Sample, confidence: float, min_seeds: int, threshold: float, sense: Sense, unit: str
 ) -> Finding:
     """Compare the t interval of a mean over seeds with a threshold.
 
@@ -160,12 +130,8 @@ def agreement(
 ) -> Finding:
     """Combine settings: undecided if there are none or their verdicts differ.
 
-    Args:
-        label: of the whole.
-        settings: one finding per setting that was judged.
-        skipped: settings that were not judged, with the reason.
-        needs: requirements of a setting, named if there is none.
-        among: what the settings are, in the plural.
+    ``skipped`` has the settings that were not judged with the reason, ``needs`` the requirements of a setting;
+    ``among`` names the settings in the plural.
     """
     left_out = f"; not judged: {'; '.join(skipped)}" if skipped else ""
     if not settings:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from nllgen_analysis.figures.capacity import draw_capacity
-from nllgen_analysis.figures.convergence import draw_convergence
-from nllgen_analysis.figures.cost import draw_cost
+from nllgen_analysis.figures.capacity import draw_capacity, draw_sample_size
 from nllgen_analysis.figures.divergences import draw_divergences
 from nllgen_analysis.figures.frechet import draw_frechet
 from nllgen_analysis.figures.nash import draw_nash
-from nllgen_analysis.figures.nll import draw_nll
-from nllgen_analysis.figures.overfit import draw_overfit
-from nllgen_analysis.figures.plane import draw_plane
-from nllgen_analysis.figures.sample_size import draw_sample_size
+from nllgen_analysis.figures.nll import draw_convergence, draw_nll, draw_overfit
+from nllgen_analysis.figures.points import draw_cost, draw_plane, draw_scatter
 from nllgen_analysis.figures.samples import draw_samples
-from nllgen_analysis.figures.scatter import draw_scatter
 from nllgen_analysis.figures.split import draw_split
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, project_style, render
 from nllgen_analysis.frames import Frames

@@ -1,18 +1,20 @@
-"""KL from the truth against the number of parameters, by degree."""
+"""KL from the truth against the number of parameters, and against the number of training images N."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, NullLocator
 
-from nllgen_analysis.captions import cite
 from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.style import DARK_GREY, GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, ranked, student_order
-from nllgen_analysis.text import estimate, listing
+from nllgen_analysis.text import cite, estimate, listing
 
 NAME, TITLE = "kl_capacity", "KL against capacity"
 Y_LABEL = "KL(p‖q) (nats)"
@@ -24,6 +26,15 @@ COLUMNS = (
     "panel", "weights", "kind", "student", "variant", "num_parameters", "seed", "cell_id", "value", "low", "high",
     "num_seeds",
 )  # fmt: skip
+SIZE_NAME, SIZE_TITLE = "kl_sample_size", "KL against sample size"
+SIZE_GRID = panels.Grid(
+    columns=2, row_height=2.4, extra=0.6, share_x=True, share_y=True, x_label="training images N", y_label=Y_LABEL
+)
+SIZE_COLUMNS = (
+    "panel", "weights", "kind", "student", "variant", "num_train", "seed", "cell_id", "outcome", "value", "low",
+    "high", "num_seeds",
+)  # fmt: skip
+MAX_TICKS = 5  # sizes whose labels fit below a panel
 
 
 def draw_capacity(frames: Frames) -> list[FigureResult]:
@@ -90,22 +101,15 @@ def _draw_panel(ax: Axes, data: pd.DataFrame) -> None:
     reference = data[data["kind"] == "reference"]
     ax.plot(reference["num_parameters"], reference["value"], color=GREY, linestyle="--", linewidth=0.9, zorder=0)
     for (student, weights), rows in data[data["kind"] != "reference"].groupby(["student", "weights"], sort=False):
-        colour, marker = degree_colour(student), WEIGHTS[weights]
-        seeds, means = rows[rows["kind"] == "seed"], rows[rows["kind"] == "mean"]
+        colour = degree_colour(student)
         face = colour if weights == "last" else "none"
-        ax.plot(seeds["num_parameters"], seeds["value"], ".", color=colour, alpha=0.35, markersize=3, zorder=2)
-        half = (means["high"] - means["value"]).fillna(0)
-        ax.errorbar(means["num_parameters"], means["value"], yerr=half, fmt=marker, color=colour, markersize=5,
-                    markerfacecolor=face, elinewidth=1, capsize=2, zorder=3)  # fmt: skip
+        _draw_means(ax, rows, "num_parameters", colour, WEIGHTS[weights], 5, face)
 
 
 def _limit(ax: Axes, measured: pd.DataFrame) -> None:
-    """Limit the vertical axis to the measured range; k/(2N) may leave the figure where it does not hold."""
-    values = measured[["value", "low", "high"]].to_numpy(float)
-    values = values[np.isfinite(values)]
-    if scales.set_scale(ax, "y", measured["value"]) == "linear":
-        scales.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
-    else:
+    if not _scale_to_measured(ax, measured):
+        values = measured[["value", "low", "high"]].to_numpy(float)
+        values = values[np.isfinite(values)]
         positive = values[values > 0]
         ax.set_ylim(0.7 * positive.min() if values.min() > 0 else values.min(), 1.4 * positive.max())
 
@@ -132,15 +136,139 @@ def _caption(data: pd.DataFrame, hidden: list[str]) -> list[str]:
             "Dashed: k/(2N), the asymptotic value of a well-specified maximum likelihood estimate; it holds only where "
             "N is far above k."
         )
-    last = data[data["weights"] == "last"]
-    for panel, rows in last[last["kind"] == "mean"].groupby("panel", sort=False):
-        seeds = last[(last["kind"] == "seed") & (last["panel"] == panel)]
-        ends = [
-            cite(
-                f"{row.student} {row.variant} {estimate(row.value, row.high, row.num_seeds)}".replace("  ", " "),
-                seeds.loc[(seeds["student"] == row.student) & (seeds["variant"] == row.variant), "cell_id"],
-            )
-            for row in rows.itertuples(index=False)
-        ]
-        texts.append(f"{panel}, last weights, nats: {listing(ends)}.")
+    for panel, rows in data[data["weights"] == "last"].groupby("panel", sort=False):
+        means = _means_text(rows, ["student", "variant"], lambda row: f"{row['student']} {row['variant']}".strip())
+        texts.append(f"{panel}, last weights, nats: {means}.")
     return [*texts, panels.hidden_text(hidden)]
+
+
+def _means_text(rows: pd.DataFrame, keys: list[str], name: Callable[[Mapping[Hashable, Any]], str]) -> str:
+    """Return the named means of a caption, each with the cells behind it, which agree with it in ``keys``."""
+    seeds = rows[rows["kind"] == "seed"]
+    texts = []
+    for row in rows[rows["kind"] == "mean"].to_dict("records"):
+        behind = seeds.loc[(seeds[keys] == [row[key] for key in keys]).all(axis=1), "cell_id"]
+        texts.append(cite(f"{name(row)} {estimate(row['value'], row['high'], row['num_seeds'])}", behind))
+    return listing(texts)
+
+
+def _draw_means(ax: Axes, rows: pd.DataFrame, x: str, colour: str, fmt: str, size: float, face: str) -> None:
+    """Draw faint seeds, and means with their intervals."""
+    seeds, means = rows[rows["kind"] == "seed"], rows[rows["kind"] == "mean"]
+    ax.plot(seeds[x], seeds["value"], ".", color=colour, alpha=0.35, markersize=3, zorder=2)
+    half = (means["high"] - means["value"]).fillna(0)
+    ax.errorbar(means[x], means["value"], yerr=half, fmt=fmt, color=colour, markersize=size, markerfacecolor=face,
+                elinewidth=1, linewidth=1, capsize=2, zorder=3)  # fmt: skip
+
+
+def _scale_to_measured(ax: Axes, measured: pd.DataFrame) -> bool:
+    """Scale the vertical axis by the measured values, and return whether it is linear; k/(2N) may leave the figure."""
+    is_linear = scales.set_scale(ax, "y", measured["value"]) == "linear"
+    if is_linear:
+        values = measured[["value", "low", "high"]].to_numpy(float)
+        values = values[np.isfinite(values)]
+        scales.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
+    return is_linear
+
+
+def draw_sample_size(frames: Frames) -> list[FigureResult]:
+    """Draw the final KL(p‖q) of cells trained by NLL from a random start over N: a panel for last and best weights."""
+    data = sample_size_data(frames)
+    if data.loc[data["kind"] == "mean", "num_train"].nunique() < 2:
+        reason = f"cells trained by nll from a random start have a KL at fewer than two sizes N ({frames.counts_text})"
+        return [NotDrawn(SIZE_NAME, SIZE_TITLE, reason)]
+    figure, axes = SIZE_GRID.draw([name for name in WEIGHTS if (data["weights"] == name).any()])
+    for weights, ax in axes.items():
+        _draw_size_panel(ax, data[data["weights"] == weights])
+        ax.set_title(f"{weights} weights")
+    _limit_sizes(figure.axes[0], data)
+    style.legend_below(figure, _size_handles(data))
+    return [panels.finish(SIZE_NAME, SIZE_TITLE, figure, data, _size_caption(data), planned_cells(frames))]
+
+
+def sample_size_data(frames: Frames) -> pd.DataFrame:
+    """Return the plotted numbers: kind ``seed``, ``mean`` or ``reference`` (k/2N of W) by weights; fresh has N = ∞."""
+    rows = final_kl(frames)
+    if rows.empty:
+        return pd.DataFrame(columns=list(SIZE_COLUMNS))
+    size = pd.to_numeric(rows["num_train"].replace("fresh", "inf"))
+    rows = ranked(rows).assign(num_train=size, panel=rows["weights"], value=rows["kl_nats"], cell_id=rows["id"])
+    rows = rows.sort_values(["_student", "num_train", "seed"], kind="stable")
+    both, reference = (
+        panels.with_means(rows, ["panel", "weights", "student", "variant", "num_train"]),
+        _size_reference(rows),
+    )
+    data = pd.concat([both, reference], ignore_index=True) if len(reference) else both
+    return data.reindex(columns=list(SIZE_COLUMNS))
+
+
+def _size_reference(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return k/(2N) for the k parameters of W between the smallest and the largest N."""
+    well = rows[rows["student"] == "W"]
+    sizes = rows.loc[np.isfinite(rows["num_train"]), "num_train"]
+    if well.empty or sizes.nunique() < 2:
+        return pd.DataFrame()
+    grid = np.geomspace(sizes.min(), sizes.max(), REFERENCE_POINTS)
+    value = float(well["num_parameters"].iloc[0]) / (2 * grid)
+    parts = [
+        pd.DataFrame({"panel": name, "weights": name, "student": "W", "num_train": grid, "value": value})
+        for name in rows["weights"].unique()
+    ]
+    return pd.concat(parts).assign(kind="reference")
+
+
+def _draw_size_panel(ax: Axes, data: pd.DataFrame) -> None:
+    reference = data[data["kind"] == "reference"].sort_values("num_train")
+    ax.plot(reference["num_train"], reference["value"], color=GREY, linestyle="--", linewidth=0.9, zorder=0)
+    measured = data[data["kind"] != "reference"]
+    for (student, _), rows in measured.groupby(["student", "variant"], sort=False):
+        colour = degree_colour(student)
+        finite = rows[np.isfinite(rows["num_train"])].sort_values("num_train", kind="stable")
+        _draw_means(ax, finite, "num_train", colour, "o-", 4, colour)
+        for row in rows[(rows["kind"] == "mean") & np.isinf(rows["num_train"])].itertuples(index=False):
+            ax.axhline(row.value, color=colour, linestyle=":", linewidth=1.2, zorder=1)
+            if np.isfinite(row.low):
+                ax.axhspan(row.low, row.high, color=colour, alpha=0.12, linewidth=0, zorder=0)
+
+
+def _limit_sizes(ax: Axes, data: pd.DataFrame) -> None:
+    """Use a logarithmic axis of N, slightly wider than the sizes; limit the vertical axis to the measured range."""
+    sizes = data["num_train"][np.isfinite(data["num_train"])]
+    if sizes.nunique():
+        ax.set_xscale("log")
+        ax.set_xlim(sizes.min() / 1.6, sizes.max() * 1.6)
+        ticks = sorted(sizes[data["kind"] == "mean"].unique())
+        if len(ticks) <= MAX_TICKS:
+            ax.set_xticks(ticks, [f"{int(size):,}" for size in ticks])
+            ax.xaxis.set_minor_locator(NullLocator())
+    _scale_to_measured(ax, data[data["kind"] != "reference"])
+
+
+def _size_handles(data: pd.DataFrame) -> list[Line2D]:
+    students = student_order(data["student"].dropna())
+    handles = [style.marker_key(name, degree_colour(name), linestyle="-") for name in students]
+    if np.isinf(data["num_train"]).any():
+        handles.append(style.line_key("fresh samples", DARK_GREY, ":"))
+    if (data["kind"] == "reference").any():
+        handles.append(style.line_key("k/(2N) of W", GREY, "--"))
+    return handles
+
+
+def _size_caption(data: pd.DataFrame) -> list[str]:
+    texts = [
+        "KL(p‖q) on test images against the number of training images N; trained by nll from a random start, the best "
+        "weights being those with the best validation value. Small points: seeds; markers: mean with its 95 % t "
+        "interval over seeds, conditional on the truth and the test images. Dotted with its interval: the same "
+        "training on fresh samples at every step, where the error of finite data is gone.",
+    ]
+    if (data["kind"] == "reference").any():
+        texts.append("Dashed: k/(2N) for the k parameters of W, which holds only where N is far above k.")
+    last = data[(data["weights"] == "last") & (data["kind"] != "reference")]
+    for (student, variant), rows in last.groupby(["student", "variant"], sort=False):
+        means = _means_text(rows, ["num_train"], lambda row: _size_text(row["num_train"]))
+        texts.append(f"{f'{student} {variant}'.strip()}, last weights, nats: {means}.")
+    return texts
+
+
+def _size_text(size: float) -> str:
+    return "fresh" if np.isinf(size) else f"N = {size:,.0f}"

@@ -11,16 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
-from nllgen_analysis.captions import cite
 from nllgen_analysis.figures.style import DARK_GREY, LINESTYLES, LineStyle, line_key, marker_key
 from nllgen_analysis.frames import Frames, ranked
 from nllgen_analysis.statistics import summarise
-from nllgen_analysis.text import CONDITION, estimate, listing, number
+from nllgen_analysis.text import CONDITION, cite, estimate, listing, number
 
 COLUMNS = (
     "panel", "hue", "series", "kind", "seed", "cell_id", "outcome", "x", "value", "low", "high", "num_seeds",
 )  # fmt: skip
 MAX_LEGEND = 14
+DESCRIPTION = (
+    "Faint: every seed; bold: mean over seeds with its 95 % t interval, while more than half of them are finite; "
+    f"intervals are {CONDITION}."
+)
 Colour = Callable[[str], str]
 
 
@@ -69,9 +72,6 @@ def curve_data(rows: pd.DataFrame, value: str, *, panel: str, hue: str, x: str =
         panel: name of the panel.
         hue: column that chooses the colour.
         x: column along the horizontal axis.
-
-    Returns:
-        Columns ``COLUMNS``; ``kind`` is ``seed`` or ``mean``.
     """
     rows = rows[np.isfinite(rows[x].astype(float))].assign(value=rows[value].astype(float), x=rows[x])
     finite = np.isfinite(rows["value"]).groupby(rows["id"]).transform("any")
@@ -165,11 +165,3 @@ def diverged_text(data: pd.DataFrame) -> str:
         return ""
     count = cite(f"{len(diverged)} of the {len(cells)} cells drawn diverged", diverged["cell_id"])
     return f"{count} (×; at the upper edge where fewer than two evaluations have a value)."
-
-
-def describe_means() -> str:
-    """Return the description of the lines, for a caption."""
-    return (
-        "Faint: every seed; bold: mean over seeds with its 95 % t interval, while more than half of them are finite; "
-        f"intervals are {CONDITION}."
-    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
 from nllgen_analysis.figures import curves, panels, scales, style
-from nllgen_analysis.figures.style import EXTRACTORS, GREY, Drawn, FigureResult, NotDrawn, paradigm_colour
+from nllgen_analysis.figures.style import EXTRACTORS, GREY, FigureResult, paradigm_colour
 from nllgen_analysis.frames import Frames, student_order
 
 TITLE = "Fréchet distance over training by paradigm"
@@ -21,10 +23,9 @@ def draw_frechet(frames: Frames) -> list[FigureResult]:
 def _draw_extractor(frames: Frames, extractor: str) -> list[FigureResult]:
     name, title = f"frechet_{extractor}", f"{TITLE} ({EXTRACTORS[extractor]} features)"
     rows = curves.measured(frames.eval, [name])
-    if rows.empty:
-        reason = f"no evaluation has a Fréchet distance on {EXTRACTORS[extractor]} features ({frames.counts_text})"
-        return [NotDrawn(name, title, reason)]
-    return panels.draw_settings(rows, name, title, lambda own: _draw_setting(frames, own, extractor))
+    draw = partial(_draw_setting, extractor=extractor)
+    lack = f"no evaluation has a Fréchet distance on {EXTRACTORS[extractor]} features"
+    return panels.draw_settings(frames, rows, name, title, draw, lack)
 
 
 def frechet_data(rows: pd.DataFrame, extractor: str) -> pd.DataFrame:
@@ -54,7 +55,7 @@ def x_column(rows: pd.DataFrame) -> str:
     return "epoch" if has_epochs else "step"
 
 
-def _draw_setting(frames: Frames, rows: pd.DataFrame, extractor: str) -> Drawn:
+def _draw_setting(frames: Frames, rows: pd.DataFrame, extractor: str) -> panels.Parts:
     data, setting = frechet_data(rows, extractor), rows["setting"].iloc[0]
     drawn, floor = data[data["kind"] != "floor"], data.loc[data["kind"] == "floor", "value"]
     styles = curves.series_styles(drawn.sort_values(["weights", "series"], ascending=[False, True]))
@@ -73,14 +74,8 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame, extractor: str) -> Drawn:
     if len(floor):
         handles.append(style.line_key("floor", GREY, ":"))
     style.legend_below(figure, handles)
-    return panels.finish(
-        f"frechet_{extractor}_{rows['slug'].iloc[0]}",
-        f"{TITLE} ({EXTRACTORS[extractor]} features): {setting}",
-        figure,
-        data,
-        _caption(frames, drawn, floor, f"{setting}, both quantised to 8 bit, {EXTRACTORS[extractor]}"),
-        frames.cells[frames.cells["setting"] == setting],
-    )
+    texts = _caption(frames, drawn, floor, f"{setting}, both quantised to 8 bit, {EXTRACTORS[extractor]}")
+    return figure, data, texts, frames.cells[frames.cells["setting"] == setting]
 
 
 def _caption(frames: Frames, drawn: pd.DataFrame, floor: pd.Series, compared_to: str) -> list[str]:
@@ -92,7 +87,7 @@ def _caption(frames: Frames, drawn: pd.DataFrame, floor: pd.Series, compared_to:
     )
     return [
         f"Fréchet distance of {samples} against the validation images of {compared_to} features, by degree.",
-        curves.describe_means(),
+        curves.DESCRIPTION,
         f"Dotted grey: floor, reference against reference at equal N, {floor.iloc[0]:.3g}." if len(floor) else "",
         "At the last evaluation:",
         *ends,

@@ -1,4 +1,7 @@
-"""Training that starts at the truth: the exact KL beside the NLL control's, and the losses beside their equilibrium."""
+"""Training that starts at the truth: the exact KL beside the NLL control's, and the losses beside their equilibrium.
+
+Of simultaneous gradient steps also the last KL by learning rate, beside the predicted critical steps.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ import math
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
-from nllgen_analysis.captions import cite
-from nllgen_analysis.figures import critical, curves, panels, scales, style
-from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, paradigm_colour
+from nllgen_analysis.figures import curves, panels, scales, style
+from nllgen_analysis.figures.style import GREY, FigureResult, NotDrawn, paradigm_colour
 from nllgen_analysis.frames import Frames, join_cells
 from nllgen_analysis.statistics import mean_interval, paired
-from nllgen_analysis.text import estimate, listing, number
+from nllgen_analysis.text import cite, estimate, listing, number
 
 NAME, TITLE = "nash", "Started at the truth"
 GRID = panels.Grid(columns=2, row_height=2.5)
@@ -25,6 +28,9 @@ CURVES = {
 }
 NUM_BINS = 200  # of steps; more cannot be seen at a column's width
 PAIR_ON = ["student", "setting", "steps", "batch_size", "lr", "precision", "seed"]
+BOUNDS = {"critical_step": "critical step", "critical_step_run": "critical step within the run"}
+_STYLES = {"critical_step": (0, (1, 2)), "critical_step_run": (0, (5, 2))}
+_CONTROL = ["student", "setting", "steps", "batch_size"]
 
 
 def draw_nash(frames: Frames) -> list[FigureResult]:
@@ -32,13 +38,11 @@ def draw_nash(frames: Frames) -> list[FigureResult]:
     is_trained = frames.eval["cell"].map(frames.cells["steps"]) > 0  # W* is not trained and stays at the truth
     started = frames.eval[is_trained & (frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
     rows = curves.measured(started, ["kl_nats"])
-    if len(rows):
-        return panels.draw_settings(rows, NAME, TITLE, lambda own: _draw_setting(frames, own))
     num_planned = int(((frames.cells["start"] == "truth") & (frames.cells["steps"] > 0)).sum())
     if not num_planned:
         return [NotDrawn(NAME, TITLE, "no cell of the study is trained from the truth")]
-    reason = f"none of the {num_planned} cells that start at the truth has a KL yet ({frames.counts_text})"
-    return [NotDrawn(NAME, TITLE, reason)]
+    lack = f"none of the {num_planned} cells that start at the truth has a KL yet"
+    return panels.draw_settings(frames, rows, NAME, TITLE, _draw_setting, lack)
 
 
 def nash_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +59,7 @@ def nash_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
     distance = distance[distance["paradigm"] != "nll"]
     if len(distance):
         parts.append(curves.curve_data(distance, "d_minus_r_nats", panel="distance", hue="paradigm"))
-    predicted = critical.critical_data(frames, rows)
+    predicted = critical_data(frames, rows)
     if len(predicted):
         parts.append(predicted)
     return pd.concat(parts, ignore_index=True)
@@ -91,7 +95,7 @@ def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
     return paired(ends[ends["paradigm"] != "nll"], control, "kl_nats", PAIR_ON, keep=("series",))
 
 
-def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
+def _draw_setting(frames: Frames, rows: pd.DataFrame) -> panels.Parts:
     data, setting = nash_data(frames, rows), rows["setting"].iloc[0]
     parts = {str(name): part for name, part in data.groupby("panel", sort=False)}
     kl = parts["kl"]
@@ -100,7 +104,7 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
     figure, axes = GRID.draw(list(parts))
     for name, ax in axes.items():
         if name == "critical":
-            handles += critical.draw_critical(ax, parts[name])
+            handles += draw_critical(ax, parts[name])
         elif name == "loss":
             _draw_losses(ax, parts[name])
             names = parts[name]["series"].unique()
@@ -110,14 +114,7 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> Drawn:
             _label_curves(ax, *CURVES[name], parts[name]["value"])
     style.legend_below(figure, handles)
     cells = frames.cells[(frames.cells["setting"] == setting) & (frames.cells["start"] == "truth")]
-    return panels.finish(
-        f"{NAME}_{rows['slug'].iloc[0]}",
-        f"{TITLE}: {setting}",
-        figure,
-        data,
-        _caption(setting, parts, control_pairs(frames, rows)),
-        cells[cells["steps"] > 0],
-    )
+    return figure, data, _caption(setting, parts, control_pairs(frames, rows)), cells[cells["steps"] > 0]
 
 
 def _label_curves(ax: Axes, title: str, y_label: str, values: pd.Series) -> None:
@@ -140,7 +137,7 @@ def _draw_losses(ax: Axes, loss: pd.DataFrame) -> None:
 def _caption(setting: str, parts: dict[str, pd.DataFrame], pairs: pd.DataFrame) -> list[str]:
     texts = [
         f"Cells that start at the truth's own weights, trained on {setting}.",
-        curves.describe_means(),
+        curves.DESCRIPTION,
         f"KL in nats at the last evaluation: {curves.ends_text(parts['kl'])}.",
         _pairs_text(pairs),
     ]
@@ -148,7 +145,7 @@ def _caption(setting: str, parts: dict[str, pd.DataFrame], pairs: pd.DataFrame) 
         texts += [
             f"Losses are means within {NUM_BINS} bins of steps or finer; dashed: 2 ln 2 and ln 2, their values at the "
             "equilibrium.",
-            critical.critical_text(parts.get("critical", pd.DataFrame())),
+            critical_text(parts.get("critical", pd.DataFrame())),
         ]
     else:
         texts.append("No cell here has adversarial losses.")
@@ -165,3 +162,76 @@ def _pairs_text(pairs: pd.DataFrame) -> str:
         difference = cite(estimate(mean.mean, mean.high, mean.num_seeds), [*arm["id_first"], *arm["id_second"]])
         texts.append(f"of {name} {difference} nats; as a ratio, {listing(ratios)}")
     return f"Last KL minus its NLL control's, paired by seed: {'; '.join(texts)}."
+
+
+def critical_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of the panel ``critical``, ``curves.COLUMNS``, empty if no cell has a prediction.
+
+    Kind ``seed`` has the learning rate ``x`` and the last KL of every cell with a prediction and of the NLL cells with
+    the same data, steps, batch size and optimiser. Kind ``prediction`` has the critical steps in ``x``, from the
+    evaluation at step 0. ``rows`` are evaluations as in ``nash_data``.
+    """
+    first = rows[rows["step"] == 0]
+    known = first[np.isfinite(first["critical_step"].astype(float))]
+    if known.empty:
+        return pd.DataFrame(columns=list(curves.COLUMNS))
+    optimizer = pd.Series([cell.paradigm.optimizer for cell in frames.configs], frames.cells.index, name="optimizer")
+    settings = frames.cells[["steps", "batch_size", "lr"]].join(optimizer)
+    ends = rows.sort_values("step", kind="stable").groupby("cell").tail(1).join(settings, on="cell")
+    predicted = ends[ends["cell"].isin(known["cell"])]
+    controls = ends[(ends["paradigm"] == "nll") & (ends["optimizer"] == "sgd")]
+    controls = controls[controls[_CONTROL].apply(tuple, axis=1).isin(set(predicted[_CONTROL].apply(tuple, axis=1)))]
+    shown = pd.concat([predicted, controls])
+    seeds = shown.assign(kind="seed", x=shown["lr"], value=shown["kl_nats"], hue=shown["paradigm"])
+    parts = [seeds.assign(series=shown["paradigm"])]
+    parts += [
+        known.assign(kind="prediction", series=BOUNDS[column], hue="nsgan", x=known[column].astype(float))
+        for column in BOUNDS
+    ]
+    both = pd.concat(parts, ignore_index=True)
+    return both.assign(panel="critical", cell_id=both["id"]).reindex(columns=list(curves.COLUMNS))
+
+
+def draw_critical(ax: Axes, data: pd.DataFrame) -> list[Line2D]:
+    """Draw the panel and return its legend keys besides those of the paradigms."""
+    seeds = data[data["kind"] == "seed"]
+    is_diverged = seeds["outcome"] == "diverged"
+    for hue, rows in seeds[is_diverged].groupby("hue", sort=False):
+        # the last KL is from before the divergence, so that the cross stands at the upper edge
+        ax.plot(rows["x"], np.ones(len(rows)), "x", color=paradigm_colour(hue), markersize=5, clip_on=False, zorder=3,
+                transform=ax.get_xaxis_transform())  # fmt: skip
+    for hue, rows in seeds[~is_diverged].groupby("hue", sort=False):
+        # an open square shows a control that lies under its partner
+        marker, size, face = ("o", 4, paradigm_colour(hue)) if hue == "nsgan" else ("s", 6, "none")
+        ax.plot(rows["x"], rows["value"], marker, color=paradigm_colour(hue), markersize=size, markerfacecolor=face,
+                clip_on=False, zorder=3)  # fmt: skip
+    handles = []
+    for column, name in BOUNDS.items():
+        median = _median(data, name)
+        if np.isfinite(median) and median > 0:
+            ax.axvline(median, color=GREY, linewidth=1.1, linestyle=_STYLES[column], zorder=0)
+            handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=_STYLES[column], label=name))
+    ax.set_xscale("log")
+    scales.set_scale(ax, "y", seeds.loc[~is_diverged, "value"])
+    ax.set_title("last KL by learning rate, simultaneous SGD")
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel("KL(p‖q) (nats)")
+    return handles
+
+
+def critical_text(data: pd.DataFrame) -> str:
+    """Return the description of the panel, for the caption."""
+    if data.empty:
+        return "No cell has a predicted critical step: that is of simultaneous plain gradient steps alone."
+    bounds = [f"{name} {number(_median(data, name))}" for name in BOUNDS.values()]
+    return (
+        "Predicted for simultaneous SGD from the eigenvalues of the game linearised at the start, median over cells: "
+        f"{listing(bounds)}. Below the first every mode but the null directions contracts; at the second one grows by "
+        "a factor e within the run. Noise and what lies beyond the linear range are not in it. A cross at the upper "
+        "edge is a cell that diverged."
+    )
+
+
+def _median(data: pd.DataFrame, name: str) -> float:
+    values = data.loc[(data["kind"] == "prediction") & (data["series"] == name), "x"].astype(float)
+    return float(values.median()) if len(values) else float("nan")

@@ -11,35 +11,28 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nllgen_analysis.captions import cite
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, new_figure
-from nllgen_analysis.frames import OUTCOME_ORDER, setting_order
+from nllgen_analysis.frames import OUTCOME_ORDER, Frames, setting_order
 from nllgen_analysis.statistics import summarise
+from nllgen_analysis.text import cite
 
 MAX_SETTINGS = 7  # figures per family: as many settings as a built-in study has
 NOT_DRAWN = "none"  # kind of the rows that name cells without a value
 _REASONS = {"done": "without a value", "diverged": "diverged", "missing": "missing"}
 Sharing = bool | Literal["row"]
+Parts = tuple[Figure, pd.DataFrame, Iterable[str], pd.DataFrame]  # figure, data, texts and planned cells of ``finish``
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The layout of a figure's panels.
+    """The layout of a figure's panels; labels are below the lowest and beside the first panels.
 
-    Attributes:
-        columns: at most.
-        row_height: in inches.
-        extra: height of the legend in inches.
-        share_x: as in ``Figure.subplots``.
-        share_y: likewise.
-        x_label: label below the lowest panel of each column.
-        y_label: label beside the first panel of each row.
-        is_wide: give one panel the width of a page instead of a column's.
+    One panel is as wide as a column of a page, or as the page if the grid ``is_wide``.
     """
 
-    columns: int = 3
-    row_height: float = 2.3
-    extra: float = 0.5
+    columns: int = 3  # at most
+    row_height: float = 2.3  # inches
+    extra: float = 0.5  # height of the legend in inches
     share_x: Sharing = False
     share_y: Sharing = False
     x_label: str = ""
@@ -66,11 +59,19 @@ class Grid:
 
 
 def draw_settings(
-    rows: pd.DataFrame, name: str, title: str, draw: Callable[[pd.DataFrame], Drawn]
+    frames: Frames, rows: pd.DataFrame, name: str, title: str, draw: Callable[[Frames, pd.DataFrame], Parts], lack: str
 ) -> list[FigureResult]:
-    """Draw the rows of each of the first ``MAX_SETTINGS`` settings, and name the rest in a figure that is not drawn."""
+    """Draw the rows of each of the first ``MAX_SETTINGS`` settings, and name the rest in a figure that is not drawn.
+
+    Without any rows there is one figure that is not drawn, for the reason ``lack``.
+    """
+    if rows.empty:
+        return [NotDrawn(name, title, f"{lack} ({frames.counts_text})")]
     settings = setting_order(rows)
-    results: list[FigureResult] = [draw(rows[rows["setting"] == setting]) for setting in settings[:MAX_SETTINGS]]
+    results: list[FigureResult] = []
+    for setting in settings[:MAX_SETTINGS]:
+        own = rows[rows["setting"] == setting]
+        results.append(finish(f"{name}_{own['slug'].iloc[0]}", f"{title}: {setting}", *draw(frames, own)))
     if rest := settings[MAX_SETTINGS:]:
         reason = f"drawn for the first {MAX_SETTINGS} settings only; the numbers of {', '.join(rest)} are in tables/"
         results.append(NotDrawn(f"{name}_more", f"{title}: further settings", reason))
@@ -99,9 +100,6 @@ def finish(
     """Return a figure whose data and caption name the planned cells that are not drawn.
 
     Args:
-        name: stem of its files.
-        title: a few words.
-        figure: the drawing.
         data: the plotted numbers, with ``cell_id``; a row of kind ``none`` is added per cell that is not drawn.
         texts: sentences of the caption; empty ones are left out.
         planned: rows of ``frames.cells`` that belong in the figure.

@@ -1,20 +1,24 @@
-"""Cells as points in a plane of two measures: every seed faint, the mean of a group with its t intervals in front."""
+"""Cells as points in a plane of two measures: likelihood, precision and cost against image quality.
+
+Every seed is a faint point, the mean of a group with its t intervals lies in front.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nllgen_analysis.captions import cite
-from nllgen_analysis.figures.style import DARK_GREY, MARKERS, degree_colour, marker_key
+from nllgen_analysis.figures import panels, scales, style
+from nllgen_analysis.figures.style import DARK_GREY, EXTRACTORS, GREY, MARKERS, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, student_order
-from nllgen_analysis.statistics import summarise
-from nllgen_analysis.text import CONDITION, estimate, listing
+from nllgen_analysis.statistics import rank_correlation, summarise
+from nllgen_analysis.text import CONDITION, MINUS, cite, estimate, listing, number
 
 GROUP = ["panel", "x_label", "y_label", "student", "paradigm", "setting", "group"]
 COLUMNS = (
@@ -27,14 +31,174 @@ LIKELIHOODS = {
     "mnist": {"test_bits_per_dim": "test NLL (bits per dimension)", "test_nll_nats": "test NLL (nats per image)"},
     "synthetic": {"kl_nats": "KL(p‖q) on test images (nats)", "test_nll_nats": "test NLL (nats per image)"},
 }
+DESCRIPTION = (
+    "Faint: cells at their last step, on the test split; markers: means of groups with 95 % t intervals over "
+    f"seeds, {CONDITION}."
+)
+PLANE_LABELS = ("recall (share of references)", "precision (share of samples)")
+FLOOR = "reference"
+GRID = panels.Grid(columns=2, row_height=2.7, extra=0.6)
 
 
-def final_rows(frames: Frames) -> pd.DataFrame:
-    """Return the final metrics of last weights of all cells but the truth's own training."""
+def draw_scatter(frames: Frames) -> list[FigureResult]:
+    """Draw final NLL against final Fréchet distance: a figure per feature extractor, a panel per source."""
+    return [_draw_scatter(frames, extractor) for extractor in EXTRACTORS]
+
+
+def scatter_data(frames: Frames, extractor: str) -> pd.DataFrame:
+    """Return the plotted numbers, ``COLUMNS``: likelihood along x, Fréchet distance along y."""
+    y, y_label = f"frechet_{extractor}", style.frechet_label(extractor)
+    rows = _final_rows(frames)
+    rows = panels.finite(rows.assign(floor=rows[f"frechet_floor_{extractor}"]), y)
+    parts = []
+    for source, name in NAMES.items():
+        if measure := _likelihood(rows, source):
+            x, label = measure
+            parts.append(point_data(rows[rows["source"] == source], x, y, panel=name, labels=(label, y_label)))
+    return _join_panels(parts)
+
+
+def _draw_scatter(frames: Frames, extractor: str) -> FigureResult:
+    features = EXTRACTORS[extractor]
+    name, title = f"nll_frechet_{extractor}", f"Likelihood against image quality ({features} features)"
+    data = scatter_data(frames, extractor)
+    if data.empty:
+        reason = f"no cell has both a final NLL and a final Fréchet distance on {features} features"
+        return NotDrawn(name, title, f"{reason} ({frames.counts_text})")
+    figure, correlations = _draw_panels(GRID, data, _decorate_scatter)
+    texts = [
+        DESCRIPTION,
+        "Dotted grey: floor at equal N. Spearman's ρ over cells, with its 95 % interval of a bootstrap over seeds, "
+        f"describes and does not test; it is conditional on these groups: {'; '.join(correlations)}.",
+    ]
+    return panels.finish(name, title, figure, data, texts, frames.cells[frames.cells["role"] != "truth"])
+
+
+def _decorate_scatter(ax: Axes, data: pd.DataFrame) -> str:
+    """Draw floor, scales and title, and return the correlation as text."""
+    panel, cells = data["panel"].iloc[0], data[data["kind"] == "cell"]
+    floor = data["floor"].astype(float)
+    if np.isfinite(floor).any():
+        style.floor_line(ax, floor[np.isfinite(floor)].mean())
+    scales.set_scale(ax, "x", data["x"])
+    scales.set_scale(ax, "y", pd.concat([data["y"], floor]))
+    correlation = rank_correlation(cells["x"], cells["y"], cells["seed"])
+    num, rho = correlation.num, correlation.rho
+    if np.isnan(rho):
+        ax.set_title(f"{panel} (n = {num})")
+        return cite(f"{panel}: not defined (n = {num})", cells["cell_id"])
+    ax.set_title(f"{panel}, ρ = {rho:.2f} (n = {num})".replace("-", MINUS))
+    interval = correlation.note or f"{number(correlation.low, 2)} … {number(correlation.high, 2)}"
+    return cite(f"{panel}: ρ = {number(rho, 2)} ({interval}; n = {num})", cells["cell_id"])
+
+
+def draw_plane(frames: Frames) -> list[FigureResult]:
+    """Draw precision against recall: a figure per feature extractor, a panel per source."""
+    return [_draw_plane(frames, extractor) for extractor in EXTRACTORS]
+
+
+def plane_data(frames: Frames, extractor: str) -> pd.DataFrame:
+    """Return the plotted numbers, ``COLUMNS``: recall along x, precision along y, floors as ``reference``."""
+    rows = _final_rows(frames)
+    floors = [f"recall_floor_{extractor}", f"precision_floor_{extractor}"]
+    parts = []
+    for source, name in NAMES.items():
+        own = rows[rows["source"] == source]
+        part = point_data(own, f"recall_{extractor}", f"precision_{extractor}", panel=name, labels=PLANE_LABELS)
+        known = own[np.isfinite(own[floors].astype(float)).all(axis=1)]
+        if len(part) and len(known):
+            x, y = known[floors].astype(float).mean()
+            part = pd.concat([part, pd.DataFrame([{"panel": name, "kind": FLOOR, "x": x, "y": y}])])
+        parts.append(part)
+    return _join_panels(parts)
+
+
+def _draw_plane(frames: Frames, extractor: str) -> FigureResult:
+    features = EXTRACTORS[extractor]
+    name, title = f"precision_recall_{extractor}", f"Precision and recall ({features} features)"
+    data = plane_data(frames, extractor)
+    if data.empty:
+        return NotDrawn(name, title, f"no cell has precision and recall on {features} features ({frames.counts_text})")
+    has_floor = (data["kind"] == FLOOR).any()
+    handles = [style.marker_key("reference at equal N", GREY, "+", size=9)] if has_floor else []
+    figure, means = _draw_panels(GRID, data, _decorate_plane, handles)
+    num = frames.study.get("metrics", {}).get("num_samples")
+    texts = [
+        f"Precision is the share of {f'{num:,} ' if isinstance(num, int) else ''}model samples within the k nearest "
+        f"neighbours' reach of a reference image, recall the share of references within that of a sample; k = 5, "
+        f"{features} features. Both depend on N and on the features.",
+        DESCRIPTION,
+        *means,
+    ]
+    return panels.finish(name, title, figure, data, texts, frames.cells[frames.cells["role"] != "truth"])
+
+
+def _decorate_plane(ax: Axes, data: pd.DataFrame) -> str:
+    floor = data[data["kind"] == FLOOR]
+    ax.plot(floor["x"], floor["y"], "+", color=GREY, markersize=9, markeredgewidth=1.4, zorder=1)
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_ylim(-0.03, 1.03)
+    crosses = [f"cross: recall {number(row.x)}, precision {number(row.y)}; " for row in floor.itertuples(index=False)]
+    return f"{data['panel'].iloc[0]}: {''.join(crosses)}{_means_text(data, ('recall', 'precision'))}."
+
+
+def draw_cost(frames: Frames) -> list[FigureResult]:
+    """Draw one figure: likelihood and Fréchet distances of each source against the seconds of training."""
+    name, title, data = "cost", "Cost against quality", cost_data(frames)
+    if data.empty:
+        return [NotDrawn(name, title, f"no trained cell has a time and a final metric ({frames.counts_text})")]
+    figure, means = _draw_panels(panels.Grid(columns=2, extra=0.6), data, _decorate_cost)
+    texts = [DESCRIPTION, _conditions(frames), *means]
+    return [panels.finish(name, title, figure, data, texts, _trained(frames.cells))]
+
+
+def cost_data(frames: Frames) -> pd.DataFrame:
+    """Return the plotted numbers, ``COLUMNS``: a panel per source and measure, seconds of training along x."""
+    rows = _final_rows(frames).drop(columns=["step"])
+    rows = _trained(rows.join(frames.cells[["steps", "seconds_per_step"]], on="cell"))
+    rows = rows.assign(training_s=rows["steps"] * rows["seconds_per_step"].astype(float))
+    parts = []
+    for source, name in NAMES.items():
+        own = rows[rows["source"] == source]
+        measures = {f"frechet_{e}": (f"Fréchet distance ({EXTRACTORS[e]})", style.frechet_label(e)) for e in EXTRACTORS}
+        if measure := _likelihood(own, source):
+            column, label = measure
+            measures = {column: (label.split(" (")[0], label), **measures}
+        for column, (measured, label) in measures.items():
+            labels = ("training time (s)", label)
+            parts.append(point_data(own, "training_s", column, panel=f"{name}, {measured}", labels=labels))
+    return _join_panels(parts)
+
+
+def _trained(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of cells that take steps; W* takes none."""
+    return rows[(rows["role"] != "truth") & (rows["steps"] > 0)]
+
+
+def _decorate_cost(ax: Axes, data: pd.DataFrame) -> str:
+    scales.set_scale(ax, "x", data["x"])
+    scales.set_scale(ax, "y", data["y"])
+    return f"{data['panel'].iloc[0]}: {_means_text(data, ('seconds', 'value'))}."
+
+
+def _conditions(frames: Frames) -> str:
+    ran = frames.cells[(frames.cells["role"] != "truth") & (frames.cells["device"] != "")]
+    devices = ran[["device", "num_threads"]].drop_duplicates().sort_values(["device", "num_threads"])
+    names = [
+        f"{row.device} with {row.num_threads:.0f} thread{'s' * (row.num_threads != 1)}"
+        for row in devices.itertuples(index=False)
+    ]
+    return (
+        f"Time is of training steps alone, without measuring, on {listing(names)}. The cheaper and the better, the "
+        "further down and to the left."
+    )
+
+
+def _final_rows(frames: Frames) -> pd.DataFrame:
     return frames.final[(frames.final["weights"] == "last") & (frames.final["role"] != "truth")]
 
 
-def likelihood(rows: pd.DataFrame, source: str) -> tuple[str, str] | None:
+def _likelihood(rows: pd.DataFrame, source: str) -> tuple[str, str] | None:
     """Return the column of ``final`` with the likelihood of a source, and its label; None without values."""
     own = rows[rows["source"] == source]
     known = ((c, label) for c, label in LIKELIHOODS[source].items() if np.isfinite(own[c].astype(float)).any())
@@ -42,17 +206,9 @@ def likelihood(rows: pd.DataFrame, source: str) -> tuple[str, str] | None:
 
 
 def point_data(rows: pd.DataFrame, x: str, y: str, *, panel: str, labels: tuple[str, str]) -> pd.DataFrame:
-    """Return the numbers of one panel.
+    """Return the numbers of one panel, ``COLUMNS``: kind ``cell`` per cell with both numbers, ``mean`` per group.
 
-    Args:
-        rows: one row per cell with the columns of ``frames.KEYS``; with ``floor`` if ``y`` has one.
-        x: column along the horizontal axis.
-        y: column along the vertical axis.
-        panel: its name.
-        labels: of both axes, with units.
-
-    Returns:
-        ``COLUMNS``: kind ``cell`` has a row per cell with both numbers, kind ``mean`` a row per group.
+    ``rows`` has the columns ``frames.KEYS``, ``x``, ``y``, and ``floor`` if ``y`` has one; ``labels`` are of x and y.
     """
     both = rows[np.isfinite(rows[[x, y]].astype(float)).all(axis=1)]
     cells = both.assign(panel=panel, kind="cell", x=both[x].astype(float), y=both[y].astype(float), cell_id=both["id"])
@@ -65,19 +221,31 @@ def point_data(rows: pd.DataFrame, x: str, y: str, *, panel: str, labels: tuple[
     return pd.concat([cells, means.assign(kind="mean")], ignore_index=True).reindex(columns=list(COLUMNS))
 
 
-def join_panels(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the numbers of all panels that have any."""
+def _join_panels(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     filled = [part for part in parts if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(COLUMNS))
 
 
-def markers_of(data: pd.DataFrame) -> dict[str, str]:
-    """Return the marker of each paradigm."""
-    return {name: MARKERS[rank % len(MARKERS)] for rank, name in enumerate(sorted(data["paradigm"].dropna().unique()))}
+def _draw_panels(
+    grid: panels.Grid, data: pd.DataFrame, decorate: Callable[[Axes, pd.DataFrame], str], more: Sequence[Line2D] = ()
+) -> tuple[Figure, list[str]]:
+    """Return the figure and the text of ``decorate`` for each panel; colours by degree, markers by paradigm."""
+    paradigms = sorted(data["paradigm"].dropna().unique())
+    markers = {name: MARKERS[rank % len(MARKERS)] for rank, name in enumerate(paradigms)}
+    figure, axes = grid.draw(list(data["panel"].unique()))
+    texts = []
+    for panel, ax in axes.items():
+        part = data[data["panel"] == panel]
+        texts.append(decorate(ax, part))
+        _draw_points(ax, part, markers)
+    students = student_order(data["student"].dropna())
+    handles = [style.marker_key(student, degree_colour(student)) for student in students]
+    handles += [style.marker_key(name, DARK_GREY, mark, size=5, face="none") for name, mark in markers.items()]
+    style.legend_below(figure, [*handles, *more])
+    return figure, texts
 
 
-def draw_points(ax: Axes, data: pd.DataFrame, markers: dict[str, str]) -> None:
-    """Draw the points of one panel; colours by degree, markers by paradigm."""
+def _draw_points(ax: Axes, data: pd.DataFrame, markers: dict[str, str]) -> None:
     cells, means = data[data["kind"] == "cell"], data[data["kind"] == "mean"]
     palette = {student: degree_colour(student) for student in cells["student"].unique()}
     marks = {name: markers[name] for name in cells["paradigm"].unique()}
@@ -97,29 +265,12 @@ def _arms(mean: float, low: float, high: float) -> list[list[float]] | None:
     return None if np.isnan(low) else [[mean - low], [high - mean]]
 
 
-def point_handles(data: pd.DataFrame, markers: dict[str, str]) -> list[Line2D]:
-    """Return a legend key per degree and per paradigm."""
-    students = student_order(data["student"].dropna())
-    return [
-        *(marker_key(student, degree_colour(student)) for student in students),
-        *(marker_key(name, DARK_GREY, mark, size=5, face="none") for name, mark in markers.items()),
-    ]
-
-
-def describe_points() -> str:
-    """Return the description of the points, for a caption."""
-    return (
-        "Faint: cells at their last step, on the test split; markers: means of groups with 95 % t intervals over "
-        f"seeds, {CONDITION}."
-    )
-
-
-def means_text(data: pd.DataFrame, names: Sequence[str]) -> str:
-    """Return both means of every group with the cells behind them; ``names`` are those of x and y."""
+def _means_text(data: pd.DataFrame, names: tuple[str, str]) -> str:
+    """Return both means of every group of a panel with the cells behind them; ``names`` are those of x and y."""
     cells = data[data["kind"] == "cell"]
     texts = []
     for row in data[data["kind"] == "mean"].itertuples(index=False):
-        behind = cells.loc[(cells["group"] == row.group) & (cells["panel"] == row.panel), "cell_id"]
+        behind = cells.loc[cells["group"] == row.group, "cell_id"]
         x, y = estimate(row.x, row.x_high, row.num_seeds), estimate(row.y, row.y_high, row.num_seeds)
         texts.append(cite(f"{row.group}: {names[0]} {x}, {names[1]} {y}", behind))
     return listing(texts, MAX_MEANS)

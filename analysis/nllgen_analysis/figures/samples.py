@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from nllgen.storage.hdf5 import Array
 from nllgen_analysis.figures import panels
-from nllgen_analysis.figures.style import WIDTH_IN, Drawn, FigureResult, NotDrawn
+from nllgen_analysis.figures.style import WIDTH_IN, FigureResult
 from nllgen_analysis.frames import Frames, ranked
 
 NAME, TITLE = "samples", "Samples by paradigm and degree"
@@ -25,9 +25,7 @@ def draw_samples(frames: Frames) -> list[FigureResult]:
     """Draw one sheet per setting: a row per group with the first images of its first seed, not selected."""
     with_samples = frames.cells[frames.cells.index.isin(np.unique(frames.samples_cell))]
     with_samples = with_samples[with_samples["role"] != "truth"]
-    if with_samples.empty:
-        return [NotDrawn(NAME, TITLE, f"no cell kept samples ({frames.counts_text})")]
-    return panels.draw_settings(with_samples, NAME, TITLE, lambda own: _draw_setting(frames, own))
+    return panels.draw_settings(frames, with_samples, NAME, TITLE, _draw_setting, "no cell kept samples")
 
 
 def sheet_rows(cells: pd.DataFrame) -> pd.DataFrame:
@@ -42,15 +40,7 @@ def sheet_rows(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def strip(images: Array, count: int = COLUMNS) -> Array:
-    """Place the first images side by side with a gap.
-
-    Args:
-        images: (n, C, H, W).
-        count: number of places; those without an image are NaN.
-
-    Returns:
-        (H, count·(W + gap) − gap).
-    """
+    """Place the first images (n, C, H, W) side by side: (H, count·(W + gap) − gap); places without an image are NaN."""
     _, _, height, width = images.shape
     gap = max(1, width // 14)
     row = np.full((height, count * (width + gap) - gap), np.nan, dtype=np.float32)
@@ -60,7 +50,7 @@ def strip(images: Array, count: int = COLUMNS) -> Array:
     return row
 
 
-def _draw_setting(frames: Frames, cells: pd.DataFrame) -> Drawn:
+def _draw_setting(frames: Frames, cells: pd.DataFrame) -> panels.Parts:
     rows = sheet_rows(cells)
     strips: list[tuple[str, Array]] = []
     listed: list[dict[str, object]] = []
@@ -75,12 +65,11 @@ def _draw_setting(frames: Frames, cells: pd.DataFrame) -> Drawn:
     data = pd.DataFrame(listed)
     data["num_shown"] = [min(COLUMNS, len(images)) for _, images in strips]
     data["mean_pixel"] = [float(np.mean(images[:COLUMNS], dtype=np.float64)) for _, images in strips]
-    setting, slug = cells[["setting", "slug"]].iloc[0]
-    caption = _caption(setting, references, len(rows) - MAX_ROWS)
-    return Drawn(f"{NAME}_{slug}", f"{TITLE}: {setting}", _draw_sheet(strips), data, caption)
+    texts = _caption(cells["setting"].iloc[0], references, len(rows) - MAX_ROWS)
+    return _draw_sheet(strips), data, texts, cells.iloc[:0]
 
 
-def _caption(setting: str, references: list[str], num_hidden: int) -> str:
+def _caption(setting: str, references: list[str], num_hidden: int) -> list[str]:
     missing = [label for label in REFERENCES.values() if label not in references]
     texts = [
         f"First {COLUMNS} samples of the lowest seed of each group trained on {setting}, not selected; above them "
@@ -90,7 +79,7 @@ def _caption(setting: str, references: list[str], num_hidden: int) -> str:
         texts.append(f"The study has no reference images of {' and '.join(missing)}.")
     if num_hidden > 0:
         texts.append(f"{num_hidden} further groups are not shown; study.h5 has their samples.")
-    return " ".join(texts)
+    return texts
 
 
 def _draw_sheet(strips: list[tuple[str, Array]]) -> Figure:

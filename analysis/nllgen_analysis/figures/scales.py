@@ -26,11 +26,6 @@ def set_scale(ax: Axes, which: str, values: npt.ArrayLike) -> str:
     The scale is logarithmic if positive values span more than a factor of 30, symlog if some are not positive. A symlog
     axis ends at the values: the interval of a mean reaches far below 0 if one seed is thousands of times the others.
 
-    Args:
-        ax: the axes.
-        which: ``x`` or ``y``.
-        values: all numbers that are drawn along the axis.
-
     Returns:
         ``linear``, ``log`` or ``symlog``.
     """
@@ -80,16 +75,10 @@ def minor_ticks(ax: Axes, which: str) -> None:
 
 
 def without_startup(data: pd.DataFrame) -> pd.Series:
-    """Return the values that an axis has to show: all but each series' start-up transient.
+    """Return the finite values that an axis has to show: all but each series' start-up transient.
 
     A value further than 3 interquartile ranges from the quartiles of its series is *far out* (Tukey 1977, §2D). It is a
     transient in the first fifth of the training only; later it is a result.
-
-    Args:
-        data: columns panel, series, x, value.
-
-    Returns:
-        The finite values that remain.
     """
     data = data[np.isfinite(data["value"])]
     groups = data.groupby(["panel", "series"])

@@ -7,13 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from nllgen_analysis.captions import cite
 from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.capacity import WEIGHTS, Y_LABEL, final_kl, planned_cells
 from nllgen_analysis.figures.style import DARK_GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.statistics import paired
-from nllgen_analysis.text import CONDITION, estimate
+from nllgen_analysis.text import CONDITION, cite, estimate
 
 NAME, TITLE = "kl_split", "KL split into approximation and estimation"
 GRID = panels.Grid(columns=2, extra=0.4, share_y=True, y_label=Y_LABEL, is_wide=True)

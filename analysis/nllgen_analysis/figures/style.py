@@ -38,43 +38,26 @@ PARADIGM_COLOURS = {
     "wgan_gp": "#CC79A7",
     "nsgan_oracle": "#E69F00",
 }
-LineStyle = Literal["-", "--", ":", "-."]
-NoLine = Literal[""]
+LineStyle = Literal["-", "--", ":", "-.", ""]
 LINESTYLES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 # feature extractor → its name in titles and labels
 EXTRACTORS = {"lenet": "LeNet", "inception": "Inception"}
 MARKERS = ("o", "^", "s", "D", "v", "P")
+# beside seaborn's context "paper" and style "ticks"
 _RC: dict[str, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.title_fontsize": 7,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "xtick.minor.size": 1.5,
-    "ytick.minor.size": 1.5,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), 7),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("xtick.minor.width", "ytick.minor.width", "grid.linewidth"), 0.4),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 3),
+    **dict.fromkeys(("xtick.minor.size", "ytick.minor.size"), 1.5),
     "axes.grid": True,
-    "grid.linewidth": 0.4,
     "grid.color": "#E3E3E3",
     "lines.linewidth": 1.4,
     "legend.frameon": False,
     "pdf.fonttype": 42,  # TrueType: searchable, and accepted by journals
-    "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same figure on every machine
-    "text.usetex": False,
-    "figure.dpi": 100,
     "savefig.dpi": 200,
-    "savefig.facecolor": "white",
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
     "axes.formatter.use_mathtext": True,
     "axes.formatter.limits": (-4, 5),
 }
@@ -82,20 +65,12 @@ _RC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure with its data and its caption.
+    """A figure with its data and its caption, which cites cells as ``text.cite`` does."""
 
-    Attributes:
-        name: stem of its files.
-        title: a few words.
-        figure: the drawing.
-        data: the plotted numbers; ``cell_id`` names the cells behind them.
-        caption: text with numbers and the cells behind them, see ``captions``.
-    """
-
-    name: str
+    name: str  # stem of its files
     title: str
     figure: Figure
-    data: pd.DataFrame
+    data: pd.DataFrame  # the plotted numbers; cell_id names the cells behind them
     caption: str
 
     @property
@@ -128,14 +103,7 @@ def project_style() -> Iterator[None]:
 
 
 def new_figure(rows: int, columns: int, row_height: float = 2.3, extra: float = 0.5) -> Figure:
-    """Create an empty figure as wide as a page, or as a column if it has one panel.
-
-    Args:
-        rows: of panels.
-        columns: of panels.
-        row_height: in inches.
-        extra: height of the legend in inches.
-    """
+    """Create an empty figure as wide as a page, or as a column if it has one panel; heights are in inches."""
     width = WIDTH_IN if columns > 1 else COLUMN_IN
     return Figure(figsize=(width, rows * row_height + extra), layout="constrained")
 
@@ -156,7 +124,7 @@ def degree_colour(student: str) -> str:
 
 
 def paradigm_colour(paradigm: str) -> str:
-    """Return the colour of a paradigm."""
+    """Return the colour of a paradigm, grey if it is unknown."""
     return PARADIGM_COLOURS.get(paradigm, GREY)
 
 
@@ -166,18 +134,11 @@ def frechet_label(extractor: str) -> str:
 
 
 def marker_key(
-    label: str,
-    colour: str,
-    marker: str = "o",
-    *,
-    size: float = 4,
-    face: str | None = None,
-    linestyle: LineStyle | NoLine = "",
+    label: str, colour: str, marker: str = "o", *, size: float = 4, face: str | None = None, linestyle: LineStyle = ""
 ) -> Line2D:
     """Return a legend key with a marker; ``face`` fills it, by default with its colour."""
-    return Line2D(
-        [], [], color=colour, marker=marker, markerfacecolor=face, linestyle=linestyle, markersize=size, label=label
-    )
+    return Line2D([], [], color=colour, marker=marker, markerfacecolor=face, linestyle=linestyle, markersize=size,
+                  label=label)  # fmt: skip
 
 
 def line_key(label: str, colour: str, linestyle: LineStyle = "-") -> Line2D:
