@@ -142,7 +142,7 @@ def _long(table: Table, columns: Mapping[str, str], name: str) -> pd.DataFrame:
     for column in columns:
         if column not in frame:
             frame[column] = float("nan")
-    return frame
+    return frame[["cell", *columns]]
 
 
 def _cells(table: Table, parsed: Sequence[Cell]) -> pd.DataFrame:
