@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from nllgen.errors import ConfigError
+from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.attempt import Attempt, modified_ns, recorded_attempt, renewing, stopping
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.start import freeze_study
 from nllgen.launch.stop_signal import StopRequest
-from nllgen.launch.tasks import is_done
 from nllgen.launch.watch import Echo
+from nllgen.storage.states import Expected, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
@@ -33,6 +33,7 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, run:
 
     Raises:
         ConfigError: the study has no such cell, or another process runs it.
+        MachineError: a result cannot be read now, so that nobody knows whether the task has to run.
         StoppedError: Ctrl-C, or the cell or its study was cancelled; the state is saved.
     """
     if cell_id not in {"truth", "dataset", *(cell.id for cell in study.cells)}:
@@ -46,9 +47,12 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, run:
     # a stop file of an earlier cancel does not stop this run; one that is touched later does
     before = {path: modified_ns(path) for path in (study_dir.stop, *(task.stop for task in order))}
     for task in order:
-        if is_done(task, frozen, study_dir):
+        files = inspect(task, Expected.of(frozen, study_dir))  # the truth may have been made by the last attempt
+        if files.state.is_done:
             echo(f"already done: {task.label}")
             continue
+        if not files.state.is_to_run:
+            raise MachineError(f"{task.label} is not run: its result cannot be read now", files.detail)
         lease = leases.take(task.lease)
         if lease is None:
             raise ConfigError(f"{task.label} is run by another process", f"see: nllgen status {study_dir.path}")

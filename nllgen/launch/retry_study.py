@@ -15,9 +15,9 @@ from nllgen.launch.retry import RetrySelection, memory_factors, newest_submissio
 from nllgen.launch.slurm.arrays import ArrayShape, Submission
 from nllgen.launch.slurm.submission import SubmissionRequest
 from nllgen.launch.start import send
-from nllgen.launch.tasks import is_done
 from nllgen.launch.watch import Echo, query_status, tasks_named
 from nllgen.launch.worker_process import WorkerConfig
+from nllgen.storage.states import Expected, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import tasks_of
 from nllgen.study.config import Study
@@ -99,7 +99,8 @@ def _retry_here(study_dir: StudyDir, study: Study, selection: RetrySelection, co
     for task in reversed(tasks):  # each task stands after those that it needs
         if task.name in needed:
             needed |= set(task.needs)
-    names = [task.name for task in tasks if task.name in needed and not is_done(task, study, study_dir)]
+    expected = Expected.of(study, study_dir, config.options.required_container)
+    names = [task.name for task in tasks if task.name in needed and inspect(task, expected).state.is_to_run]
     num_workers = min(len(os.sched_getaffinity(0)), len(names))
     config = replace(config, options=replace(config.options, device="auto"))
     jobs = start_local(study_dir, config, num_workers, names)

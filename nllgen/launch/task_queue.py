@@ -18,8 +18,9 @@ from nllgen.launch.retry_policy import (
 )
 from nllgen.launch.slurm.commands import sacct_state
 from nllgen.launch.slurm.job_env import Job
-from nllgen.launch.tasks import is_done, longest_first, read_attempts, seconds_of
+from nllgen.launch.tasks import longest_first, read_attempts, seconds_of
 from nllgen.launch.worker_process import WorkerConfig
+from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 
@@ -63,7 +64,7 @@ class TaskQueue:
         self._total_s = job.remaining_s - reserve_s
         self._reserve_s = reserve_s
         self._num_done = 0
-        self._abandoned: dict[str, FailureKind] = {}
+        self._abandoned: dict[str, str] = {}  # name → reason
         self._lacks_time = False
         self.outcomes: dict[str, str] = {}
 
@@ -116,17 +117,17 @@ class TaskQueue:
     def failures(self) -> dict[str, str]:
         """Return name → reason of the tasks that will not be done under this submission."""
         blocked = {name: "what it needs is not there" for name in self._pending if self._is_blocked(name)}
-        return blocked | {name: str(kind) for name, kind in self._abandoned.items()}
+        return blocked | self._abandoned
 
     def _can_run(self, task: Task) -> bool:
-        """Check a task without its lease; drop it if it is done, and abandon it if it must not be retried."""
+        """Check a task without its lease; drop it if it is done, and abandon it if it must not run."""
         if task.name in self._abandoned or not all(self._is_complete(need) for need in task.needs):
             return False
-        if self._drop_if_done(task):
+        if not self._is_to_run(task):
             return False
         kind = FailureKind.ASKED if task.stop.exists() else self._failure_without_retry(task)
         if kind is not None:
-            self._abandoned[task.name] = kind
+            self._abandoned[task.name] = str(kind)
             return False
         if not self._fits(task.name):
             self._lacks_time = True
@@ -135,14 +136,13 @@ class TaskQueue:
 
     def _can_run_under_lease(self, task: Task, lease: Lease) -> bool:
         """Check again now that no other process works on a task; release the lease if it cannot run."""
-        if self._drop_if_done(task):  # another process finished it before the lease was taken
+        is_to_run = self._is_to_run(task)  # another process may have finished it before the lease was taken
+        if is_to_run and (kind := self._record_lost_attempt(task)) is not None:
+            self._abandoned[task.name] = str(kind)
+            is_to_run = False
+        if not is_to_run:
             lease.release()
-            return False
-        kind = self._record_lost_attempt(task)
-        if kind is not None:
-            self._abandoned[task.name] = kind
-            lease.release()
-        return kind is None
+        return is_to_run
 
     def _record_lost_attempt(self, task: Task) -> FailureKind | None:
         """Record the end of an attempt whose supervisor died; return its kind if it leaves no retry."""
@@ -160,15 +160,22 @@ class TaskQueue:
             return FailureKind.OUT_OF_MEMORY
         return exhausted_kind(lines, self._submission)
 
-    def _drop_if_done(self, task: Task) -> bool:
-        done = is_done(task, self._study, self._study_dir, self._container)
-        if done:
+    def _state(self, task: Task) -> ResultState:
+        """Return the state of a task's files; the truth, which decides what counts, may be published meanwhile."""
+        return inspect(task, Expected.of(self._study, self._study_dir, self._container)).state
+
+    def _is_to_run(self, task: Task) -> bool:
+        """Return True if a task's result is missing; drop the task if it is done, abandon it if it cannot be read."""
+        state = self._state(task)
+        if state.is_done:
             self._pending.pop(task.name, None)
-        return done
+        elif not state.is_to_run:
+            self._abandoned[task.name] = "its result cannot be read now"
+        return state.is_to_run
 
     def _is_complete(self, name: str) -> bool:
         """Return True if a task that others need is done; it may belong to another supervisor."""
-        return name not in self._pending and is_done(self._all[name], self._study, self._study_dir, self._container)
+        return name not in self._pending and self._state(self._all[name]).is_done
 
     def _is_blocked(self, name: str) -> bool:
         """Return True if a task needs one that will not be done under this submission."""

@@ -12,8 +12,6 @@ from typing import Any
 
 from nllgen.planning.cost import cell_cost
 from nllgen.storage.atomic import raise_os_error
-from nllgen.storage.states import Expected, inspect
-from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 from nllgen.study.config import Study
@@ -28,11 +26,6 @@ def longest_first(tasks: list[Task], study: Study) -> list[Task]:
 def seconds_of(study: Study) -> dict[str, float]:
     """Return cell id → seconds that a whole run takes on one core, estimated by :mod:`nllgen.planning.cost`."""
     return {cell.id: cell_cost(cell, study).seconds(cell.paradigm.steps) for cell in study.cells}
-
-
-def is_done(task: Task, study: Study, study_dir: StudyDir, container_sha256: str | None = None) -> bool:
-    """Return whether a task has a result that counts."""
-    return inspect(task, Expected.of(study, study_dir, container_sha256)).state.is_done
 
 
 def record(path: Path, **fields: Any) -> None:

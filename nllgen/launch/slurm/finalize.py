@@ -31,7 +31,8 @@ from nllgen.launch.slurm.commands import sacct_state, was_cancelled
 from nllgen.launch.slurm.live_jobs import query_live_jobs
 from nllgen.launch.slurm.submission import SubmissionRequest, submit
 from nllgen.launch.submission_lock import submission_lock
-from nllgen.launch.tasks import is_done, read_attempts
+from nllgen.launch.tasks import read_attempts
+from nllgen.storage.states import Expected, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
@@ -85,14 +86,16 @@ class Finalizer:
             if study_dir.stop.exists():  # cancelled while this waited
                 return 0
             live = query_live_jobs(study_dir, study.name)
-            memory_factors = _tasks_to_resend(study_dir, study, record.charged_to, live.tasks)
+            config = record.worker_config
+            expected = Expected.of(study, study_dir, config.options.required_container)
+            memory_factors = tasks_to_resend(study_dir, study, expected, record.charged_to, live.tasks)
             if not memory_factors:
                 return 0
             request = SubmissionRequest(
                 study_dir,
                 study,
                 Profile.model_validate(record.profile),
-                record.worker_config,
+                config,
                 record.shape,
                 only=tuple(memory_factors),
                 charged_to=record.charged_to,
@@ -103,8 +106,8 @@ class Finalizer:
         return len(memory_factors) if result.submission else 0
 
 
-def _tasks_to_resend(
-    study_dir: StudyDir, study: Study, charged_to: str, live_tasks: Collection[str]
+def tasks_to_resend(
+    study_dir: StudyDir, study: Study, expected: Expected, charged_to: str, live_tasks: Collection[str]
 ) -> dict[str, float]:
     """Return task → multiple of the profile's memory, for unfinished tasks without a job that may be retried."""
     previous_factors = last_memory_factors(study_dir)
@@ -112,9 +115,12 @@ def _tasks_to_resend(
     factors: dict[str, float] = {}
     unfinished: set[str] = set()
     for task in tasks_of(study, study_dir):
-        if task.name in live_tasks or is_done(task, study, study_dir):
+        state = inspect(task, expected).state
+        if task.name in live_tasks or state.is_done:
             continue
         unfinished.add(task.name)
+        if not state.is_to_run:  # its result cannot be read now
+            continue
         if not any(need in unfinished for need in task.needs):  # else the scheduler dropped it with what it needs
             lost_jobs.record_lost(task)
         factor = retry_factor(task, charged_to, previous_factors.get(task.name, 1.0))
