@@ -83,7 +83,7 @@ def doctor(root: Path, name: str | None, out: Path | None, partition: str | None
     """Check this machine and its cluster; write a profile."""
     from nllgen.assets import asset_folder
     from nllgen.cli.doctor_output import doctor as examine_and_show
-    from nllgen.doctor.assets import asset_findings
+    from nllgen.doctor.machine import asset_findings
 
     findings = asset_findings(asset_folder())
     sys.exit(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nllgen.errors import MachineError
-from nllgen.launch.slurm.programs import run_program
+from nllgen.launch.slurm.commands import run_program
 
 Level = Literal["ok", "note", "problem"]
 _TIMEOUT_S = 15.0

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nllgen.errors import ConfigError
-from nllgen.launch.configure import configure_workers, require_torch
 from nllgen.launch.follow import ProgressLine, follow_cluster, follow_local, lost_supervisors
-from nllgen.launch.freeze import freeze
-from nllgen.launch.gpus import assign_gpus
+from nllgen.launch.freeze import freeze_study
+from nllgen.launch.gpus import assign_gpus, require_torch
 from nllgen.launch.local import start_local
 from nllgen.launch.profile import VARIABLE, Profile, load_profile
 from nllgen.launch.slurm.arrays import ArrayShape
@@ -24,11 +24,11 @@ from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.watch import Echo
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.plan import ContainerRule, Plan
-from nllgen.planning.study_plan import left_out_note, load_study_at, merge_frozen, plan_study_at
+from nllgen.planning.study_plan import load_study_at, merge_frozen, plan_study_at
 from nllgen.storage.atomic import closed_to_others
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
-from nllgen.study.extend import rules_note
+from nllgen.study.run_options import RunOptions
 
 
 @dataclass(frozen=True)
@@ -102,39 +102,32 @@ def prepare(options: StartOptions, is_available: Callable[[str], bool]) -> Prepa
     """
     profile = options.load_profile()
     study = load_study_at(options.grid, options.root, is_available, profile.precision if profile else None)
-    config = configure_workers(
-        options.assets,
-        options.device,
-        container=options.container,
-        strict_container=options.strict_container,
-        profile=profile,
-    )
+    config = _worker_config(options, profile)
     rule = ContainerRule(config.options.container_sha256, options.strict_container) if config.container else None
     plan = plan_study_at(study, options.root, len(os.sched_getaffinity(0)), rule)
     return PreparedStudy(options, study, plan, profile, config)
 
 
-@dataclass(frozen=True)
-class Preview:
-    """A submission that is not sent.
+def _worker_config(options: StartOptions, profile: Profile | None) -> WorkerConfig:
+    config = WorkerConfig(RunOptions(options.assets, options.device, strict_container=options.strict_container))
+    if profile is not None:  # its container is not verified if another one is named
+        own = {"container": None} if options.container else {}
+        config = config.with_profile(profile.model_copy(update=own))
+    if options.container is not None:
+        config = config.with_container(options.container)
+    if options.strict_container and config.container is None:
+        raise ConfigError("--strict-container compares with a container, and none is named", "add --container SIF")
+    return config
 
-    Attributes:
-        sbatch: stage → batch script.
-        num_queued: tasks that the scheduler has already.
-    """
 
-    sbatch: dict[str, str]
-    num_queued: int
-
-
-def preview(prepared: PreparedStudy, echo: Echo) -> Preview | None:
-    """Print what would be submitted to a cluster, and return it; None without a profile.
+def preview(prepared: PreparedStudy, echo: Echo) -> dict[str, Any]:
+    """Print what would be submitted to a cluster, and return it as JSON has it; nothing without a profile.
 
     Raises:
         MachineError: the scheduler does not answer.
     """
     if prepared.profile is None:
-        return None
+        return {}
     study_dir = StudyDir(prepared.options.root / prepared.study.name)
     study = merge_frozen(prepared.study, study_dir)
     request = SubmissionRequest(study_dir, study, prepared.profile, prepared.config, prepared.shape, dry_run=True)
@@ -142,7 +135,7 @@ def preview(prepared: PreparedStudy, echo: Echo) -> Preview | None:
     for stage, script in result.scripts.items():
         echo(f"\n--- sbatch: {stage}\n{script}")
     echo(_budget(prepared, result))
-    return Preview(dict(result.scripts), result.num_queued)
+    return {"sbatch": dict(result.scripts), "num_queued": result.num_queued}
 
 
 def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
@@ -227,24 +220,6 @@ def _start_local(
 def _echo_next_step(study_dir: StudyDir, num_failed: int, echo: Echo) -> None:
     failed = f"{num_failed} failed; see: nllgen status {study_dir.path}"
     echo(failed if num_failed else f"next: nllgen collect {study_dir.path}")
-
-
-def freeze_study(study: Study, root: Path, echo: Echo) -> tuple[StudyDir, Study, int]:
-    """Freeze a study; print notes on changed rules of its verdicts and on missing data.
-
-    Returns:
-        The study's directory, the frozen study, and the number of cells that are new in it.
-
-    Raises:
-        ConflictError: the directory's study is another one; nothing was changed.
-        MachineError: the directory cannot be made or is writable for others.
-    """
-    study_dir, frozen, num_new = freeze(study, root)
-    if note := rules_note(frozen, study):
-        echo(note)
-    for source in frozen.left_out:
-        echo(left_out_note(source))
-    return study_dir, frozen, num_new
 
 
 def send(request: SubmissionRequest) -> SubmitResult:

@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ def longest_first(tasks: list[Task], study: Study) -> list[Task]:
     """Sort tasks: the truth and its data set first, then cells by falling cost, so that no long cell runs last."""
     seconds = seconds_of(study)
     return sorted(tasks, key=lambda task: -seconds.get(task.name, math.inf))
+
+
+def with_needs(tasks: Sequence[Task], names: Collection[str]) -> list[Task]:
+    """Return the named tasks and those that they need, in the order of all tasks: a task comes after its needs."""
+    wanted = set(names)
+    for task in reversed(tasks):
+        if task.name in wanted:
+            wanted |= set(task.needs)
+    return [task for task in tasks if task.name in wanted]
 
 
 def seconds_of(study: Study) -> dict[str, float]:

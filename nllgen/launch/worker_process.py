@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from nllgen.container import Bind, container_python, exec_command, verify_container
 from nllgen.errors import EXIT_CELLS_FAILED, ConfigError, NllgenError
+from nllgen.launch.profile import Profile
 from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder, one_line
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -63,6 +64,26 @@ class WorkerConfig:
                 f"the record of the submission is damaged or of another version: {one_line(error)}",
                 "submit the grid again",
             ) from error
+
+    def with_profile(self, profile: Profile) -> WorkerConfig:
+        """Return a configuration with a profile's binds, variables and scratch, and its container if it has one.
+
+        Raises:
+            ContainerError: the container cannot be used.
+        """
+        variables = tuple(profile.environment.items())
+        config = replace(self, binds=profile.binds, environment=variables, scratch=profile.scratch)
+        return config.with_container(Path(profile.container)) if profile.container else config
+
+    def with_container(self, path: Path) -> WorkerConfig:
+        """Return a configuration whose workers run in a container.
+
+        Raises:
+            ContainerError: the container cannot be used.
+        """
+        container = verify_container(path)
+        options = replace(self.options, container_sha256=container.sha256)
+        return replace(self, container=container.path.absolute(), options=options)
 
     def command(self, study_dir: Path, threads: int, gpus: Sequence[int]) -> tuple[list[str], dict[str, str]]:
         """Return a worker's command line and the variables to add to the supervisor's environment.

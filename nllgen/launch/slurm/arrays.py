@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from nllgen.errors import CorruptFileError
 from nllgen.launch.tasks import read_attempts, record
@@ -20,6 +20,7 @@ from nllgen.storage.atomic import write_bytes
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
+from nllgen.study.run_options import one_line
 
 COLLECT = "collect"
 _CELLS = "cells"
@@ -230,16 +231,8 @@ class SubmissionDir:
             return _SUBMISSION.validate_python(parse_untrusted_json(read_regular(self.record)))
         except (OSError, ValueError, RecursionError) as error:
             raise CorruptFileError(
-                f"{self.record}: not a submission ({_first_problem(error)})", "remove its folder"
+                f"{self.record}: not a submission ({one_line(error)})", "remove its folder"
             ) from error
-
-
-def _first_problem(error: Exception) -> str:
-    """Return the first problem of a record that cannot be read, in one line."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
 
 
 def submissions(study_dir: StudyDir) -> list[tuple[SubmissionDir, Submission]]:
@@ -251,6 +244,12 @@ def submissions(study_dir: StudyDir) -> list[tuple[SubmissionDir, Submission]]:
             if submission_dir.record.exists():
                 dirs.append((submission_dir.record.stat().st_mtime_ns, submission_dir))
     return [(submission_dir, submission_dir.read()) for _, submission_dir in sorted(dirs, key=lambda item: item[0])]
+
+
+def newest_submission(study_dir: StudyDir) -> Submission | None:
+    """Return the record of the newest submission; None if nothing was sent to a cluster."""
+    records = submissions(study_dir)
+    return records[-1][1] if records else None
 
 
 def is_copy(study_dir: StudyDir, submission: Submission) -> bool:

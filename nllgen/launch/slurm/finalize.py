@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from submitit.helpers import DelayedSubmission
 
 from nllgen.errors import CellsFailedError
-from nllgen.launch.attempt import record_lost
+from nllgen.launch.attempt import record_lost, record_lost_job
 from nllgen.launch.lease import LeaseManager
-from nllgen.launch.lost_jobs import LostJobs
 from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
     FailureKind,
     Line,
+    array_of,
     exhausted_kind,
     failure_kind,
     failure_kind_of_state,
@@ -26,12 +26,13 @@ from nllgen.launch.retry_policy import (
     next_memory_factor,
     unfinished_start,
 )
-from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors
-from nllgen.launch.slurm.commands import sacct_state, was_cancelled
+from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors, submissions
+from nllgen.launch.slurm.commands import Ends, ends_of, sacct_state, was_cancelled
 from nllgen.launch.slurm.live_jobs import query_live_jobs
 from nllgen.launch.slurm.submission import SubmissionRequest, submit
 from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.tasks import read_attempts
+from nllgen.storage.atomic import make_folder
 from nllgen.storage.states import Expected, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
@@ -104,6 +105,62 @@ class Finalizer:
             )
             result = submit(request, Finalizer)
         return len(memory_factors) if result.submission else 0
+
+
+@dataclass
+class LostJobs:
+    """Finds lost jobs among tasks for which the scheduler has no job any more.
+
+    A cancelled job is not lost. The scheduler is asked once for each array.
+
+    Attributes:
+        charged_to: submission that failures are charged to.
+        elements: task → the element, ``<array>_<index>``, that it was last sent as; only the number of the array if
+            its elements share their tasks.
+    """
+
+    charged_to: str
+    elements: Mapping[str, str]
+    _ends: dict[str, Ends] = field(default_factory=dict, init=False)
+
+    @classmethod
+    def of(cls, study_dir: StudyDir, charged_to: str) -> LostJobs:
+        """Read the elements of all submissions that are charged to one; jobs that were not noted are left out."""
+        elements: dict[str, str] = {}
+        for submission_dir, submission in submissions(study_dir):  # newer ones replace older ones
+            if submission.charged_to != charged_to:
+                continue
+            numbers = submission_dir.job_ids()
+            for stage in submission.stages:
+                number = numbers.get(stage.name, "")
+                for index, names in enumerate(stage.elements):
+                    elements |= dict.fromkeys(names, number if stage.workers or not number else f"{number}_{index}")
+        return cls(charged_to, elements)
+
+    def record_lost(self, task: Task) -> bool:
+        """Record a task as lost if it was sent and never started; return True if it was recorded.
+
+        Raises:
+            MachineError: it cannot be recorded.
+        """
+        element = self.elements.get(task.name, "")
+        array = element.partition("_")[0]
+        # a line by a job of the array, or one for it that says it was lost
+        has_line = any(array_of(line) == array for line in read_attempts(task.attempts))
+        if not element or task.stop.exists() or has_line or self._was_cancelled(element, array):
+            return False
+        make_folder(task.task_dir.path)
+        record_lost_job(task, self.charged_to, element)
+        return True
+
+    def _was_cancelled(self, element: str, array: str) -> bool:
+        if array not in self._ends:
+            self._ends[array] = ends_of(array)
+        ends = self._ends[array]
+        if "_" not in element:
+            return any(state.startswith("CANCELLED") for state in ends.states.values())
+        # an element that is cancelled while it waits is forgotten at once, other elements of its array are not
+        return ends.states.get(element, "CANCELLED" if ends.are_all else "").startswith("CANCELLED")
 
 
 def tasks_to_resend(

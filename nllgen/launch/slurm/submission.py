@@ -20,13 +20,13 @@ from nllgen.launch.slurm.arrays import (
     array_predecessors,
     folder_identity,
     group_into_stages,
-    submissions,
+    newest_submission,
 )
 from nllgen.launch.slurm.commands import max_array_size
 from nllgen.launch.slurm.executor import ArrayOptions, check_submittable, executor_for, resources_of, send
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.supervisor import Supervisor
-from nllgen.launch.tasks import longest_first
+from nllgen.launch.tasks import longest_first, with_needs
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.atomic import make_folder
 from nllgen.storage.provenance import code_sha256
@@ -128,29 +128,19 @@ def tasks_to_send(request: SubmissionRequest, live: LiveJobs) -> list[Task]:
     study, study_dir = request.study, request.study_dir
     expected = Expected.of(study, study_dir, request.worker_config.options.required_container)
     tasks = longest_first(tasks_of(study, study_dir), study)
-    wanted = {task.name for task in tasks} if request.only is None else set(request.only)
-    for task in reversed(tasks):  # a task comes after those that it needs
-        wanted |= set(task.needs) if task.name in wanted else set()
-    return [
-        task
-        for task in tasks
-        if task.name in wanted and task.name not in live.tasks and inspect(task, expected).state.is_to_run
-    ]
+    wanted = tasks if request.only is None else with_needs(tasks, request.only)
+    return [task for task in wanted if task.name not in live.tasks and inspect(task, expected).state.is_to_run]
 
 
 def _make_record(request: SubmissionRequest, tasks: Sequence[Task]) -> Submission:
     limit = request.profile.max_array_size or max_array_size() or _DEFAULT_MAX_ARRAY_SIZE
     stages = group_into_stages(tasks, request.shape, limit, request.memory_factors)
     name = uuid.uuid4().hex[:8]
-    charged_to = request.charged_to or (name if tasks else _charged_by_newest(request.study_dir, name))
+    # a lone collection continues the newest submission, whose submitter was killed before sending it
+    continued = None if tasks else newest_submission(request.study_dir)
+    charged_to = request.charged_to or (continued.charged_to if continued else name)
     options = {"setup": request.worker_config.to_record(), "shape": asdict(request.shape), "under": charged_to}
     return Submission(name, stages, request.profile.model_dump(mode="json"), options)
-
-
-def _charged_by_newest(study_dir: StudyDir, name: str) -> str:
-    """Return the submission that a lone collection continues, whose submitter was killed before sending one."""
-    records = submissions(study_dir)
-    return records[-1][1].charged_to if records else name
 
 
 def _write_record(
