@@ -22,35 +22,22 @@ from nllgen.storage.capabilities import create_exclusively, try_exclusive, try_l
 
 @dataclass(frozen=True)
 class DirectoryState:
-    """Properties of a directory, or of its nearest parent that exists.
-
-    Attributes:
-        path: that was tried.
-        error: why nothing can be written there; empty where it can.
-        file_system: its type; empty where the kernel does not say.
-        is_network: whether the file system lies on other machines.
-        owner: user id.
-        mode: permissions.
-        free_gb: free space.
-        free_files: free inodes; None where the file system has no limit.
-        failures: operation → the error it failed with, empty where it works.
-        fsync_ms: time to write a file and its directory to the disk.
-        clock_skew_s: seconds by which the file system's clock is ahead; None where it could not be measured.
-        clock_unit_s: resolution of its times.
-    """
+    """Properties of a directory, or of its nearest parent that exists."""
 
     path: str
-    error: str = ""
-    file_system: str = ""
-    is_network: bool = False
+    error: str = ""  # why nothing can be written there; empty where it can
+    file_system: str = ""  # its type; empty where the kernel does not say
+    is_network: bool = False  # whether the file system lies on other machines
     owner: int = 0
     mode: int = 0
     free_gb: float = 0.0
-    free_files: int | None = None
+    free_files: int | None = None  # free inodes; None where the file system has no limit
+    # operation → the error it failed with, empty where it works
     failures: dict[str, str] = field(default_factory=dict)
-    fsync_ms: float = 0.0
+    fsync_ms: float = 0.0  # time to write a file and its directory to the disk
+    # seconds by which the file system's clock is ahead; None where it could not be measured
     clock_skew_s: float | None = None
-    clock_unit_s: float = 1.0
+    clock_unit_s: float = 1.0  # resolution of its times
 
 
 def try_directory(directory: Path) -> DirectoryState:

@@ -37,22 +37,14 @@ _STOPS = (FailureKind.TIMEOUT, FailureKind.PREEMPTED, FailureKind.ASKED)
 
 @dataclass
 class Attempt:
-    """An attempt in progress.
-
-    Attributes:
-        task: the task.
-        lease: held until the end is recorded.
-        submission: submission that a failure is charged to.
-        name: unique among the attempts of a study.
-        number: number of attempts on this task, including this one.
-        threads: threads of torch. The task's first attempt sets them, because their number affects the result's bits.
-    """
+    """An attempt in progress."""
 
     task: Task
-    lease: Lease
-    submission: str
-    name: str
-    number: int
+    lease: Lease  # held until the end is recorded
+    submission: str  # submission that a failure is charged to
+    name: str  # unique among the attempts of a study
+    number: int  # number of attempts on this task, including this one
+    # threads of torch. The task's first attempt sets them, because their number affects the result's bits.
     threads: int
 
     @classmethod

@@ -20,19 +20,12 @@ from nllgen.study.config import Study
 
 @dataclass(frozen=True)
 class CancelResult:
-    """The outcome of a cancellation.
+    """The outcome of a cancellation."""
 
-    Attributes:
-        jobs: jobs of the scheduler whose waiting elements were removed.
-        killed: jobs of the scheduler whose running elements were ended.
-        asked: names of running tasks that were asked to save their state and stop.
-        trouble: why the scheduler could not be asked; empty if it could.
-    """
-
-    jobs: tuple[str, ...]
-    killed: tuple[str, ...]
-    asked: tuple[str, ...]
-    trouble: str
+    jobs: tuple[str, ...]  # jobs of the scheduler whose waiting elements were removed
+    killed: tuple[str, ...]  # jobs of the scheduler whose running elements were ended
+    asked: tuple[str, ...]  # names of running tasks that were asked to save their state and stop
+    trouble: str  # why the scheduler could not be asked; empty if it could
 
 
 def cancel_study(study_dir: StudyDir, study: Study, *, now: bool) -> CancelResult:

@@ -33,26 +33,16 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Throughput:
-    """The throughput at one moment; a value is None if it cannot be estimated.
+    """The throughput at one moment; a value is None if it cannot be estimated."""
 
-    Attributes:
-        cells_per_hour: cells that were finished in the last hour.
-        steps_per_hour: training steps of all cells, since the meter was first read.
-        seconds_left: time left if as many cells run at once as now.
-    """
-
-    cells_per_hour: float | None
-    steps_per_hour: float | None
-    seconds_left: float | None
+    cells_per_hour: float | None  # cells that were finished in the last hour
+    steps_per_hour: float | None  # training steps of all cells, since the meter was first read
+    seconds_left: float | None  # time left if as many cells run at once as now
 
 
 @dataclass
 class ThroughputMeter:
-    """Measures throughput from repeated reports.
-
-    Attributes:
-        study: the study that is watched.
-    """
+    """Measures throughput from repeated reports."""
 
     study: Study
     _seconds: dict[str, float] = field(init=False)

@@ -31,17 +31,11 @@ _MAX_ROWS = 10
 
 @dataclass(frozen=True)
 class RetrySelection:
-    """The tasks to send again.
+    """The tasks to send again."""
 
-    Attributes:
-        rows: reports of tasks that failed or stopped.
-        waiting: names of tasks that never started because they need one of these.
-        refused: name → why the task is not retried.
-    """
-
-    rows: tuple[TaskReport, ...]
-    waiting: tuple[str, ...]
-    refused: dict[str, str]
+    rows: tuple[TaskReport, ...]  # reports of tasks that failed or stopped
+    waiting: tuple[str, ...]  # names of tasks that never started because they need one of these
+    refused: dict[str, str]  # name → why the task is not retried
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -118,23 +112,14 @@ def memory_factors(selection: RetrySelection, study_dir: StudyDir) -> dict[str, 
 
 @dataclass(frozen=True)
 class RetryOptions:
-    """The options of a retry.
+    """The options of a retry."""
 
-    Attributes:
-        assets: directory of fetched assets.
-        cells: ids or beginnings of ids; empty for all tasks that failed or were stopped.
-        kinds: of failure, as typed; empty for all.
-        profile: path or name of a cluster's profile; that of the last submission where None.
-        local: run on this machine.
-        dry_run: print the tasks and batch scripts, and submit nothing.
-    """
-
-    assets: Path
-    cells: Sequence[str] = ()
-    kinds: Sequence[str] = ()
-    profile: str | None = None
-    local: bool = False
-    dry_run: bool = False
+    assets: Path  # directory of fetched assets
+    cells: Sequence[str] = ()  # ids or beginnings of ids; empty for all tasks that failed or were stopped
+    kinds: Sequence[str] = ()  # of failure, as typed; empty for all
+    profile: str | None = None  # path or name of a cluster's profile; that of the last submission where None
+    local: bool = False  # run on this machine
+    dry_run: bool = False  # print the tasks and batch scripts, and submit nothing
 
 
 def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Echo) -> None:

@@ -30,15 +30,10 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """The retry policy of one kind of failure.
+    """The retry policy of one kind of failure."""
 
-    Attributes:
-        retries: number of further attempts under one submission.
-        progress_renews: an attempt that saved more steps than all before it resets the count.
-    """
-
-    retries: int
-    progress_renews: bool
+    retries: int  # number of further attempts under one submission
+    progress_renews: bool  # an attempt that saved more steps than all before it resets the count
 
 
 POLICIES: Final[Mapping[FailureKind, Policy]] = {

@@ -33,34 +33,21 @@ from nllgen.study.run_options import RunOptions
 
 @dataclass(frozen=True)
 class StartOptions:
-    """The options of a submission.
-
-    Attributes:
-        grid: path or name of a study.
-        root: directory of all studies.
-        assets: directory of fetched assets.
-        profile: path or name of a cluster's profile; $NLLGEN_PROFILE where None.
-        local: run on this machine.
-        container: SIF that workers run in; the profile's where None.
-        strict_container: do not count results that another container made.
-        pack: cells that run at once in one array element.
-        workers: array elements that lease one cell after another, 0 for an element per cell; on this machine the number
-            of cells that run at once, 0 for one per core.
-        device: of the workers.
-        dry_run: submit nothing; without a profile show the plan alone.
-    """
+    """The options of a submission."""
 
     grid: str
-    root: Path
-    assets: Path
-    profile: str | None = None
-    local: bool = False
-    container: Path | None = None
-    strict_container: bool = False
-    pack: int = 1
+    root: Path  # directory of all studies
+    assets: Path  # directory of fetched assets
+    profile: str | None = None  # path or name of a cluster's profile; $NLLGEN_PROFILE where None
+    local: bool = False  # run on this machine
+    container: Path | None = None  # SIF that workers run in; the profile's where None
+    strict_container: bool = False  # do not count results that another container made
+    pack: int = 1  # cells that run at once in one array element
+    # array elements that lease one cell after another, 0 for an element per cell; on this machine the number of cells
+    # that run at once, 0 for one per core
     workers: int = 0
     device: str = "auto"
-    dry_run: bool = False
+    dry_run: bool = False  # submit nothing; without a profile show the plan alone
 
     def load_profile(self) -> Profile | None:
         """Load the profile; return None for a local run, and for a dry run that names none.

@@ -39,37 +39,21 @@ _QUIET_S = 120.0  # a running task that has written nothing for longer is pointe
 
 @dataclass(frozen=True)
 class TaskReport:
-    """One task as ``nllgen status`` shows it.
-
-    Attributes:
-        name: the task's name.
-        label: its description for people.
-        status: its status.
-        attempts: number of attempts started so far.
-        log: path of its log, relative to the study folder.
-        detail: explanation of the status; may be empty.
-        kind: kind of the failure or stop; None without one.
-        step: steps that the worker last reported as done; 0 if it reported none.
-        steps: steps in all; 0 if the worker reported none.
-        note: last measurement that the worker reported.
-        job: number of the scheduler's job; empty without one.
-        finished_at: time at which its result was made; empty without one.
-        seconds_per_step: duration of a step according to the result; 0 without one.
-    """
+    """One task as ``nllgen status`` shows it."""
 
     name: str
-    label: str
+    label: str  # its description for people
     status: TaskStatus
-    attempts: int
-    log: str
-    detail: str = ""
-    kind: FailureKind | None = None
-    step: int = 0
-    steps: int = 0
-    note: str = ""
-    job: str = ""
-    finished_at: str = ""
-    seconds_per_step: float = 0.0
+    attempts: int  # number of attempts started so far
+    log: str  # path of its log, relative to the study folder
+    detail: str = ""  # explanation of the status; may be empty
+    kind: FailureKind | None = None  # kind of the failure or stop; None without one
+    step: int = 0  # steps that the worker last reported as done; 0 if it reported none
+    steps: int = 0  # steps in all; 0 if the worker reported none
+    note: str = ""  # last measurement that the worker reported
+    job: str = ""  # number of the scheduler's job; empty without one
+    finished_at: str = ""  # time at which its result was made; empty without one
+    seconds_per_step: float = 0.0  # duration of a step according to the result; 0 without one
 
     @property
     def has_result(self) -> bool:

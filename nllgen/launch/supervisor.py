@@ -36,27 +36,17 @@ _MAX_FAILURES_SHOWN = 5
 
 @dataclass
 class Supervisor:
-    """Runs tasks until none is left that it could run.
-
-    Attributes:
-        study_dir: a frozen study.
-        submission: submission that failures are charged to.
-        worker_config: how workers are started.
-        threads: threads of each worker; 0 divides the job's processors among them.
-        at_once: number of tasks that run at the same time.
-        elements: names of the tasks of each array element; None for every task of the study.
-        time_min: requested time limit, minutes; None without one.
-        signal_s: seconds before the limit at which the scheduler was asked to send its signal.
-    """
+    """Runs tasks until none is left that it could run."""
 
     study_dir: Path
-    submission: str
-    worker_config: WorkerConfig
-    threads: int = 1
-    at_once: int = 1
+    submission: str  # submission that failures are charged to
+    worker_config: WorkerConfig  # how workers are started
+    threads: int = 1  # threads of each worker; 0 divides the job's processors among them
+    at_once: int = 1  # number of tasks that run at the same time
+    # names of the tasks of each array element; None for every task of the study
     elements: tuple[tuple[str, ...], ...] | None = None
-    time_min: float | None = None
-    signal_s: float = 90.0
+    time_min: float | None = None  # requested time limit, minutes; None without one
+    signal_s: float = 90.0  # seconds before the limit at which the scheduler was asked to send its signal
     _stop_kind: FailureKind | None = field(default=None, init=False)
     _has_started: bool = field(default=False, init=False)
 

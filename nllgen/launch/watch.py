@@ -82,15 +82,10 @@ def work_done(rows: Sequence[TaskReport]) -> tuple[int, int, float]:
 
 @dataclass
 class ChangeReporter:
-    """A printer of state changes, one line each.
-
-    Attributes:
-        echo: prints a line.
-        hidden: states that get no line.
-    """
+    """A printer of state changes, one line each."""
 
     echo: Echo
-    hidden: Collection[str] = ()
+    hidden: Collection[str] = ()  # states that get no line
     _states: dict[str, TaskStatus] = field(default_factory=dict)
     _trouble: str = ""
 

@@ -25,25 +25,15 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class WorkerConfig:
-    """Configuration of a submission's workers: their options, and what the host needs to start them.
+    """Configuration of a submission's workers: their options, and what the host needs to start them."""
 
-    Attributes:
-        options: options of every worker; :meth:`command` sets the threads.
-        code: folder that holds the submitted copy of the package; the installed package where None.
-        container: SIF that workers run in; the host's Python where None.
-        binds: further folders to mount in the container, ``SOURCE[:TARGET]``.
-        environment: variables for the workers, by name.
-        scratch: node-local folder for temporary files.
-        program: command to start in place of ``nllgen worker``, for benchmarks.
-    """
-
-    options: RunOptions
-    code: Path | None = None
-    container: Path | None = None
-    binds: tuple[str, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
-    scratch: str | None = None
-    program: tuple[str, ...] = ()
+    options: RunOptions  # options of every worker; :meth:`command` sets the threads
+    code: Path | None = None  # folder that holds the submitted copy of the package; the installed package where None
+    container: Path | None = None  # SIF that workers run in; the host's Python where None
+    binds: tuple[str, ...] = ()  # further folders to mount in the container, ``SOURCE[:TARGET]``
+    environment: tuple[tuple[str, str], ...] = ()  # variables for the workers, by name
+    scratch: str | None = None  # node-local folder for temporary files
+    program: tuple[str, ...] = ()  # command to start in place of ``nllgen worker``, for benchmarks
 
     def to_record(self) -> dict[str, Any]:
         """Return the configuration as plain values for the record of a submission."""

@@ -46,27 +46,16 @@ class _Exit(NamedTuple):
 
 @dataclass
 class WorkerSlot:
-    """Runs attempts one after another.
-
-    Attributes:
-        study_dir: the frozen study.
-        submission: submission that failures are charged to.
-        worker_config: how workers are started.
-        threads: threads of the worker.
-        cpus: processors that the worker is bound to; empty if it is not bound.
-        gpus: GPUs that the worker gets.
-        job: job that the slot belongs to.
-        kills: memory kills of the job, shared by its slots.
-    """
+    """Runs attempts one after another."""
 
     study_dir: StudyDir
-    submission: str
-    worker_config: WorkerConfig
+    submission: str  # submission that failures are charged to
+    worker_config: WorkerConfig  # how workers are started
     threads: int
-    cpus: Sequence[int]
+    cpus: Sequence[int]  # processors that the worker is bound to; empty if it is not bound
     gpus: Sequence[int]
-    job: Job
-    kills: MemoryKills
+    job: Job  # job that the slot belongs to
+    kills: MemoryKills  # memory kills of the job, shared by its slots
     _worker: WorkerProcess | None = field(default=None, init=False)
     _attempt: Attempt | None = field(default=None, init=False)
     _started_at: float = field(default=0.0, init=False)

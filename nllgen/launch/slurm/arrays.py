@@ -32,35 +32,23 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class ArrayShape:
-    """The distribution of cells over array elements.
+    """The distribution of cells over array elements."""
 
-    Attributes:
-        pack: cells that run at once in one element.
-        workers: number of elements that lease cells from one list until none is left; 0 gives each element its own
-            cells.
-    """
-
-    pack: int = 1
+    pack: int = 1  # cells that run at once in one element
+    # number of elements that lease cells from one list until none is left; 0 gives each element its own cells
     workers: int = 0
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One array, or one job.
+    """One array, or one job."""
 
-    Attributes:
-        name: unique within the submission.
-        elements: names of the tasks of each element; with ``workers``, a single list for all elements.
-        needs: names of tasks that must be done before.
-        workers: number of elements that lease from the single list; 0 if each element has its own tasks.
-        memory_factor: multiple of the profile's memory that an element gets.
-    """
-
-    name: str
+    name: str  # unique within the submission
+    # names of the tasks of each element; with ``workers``, a single list for all elements
     elements: tuple[tuple[str, ...], ...]
-    needs: tuple[str, ...] = ()
-    workers: int = 0
-    memory_factor: float = 1.0
+    needs: tuple[str, ...] = ()  # names of tasks that must be done before
+    workers: int = 0  # number of elements that lease from the single list; 0 if each element has its own tasks
+    memory_factor: float = 1.0  # multiple of the profile's memory that an element gets
 
     @property
     def is_cells(self) -> bool:
@@ -87,18 +75,12 @@ COLLECT_STAGE = Stage(COLLECT, ((COLLECT,),))
 
 @dataclass(frozen=True)
 class Submission:
-    """The record of a submission.
+    """The record of a submission."""
 
-    Attributes:
-        name: unique among the submissions of all studies; part of the names of its jobs.
-        stages: in the order of sending.
-        profile: profile of the cluster, plain values.
-        options: worker configuration, array shape and the like, plain values.
-    """
-
-    name: str
-    stages: tuple[Stage, ...]
-    profile: dict[str, Any] = field(default_factory=dict)
+    name: str  # unique among the submissions of all studies; part of the names of its jobs
+    stages: tuple[Stage, ...]  # in the order of sending
+    profile: dict[str, Any] = field(default_factory=dict)  # profile of the cluster, plain values
+    # worker configuration, array shape and the like, plain values
     options: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -38,30 +38,19 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition of ``scontrol show partition --oneliner``.
-
-    Attributes:
-        name: of the partition.
-        is_default: whether jobs that name no partition go to it.
-        is_up: whether jobs start in it.
-        max_minutes, default_minutes: time of a job; None where there is no limit, or no default.
-        preempt_mode: ``OFF``, ``REQUEUE``, ``CANCEL`` …; empty where the cluster's setting applies.
-        grace_s: seconds between a preemption and the job's end.
-        max_nodes: of a job; None where there is no limit.
-        fields: everything that was printed, by Slurm's own keys.
-        nodes: from ``sinfo``.
-    """
+    """A partition of ``scontrol show partition --oneliner``."""
 
     name: str
-    is_default: bool = False
-    is_up: bool = True
+    is_default: bool = False  # whether jobs that name no partition go to it
+    is_up: bool = True  # whether jobs start in it
+    # time of a job; None where there is no limit, or no default
     max_minutes: int | None = None
     default_minutes: int | None = None
-    preempt_mode: str = ""
-    grace_s: int = 0
-    max_nodes: int | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
-    nodes: tuple[Nodes, ...] = ()
+    preempt_mode: str = ""  # ``OFF``, ``REQUEUE``, ``CANCEL`` …; empty where the cluster's setting applies
+    grace_s: int = 0  # seconds between a preemption and the job's end
+    max_nodes: int | None = None  # of a job; None where there is no limit
+    fields: Mapping[str, str] = field(default_factory=dict)  # everything that was printed, by Slurm's own keys
+    nodes: tuple[Nodes, ...] = ()  # from ``sinfo``
 
     @property
     def cpus(self) -> int:
@@ -92,44 +81,25 @@ def _is_allowed(allowed: str, names: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits that accounting sets for this user; None and empty where it sets none.
+    """Limits that accounting sets for this user; None and empty where it sets none."""
 
-    Attributes:
-        accounts: that the user may submit under, the default first where it is known.
-        max_submit: jobs that may be queued at once, an array's elements counted one by one.
-        max_jobs: jobs that may run at once.
-        max_minutes: of a job.
-    """
-
-    accounts: tuple[str, ...] = ()
-    max_submit: int | None = None
-    max_jobs: int | None = None
-    max_minutes: int | None = None
+    accounts: tuple[str, ...] = ()  # that the user may submit under, the default first where it is known
+    max_submit: int | None = None  # jobs that may be queued at once, an array's elements counted one by one
+    max_jobs: int | None = None  # jobs that may run at once
+    max_minutes: int | None = None  # of a job
 
 
 @dataclass(frozen=True)
 class ClusterInfo:
-    """Everything that Slurm's programs print about the cluster and this user.
+    """Everything that Slurm's programs print about the cluster and this user."""
 
-    Attributes:
-        version: of ``sbatch --version``; empty where it is missing.
-        error: why Slurm cannot be used; empty where it answers.
-        config: see :func:`~nllgen.launch.slurm.values.parse_config`.
-        partitions: with their nodes.
-        hosts: names of the nodes' machines.
-        limits: this user's; None where accounting does not answer.
-        accounting_error: why sacct does not work; empty where it does.
-        user: name of this user.
-        groups: names of this user's groups.
-    """
-
-    version: str = ""
-    error: str = ""
-    config: Mapping[str, str] = field(default_factory=dict)
-    partitions: tuple[Partition, ...] = ()
-    hosts: frozenset[str] = frozenset()
-    limits: Limits | None = None
-    accounting_error: str = ""
+    version: str = ""  # of ``sbatch --version``; empty where it is missing
+    error: str = ""  # why Slurm cannot be used; empty where it answers
+    config: Mapping[str, str] = field(default_factory=dict)  # see :func:`~nllgen.launch.slurm.values.parse_config`
+    partitions: tuple[Partition, ...] = ()  # with their nodes
+    hosts: frozenset[str] = frozenset()  # names of the nodes' machines
+    limits: Limits | None = None  # this user's; None where accounting does not answer
+    accounting_error: str = ""  # why sacct does not work; empty where it does
     user: str = ""
     groups: tuple[str, ...] = ()
 

@@ -29,21 +29,13 @@ _OUTER_JOB = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SINFO_", "SACCT_", "SALL
 
 @dataclass(frozen=True)
 class Queued:
-    """A line of squeue: a job, an array, or elements of one.
+    """A line of squeue: a job, an array, or elements of one."""
 
-    Attributes:
-        id: number of the job or array.
-        elements: indices of the elements on this line; empty for a job that is no array.
-        name: of the job.
-        state: in Slurm's words, such as ``PENDING``.
-        reason: why it waits, or where it runs.
-    """
-
-    id: str
-    elements: range | tuple[int, ...]
+    id: str  # number of the job or array
+    elements: range | tuple[int, ...]  # indices of the elements on this line; empty for a job that is no array
     name: str
-    state: str
-    reason: str
+    state: str  # in Slurm's words, such as ``PENDING``
+    reason: str  # why it waits, or where it runs
 
 
 def run_program(command: Sequence[str], timeout_s: float, environment: Mapping[str, str], hint: str = "") -> str:
@@ -148,16 +140,11 @@ def was_cancelled(job: str) -> bool:
 
 @dataclass(frozen=True)
 class Ends:
-    """Final states of an array's elements.
+    """Final states of an array's elements."""
 
-    Attributes:
-        states: element, ``<array>_<index>``, or the number of a job that is no array → its state, where it is
-            remembered.
-        are_all: whether they are sacct's, which forgets only elements that were cancelled while they waited.
-    """
-
+    # element, ``<array>_<index>``, or the number of a job that is no array → its state, where it is remembered
     states: dict[str, str]
-    are_all: bool
+    are_all: bool  # whether they are sacct's, which forgets only elements that were cancelled while they waited
 
 
 def ends_of(array: str) -> Ends:

@@ -55,21 +55,13 @@ class OnePickle(submitit.SlurmExecutor):
 
 @dataclass(frozen=True)
 class ArrayOptions:
-    """Options of one stage's array.
+    """Options of one stage's array."""
 
-    Attributes:
-        job_name: name by which its jobs are recognised.
-        num_elements: number of elements of the array.
-        resources: resources of one element.
-        after_ok: numbers of jobs that must have succeeded before.
-        after_any: numbers of jobs that must have ended before.
-    """
-
-    job_name: str
-    num_elements: int
-    resources: Resources
-    after_ok: tuple[str, ...] = ()
-    after_any: tuple[str, ...] = ()
+    job_name: str  # name by which its jobs are recognised
+    num_elements: int  # number of elements of the array
+    resources: Resources  # resources of one element
+    after_ok: tuple[str, ...] = ()  # numbers of jobs that must have succeeded before
+    after_any: tuple[str, ...] = ()  # numbers of jobs that must have ended before
 
     @property
     def dependency(self) -> str | None:

@@ -43,15 +43,10 @@ _SIGNALLED = (FailureKind.PREEMPTED, FailureKind.TIMEOUT)  # a job cannot tell t
 
 @dataclass
 class Finalizer:
-    """submitit's callable of the stage ``collect``.
-
-    Attributes:
-        study_dir: the frozen study.
-        submission: name of the submission that it belongs to.
-    """
+    """submitit's callable of the stage ``collect``."""
 
     study_dir: Path
-    submission: str
+    submission: str  # name of the submission that it belongs to
 
     def __call__(self) -> str:
         """Send tasks again, or collect.
@@ -112,14 +107,11 @@ class LostJobs:
     """Finds lost jobs among tasks for which the scheduler has no job any more.
 
     A cancelled job is not lost. The scheduler is asked once for each array.
-
-    Attributes:
-        charged_to: submission that failures are charged to.
-        elements: task → the element, ``<array>_<index>``, that it was last sent as; only the number of the array if
-            its elements share their tasks.
     """
 
-    charged_to: str
+    charged_to: str  # submission that failures are charged to
+    # task → the element, ``<array>_<index>``, that it was last sent as; only the number of the array if its elements
+    # share their tasks
     elements: Mapping[str, str]
     _ends: dict[str, Ends] = field(default_factory=dict, init=False)
 

@@ -20,27 +20,16 @@ _CLOCKS_S = 10.0  # largest difference between the clocks of a node and of the c
 
 @dataclass(frozen=True)
 class Job:
-    """The environment of a supervisor.
+    """The environment of a supervisor."""
 
-    Attributes:
-        id: Slurm's ``<array>_<element>`` or plain id; empty outside Slurm.
-        element: index in the array; 0 outside of one.
-        restarts: number of times that the scheduler has restarted the job.
-        ends_at: end of the job by ``time.time()``; infinity without a limit.
-        cpus: number of processors that were requested; all processors outside Slurm.
-        affinity: processors that this process may use.
-        gpus: numbers of the GPUs that it may use.
-        memory_bytes: memory that it may use; 0 if that is not known.
-    """
-
-    id: str
-    element: int
-    restarts: int
-    ends_at: float
-    cpus: int
-    affinity: tuple[int, ...]
-    gpus: tuple[int, ...]
-    memory_bytes: int = 0
+    id: str  # Slurm's ``<array>_<element>`` or plain id; empty outside Slurm
+    element: int  # index in the array; 0 outside of one
+    restarts: int  # number of times that the scheduler has restarted the job
+    ends_at: float  # end of the job by ``time.time()``; infinity without a limit
+    cpus: int  # number of processors that were requested; all processors outside Slurm
+    affinity: tuple[int, ...]  # processors that this process may use
+    gpus: tuple[int, ...]  # numbers of the GPUs that it may use
+    memory_bytes: int = 0  # memory that it may use; 0 if that is not known
 
     @classmethod
     def current(cls, time_min: float | None = None, environ: Mapping[str, str] = os.environ) -> Job:

@@ -13,18 +13,12 @@ from nllgen.storage.study_dir import StudyDir
 
 @dataclass(frozen=True)
 class LiveJobs:
-    """The jobs that wait or run for a study.
+    """The jobs that wait or run for a study."""
 
-    Attributes:
-        tasks: name of a task → state of the job that will run it or runs it.
-        jobs: name of a task → number of that job.
-        ids: numbers of all jobs.
-        own_elements: name of a task → the element, ``<array>_<index>``, that has no other task.
-    """
-
-    tasks: Mapping[str, str]
-    jobs: Mapping[str, str]
+    tasks: Mapping[str, str]  # name of a task → state of the job that will run it or runs it
+    jobs: Mapping[str, str]  # name of a task → number of that job
     ids: tuple[str, ...]
+    # name of a task → the element, ``<array>_<index>``, that has no other task
     own_elements: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -43,48 +43,29 @@ MakeFinalizer = Callable[[Path, str], Callable[[], str]]
 
 @dataclass(frozen=True)
 class SubmissionRequest:
-    """A request to send tasks of a frozen study to a cluster.
-
-    Attributes:
-        study_dir: the study's folder.
-        study: as it is frozen.
-        profile: profile of the cluster.
-        worker_config: how workers are started; the snapshot of the program is added when it is sent.
-        shape: distribution of cells over array elements.
-        only: names of tasks to send, with the tasks that they need; None for all.
-        charged_to: submission that failures are charged to, if this one continues it; empty for itself.
-        memory_factors: task → multiple of the profile's memory, if not 1.
-        dry_run: write nothing and send nothing.
-        echo: prints each job that was sent.
-    """
+    """A request to send tasks of a frozen study to a cluster."""
 
     study_dir: StudyDir
     study: Study
     profile: Profile
-    worker_config: WorkerConfig
-    shape: ArrayShape
-    only: tuple[str, ...] | None = None
-    charged_to: str = ""
+    worker_config: WorkerConfig  # how workers are started; the snapshot of the program is added when it is sent
+    shape: ArrayShape  # distribution of cells over array elements
+    only: tuple[str, ...] | None = None  # names of tasks to send, with the tasks that they need; None for all
+    charged_to: str = ""  # submission that failures are charged to, if this one continues it; empty for itself
+    # task → multiple of the profile's memory, if not 1
     memory_factors: Mapping[str, float] = field(default_factory=dict)
-    dry_run: bool = False
-    echo: Callable[[str], None] = lambda text: None
+    dry_run: bool = False  # write nothing and send nothing
+    echo: Callable[[str], None] = lambda text: None  # prints each job that was sent
 
 
 @dataclass(frozen=True)
 class SubmitResult:
-    """The outcome of a submission.
+    """The outcome of a submission."""
 
-    Attributes:
-        submission: its record; None if there was nothing to send.
-        jobs: stage → number of its job.
-        scripts: stage → text for sbatch.
-        num_queued: number of tasks that the scheduler had already.
-    """
-
-    submission: Submission | None
-    jobs: Mapping[str, str]
-    scripts: Mapping[str, str]
-    num_queued: int
+    submission: Submission | None  # its record; None if there was nothing to send
+    jobs: Mapping[str, str]  # stage → number of its job
+    scripts: Mapping[str, str]  # stage → text for sbatch
+    num_queued: int  # number of tasks that the scheduler had already
 
 
 def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitResult:
@@ -158,18 +139,11 @@ def _write_record(
 
 @dataclass(frozen=True)
 class _Sender:
-    """Sends the stages of one submission.
-
-    Attributes:
-        request: what is to be sent.
-        record: its record.
-        submission_dir: folder of the record, the pickles and the logs.
-        code: snapshot of the program.
-    """
+    """Sends the stages of one submission."""
 
     request: SubmissionRequest
     record: Submission
-    submission_dir: SubmissionDir
+    submission_dir: SubmissionDir  # folder of the record, the pickles and the logs
     code: Path
 
     def send_all(self, live: LiveJobs, make_finalizer: MakeFinalizer) -> tuple[dict[str, str], dict[str, str]]:
