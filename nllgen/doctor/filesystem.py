@@ -70,7 +70,6 @@ def try_directory(directory: Path) -> DirectoryState:
 
 
 def _try_operations(scratch: Path, state: DirectoryState) -> DirectoryState:
-    """Do in an empty directory what nllgen does in a study's."""
     operations: dict[str, Callable[[Path], None]] = {
         "exclusive": try_exclusive,
         "links": try_links,

@@ -102,11 +102,7 @@ def python() -> Iterator[Finding]:
 
 
 def asset_findings(assets: Path) -> list[Finding]:
-    """Return a finding per asset; the four files of MNIST are one.
-
-    Args:
-        assets: directory of fetched assets.
-    """
+    """Return a finding per asset; the four files of MNIST are one."""
     findings = []
     files = status(assets)
     for directory in dict.fromkeys(file.path.parent for file in files):

@@ -30,9 +30,7 @@ class Share:
 def profile_text(cluster: ClusterInfo, partition: str | None) -> str:
     """Return YAML that :func:`nllgen.launch.profile.parse_profile` reads.
 
-    Args:
-        cluster: its description.
-        partition: to use; the default one where None, or the largest that the user may use.
+    Without a name of a partition, it is for the user's default one, or for the largest.
 
     Raises:
         MachineError: there is no cluster to make a profile of.

@@ -51,14 +51,9 @@ class Attempt:
     def begin(
         cls, task: Task, lease: Lease, submission: str, *, threads: int = 1, job_facts: Mapping[str, Any] | None = None
     ) -> Attempt:
-        """Record the start of an attempt.
+        """Record the start of an attempt, with facts about the scheduler's job.
 
-        Args:
-            task: the task.
-            lease: held by the caller; released if the start cannot be recorded.
-            submission: submission that a failure is charged to.
-            threads: threads of torch if this is the first attempt.
-            job_facts: facts about the scheduler's job to record.
+        The threads are those of the first attempt. The lease is released if the start cannot be recorded.
 
         Raises:
             MachineError: the disk is full, or the folder is read-only or gone.
@@ -76,7 +71,7 @@ class Attempt:
         return attempt
 
     def end(self, exit_code: int, kind: FailureKind | None, reason: str = "") -> str:
-        """Record the end and release the lease, even if recording fails.
+        """Record the end and release the lease, even if recording fails; return ``done``, ``stopped`` or ``failed``.
 
         If another process took the lease over and recorded this attempt as lost, only a result is recorded.
 
@@ -84,9 +79,6 @@ class Attempt:
             exit_code: exit code of the worker.
             kind: why it ended; None if it is done.
             reason: explanation for people.
-
-        Returns:
-            ``done``, ``stopped`` or ``failed``.
         """
         event = DONE if kind is None else STOPPED if kind in _STOPS else FAILED
         facts: dict[str, Any] = {"exit_code": exit_code}
@@ -151,13 +143,7 @@ def record_lost_job(task: Task, submission: str, job: str) -> None:
 
 @contextlib.contextmanager
 def recorded_attempt(task: Task, lease: Lease, submission: str, threads: int = 1) -> Iterator[Attempt]:
-    """Record an attempt that this process makes itself; it ends as the block ends.
-
-    Args:
-        task: the task.
-        lease: held by the caller.
-        submission: submission that a failure is charged to.
-        threads: threads of torch if this is the first attempt.
+    """Record an attempt that this process makes itself under a lease; it ends as the block ends.
 
     Raises:
         MachineError: the disk is full, or the folder is read-only or gone.
@@ -225,7 +211,6 @@ def _every(seconds: float, call: Callable[[], object]) -> Iterator[None]:
 
 
 def _exit_code(error: BaseException) -> int:
-    """Return the exit code of a process that ends with an exception."""
     if isinstance(error, KeyboardInterrupt):
         return EXIT_STOPPED
     if isinstance(error, OSError):

@@ -56,12 +56,7 @@ class ThroughputMeter:
         self._steps = {cell.id: cell.paradigm.steps for cell in self.study.cells}
 
     def query(self, reports: Sequence[TaskReport], now: float | None = None) -> Throughput:
-        """Return the throughput after new reports.
-
-        Args:
-            reports: reports of all tasks.
-            now: seconds since the epoch; the present time if None.
-        """
+        """Return the throughput after new reports of all tasks, at a time in seconds since the epoch or at present."""
         now = time.time() if now is None else now
         return Throughput(
             self._cells_per_hour(reports, now), self._steps_per_hour(reports, now), self._seconds_left(reports)

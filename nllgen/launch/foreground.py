@@ -22,15 +22,7 @@ Run = Callable[[StudyDir, Attempt, StopRequest], None]
 
 
 def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, run: Run, echo: Echo) -> None:
-    """Freeze a study and run one task, after the truth and the data set that it needs.
-
-    Args:
-        study: the study.
-        root: directory of all studies.
-        cell_id: id of a cell, ``truth`` or ``dataset``.
-        threads: of torch.
-        run: runs an attempt, and stops when a stop is requested.
-        echo: prints a line.
+    """Freeze a study and run a cell, ``truth`` or ``dataset``, after the truth and the data set that it needs.
 
     Raises:
         ConfigError: the study has no such cell, or another process runs it.

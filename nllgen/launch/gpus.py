@@ -35,12 +35,9 @@ def assign_gpus(device: str) -> tuple[tuple[int, ...], str]:
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[int, ...]:
-    """Return the numbers of the GPUs that a process may use.
+    """Return the numbers of the GPUs that a process with these environment variables may use.
 
     submitit's local executor hides every GPU that it is not told of.
-
-    Args:
-        environ: environment variables of the process.
 
     Raises:
         MachineError: the GPUs are not named by numbers.

@@ -70,11 +70,7 @@ def start_local(
 
 
 def failure_of_supervisor(job: Any) -> str | None:
-    """Return why an ended supervisor did not finish, with the path of its log; None if it did.
-
-    Args:
-        job: submitit's job of the supervisor.
-    """
+    """Return why the ended supervisor of a job of submitit did not finish, with its log; None if it did."""
     if not job.paths.result_pickle.exists():  # submitit would wait for it
         return f"a supervisor was killed: {job.paths.stderr}"
     error = job.exception()
@@ -87,7 +83,6 @@ def failure_of_supervisor(job: Any) -> str | None:
 
 
 def _remove_stop_files(study_dir: StudyDir, only: Sequence[str] | None) -> None:
-    """Remove the stop file of the study and those of the tasks that are to run."""
     if only is None:
         stop_files = [*study_dir.path.glob("cells/*/stop"), *study_dir.path.glob("truths/*/stop*")]
     else:

@@ -138,10 +138,7 @@ def user_folder() -> Path:
 
 
 def find_profile(name: str | None) -> Path:
-    """Return the path of a profile.
-
-    Args:
-        name: a path, or the name of a user's own or a built-in profile; $NLLGEN_PROFILE if None.
+    """Return the path of a profile by its path or its name; of $NLLGEN_PROFILE if None.
 
     Raises:
         ConfigError: the profile does not exist, or none was named.

@@ -135,12 +135,7 @@ def exhausted_kind(lines: Sequence[Line], submission: str) -> FailureKind | None
 
 
 def next_memory_factor(previous: float, kind: FailureKind | None) -> float:
-    """Return the multiple of the profile's memory for the next attempt, doubled after a lack of memory.
-
-    Args:
-        previous: the multiple at the last submission.
-        kind: why the last attempt ended; None if it is not known.
-    """
+    """Return the multiple of the profile's memory for the next attempt, doubled after a lack of memory."""
     return previous * (2.0 if kind is FailureKind.OUT_OF_MEMORY else 1.0)
 
 

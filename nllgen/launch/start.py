@@ -80,9 +80,7 @@ class PreparedStudy:
 def prepare(options: StartOptions, is_available: Callable[[str], bool]) -> PreparedStudy:
     """Read the study, the profile and the container, and plan the study.
 
-    Args:
-        options: of the submission.
-        is_available: tells whether a source of optional data is on this machine.
+    ``is_available`` tells whether a source of optional data is on this machine.
 
     Raises:
         NllgenError: one of them has errors.
@@ -142,13 +140,7 @@ def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
 def start(
     prepared: PreparedStudy, *, echo: Echo, warn: Echo, progress: AbstractContextManager[ProgressLine] | None
 ) -> tuple[StudyDir, int]:
-    """Freeze a study and start its missing tasks.
-
-    Args:
-        prepared: the study.
-        echo: prints a line.
-        warn: prints a line on standard error.
-        progress: wait until all tasks have run, with this line of progress; None returns at once.
+    """Freeze a study and start its missing tasks; with a line of progress, wait until all of them have run.
 
     Returns:
         The study's directory, and the number of tasks without a result and supervisors that failed, 0 without waiting.

@@ -95,13 +95,7 @@ def query_scheduler(
 
 
 def status(study_dir: StudyDir, study: Study, live: LiveJobs | None = None) -> list[TaskReport]:
-    """Report every task from its files.
-
-    Args:
-        study_dir: the frozen study.
-        study: as it is frozen.
-        live: jobs that the scheduler still has; None if it was not asked.
-    """
+    """Report every task from its files and from the jobs that the scheduler still has; None if it was not asked."""
     leases = LeaseManager()
     expected = Expected.of(study, study_dir)
     return [_report(task, study_dir, expected, live, leases) for task in tasks_of(study, study_dir)]
@@ -161,14 +155,12 @@ def _condition(
 
 
 def _held(task: Task, live: LiveJobs | None, leases: LeaseManager) -> _Condition | None:
-    """Check for a live lease."""
     if task.lease.exists() and leases.is_held(task.lease) and not _is_abandoned(task, live, leases):
         return _Condition(TaskStatus.RUNNING, _silence(task))
     return None
 
 
 def _cancelled_before_start(task: Task, lines: Sequence[Line]) -> _Condition | None:
-    """Check for a stop file of a task that was never started."""
     if lines or not task.stop.exists():
         return None
     detail = "cancelled before it began; runs when submitted again"
@@ -176,7 +168,6 @@ def _cancelled_before_start(task: Task, lines: Sequence[Line]) -> _Condition | N
 
 
 def _scheduled(task: Task, lines: Sequence[Line], live: LiveJobs | None) -> _Condition | None:
-    """Check for a job of the scheduler that will run the task or runs it."""
     if live is None or task.name not in live.tasks:
         return None
     job, job_state = live.jobs[task.name], live.tasks[task.name]
@@ -188,7 +179,6 @@ def _scheduled(task: Task, lines: Sequence[Line], live: LiveJobs | None) -> _Con
 
 
 def _not_counting(files: TaskFiles) -> _Condition | None:
-    """Check for a result that does not count."""
     again = "submitting again runs it anew"
     match files.state:
         case ResultState.DAMAGED:
@@ -201,7 +191,6 @@ def _not_counting(files: TaskFiles) -> _Condition | None:
 
 
 def _after_attempt(lines: Sequence[Line]) -> _Condition | None:
-    """Check how the newest attempt ended."""
     if not lines:
         return None
     last = last_end(lines)

@@ -166,7 +166,6 @@ def _forget_pickle(job: Job) -> None:
 
 
 def _wait_for_answers(worker_slots: list[WorkerSlot]) -> None:
-    """Wait until a worker answers or ends, at most for one poll interval."""
     with selectors.DefaultSelector() as selector:
         for worker_slot in worker_slots:
             selector.register(worker_slot.fileno(), selectors.EVENT_READ)

@@ -35,9 +35,6 @@ class TaskQueue:
         names: names of its tasks; None for every task of the study.
         worker_config: how workers are started; decides which results count.
         reserve_s: seconds before the job's limit that are not for work.
-
-    Attributes:
-        outcomes: name → outcome of the last attempt of this supervisor.
     """
 
     def __init__(
@@ -101,13 +98,7 @@ class TaskQueue:
         return None
 
     def note_end(self, name: str, outcome: str, seconds: float) -> None:
-        """Note the end of an attempt, and correct the estimated durations by it.
-
-        Args:
-            name: name of the task.
-            outcome: ``done``, ``stopped`` or ``failed``.
-            seconds: duration of the attempt.
-        """
+        """Note the outcome and duration of an attempt, and correct the estimated durations by it."""
         self.outcomes[name] = outcome
         if outcome == DONE:
             self._num_done += 1

@@ -51,7 +51,7 @@ def tasks_named(study_dir: StudyDir, study: Study, words: Sequence[str]) -> list
 
 
 def query_status(study_dir: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[list[TaskReport], str]:
-    """Return the state of every task, and the reason why the scheduler gave no answer (empty where it did)."""
+    """Return the state of every task, and why the scheduler gave no answer; empty where it did."""
     live, trouble = query_scheduler(study_dir, study, patience_s)
     return status(study_dir, study, live), trouble
 
@@ -64,7 +64,7 @@ def is_over(rows: Sequence[TaskReport], trouble: str) -> bool:
 
 
 def has_failed(rows: Sequence[TaskReport]) -> bool:
-    """Return whether a task failed or its result is damaged."""
+    """Return True if a task failed or its result is damaged."""
     return any(row.status in _FAILED for row in rows)
 
 
@@ -115,11 +115,7 @@ def watch_changes(study_dir: StudyDir, study: Study, echo: Echo) -> list[TaskRep
 
 
 class Follower:
-    """Reads what was appended to a file since the last read; a truncated file is read from its start.
-
-    Args:
-        path: the file; it need not exist yet.
-    """
+    """A reader of what is appended to a file, which need not exist yet; a truncated file is read from its start."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -159,14 +155,7 @@ def job_log(study_dir: StudyDir, task: Task) -> Path:
 
 
 def follow_log(study_dir: StudyDir, study: Study, name: str, path: Path) -> Iterator[str]:
-    """Yield a task's log until the task has ended.
-
-    Args:
-        study_dir: a frozen study.
-        study: the frozen study.
-        name: of the task.
-        path: of the log; need not exist yet.
-    """
+    """Yield a task's log, which need not exist yet, until the task has ended."""
     follower, queried_at, has_ended = Follower(path), -_QUERY_S, False
     while True:
         if time.monotonic() - queried_at >= _QUERY_S:

@@ -126,11 +126,7 @@ def _bind(text: str) -> Bind:
 class WorkerProcess:
     """A worker process.
 
-    Args:
-        argv: command line.
-        variables: additions to this process's environment.
-        log: file for standard error, until the worker redirects that to a task's log.
-        cpus: processors to bind the worker to; empty leaves it unbound.
+    Its standard error goes to a log until the worker redirects it to a task's. No processors leave it unbound.
     """
 
     def __init__(self, argv: Sequence[str], variables: Mapping[str, str], log: Path, cpus: Sequence[int] = ()):

@@ -118,13 +118,9 @@ def job_prefix(study: str) -> str:
 def group_into_stages(
     tasks: Sequence[Task], shape: ArrayShape, max_elements: int, memory_factors: Mapping[str, float]
 ) -> tuple[Stage, ...]:
-    """Group tasks into stages.
+    """Group tasks, the longest first, into stages whose arrays have at most ``max_elements`` elements.
 
-    Args:
-        tasks: tasks to run, the longest first.
-        shape: distribution of cells over elements.
-        max_elements: largest number of elements of one array.
-        memory_factors: task → multiple of the profile's memory that it needs, if not 1.
+    The multiples of the profile's memory are those of tasks for which they are not 1.
     """
     stages: list[Stage] = []
     num_arrays = itertools.count()

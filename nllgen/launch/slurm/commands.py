@@ -99,12 +99,7 @@ def run(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
 
 
 def queued(name_begins: str, owner: int | None = None, patience_s: float = _PATIENCE_S) -> list[Queued]:
-    """List the waiting and running jobs whose name begins with a text.
-
-    Args:
-        name_begins: beginning of the names.
-        owner: another user whose jobs are listed beside this user's own.
-        patience_s: seconds to wait for an answer.
+    """List the waiting and running jobs of this user and of an owner whose name begins with a text.
 
     Raises:
         MachineError: squeue is missing or does not answer.
@@ -176,12 +171,9 @@ def _sacct(job: str, columns: str, *options: str, patience_s: float = _PATIENCE_
 
 
 def sacct_state(start: Mapping[str, Any]) -> str:
-    """Return the state in which sacct saw the job of an attempt end; empty where it has not, or does not answer.
+    """Return the state in which sacct saw the job of an attempt end, by the line of its start; empty where it has not.
 
     A job that was requeued has a line for each time that it ran. Only one of them is this attempt's.
-
-    Args:
-        start: line of the attempt's start.
     """
     job, restarts = str(start.get("job", "")), start.get("restarts", 0)
     if not job:
@@ -198,11 +190,7 @@ def sacct_state(start: Mapping[str, Any]) -> str:
 
 
 def cancel(ids: Sequence[str], *, states: Sequence[str] = ()) -> None:
-    """Cancel jobs, arrays or elements.
-
-    Args:
-        ids: ``7``, or ``7_3``.
-        states: only those in one of these states.
+    """Cancel jobs, arrays or elements (``7``, or ``7_3``), or only those in one of some states.
 
     Raises:
         MachineError: scancel is missing or fails.

@@ -49,10 +49,7 @@ class Finalizer:
     submission: str  # name of the submission that it belongs to
 
     def __call__(self) -> str:
-        """Send tasks again, or collect.
-
-        Returns:
-            A sentence that says which.
+        """Send tasks again, or collect; return a sentence that says which.
 
         Raises:
             CellsFailedError: the study is incomplete, and no task may be retried.
@@ -181,13 +178,7 @@ def tasks_to_resend(
 
 
 def retry_factor(task: Task, charged_to: str, previous_factor: float) -> float:
-    """Return the multiple of the profile's memory with which a failed task is retried; 0 if it is not retried.
-
-    Args:
-        task: a task without a result.
-        charged_to: submission that failures are charged to.
-        previous_factor: multiple of the profile's memory of its last submission.
-    """
+    """Return the multiple of the profile's memory with which a failed task is retried; 0 if it is not retried."""
     if not _ensure_end(task):
         return 0.0
     lines = read_attempts(task.attempts)
@@ -211,7 +202,6 @@ def _ensure_end(task: Task) -> bool:
 
 
 def _may_be_retried(last: Line, lines: Sequence[Line], charged_to: str) -> bool:
-    """Check whether the end of an attempt leaves retries under a submission."""
     if last.get("submission") != charged_to or exhausted_kind(lines, charged_to) is not None:
         return False
     kind = failure_kind(last)
@@ -221,6 +211,5 @@ def _may_be_retried(last: Line, lines: Sequence[Line], charged_to: str) -> bool:
 
 
 def _job_of(end: Line, lines: Sequence[Line]) -> str:
-    """Return the job that an attempt ran in; empty without one."""
     jobs = [str(line.get("job", "")) for line in lines if line.get("attempt") == end.get("attempt")]
     return next((job for job in jobs if job), "")

@@ -33,12 +33,7 @@ class Job:
 
     @classmethod
     def current(cls, time_min: float | None = None, environ: Mapping[str, str] = os.environ) -> Job:
-        """Return the job of this process.
-
-        Args:
-            time_min: requested time limit, used if the scheduler does not tell when the job ends.
-            environ: environment variables.
-        """
+        """Return the job of this process; its requested limit counts if the scheduler does not tell when it ends."""
         affinity = tuple(sorted(os.sched_getaffinity(0)))
         if "SLURM_JOB_ID" not in environ or environ.get("SUBMITIT_EXECUTOR") != "slurm":
             return cls("", 0, 0, float("inf"), len(affinity), affinity, visible_gpus(environ))
@@ -185,7 +180,6 @@ def oom_kills() -> int:
 
 
 def _memory_groups() -> list[Path]:
-    """Return this process's control groups of memory, of version 1 and 2."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:

@@ -25,11 +25,6 @@ class LiveJobs:
 def query_live_jobs(study_dir: StudyDir, study: str, patience_s: float | None = None) -> LiveJobs:
     """Ask the scheduler for a study's jobs, by name: a killed submitter may have noted none of them.
 
-    Args:
-        study_dir: the study's folder; jobs of its owner count.
-        study: name of the study.
-        patience_s: seconds to wait for an answer; the usual time if None.
-
     Raises:
         MachineError: the scheduler is missing or does not answer.
     """
@@ -58,7 +53,6 @@ def match_jobs(study_dir: StudyDir, study: str, jobs: Sequence[Queued]) -> LiveJ
 
 
 def _jobs_with_stages(study_dir: StudyDir, study: str, jobs: Sequence[Queued]) -> Iterator[tuple[Queued, Stage]]:
-    """Yield each job of a study with its stage, in the order of sending."""
     by_name: dict[str, list[Queued]] = defaultdict(list)
     for job in jobs:
         by_name[job.name].append(job)
@@ -70,7 +64,6 @@ def _jobs_with_stages(study_dir: StudyDir, study: str, jobs: Sequence[Queued]) -
 
 
 def _elements_with_tasks(job: Queued, stage: Stage) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the scheduler's id of each element of a job, and the names of its tasks."""
     indices = job.elements or (0,)
     if stage.workers:
         indices = job.elements[:1]  # all elements have the same tasks

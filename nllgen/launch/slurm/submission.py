@@ -23,7 +23,7 @@ from nllgen.launch.slurm.arrays import (
     newest_submission,
 )
 from nllgen.launch.slurm.commands import max_array_size
-from nllgen.launch.slurm.executor import ArrayOptions, check_submittable, executor_for, resources_of, send
+from nllgen.launch.slurm.executor import check_submittable, executor_for, resources_of, send
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import longest_first, with_needs
@@ -71,9 +71,7 @@ class SubmitResult:
 def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitResult:
     """Send the missing tasks of a frozen study. The caller holds the submission lock.
 
-    Args:
-        request: what is to be sent.
-        make_finalizer: makes the callable of the last stage; :class:`nllgen.launch.slurm.finalize.Finalizer`.
+    ``make_finalizer`` makes the callable of the last stage; it is :class:`nllgen.launch.slurm.finalize.Finalizer`.
 
     Raises:
         ConfigError: Slurm cannot handle the folder's name, or the time is too short; nothing has been changed.
@@ -191,8 +189,10 @@ class _Sender:
         request = self.request
         resources = resources_of(stage, request.profile, request.study.resources, request.shape.pack)
         name = self.record.job_name(request.study.name, stage)
-        array_options = ArrayOptions(name, stage.num_elements, resources, after_ok, after_any)
-        executor = executor_for(self.submission_dir.path, stage, array_options, request.profile, self.code)
+        path, profile = self.submission_dir.path, request.profile
+        executor = executor_for(
+            path, stage, name, resources, profile, self.code, after_ok=after_ok, after_any=after_any
+        )
         script = executor.script()
         if request.dry_run:
             return script, f"<{stage.name}>"
