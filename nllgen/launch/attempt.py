@@ -64,7 +64,7 @@ class Attempt:
             number = len(starts) + 1
             attempt = cls(task, lease, submission, f"{number}-{uuid.uuid4().hex[:8]}", number, threads)
             facts = {"host": os.uname().nodename, "pid": os.getpid(), "threads": threads, **(job_facts or {})}
-            attempt._record(STARTED, facts)
+            _record(task, STARTED, attempt.name, submission, facts)
         except BaseException:
             lease.release()
             raise
@@ -86,7 +86,7 @@ class Attempt:
             facts |= {"kind": str(kind), "reason": reason, "saved": saved_step(self.task)}
         try:
             if kind is None or self.lease.is_mine() or not self._has_end():
-                self._record(event, facts)
+                _record(self.task, event, self.name, self.submission, facts)
         finally:
             self.lease.release()
         return event
@@ -94,9 +94,6 @@ class Attempt:
     def _has_end(self) -> bool:
         lines = read_attempts(self.task.attempts)
         return any(line.get("attempt") == self.name and line.get("event") != STARTED for line in lines)
-
-    def _record(self, event: str, facts: Mapping[str, Any]) -> None:
-        _record(self.task, event, self.name, self.submission, facts)
 
 
 def _record(task: Task, event: str, attempt: object, submission: object, facts: Mapping[str, Any]) -> None:

@@ -20,17 +20,6 @@ _MIN_WINDOW_S = 60.0
 _UNFINISHED = (TaskStatus.RUNNING, TaskStatus.QUEUED, TaskStatus.WAITING)
 
 
-def duration(seconds: float) -> str:
-    """Return for example ``3 h 20 min``, in seconds below two minutes."""
-    if seconds < 119.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    days, hours = divmod(minutes // 60, 24)
-    return f"{days} days {hours} h" if days else f"{hours} h {minutes % 60} min"
-
-
 @dataclass(frozen=True)
 class Throughput:
     """The throughput at one moment; a value is None if it cannot be estimated."""

@@ -142,10 +142,11 @@ def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Ec
     if not selection.rows:
         return
     last = newest_submission(study_dir)
+    config = last.worker_config if last else WorkerConfig(RunOptions(options.assets))
     if not options.local and (last is not None or options.profile is not None):
-        _retry_on_cluster(study_dir, study, selection, last, options, echo)
+        _retry_on_cluster(study_dir, study, selection, last, config, options, echo)
     elif not options.dry_run:
-        _retry_here(study_dir, study, selection, _last_config(last, options), echo)
+        _retry_here(study_dir, study, selection, config, echo)
 
 
 def _echo_selection(study_dir: StudyDir, selection: RetrySelection, echo: Echo, verb: str) -> None:
@@ -177,11 +178,11 @@ def _retry_on_cluster(
     study: Study,
     selection: RetrySelection,
     last: Submission | None,
+    config: WorkerConfig,
     options: RetryOptions,
     echo: Echo,
 ) -> None:
     """Send the selected tasks as the last submission did, or with another profile."""
-    config = _last_config(last, options)
     if last is not None and options.profile is None:
         profile = Profile.model_validate(last.profile)
     else:
@@ -206,7 +207,3 @@ def _retry_on_cluster(
         echo(f"nothing to send: all are queued, running or done by now; see: nllgen status {study_dir.path}")
     else:
         echo(f"sent as {result.submission.name}; next: nllgen status --watch {study_dir.path}")
-
-
-def _last_config(last: Submission | None, options: RetryOptions) -> WorkerConfig:
-    return last.worker_config if last else WorkerConfig(RunOptions(options.assets))

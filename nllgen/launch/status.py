@@ -8,11 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from nllgen.errors import MachineError
-from nllgen.launch.attempt import progress_of
+from nllgen.launch.attempt import modified_ns, progress_of
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.retry_policy import (
     STARTED,
@@ -109,35 +108,16 @@ def _report(
     attempts = sum(line.get("event") == STARTED for line in lines)
     files = inspect(task, expected)
     if files.state.is_done:
-        return _report_of_result(task, attempts, log, files)
-    condition = _condition(task, files, lines, live, leases)
+        state = TaskStatus.DIVERGED if files.state is ResultState.DIVERGED else TaskStatus.DONE
+        seconds = files.seconds_per_step or 0.0
+        seconds = seconds if math.isfinite(seconds) else 0.0
+        when = files.finished_at
+        return TaskReport(task.name, task.label, state, attempts, log, finished_at=when, seconds_per_step=seconds)
+    state, detail, kind = _condition(task, files, lines, live, leases)
     progress = progress_of(task) if lines else {}
-    return TaskReport(
-        task.name,
-        task.label,
-        condition.status,
-        attempts,
-        log,
-        condition.detail,
-        condition.kind,
-        progress.get("done", 0),
-        progress.get("total", 0),
-        str(progress.get("note", "")),
-        "" if live is None else live.jobs.get(task.name, ""),
-    )
-
-
-def _report_of_result(task: Task, attempts: int, log: str, files: TaskFiles) -> TaskReport:
-    seconds = files.seconds_per_step or 0.0
-    return TaskReport(
-        task.name,
-        task.label,
-        TaskStatus.DIVERGED if files.state is ResultState.DIVERGED else TaskStatus.DONE,
-        attempts,
-        log,
-        finished_at=files.finished_at,
-        seconds_per_step=seconds if math.isfinite(seconds) else 0.0,
-    )
+    step, steps, note = progress.get("done", 0), progress.get("total", 0), str(progress.get("note", ""))
+    job = "" if live is None else live.jobs.get(task.name, "")
+    return TaskReport(task.name, task.label, state, attempts, log, detail, kind, step, steps, note, job)
 
 
 def _condition(
@@ -233,36 +213,28 @@ def _silence(task: Task) -> str:
 
     Ages are approximate: another host's clock may differ, and a copied folder has old files.
     """
-    newest = max(_modified_at(task.lease), _modified_at(task.task_dir.progress))
-    age_s = time.time() - newest
-    return f"no sign of life for {_duration(age_s)}" if newest and age_s > _QUIET_S else ""
+    newest_s = max(modified_ns(task.lease), modified_ns(task.task_dir.progress)) / 1e9
+    age_s = time.time() - newest_s
+    return f"no sign of life for {duration(age_s)}" if newest_s and age_s > _QUIET_S else ""
 
 
-def _modified_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _duration(seconds: float) -> str:
-    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"
-
-
-def count_by_status(reports: Iterable[TaskReport]) -> dict[str, int]:
-    """Return the number of tasks with each status, zeros included."""
-    counts = Counter(report.status for report in reports)
-    return {str(status): counts[status] for status in TaskStatus}
+def duration(seconds: float) -> str:
+    """Return for example ``3 h 20 min``, in seconds below two minutes."""
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    days, hours = divmod(minutes // 60, 24)
+    return f"{days} days {hours} h" if days else f"{hours} h {minutes % 60} min"
 
 
 def to_json(reports: Iterable[TaskReport], scheduler: str = "") -> dict[str, Any]:
     """Return plain values: counts, why the scheduler could not be asked (empty if it could), and every task."""
     reports = list(reports)
+    counts = Counter(report.status for report in reports)
     return {
-        "counts": count_by_status(reports),
+        "counts": {str(state): counts[state] for state in TaskStatus},
         "scheduler": scheduler,
         "tasks": [report.to_json() for report in reports],
     }

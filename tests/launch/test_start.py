@@ -48,7 +48,7 @@ def test_a_dry_run_tells_the_budget_of_packed_elements(tiny: Study, options: Sta
     plan = make_plan(tiny, {})
     packed = PreparedStudy(replace(options, pack=4), tiny, plan, profile, WorkerConfig(RunOptions(options.root)))
     elements = (("a", "b", "c", "d"), ("e", "f", "g", "h"))
-    sent = SubmitResult(Submission("x", (Stage("cells0", elements),)), {}, {}, 0)
+    sent = SubmitResult(Submission("x", (Stage("cells0", elements),)), {}, 0)
     # two elements of half an hour, in which four cells have two processors each
     assert "2 elements of at most 30 min reserve 8 core-hours at most" in start._budget(packed, sent)
 

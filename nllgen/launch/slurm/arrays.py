@@ -25,8 +25,6 @@ from nllgen.study.run_options import one_line
 COLLECT = "collect"
 _CELLS = "cells"
 
-_KINDS = (TaskKind.TRUTH, TaskKind.DATASET, TaskKind.CELL)  # in the order of sending
-
 _Item = TypeVar("_Item")
 
 
@@ -144,7 +142,7 @@ def _groups(tasks: Sequence[Task], memory_factors: Mapping[str, float]) -> list[
     groups: dict[_GroupKey, list[str]] = {}
     for task in tasks:
         groups.setdefault((task.kind, task.needs, memory_factors.get(task.name, 1.0)), []).append(task.name)
-    return sorted(groups.items(), key=lambda item: (_KINDS.index(item[0][0]), item[0]))
+    return sorted(groups.items(), key=lambda item: (list(TaskKind).index(item[0][0]), item[0]))
 
 
 def _chunks(items: Sequence[_Item], size: int) -> Iterator[tuple[_Item, ...]]:

@@ -8,6 +8,7 @@ import os
 import pwd
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from nllgen.errors import MachineError
 from nllgen.launch.slurm.commands import run
@@ -21,6 +22,7 @@ from nllgen.launch.slurm.values import (
 )
 
 _PATIENCE_S = 15.0  # Slurm's programs wait ten for a silent controller
+_run = partial(run, patience_s=_PATIENCE_S)
 _SINFO_FORMAT = "%R|%D|%c|%m|%G"  # partition, nodes, CPUs, MB, gres
 _ASSOCIATION_FIELDS = "account,partition,maxsubmitjobs,maxjobs,maxwall,qos,defaultqos"
 _QOS_FIELDS = "name,maxsubmitjobsperuser,maxjobsperuser,maxwall"
@@ -55,23 +57,23 @@ class Partition:
     @property
     def cpus(self) -> int:
         """Count all processors."""
-        return sum(nodes.count * nodes.cpus for nodes in self.nodes) or parse_number(self._field("TotalCPUs")) or 0
+        return (
+            sum(nodes.count * nodes.cpus for nodes in self.nodes) or parse_number(self.fields.get("TotalCPUs", "")) or 0
+        )
 
     @property
     def gpus(self) -> int:
         """Count all GPUs."""
         return sum(nodes.count * nodes.gpus for nodes in self.nodes)
 
-    def _field(self, key: str, default: str = "") -> str:
-        return self.fields.get(key, default)
-
     def admits(self, groups: Sequence[str], accounts: Sequence[str], *, is_root: bool) -> bool:
         """Return whether a user of these groups and accounts may submit to it; no accounts means unknown ones."""
-        groups_ok = _is_allowed(self._field("AllowGroups", "ALL"), groups)
-        accounts_ok = not accounts or _is_allowed(self._field("AllowAccounts", "ALL"), accounts)
-        denied = set(self._field("DenyAccounts").split(",")) & set(accounts)
-        only_root = self._field("RootOnly") == "YES" and not is_root
-        no_root = self._field("DisableRootJobs") == "YES" and is_root
+        value = self.fields.get
+        groups_ok = _is_allowed(value("AllowGroups", "ALL"), groups)
+        accounts_ok = not accounts or _is_allowed(value("AllowAccounts", "ALL"), accounts)
+        denied = set(value("DenyAccounts", "").split(",")) & set(accounts)
+        only_root = value("RootOnly") == "YES" and not is_root
+        no_root = value("DisableRootJobs") == "YES" and is_root
         return groups_ok and accounts_ok and not (denied and denied >= set(accounts)) and not only_root and not no_root
 
 
@@ -131,10 +133,6 @@ def query_cluster() -> ClusterInfo:
         limits=_limits(info.user, info.config.get("clustername", "")),
         accounting_error=_accounting_error(),
     )
-
-
-def _run(command: Sequence[str]) -> str:
-    return run(command, _PATIENCE_S)
 
 
 def _hosts() -> frozenset[str]:

@@ -63,7 +63,6 @@ class SubmitResult:
     """The outcome of a submission."""
 
     submission: Submission | None  # its record; None if there was nothing to send
-    jobs: Mapping[str, str]  # stage → number of its job
     scripts: Mapping[str, str]  # stage → text for sbatch
     num_queued: int  # number of tasks that the scheduler had already
 
@@ -79,12 +78,13 @@ def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitR
     """
     study_dir = request.study_dir
     check_submittable(study_dir.path, request.profile, request.study.resources)
-    live = _query(request)
+    is_unknown = request.dry_run and not study_dir.is_frozen
+    live = LiveJobs({}, {}, ()) if is_unknown else query_live_jobs(study_dir, request.study.name)
     if not request.dry_run:
         study_dir.stop.unlink(missing_ok=True)  # an earlier cancel is over; not removed if the query failed
     tasks = tasks_to_send(request, live)
     if not tasks and (not live.tasks or COLLECT in live.tasks):
-        return SubmitResult(None, {}, {}, len(live.tasks))
+        return SubmitResult(None, {}, len(live.tasks))
     code = snapshot_folder(study_dir) if request.dry_run else snapshot(study_dir)
     options = replace(request.worker_config.options, code_sha256=code_sha256())
     request = replace(request, worker_config=replace(request.worker_config, code=code, options=options))
@@ -92,14 +92,8 @@ def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitR
     submission_dir = SubmissionDir(study_dir.submitit / record.name)
     if not request.dry_run:
         _write_record(study_dir, submission_dir, record, tasks)
-    jobs, scripts = _Sender(request, record, submission_dir, code).send_all(live, make_finalizer)
-    return SubmitResult(record, jobs, scripts, len(live.tasks))
-
-
-def _query(request: SubmissionRequest) -> LiveJobs:
-    if request.dry_run and not request.study_dir.is_frozen:
-        return LiveJobs({}, {}, ())
-    return query_live_jobs(request.study_dir, request.study.name)
+    scripts = _Sender(request, record, submission_dir, code).send_all(live, make_finalizer)
+    return SubmitResult(record, scripts, len(live.tasks))
 
 
 def tasks_to_send(request: SubmissionRequest, live: LiveJobs) -> list[Task]:
@@ -144,12 +138,8 @@ class _Sender:
     submission_dir: SubmissionDir  # folder of the record, the pickles and the logs
     code: Path
 
-    def send_all(self, live: LiveJobs, make_finalizer: MakeFinalizer) -> tuple[dict[str, str], dict[str, str]]:
-        """Send each stage after those that it needs, and the collection after all of them.
-
-        Returns:
-            Stage → number of its job, and stage → text for sbatch.
-        """
+    def send_all(self, live: LiveJobs, make_finalizer: MakeFinalizer) -> dict[str, str]:
+        """Send each stage after those that it needs, and the collection after all; return stage → text for sbatch."""
         job_of_task: dict[str, str] = dict(live.jobs)
         jobs: dict[str, str] = {}
         scripts: dict[str, str] = {}
@@ -161,29 +151,18 @@ class _Sender:
             job_of_task |= dict.fromkeys(stage.tasks, jobs[stage.name])
         all_jobs = [*jobs.values(), *(live.jobs[name] for name in live.jobs if name != COLLECT)]
         finalizer = make_finalizer(self.request.study_dir.path, self.record.name)
-        scripts[COLLECT], jobs[COLLECT] = self._send(COLLECT_STAGE, finalizer, after_any=tuple(dict.fromkeys(all_jobs)))
-        return jobs, scripts
+        scripts[COLLECT], jobs[COLLECT] = self._send(COLLECT_STAGE, finalizer, (), tuple(dict.fromkeys(all_jobs)))
+        return scripts
 
     def _supervisor(self, stage: Stage) -> Supervisor:
         request = self.request
-        resources = resources_of(stage, request.profile, request.study.resources, request.shape.pack)
-        return Supervisor(
-            request.study_dir.path,
-            self.record.charged_to,
-            request.worker_config,
-            threads=0,
-            at_once=request.shape.pack if stage.is_cells else 1,
-            elements=stage.elements,
-            time_min=resources.time_min,
-            signal_s=request.profile.signal_s,
-        )
+        time_min = request.profile.resources(request.study.resources).time_min
+        at_once = request.shape.pack if stage.is_cells else 1
+        path, under, config = request.study_dir.path, self.record.charged_to, request.worker_config
+        return Supervisor(path, under, config, 0, at_once, stage.elements, time_min, request.profile.signal_s)
 
     def _send(
-        self,
-        stage: Stage,
-        job_function: Callable[[], object],
-        after_ok: tuple[str, ...] = (),
-        after_any: tuple[str, ...] = (),
+        self, stage: Stage, job_function: Callable[[], object], after_ok: Sequence[str], after_any: Sequence[str]
     ) -> tuple[str, str]:
         """Send one stage; return its script and the number of its job, a placeholder in a dry run."""
         request = self.request
