@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from nllgen.container.host import file_system, is_network
+from nllgen.storage.atomic import sync_folder
 from nllgen.storage.capabilities import create_exclusively, try_exclusive, try_links, try_rename
 
 
@@ -101,17 +102,10 @@ def _failure(operation: Callable[[Path], None], scratch: Path) -> str:
 
 
 def _try_fsync(scratch: Path) -> None:
-    fd = create_exclusively(scratch / "synced")
-    try:
-        os.write(fd, bytes(4096))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    fd = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with os.fdopen(create_exclusively(scratch / "synced"), "wb", buffering=0) as file:
+        file.write(bytes(4096))
+        os.fsync(file.fileno())
+    sync_folder(scratch)
 
 
 def _try_flock(scratch: Path) -> None:
@@ -131,11 +125,8 @@ def _try_flock(scratch: Path) -> None:
 
 
 def _try_posix_lock(scratch: Path) -> None:
-    fd = create_exclusively(scratch / "posix")
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        os.close(fd)
+    with os.fdopen(create_exclusively(scratch / "posix"), "wb") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def measure_clock(directory: Path, num: int = 20) -> tuple[float, float]:

@@ -73,12 +73,8 @@ class Attempt:
     def end(self, exit_code: int, kind: FailureKind | None, reason: str = "") -> str:
         """Record the end and release the lease, even if recording fails; return ``done``, ``stopped`` or ``failed``.
 
-        If another process took the lease over and recorded this attempt as lost, only a result is recorded.
-
-        Args:
-            exit_code: exit code of the worker.
-            kind: why it ended; None if it is done.
-            reason: explanation for people.
+        No kind of failure means that the task is done. If another process took the lease over and recorded this attempt
+        as lost, only a result is recorded.
         """
         event = DONE if kind is None else STOPPED if kind in _STOPS else FAILED
         facts: dict[str, Any] = {"exit_code": exit_code}
@@ -168,9 +164,7 @@ def renewing(lease: Lease) -> Iterator[None]:
 def stopping(before: Mapping[Path, int], lease: Lease) -> Iterator[None]:
     """Send this process SIGTERM if a stop file is written during a block, or if the lease is taken over.
 
-    Args:
-        before: stop file → :func:`modified_ns` when the command began; an older stop was meant for an earlier run.
-        lease: held by this process.
+    The times of the stop files at the start tell an older stop, which was meant for an earlier run.
     """
 
     def poll() -> None:

@@ -39,14 +39,7 @@ def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
 
 
 def freeze_study(study: Study, root: Path, echo: Echo) -> tuple[StudyDir, Study, int]:
-    """Freeze a study; print notes on changed rules of its verdicts and on missing data.
-
-    Returns:
-        The study's directory, the frozen study, and the number of cells that are new in it.
-
-    Raises:
-        NllgenError: as :func:`freeze`.
-    """
+    """Freeze a study; print notes on changed rules of its verdicts and on missing data. See :func:`freeze`."""
     study_dir, frozen, num_new = freeze(study, root)
     if note := rules_note(frozen, study):
         echo(note)

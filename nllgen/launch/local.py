@@ -29,16 +29,9 @@ _NO_LIMIT_MIN = 60 * 24 * 365  # submitit requires a timeout; local studies have
 def start_local(
     study_dir: StudyDir, worker_config: WorkerConfig, num_workers: int, only: Sequence[str] | None = None
 ) -> list[Any]:
-    """Start supervisors on this machine, with one thread each; they outlive this process.
+    """Start supervisors on this machine, one for each of the workers, with one thread each; they outlive this process.
 
-    Args:
-        study_dir: a frozen study.
-        worker_config: how workers are started; the snapshot of the program is added here.
-        num_workers: number of cells that run at once.
-        only: names of the tasks to run; None for every task of the study.
-
-    Returns:
-        submitit's jobs.
+    They run some tasks by name, or every task of the study, with a snapshot of the program. Returns submitit's jobs.
 
     Raises:
         MachineError: the device does not exist, or the folder cannot be written.

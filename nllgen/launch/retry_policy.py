@@ -71,12 +71,9 @@ def failure_kind_of_state(state: str) -> FailureKind:
 
 
 def failure_kind_of_exit(code: int, reason: str, *, out_of_memory: bool) -> FailureKind | None:
-    """Return the kind for the end of a worker; None if it is done.
+    """Return the kind for a worker's exit code and reported reason; None if it is done.
 
-    Args:
-        code: its exit code, negative for a signal.
-        reason: reason that the worker reported.
-        out_of_memory: the kernel is known to have killed it for its memory.
+    The code of a signal is negative. ``out_of_memory`` tells that the kernel has killed it for its memory.
     """
     if code == EXIT_DONE:
         return None

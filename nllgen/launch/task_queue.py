@@ -63,7 +63,7 @@ class TaskQueue:
         self._num_done = 0
         self._abandoned: dict[str, str] = {}  # name → reason
         self._lacks_time = False
-        self.outcomes: dict[str, str] = {}
+        self.outcomes: dict[str, str] = {}  # name → outcome of the last attempt of this supervisor
 
     @property
     def has_work(self) -> bool:

@@ -83,16 +83,19 @@ class WorkerConfig:
         """
         variables = self._variables(threads, gpus)
         options = replace(self.options, threads=threads)
+        arguments = ["worker", str(study_dir), "--options"]
         if self.container is None:
             variables |= isolated(self.code) if self.code is not None else {}
-            return [*(self.program or (sys.executable, "-m", "nllgen")), *_arguments(study_dir, options)], variables
-        binds = [Bind(study_dir, writable=True), *map(_bind, self.binds)]
+            program = self.program or (sys.executable, "-m", "nllgen")
+            return [*program, *arguments, options.to_json()], variables
+        further = (text.partition(":") for text in self.binds)
+        binds = [Bind(study_dir, writable=True), *(Bind(Path(source), target) for source, _, target in further)]
         binds += [Bind(options.assets)] if options.assets.is_dir() else []
         binds += [Bind(Path(variables["TMPDIR"]), writable=True)] if self.scratch else []
         inside = replace(options, code_sha256="")  # the container has its own package
         return exec_command(
             verify_container(self.container),
-            [*container_python(), *_arguments(study_dir, inside)],
+            [*container_python(), *arguments, inside.to_json()],
             binds=binds,
             environment=variables,
             gpus=bool(gpus),
@@ -108,19 +111,10 @@ class WorkerConfig:
         return variables
 
 
-def _arguments(study_dir: Path, options: RunOptions) -> list[str]:
-    return ["worker", str(study_dir), "--options", options.to_json()]
-
-
 def isolated(code: Path) -> dict[str, str]:
     """Return variables that make Python import a copy of the package, and nothing from the working directory."""
     path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-
-
-def _bind(text: str) -> Bind:
-    source, _, target = text.partition(":")
-    return Bind(Path(source), target)
 
 
 class WorkerProcess:

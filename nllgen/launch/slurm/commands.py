@@ -41,11 +41,7 @@ class Queued:
 def run_program(command: Sequence[str], timeout_s: float, environment: Mapping[str, str], hint: str = "") -> str:
     """Run a program that only reads, in English, and return its standard output.
 
-    Args:
-        command: program and arguments.
-        timeout_s: seconds until the program and its children are killed.
-        environment: all of its variables; ``LC_ALL`` is replaced.
-        hint: what to do where it fails.
+    After the timeout, the program and its children are killed. A failure is reported with the hint.
 
     Raises:
         MachineError: the program is missing, fails, or does not answer in time.

@@ -89,17 +89,9 @@ def executor_for(
     after_ok: Sequence[str] = (),
     after_any: Sequence[str] = (),
 ) -> OnePickle:
-    """Make the executor that sends one stage.
+    """Make the executor that sends one stage with a snapshot of the program.
 
-    Args:
-        submission_dir: folder of the submission.
-        stage: the stage.
-        job_name: name by which its jobs are recognised.
-        resources: resources of one element.
-        profile: profile of the cluster.
-        code: snapshot of the program.
-        after_ok: numbers of jobs that must have succeeded before.
-        after_any: numbers of jobs that must have ended before.
+    It waits until the jobs ``after_ok`` have succeeded and the jobs ``after_any`` have ended.
 
     Raises:
         MachineError: this machine has no Slurm.

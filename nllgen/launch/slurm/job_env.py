@@ -76,20 +76,15 @@ class Signals:
     state.
 
     Must be made in the main thread.
-
-    Attributes:
-        kind: why the job ends; None while it goes on.
-        may_requeue: the job must requeue itself, because Slurm would not.
-        is_ending: Slurm has sent TERM.
     """
 
     def __init__(self, job: Job, warning_s: float):
         self._job = job
         self._warning_s = warning_s
         self._submitit_handler: Any = signal.getsignal(signal.SIGUSR2)
-        self.kind: FailureKind | None = None
-        self.may_requeue = False
-        self.is_ending = False
+        self.kind: FailureKind | None = None  # why the job ends; None while it goes on
+        self.may_requeue = False  # the job must requeue itself, because Slurm would not
+        self.is_ending = False  # Slurm has sent TERM
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
