@@ -8,6 +8,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,15 +154,12 @@ def recorded_attempt(task: Task, lease: Lease, submission: str, threads: int = 1
     attempt.end(EXIT_DONE, None)
 
 
-@contextlib.contextmanager
-def renewing(lease: Lease) -> Iterator[None]:
+def renewing(lease: Lease) -> AbstractContextManager[None]:
     """Renew a lease from a thread during a block."""
-    with _every(RENEW_S, lease.renew):
-        yield
+    return _every(RENEW_S, lease.renew)
 
 
-@contextlib.contextmanager
-def stopping(before: Mapping[Path, int], lease: Lease) -> Iterator[None]:
+def stopping(before: Mapping[Path, int], lease: Lease) -> AbstractContextManager[None]:
     """Send this process SIGTERM if a stop file is written during a block, or if the lease is taken over.
 
     The times of the stop files at the start tell an older stop, which was meant for an earlier run.
@@ -171,8 +169,7 @@ def stopping(before: Mapping[Path, int], lease: Lease) -> Iterator[None]:
         if lease.is_lost() or any(modified_ns(path) not in (0, then) for path, then in before.items()):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-    with _every(_STOP_POLL_S, poll):
-        yield
+    return _every(_STOP_POLL_S, poll)
 
 
 def modified_ns(path: Path) -> int:
@@ -185,7 +182,6 @@ def modified_ns(path: Path) -> int:
 
 @contextlib.contextmanager
 def _every(seconds: float, call: Callable[[], object]) -> Iterator[None]:
-    """Call a function repeatedly from a thread during a block."""
     is_over = threading.Event()
 
     def repeat() -> None:

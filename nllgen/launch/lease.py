@@ -186,7 +186,6 @@ class LeaseManager:
 
 
 def _parse(content: str) -> dict[str, Any]:
-    """Return the fields of a lease; none if they cannot be read."""
     with contextlib.suppress(ValueError, RecursionError):
         value = json.loads(content)
         if isinstance(value, dict):
@@ -201,7 +200,6 @@ def _is_alive(identity: str) -> bool:
 
 
 def _job_of(content: str) -> str:
-    """Return the job that a lease names; empty without one."""
     return str(_parse(content).get("job") or "")
 
 

@@ -90,7 +90,6 @@ def _remove_stop_files(study_dir: StudyDir, only: Sequence[str] | None) -> None:
 
 @contextlib.contextmanager
 def _environment_variables(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes that are started within a block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -94,7 +94,6 @@ def _refusal(report: TaskReport, kinds: Collection[FailureKind]) -> str:
 
 
 def _waiting_for(retried: set[str], reports: Sequence[TaskReport], tasks: Sequence[Task]) -> tuple[str, ...]:
-    """Return the names of waiting tasks that need a retried task, directly or through others."""
     waiting = {report.name for report in reports if report.status is TaskStatus.WAITING}
     names: list[str] = []
     for task in tasks:  # a task comes after those that it needs
@@ -163,7 +162,6 @@ def _echo_selection(study_dir: StudyDir, selection: RetrySelection, echo: Echo, 
 
 
 def _retry_here(study_dir: StudyDir, study: Study, selection: RetrySelection, config: WorkerConfig, echo: Echo) -> None:
-    """Start workers for the selected tasks, and for missing tasks that they need."""
     tasks = with_needs(tasks_of(study, study_dir), selection.names)
     expected = Expected.of(study, study_dir, config.options.required_container)
     names = [task.name for task in tasks if inspect(task, expected).state.is_to_run]

@@ -123,7 +123,6 @@ def _report(
 def _condition(
     task: Task, files: TaskFiles, lines: Sequence[Line], live: LiveJobs | None, leases: LeaseManager
 ) -> _Condition:
-    """Return the first condition that applies to a task without a result."""
     return (
         _held(task, live, leases)
         or _cancelled_before_start(task, lines)

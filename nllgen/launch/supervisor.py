@@ -63,7 +63,8 @@ class Supervisor:
         study_dir = StudyDir(self.study_dir)
         study_dir.guard()
         check_code(self.worker_config.options.code_sha256)
-        queue = TaskQueue(study_dir, self.submission, job, self._names(job), self.worker_config, self.signal_s)
+        names = None if self.elements is None else self.elements[job.element % len(self.elements)]
+        queue = TaskQueue(study_dir, self.submission, job, names, self.worker_config, self.signal_s)
         kills = MemoryKills()
         worker_slots = [self._worker_slot(number, job, study_dir, kills) for number in range(self.at_once)]
         try:
@@ -78,11 +79,6 @@ class Supervisor:
     def checkpoint(self) -> DelayedSubmission:
         """Return what submitit requeues; all state is on the disk by then."""
         return DelayedSubmission(self)
-
-    def _names(self, job: Job) -> tuple[str, ...] | None:
-        if self.elements is None:
-            return None
-        return self.elements[job.element % len(self.elements)]
 
     def _worker_slot(self, number: int, job: Job, study_dir: StudyDir, kills: MemoryKills) -> WorkerSlot:
         """Make a slot with its share of the job's processors and GPUs; it is bound only if the job itself is."""

@@ -165,7 +165,6 @@ class TaskQueue:
         return state.is_to_run
 
     def _is_complete(self, name: str) -> bool:
-        """Return True if a task that others need is done; it may belong to another supervisor."""
         return name not in self._pending and self._state(self._all[name]).is_done
 
     def _is_blocked(self, name: str) -> bool:
@@ -184,7 +183,6 @@ class TaskQueue:
 
 
 def _explain_loss(start: Line, current: Job) -> tuple[FailureKind, str]:
-    """Return why a supervisor vanished, if the scheduler remembers its job."""
     job = str(start.get("job", ""))
     if not job:
         return FailureKind.LOST, "its process is gone"

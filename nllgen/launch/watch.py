@@ -22,9 +22,8 @@ from nllgen.study.config import Study
 from nllgen.study.diagnostics import did_you_mean
 
 Echo = Callable[[str], None]
-_FINISHED = (TaskStatus.DONE, TaskStatus.DIVERGED)
 _FAILED = (TaskStatus.FAILED, TaskStatus.DAMAGED)
-_ENDED = (*_FINISHED, *_FAILED, TaskStatus.STOPPED, TaskStatus.STALE)
+_ENDED = (TaskStatus.DONE, TaskStatus.DIVERGED, *_FAILED, TaskStatus.STOPPED, TaskStatus.STALE)
 _BUSY = (TaskStatus.RUNNING, TaskStatus.QUEUED)
 _PART_BYTES = 2**20
 _POLL_S = 0.5
@@ -58,7 +57,7 @@ def query_status(study_dir: StudyDir, study: Study, patience_s: float | None = H
 
 def is_over(rows: Sequence[TaskReport], trouble: str) -> bool:
     """Return whether no task runs or is queued; False while the scheduler does not answer and results are missing."""
-    if all(row.status in _FINISHED for row in rows):
+    if all(row.has_result for row in rows):
         return True
     return not trouble and not any(row.status in _BUSY for row in rows)
 
@@ -75,8 +74,8 @@ def counts_line(rows: Sequence[TaskReport]) -> str:
 
 def work_done(rows: Sequence[TaskReport]) -> tuple[int, int, float]:
     """Return the number of finished tasks, the number of tasks, and the share of the work that is done, in [0, 1]."""
-    num_done = sum(row.status in _FINISHED for row in rows)
-    parts = sum(row.step / row.steps for row in rows if row.status not in _FINISHED and row.steps)
+    num_done = sum(row.has_result for row in rows)
+    parts = sum(row.step / row.steps for row in rows if not row.has_result and row.steps)
     return num_done, len(rows), (num_done + parts) / max(1, len(rows))
 
 
@@ -172,4 +171,4 @@ def _has_ended(study_dir: StudyDir, study: Study, name: str) -> bool:
     rows, trouble = query_status(study_dir, study)
     row = next(row for row in rows if row.name == name)
     # a job may start the task again where the scheduler gives no answer
-    return row.status in _ENDED and (not trouble or row.status in _FINISHED)
+    return row.status in _ENDED and (not trouble or row.has_result)

@@ -163,12 +163,9 @@ class WorkerSlot:
         return attempt.task.stop.exists() or self.study_dir.stop.exists()
 
     def _kind(self, end: TaskAnswer) -> FailureKind | None:
-        is_out_of_memory = end.exit_code in _KILLED_EXITS and (self.kills.take() or self._is_near_memory_limit())
+        is_near_limit = self._peak_bytes > 0.9 * self.job.memory_bytes > 0
+        is_out_of_memory = end.exit_code in _KILLED_EXITS and (self.kills.take() or is_near_limit)
         return failure_kind_of_exit(end.exit_code, end.reason, out_of_memory=is_out_of_memory)
-
-    def _is_near_memory_limit(self) -> bool:
-        limit = self.job.memory_bytes
-        return limit > 0 and self._peak_bytes > 0.9 * limit
 
     def _finish(self, code: int, kind: FailureKind | None, reason: str = "") -> EndedAttempt:
         assert self._attempt is not None
@@ -178,7 +175,6 @@ class WorkerSlot:
 
 
 def _poll(worker: WorkerProcess) -> TaskAnswer | None:
-    """Return the end of the attempt; None while it runs."""
     returncode = worker.process.poll()  # before the answer is read: a worker may answer and end in between
     if (answer := worker.answer()) is not None:
         return answer

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from submitit.helpers import DelayedSubmission
@@ -71,7 +71,6 @@ class Finalizer:
         return DelayedSubmission(self)
 
     def _resend(self, study_dir: StudyDir, record: Submission) -> int:
-        """Send tasks again whose last failure allows it; return their number."""
         if study_dir.stop.exists():
             return 0
         study = study_dir.read_study()
@@ -84,17 +83,9 @@ class Finalizer:
             memory_factors = tasks_to_resend(study_dir, study, expected, record.charged_to, live.tasks)
             if not memory_factors:
                 return 0
-            request = SubmissionRequest(
-                study_dir,
-                study,
-                Profile.model_validate(record.profile),
-                config,
-                record.shape,
-                only=tuple(memory_factors),
-                charged_to=record.charged_to,
-                memory_factors=memory_factors,
-                echo=lambda text: print(text, flush=True),
-            )
+            profile, only, under = Profile.model_validate(record.profile), tuple(memory_factors), record.charged_to
+            request = SubmissionRequest(study_dir, study, profile, config, record.shape, only, under, memory_factors)
+            request = replace(request, echo=lambda text: print(text, flush=True))
             result = submit(request, Finalizer)
         return len(memory_factors) if result.submission else 0
 

@@ -131,8 +131,6 @@ def _write_record(
 
 @dataclass(frozen=True)
 class _Sender:
-    """Sends the stages of one submission."""
-
     request: SubmissionRequest
     record: Submission
     submission_dir: SubmissionDir  # folder of the record, the pickles and the logs
