@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from nllgen.launch.follow import ProgressLine
+    from nllgen.launch.start import ProgressLine
 
 _LOG_INTERVAL_S = 15.0
 
