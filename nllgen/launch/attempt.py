@@ -24,8 +24,11 @@ from nllgen.launch.retry_policy import (
     STOPPED,
     FailureKind,
     failure_kind_of_exit,
+    failure_kind_of_state,
+    last_end,
     unfinished_start,
 )
+from nllgen.launch.slurm.commands import sacct_state
 from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
@@ -123,6 +126,29 @@ def record_lost(task: Task, kind: FailureKind, reason: str) -> None:
     if start is not None:
         facts = {"kind": str(kind), "reason": reason, "saved": saved_step(task)}
         _record(task, LOST, start.get("attempt"), start.get("submission"), facts)
+
+
+def record_vanished(task: Task, current_job: str = "") -> bool:
+    """Record the end of an attempt whose supervisor vanished, as the scheduler explains it; False if there is none.
+
+    ``current_job`` is the job of this process, which may be the same job after a restart.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    lines = read_attempts(task.attempts)
+    start = unfinished_start(lines)
+    if start is None or last_end(lines) is not None:
+        return False
+    job = str(start.get("job", ""))
+    if state := sacct_state(start):
+        record_lost(task, failure_kind_of_state(state), f"the scheduler says {state} of job {job}")
+    elif job:
+        again = "the scheduler has started its job anew" if job == current_job else "its job is gone"
+        record_lost(task, FailureKind.LOST, again)
+    else:
+        record_lost(task, FailureKind.LOST, "its process is gone")
+    return True
 
 
 def record_lost_job(task: Task, submission: str, job: str) -> None:

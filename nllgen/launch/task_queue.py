@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nllgen.launch.attempt import record_lost
+from nllgen.launch.attempt import record_vanished
 from nllgen.launch.lease import Lease, LeaseManager
-from nllgen.launch.retry_policy import (
-    DONE,
-    FailureKind,
-    Line,
-    exhausted_kind,
-    failure_kind_of_state,
-    last_end,
-    needs_other_job,
-    unfinished_start,
-)
-from nllgen.launch.slurm.commands import sacct_state
+from nllgen.launch.retry_policy import DONE, FailureKind, exhausted_kind, needs_other_job
 from nllgen.launch.slurm.job_env import Job
 from nllgen.launch.tasks import longest_first, read_attempts, seconds_of
 from nllgen.launch.worker_process import WorkerConfig
@@ -137,13 +127,7 @@ class TaskQueue:
 
     def _record_lost_attempt(self, task: Task) -> FailureKind | None:
         """Record the end of an attempt whose supervisor died; return its kind if it leaves no retry."""
-        lines = read_attempts(task.attempts)
-        start = unfinished_start(lines)
-        if start is None or last_end(lines) is not None:
-            return None
-        kind, reason = _explain_loss(start, self._job)
-        record_lost(task, kind, reason)
-        return self._failure_without_retry(task)
+        return self._failure_without_retry(task) if record_vanished(task, self._job.id) else None
 
     def _failure_without_retry(self, task: Task) -> FailureKind | None:
         lines = read_attempts(task.attempts)
@@ -180,14 +164,3 @@ class TaskQueue:
         """Return True if the job's time is enough for a task, or if it never could be: checkpoints carry it on."""
         needed_s = self._estimated_s.get(name, 0.0) * self._time_ratio
         return needed_s <= self._job.remaining_s - self._reserve_s or needed_s > self._total_s
-
-
-def _explain_loss(start: Line, current: Job) -> tuple[FailureKind, str]:
-    job = str(start.get("job", ""))
-    if not job:
-        return FailureKind.LOST, "its process is gone"
-    state = sacct_state(start)
-    if state:
-        return failure_kind_of_state(state), f"the scheduler says {state} of job {job}"
-    again = "the scheduler has started its job anew" if job == current.id else "its job is gone"
-    return FailureKind.LOST, again

@@ -12,7 +12,7 @@ from pathlib import Path
 from submitit.helpers import DelayedSubmission
 
 from nllgen.errors import CellsFailedError
-from nllgen.launch.attempt import record_lost, record_lost_job
+from nllgen.launch.attempt import record_lost_job, record_vanished
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
@@ -21,13 +21,12 @@ from nllgen.launch.retry_policy import (
     array_of,
     exhausted_kind,
     failure_kind,
-    failure_kind_of_state,
     last_end,
     next_memory_factor,
     unfinished_start,
 )
 from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors, submissions
-from nllgen.launch.slurm.commands import Ends, ends_of, sacct_state, was_cancelled
+from nllgen.launch.slurm.commands import Ends, ends_of, was_cancelled
 from nllgen.launch.slurm.live_jobs import query_live_jobs
 from nllgen.launch.slurm.submission import SubmissionRequest, submit
 from nllgen.launch.submission_lock import submission_lock
@@ -181,14 +180,10 @@ def retry_factor(task: Task, charged_to: str, previous_factor: float) -> float:
 
 def _ensure_end(task: Task) -> bool:
     """Record the end of an attempt whose job is gone; return False if a local supervisor is still at work."""
-    lines = read_attempts(task.attempts)
-    start = unfinished_start(lines)
-    if start is None or last_end(lines) is not None:
-        return True
-    if LeaseManager().is_held(task.lease) and not start.get("job"):
+    start = unfinished_start(read_attempts(task.attempts))
+    if start is not None and not start.get("job") and LeaseManager().is_held(task.lease):
         return False
-    state = sacct_state(start)
-    record_lost(task, failure_kind_of_state(state), f"its job is gone ({state or 'nobody knows why'})")
+    record_vanished(task)
     return True
 
 
