@@ -64,7 +64,7 @@ def retry(
     Their earlier failures no longer count.
     """
     from nllgen.assets import asset_folder
-    from nllgen.launch.retry_study import RetryOptions, retry_study
+    from nllgen.launch.retry import RetryOptions, retry_study
 
     retry_study(study_dir, RetryOptions(asset_folder(), cells, kinds, profile, local, dry_run), echo, warn)
 

@@ -84,7 +84,7 @@ def doctor(root: Path, name: str | None, out: Path | None, partition: str | None
     """Check this machine and its cluster; write a profile."""
     from nllgen.assets import asset_folder
     from nllgen.doctor import examine, profile_path, write_profile
-    from nllgen.doctor.assets import asset_findings
+    from nllgen.doctor.machine import asset_findings
 
     target = out or (profile_path(name) if name else None)
     report = examine(root, asset_findings(asset_folder()))

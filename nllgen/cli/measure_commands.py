@@ -56,7 +56,7 @@ def evaluate_study(
         StoppedError: Ctrl-C; measurements that are complete are kept.
     """
     from nllgen.assets import asset_folder
-    from nllgen.launch.configure import require_torch
+    from nllgen.launch.gpus import require_torch
     from nllgen.launch.stop_signal import StopRequest
     from nllgen.planning.study_plan import cells_to_evaluate
     from nllgen.study.run_options import RunOptions
@@ -89,7 +89,7 @@ def draw(truth: Path, num_train: int, num_val: int, num_test: int, num_entropy: 
     Writes dataset.h5 beside the truth.pt. An existing data set is kept, and only missing images are added.
     """
     from nllgen.cli.progress import task_display
-    from nllgen.launch.configure import require_torch
+    from nllgen.launch.gpus import require_torch
     from nllgen.launch.stop_signal import StopRequest
     from nllgen.study.config import DatasetConfig
 
@@ -139,7 +139,7 @@ def score_files(
     Raises:
         ConfigError: neither or both files are named, or the file does not fit the truth.
     """
-    from nllgen.launch.configure import require_torch
+    from nllgen.launch.gpus import require_torch
 
     if (samples is None) == (log_probs is None):
         raise ConfigError("score takes either --samples or --log-probs", "nllgen score --help describes both files")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from nllgen.launch.follow import ProgressLine
+    from nllgen.launch.start import ProgressLine
     from nllgen.worker.progress import Display, Update
 
 _LOG_INTERVAL_S = 15.0
@@ -33,7 +33,7 @@ def progress_line(echo: Callable[[str], None]) -> Iterator[ProgressLine]:
 
 def progress_text(num_done: int, num_tasks: int, seconds_left: float | None) -> str:
     """Return for example ``12 of 30 runs done, about 2 min left``."""
-    from nllgen.launch.eta import duration
+    from nllgen.launch.status import duration
 
     left = "" if seconds_left is None else f", about {duration(seconds_left)} left"
     return f"{num_done} of {num_tasks} runs done{left}"

@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nllgen.launch.eta import Throughput, ThroughputMeter, duration
-from nllgen.launch.status import TaskReport
+from nllgen.launch.eta import Throughput, ThroughputMeter
+from nllgen.launch.status import TaskReport, duration
 from nllgen.launch.watch import counts_line, is_over, query_status
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,7 +121,7 @@ def _print_preview(prepared: PreparedStudy, *, as_json: bool) -> None:
         print_plan(prepared.plan)
     submission = preview(prepared, ignore if as_json else echo)
     if as_json:
-        print_json({"plan": prepared.plan.to_json()} | (asdict(submission) if submission else {}))
+        print_json({"plan": prepared.plan.to_json()} | submission)
 
 
 @cloup.command(epilog=example("nllgen run --grid smoke --cell truth"))
@@ -137,8 +136,8 @@ def run(grid: str, root: Path, cell_id: str, threads: int | None, device: str) -
     The truth and the data set that it needs are made first."""
     from nllgen.assets import asset_folder
     from nllgen.cli.progress import task_display
-    from nllgen.launch.configure import require_torch
     from nllgen.launch.foreground import run_in_foreground
+    from nllgen.launch.gpus import require_torch
     from nllgen.planning.study_plan import load_study_at
     from nllgen.study.run_options import RunOptions, TaskOrder
 

@@ -78,8 +78,7 @@ def _print_status(rows: list[TaskReport], trouble: str) -> None:
 @cloup.option("--job", "of_job", is_flag=True, help="Print the log of the job that ran the cell last.")
 def logs(study_dir: StudyDir, cell: str, follow: bool, of_job: bool) -> None:
     """Print the log of a cell."""
-    from nllgen.launch.logs import Follower, job_log
-    from nllgen.launch.watch import follow_log, tasks_named
+    from nllgen.launch.watch import Follower, follow_log, job_log, tasks_named
     from nllgen.storage.untrusted import escape_controls
 
     study = study_dir.read_study()

@@ -46,12 +46,7 @@ class Report:
 
 
 def examine(root: Path, more: Sequence[Finding] = ()) -> Report:
-    """Examine the cluster, the root of the studies and this machine.
-
-    Args:
-        root: parent of the study directories; need not exist yet.
-        more: further findings, such as the assets.
-    """
+    """Examine the cluster, the root of the studies, which need not exist yet, and this machine; add more findings."""
     with ThreadPoolExecutor() as pool:
         container = pool.submit(lambda: list(machine.container()))
         cluster = query_cluster()
@@ -62,16 +57,10 @@ def examine(root: Path, more: Sequence[Finding] = ()) -> Report:
 
 
 def write_profile(cluster: ClusterInfo, target: Path, partition: str | None, *, force: bool) -> Path:
-    """Write a profile of the cluster.
-
-    Args:
-        cluster: its description.
-        target: the file.
-        partition: to use; the cluster's default where None.
-        force: whether an existing file is replaced.
+    """Write a profile of the cluster for a partition, the default one where None.
 
     Raises:
-        ConfigError: the file exists, or there is no such partition.
+        ConfigError: the file exists and is not replaced by force, or there is no such partition.
         MachineError: there is no cluster to make a profile of, or the file cannot be written.
     """
     data = profile_text(cluster, partition).encode()

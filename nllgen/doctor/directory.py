@@ -8,11 +8,12 @@ import socket
 import stat
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from nllgen.doctor.filesystem import DirectoryState
 from nllgen.doctor.filesystem import main as print_state
-from nllgen.doctor.probe import Finding, Level, ask
+from nllgen.doctor.probe import Finding, ask
 from nllgen.launch.slurm.cluster_info import ClusterInfo
 
 _FEW_FILES = 100_000
@@ -20,6 +21,7 @@ _LITTLE_GB = 5.0
 _SKEW_S = 5.0
 _SLOW_FSYNC_MS = 500
 _OTHER = "choose another with --root or NLLGEN_ROOT"
+_finding = partial(Finding, "folder")
 # operation → its name, and its use
 _NEEDED = {
     "exclusive": ("exclusive creation", "leases of cells need it"),
@@ -38,12 +40,6 @@ def examine_directory(root: Path, cluster: ClusterInfo) -> list[Finding]:
         means = f"its file server hangs: {reason}" if "did not answer" in reason else f"cannot be examined: {reason}"
         return [_finding("folder", str(root), "problem", means, _OTHER, stops_submission=True)]
     return list(judge_directory(DirectoryState(**json.loads(answer.text)), cluster))
-
-
-def _finding(
-    name: str, value: str, level: Level = "ok", means: str = "", hint: str = "", *, stops_submission: bool = False
-) -> Finding:
-    return Finding("folder", name, value, level, means, hint, stops_submission)
 
 
 def judge_directory(state: DirectoryState, cluster: ClusterInfo) -> Iterator[Finding]:

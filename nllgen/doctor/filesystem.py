@@ -17,40 +17,28 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from nllgen.container.host import file_system, is_network
+from nllgen.storage.atomic import sync_folder
 from nllgen.storage.capabilities import create_exclusively, try_exclusive, try_links, try_rename
 
 
 @dataclass(frozen=True)
 class DirectoryState:
-    """Properties of a directory, or of its nearest parent that exists.
-
-    Attributes:
-        path: that was tried.
-        error: why nothing can be written there; empty where it can.
-        file_system: its type; empty where the kernel does not say.
-        is_network: whether the file system lies on other machines.
-        owner: user id.
-        mode: permissions.
-        free_gb: free space.
-        free_files: free inodes; None where the file system has no limit.
-        failures: operation → the error it failed with, empty where it works.
-        fsync_ms: time to write a file and its directory to the disk.
-        clock_skew_s: seconds by which the file system's clock is ahead; None where it could not be measured.
-        clock_unit_s: resolution of its times.
-    """
+    """Properties of a directory, or of its nearest parent that exists."""
 
     path: str
-    error: str = ""
-    file_system: str = ""
-    is_network: bool = False
+    error: str = ""  # why nothing can be written there; empty where it can
+    file_system: str = ""  # its type; empty where the kernel does not say
+    is_network: bool = False  # whether the file system lies on other machines
     owner: int = 0
     mode: int = 0
     free_gb: float = 0.0
-    free_files: int | None = None
+    free_files: int | None = None  # free inodes; None where the file system has no limit
+    # operation → the error it failed with, empty where it works
     failures: dict[str, str] = field(default_factory=dict)
-    fsync_ms: float = 0.0
+    fsync_ms: float = 0.0  # time to write a file and its directory to the disk
+    # seconds by which the file system's clock is ahead; None where it could not be measured
     clock_skew_s: float | None = None
-    clock_unit_s: float = 1.0
+    clock_unit_s: float = 1.0  # resolution of its times
 
 
 def try_directory(directory: Path) -> DirectoryState:
@@ -83,7 +71,6 @@ def try_directory(directory: Path) -> DirectoryState:
 
 
 def _try_operations(scratch: Path, state: DirectoryState) -> DirectoryState:
-    """Do in an empty directory what nllgen does in a study's."""
     operations: dict[str, Callable[[Path], None]] = {
         "exclusive": try_exclusive,
         "links": try_links,
@@ -115,17 +102,10 @@ def _failure(operation: Callable[[Path], None], scratch: Path) -> str:
 
 
 def _try_fsync(scratch: Path) -> None:
-    fd = create_exclusively(scratch / "synced")
-    try:
-        os.write(fd, bytes(4096))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    fd = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with os.fdopen(create_exclusively(scratch / "synced"), "wb", buffering=0) as file:
+        file.write(bytes(4096))
+        os.fsync(file.fileno())
+    sync_folder(scratch)
 
 
 def _try_flock(scratch: Path) -> None:
@@ -145,11 +125,8 @@ def _try_flock(scratch: Path) -> None:
 
 
 def _try_posix_lock(scratch: Path) -> None:
-    fd = create_exclusively(scratch / "posix")
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        os.close(fd)
+    with os.fdopen(create_exclusively(scratch / "posix"), "wb") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def measure_clock(directory: Path, num: int = 20) -> tuple[float, float]:

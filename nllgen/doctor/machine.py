@@ -1,4 +1,4 @@
-"""Findings about this machine: Apptainer, GPUs, Python."""
+"""Findings about this machine: Apptainer, GPUs, Python, assets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from nllgen.assets import status
 from nllgen.container.host import file_system
 from nllgen.doctor.probe import Finding, ask
 from nllgen.launch.slurm.cluster_info import ClusterInfo
@@ -98,3 +99,18 @@ def python() -> Iterator[Finding]:
     num_cores, num_all = len(os.sched_getaffinity(0)), os.cpu_count() or 1
     means = "an outer job, a container or taskset keeps the rest" if num_cores < num_all else ""
     yield Finding("Python", "cores", f"{num_cores} of {num_all}", "note" if means else "ok", means)
+
+
+def asset_findings(assets: Path) -> list[Finding]:
+    """Return a finding per asset; the four files of MNIST are one."""
+    findings = []
+    files = status(assets)
+    for directory in dict.fromkeys(file.path.parent for file in files):
+        parts = [file for file in files if file.path.parent == directory]
+        bad = [f"{file.name} {file.state}" for file in parts if not file.is_present]
+        if bad:
+            hint = f"nllgen assets fetch {directory.name}"
+            findings.append(Finding("assets", directory.name, ", ".join(bad), "note", parts[0].why, hint))
+        else:
+            findings.append(Finding("assets", directory.name, str(directory), "ok", parts[0].why))
+    return findings

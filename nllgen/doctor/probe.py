@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nllgen.errors import MachineError
-from nllgen.launch.slurm.programs import run_program
+from nllgen.launch.slurm.commands import run_program
 
 Level = Literal["ok", "note", "problem"]
 _TIMEOUT_S = 15.0
@@ -16,38 +16,23 @@ _TIMEOUT_S = 15.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One checked property of the machine or its cluster.
+    """One checked property of the machine or its cluster."""
 
-    Attributes:
-        section: group that it belongs to: ``Slurm``, ``folder``, ``container``, ``GPUs``, ``Python``, ``assets``.
-        name: of the property.
-        value: of the property, in few words.
-        level: ``problem`` where something will fail, ``note`` where it is worth knowing.
-        means: the consequence for nllgen.
-        hint: what can be done; empty where nothing has to be.
-        stops_submission: whether no study can be sent to Slurm because of it.
-    """
-
-    section: str
+    section: str  # group that it belongs to: ``Slurm``, ``folder``, ``container``, ``GPUs``, ``Python``, ``assets``
     name: str
-    value: str
-    level: Level = "ok"
-    means: str = ""
-    hint: str = ""
-    stops_submission: bool = False
+    value: str  # of the property, in few words
+    level: Level = "ok"  # ``problem`` where something will fail, ``note`` where it is worth knowing
+    means: str = ""  # the consequence for nllgen
+    hint: str = ""  # what can be done; empty where nothing has to be
+    stops_submission: bool = False  # whether no study can be sent to Slurm because of it
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Output of a program.
+    """Output of a program."""
 
-    Attributes:
-        text: its standard output; empty where it failed.
-        error: why there is no answer; empty where there is one.
-    """
-
-    text: str = ""
-    error: str = ""
+    text: str = ""  # its standard output; empty where it failed
+    error: str = ""  # why there is no answer; empty where there is one
 
 
 def ask(command: Sequence[str], timeout_s: float = _TIMEOUT_S) -> Answer:

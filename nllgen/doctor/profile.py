@@ -15,6 +15,14 @@ from nllgen.study.diagnostics import did_you_mean
 _DAY_MIN = 1440  # enough for a job: a stopped cell resumes, and shorter jobs start sooner
 _MAX_AT_ONCE = 256
 _MAX_CPUS = 4  # a small flow gains nothing from more
+_COMMENTED = [
+    "",
+    "# precision: bf16        # meaning of `precision: auto` on the nodes: bf16 needs AMX, AVX-512 bf16 or a GPU",
+    "# container: /shared/nllgen.sif",
+    "# scratch: /tmp          # node-local folder for temporary files",
+    '# setup: ["module load apptainer"]',
+    "# sbatch: {mail-type: FAIL}   # any further option of sbatch, by its name",
+]
 
 
 @dataclass(frozen=True)
@@ -30,16 +38,14 @@ class Share:
 def profile_text(cluster: ClusterInfo, partition: str | None) -> str:
     """Return YAML that :func:`nllgen.launch.profile.parse_profile` reads.
 
-    Args:
-        cluster: its description.
-        partition: to use; the default one where None, or the largest that the user may use.
+    Without a name of a partition, it is for the user's default one, or for the largest.
 
     Raises:
         MachineError: there is no cluster to make a profile of.
         ConfigError: the partition does not exist, or is closed to this user.
     """
     part = choose(cluster, partition)
-    lines = [*_head(cluster, part), *_resources(cluster, part), *_limits(cluster, part), *_commented()]
+    lines = [*_head(cluster, part), *_resources(cluster, part), *_limits(cluster, part), *_COMMENTED]
     text = "\n".join(lines) + "\n"
     parse_profile(text, "the profile that was just made")
     return text
@@ -127,25 +133,10 @@ def _resources(cluster: ClusterInfo, part: Partition) -> list[str]:
 def _limits(cluster: ClusterInfo, part: Partition) -> list[str]:
     at_once = share(cluster, part).at_once
     lines = ["", f"array_parallelism: {at_once}   # elements at once: as many as the partition holds, at most 256"]
-    if size := _array_size(cluster):
+    max_submit = cluster.limits.max_submit if cluster.limits else None
+    sizes = (parse_number(cluster.config.get("maxarraysize", "")), max_submit)
+    if size := min(filter(None, sizes), default=None):
         lines.append(f"max_array_size: {size}   # MaxArraySize, and the jobs that you may have queued")
     signal_s = max(10, min(120, _time_min(cluster, part)[0] * 60 // 5))
     comment = "seconds before its end at which a job saves its state; Slurm may be 60 s early"
     return [*lines, f"signal_s: {signal_s}   # {comment}"]
-
-
-def _array_size(cluster: ClusterInfo) -> int | None:
-    max_submit = cluster.limits.max_submit if cluster.limits else None
-    sizes = (parse_number(cluster.config.get("maxarraysize", "")), max_submit)
-    return min((size for size in sizes if size), default=None)
-
-
-def _commented() -> list[str]:
-    return [
-        "",
-        "# precision: bf16        # meaning of `precision: auto` on the nodes: bf16 needs AMX, AVX-512 bf16 or a GPU",
-        "# container: /shared/nllgen.sif",
-        "# scratch: /tmp          # node-local folder for temporary files",
-        '# setup: ["module load apptainer"]',
-        "# sbatch: {mail-type: FAIL}   # any further option of sbatch, by its name",
-    ]

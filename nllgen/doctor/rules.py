@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
-from nllgen.doctor.probe import Finding, Level
+from nllgen.doctor.probe import Finding
 from nllgen.launch.slurm.cluster_info import ClusterInfo, Limits, Partition
 from nllgen.launch.slurm.values import parse_number, parse_version
 
@@ -15,8 +16,7 @@ _MANY = 10_000  # cells of a large study
 _FEWER_JOBS = "submit --workers W"
 
 
-def _finding(name: str, value: str, level: Level = "ok", means: str = "", hint: str = "") -> Finding:
-    return Finding("Slurm", name, value, level, means, hint)
+_finding = partial(Finding, "Slurm")
 
 
 def _obstacle(name: str, value: str, means: str, hint: str) -> Finding:

@@ -8,6 +8,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +24,11 @@ from nllgen.launch.retry_policy import (
     STOPPED,
     FailureKind,
     failure_kind_of_exit,
+    failure_kind_of_state,
+    last_end,
     unfinished_start,
 )
+from nllgen.launch.slurm.commands import sacct_state
 from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
@@ -37,36 +41,23 @@ _STOPS = (FailureKind.TIMEOUT, FailureKind.PREEMPTED, FailureKind.ASKED)
 
 @dataclass
 class Attempt:
-    """An attempt in progress.
-
-    Attributes:
-        task: the task.
-        lease: held until the end is recorded.
-        submission: submission that a failure is charged to.
-        name: unique among the attempts of a study.
-        number: number of attempts on this task, including this one.
-        threads: threads of torch. The task's first attempt sets them, because their number affects the result's bits.
-    """
+    """An attempt in progress."""
 
     task: Task
-    lease: Lease
-    submission: str
-    name: str
-    number: int
+    lease: Lease  # held until the end is recorded
+    submission: str  # submission that a failure is charged to
+    name: str  # unique among the attempts of a study
+    number: int  # number of attempts on this task, including this one
+    # threads of torch. The task's first attempt sets them, because their number affects the result's bits.
     threads: int
 
     @classmethod
     def begin(
         cls, task: Task, lease: Lease, submission: str, *, threads: int = 1, job_facts: Mapping[str, Any] | None = None
     ) -> Attempt:
-        """Record the start of an attempt.
+        """Record the start of an attempt, with facts about the scheduler's job.
 
-        Args:
-            task: the task.
-            lease: held by the caller; released if the start cannot be recorded.
-            submission: submission that a failure is charged to.
-            threads: threads of torch if this is the first attempt.
-            job_facts: facts about the scheduler's job to record.
+        The threads are those of the first attempt. The lease is released if the start cannot be recorded.
 
         Raises:
             MachineError: the disk is full, or the folder is read-only or gone.
@@ -77,24 +68,17 @@ class Attempt:
             number = len(starts) + 1
             attempt = cls(task, lease, submission, f"{number}-{uuid.uuid4().hex[:8]}", number, threads)
             facts = {"host": os.uname().nodename, "pid": os.getpid(), "threads": threads, **(job_facts or {})}
-            attempt._record(STARTED, facts)
+            _record(task, STARTED, attempt.name, submission, facts)
         except BaseException:
             lease.release()
             raise
         return attempt
 
     def end(self, exit_code: int, kind: FailureKind | None, reason: str = "") -> str:
-        """Record the end and release the lease, even if recording fails.
+        """Record the end and release the lease, even if recording fails; return ``done``, ``stopped`` or ``failed``.
 
-        If another process took the lease over and recorded this attempt as lost, only a result is recorded.
-
-        Args:
-            exit_code: exit code of the worker.
-            kind: why it ended; None if it is done.
-            reason: explanation for people.
-
-        Returns:
-            ``done``, ``stopped`` or ``failed``.
+        No kind of failure means that the task is done. If another process took the lease over and recorded this attempt
+        as lost, only a result is recorded.
         """
         event = DONE if kind is None else STOPPED if kind in _STOPS else FAILED
         facts: dict[str, Any] = {"exit_code": exit_code}
@@ -102,7 +86,7 @@ class Attempt:
             facts |= {"kind": str(kind), "reason": reason, "saved": saved_step(self.task)}
         try:
             if kind is None or self.lease.is_mine() or not self._has_end():
-                self._record(event, facts)
+                _record(self.task, event, self.name, self.submission, facts)
         finally:
             self.lease.release()
         return event
@@ -110,9 +94,6 @@ class Attempt:
     def _has_end(self) -> bool:
         lines = read_attempts(self.task.attempts)
         return any(line.get("attempt") == self.name and line.get("event") != STARTED for line in lines)
-
-    def _record(self, event: str, facts: Mapping[str, Any]) -> None:
-        _record(self.task, event, self.name, self.submission, facts)
 
 
 def _record(task: Task, event: str, attempt: object, submission: object, facts: Mapping[str, Any]) -> None:
@@ -147,6 +128,29 @@ def record_lost(task: Task, kind: FailureKind, reason: str) -> None:
         _record(task, LOST, start.get("attempt"), start.get("submission"), facts)
 
 
+def record_vanished(task: Task, current_job: str = "") -> bool:
+    """Record the end of an attempt whose supervisor vanished, as the scheduler explains it; False if there is none.
+
+    ``current_job`` is the job of this process, which may be the same job after a restart.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    lines = read_attempts(task.attempts)
+    start = unfinished_start(lines)
+    if start is None or last_end(lines) is not None:
+        return False
+    job = str(start.get("job", ""))
+    if state := sacct_state(start):
+        record_lost(task, failure_kind_of_state(state), f"the scheduler says {state} of job {job}")
+    elif job:
+        again = "the scheduler has started its job anew" if job == current_job else "its job is gone"
+        record_lost(task, FailureKind.LOST, again)
+    else:
+        record_lost(task, FailureKind.LOST, "its process is gone")
+    return True
+
+
 def record_lost_job(task: Task, submission: str, job: str) -> None:
     """Record a job that vanished before it could record a start, as an attempt that was lost.
 
@@ -159,13 +163,7 @@ def record_lost_job(task: Task, submission: str, job: str) -> None:
 
 @contextlib.contextmanager
 def recorded_attempt(task: Task, lease: Lease, submission: str, threads: int = 1) -> Iterator[Attempt]:
-    """Record an attempt that this process makes itself; it ends as the block ends.
-
-    Args:
-        task: the task.
-        lease: held by the caller.
-        submission: submission that a failure is charged to.
-        threads: threads of torch if this is the first attempt.
+    """Record an attempt that this process makes itself under a lease; it ends as the block ends.
 
     Raises:
         MachineError: the disk is full, or the folder is read-only or gone.
@@ -182,28 +180,22 @@ def recorded_attempt(task: Task, lease: Lease, submission: str, threads: int = 1
     attempt.end(EXIT_DONE, None)
 
 
-@contextlib.contextmanager
-def renewing(lease: Lease) -> Iterator[None]:
+def renewing(lease: Lease) -> AbstractContextManager[None]:
     """Renew a lease from a thread during a block."""
-    with _every(RENEW_S, lease.renew):
-        yield
+    return _every(RENEW_S, lease.renew)
 
 
-@contextlib.contextmanager
-def stopping(before: Mapping[Path, int], lease: Lease) -> Iterator[None]:
+def stopping(before: Mapping[Path, int], lease: Lease) -> AbstractContextManager[None]:
     """Send this process SIGTERM if a stop file is written during a block, or if the lease is taken over.
 
-    Args:
-        before: stop file → :func:`modified_ns` when the command began; an older stop was meant for an earlier run.
-        lease: held by this process.
+    The times of the stop files at the start tell an older stop, which was meant for an earlier run.
     """
 
     def poll() -> None:
         if lease.is_lost() or any(modified_ns(path) not in (0, then) for path, then in before.items()):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-    with _every(_STOP_POLL_S, poll):
-        yield
+    return _every(_STOP_POLL_S, poll)
 
 
 def modified_ns(path: Path) -> int:
@@ -216,7 +208,6 @@ def modified_ns(path: Path) -> int:
 
 @contextlib.contextmanager
 def _every(seconds: float, call: Callable[[], object]) -> Iterator[None]:
-    """Call a function repeatedly from a thread during a block."""
     is_over = threading.Event()
 
     def repeat() -> None:
@@ -233,7 +224,6 @@ def _every(seconds: float, call: Callable[[], object]) -> Iterator[None]:
 
 
 def _exit_code(error: BaseException) -> int:
-    """Return the exit code of a process that ends with an exception."""
     if isinstance(error, KeyboardInterrupt):
         return EXIT_STOPPED
     if isinstance(error, OSError):

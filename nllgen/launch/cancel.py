@@ -20,31 +20,19 @@ from nllgen.study.config import Study
 
 @dataclass(frozen=True)
 class CancelResult:
-    """The outcome of a cancellation.
+    """The outcome of a cancellation."""
 
-    Attributes:
-        jobs: jobs of the scheduler whose waiting elements were removed.
-        killed: jobs of the scheduler whose running elements were ended.
-        asked: names of running tasks that were asked to save their state and stop.
-        trouble: why the scheduler could not be asked; empty if it could.
-    """
-
-    jobs: tuple[str, ...]
-    killed: tuple[str, ...]
-    asked: tuple[str, ...]
-    trouble: str
+    jobs: tuple[str, ...]  # jobs of the scheduler whose waiting elements were removed
+    killed: tuple[str, ...]  # jobs of the scheduler whose running elements were ended
+    asked: tuple[str, ...]  # names of running tasks that were asked to save their state and stop
+    trouble: str  # why the scheduler could not be asked; empty if it could
 
 
 def cancel_study(study_dir: StudyDir, study: Study, *, now: bool) -> CancelResult:
-    """Stop everything.
+    """Stop everything, with ``now`` also running jobs, through the scheduler.
 
     The stop file is written first: jobs that start meanwhile, or that the scheduler cannot be asked about, end by
     themselves.
-
-    Args:
-        study_dir: a frozen study.
-        study: as it is frozen.
-        now: end running jobs through the scheduler as well.
 
     Raises:
         MachineError: the folder belongs to another user or cannot be written, or scancel fails.
@@ -63,11 +51,7 @@ def cancel_study(study_dir: StudyDir, study: Study, *, now: bool) -> CancelResul
 def cancel_tasks(study_dir: StudyDir, study: Study, tasks: Sequence[Task], *, now: bool) -> CancelResult:
     """Stop some tasks; others of the same job continue.
 
-    Args:
-        study_dir: a frozen study.
-        study: as it is frozen.
-        tasks: tasks to stop.
-        now: end running elements that hold no other task through the scheduler as well.
+    With ``now``, running elements that hold no other task are ended through the scheduler.
 
     Raises:
         MachineError: the folder belongs to another user or cannot be written, or scancel fails.
@@ -99,7 +83,7 @@ def _running(tasks: Sequence[Task]) -> tuple[str, ...]:
 
 
 def raise_trouble(result: CancelResult) -> None:
-    """Report that the scheduler could not be asked, after everything that is possible without it was done.
+    """Raise that the scheduler could not be asked, after everything that is possible without it was done.
 
     Raises:
         MachineError: it could not be asked.

@@ -91,5 +91,4 @@ def _is_equal(copy: Path) -> bool:
 
 
 def _raise(error: OSError) -> NoReturn:
-    """Raise the error of a folder that cannot be listed, which ``os.walk`` would treat as empty."""
     raise error

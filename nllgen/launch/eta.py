@@ -20,39 +20,18 @@ _MIN_WINDOW_S = 60.0
 _UNFINISHED = (TaskStatus.RUNNING, TaskStatus.QUEUED, TaskStatus.WAITING)
 
 
-def duration(seconds: float) -> str:
-    """Return for example ``3 h 20 min``, in seconds below two minutes."""
-    if seconds < 119.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    days, hours = divmod(minutes // 60, 24)
-    return f"{days} days {hours} h" if days else f"{hours} h {minutes % 60} min"
-
-
 @dataclass(frozen=True)
 class Throughput:
-    """The throughput at one moment; a value is None if it cannot be estimated.
+    """The throughput at one moment; a value is None if it cannot be estimated."""
 
-    Attributes:
-        cells_per_hour: cells that were finished in the last hour.
-        steps_per_hour: training steps of all cells, since the meter was first read.
-        seconds_left: time left if as many cells run at once as now.
-    """
-
-    cells_per_hour: float | None
-    steps_per_hour: float | None
-    seconds_left: float | None
+    cells_per_hour: float | None  # cells that were finished in the last hour
+    steps_per_hour: float | None  # training steps of all cells, since the meter was first read
+    seconds_left: float | None  # time left if as many cells run at once as now
 
 
 @dataclass
 class ThroughputMeter:
-    """Measures throughput from repeated reports.
-
-    Attributes:
-        study: the study that is watched.
-    """
+    """Measures throughput from repeated reports."""
 
     study: Study
     _seconds: dict[str, float] = field(init=False)
@@ -66,12 +45,7 @@ class ThroughputMeter:
         self._steps = {cell.id: cell.paradigm.steps for cell in self.study.cells}
 
     def query(self, reports: Sequence[TaskReport], now: float | None = None) -> Throughput:
-        """Return the throughput after new reports.
-
-        Args:
-            reports: reports of all tasks.
-            now: seconds since the epoch; the present time if None.
-        """
+        """Return the throughput after new reports of all tasks, at a time in seconds since the epoch or at present."""
         now = time.time() if now is None else now
         return Throughput(
             self._cells_per_hour(reports, now), self._steps_per_hour(reports, now), self._seconds_left(reports)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from nllgen.launch.submission_lock import submission_lock
+from nllgen.launch.watch import Echo
+from nllgen.planning.study_plan import left_out_note
 from nllgen.storage.atomic import make_folder, raise_os_error, write_bytes
 from nllgen.storage.capabilities import require_publishing
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
-from nllgen.study.extend import extend_study
+from nllgen.study.extend import extend_study, rules_note
 from nllgen.study.pretrained import pretrained_weights
 
 
@@ -34,6 +36,16 @@ def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
             study_dir.freeze(merged)
     _install_truth(study_dir, merged)
     return study_dir, merged, len(merged.cells) - (len(before.cells) if before else 0)
+
+
+def freeze_study(study: Study, root: Path, echo: Echo) -> tuple[StudyDir, Study, int]:
+    """Freeze a study; print notes on changed rules of its verdicts and on missing data. See :func:`freeze`."""
+    study_dir, frozen, num_new = freeze(study, root)
+    if note := rules_note(frozen, study):
+        echo(note)
+    for source in frozen.left_out:
+        echo(left_out_note(source))
+    return study_dir, frozen, num_new
 
 
 def _install_truth(study_dir: StudyDir, study: Study) -> None:

@@ -1,7 +1,8 @@
-"""The GPUs that a run may use. No torch: a worker sees only the GPU that it gets."""
+"""Requirements of training on this machine: torch, which is not imported, and the GPUs that a run may use."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,12 +35,9 @@ def assign_gpus(device: str) -> tuple[tuple[int, ...], str]:
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[int, ...]:
-    """Return the numbers of the GPUs that a process may use.
+    """Return the numbers of the GPUs that a process with these environment variables may use.
 
     submitit's local executor hides every GPU that it is not told of.
-
-    Args:
-        environ: environment variables of the process.
 
     Raises:
         MachineError: the GPUs are not named by numbers.
@@ -62,3 +60,13 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[int, ...]:
 
 def _num_device_files() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def require_torch(purpose: str = "training") -> None:
+    """Check that this Python has torch.
+
+    Raises:
+        MachineError: torch is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise MachineError(f"torch is not installed, and {purpose} needs it", "pip install 'nllgen[train]'")

@@ -47,15 +47,10 @@ def _host() -> str:
 
 @dataclass
 class Lease:
-    """A lease that this process holds.
-
-    Attributes:
-        path: the lease file.
-        content: content of the file while the lease is held; unique.
-    """
+    """A lease that this process holds."""
 
     path: Path
-    content: str
+    content: str  # content of the file while the lease is held; unique
 
     def is_mine(self) -> bool:
         """Return True if the file still has this lease's content."""
@@ -100,17 +95,11 @@ class _Observation(NamedTuple):
 
 @dataclass
 class LeaseManager:
-    """Takes leases, and remembers the leases of others to see whether they are renewed.
+    """Takes leases, and remembers the leases of others to see whether they are renewed."""
 
-    Attributes:
-        lease_s: seconds without renewal after which a lease of another host is stale.
-        job: the scheduler's job that this process runs in; empty without one.
-        restarts: number of times that the job was restarted.
-    """
-
-    lease_s: float = LEASE_S
-    job: str = ""
-    restarts: int = 0
+    lease_s: float = LEASE_S  # seconds without renewal after which a lease of another host is stale
+    job: str = ""  # the scheduler's job that this process runs in; empty without one
+    restarts: int = 0  # number of times that the job was restarted
     _observed: dict[Path, _Observation] = field(default_factory=dict)
 
     def take(self, path: Path) -> Lease | None:
@@ -197,7 +186,6 @@ class LeaseManager:
 
 
 def _parse(content: str) -> dict[str, Any]:
-    """Return the fields of a lease; none if they cannot be read."""
     with contextlib.suppress(ValueError, RecursionError):
         value = json.loads(content)
         if isinstance(value, dict):
@@ -212,7 +200,6 @@ def _is_alive(identity: str) -> bool:
 
 
 def _job_of(content: str) -> str:
-    """Return the job that a lease names; empty without one."""
     return str(_parse(content).get("job") or "")
 
 

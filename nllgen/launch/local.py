@@ -29,16 +29,9 @@ _NO_LIMIT_MIN = 60 * 24 * 365  # submitit requires a timeout; local studies have
 def start_local(
     study_dir: StudyDir, worker_config: WorkerConfig, num_workers: int, only: Sequence[str] | None = None
 ) -> list[Any]:
-    """Start supervisors on this machine, with one thread each; they outlive this process.
+    """Start supervisors on this machine, one for each of the workers, with one thread each; they outlive this process.
 
-    Args:
-        study_dir: a frozen study.
-        worker_config: how workers are started; the snapshot of the program is added here.
-        num_workers: number of cells that run at once.
-        only: names of the tasks to run; None for every task of the study.
-
-    Returns:
-        submitit's jobs.
+    They run some tasks by name, or every task of the study, with a snapshot of the program. Returns submitit's jobs.
 
     Raises:
         MachineError: the device does not exist, or the folder cannot be written.
@@ -70,11 +63,7 @@ def start_local(
 
 
 def failure_of_supervisor(job: Any) -> str | None:
-    """Return why an ended supervisor did not finish, with the path of its log; None if it did.
-
-    Args:
-        job: submitit's job of the supervisor.
-    """
+    """Return why the ended supervisor of a job of submitit did not finish, with its log; None if it did."""
     if not job.paths.result_pickle.exists():  # submitit would wait for it
         return f"a supervisor was killed: {job.paths.stderr}"
     error = job.exception()
@@ -87,7 +76,6 @@ def failure_of_supervisor(job: Any) -> str | None:
 
 
 def _remove_stop_files(study_dir: StudyDir, only: Sequence[str] | None) -> None:
-    """Remove the stop file of the study and those of the tasks that are to run."""
     if only is None:
         stop_files = [*study_dir.path.glob("cells/*/stop"), *study_dir.path.glob("truths/*/stop*")]
     else:
@@ -102,7 +90,6 @@ def _remove_stop_files(study_dir: StudyDir, only: Sequence[str] | None) -> None:
 
 @contextlib.contextmanager
 def _environment_variables(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes that are started within a block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -23,31 +23,21 @@ VARIABLE = "NLLGEN_PROFILE"
 
 # sbatch reads a value up to the end of its line, and a shell reads the batch script
 Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_WITHOUT_KEY = (
+    "chdir dependency error job-name kill-on-invalid-dep no-requeue nodes ntasks ntasks-per-node open-mode output "
+    "parsable requeue wait wrap"
+)
 # option of sbatch that the launcher sets → key of the profile for it, if there is one
-_OWN_OPTIONS: Mapping[str, str] = {
+_OWN_OPTIONS: Mapping[str, str] = dict.fromkeys(_WITHOUT_KEY.split(), "") | {
     "array": "array_parallelism",
-    "chdir": "",
     "cpus-per-task": "cpus",
-    "dependency": "",
-    "error": "",
     "export": "environment",
     "gpus-per-node": "gpus",
-    "job-name": "",
-    "kill-on-invalid-dep": "",
     "mem": "memory_gb",
-    "no-requeue": "",
-    "nodes": "",
-    "ntasks": "",
-    "ntasks-per-node": "",
-    "open-mode": "",
-    "output": "",
-    "parsable": "",
-    "requeue": "",
     "signal": "signal_s",
     "time": "time_min",
-    "wait": "",
-    "wrap": "",
-} | {name: name for name in ("partition", "account", "qos", "constraint")}
+    **{name: name for name in ("partition", "account", "qos", "constraint")},
+}
 
 
 def _check_sbatch_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -117,13 +107,8 @@ class Profile(Frozen):
         Raises:
             ConfigError: the study's time limit is too short for the signal before its end.
         """
-        own = {
-            "time_min": self.time_min,
-            "cpus": self.cpus,
-            "gpus": self.gpus,
-            "memory_gb": self.memory_gb,
-        }
-        resources = of_study.model_copy(update={name: value for name, value in own.items() if value is not None})
+        own = self.model_dump(include={"time_min", "cpus", "gpus", "memory_gb"}, exclude_none=True)
+        resources = of_study.model_copy(update=own)
         if resources.time_min * 60 < 2 * self.signal_s:
             raise ConfigError(
                 f"the study's time_min, {resources.time_min} min, is too short for a signal {self.signal_s} s before "
@@ -139,10 +124,7 @@ def user_folder() -> Path:
 
 
 def find_profile(name: str | None) -> Path:
-    """Return the path of a profile.
-
-    Args:
-        name: a path, or the name of a user's own or a built-in profile; $NLLGEN_PROFILE if None.
+    """Return the path of a profile by its path or its name; of $NLLGEN_PROFILE if None.
 
     Raises:
         ConfigError: the profile does not exist, or none was named.

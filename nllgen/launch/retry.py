@@ -1,35 +1,41 @@
-"""The tasks that ``nllgen retry`` sends again, and the settings of their last submission."""
+"""A second try of the tasks of a study that failed or were stopped, where they ran before."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from nllgen.errors import ConfigError
+from nllgen.launch.local import start_local
+from nllgen.launch.profile import Profile, load_profile
 from nllgen.launch.retry_policy import FailureKind, next_memory_factor
-from nllgen.launch.slurm.arrays import Submission, last_memory_factors, submissions
+from nllgen.launch.slurm.arrays import ArrayShape, Submission, last_memory_factors, newest_submission
+from nllgen.launch.slurm.submission import SubmissionRequest
+from nllgen.launch.start import send
 from nllgen.launch.status import TaskReport
-from nllgen.storage.states import TaskStatus
+from nllgen.launch.tasks import with_needs
+from nllgen.launch.watch import Echo, query_status, tasks_named
+from nllgen.launch.worker_process import WorkerConfig
+from nllgen.storage.states import Expected, TaskStatus, inspect
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import Task
+from nllgen.storage.tasks import Task, tasks_of
+from nllgen.study.config import Study
 from nllgen.study.diagnostics import did_you_mean
+from nllgen.study.run_options import RunOptions
 
 _RETRIED = (TaskStatus.FAILED, TaskStatus.STOPPED, TaskStatus.DAMAGED, TaskStatus.STALE)
+_MAX_ROWS = 10
 
 
 @dataclass(frozen=True)
 class RetrySelection:
-    """The tasks to send again.
+    """The tasks to send again."""
 
-    Attributes:
-        rows: reports of tasks that failed or stopped.
-        waiting: names of tasks that never started because they need one of these.
-        refused: name → why the task is not retried.
-    """
-
-    rows: tuple[TaskReport, ...]
-    waiting: tuple[str, ...]
-    refused: dict[str, str]
+    rows: tuple[TaskReport, ...]  # reports of tasks that failed or stopped
+    waiting: tuple[str, ...]  # names of tasks that never started because they need one of these
+    refused: dict[str, str]  # name → why the task is not retried
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,14 +68,7 @@ def _parse_failure_kind(word: str) -> FailureKind:
 def select(
     reports: Sequence[TaskReport], tasks: Sequence[Task], names: Collection[str], kinds: Collection[FailureKind]
 ) -> RetrySelection:
-    """Select the tasks to send again.
-
-    Args:
-        reports: reports of all tasks.
-        tasks: all tasks.
-        names: names of tasks; empty for every task that failed or stopped.
-        kinds: kinds of failures; empty for all.
-    """
+    """Select the tasks to send again among all; no names or no kinds select every one."""
     selected: list[TaskReport] = []
     refused: dict[str, str] = {}
     for report in reports:
@@ -85,7 +84,6 @@ def select(
 
 
 def _refusal(report: TaskReport, kinds: Collection[FailureKind]) -> str:
-    """Return why a task is not retried; empty if it is."""
     if report.status is TaskStatus.DIVERGED:
         return "diverged: that is its result, and it is not tried again"
     if report.status not in _RETRIED:
@@ -96,7 +94,6 @@ def _refusal(report: TaskReport, kinds: Collection[FailureKind]) -> str:
 
 
 def _waiting_for(retried: set[str], reports: Sequence[TaskReport], tasks: Sequence[Task]) -> tuple[str, ...]:
-    """Return the names of waiting tasks that need a retried task, directly or through others."""
     waiting = {report.name for report in reports if report.status is TaskStatus.WAITING}
     names: list[str] = []
     for task in tasks:  # a task comes after those that it needs
@@ -112,7 +109,99 @@ def memory_factors(selection: RetrySelection, study_dir: StudyDir) -> dict[str, 
     return {name: factor for name, factor in factors.items() if factor != 1.0}
 
 
-def newest_submission(study_dir: StudyDir) -> Submission | None:
-    """Return the record of the newest submission; None if nothing was sent to a cluster."""
-    records = submissions(study_dir)
-    return records[-1][1] if records else None
+@dataclass(frozen=True)
+class RetryOptions:
+    """The options of a retry."""
+
+    assets: Path  # directory of fetched assets
+    cells: Sequence[str] = ()  # ids or beginnings of ids; empty for all tasks that failed or were stopped
+    kinds: Sequence[str] = ()  # of failure, as typed; empty for all
+    profile: str | None = None  # path or name of a cluster's profile; that of the last submission where None
+    local: bool = False  # run on this machine
+    dry_run: bool = False  # print the tasks and batch scripts, and submit nothing
+
+
+def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Echo) -> None:
+    """Run failed and stopped tasks again, under a new submission, so that earlier failures do not count.
+
+    Raises:
+        NllgenError: a cell, kind of failure or profile does not exist, or the scheduler refuses.
+    """
+    if options.local and options.profile:
+        raise ConfigError("--local and --profile exclude each other", "leave out one of them")
+    kinds = parse_failure_kinds(options.kinds)
+    study = study_dir.read_study()
+    study_dir.guard()
+    named = [task.name for task in tasks_named(study_dir, study, options.cells)]
+    rows, trouble = query_status(study_dir, study, patience_s=None)  # the selection depends on the answer
+    if trouble:
+        warn(trouble)
+    selection = select(rows, tasks_of(study, study_dir), named, kinds)
+    _echo_selection(study_dir, selection, echo, "would try" if options.dry_run else "tries")
+    if not selection.rows:
+        return
+    last = newest_submission(study_dir)
+    config = last.worker_config if last else WorkerConfig(RunOptions(options.assets))
+    if not options.local and (last is not None or options.profile is not None):
+        _retry_on_cluster(study_dir, study, selection, last, config, options, echo)
+    elif not options.dry_run:
+        _retry_here(study_dir, study, selection, config, echo)
+
+
+def _echo_selection(study_dir: StudyDir, selection: RetrySelection, echo: Echo, verb: str) -> None:
+    for name, reason in selection.refused.items():
+        echo(f"{name}: {reason}")
+    if not selection.rows:
+        echo(f"nothing to try again; see: nllgen status {study_dir.path}")
+    for row in selection.rows[:_MAX_ROWS]:
+        echo(f"{verb} again: {row.name}  {row.label}  ({row.detail})")
+    if (more := len(selection.rows) - _MAX_ROWS) > 0:
+        echo(f"… and {more} more")
+    if selection.waiting:
+        echo(f"and {len(selection.waiting)} that wait for them")
+
+
+def _retry_here(study_dir: StudyDir, study: Study, selection: RetrySelection, config: WorkerConfig, echo: Echo) -> None:
+    tasks = with_needs(tasks_of(study, study_dir), selection.names)
+    expected = Expected.of(study, study_dir, config.options.required_container)
+    names = [task.name for task in tasks if inspect(task, expected).state.is_to_run]
+    num_workers = min(len(os.sched_getaffinity(0)), len(names))
+    config = replace(config, options=replace(config.options, device="auto"))
+    jobs = start_local(study_dir, config, num_workers, names)
+    echo(f"{len(jobs)} workers run in the background; next: nllgen status {study_dir.path}")
+
+
+def _retry_on_cluster(
+    study_dir: StudyDir,
+    study: Study,
+    selection: RetrySelection,
+    last: Submission | None,
+    config: WorkerConfig,
+    options: RetryOptions,
+    echo: Echo,
+) -> None:
+    """Send the selected tasks as the last submission did, or with another profile."""
+    if last is not None and options.profile is None:
+        profile = Profile.model_validate(last.profile)
+    else:
+        profile = load_profile(options.profile)
+        config = config.with_profile(profile)
+    request = SubmissionRequest(
+        study_dir,
+        study,
+        profile,
+        config,
+        last.shape if last else ArrayShape(),
+        only=selection.names,
+        memory_factors=memory_factors(selection, study_dir),
+        dry_run=options.dry_run,
+        echo=echo,
+    )
+    result = send(request)
+    if options.dry_run:
+        for stage, script in result.scripts.items():
+            echo(f"\n--- sbatch: {stage}\n{script}")
+    elif result.submission is None:
+        echo(f"nothing to send: all are queued, running or done by now; see: nllgen status {study_dir.path}")
+    else:
+        echo(f"sent as {result.submission.name}; next: nllgen status --watch {study_dir.path}")

@@ -30,15 +30,10 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """The retry policy of one kind of failure.
+    """The retry policy of one kind of failure."""
 
-    Attributes:
-        retries: number of further attempts under one submission.
-        progress_renews: an attempt that saved more steps than all before it resets the count.
-    """
-
-    retries: int
-    progress_renews: bool
+    retries: int  # number of further attempts under one submission
+    progress_renews: bool  # an attempt that saved more steps than all before it resets the count
 
 
 POLICIES: Final[Mapping[FailureKind, Policy]] = {
@@ -76,12 +71,9 @@ def failure_kind_of_state(state: str) -> FailureKind:
 
 
 def failure_kind_of_exit(code: int, reason: str, *, out_of_memory: bool) -> FailureKind | None:
-    """Return the kind for the end of a worker; None if it is done.
+    """Return the kind for a worker's exit code and reported reason; None if it is done.
 
-    Args:
-        code: its exit code, negative for a signal.
-        reason: reason that the worker reported.
-        out_of_memory: the kernel is known to have killed it for its memory.
+    The code of a signal is negative. ``out_of_memory`` tells that the kernel has killed it for its memory.
     """
     if code == EXIT_DONE:
         return None
@@ -140,12 +132,7 @@ def exhausted_kind(lines: Sequence[Line], submission: str) -> FailureKind | None
 
 
 def next_memory_factor(previous: float, kind: FailureKind | None) -> float:
-    """Return the multiple of the profile's memory for the next attempt, doubled after a lack of memory.
-
-    Args:
-        previous: the multiple at the last submission.
-        kind: why the last attempt ended; None if it is not known.
-    """
+    """Return the multiple of the profile's memory for the next attempt, doubled after a lack of memory."""
     return previous * (2.0 if kind is FailureKind.OUT_OF_MEMORY else 1.0)
 
 

@@ -4,63 +4,71 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
-from nllgen.errors import ConfigError
-from nllgen.launch.configure import configure_workers, require_torch
-from nllgen.launch.follow import ProgressLine, follow_cluster, follow_local, lost_supervisors
-from nllgen.launch.freeze import freeze
-from nllgen.launch.gpus import assign_gpus
-from nllgen.launch.local import start_local
+from nllgen.errors import ConfigError, StoppedError
+from nllgen.launch.eta import ThroughputMeter
+from nllgen.launch.freeze import freeze_study
+from nllgen.launch.gpus import assign_gpus, require_torch
+from nllgen.launch.local import failure_of_supervisor, start_local
 from nllgen.launch.profile import VARIABLE, Profile, load_profile
 from nllgen.launch.slurm.arrays import ArrayShape
 from nllgen.launch.slurm.finalize import Finalizer
 from nllgen.launch.slurm.submission import SubmissionRequest, SubmitResult
 from nllgen.launch.slurm.submission import submit as submit_arrays
+from nllgen.launch.status import query_scheduler, status
 from nllgen.launch.submission_lock import submission_lock
-from nllgen.launch.watch import Echo
+from nllgen.launch.watch import ChangeReporter, Echo, work_done
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.plan import ContainerRule, Plan
-from nllgen.planning.study_plan import left_out_note, load_study_at, merge_frozen, plan_study_at
+from nllgen.planning.study_plan import load_study_at, merge_frozen, plan_study_at
 from nllgen.storage.atomic import closed_to_others
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
-from nllgen.study.extend import rules_note
+from nllgen.study.run_options import RunOptions
+
+_HIDDEN = ("stopped", "queued")
+
+
+class ProgressLine(Protocol):
+    """A line of overall progress below the lines that stay."""
+
+    def echo(self, text: str) -> None:
+        """Print a line that stays."""
+
+    def update(self, num_done: int, num_tasks: int, share: float, seconds_left: float | None) -> None:
+        """Update the progress.
+
+        Args:
+            num_done: tasks with a result.
+            num_tasks: all tasks.
+            share: of all work that is done, in [0, 1].
+            seconds_left: estimated; None where there is no estimate.
+        """
 
 
 @dataclass(frozen=True)
 class StartOptions:
-    """The options of a submission.
-
-    Attributes:
-        grid: path or name of a study.
-        root: directory of all studies.
-        assets: directory of fetched assets.
-        profile: path or name of a cluster's profile; $NLLGEN_PROFILE where None.
-        local: run on this machine.
-        container: SIF that workers run in; the profile's where None.
-        strict_container: do not count results that another container made.
-        pack: cells that run at once in one array element.
-        workers: array elements that lease one cell after another, 0 for an element per cell; on this machine the number
-            of cells that run at once, 0 for one per core.
-        device: of the workers.
-        dry_run: submit nothing; without a profile show the plan alone.
-    """
+    """The options of a submission."""
 
     grid: str
-    root: Path
-    assets: Path
-    profile: str | None = None
-    local: bool = False
-    container: Path | None = None
-    strict_container: bool = False
-    pack: int = 1
+    root: Path  # directory of all studies
+    assets: Path  # directory of fetched assets
+    profile: str | None = None  # path or name of a cluster's profile; $NLLGEN_PROFILE where None
+    local: bool = False  # run on this machine
+    container: Path | None = None  # SIF that workers run in; the profile's where None
+    strict_container: bool = False  # do not count results that another container made
+    pack: int = 1  # cells that run at once in one array element
+    # array elements that lease one cell after another, 0 for an element per cell; on this machine the number of cells
+    # that run at once, 0 for one per core
     workers: int = 0
     device: str = "auto"
-    dry_run: bool = False
+    dry_run: bool = False  # submit nothing; without a profile show the plan alone
 
     def load_profile(self) -> Profile | None:
         """Load the profile; return None for a local run, and for a dry run that names none.
@@ -93,48 +101,39 @@ class PreparedStudy:
 def prepare(options: StartOptions, is_available: Callable[[str], bool]) -> PreparedStudy:
     """Read the study, the profile and the container, and plan the study.
 
-    Args:
-        options: of the submission.
-        is_available: tells whether a source of optional data is on this machine.
+    ``is_available`` tells whether a source of optional data is on this machine.
 
     Raises:
         NllgenError: one of them has errors.
     """
     profile = options.load_profile()
     study = load_study_at(options.grid, options.root, is_available, profile.precision if profile else None)
-    config = configure_workers(
-        options.assets,
-        options.device,
-        container=options.container,
-        strict_container=options.strict_container,
-        profile=profile,
-    )
+    config = _worker_config(options, profile)
     rule = ContainerRule(config.options.container_sha256, options.strict_container) if config.container else None
     plan = plan_study_at(study, options.root, len(os.sched_getaffinity(0)), rule)
     return PreparedStudy(options, study, plan, profile, config)
 
 
-@dataclass(frozen=True)
-class Preview:
-    """A submission that is not sent.
+def _worker_config(options: StartOptions, profile: Profile | None) -> WorkerConfig:
+    config = WorkerConfig(RunOptions(options.assets, options.device, strict_container=options.strict_container))
+    if profile is not None:  # its container is not verified if another one is named
+        own = {"container": None} if options.container else {}
+        config = config.with_profile(profile.model_copy(update=own))
+    if options.container is not None:
+        config = config.with_container(options.container)
+    if options.strict_container and config.container is None:
+        raise ConfigError("--strict-container compares with a container, and none is named", "add --container SIF")
+    return config
 
-    Attributes:
-        sbatch: stage → batch script.
-        num_queued: tasks that the scheduler has already.
-    """
 
-    sbatch: dict[str, str]
-    num_queued: int
-
-
-def preview(prepared: PreparedStudy, echo: Echo) -> Preview | None:
-    """Print what would be submitted to a cluster, and return it; None without a profile.
+def preview(prepared: PreparedStudy, echo: Echo) -> dict[str, Any]:
+    """Print what would be submitted to a cluster, and return it as JSON has it; nothing without a profile.
 
     Raises:
         MachineError: the scheduler does not answer.
     """
     if prepared.profile is None:
-        return None
+        return {}
     study_dir = StudyDir(prepared.options.root / prepared.study.name)
     study = merge_frozen(prepared.study, study_dir)
     request = SubmissionRequest(study_dir, study, prepared.profile, prepared.config, prepared.shape, dry_run=True)
@@ -142,7 +141,7 @@ def preview(prepared: PreparedStudy, echo: Echo) -> Preview | None:
     for stage, script in result.scripts.items():
         echo(f"\n--- sbatch: {stage}\n{script}")
     echo(_budget(prepared, result))
-    return Preview(dict(result.scripts), result.num_queued)
+    return {"sbatch": dict(result.scripts), "num_queued": result.num_queued}
 
 
 def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
@@ -162,13 +161,7 @@ def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
 def start(
     prepared: PreparedStudy, *, echo: Echo, warn: Echo, progress: AbstractContextManager[ProgressLine] | None
 ) -> tuple[StudyDir, int]:
-    """Freeze a study and start its missing tasks.
-
-    Args:
-        prepared: the study.
-        echo: prints a line.
-        warn: prints a line on standard error.
-        progress: wait until all tasks have run, with this line of progress; None returns at once.
+    """Freeze a study and start its missing tasks; with a line of progress, wait until all of them have run.
 
     Returns:
         The study's directory, and the number of tasks without a result and supervisors that failed, 0 without waiting.
@@ -219,7 +212,8 @@ def _start_local(
         return study_dir, 0
     num_failed = follow_local(study_dir, study, jobs, progress, echo)
     _echo_next_step(study_dir, num_failed, echo)
-    for reason in (reasons := lost_supervisors(jobs)):
+    reasons = [*filter(None, map(failure_of_supervisor, jobs))]
+    for reason in reasons:
         warn(reason)
     return study_dir, num_failed + len(reasons)
 
@@ -227,24 +221,6 @@ def _start_local(
 def _echo_next_step(study_dir: StudyDir, num_failed: int, echo: Echo) -> None:
     failed = f"{num_failed} failed; see: nllgen status {study_dir.path}"
     echo(failed if num_failed else f"next: nllgen collect {study_dir.path}")
-
-
-def freeze_study(study: Study, root: Path, echo: Echo) -> tuple[StudyDir, Study, int]:
-    """Freeze a study; print notes on changed rules of its verdicts and on missing data.
-
-    Returns:
-        The study's directory, the frozen study, and the number of cells that are new in it.
-
-    Raises:
-        ConflictError: the directory's study is another one; nothing was changed.
-        MachineError: the directory cannot be made or is writable for others.
-    """
-    study_dir, frozen, num_new = freeze(study, root)
-    if note := rules_note(frozen, study):
-        echo(note)
-    for source in frozen.left_out:
-        echo(left_out_note(source))
-    return study_dir, frozen, num_new
 
 
 def send(request: SubmissionRequest) -> SubmitResult:
@@ -256,3 +232,61 @@ def send(request: SubmissionRequest) -> SubmitResult:
     lock = contextlib.nullcontext() if request.dry_run else submission_lock(request.study_dir)
     with lock, closed_to_others():
         return submit_arrays(request, Finalizer)
+
+
+def follow_cluster(study_dir: StudyDir, study: Study, echo: Echo) -> int:
+    """Print state changes until the scheduler has no job of the study; Ctrl-C does not stop the jobs.
+
+    Returns:
+        Number of tasks without a result.
+    """
+    reporter = ChangeReporter(echo, _HIDDEN)
+    while True:
+        live, trouble = query_scheduler(study_dir, study, patience_s=None)
+        rows = status(study_dir, study, live)
+        reporter.report(rows, trouble)
+        if not trouble and not (live and live.ids):
+            return num_missing(study_dir, study)
+        time.sleep(5.0)
+
+
+def follow_local(
+    study_dir: StudyDir, study: Study, jobs: list[Any], progress: AbstractContextManager[ProgressLine], echo: Echo
+) -> int:
+    """Print state changes and progress until all local jobs have ended.
+
+    Returns:
+        Number of tasks without a result.
+
+    Raises:
+        StoppedError: Ctrl-C; the workers have saved their checkpoints.
+    """
+    try:
+        with progress as line:
+            _update_until_done(study_dir, study, jobs, line)
+    except KeyboardInterrupt:
+        echo("\nstopping: the workers save their state (Ctrl-C once more: do not wait for them)")
+        study_dir.stop.touch()
+        while not all(job.done() for job in jobs):
+            time.sleep(0.2)
+        hint = "run the same command again to resume"
+        raise StoppedError(f"{study_dir.path}: stopped, nothing is lost", hint) from None
+    return num_missing(study_dir, study)
+
+
+def _update_until_done(study_dir: StudyDir, study: Study, jobs: list[Any], progress: ProgressLine) -> None:
+    reporter, meter = ChangeReporter(progress.echo, _HIDDEN), ThroughputMeter(study)
+    while True:
+        has_ended = all(job.done() for job in jobs)
+        rows = status(study_dir, study)
+        reporter.report(rows)
+        if has_ended:
+            return
+        progress.update(*work_done(rows), meter.query(rows).seconds_left)
+        time.sleep(1.0 if len(rows) < 100 else 5.0)
+
+
+def num_missing(study_dir: StudyDir, study: Study) -> int:
+    """Return the number of tasks without a result."""
+    num_done, num_tasks, _ = work_done(status(study_dir, study))
+    return num_tasks - num_done

@@ -8,11 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from nllgen.errors import MachineError
-from nllgen.launch.attempt import progress_of
+from nllgen.launch.attempt import modified_ns, progress_of
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.retry_policy import (
     STARTED,
@@ -39,37 +38,21 @@ _QUIET_S = 120.0  # a running task that has written nothing for longer is pointe
 
 @dataclass(frozen=True)
 class TaskReport:
-    """One task as ``nllgen status`` shows it.
-
-    Attributes:
-        name: the task's name.
-        label: its description for people.
-        status: its status.
-        attempts: number of attempts started so far.
-        log: path of its log, relative to the study folder.
-        detail: explanation of the status; may be empty.
-        kind: kind of the failure or stop; None without one.
-        step: steps that the worker last reported as done; 0 if it reported none.
-        steps: steps in all; 0 if the worker reported none.
-        note: last measurement that the worker reported.
-        job: number of the scheduler's job; empty without one.
-        finished_at: time at which its result was made; empty without one.
-        seconds_per_step: duration of a step according to the result; 0 without one.
-    """
+    """One task as ``nllgen status`` shows it."""
 
     name: str
-    label: str
+    label: str  # its description for people
     status: TaskStatus
-    attempts: int
-    log: str
-    detail: str = ""
-    kind: FailureKind | None = None
-    step: int = 0
-    steps: int = 0
-    note: str = ""
-    job: str = ""
-    finished_at: str = ""
-    seconds_per_step: float = 0.0
+    attempts: int  # number of attempts started so far
+    log: str  # path of its log, relative to the study folder
+    detail: str = ""  # explanation of the status; may be empty
+    kind: FailureKind | None = None  # kind of the failure or stop; None without one
+    step: int = 0  # steps that the worker last reported as done; 0 if it reported none
+    steps: int = 0  # steps in all; 0 if the worker reported none
+    note: str = ""  # last measurement that the worker reported
+    job: str = ""  # number of the scheduler's job; empty without one
+    finished_at: str = ""  # time at which its result was made; empty without one
+    seconds_per_step: float = 0.0  # duration of a step according to the result; 0 without one
 
     @property
     def has_result(self) -> bool:
@@ -111,13 +94,7 @@ def query_scheduler(
 
 
 def status(study_dir: StudyDir, study: Study, live: LiveJobs | None = None) -> list[TaskReport]:
-    """Report every task from its files.
-
-    Args:
-        study_dir: the frozen study.
-        study: as it is frozen.
-        live: jobs that the scheduler still has; None if it was not asked.
-    """
+    """Report every task from its files and from the jobs that the scheduler still has; None if it was not asked."""
     leases = LeaseManager()
     expected = Expected.of(study, study_dir)
     return [_report(task, study_dir, expected, live, leases) for task in tasks_of(study, study_dir)]
@@ -131,41 +108,21 @@ def _report(
     attempts = sum(line.get("event") == STARTED for line in lines)
     files = inspect(task, expected)
     if files.state.is_done:
-        return _report_of_result(task, attempts, log, files)
-    condition = _condition(task, files, lines, live, leases)
+        state = TaskStatus.DIVERGED if files.state is ResultState.DIVERGED else TaskStatus.DONE
+        seconds = files.seconds_per_step or 0.0
+        seconds = seconds if math.isfinite(seconds) else 0.0
+        when = files.finished_at
+        return TaskReport(task.name, task.label, state, attempts, log, finished_at=when, seconds_per_step=seconds)
+    state, detail, kind = _condition(task, files, lines, live, leases)
     progress = progress_of(task) if lines else {}
-    return TaskReport(
-        task.name,
-        task.label,
-        condition.status,
-        attempts,
-        log,
-        condition.detail,
-        condition.kind,
-        progress.get("done", 0),
-        progress.get("total", 0),
-        str(progress.get("note", "")),
-        "" if live is None else live.jobs.get(task.name, ""),
-    )
-
-
-def _report_of_result(task: Task, attempts: int, log: str, files: TaskFiles) -> TaskReport:
-    seconds = files.seconds_per_step or 0.0
-    return TaskReport(
-        task.name,
-        task.label,
-        TaskStatus.DIVERGED if files.state is ResultState.DIVERGED else TaskStatus.DONE,
-        attempts,
-        log,
-        finished_at=files.finished_at,
-        seconds_per_step=seconds if math.isfinite(seconds) else 0.0,
-    )
+    step, steps, note = progress.get("done", 0), progress.get("total", 0), str(progress.get("note", ""))
+    job = "" if live is None else live.jobs.get(task.name, "")
+    return TaskReport(task.name, task.label, state, attempts, log, detail, kind, step, steps, note, job)
 
 
 def _condition(
     task: Task, files: TaskFiles, lines: Sequence[Line], live: LiveJobs | None, leases: LeaseManager
 ) -> _Condition:
-    """Return the first condition that applies to a task without a result."""
     return (
         _held(task, live, leases)
         or _cancelled_before_start(task, lines)
@@ -177,14 +134,12 @@ def _condition(
 
 
 def _held(task: Task, live: LiveJobs | None, leases: LeaseManager) -> _Condition | None:
-    """Check for a live lease."""
     if task.lease.exists() and leases.is_held(task.lease) and not _is_abandoned(task, live, leases):
         return _Condition(TaskStatus.RUNNING, _silence(task))
     return None
 
 
 def _cancelled_before_start(task: Task, lines: Sequence[Line]) -> _Condition | None:
-    """Check for a stop file of a task that was never started."""
     if lines or not task.stop.exists():
         return None
     detail = "cancelled before it began; runs when submitted again"
@@ -192,7 +147,6 @@ def _cancelled_before_start(task: Task, lines: Sequence[Line]) -> _Condition | N
 
 
 def _scheduled(task: Task, lines: Sequence[Line], live: LiveJobs | None) -> _Condition | None:
-    """Check for a job of the scheduler that will run the task or runs it."""
     if live is None or task.name not in live.tasks:
         return None
     job, job_state = live.jobs[task.name], live.tasks[task.name]
@@ -204,7 +158,6 @@ def _scheduled(task: Task, lines: Sequence[Line], live: LiveJobs | None) -> _Con
 
 
 def _not_counting(files: TaskFiles) -> _Condition | None:
-    """Check for a result that does not count."""
     again = "submitting again runs it anew"
     match files.state:
         case ResultState.DAMAGED:
@@ -217,7 +170,6 @@ def _not_counting(files: TaskFiles) -> _Condition | None:
 
 
 def _after_attempt(lines: Sequence[Line]) -> _Condition | None:
-    """Check how the newest attempt ended."""
     if not lines:
         return None
     last = last_end(lines)
@@ -260,36 +212,28 @@ def _silence(task: Task) -> str:
 
     Ages are approximate: another host's clock may differ, and a copied folder has old files.
     """
-    newest = max(_modified_at(task.lease), _modified_at(task.task_dir.progress))
-    age_s = time.time() - newest
-    return f"no sign of life for {_duration(age_s)}" if newest and age_s > _QUIET_S else ""
+    newest_s = max(modified_ns(task.lease), modified_ns(task.task_dir.progress)) / 1e9
+    age_s = time.time() - newest_s
+    return f"no sign of life for {duration(age_s)}" if newest_s and age_s > _QUIET_S else ""
 
 
-def _modified_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _duration(seconds: float) -> str:
-    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s"
-
-
-def count_by_status(reports: Iterable[TaskReport]) -> dict[str, int]:
-    """Return the number of tasks with each status, zeros included."""
-    counts = Counter(report.status for report in reports)
-    return {str(status): counts[status] for status in TaskStatus}
+def duration(seconds: float) -> str:
+    """Return for example ``3 h 20 min``, in seconds below two minutes."""
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    days, hours = divmod(minutes // 60, 24)
+    return f"{days} days {hours} h" if days else f"{hours} h {minutes % 60} min"
 
 
 def to_json(reports: Iterable[TaskReport], scheduler: str = "") -> dict[str, Any]:
     """Return plain values: counts, why the scheduler could not be asked (empty if it could), and every task."""
     reports = list(reports)
+    counts = Counter(report.status for report in reports)
     return {
-        "counts": count_by_status(reports),
+        "counts": {str(state): counts[state] for state in TaskStatus},
         "scheduler": scheduler,
         "tasks": [report.to_json() for report in reports],
     }

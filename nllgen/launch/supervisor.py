@@ -36,27 +36,17 @@ _MAX_FAILURES_SHOWN = 5
 
 @dataclass
 class Supervisor:
-    """Runs tasks until none is left that it could run.
-
-    Attributes:
-        study_dir: a frozen study.
-        submission: submission that failures are charged to.
-        worker_config: how workers are started.
-        threads: threads of each worker; 0 divides the job's processors among them.
-        at_once: number of tasks that run at the same time.
-        elements: names of the tasks of each array element; None for every task of the study.
-        time_min: requested time limit, minutes; None without one.
-        signal_s: seconds before the limit at which the scheduler was asked to send its signal.
-    """
+    """Runs tasks until none is left that it could run."""
 
     study_dir: Path
-    submission: str
-    worker_config: WorkerConfig
-    threads: int = 1
-    at_once: int = 1
+    submission: str  # submission that failures are charged to
+    worker_config: WorkerConfig  # how workers are started
+    threads: int = 1  # threads of each worker; 0 divides the job's processors among them
+    at_once: int = 1  # number of tasks that run at the same time
+    # names of the tasks of each array element; None for every task of the study
     elements: tuple[tuple[str, ...], ...] | None = None
-    time_min: float | None = None
-    signal_s: float = 90.0
+    time_min: float | None = None  # requested time limit, minutes; None without one
+    signal_s: float = 90.0  # seconds before the limit at which the scheduler was asked to send its signal
     _stop_kind: FailureKind | None = field(default=None, init=False)
     _has_started: bool = field(default=False, init=False)
 
@@ -73,7 +63,8 @@ class Supervisor:
         study_dir = StudyDir(self.study_dir)
         study_dir.guard()
         check_code(self.worker_config.options.code_sha256)
-        queue = TaskQueue(study_dir, self.submission, job, self._names(job), self.worker_config, self.signal_s)
+        names = None if self.elements is None else self.elements[job.element % len(self.elements)]
+        queue = TaskQueue(study_dir, self.submission, job, names, self.worker_config, self.signal_s)
         kills = MemoryKills()
         worker_slots = [self._worker_slot(number, job, study_dir, kills) for number in range(self.at_once)]
         try:
@@ -88,11 +79,6 @@ class Supervisor:
     def checkpoint(self) -> DelayedSubmission:
         """Return what submitit requeues; all state is on the disk by then."""
         return DelayedSubmission(self)
-
-    def _names(self, job: Job) -> tuple[str, ...] | None:
-        if self.elements is None:
-            return None
-        return self.elements[job.element % len(self.elements)]
 
     def _worker_slot(self, number: int, job: Job, study_dir: StudyDir, kills: MemoryKills) -> WorkerSlot:
         """Make a slot with its share of the job's processors and GPUs; it is bound only if the job itself is."""
@@ -176,7 +162,6 @@ def _forget_pickle(job: Job) -> None:
 
 
 def _wait_for_answers(worker_slots: list[WorkerSlot]) -> None:
-    """Wait until a worker answers or ends, at most for one poll interval."""
     with selectors.DefaultSelector() as selector:
         for worker_slot in worker_slots:
             selector.register(worker_slot.fileno(), selectors.EVENT_READ)

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nllgen.launch.attempt import record_lost
+from nllgen.launch.attempt import record_vanished
 from nllgen.launch.lease import Lease, LeaseManager
-from nllgen.launch.retry_policy import (
-    DONE,
-    FailureKind,
-    Line,
-    exhausted_kind,
-    failure_kind_of_state,
-    last_end,
-    needs_other_job,
-    unfinished_start,
-)
-from nllgen.launch.slurm.commands import sacct_state
+from nllgen.launch.retry_policy import DONE, FailureKind, exhausted_kind, needs_other_job
 from nllgen.launch.slurm.job_env import Job
-from nllgen.launch.tasks import is_done, longest_first, read_attempts, seconds_of
+from nllgen.launch.tasks import longest_first, read_attempts, seconds_of
 from nllgen.launch.worker_process import WorkerConfig
+from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 
@@ -34,9 +25,6 @@ class TaskQueue:
         names: names of its tasks; None for every task of the study.
         worker_config: how workers are started; decides which results count.
         reserve_s: seconds before the job's limit that are not for work.
-
-    Attributes:
-        outcomes: name → outcome of the last attempt of this supervisor.
     """
 
     def __init__(
@@ -63,9 +51,9 @@ class TaskQueue:
         self._total_s = job.remaining_s - reserve_s
         self._reserve_s = reserve_s
         self._num_done = 0
-        self._abandoned: dict[str, FailureKind] = {}
+        self._abandoned: dict[str, str] = {}  # name → reason
         self._lacks_time = False
-        self.outcomes: dict[str, str] = {}
+        self.outcomes: dict[str, str] = {}  # name → outcome of the last attempt of this supervisor
 
     @property
     def has_work(self) -> bool:
@@ -100,13 +88,7 @@ class TaskQueue:
         return None
 
     def note_end(self, name: str, outcome: str, seconds: float) -> None:
-        """Note the end of an attempt, and correct the estimated durations by it.
-
-        Args:
-            name: name of the task.
-            outcome: ``done``, ``stopped`` or ``failed``.
-            seconds: duration of the attempt.
-        """
+        """Note the outcome and duration of an attempt, and correct the estimated durations by it."""
         self.outcomes[name] = outcome
         if outcome == DONE:
             self._num_done += 1
@@ -116,17 +98,17 @@ class TaskQueue:
     def failures(self) -> dict[str, str]:
         """Return name → reason of the tasks that will not be done under this submission."""
         blocked = {name: "what it needs is not there" for name in self._pending if self._is_blocked(name)}
-        return blocked | {name: str(kind) for name, kind in self._abandoned.items()}
+        return blocked | self._abandoned
 
     def _can_run(self, task: Task) -> bool:
-        """Check a task without its lease; drop it if it is done, and abandon it if it must not be retried."""
+        """Check a task without its lease; drop it if it is done, and abandon it if it must not run."""
         if task.name in self._abandoned or not all(self._is_complete(need) for need in task.needs):
             return False
-        if self._drop_if_done(task):
+        if not self._is_to_run(task):
             return False
         kind = FailureKind.ASKED if task.stop.exists() else self._failure_without_retry(task)
         if kind is not None:
-            self._abandoned[task.name] = kind
+            self._abandoned[task.name] = str(kind)
             return False
         if not self._fits(task.name):
             self._lacks_time = True
@@ -135,24 +117,17 @@ class TaskQueue:
 
     def _can_run_under_lease(self, task: Task, lease: Lease) -> bool:
         """Check again now that no other process works on a task; release the lease if it cannot run."""
-        if self._drop_if_done(task):  # another process finished it before the lease was taken
+        is_to_run = self._is_to_run(task)  # another process may have finished it before the lease was taken
+        if is_to_run and (kind := self._record_lost_attempt(task)) is not None:
+            self._abandoned[task.name] = str(kind)
+            is_to_run = False
+        if not is_to_run:
             lease.release()
-            return False
-        kind = self._record_lost_attempt(task)
-        if kind is not None:
-            self._abandoned[task.name] = kind
-            lease.release()
-        return kind is None
+        return is_to_run
 
     def _record_lost_attempt(self, task: Task) -> FailureKind | None:
         """Record the end of an attempt whose supervisor died; return its kind if it leaves no retry."""
-        lines = read_attempts(task.attempts)
-        start = unfinished_start(lines)
-        if start is None or last_end(lines) is not None:
-            return None
-        kind, reason = _explain_loss(start, self._job)
-        record_lost(task, kind, reason)
-        return self._failure_without_retry(task)
+        return self._failure_without_retry(task) if record_vanished(task, self._job.id) else None
 
     def _failure_without_retry(self, task: Task) -> FailureKind | None:
         lines = read_attempts(task.attempts)
@@ -160,15 +135,21 @@ class TaskQueue:
             return FailureKind.OUT_OF_MEMORY
         return exhausted_kind(lines, self._submission)
 
-    def _drop_if_done(self, task: Task) -> bool:
-        done = is_done(task, self._study, self._study_dir, self._container)
-        if done:
+    def _state(self, task: Task) -> ResultState:
+        """Return the state of a task's files; the truth, which decides what counts, may be published meanwhile."""
+        return inspect(task, Expected.of(self._study, self._study_dir, self._container)).state
+
+    def _is_to_run(self, task: Task) -> bool:
+        """Return True if a task's result is missing; drop the task if it is done, abandon it if it cannot be read."""
+        state = self._state(task)
+        if state.is_done:
             self._pending.pop(task.name, None)
-        return done
+        elif not state.is_to_run:
+            self._abandoned[task.name] = "its result cannot be read now"
+        return state.is_to_run
 
     def _is_complete(self, name: str) -> bool:
-        """Return True if a task that others need is done; it may belong to another supervisor."""
-        return name not in self._pending and is_done(self._all[name], self._study, self._study_dir, self._container)
+        return name not in self._pending and self._state(self._all[name]).is_done
 
     def _is_blocked(self, name: str) -> bool:
         """Return True if a task needs one that will not be done under this submission."""
@@ -183,15 +164,3 @@ class TaskQueue:
         """Return True if the job's time is enough for a task, or if it never could be: checkpoints carry it on."""
         needed_s = self._estimated_s.get(name, 0.0) * self._time_ratio
         return needed_s <= self._job.remaining_s - self._reserve_s or needed_s > self._total_s
-
-
-def _explain_loss(start: Line, current: Job) -> tuple[FailureKind, str]:
-    """Return why a supervisor vanished, if the scheduler remembers its job."""
-    job = str(start.get("job", ""))
-    if not job:
-        return FailureKind.LOST, "its process is gone"
-    state = sacct_state(start)
-    if state:
-        return failure_kind_of_state(state), f"the scheduler says {state} of job {job}"
-    again = "the scheduler has started its job anew" if job == current.id else "its job is gone"
-    return FailureKind.LOST, again

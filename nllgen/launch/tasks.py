@@ -7,13 +7,12 @@ import errno
 import json
 import math
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from nllgen.planning.cost import cell_cost
 from nllgen.storage.atomic import raise_os_error
-from nllgen.storage.states import Expected, inspect
-from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 from nllgen.study.config import Study
@@ -25,14 +24,18 @@ def longest_first(tasks: list[Task], study: Study) -> list[Task]:
     return sorted(tasks, key=lambda task: -seconds.get(task.name, math.inf))
 
 
+def with_needs(tasks: Sequence[Task], names: Collection[str]) -> list[Task]:
+    """Return the named tasks and those that they need, in the order of all tasks: a task comes after its needs."""
+    wanted = set(names)
+    for task in reversed(tasks):
+        if task.name in wanted:
+            wanted |= set(task.needs)
+    return [task for task in tasks if task.name in wanted]
+
+
 def seconds_of(study: Study) -> dict[str, float]:
     """Return cell id → seconds that a whole run takes on one core, estimated by :mod:`nllgen.planning.cost`."""
     return {cell.id: cell_cost(cell, study).seconds(cell.paradigm.steps) for cell in study.cells}
-
-
-def is_done(task: Task, study: Study, study_dir: StudyDir, container_sha256: str | None = None) -> bool:
-    """Return whether a task has a result that counts."""
-    return inspect(task, Expected.of(study, study_dir, container_sha256)).state.is_done
 
 
 def record(path: Path, **fields: Any) -> None:

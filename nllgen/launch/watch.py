@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nllgen.errors import ConfigError
-from nllgen.launch.logs import Follower
+from nllgen.launch.retry_policy import STARTED
 from nllgen.launch.slurm.commands import HINT_S
 from nllgen.launch.status import TaskReport, query_scheduler, status, to_json
+from nllgen.launch.tasks import read_attempts
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.untrusted import open_regular
 from nllgen.study.config import Study
 from nllgen.study.diagnostics import did_you_mean
 
 Echo = Callable[[str], None]
-_FINISHED = (TaskStatus.DONE, TaskStatus.DIVERGED)
 _FAILED = (TaskStatus.FAILED, TaskStatus.DAMAGED)
-_ENDED = (*_FINISHED, *_FAILED, TaskStatus.STOPPED, TaskStatus.STALE)
+_ENDED = (TaskStatus.DONE, TaskStatus.DIVERGED, *_FAILED, TaskStatus.STOPPED, TaskStatus.STALE)
 _BUSY = (TaskStatus.RUNNING, TaskStatus.QUEUED)
+_PART_BYTES = 2**20
 _POLL_S = 0.5
 _QUERY_S = 5.0
 
@@ -46,20 +50,20 @@ def tasks_named(study_dir: StudyDir, study: Study, words: Sequence[str]) -> list
 
 
 def query_status(study_dir: StudyDir, study: Study, patience_s: float | None = HINT_S) -> tuple[list[TaskReport], str]:
-    """Return the state of every task, and the reason why the scheduler gave no answer (empty where it did)."""
+    """Return the state of every task, and why the scheduler gave no answer; empty where it did."""
     live, trouble = query_scheduler(study_dir, study, patience_s)
     return status(study_dir, study, live), trouble
 
 
 def is_over(rows: Sequence[TaskReport], trouble: str) -> bool:
     """Return whether no task runs or is queued; False while the scheduler does not answer and results are missing."""
-    if all(row.status in _FINISHED for row in rows):
+    if all(row.has_result for row in rows):
         return True
     return not trouble and not any(row.status in _BUSY for row in rows)
 
 
 def has_failed(rows: Sequence[TaskReport]) -> bool:
-    """Return whether a task failed or its result is damaged."""
+    """Return True if a task failed or its result is damaged."""
     return any(row.status in _FAILED for row in rows)
 
 
@@ -70,22 +74,17 @@ def counts_line(rows: Sequence[TaskReport]) -> str:
 
 def work_done(rows: Sequence[TaskReport]) -> tuple[int, int, float]:
     """Return the number of finished tasks, the number of tasks, and the share of the work that is done, in [0, 1]."""
-    num_done = sum(row.status in _FINISHED for row in rows)
-    parts = sum(row.step / row.steps for row in rows if row.status not in _FINISHED and row.steps)
+    num_done = sum(row.has_result for row in rows)
+    parts = sum(row.step / row.steps for row in rows if not row.has_result and row.steps)
     return num_done, len(rows), (num_done + parts) / max(1, len(rows))
 
 
 @dataclass
 class ChangeReporter:
-    """A printer of state changes, one line each.
-
-    Attributes:
-        echo: prints a line.
-        hidden: states that get no line.
-    """
+    """A printer of state changes, one line each."""
 
     echo: Echo
-    hidden: Collection[str] = ()
+    hidden: Collection[str] = ()  # states that get no line
     _states: dict[str, TaskStatus] = field(default_factory=dict)
     _trouble: str = ""
 
@@ -114,15 +113,48 @@ def watch_changes(study_dir: StudyDir, study: Study, echo: Echo) -> list[TaskRep
         time.sleep(_QUERY_S)
 
 
-def follow_log(study_dir: StudyDir, study: Study, name: str, path: Path) -> Iterator[str]:
-    """Yield a task's log until the task has ended.
+class Follower:
+    """A reader of what is appended to a file, which need not exist yet; a truncated file is read from its start."""
 
-    Args:
-        study_dir: a frozen study.
-        study: the frozen study.
-        name: of the task.
-        path: of the log; need not exist yet.
+    def __init__(self, path: Path):
+        self._path = path
+        self._position = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def read(self) -> str:
+        """Return the next part of the file; empty if there is none yet."""
+        try:
+            with open_regular(self._path) as file:
+                if file.seek(0, 2) < self._position:
+                    self._position = 0
+                file.seek(self._position)
+                part = file.read(_PART_BYTES)
+        except OSError:
+            return ""
+        self._position += len(part)
+        return self._decoder.decode(part)
+
+
+def job_log(study_dir: StudyDir, task: Task) -> Path:
+    """Return the path of the supervisor's log of a task's newest attempt.
+
+    Raises:
+        ConfigError: no job has run the task, or its log is gone.
     """
+    jobs = [str(line.get("job", "")) for line in read_attempts(task.attempts) if line.get("event") == STARTED]
+    job = jobs[-1] if jobs else ""
+    if not re.fullmatch(r"[0-9]+(_[0-9]+)?", job):
+        reason = "was not run by a job of a scheduler" if jobs else "has not been run"
+        raise ConfigError(f"{task.label} {reason}", f"logs of local supervisors are in {study_dir.submitit}")
+    logs = sorted(study_dir.submitit.glob(f"*/{job}_0_log.out"))
+    if not logs:
+        reason = "it was removed, or the job is starting"
+        raise ConfigError(f"the log of job {job} is not in {study_dir.submitit}", reason)
+    return logs[-1]
+
+
+def follow_log(study_dir: StudyDir, study: Study, name: str, path: Path) -> Iterator[str]:
+    """Yield a task's log, which need not exist yet, until the task has ended."""
     follower, queried_at, has_ended = Follower(path), -_QUERY_S, False
     while True:
         if time.monotonic() - queried_at >= _QUERY_S:
@@ -139,4 +171,4 @@ def _has_ended(study_dir: StudyDir, study: Study, name: str) -> bool:
     rows, trouble = query_status(study_dir, study)
     row = next(row for row in rows if row.name == name)
     # a job may start the task again where the scheduler gives no answer
-    return row.status in _ENDED and (not trouble or row.status in _FINISHED)
+    return row.status in _ENDED and (not trouble or row.has_result)

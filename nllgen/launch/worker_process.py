@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from nllgen.container import Bind, container_python, exec_command, verify_container
 from nllgen.errors import EXIT_CELLS_FAILED, ConfigError, NllgenError
+from nllgen.launch.profile import Profile
 from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder, one_line
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -24,25 +25,15 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class WorkerConfig:
-    """Configuration of a submission's workers: their options, and what the host needs to start them.
+    """Configuration of a submission's workers: their options, and what the host needs to start them."""
 
-    Attributes:
-        options: options of every worker; :meth:`command` sets the threads.
-        code: folder that holds the submitted copy of the package; the installed package where None.
-        container: SIF that workers run in; the host's Python where None.
-        binds: further folders to mount in the container, ``SOURCE[:TARGET]``.
-        environment: variables for the workers, by name.
-        scratch: node-local folder for temporary files.
-        program: command to start in place of ``nllgen worker``, for benchmarks.
-    """
-
-    options: RunOptions
-    code: Path | None = None
-    container: Path | None = None
-    binds: tuple[str, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
-    scratch: str | None = None
-    program: tuple[str, ...] = ()
+    options: RunOptions  # options of every worker; :meth:`command` sets the threads
+    code: Path | None = None  # folder that holds the submitted copy of the package; the installed package where None
+    container: Path | None = None  # SIF that workers run in; the host's Python where None
+    binds: tuple[str, ...] = ()  # further folders to mount in the container, ``SOURCE[:TARGET]``
+    environment: tuple[tuple[str, str], ...] = ()  # variables for the workers, by name
+    scratch: str | None = None  # node-local folder for temporary files
+    program: tuple[str, ...] = ()  # command to start in place of ``nllgen worker``, for benchmarks
 
     def to_record(self) -> dict[str, Any]:
         """Return the configuration as plain values for the record of a submission."""
@@ -64,6 +55,26 @@ class WorkerConfig:
                 "submit the grid again",
             ) from error
 
+    def with_profile(self, profile: Profile) -> WorkerConfig:
+        """Return a configuration with a profile's binds, variables and scratch, and its container if it has one.
+
+        Raises:
+            ContainerError: the container cannot be used.
+        """
+        variables = tuple(profile.environment.items())
+        config = replace(self, binds=profile.binds, environment=variables, scratch=profile.scratch)
+        return config.with_container(Path(profile.container)) if profile.container else config
+
+    def with_container(self, path: Path) -> WorkerConfig:
+        """Return a configuration whose workers run in a container.
+
+        Raises:
+            ContainerError: the container cannot be used.
+        """
+        container = verify_container(path)
+        options = replace(self.options, container_sha256=container.sha256)
+        return replace(self, container=container.path.absolute(), options=options)
+
     def command(self, study_dir: Path, threads: int, gpus: Sequence[int]) -> tuple[list[str], dict[str, str]]:
         """Return a worker's command line and the variables to add to the supervisor's environment.
 
@@ -72,16 +83,19 @@ class WorkerConfig:
         """
         variables = self._variables(threads, gpus)
         options = replace(self.options, threads=threads)
+        arguments = ["worker", str(study_dir), "--options"]
         if self.container is None:
             variables |= isolated(self.code) if self.code is not None else {}
-            return [*(self.program or (sys.executable, "-m", "nllgen")), *_arguments(study_dir, options)], variables
-        binds = [Bind(study_dir, writable=True), *map(_bind, self.binds)]
+            program = self.program or (sys.executable, "-m", "nllgen")
+            return [*program, *arguments, options.to_json()], variables
+        further = (text.partition(":") for text in self.binds)
+        binds = [Bind(study_dir, writable=True), *(Bind(Path(source), target) for source, _, target in further)]
         binds += [Bind(options.assets)] if options.assets.is_dir() else []
         binds += [Bind(Path(variables["TMPDIR"]), writable=True)] if self.scratch else []
         inside = replace(options, code_sha256="")  # the container has its own package
         return exec_command(
             verify_container(self.container),
-            [*container_python(), *_arguments(study_dir, inside)],
+            [*container_python(), *arguments, inside.to_json()],
             binds=binds,
             environment=variables,
             gpus=bool(gpus),
@@ -97,29 +111,16 @@ class WorkerConfig:
         return variables
 
 
-def _arguments(study_dir: Path, options: RunOptions) -> list[str]:
-    return ["worker", str(study_dir), "--options", options.to_json()]
-
-
 def isolated(code: Path) -> dict[str, str]:
     """Return variables that make Python import a copy of the package, and nothing from the working directory."""
     path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
-def _bind(text: str) -> Bind:
-    source, _, target = text.partition(":")
-    return Bind(Path(source), target)
-
-
 class WorkerProcess:
     """A worker process.
 
-    Args:
-        argv: command line.
-        variables: additions to this process's environment.
-        log: file for standard error, until the worker redirects that to a task's log.
-        cpus: processors to bind the worker to; empty leaves it unbound.
+    Its standard error goes to a log until the worker redirects it to a task's. No processors leave it unbound.
     """
 
     def __init__(self, argv: Sequence[str], variables: Mapping[str, str], log: Path, cpus: Sequence[int] = ()):

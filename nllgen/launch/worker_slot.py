@@ -33,40 +33,18 @@ class EndedAttempt(NamedTuple):
     seconds: float
 
 
-class _Exit(NamedTuple):
-    """The end of an attempt, as its worker reported it or as its process ended."""
-
-    code: int
-    reason: str = ""
-
-    @classmethod
-    def of_answer(cls, answer: TaskAnswer) -> _Exit:
-        return cls(answer.exit_code, answer.reason)
-
-
 @dataclass
 class WorkerSlot:
-    """Runs attempts one after another.
-
-    Attributes:
-        study_dir: the frozen study.
-        submission: submission that failures are charged to.
-        worker_config: how workers are started.
-        threads: threads of the worker.
-        cpus: processors that the worker is bound to; empty if it is not bound.
-        gpus: GPUs that the worker gets.
-        job: job that the slot belongs to.
-        kills: memory kills of the job, shared by its slots.
-    """
+    """Runs attempts one after another."""
 
     study_dir: StudyDir
-    submission: str
-    worker_config: WorkerConfig
+    submission: str  # submission that failures are charged to
+    worker_config: WorkerConfig  # how workers are started
     threads: int
-    cpus: Sequence[int]
+    cpus: Sequence[int]  # processors that the worker is bound to; empty if it is not bound
     gpus: Sequence[int]
-    job: Job
-    kills: MemoryKills
+    job: Job  # job that the slot belongs to
+    kills: MemoryKills  # memory kills of the job, shared by its slots
     _worker: WorkerProcess | None = field(default=None, init=False)
     _attempt: Attempt | None = field(default=None, init=False)
     _started_at: float = field(default=0.0, init=False)
@@ -114,12 +92,12 @@ class WorkerSlot:
         end = _poll(self._worker)
         if end is None:
             return None
-        if end.code != EXIT_DONE or self._is_cancelling or self._is_superseded:
+        if end.exit_code != EXIT_DONE or self._is_cancelling or self._is_superseded:
             self._close_worker(self._worker)  # one that failed or was asked to stop takes no further task
         kind = self._kind(end)
         if self._is_superseded and kind is not None:
-            return self._finish(end.code, FailureKind.LOST, "another supervisor has taken it over")
-        return self._finish(end.code, kind, end.reason)
+            return self._finish(end.exit_code, FailureKind.LOST, "another supervisor has taken it over")
+        return self._finish(end.exit_code, kind, end.reason)
 
     def ask_to_stop(self) -> None:
         """Ask the worker to save its state and end."""
@@ -127,12 +105,7 @@ class WorkerSlot:
             self._worker.ask_to_stop()
 
     def close(self, kind: FailureKind, patience_s: float) -> None:
-        """End the worker, and the attempt in progress.
-
-        Args:
-            kind: why the attempt is stopped.
-            patience_s: seconds until a worker that does not stop is killed.
-        """
+        """End the worker, which is killed if it does not stop in time, and the attempt in progress for a reason."""
         if self._worker is None:
             return
         worker, attempt = self._worker, self._attempt
@@ -146,14 +119,14 @@ class WorkerSlot:
             worker.process.wait()
         self._close_worker(worker)
         # a worker that ends well without an answer was asked to stop before it had begun
-        end = answer or _Exit(worker.process.returncode or EXIT_STOPPED)
+        end = answer or TaskAnswer(worker.process.returncode or EXIT_STOPPED)
         ended_by = kind if is_too_slow else self._kind(end)
-        if end.code in _STOPPED_EXITS and ended_by is not FailureKind.OUT_OF_MEMORY:
-            self._finish(end.code, FailureKind.ASKED if self._is_cancelled(attempt) else kind)
+        if end.exit_code in _STOPPED_EXITS and ended_by is not FailureKind.OUT_OF_MEMORY:
+            self._finish(end.exit_code, FailureKind.ASKED if self._is_cancelled(attempt) else kind)
         else:
-            self._finish(end.code, ended_by, end.reason)
+            self._finish(end.exit_code, ended_by, end.reason)
 
-    def _wait_for_answer(self, worker: WorkerProcess, attempt: Attempt, patience_s: float) -> _Exit | None:
+    def _wait_for_answer(self, worker: WorkerProcess, attempt: Attempt, patience_s: float) -> TaskAnswer | None:
         """Wait until the worker answers or ends, or patience runs out; return its answer if there is one."""
         deadline = time.monotonic() + patience_s
         while True:
@@ -161,7 +134,7 @@ class WorkerSlot:
             is_over = worker.process.poll() is not None or time.monotonic() > deadline
             self._monitor(worker, attempt)
             if (answer := worker.answer()) is not None:
-                return _Exit.of_answer(answer)
+                return answer
             if is_over:
                 return None
             time.sleep(_POLL_S)
@@ -189,13 +162,10 @@ class WorkerSlot:
         """Return True if a user cancelled the task or the study, although the scheduler may have ended the job."""
         return attempt.task.stop.exists() or self.study_dir.stop.exists()
 
-    def _kind(self, end: _Exit) -> FailureKind | None:
-        is_out_of_memory = end.code in _KILLED_EXITS and (self.kills.take() or self._is_near_memory_limit())
-        return failure_kind_of_exit(end.code, end.reason, out_of_memory=is_out_of_memory)
-
-    def _is_near_memory_limit(self) -> bool:
-        limit = self.job.memory_bytes
-        return limit > 0 and self._peak_bytes > 0.9 * limit
+    def _kind(self, end: TaskAnswer) -> FailureKind | None:
+        is_near_limit = self._peak_bytes > 0.9 * self.job.memory_bytes > 0
+        is_out_of_memory = end.exit_code in _KILLED_EXITS and (self.kills.take() or is_near_limit)
+        return failure_kind_of_exit(end.exit_code, end.reason, out_of_memory=is_out_of_memory)
 
     def _finish(self, code: int, kind: FailureKind | None, reason: str = "") -> EndedAttempt:
         assert self._attempt is not None
@@ -204,11 +174,10 @@ class WorkerSlot:
         return EndedAttempt(attempt.task.name, attempt.end(code, kind, reason), seconds)
 
 
-def _poll(worker: WorkerProcess) -> _Exit | None:
-    """Return the end of the attempt; None while it runs."""
+def _poll(worker: WorkerProcess) -> TaskAnswer | None:
     returncode = worker.process.poll()  # before the answer is read: a worker may answer and end in between
     if (answer := worker.answer()) is not None:
-        return _Exit.of_answer(answer)
+        return answer
     if returncode == EXIT_DONE:
-        return _Exit(EXIT_CELLS_FAILED, "the worker ended without an answer")
-    return None if returncode is None else _Exit(returncode)
+        return TaskAnswer(EXIT_CELLS_FAILED, "the worker ended without an answer")
+    return None if returncode is None else TaskAnswer(returncode)

@@ -42,7 +42,7 @@ _PLAYED: dict[str, frozenset[str]] = {
         _Queue._can_run,
         _Queue._can_run_under_lease,
         _Queue._record_lost_attempt,
-        _Queue._drop_if_done,
+        _Queue._is_to_run,
     ),
     str(result.__file__): _names(result.write_result),
 }

@@ -10,8 +10,7 @@ import pytest
 import submitit
 
 from nllgen.errors import MachineError
-from nllgen.launch import follow
-from nllgen.launch.follow import follow_cluster, lost_supervisors
+from nllgen.launch import start
 from nllgen.launch.freeze import freeze
 from nllgen.launch.local import failure_of_supervisor
 from nllgen.launch.slurm.live_jobs import LiveJobs
@@ -32,10 +31,10 @@ def test_a_scheduler_that_does_not_answer_is_waited_for(study_dir: StudyDir, mon
         [(LiveJobs({}, {}, ("7",)), ""), (None, "no answer"), (None, "no answer"), (LiveJobs({}, {}, ()), "")]
     )
     lines: list[str] = []
-    monkeypatch.setattr(follow, "query_scheduler", lambda *_, **__: next(answers))
-    monkeypatch.setattr(follow, "status", lambda *_: [])
+    monkeypatch.setattr(start, "query_scheduler", lambda *_, **__: next(answers))
+    monkeypatch.setattr(start, "status", lambda *_: [])
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    follow_cluster(study_dir, study_dir.read_study(), lines.append)
+    start.follow_cluster(study_dir, study_dir.read_study(), lines.append)
     assert lines == ["no answer", "the scheduler answers again"]
     assert next(answers, None) is None
 
@@ -92,4 +91,4 @@ def test_a_lost_supervisor_is_named_with_its_log(jobs: list[submitit.Job[None]])
         f"a supervisor failed: nllgen.errors.MachineError: the disk is full: {jobs[1].paths.stderr}",
         f"a supervisor was killed: {jobs[2].paths.stderr}",
     ]
-    assert lost_supervisors(jobs) == reasons
+    assert [failure_of_supervisor(job) for job in jobs[1:]] == reasons

@@ -8,9 +8,9 @@ import pytest
 
 from nllgen.errors import ConfigError
 from nllgen.launch.freeze import freeze
-from nllgen.launch.logs import Follower, job_log
 from nllgen.launch.retry_policy import STARTED
 from nllgen.launch.tasks import record
+from nllgen.launch.watch import Follower, job_log
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.storage.untrusted import escape_controls

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.launch.lost_jobs import LostJobs
 from nllgen.launch.retry_policy import POLICIES, FailureKind
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
-from nllgen.launch.slurm.finalize import retry_factor
+from nllgen.launch.slurm.finalize import LostJobs, retry_factor
 from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of

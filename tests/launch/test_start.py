@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from nllgen.errors import ConfigError
-from nllgen.launch import follow, start
+from nllgen.launch import start
 from nllgen.launch.freeze import freeze
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import Stage, Submission
@@ -48,7 +48,7 @@ def test_a_dry_run_tells_the_budget_of_packed_elements(tiny: Study, options: Sta
     plan = make_plan(tiny, {})
     packed = PreparedStudy(replace(options, pack=4), tiny, plan, profile, WorkerConfig(RunOptions(options.root)))
     elements = (("a", "b", "c", "d"), ("e", "f", "g", "h"))
-    sent = SubmitResult(Submission("x", (Stage("cells0", elements),)), {}, {}, 0)
+    sent = SubmitResult(Submission("x", (Stage("cells0", elements),)), {}, 0)
     # two elements of half an hour, in which four cells have two processors each
     assert "2 elements of at most 30 min reserve 8 core-hours at most" in start._budget(packed, sent)
 
@@ -78,7 +78,7 @@ def test_a_lost_supervisor_is_a_failure(options: StartOptions, monkeypatch: pyte
         done=lambda: True, paths=SimpleNamespace(result_pickle=Path("/nowhere"), stderr=Path("/log.err"))
     )
     monkeypatch.setattr(start, "start_local", lambda *_: [job])
-    monkeypatch.setattr(follow, "num_missing", lambda *_: 0)
+    monkeypatch.setattr(start, "num_missing", lambda *_: 0)
     warnings: list[str] = []
     progress = contextlib.nullcontext(Silent())
     _, num_failed = start.start(prepared(options), echo=lambda text: None, warn=warnings.append, progress=progress)

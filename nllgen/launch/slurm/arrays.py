@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from nllgen.errors import CorruptFileError
 from nllgen.launch.tasks import read_attempts, record
@@ -20,46 +20,33 @@ from nllgen.storage.atomic import write_bytes
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
+from nllgen.study.run_options import one_line
 
 COLLECT = "collect"
 _CELLS = "cells"
-
-_KINDS = (TaskKind.TRUTH, TaskKind.DATASET, TaskKind.CELL)  # in the order of sending
 
 _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
 class ArrayShape:
-    """The distribution of cells over array elements.
+    """The distribution of cells over array elements."""
 
-    Attributes:
-        pack: cells that run at once in one element.
-        workers: number of elements that lease cells from one list until none is left; 0 gives each element its own
-            cells.
-    """
-
-    pack: int = 1
+    pack: int = 1  # cells that run at once in one element
+    # number of elements that lease cells from one list until none is left; 0 gives each element its own cells
     workers: int = 0
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One array, or one job.
+    """One array, or one job."""
 
-    Attributes:
-        name: unique within the submission.
-        elements: names of the tasks of each element; with ``workers``, a single list for all elements.
-        needs: names of tasks that must be done before.
-        workers: number of elements that lease from the single list; 0 if each element has its own tasks.
-        memory_factor: multiple of the profile's memory that an element gets.
-    """
-
-    name: str
+    name: str  # unique within the submission
+    # names of the tasks of each element; with ``workers``, a single list for all elements
     elements: tuple[tuple[str, ...], ...]
-    needs: tuple[str, ...] = ()
-    workers: int = 0
-    memory_factor: float = 1.0
+    needs: tuple[str, ...] = ()  # names of tasks that must be done before
+    workers: int = 0  # number of elements that lease from the single list; 0 if each element has its own tasks
+    memory_factor: float = 1.0  # multiple of the profile's memory that an element gets
 
     @property
     def is_cells(self) -> bool:
@@ -86,18 +73,12 @@ COLLECT_STAGE = Stage(COLLECT, ((COLLECT,),))
 
 @dataclass(frozen=True)
 class Submission:
-    """The record of a submission.
+    """The record of a submission."""
 
-    Attributes:
-        name: unique among the submissions of all studies; part of the names of its jobs.
-        stages: in the order of sending.
-        profile: profile of the cluster, plain values.
-        options: worker configuration, array shape and the like, plain values.
-    """
-
-    name: str
-    stages: tuple[Stage, ...]
-    profile: dict[str, Any] = field(default_factory=dict)
+    name: str  # unique among the submissions of all studies; part of the names of its jobs
+    stages: tuple[Stage, ...]  # in the order of sending
+    profile: dict[str, Any] = field(default_factory=dict)  # profile of the cluster, plain values
+    # worker configuration, array shape and the like, plain values
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -135,13 +116,9 @@ def job_prefix(study: str) -> str:
 def group_into_stages(
     tasks: Sequence[Task], shape: ArrayShape, max_elements: int, memory_factors: Mapping[str, float]
 ) -> tuple[Stage, ...]:
-    """Group tasks into stages.
+    """Group tasks, the longest first, into stages whose arrays have at most ``max_elements`` elements.
 
-    Args:
-        tasks: tasks to run, the longest first.
-        shape: distribution of cells over elements.
-        max_elements: largest number of elements of one array.
-        memory_factors: task → multiple of the profile's memory that it needs, if not 1.
+    The multiples of the profile's memory are those of tasks for which they are not 1.
     """
     stages: list[Stage] = []
     num_arrays = itertools.count()
@@ -165,7 +142,7 @@ def _groups(tasks: Sequence[Task], memory_factors: Mapping[str, float]) -> list[
     groups: dict[_GroupKey, list[str]] = {}
     for task in tasks:
         groups.setdefault((task.kind, task.needs, memory_factors.get(task.name, 1.0)), []).append(task.name)
-    return sorted(groups.items(), key=lambda item: (_KINDS.index(item[0][0]), item[0]))
+    return sorted(groups.items(), key=lambda item: (list(TaskKind).index(item[0][0]), item[0]))
 
 
 def _chunks(items: Sequence[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
@@ -230,16 +207,8 @@ class SubmissionDir:
             return _SUBMISSION.validate_python(parse_untrusted_json(read_regular(self.record)))
         except (OSError, ValueError, RecursionError) as error:
             raise CorruptFileError(
-                f"{self.record}: not a submission ({_first_problem(error)})", "remove its folder"
+                f"{self.record}: not a submission ({one_line(error)})", "remove its folder"
             ) from error
-
-
-def _first_problem(error: Exception) -> str:
-    """Return the first problem of a record that cannot be read, in one line."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
 
 
 def submissions(study_dir: StudyDir) -> list[tuple[SubmissionDir, Submission]]:
@@ -251,6 +220,12 @@ def submissions(study_dir: StudyDir) -> list[tuple[SubmissionDir, Submission]]:
             if submission_dir.record.exists():
                 dirs.append((submission_dir.record.stat().st_mtime_ns, submission_dir))
     return [(submission_dir, submission_dir.read()) for _, submission_dir in sorted(dirs, key=lambda item: item[0])]
+
+
+def newest_submission(study_dir: StudyDir) -> Submission | None:
+    """Return the record of the newest submission; None if nothing was sent to a cluster."""
+    records = submissions(study_dir)
+    return records[-1][1] if records else None
 
 
 def is_copy(study_dir: StudyDir, submission: Submission) -> bool:

@@ -8,6 +8,7 @@ import os
 import pwd
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from nllgen.errors import MachineError
 from nllgen.launch.slurm.commands import run
@@ -21,6 +22,7 @@ from nllgen.launch.slurm.values import (
 )
 
 _PATIENCE_S = 15.0  # Slurm's programs wait ten for a silent controller
+_run = partial(run, patience_s=_PATIENCE_S)
 _SINFO_FORMAT = "%R|%D|%c|%m|%G"  # partition, nodes, CPUs, MB, gres
 _ASSOCIATION_FIELDS = "account,partition,maxsubmitjobs,maxjobs,maxwall,qos,defaultqos"
 _QOS_FIELDS = "name,maxsubmitjobsperuser,maxjobsperuser,maxwall"
@@ -38,51 +40,40 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition of ``scontrol show partition --oneliner``.
-
-    Attributes:
-        name: of the partition.
-        is_default: whether jobs that name no partition go to it.
-        is_up: whether jobs start in it.
-        max_minutes, default_minutes: time of a job; None where there is no limit, or no default.
-        preempt_mode: ``OFF``, ``REQUEUE``, ``CANCEL`` …; empty where the cluster's setting applies.
-        grace_s: seconds between a preemption and the job's end.
-        max_nodes: of a job; None where there is no limit.
-        fields: everything that was printed, by Slurm's own keys.
-        nodes: from ``sinfo``.
-    """
+    """A partition of ``scontrol show partition --oneliner``."""
 
     name: str
-    is_default: bool = False
-    is_up: bool = True
+    is_default: bool = False  # whether jobs that name no partition go to it
+    is_up: bool = True  # whether jobs start in it
+    # time of a job; None where there is no limit, or no default
     max_minutes: int | None = None
     default_minutes: int | None = None
-    preempt_mode: str = ""
-    grace_s: int = 0
-    max_nodes: int | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
-    nodes: tuple[Nodes, ...] = ()
+    preempt_mode: str = ""  # ``OFF``, ``REQUEUE``, ``CANCEL`` …; empty where the cluster's setting applies
+    grace_s: int = 0  # seconds between a preemption and the job's end
+    max_nodes: int | None = None  # of a job; None where there is no limit
+    fields: Mapping[str, str] = field(default_factory=dict)  # everything that was printed, by Slurm's own keys
+    nodes: tuple[Nodes, ...] = ()  # from ``sinfo``
 
     @property
     def cpus(self) -> int:
         """Count all processors."""
-        return sum(nodes.count * nodes.cpus for nodes in self.nodes) or parse_number(self._field("TotalCPUs")) or 0
+        return (
+            sum(nodes.count * nodes.cpus for nodes in self.nodes) or parse_number(self.fields.get("TotalCPUs", "")) or 0
+        )
 
     @property
     def gpus(self) -> int:
         """Count all GPUs."""
         return sum(nodes.count * nodes.gpus for nodes in self.nodes)
 
-    def _field(self, key: str, default: str = "") -> str:
-        return self.fields.get(key, default)
-
     def admits(self, groups: Sequence[str], accounts: Sequence[str], *, is_root: bool) -> bool:
         """Return whether a user of these groups and accounts may submit to it; no accounts means unknown ones."""
-        groups_ok = _is_allowed(self._field("AllowGroups", "ALL"), groups)
-        accounts_ok = not accounts or _is_allowed(self._field("AllowAccounts", "ALL"), accounts)
-        denied = set(self._field("DenyAccounts").split(",")) & set(accounts)
-        only_root = self._field("RootOnly") == "YES" and not is_root
-        no_root = self._field("DisableRootJobs") == "YES" and is_root
+        value = self.fields.get
+        groups_ok = _is_allowed(value("AllowGroups", "ALL"), groups)
+        accounts_ok = not accounts or _is_allowed(value("AllowAccounts", "ALL"), accounts)
+        denied = set(value("DenyAccounts", "").split(",")) & set(accounts)
+        only_root = value("RootOnly") == "YES" and not is_root
+        no_root = value("DisableRootJobs") == "YES" and is_root
         return groups_ok and accounts_ok and not (denied and denied >= set(accounts)) and not only_root and not no_root
 
 
@@ -92,44 +83,25 @@ def _is_allowed(allowed: str, names: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits that accounting sets for this user; None and empty where it sets none.
+    """Limits that accounting sets for this user; None and empty where it sets none."""
 
-    Attributes:
-        accounts: that the user may submit under, the default first where it is known.
-        max_submit: jobs that may be queued at once, an array's elements counted one by one.
-        max_jobs: jobs that may run at once.
-        max_minutes: of a job.
-    """
-
-    accounts: tuple[str, ...] = ()
-    max_submit: int | None = None
-    max_jobs: int | None = None
-    max_minutes: int | None = None
+    accounts: tuple[str, ...] = ()  # that the user may submit under, the default first where it is known
+    max_submit: int | None = None  # jobs that may be queued at once, an array's elements counted one by one
+    max_jobs: int | None = None  # jobs that may run at once
+    max_minutes: int | None = None  # of a job
 
 
 @dataclass(frozen=True)
 class ClusterInfo:
-    """Everything that Slurm's programs print about the cluster and this user.
+    """Everything that Slurm's programs print about the cluster and this user."""
 
-    Attributes:
-        version: of ``sbatch --version``; empty where it is missing.
-        error: why Slurm cannot be used; empty where it answers.
-        config: see :func:`~nllgen.launch.slurm.values.parse_config`.
-        partitions: with their nodes.
-        hosts: names of the nodes' machines.
-        limits: this user's; None where accounting does not answer.
-        accounting_error: why sacct does not work; empty where it does.
-        user: name of this user.
-        groups: names of this user's groups.
-    """
-
-    version: str = ""
-    error: str = ""
-    config: Mapping[str, str] = field(default_factory=dict)
-    partitions: tuple[Partition, ...] = ()
-    hosts: frozenset[str] = frozenset()
-    limits: Limits | None = None
-    accounting_error: str = ""
+    version: str = ""  # of ``sbatch --version``; empty where it is missing
+    error: str = ""  # why Slurm cannot be used; empty where it answers
+    config: Mapping[str, str] = field(default_factory=dict)  # see :func:`~nllgen.launch.slurm.values.parse_config`
+    partitions: tuple[Partition, ...] = ()  # with their nodes
+    hosts: frozenset[str] = frozenset()  # names of the nodes' machines
+    limits: Limits | None = None  # this user's; None where accounting does not answer
+    accounting_error: str = ""  # why sacct does not work; empty where it does
     user: str = ""
     groups: tuple[str, ...] = ()
 
@@ -161,10 +133,6 @@ def query_cluster() -> ClusterInfo:
         limits=_limits(info.user, info.config.get("clustername", "")),
         accounting_error=_accounting_error(),
     )
-
-
-def _run(command: Sequence[str]) -> str:
-    return run(command, _PATIENCE_S)
 
 
 def _hosts() -> frozenset[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import signal
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nllgen.errors import MachineError
-from nllgen.launch.slurm.programs import run_program
 from nllgen.launch.slurm.values import parse_config, parse_fields, parse_indices, parse_number
 
 _PATIENCE_S = 30.0
@@ -27,21 +29,59 @@ _OUTER_JOB = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SINFO_", "SACCT_", "SALL
 
 @dataclass(frozen=True)
 class Queued:
-    """A line of squeue: a job, an array, or elements of one.
+    """A line of squeue: a job, an array, or elements of one."""
 
-    Attributes:
-        id: number of the job or array.
-        elements: indices of the elements on this line; empty for a job that is no array.
-        name: of the job.
-        state: in Slurm's words, such as ``PENDING``.
-        reason: why it waits, or where it runs.
-    """
-
-    id: str
-    elements: range | tuple[int, ...]
+    id: str  # number of the job or array
+    elements: range | tuple[int, ...]  # indices of the elements on this line; empty for a job that is no array
     name: str
-    state: str
-    reason: str
+    state: str  # in Slurm's words, such as ``PENDING``
+    reason: str  # why it waits, or where it runs
+
+
+def run_program(command: Sequence[str], timeout_s: float, environment: Mapping[str, str], hint: str = "") -> str:
+    """Run a program that only reads, in English, and return its standard output.
+
+    After the timeout, the program and its children are killed. A failure is reported with the hint.
+
+    Raises:
+        MachineError: the program is missing, fails, or does not answer in time.
+    """
+    program = command[0]
+    if shutil.which(program) is None:
+        raise MachineError(f"{program} is not on PATH", hint)
+    try:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**environment, "LC_ALL": "C"},
+            start_new_session=True,  # a wrapper's children are killed with it
+        )
+    except OSError as error:
+        raise MachineError(f"{program} cannot be run: {error.strerror or error}", hint) from error
+    try:
+        output, errors = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise MachineError(f"{program} did not answer in {timeout_s:g} s", hint) from error
+    finally:
+        _kill(process)
+    if process.returncode != 0:
+        lines = (errors or output).decode(errors="replace").strip().splitlines()
+        raise MachineError(f"{program} failed: {lines[-1] if lines else f'exit code {process.returncode}'}", hint)
+    return output.decode(errors="replace")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program that still runs, without waiting for one that hangs in the kernel, as on a dead file server."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 def run(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
@@ -55,12 +95,7 @@ def run(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
 
 
 def queued(name_begins: str, owner: int | None = None, patience_s: float = _PATIENCE_S) -> list[Queued]:
-    """List the waiting and running jobs whose name begins with a text.
-
-    Args:
-        name_begins: beginning of the names.
-        owner: another user whose jobs are listed beside this user's own.
-        patience_s: seconds to wait for an answer.
+    """List the waiting and running jobs of this user and of an owner whose name begins with a text.
 
     Raises:
         MachineError: squeue is missing or does not answer.
@@ -96,16 +131,11 @@ def was_cancelled(job: str) -> bool:
 
 @dataclass(frozen=True)
 class Ends:
-    """Final states of an array's elements.
+    """Final states of an array's elements."""
 
-    Attributes:
-        states: element, ``<array>_<index>``, or the number of a job that is no array → its state, where it is
-            remembered.
-        are_all: whether they are sacct's, which forgets only elements that were cancelled while they waited.
-    """
-
+    # element, ``<array>_<index>``, or the number of a job that is no array → its state, where it is remembered
     states: dict[str, str]
-    are_all: bool
+    are_all: bool  # whether they are sacct's, which forgets only elements that were cancelled while they waited
 
 
 def ends_of(array: str) -> Ends:
@@ -137,12 +167,9 @@ def _sacct(job: str, columns: str, *options: str, patience_s: float = _PATIENCE_
 
 
 def sacct_state(start: Mapping[str, Any]) -> str:
-    """Return the state in which sacct saw the job of an attempt end; empty where it has not, or does not answer.
+    """Return the state in which sacct saw the job of an attempt end, by the line of its start; empty where it has not.
 
     A job that was requeued has a line for each time that it ran. Only one of them is this attempt's.
-
-    Args:
-        start: line of the attempt's start.
     """
     job, restarts = str(start.get("job", "")), start.get("restarts", 0)
     if not job:
@@ -159,11 +186,7 @@ def sacct_state(start: Mapping[str, Any]) -> str:
 
 
 def cancel(ids: Sequence[str], *, states: Sequence[str] = ()) -> None:
-    """Cancel jobs, arrays or elements.
-
-    Args:
-        ids: ``7``, or ``7_3``.
-        states: only those in one of these states.
+    """Cancel jobs, arrays or elements (``7``, or ``7_3``), or only those in one of some states.
 
     Raises:
         MachineError: scancel is missing or fails.

@@ -6,8 +6,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,32 +52,6 @@ class OnePickle(submitit.SlurmExecutor):
         return text
 
 
-@dataclass(frozen=True)
-class ArrayOptions:
-    """Options of one stage's array.
-
-    Attributes:
-        job_name: name by which its jobs are recognised.
-        num_elements: number of elements of the array.
-        resources: resources of one element.
-        after_ok: numbers of jobs that must have succeeded before.
-        after_any: numbers of jobs that must have ended before.
-    """
-
-    job_name: str
-    num_elements: int
-    resources: Resources
-    after_ok: tuple[str, ...] = ()
-    after_any: tuple[str, ...] = ()
-
-    @property
-    def dependency(self) -> str | None:
-        """Return the value of sbatch's option; None without dependencies."""
-        parts = [f"afterok:{':'.join(self.after_ok)}"] * bool(self.after_ok)
-        parts += [f"afterany:{':'.join(self.after_any)}"] * bool(self.after_any)
-        return ",".join(parts) or None
-
-
 def resources_of(stage: Stage, profile: Profile, of_study: Resources, at_once: int) -> Resources:
     """Return the resources of one element: those of a cell, with memory and processors for all that run at once."""
     one = profile.resources(of_study)
@@ -106,16 +79,19 @@ def check_submittable(study_dir: Path, profile: Profile, of_study: Resources) ->
 
 
 def executor_for(
-    submission_dir: Path, stage: Stage, array_options: ArrayOptions, profile: Profile, code: Path
+    submission_dir: Path,
+    stage: Stage,
+    job_name: str,
+    resources: Resources,
+    profile: Profile,
+    code: Path,
+    *,
+    after_ok: Sequence[str] = (),
+    after_any: Sequence[str] = (),
 ) -> OnePickle:
-    """Make the executor that sends one stage.
+    """Make the executor that sends one stage with a snapshot of the program.
 
-    Args:
-        submission_dir: folder of the submission.
-        stage: the stage.
-        array_options: options of its array.
-        profile: profile of the cluster.
-        code: snapshot of the program.
+    It waits until the jobs ``after_ok`` have succeeded and the jobs ``after_any`` have ended.
 
     Raises:
         MachineError: this machine has no Slurm.
@@ -128,10 +104,11 @@ def executor_for(
         ) from error
     options: dict[str, Any] = {name: value for name, value in profile.sbatch.items() if value is not False}
     options |= {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
-    options |= {"kill-on-invalid-dep": "yes"} if array_options.dependency else {}
-    resources = array_options.resources
+    conditions = {"afterok": after_ok, "afterany": after_any}
+    dependency = ",".join(":".join([name, *jobs]) for name, jobs in conditions.items() if jobs)
+    options |= {"kill-on-invalid-dep": "yes"} if dependency else {}
     executor.update_parameters(
-        job_name=array_options.job_name,
+        job_name=job_name,
         partition=profile.partition,
         account=profile.account,
         qos=profile.qos,
@@ -140,7 +117,7 @@ def executor_for(
         mem=f"{round(resources.memory_gb * 1024)}M",
         cpus_per_task=resources.cpus,
         gpus_per_node=resources.gpus or None,
-        dependency=array_options.dependency,
+        dependency=dependency or None,
         array_parallelism=profile.array_parallelism,
         signal_delay_s=profile.signal_s,
         wckey=None,  # submitit's default is a key that few clusters know
@@ -149,7 +126,7 @@ def executor_for(
         setup=_setup(submission_dir, executor.pickle, profile, code),
         additional_parameters=options,
     )
-    executor.parameters["map_count"] = array_options.num_elements
+    executor.parameters["map_count"] = stage.num_elements
     return executor
 
 

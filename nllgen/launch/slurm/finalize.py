@@ -5,33 +5,34 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from submitit.helpers import DelayedSubmission
 
 from nllgen.errors import CellsFailedError
-from nllgen.launch.attempt import record_lost
+from nllgen.launch.attempt import record_lost_job, record_vanished
 from nllgen.launch.lease import LeaseManager
-from nllgen.launch.lost_jobs import LostJobs
 from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
     FailureKind,
     Line,
+    array_of,
     exhausted_kind,
     failure_kind,
-    failure_kind_of_state,
     last_end,
     next_memory_factor,
     unfinished_start,
 )
-from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors
-from nllgen.launch.slurm.commands import sacct_state, was_cancelled
+from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors, submissions
+from nllgen.launch.slurm.commands import Ends, ends_of, was_cancelled
 from nllgen.launch.slurm.live_jobs import query_live_jobs
 from nllgen.launch.slurm.submission import SubmissionRequest, submit
 from nllgen.launch.submission_lock import submission_lock
-from nllgen.launch.tasks import is_done, read_attempts
+from nllgen.launch.tasks import read_attempts
+from nllgen.storage.atomic import make_folder
+from nllgen.storage.states import Expected, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
@@ -41,21 +42,13 @@ _SIGNALLED = (FailureKind.PREEMPTED, FailureKind.TIMEOUT)  # a job cannot tell t
 
 @dataclass
 class Finalizer:
-    """submitit's callable of the stage ``collect``.
-
-    Attributes:
-        study_dir: the frozen study.
-        submission: name of the submission that it belongs to.
-    """
+    """submitit's callable of the stage ``collect``."""
 
     study_dir: Path
-    submission: str
+    submission: str  # name of the submission that it belongs to
 
     def __call__(self) -> str:
-        """Send tasks again, or collect.
-
-        Returns:
-            A sentence that says which.
+        """Send tasks again, or collect; return a sentence that says which.
 
         Raises:
             CellsFailedError: the study is incomplete, and no task may be retried.
@@ -77,7 +70,6 @@ class Finalizer:
         return DelayedSubmission(self)
 
     def _resend(self, study_dir: StudyDir, record: Submission) -> int:
-        """Send tasks again whose last failure allows it; return their number."""
         if study_dir.stop.exists():
             return 0
         study = study_dir.read_study()
@@ -85,26 +77,73 @@ class Finalizer:
             if study_dir.stop.exists():  # cancelled while this waited
                 return 0
             live = query_live_jobs(study_dir, study.name)
-            memory_factors = _tasks_to_resend(study_dir, study, record.charged_to, live.tasks)
+            config = record.worker_config
+            expected = Expected.of(study, study_dir, config.options.required_container)
+            memory_factors = tasks_to_resend(study_dir, study, expected, record.charged_to, live.tasks)
             if not memory_factors:
                 return 0
-            request = SubmissionRequest(
-                study_dir,
-                study,
-                Profile.model_validate(record.profile),
-                record.worker_config,
-                record.shape,
-                only=tuple(memory_factors),
-                charged_to=record.charged_to,
-                memory_factors=memory_factors,
-                echo=lambda text: print(text, flush=True),
-            )
+            profile, only, under = Profile.model_validate(record.profile), tuple(memory_factors), record.charged_to
+            request = SubmissionRequest(study_dir, study, profile, config, record.shape, only, under, memory_factors)
+            request = replace(request, echo=lambda text: print(text, flush=True))
             result = submit(request, Finalizer)
         return len(memory_factors) if result.submission else 0
 
 
-def _tasks_to_resend(
-    study_dir: StudyDir, study: Study, charged_to: str, live_tasks: Collection[str]
+@dataclass
+class LostJobs:
+    """Finds lost jobs among tasks for which the scheduler has no job any more.
+
+    A cancelled job is not lost. The scheduler is asked once for each array.
+    """
+
+    charged_to: str  # submission that failures are charged to
+    # task → the element, ``<array>_<index>``, that it was last sent as; only the number of the array if its elements
+    # share their tasks
+    elements: Mapping[str, str]
+    _ends: dict[str, Ends] = field(default_factory=dict, init=False)
+
+    @classmethod
+    def of(cls, study_dir: StudyDir, charged_to: str) -> LostJobs:
+        """Read the elements of all submissions that are charged to one; jobs that were not noted are left out."""
+        elements: dict[str, str] = {}
+        for submission_dir, submission in submissions(study_dir):  # newer ones replace older ones
+            if submission.charged_to != charged_to:
+                continue
+            numbers = submission_dir.job_ids()
+            for stage in submission.stages:
+                number = numbers.get(stage.name, "")
+                for index, names in enumerate(stage.elements):
+                    elements |= dict.fromkeys(names, number if stage.workers or not number else f"{number}_{index}")
+        return cls(charged_to, elements)
+
+    def record_lost(self, task: Task) -> bool:
+        """Record a task as lost if it was sent and never started; return True if it was recorded.
+
+        Raises:
+            MachineError: it cannot be recorded.
+        """
+        element = self.elements.get(task.name, "")
+        array = element.partition("_")[0]
+        # a line by a job of the array, or one for it that says it was lost
+        has_line = any(array_of(line) == array for line in read_attempts(task.attempts))
+        if not element or task.stop.exists() or has_line or self._was_cancelled(element, array):
+            return False
+        make_folder(task.task_dir.path)
+        record_lost_job(task, self.charged_to, element)
+        return True
+
+    def _was_cancelled(self, element: str, array: str) -> bool:
+        if array not in self._ends:
+            self._ends[array] = ends_of(array)
+        ends = self._ends[array]
+        if "_" not in element:
+            return any(state.startswith("CANCELLED") for state in ends.states.values())
+        # an element that is cancelled while it waits is forgotten at once, other elements of its array are not
+        return ends.states.get(element, "CANCELLED" if ends.are_all else "").startswith("CANCELLED")
+
+
+def tasks_to_resend(
+    study_dir: StudyDir, study: Study, expected: Expected, charged_to: str, live_tasks: Collection[str]
 ) -> dict[str, float]:
     """Return task → multiple of the profile's memory, for unfinished tasks without a job that may be retried."""
     previous_factors = last_memory_factors(study_dir)
@@ -112,9 +151,12 @@ def _tasks_to_resend(
     factors: dict[str, float] = {}
     unfinished: set[str] = set()
     for task in tasks_of(study, study_dir):
-        if task.name in live_tasks or is_done(task, study, study_dir):
+        state = inspect(task, expected).state
+        if task.name in live_tasks or state.is_done:
             continue
         unfinished.add(task.name)
+        if not state.is_to_run:  # its result cannot be read now
+            continue
         if not any(need in unfinished for need in task.needs):  # else the scheduler dropped it with what it needs
             lost_jobs.record_lost(task)
         factor = retry_factor(task, charged_to, previous_factors.get(task.name, 1.0))
@@ -126,13 +168,7 @@ def _tasks_to_resend(
 
 
 def retry_factor(task: Task, charged_to: str, previous_factor: float) -> float:
-    """Return the multiple of the profile's memory with which a failed task is retried; 0 if it is not retried.
-
-    Args:
-        task: a task without a result.
-        charged_to: submission that failures are charged to.
-        previous_factor: multiple of the profile's memory of its last submission.
-    """
+    """Return the multiple of the profile's memory with which a failed task is retried; 0 if it is not retried."""
     if not _ensure_end(task):
         return 0.0
     lines = read_attempts(task.attempts)
@@ -144,19 +180,14 @@ def retry_factor(task: Task, charged_to: str, previous_factor: float) -> float:
 
 def _ensure_end(task: Task) -> bool:
     """Record the end of an attempt whose job is gone; return False if a local supervisor is still at work."""
-    lines = read_attempts(task.attempts)
-    start = unfinished_start(lines)
-    if start is None or last_end(lines) is not None:
-        return True
-    if LeaseManager().is_held(task.lease) and not start.get("job"):
+    start = unfinished_start(read_attempts(task.attempts))
+    if start is not None and not start.get("job") and LeaseManager().is_held(task.lease):
         return False
-    state = sacct_state(start)
-    record_lost(task, failure_kind_of_state(state), f"its job is gone ({state or 'nobody knows why'})")
+    record_vanished(task)
     return True
 
 
 def _may_be_retried(last: Line, lines: Sequence[Line], charged_to: str) -> bool:
-    """Check whether the end of an attempt leaves retries under a submission."""
     if last.get("submission") != charged_to or exhausted_kind(lines, charged_to) is not None:
         return False
     kind = failure_kind(last)
@@ -166,6 +197,5 @@ def _may_be_retried(last: Line, lines: Sequence[Line], charged_to: str) -> bool:
 
 
 def _job_of(end: Line, lines: Sequence[Line]) -> str:
-    """Return the job that an attempt ran in; empty without one."""
     jobs = [str(line.get("job", "")) for line in lines if line.get("attempt") == end.get("attempt")]
     return next((job for job in jobs if job), "")

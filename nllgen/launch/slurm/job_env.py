@@ -20,36 +20,20 @@ _CLOCKS_S = 10.0  # largest difference between the clocks of a node and of the c
 
 @dataclass(frozen=True)
 class Job:
-    """The environment of a supervisor.
+    """The environment of a supervisor."""
 
-    Attributes:
-        id: Slurm's ``<array>_<element>`` or plain id; empty outside Slurm.
-        element: index in the array; 0 outside of one.
-        restarts: number of times that the scheduler has restarted the job.
-        ends_at: end of the job by ``time.time()``; infinity without a limit.
-        cpus: number of processors that were requested; all processors outside Slurm.
-        affinity: processors that this process may use.
-        gpus: numbers of the GPUs that it may use.
-        memory_bytes: memory that it may use; 0 if that is not known.
-    """
-
-    id: str
-    element: int
-    restarts: int
-    ends_at: float
-    cpus: int
-    affinity: tuple[int, ...]
-    gpus: tuple[int, ...]
-    memory_bytes: int = 0
+    id: str  # Slurm's ``<array>_<element>`` or plain id; empty outside Slurm
+    element: int  # index in the array; 0 outside of one
+    restarts: int  # number of times that the scheduler has restarted the job
+    ends_at: float  # end of the job by ``time.time()``; infinity without a limit
+    cpus: int  # number of processors that were requested; all processors outside Slurm
+    affinity: tuple[int, ...]  # processors that this process may use
+    gpus: tuple[int, ...]  # numbers of the GPUs that it may use
+    memory_bytes: int = 0  # memory that it may use; 0 if that is not known
 
     @classmethod
     def current(cls, time_min: float | None = None, environ: Mapping[str, str] = os.environ) -> Job:
-        """Return the job of this process.
-
-        Args:
-            time_min: requested time limit, used if the scheduler does not tell when the job ends.
-            environ: environment variables.
-        """
+        """Return the job of this process; its requested limit counts if the scheduler does not tell when it ends."""
         affinity = tuple(sorted(os.sched_getaffinity(0)))
         if "SLURM_JOB_ID" not in environ or environ.get("SUBMITIT_EXECUTOR") != "slurm":
             return cls("", 0, 0, float("inf"), len(affinity), affinity, visible_gpus(environ))
@@ -92,20 +76,15 @@ class Signals:
     state.
 
     Must be made in the main thread.
-
-    Attributes:
-        kind: why the job ends; None while it goes on.
-        may_requeue: the job must requeue itself, because Slurm would not.
-        is_ending: Slurm has sent TERM.
     """
 
     def __init__(self, job: Job, warning_s: float):
         self._job = job
         self._warning_s = warning_s
         self._submitit_handler: Any = signal.getsignal(signal.SIGUSR2)
-        self.kind: FailureKind | None = None
-        self.may_requeue = False
-        self.is_ending = False
+        self.kind: FailureKind | None = None  # why the job ends; None while it goes on
+        self.may_requeue = False  # the job must requeue itself, because Slurm would not
+        self.is_ending = False  # Slurm has sent TERM
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
@@ -196,7 +175,6 @@ def oom_kills() -> int:
 
 
 def _memory_groups() -> list[Path]:
-    """Return this process's control groups of memory, of version 1 and 2."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:

@@ -13,28 +13,17 @@ from nllgen.storage.study_dir import StudyDir
 
 @dataclass(frozen=True)
 class LiveJobs:
-    """The jobs that wait or run for a study.
+    """The jobs that wait or run for a study."""
 
-    Attributes:
-        tasks: name of a task → state of the job that will run it or runs it.
-        jobs: name of a task → number of that job.
-        ids: numbers of all jobs.
-        own_elements: name of a task → the element, ``<array>_<index>``, that has no other task.
-    """
-
-    tasks: Mapping[str, str]
-    jobs: Mapping[str, str]
+    tasks: Mapping[str, str]  # name of a task → state of the job that will run it or runs it
+    jobs: Mapping[str, str]  # name of a task → number of that job
     ids: tuple[str, ...]
+    # name of a task → the element, ``<array>_<index>``, that has no other task
     own_elements: Mapping[str, str] = field(default_factory=dict)
 
 
 def query_live_jobs(study_dir: StudyDir, study: str, patience_s: float | None = None) -> LiveJobs:
     """Ask the scheduler for a study's jobs, by name: a killed submitter may have noted none of them.
-
-    Args:
-        study_dir: the study's folder; jobs of its owner count.
-        study: name of the study.
-        patience_s: seconds to wait for an answer; the usual time if None.
 
     Raises:
         MachineError: the scheduler is missing or does not answer.
@@ -64,7 +53,6 @@ def match_jobs(study_dir: StudyDir, study: str, jobs: Sequence[Queued]) -> LiveJ
 
 
 def _jobs_with_stages(study_dir: StudyDir, study: str, jobs: Sequence[Queued]) -> Iterator[tuple[Queued, Stage]]:
-    """Yield each job of a study with its stage, in the order of sending."""
     by_name: dict[str, list[Queued]] = defaultdict(list)
     for job in jobs:
         by_name[job.name].append(job)
@@ -76,7 +64,6 @@ def _jobs_with_stages(study_dir: StudyDir, study: str, jobs: Sequence[Queued]) -
 
 
 def _elements_with_tasks(job: Queued, stage: Stage) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the scheduler's id of each element of a job, and the names of its tasks."""
     indices = job.elements or (0,)
     if stage.workers:
         indices = job.elements[:1]  # all elements have the same tasks

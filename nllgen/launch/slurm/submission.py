@@ -20,13 +20,13 @@ from nllgen.launch.slurm.arrays import (
     array_predecessors,
     folder_identity,
     group_into_stages,
-    submissions,
+    newest_submission,
 )
 from nllgen.launch.slurm.commands import max_array_size
-from nllgen.launch.slurm.executor import ArrayOptions, check_submittable, executor_for, resources_of, send
+from nllgen.launch.slurm.executor import check_submittable, executor_for, resources_of, send
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.supervisor import Supervisor
-from nllgen.launch.tasks import longest_first
+from nllgen.launch.tasks import longest_first, with_needs
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.atomic import make_folder
 from nllgen.storage.provenance import code_sha256
@@ -43,56 +43,34 @@ MakeFinalizer = Callable[[Path, str], Callable[[], str]]
 
 @dataclass(frozen=True)
 class SubmissionRequest:
-    """A request to send tasks of a frozen study to a cluster.
-
-    Attributes:
-        study_dir: the study's folder.
-        study: as it is frozen.
-        profile: profile of the cluster.
-        worker_config: how workers are started; the snapshot of the program is added when it is sent.
-        shape: distribution of cells over array elements.
-        only: names of tasks to send, with the tasks that they need; None for all.
-        charged_to: submission that failures are charged to, if this one continues it; empty for itself.
-        memory_factors: task → multiple of the profile's memory, if not 1.
-        dry_run: write nothing and send nothing.
-        echo: prints each job that was sent.
-    """
+    """A request to send tasks of a frozen study to a cluster."""
 
     study_dir: StudyDir
     study: Study
     profile: Profile
-    worker_config: WorkerConfig
-    shape: ArrayShape
-    only: tuple[str, ...] | None = None
-    charged_to: str = ""
+    worker_config: WorkerConfig  # how workers are started; the snapshot of the program is added when it is sent
+    shape: ArrayShape  # distribution of cells over array elements
+    only: tuple[str, ...] | None = None  # names of tasks to send, with the tasks that they need; None for all
+    charged_to: str = ""  # submission that failures are charged to, if this one continues it; empty for itself
+    # task → multiple of the profile's memory, if not 1
     memory_factors: Mapping[str, float] = field(default_factory=dict)
-    dry_run: bool = False
-    echo: Callable[[str], None] = lambda text: None
+    dry_run: bool = False  # write nothing and send nothing
+    echo: Callable[[str], None] = lambda text: None  # prints each job that was sent
 
 
 @dataclass(frozen=True)
 class SubmitResult:
-    """The outcome of a submission.
+    """The outcome of a submission."""
 
-    Attributes:
-        submission: its record; None if there was nothing to send.
-        jobs: stage → number of its job.
-        scripts: stage → text for sbatch.
-        num_queued: number of tasks that the scheduler had already.
-    """
-
-    submission: Submission | None
-    jobs: Mapping[str, str]
-    scripts: Mapping[str, str]
-    num_queued: int
+    submission: Submission | None  # its record; None if there was nothing to send
+    scripts: Mapping[str, str]  # stage → text for sbatch
+    num_queued: int  # number of tasks that the scheduler had already
 
 
 def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitResult:
     """Send the missing tasks of a frozen study. The caller holds the submission lock.
 
-    Args:
-        request: what is to be sent.
-        make_finalizer: makes the callable of the last stage; :class:`nllgen.launch.slurm.finalize.Finalizer`.
+    ``make_finalizer`` makes the callable of the last stage; it is :class:`nllgen.launch.slurm.finalize.Finalizer`.
 
     Raises:
         ConfigError: Slurm cannot handle the folder's name, or the time is too short; nothing has been changed.
@@ -100,12 +78,13 @@ def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitR
     """
     study_dir = request.study_dir
     check_submittable(study_dir.path, request.profile, request.study.resources)
-    live = _query(request)
+    is_unknown = request.dry_run and not study_dir.is_frozen
+    live = LiveJobs({}, {}, ()) if is_unknown else query_live_jobs(study_dir, request.study.name)
     if not request.dry_run:
         study_dir.stop.unlink(missing_ok=True)  # an earlier cancel is over; not removed if the query failed
     tasks = tasks_to_send(request, live)
     if not tasks and (not live.tasks or COLLECT in live.tasks):
-        return SubmitResult(None, {}, {}, len(live.tasks))
+        return SubmitResult(None, {}, len(live.tasks))
     code = snapshot_folder(study_dir) if request.dry_run else snapshot(study_dir)
     options = replace(request.worker_config.options, code_sha256=code_sha256())
     request = replace(request, worker_config=replace(request.worker_config, code=code, options=options))
@@ -113,14 +92,8 @@ def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitR
     submission_dir = SubmissionDir(study_dir.submitit / record.name)
     if not request.dry_run:
         _write_record(study_dir, submission_dir, record, tasks)
-    jobs, scripts = _Sender(request, record, submission_dir, code).send_all(live, make_finalizer)
-    return SubmitResult(record, jobs, scripts, len(live.tasks))
-
-
-def _query(request: SubmissionRequest) -> LiveJobs:
-    if request.dry_run and not request.study_dir.is_frozen:
-        return LiveJobs({}, {}, ())
-    return query_live_jobs(request.study_dir, request.study.name)
+    scripts = _Sender(request, record, submission_dir, code).send_all(live, make_finalizer)
+    return SubmitResult(record, scripts, len(live.tasks))
 
 
 def tasks_to_send(request: SubmissionRequest, live: LiveJobs) -> list[Task]:
@@ -128,29 +101,19 @@ def tasks_to_send(request: SubmissionRequest, live: LiveJobs) -> list[Task]:
     study, study_dir = request.study, request.study_dir
     expected = Expected.of(study, study_dir, request.worker_config.options.required_container)
     tasks = longest_first(tasks_of(study, study_dir), study)
-    wanted = {task.name for task in tasks} if request.only is None else set(request.only)
-    for task in reversed(tasks):  # a task comes after those that it needs
-        wanted |= set(task.needs) if task.name in wanted else set()
-    return [
-        task
-        for task in tasks
-        if task.name in wanted and task.name not in live.tasks and inspect(task, expected).state.is_to_run
-    ]
+    wanted = tasks if request.only is None else with_needs(tasks, request.only)
+    return [task for task in wanted if task.name not in live.tasks and inspect(task, expected).state.is_to_run]
 
 
 def _make_record(request: SubmissionRequest, tasks: Sequence[Task]) -> Submission:
     limit = request.profile.max_array_size or max_array_size() or _DEFAULT_MAX_ARRAY_SIZE
     stages = group_into_stages(tasks, request.shape, limit, request.memory_factors)
     name = uuid.uuid4().hex[:8]
-    charged_to = request.charged_to or (name if tasks else _charged_by_newest(request.study_dir, name))
+    # a lone collection continues the newest submission, whose submitter was killed before sending it
+    continued = None if tasks else newest_submission(request.study_dir)
+    charged_to = request.charged_to or (continued.charged_to if continued else name)
     options = {"setup": request.worker_config.to_record(), "shape": asdict(request.shape), "under": charged_to}
     return Submission(name, stages, request.profile.model_dump(mode="json"), options)
-
-
-def _charged_by_newest(study_dir: StudyDir, name: str) -> str:
-    """Return the submission that a lone collection continues, whose submitter was killed before sending one."""
-    records = submissions(study_dir)
-    return records[-1][1].charged_to if records else name
 
 
 def _write_record(
@@ -168,26 +131,13 @@ def _write_record(
 
 @dataclass(frozen=True)
 class _Sender:
-    """Sends the stages of one submission.
-
-    Attributes:
-        request: what is to be sent.
-        record: its record.
-        submission_dir: folder of the record, the pickles and the logs.
-        code: snapshot of the program.
-    """
-
     request: SubmissionRequest
     record: Submission
-    submission_dir: SubmissionDir
+    submission_dir: SubmissionDir  # folder of the record, the pickles and the logs
     code: Path
 
-    def send_all(self, live: LiveJobs, make_finalizer: MakeFinalizer) -> tuple[dict[str, str], dict[str, str]]:
-        """Send each stage after those that it needs, and the collection after all of them.
-
-        Returns:
-            Stage → number of its job, and stage → text for sbatch.
-        """
+    def send_all(self, live: LiveJobs, make_finalizer: MakeFinalizer) -> dict[str, str]:
+        """Send each stage after those that it needs, and the collection after all; return stage → text for sbatch."""
         job_of_task: dict[str, str] = dict(live.jobs)
         jobs: dict[str, str] = {}
         scripts: dict[str, str] = {}
@@ -199,36 +149,27 @@ class _Sender:
             job_of_task |= dict.fromkeys(stage.tasks, jobs[stage.name])
         all_jobs = [*jobs.values(), *(live.jobs[name] for name in live.jobs if name != COLLECT)]
         finalizer = make_finalizer(self.request.study_dir.path, self.record.name)
-        scripts[COLLECT], jobs[COLLECT] = self._send(COLLECT_STAGE, finalizer, after_any=tuple(dict.fromkeys(all_jobs)))
-        return jobs, scripts
+        scripts[COLLECT], jobs[COLLECT] = self._send(COLLECT_STAGE, finalizer, (), tuple(dict.fromkeys(all_jobs)))
+        return scripts
 
     def _supervisor(self, stage: Stage) -> Supervisor:
         request = self.request
-        resources = resources_of(stage, request.profile, request.study.resources, request.shape.pack)
-        return Supervisor(
-            request.study_dir.path,
-            self.record.charged_to,
-            request.worker_config,
-            threads=0,
-            at_once=request.shape.pack if stage.is_cells else 1,
-            elements=stage.elements,
-            time_min=resources.time_min,
-            signal_s=request.profile.signal_s,
-        )
+        time_min = request.profile.resources(request.study.resources).time_min
+        at_once = request.shape.pack if stage.is_cells else 1
+        path, under, config = request.study_dir.path, self.record.charged_to, request.worker_config
+        return Supervisor(path, under, config, 0, at_once, stage.elements, time_min, request.profile.signal_s)
 
     def _send(
-        self,
-        stage: Stage,
-        job_function: Callable[[], object],
-        after_ok: tuple[str, ...] = (),
-        after_any: tuple[str, ...] = (),
+        self, stage: Stage, job_function: Callable[[], object], after_ok: Sequence[str], after_any: Sequence[str]
     ) -> tuple[str, str]:
         """Send one stage; return its script and the number of its job, a placeholder in a dry run."""
         request = self.request
         resources = resources_of(stage, request.profile, request.study.resources, request.shape.pack)
         name = self.record.job_name(request.study.name, stage)
-        array_options = ArrayOptions(name, stage.num_elements, resources, after_ok, after_any)
-        executor = executor_for(self.submission_dir.path, stage, array_options, request.profile, self.code)
+        path, profile = self.submission_dir.path, request.profile
+        executor = executor_for(
+            path, stage, name, resources, profile, self.code, after_ok=after_ok, after_any=after_any
+        )
         script = executor.script()
         if request.dry_run:
             return script, f"<{stage.name}>"

@@ -14,7 +14,7 @@ import pytest
 from nllgen.errors import ConfigError
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import COLLECT, Stage
-from nllgen.launch.slurm.executor import ArrayOptions, check_submittable, executor_for, resources_of
+from nllgen.launch.slurm.executor import check_submittable, executor_for, resources_of
 from nllgen.study.config import Resources
 
 ONE = Resources(time_min=30, memory_gb=2.0, cpus=2, gpus=0)
@@ -31,10 +31,10 @@ def _has_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
 
 
-def text(tmp_path: Path, profile: Profile, stage: Stage = CELLS, **array_options: tuple[str, ...]) -> list[str]:
+def text(tmp_path: Path, profile: Profile, stage: Stage = CELLS, **after: tuple[str, ...]) -> list[str]:
     resources = resources_of(stage, profile, ONE, 1)
-    told = ArrayOptions("nllgen:s:x:cells0", stage.num_elements, resources, **array_options)
-    return executor_for(tmp_path / "a b", stage, told, profile, tmp_path / "code").script().splitlines()
+    name, code = "nllgen:s:x:cells0", tmp_path / "code"
+    return executor_for(tmp_path / "a b", stage, name, resources, profile, code, **after).script().splitlines()
 
 
 def options(lines: list[str]) -> dict[str, str]:
@@ -125,8 +125,7 @@ def test_nothing_that_a_user_writes_is_run_by_the_script_of_a_job(tmp_path: Path
     folder = tmp_path / HOSTILE.replace("/", "")
     folder.mkdir()
     (folder / "cells0.pkl").touch()
-    told = ArrayOptions("nllgen:s:x:cells0", 2, ONE)
-    script = executor_for(folder, CELLS, told, profile, tmp_path / HOSTILE).script()
+    script = executor_for(folder, CELLS, "nllgen:s:x:cells0", ONE, profile, tmp_path / HOSTILE).script()
     variables = {"PATH": os.environ["PATH"], "SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "0"}
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=variables, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
