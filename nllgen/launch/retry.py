@@ -18,9 +18,11 @@ from nllgen.launch.status import TaskReport
 from nllgen.launch.tasks import with_needs
 from nllgen.launch.watch import Echo, query_status, tasks_named
 from nllgen.launch.worker_process import WorkerConfig
+from nllgen.storage.atomic import set_aside
+from nllgen.storage.check_results import check_task
 from nllgen.storage.states import Expected, TaskStatus, inspect
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import Study
 from nllgen.study.diagnostics import did_you_mean
 from nllgen.study.run_options import RunOptions
@@ -66,7 +68,11 @@ def _parse_failure_kind(word: str) -> FailureKind:
 
 
 def select(
-    reports: Sequence[TaskReport], tasks: Sequence[Task], names: Collection[str], kinds: Collection[FailureKind]
+    reports: Sequence[TaskReport],
+    tasks: Sequence[Task],
+    names: Collection[str],
+    kinds: Collection[FailureKind],
+    wrong: Collection[str] = (),
 ) -> RetrySelection:
     """Select the tasks to send again among all; no names or no kinds select every one."""
     selected: list[TaskReport] = []
@@ -74,7 +80,7 @@ def select(
     for report in reports:
         if names and report.name not in names:
             continue
-        reason = _refusal(report, kinds)
+        reason = "" if report.name in wrong else _refusal(report, kinds)
         if not reason:
             selected.append(report)
         elif names or report.status is TaskStatus.DIVERGED:  # a task that was not named is left out silently
@@ -132,11 +138,12 @@ def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Ec
     kinds = parse_failure_kinds(options.kinds)
     study = study_dir.read_study()
     study_dir.guard()
-    named = [task.name for task in tasks_named(study_dir, study, options.cells)]
+    tasks = tasks_named(study_dir, study, options.cells)
+    wrong = _set_wrong_aside(study_dir, study, tasks, echo, dry_run=options.dry_run)
     rows, trouble = query_status(study_dir, study, patience_s=None)  # the selection depends on the answer
     if trouble:
         warn(trouble)
-    selection = select(rows, tasks_of(study, study_dir), named, kinds)
+    selection = select(rows, tasks_of(study, study_dir), [task.name for task in tasks], kinds, wrong)
     _echo_selection(study_dir, selection, echo, "would try" if options.dry_run else "tries")
     if not selection.rows:
         return
@@ -146,6 +153,19 @@ def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Ec
         _retry_on_cluster(study_dir, study, selection, last, config, options, echo)
     elif not options.dry_run:
         _retry_here(study_dir, study, selection, config, echo)
+
+
+def _set_wrong_aside(
+    study_dir: StudyDir, study: Study, tasks: Sequence[Task], echo: Echo, *, dry_run: bool
+) -> frozenset[str]:
+    """Move the results of named tasks aside whose files ``nllgen check`` would name; return the tasks' names."""
+    expected = Expected.of(study, study_dir)
+    wrong = {task.name: file for task in tasks for file in check_task(task, expected)}
+    for name, file in wrong.items():
+        echo(f"{name}: {file.path.name} {file.reason}")
+        if not dry_run:
+            set_aside(file.task.task_dir.dataset if file.task.kind is TaskKind.DATASET else file.task.task_dir.result)
+    return frozenset(wrong)
 
 
 def _echo_selection(study_dir: StudyDir, selection: RetrySelection, echo: Echo, verb: str) -> None:

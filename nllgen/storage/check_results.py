@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nllgen.errors import CorruptFileError, SchemaError
+from nllgen.errors import CorruptFileError, MachineError, SchemaError
 from nllgen.storage.extra_metrics import read_extra_metrics
 from nllgen.storage.result import Result, read_result
 from nllgen.storage.states import Expected, ResultState, inspect
@@ -59,7 +59,9 @@ def check_task(task: Task, expected: Expected) -> Iterator[WrongFile]:
     """
     path = task.task_dir.dataset if task.kind is TaskKind.DATASET else task.task_dir.result
     files = inspect(task, expected)
-    if files.state in (ResultState.DAMAGED, ResultState.STALE, ResultState.LOCKED):
+    if files.state is ResultState.LOCKED:
+        raise MachineError(files.detail, "nothing was changed; check again when it can be read")
+    if files.state in (ResultState.DAMAGED, ResultState.STALE):
         yield WrongFile(task, path, files.detail)
     elif files.state.is_done and task.kind is not TaskKind.DATASET:
         try:

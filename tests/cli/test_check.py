@@ -10,6 +10,22 @@ from nllgen.storage.study_dir import StudyDir
 from tests.cli.process import Run
 
 
+def test_retry_accepts_what_check_names(
+    bare_study: StudyDir, copy_of: Callable[[StudyDir], StudyDir], nllgen: Run
+) -> None:
+    """Once, weights beside another result could only be mended by removing files by hand."""
+    study_dir = copy_of(bare_study)
+    one, other, third = (study_dir.cell(cell.id) for cell in study_dir.read_study().cells)
+    shutil.copyfile(other.model, one.model)
+    third.model.unlink()
+    for task_dir in (one, third):
+        done = nllgen("retry", study_dir.path, task_dir.path.name, "--dry-run")
+        assert done.returncode == 0
+        assert f"would try again: {task_dir.path.name}" in done.stdout
+        assert task_dir.result.exists()
+    assert "nothing to try again" in nllgen("retry", study_dir.path, other.path.name, "--dry-run").stdout
+
+
 def test_repair_moves_what_is_wrong_aside_and_the_study_runs_it_again(
     bare_study: StudyDir, copy_of: Callable[[StudyDir], StudyDir], nllgen: Run
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nllgen.errors import MachineError
 from nllgen.storage.check_results import check_results
 from nllgen.storage.extra_metrics import ExtraMetrics, read_extra_metrics, write_extra_metrics
 from nllgen.storage.study_dir import StudyDir
@@ -59,6 +60,17 @@ def test_a_damaged_result_and_data_set_are_found(bare_study: StudyDir, copy_of: 
     flip(study_dir.cell(study.cells[0].id).result)
     flip(study_dir.dataset(study.truth.id))
     assert [name for name, _ in wrong(study_dir)] == ["dataset.h5", "result.h5"]
+
+
+def test_a_file_that_cannot_be_read_now_is_not_called_wrong(
+    bare_study: StudyDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise MachineError(f"cannot read {path}: Input/output error")
+
+    monkeypatch.setattr("nllgen.storage.states.read_head", refuse)
+    with pytest.raises(MachineError, match="Input/output error"):
+        wrong(bare_study)
 
 
 def test_another_truth_makes_all_that_it_made_stale(bare_study: StudyDir, copy_of: CopyOf) -> None:
