@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nllgen.models import DensityModel, Model
+from nllgen.models.model import eval_mode
 
 BATCH = 500  # images scored at a time; densities depend on it by about 3e-5 nats
 FloatArray = npt.NDArray[np.float64]
@@ -56,15 +59,20 @@ def bits_per_dim(nll_nats: float, log_det: float, num_dims: int) -> float:
     return (nll_nats - log_det) / (num_dims * math.log(2))
 
 
-@torch.no_grad()
+@contextmanager
+def measuring(model: Model, device: torch.device) -> Iterator[None]:
+    """Measure a model in evaluation mode and its own precision, whatever those of training, and without gradients."""
+    with eval_mode(model), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
+
+
 def log_densities(model: DensityModel, x: Tensor) -> FloatArray:
-    """Compute log q of images (N, C, H, W) → (N,) float64 nats, in the model's precision whatever that of training."""
-    with torch.autocast(x.device.type, enabled=False):
+    """Compute log q of images (N, C, H, W) → (N,) float64 nats."""
+    with measuring(model, x.device):
         return np.concatenate([model.log_prob(part).double().cpu().numpy() for part in torch.split(x, BATCH)])
 
 
-@torch.no_grad()
 def draw(model: Model, n: int, generator: torch.Generator) -> Tensor:
-    """Draw n images (n, C, H, W) in the model's precision. A larger n gives the same first images."""
-    with torch.autocast(generator.device.type, enabled=False):
+    """Draw n images (n, C, H, W). A larger n gives the same first images."""
+    with measuring(model, generator.device):
         return torch.cat([model.sample(min(BATCH, n - i), generator) for i in range(0, n, BATCH)])
