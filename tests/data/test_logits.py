@@ -62,7 +62,9 @@ def test_every_alpha_that_a_study_may_have_is_inverted_in_fp32(alpha: float) -> 
     assert ((from_logits(y, alpha) - v).abs() < 0.01 / 256).all()
 
 
-@pytest.mark.parametrize(("alpha", "bound"), [(1e-46, "0.000000001"), (0.0, "0.000000001"), (0.4999999, "0.49"), (0.5, "0.49")])
+@pytest.mark.parametrize(
+    ("alpha", "bound"), [(1e-46, "0.000000001"), (0.0, "0.000000001"), (0.4999999, "0.49"), (0.5, "0.49")]
+)
 def test_an_alpha_beyond_fp32_is_refused_with_its_bound(alpha: float, bound: str) -> None:
     with pytest.raises(ValidationError, match=f"than or equal to {bound}"):
         DataConfig(alpha=alpha)
