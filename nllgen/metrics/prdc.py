@@ -55,11 +55,13 @@ def prdc(samples: Tensor, reference: Tensor, k: int = K) -> PRDC:
 
 
 def _compute(features: FeatureSets) -> Row:
-    reference = features.shuffle(features.reference)
-    num = min(len(features.samples), len(reference))
+    samples, reference = features.samples, features.shuffle(features.reference)
+    num = min(len(samples), len(reference))
     if num <= K:
         return {}
-    return prdc(features.to_tensor(features.samples[:num]), features.to_tensor(reference[:num]))._asdict()
+    if len(samples) > num:
+        samples = features.shuffle(samples)
+    return prdc(features.to_tensor(samples[:num]), features.to_tensor(reference[:num]))._asdict()
 
 
 GROUP = FeatureMetrics("prdc", PRDC._fields, compute=_compute).group()

@@ -55,10 +55,10 @@ def _resampled_images(measurement: Measurement, half: Half) -> Tensor | None:
     """
     references, flow = measurement.references, measurement.model
     assert isinstance(flow, RealNVP)
-    num = references.num_samples[measurement.split]
-    x = references.sets[OTHER[measurement.split]].x[:num]
-    if len(x) < num:
+    rows = references.floor_rows(measurement.split)
+    if rows is None:
         return None
+    x = references.sets[OTHER[measurement.split]].x[rows]
     return resample_half(flow, x, half, references.generator(f"resampled-{half}-{measurement.split}"))
 
 
