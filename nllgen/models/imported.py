@@ -102,7 +102,7 @@ class ImportedModel(DensityModel):
             raise self._broken(f"log_prob of its own samples is not finite: {density.tolist()}")
         if not torch.equal(density, again):
             raise self._broken("log_prob of the same images differs between two calls in evaluation mode")
-        rows = torch.cat([self._call("log_prob", (1,), row) for row in x.split(1)])
+        rows = torch.cat([self._call("log_prob", (1,), row) for row in torch.split(x, 1)])
         if not torch.allclose(density, rows, rtol=_ROUNDING, atol=100 * _ROUNDING):
             raise self._broken("log_prob of an image depends on the other images of the batch in evaluation mode")
 

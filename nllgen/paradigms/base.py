@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -58,7 +58,6 @@ class Context:
     """Properties of a run that a paradigm needs.
 
     Attributes:
-        device: of the model and the batches.
         streams: named random generators: ``latent`` for latents, ``init`` for the weights of new modules, ``disc`` for
             a discriminator's steps, ``pretrain`` for everything random while a discriminator is trained alone.
         autocast: creates the context of the precision of training.
@@ -172,9 +171,11 @@ def make_optimizer(config: ParadigmConfig, module: nn.Module, lr: float) -> torc
     return torch.optim.Adam(module.parameters(), lr=lr, betas=(config.beta1, config.beta2), fused=True)
 
 
-def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
-    """Compute the L2 norm over all gradients."""
-    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+def backward(loss: Tensor, optimizer: torch.optim.Optimizer, module: nn.Module) -> Tensor:
+    """Replace the gradients of a module by those of a loss, and return their L2 norm."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
