@@ -88,15 +88,7 @@ def load_mnist(
 
 
 def shrink(images: Tensor, image_size: int) -> Tensor:
-    """Average square blocks and round to the nearest level, halves to the even one.
-
-    Args:
-        images: (N, 1, S, S) uint8.
-        image_size: a divisor of S.
-
-    Returns:
-        (N, 1, image_size, image_size) uint8.
-    """
+    """Average square blocks of uint8 images (N, 1, S, S) and round to levels, halves to the even one."""
     block = images.shape[-1] // image_size
     # Sums and the division by a power of two are exact in fp32. Splitting limits the memory of the fp32 copy.
     return torch.cat(
@@ -105,10 +97,7 @@ def shrink(images: Tensor, image_size: int) -> Tensor:
 
 
 def read_idx(path: str | Path) -> Tensor:
-    """Read an IDX file of unsigned bytes.
-
-    Returns:
-        uint8 tensor of the shape in the header.
+    """Read an IDX file of unsigned bytes as a uint8 tensor of the shape in its header.
 
     Raises:
         AssetError: the file does not exist.

@@ -16,11 +16,7 @@ def distance_to_optimum(m: Measurement, logit: Callable[[Tensor], Tensor]) -> Ro
     """Compute ‖d − r‖, the root mean square under ½(p + q), nats.
 
     The optimal discriminator is D = p/(p + q) (Goodfellow et al. 2014, proposition 1), whose logit is
-    r = log p − log q. Held-out images are the draws of p, the model's samples those of q.
-
-    Args:
-        m: of a model with a density, where the truth is known.
-        logit: maps logits (N, C, H, W) → d (N,).
+    r = log p − log q. ``logit`` maps held-out images, draws of p, and the model's samples, draws of q, to d (N,).
     """
     with np.errstate(invalid="ignore", over="ignore"):  # of a diverged model
         at_p = np.square(_discriminate(logit, m.held_out.x) - m.r_held_out).mean()

@@ -40,20 +40,18 @@ def kl(log_p: FloatArray, log_q: FloatArray) -> Estimate:
 def jsd(r_at_p: FloatArray, r_at_q: FloatArray) -> Estimate:
     """Estimate the Jensen-Shannon divergence ln 2 − ½E_p softplus(−r) − ½E_q softplus(r) with r = log p − log q, nats.
 
-    Args:
-        r_at_p: r at draws of p (N,).
-        r_at_q: r at draws of q (M,), independent of them.
+    The draws of p (N,) and of q (M,) at which r is given are independent.
     """
     at_p, at_q = mean_and_se(np.logaddexp(0.0, -r_at_p)), mean_and_se(np.logaddexp(0.0, r_at_q))
     return Estimate(math.log(2) - 0.5 * (at_p.value + at_q.value), 0.5 * math.hypot(at_p.se, at_q.se))
 
 
 def bits_per_dim(nll_nats: float, log_det: float, num_dims: int) -> float:
-    """Compute −(log q(y) + log|dy/du|) / (D ln 2) (science.md, *Definitions*).
+    """Compute −(log q(y) + log|dy/du|) / (D ln 2) of an image or a mean over images (science.md, *Definitions*).
 
     Args:
-        nll_nats: −log q(y) of the logits of an image, or a mean over images, nats.
-        log_det: log|dy/du| of the same image or images, with u in 0…256, nats.
+        nll_nats: −log q(y) of the logits, nats.
+        log_det: log|dy/du| with u in 0…256, nats.
         num_dims: D = C·H·W.
     """
     return (nll_nats - log_det) / (num_dims * math.log(2))

@@ -76,9 +76,8 @@ def _prepare(state: TrainState, hooks: Hooks) -> None:
             state.paradigm.prepare()
         except Diverged:
             state.diverged = True
-        if hooks.checkpoint_steps and left % hooks.checkpoint_steps == 0:
-            hooks.save(state)
-        elif time.monotonic() - saved_at > hooks.checkpoint_s:
+        due = hooks.checkpoint_steps and left % hooks.checkpoint_steps == 0
+        if due or time.monotonic() - saved_at > hooks.checkpoint_s:
             hooks.save(state)
             saved_at = time.monotonic()
 
