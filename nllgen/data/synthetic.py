@@ -32,14 +32,7 @@ def draw(truth: Truth, generator: torch.Generator, n: int = CHUNK) -> tuple[Tens
 def draw_split(
     truth: Truth, split: str, first: int, last: int, generator_of: ChunkGenerator, progress: Progress
 ) -> tuple[Tensor, Tensor, float]:
-    """Draw images ``first`` (a multiple of CHUNK) to ``last`` of a split.
-
-    Args:
-        truth: the density to draw from.
-        split: its name, part of every chunk's stream.
-        first, last: range of images.
-        generator_of: maps (split, chunk) to the chunk's own generator.
-        progress: called with the number of images after each chunk.
+    """Draw images ``first`` (a multiple of CHUNK) to ``last`` of a split, each chunk from its own generator.
 
     Returns:
         x, log p (n,), and max |log p evaluated forward − log p from sampling| in nats.

@@ -36,11 +36,8 @@ _UNDEFINED = Estimate(math.nan, math.nan)
 def critic_jsd(real: Tensor, fake: Tensor, generator: torch.Generator) -> Estimate:
     """Estimate a lower bound of the Jensen-Shannon divergence, nats.
 
-    A critic that does not improve on its start d ≡ 0 gives the bound 0.
-
-    Args:
-        real, fake: pixels (n, C, H, W) in [0, 1], n ≥ 8, each in random order.
-        generator: of the critic's weights and batches, on their device.
+    A critic that does not improve on its start d ≡ 0 gives the bound 0. Pixels (n, C, H, W) in [0, 1], n ≥ 8, are in
+    random order; ``generator``, on their device, draws the critic's weights and batches.
     """
     half, three_quarters = len(real) // 2, -(-3 * len(real) // 4)
     real, fake = 2 * real - 1, 2 * fake - 1

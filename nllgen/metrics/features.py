@@ -26,16 +26,10 @@ LEVELS = 256
 
 
 def quantise(images: Tensor) -> Tensor:
-    """Round images down to 8 bit.
+    """Round images in [0, 1] down to 8 bit: values u/255 with u in 0…255.
 
     Level u stands for v ∈ [u/256, (u+1)/256), over which dequantisation spreads it, so u = ⌊256 v⌋ inverts
     dequantisation. Images u/255 that were 8-bit data already do not change.
-
-    Args:
-        images: any shape, in [0, 1].
-
-    Returns:
-        Values u/255 with u in 0…255, of the same shape.
     """
     return (images * LEVELS).floor().clamp(0, LEVELS - 1) / (LEVELS - 1)
 
@@ -93,16 +87,13 @@ class Extractor(ABC):
 
     @torch.inference_mode()
     def features(self, images: Tensor, batch: int = 250, *, quantised: bool = True) -> npt.NDArray[np.float64]:
-        """Compute features of images in fp32.
+        """Compute features (N, d) of images in fp32, ``batch`` at a time, as float64.
 
         Args:
             images: (N, C, H, W) in [0, 1] on any device, or uint8 levels 0…255. NaN pixels, as a diverged model draws
                 them, give NaN features.
             batch: images at a time.
             quantised: round the images to 8 bit first (:func:`quantise`).
-
-        Returns:
-            (N, d) float64.
 
         Raises:
             MetricInputError: a wrong shape, or pixels outside [0, 1].

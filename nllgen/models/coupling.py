@@ -73,8 +73,6 @@ class Coupling(nn.Module):
     parameter has a gradient from the second step on. With both at 0 none would ever have one.
 
     Args:
-        num_channels: channels of the input, even.
-        width, num_blocks: of the network.
         flip: transform the first half conditioned on the second, instead of the second on the first.
         additive: only t, which preserves volume (NICE: Dinh et al. 2015).
     """

@@ -21,12 +21,9 @@ Scalars = dict[str, float]
 
 
 class Diverged(Exception):  # noqa: N818  an outcome, not an error
-    """A loss or gradient that is not finite.
+    """A loss or gradient that is not finite, with the measurements of its step.
 
     It is raised before the optimiser's step, so the weights are the last finite ones.
-
-    Args:
-        scalars: measurements of this step.
     """
 
     def __init__(self, scalars: Scalars):
@@ -129,11 +126,7 @@ def check_finite(scalars: Scalars) -> None:
 
 
 def require_density(model: Model, name: str) -> DensityModel:
-    """Return the model as a DensityModel.
-
-    Raises:
-        ConfigError: it has no density.
-    """
+    """Return the model as a DensityModel, or raise ConfigError where it has no density."""
     if not isinstance(model, DensityModel):
         raise ConfigError(
             f"paradigm {name} needs a log_prob, and {type(model).__name__} has none", "train it by nsgan or wgan_gp"
@@ -142,11 +135,7 @@ def require_density(model: Model, name: str) -> DensityModel:
 
 
 def require_gradient(samples: Tensor) -> None:
-    """Check that samples can be differentiated with respect to the model's parameters.
-
-    Raises:
-        ConfigError: they cannot.
-    """
+    """Raise ConfigError where samples cannot be differentiated with respect to the model's parameters."""
     if not samples.requires_grad:
         raise ConfigError("the model's sample passes no gradient to its parameters", "train it by nll")
 
