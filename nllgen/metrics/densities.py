@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from nllgen.metrics.exact import bits_per_dim, jsd, mean_and_se
+import numpy as np
+import torch
+from torch import Tensor
+
+from nllgen.metrics.exact import BATCH, FloatArray, bits_per_dim, jsd, mean_and_se
 from nllgen.metrics.measurement import Measurement, Row
 from nllgen.metrics.metric_group import MetricGroup
-from nllgen.models import RealNVP
-from nllgen.models.numerics import numerical_errors
+from nllgen.models.realnvp import RealNVP, numerical_errors
 
 _NUM_IMAGES = 16  # held-out images on which numerical errors are measured
 
@@ -55,6 +59,22 @@ def _measure_numerics(m: Measurement) -> Row:
         return {}
     density, inverse = numerical_errors(m.model, m.held_out.x[:_NUM_IMAGES])
     return {"fp_error_nats": density, "inverse_error": inverse}
+
+
+def distance_to_optimum(m: Measurement, logit: Callable[[Tensor], Tensor]) -> Row:
+    """Compute ‖d − r‖, the root mean square under ½(p + q), nats.
+
+    The optimal discriminator is D = p/(p + q) (Goodfellow et al. 2014, proposition 1), whose logit is
+    r = log p − log q. ``logit`` maps held-out images, draws of p, and the model's samples, draws of q, to d (N,).
+    """
+    with np.errstate(invalid="ignore", over="ignore"):  # of a diverged model
+        at_p = np.square(_discriminate(logit, m.held_out.x) - m.r_held_out).mean()
+        at_q = np.square(_discriminate(logit, m.samples) - m.r_samples).mean()
+        return {"d_minus_r_nats": float(np.sqrt(0.5 * (at_p + at_q)))}
+
+
+def _discriminate(logit: Callable[[Tensor], Tensor], x: Tensor) -> FloatArray:
+    return np.concatenate([logit(part).double().cpu().numpy() for part in torch.split(x, BATCH)])
 
 
 # always measured, because validation selects the best weights

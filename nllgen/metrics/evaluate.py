@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from nllgen.metrics.discriminator import distance_to_optimum
+from nllgen.metrics.densities import distance_to_optimum
 from nllgen.metrics.measurement import Measurement, References, Row
 from nllgen.metrics.registry import GROUPS
 from nllgen.models import Model
