@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -171,12 +172,13 @@ def test_an_overflow_is_a_typed_error_and_never_a_perfect_score(scale: float) ->
     """Two rows × 1e78 have a finite distance, but the product of their covariances overflows."""
     x, y = scale * features(2, 5), scale * features(2, 5, seed=1)
     many, more = scale * features(50, 5), scale * features(50, 5, seed=1)
-    for measure in (
+    measures: list[Callable[[], float]] = [
         lambda: frechet_from_features(x, y),
         lambda: frechet_from_features(many, more),
         lambda: frechet_distance(*moments(many), *moments(more)),
         lambda: FrechetTo(*moments(many))(more),
-    ):
+    ]
+    for measure in measures:
         with pytest.raises(MetricInputError, match="overflows float64"):
             measure()
 
