@@ -18,15 +18,9 @@ Number = TypeVar("Number", float, Tensor)
 
 
 def dequantise(u: Tensor, generator: torch.Generator) -> Tensor:
-    """Add uniform noise to each level, and scale to [0, 1).
+    """Add uniform noise to uint8 levels u, and scale to v in [0, 1), float32, such that ⌊256 v⌋ equals u.
 
-    Args:
-        u: (N, C, H, W) uint8 levels.
-        generator: of the noise. The noise is drawn on its device, so that it does not depend on the device of the
-            images.
-
-    Returns:
-        float32 of the same shape in [0, 1); ⌊256 v⌋ equals u.
+    The noise is drawn on the generator's device, so that it does not depend on that of the images.
     """
     noise = torch.rand(u.shape, generator=generator, device=generator.device).to(u.device)
     # In fp32, 255 + 0.9999999 is 256: clamp the noise below the next level.
@@ -34,38 +28,21 @@ def dequantise(u: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def to_logits(v: Tensor, alpha: float) -> Tensor:
-    """Compute y = log w − log(1 − w) with w = α + (1 − 2α) v.
-
-    Args:
-        v: any shape, in [0, 1].
-        alpha: in (0, 0.5).
-    """
+    """Compute y = log w − log(1 − w) with w = α + (1 − 2α) v, for v in [0, 1]."""
     scale = 1 - 2 * alpha
     # Compute 1 − w from 1 − v, which is exact near 1. Computed from w, it would lose all digits of α = 1e-6 in fp32.
     return torch.log((alpha + scale * v) / (alpha + scale * (1 - v)))
 
 
 def from_logits(y: Tensor, alpha: float) -> Tensor:
-    """Invert :func:`to_logits`, and clip to [0, 1] the logits that it cannot return.
-
-    Args:
-        y: any shape.
-        alpha: as in :func:`to_logits`.
-    """
+    """Invert :func:`to_logits`, and clip to [0, 1] the logits that it cannot return."""
     return ((torch.sigmoid(y) - alpha) / (1 - 2 * alpha)).clamp(0, 1)
 
 
 def log_det_levels(y: Tensor, alpha: float) -> Tensor:
-    """Compute log|dy/du| with u in 0…256, the interval that all 256 levels cover.
+    """Compute log|dy/du| of logits (N, …) → (N,) float64 nats, with u in 0…256, the interval that all levels cover.
 
     dy/du = (1 − 2α) / (256 w (1 − w)), where w is the sigmoid of y.
-
-    Args:
-        y: (N, …) logits.
-        alpha: as in :func:`to_logits`.
-
-    Returns:
-        (N,) float64, in nats, summed over the dimensions.
     """
     flat = y.flatten(1).double()
     per_dim = math.log1p(-2 * alpha) - math.log(LEVELS) - F.logsigmoid(flat) - F.logsigmoid(-flat)

@@ -58,7 +58,7 @@ def mirrors() -> list[str]:
 
 
 def load_mnist(
-    directory: Path, image_size: int = MNIST_SIZE, num_val: int = MNIST_HELD_OUT, num_test: int = MNIST_HELD_OUT
+    directory: str | Path, image_size: int = MNIST_SIZE, num_val: int = MNIST_HELD_OUT, num_test: int = MNIST_HELD_OUT
 ) -> Splits:
     """Read MNIST.
 
@@ -80,6 +80,7 @@ def load_mnist(
     for key, num in (("num_val", num_val), ("num_test", num_test)):
         if not 1 <= num <= MNIST_HELD_OUT:
             raise ConfigError(f"{key} is {num}", f"MNIST has {MNIST_HELD_OUT} held-out images: 1…{MNIST_HELD_OUT}")
+    directory = Path(directory)
     train_file = _read_split(directory, "train", MNIST_TRAIN + MNIST_HELD_OUT, image_size)
     test = _read_split(directory, "t10k", MNIST_HELD_OUT, image_size)
     val = Split(train_file.images[MNIST_TRAIN:], train_file.labels[MNIST_TRAIN:])
@@ -87,15 +88,7 @@ def load_mnist(
 
 
 def shrink(images: Tensor, image_size: int) -> Tensor:
-    """Average square blocks and round to the nearest level, halves to the even one.
-
-    Args:
-        images: (N, 1, S, S) uint8.
-        image_size: a divisor of S.
-
-    Returns:
-        (N, 1, image_size, image_size) uint8.
-    """
+    """Average square blocks of uint8 images (N, 1, S, S) and round to levels, halves to the even one."""
     block = images.shape[-1] // image_size
     # Sums and the division by a power of two are exact in fp32. Splitting limits the memory of the fp32 copy.
     return torch.cat(
@@ -103,16 +96,14 @@ def shrink(images: Tensor, image_size: int) -> Tensor:
     )
 
 
-def read_idx(path: Path) -> Tensor:
-    """Read an IDX file of unsigned bytes.
-
-    Returns:
-        uint8 tensor of the shape in the header.
+def read_idx(path: str | Path) -> Tensor:
+    """Read an IDX file of unsigned bytes as a uint8 tensor of the shape in its header.
 
     Raises:
         AssetError: the file does not exist.
         CorruptFileError: the header is not an IDX header, or does not match the length of the file.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             shape = _read_header(file, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ Progress = Callable[[int], None]
 ChunkGenerator = Callable[[str, int], torch.Generator]
 
 
+@torch.no_grad()
 def draw(truth: Truth, generator: torch.Generator, n: int = CHUNK) -> tuple[Tensor, Tensor, Tensor]:
     """Draw n images.
 
@@ -23,23 +24,15 @@ def draw(truth: Truth, generator: torch.Generator, n: int = CHUNK) -> tuple[Tens
         x (n, C, H, W) float32 logits; log p(x) (n,) float64 nats, evaluated on the stored float32 x; and log p(x) from
         the sampling pass, which differs by the rounding of x.
     """
-    with torch.no_grad():
-        z = truth.flow.sample_base(n, generator)
-        x, log_det = truth.flow.inverse(z)
-        return x, truth.flow.log_prob(x), truth.flow.base_log_prob(z) - log_det
+    z = truth.flow.sample_base(n, generator)
+    x, log_det = truth.flow.inverse(z)
+    return x, truth.flow.log_prob(x), truth.flow.base_log_prob(z) - log_det
 
 
 def draw_split(
     truth: Truth, split: str, first: int, last: int, generator_of: ChunkGenerator, progress: Progress
 ) -> tuple[Tensor, Tensor, float]:
-    """Draw images ``first`` (a multiple of CHUNK) to ``last`` of a split.
-
-    Args:
-        truth: the density to draw from.
-        split: its name, part of every chunk's stream.
-        first, last: range of images.
-        generator_of: maps (split, chunk) to the chunk's own generator.
-        progress: called with the number of images after each chunk.
+    """Draw images ``first`` (a multiple of CHUNK) to ``last`` of a split, each chunk from its own generator.
 
     Returns:
         x, log p (n,), and max |log p evaluated forward − log p from sampling| in nats.
@@ -55,18 +48,16 @@ def draw_split(
     return torch.cat(images)[: last - first], torch.cat(log_probs)[: last - first], worst
 
 
+@torch.no_grad()
 def entropy(truth: Truth, n: int, generator_of: ChunkGenerator, progress: Progress) -> tuple[float, float]:
     """Estimate H(p) = −E_p[log p] from n new draws, in nats, with its standard error.
 
     The density comes from the sampling pass, which saves a second pass.
     """
-    values = torch.cat(list(_log_probs(truth, n, generator_of, progress)))[:n]
-    return -float(values.mean()), float(values.std()) / math.sqrt(n)
-
-
-def _log_probs(truth: Truth, n: int, generator_of: ChunkGenerator, progress: Progress) -> Iterator[Tensor]:
+    log_probs = []
     for start in range(0, n, CHUNK):
-        with torch.no_grad():
-            z = truth.flow.sample_base(CHUNK, generator_of("entropy", start // CHUNK))
-            yield (truth.flow.base_log_prob(z) - truth.flow.inverse(z)[1]).cpu()
+        z = truth.flow.sample_base(CHUNK, generator_of("entropy", start // CHUNK))
+        log_probs.append((truth.flow.base_log_prob(z) - truth.flow.inverse(z)[1]).cpu())
         progress(min(CHUNK, n - start))
+    values = torch.cat(log_probs)[:n]
+    return -float(values.mean()), float(values.std()) / math.sqrt(n)

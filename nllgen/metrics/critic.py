@@ -36,11 +36,8 @@ _UNDEFINED = Estimate(math.nan, math.nan)
 def critic_jsd(real: Tensor, fake: Tensor, generator: torch.Generator) -> Estimate:
     """Estimate a lower bound of the Jensen-Shannon divergence, nats.
 
-    A critic that does not improve on its start d ≡ 0 gives the bound 0.
-
-    Args:
-        real, fake: pixels (n, C, H, W) in [0, 1], n ≥ 8, each in random order.
-        generator: of the critic's weights and batches, on their device.
+    A critic that does not improve on its start d ≡ 0 gives the bound 0. Pixels (n, C, H, W) in [0, 1], n ≥ 8, are in
+    random order; ``generator``, on their device, draws the critic's weights and batches.
     """
     half, three_quarters = len(real) // 2, -(-3 * len(real) // 4)
     real, fake = 2 * real - 1, 2 * fake - 1
@@ -75,7 +72,8 @@ def _train(critic: nn.Module, training: Pair, validation: Pair, generator: torch
     optimizer = torch.optim.Adam(critic.parameters(), lr=_LR)
     best, best_weights = 0.0, deepcopy(critic.state_dict())
     for step in range(1, STEPS + 1):
-        real, fake = (x[_batch_indices(x, generator)] for x in training)
+        rows = [torch.randint(len(x), (BATCH,), generator=generator, device=generator.device) for x in training]
+        real, fake = (x[drawn] for x, drawn in zip(training, rows, strict=True))
         with torch.enable_grad(), torch.autocast(generator.device.type, enabled=False):
             d_real, d_fake = critic(torch.cat((real, fake))).chunk(2)
             loss = softplus(-d_real).mean() + softplus(d_fake).mean()
@@ -85,11 +83,6 @@ def _train(critic: nn.Module, training: Pair, validation: Pair, generator: torch
         if step % _CHECK_EVERY == 0 and (bound := _bound(critic, validation).value) > best:
             best, best_weights = bound, deepcopy(critic.state_dict())
     critic.load_state_dict(best_weights)
-
-
-def _batch_indices(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw the indices of a batch with replacement."""
-    return torch.randint(len(x), (BATCH,), generator=generator, device=generator.device)
 
 
 def _bound(critic: nn.Module, pair: Pair) -> Estimate:

@@ -14,10 +14,7 @@ def blocks(X: Tensor, Y: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Compute squared Euclidean distances of rows of X to all rows of Y.
 
     ‖x‖² + ‖y‖² − 2xᵀy, with both sets centred first, so that cancelling terms are no larger than the spread of the
-    features.
-
-    Args:
-        X, Y: (n, d) and (m, d) float64, on one device.
+    features. X (n, d) and Y (m, d) are float64 on one device.
 
     Yields:
         Rows of X, and their distances (rows, m).

@@ -62,13 +62,9 @@ class Equilibrium(NamedTuple):
 
 
 def predict(game: Game, num_steps: float, *, dense: int = DENSE_PARAMETERS) -> Equilibrium:
-    """Compute the critical steps of a game whose players are at an equilibrium.
+    """Compute the critical steps of a game at an equilibrium and of a run of ``num_steps`` simultaneous steps.
 
-    Args:
-        game: the game.
-        num_steps: simultaneous steps of the run, for ``critical_step_run``.
-        dense: up to this number of parameters every eigenvalue is computed; beyond it, Krylov computes the decisive
-            ones.
+    Up to ``dense`` parameters every eigenvalue is computed; beyond it, Krylov computes the decisive ones.
     """
     if game.num_parameters <= dense:
         modes = np.linalg.eigvals(jacobian(game)).astype(np.complex128)

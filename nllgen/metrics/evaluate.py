@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from nllgen.metrics.discriminator import distance_to_optimum
+from nllgen.metrics.densities import distance_to_optimum
 from nllgen.metrics.measurement import Measurement, References, Row
 from nllgen.metrics.registry import GROUPS
 from nllgen.models import Model
@@ -31,9 +31,7 @@ class Evaluator:
     def measure(self, model: Model, logit: Callable[[Tensor], Tensor] | None = None) -> Row:
         """Compute the columns of an evaluation; NaN where a metric is undefined.
 
-        Args:
-            model: the model that is trained.
-            logit: the discriminator that it is trained against: maps logits (N, C, H, W) → d (N,).
+        ``logit`` is the discriminator that the model is trained against; it maps logits (N, C, H, W) → d (N,).
         """
         measurement = Measurement(self.references, model, "val")
         row = _measure(measurement, self.every)

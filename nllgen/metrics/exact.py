@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nllgen.models import DensityModel, Model
+from nllgen.models.model import eval_mode
 
 BATCH = 500  # images scored at a time; densities depend on it by about 3e-5 nats
 FloatArray = npt.NDArray[np.float64]
@@ -37,34 +40,37 @@ def kl(log_p: FloatArray, log_q: FloatArray) -> Estimate:
 def jsd(r_at_p: FloatArray, r_at_q: FloatArray) -> Estimate:
     """Estimate the Jensen-Shannon divergence ln 2 − ½E_p softplus(−r) − ½E_q softplus(r) with r = log p − log q, nats.
 
-    Args:
-        r_at_p: r at draws of p (N,).
-        r_at_q: r at draws of q (M,), independent of them.
+    The draws of p (N,) and of q (M,) at which r is given are independent.
     """
     at_p, at_q = mean_and_se(np.logaddexp(0.0, -r_at_p)), mean_and_se(np.logaddexp(0.0, r_at_q))
     return Estimate(math.log(2) - 0.5 * (at_p.value + at_q.value), 0.5 * math.hypot(at_p.se, at_q.se))
 
 
 def bits_per_dim(nll_nats: float, log_det: float, num_dims: int) -> float:
-    """Compute −(log q(y) + log|dy/du|) / (D ln 2) (science.md, *Definitions*).
+    """Compute −(log q(y) + log|dy/du|) / (D ln 2) of an image or a mean over images (science.md, *Definitions*).
 
     Args:
-        nll_nats: −log q(y) of the logits of an image, or a mean over images, nats.
-        log_det: log|dy/du| of the same image or images, with u in 0…256, nats.
+        nll_nats: −log q(y) of the logits, nats.
+        log_det: log|dy/du| with u in 0…256, nats.
         num_dims: D = C·H·W.
     """
     return (nll_nats - log_det) / (num_dims * math.log(2))
 
 
-@torch.no_grad()
+@contextmanager
+def measuring(model: Model, device: torch.device) -> Iterator[None]:
+    """Measure a model in evaluation mode and its own precision, whatever those of training, and without gradients."""
+    with eval_mode(model), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
+
+
 def log_densities(model: DensityModel, x: Tensor) -> FloatArray:
-    """Compute log q of images (N, C, H, W) → (N,) float64 nats, in the model's precision whatever that of training."""
-    with torch.autocast(x.device.type, enabled=False):
+    """Compute log q of images (N, C, H, W) → (N,) float64 nats."""
+    with measuring(model, x.device):
         return np.concatenate([model.log_prob(part).double().cpu().numpy() for part in torch.split(x, BATCH)])
 
 
-@torch.no_grad()
 def draw(model: Model, n: int, generator: torch.Generator) -> Tensor:
-    """Draw n images (n, C, H, W) in the model's precision. A larger n gives the same first images."""
-    with torch.autocast(generator.device.type, enabled=False):
+    """Draw n images (n, C, H, W). A larger n gives the same first images."""
+    with measuring(model, generator.device):
         return torch.cat([model.sample(min(BATCH, n - i), generator) for i in range(0, n, BATCH)])

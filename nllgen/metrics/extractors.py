@@ -9,17 +9,20 @@ from typing import Literal
 import torch
 
 from nllgen.metrics.features import Extractor
+from nllgen.metrics.inception import HINT, InceptionExtractor
 from nllgen.metrics.lenet import LeNetExtractor
+
+_reported: set[Path] = set()
 
 
 def load_extractor(
     name: Literal["lenet", "inception"],
     device: torch.device | str,
     *,
-    inception_weights: Path,
+    inception_weights: str | Path,
     echo: Callable[[str], None],
 ) -> Extractor | None:
-    """Load an extractor.
+    """Load an extractor of a study on a device; None for Inception without its weights, whose metrics are NaN then.
 
     Args:
         name: of the extractor in a study.
@@ -27,14 +30,15 @@ def load_extractor(
         inception_weights: path of Inception's weights, which may be missing.
         echo: prints once per process that they are missing.
 
-    Returns:
-        None for Inception if its weights are missing; its metrics are NaN then.
-
     Raises:
         CorruptFileError: weights with another hash than the known one.
     """
     if name == "lenet":
         return LeNetExtractor(device)
-    from nllgen.metrics.inception import load_inception  # importing torchvision takes two seconds
-
-    return load_inception(inception_weights, device, echo)
+    weights = Path(inception_weights)
+    if weights.exists():
+        return InceptionExtractor(weights, device)
+    if weights not in _reported:
+        _reported.add(weights)
+        echo(f"no Inception weights at {weights}: frechet_inception is NaN ({HINT})")
+    return None

@@ -56,7 +56,7 @@ class FeatureSets:
         return torch.from_numpy(np.ascontiguousarray(features)).to(self.extractor.device, torch.float64)
 
     def shuffle(self, features: FloatArray) -> FloatArray:
-        """Permute rows at random. Data sets are ordered: MNIST's test set begins with the cleaner digits."""
+        """Permute rows at random."""
         order = torch.randperm(len(features), generator=self.generator, device=self.generator.device)
         shuffled: FloatArray = features[order.cpu().numpy()]
         return shuffled
@@ -122,6 +122,5 @@ class FeatureMetrics:
 
 def _other_features(references: References, extractor: Extractor, split: str) -> FloatArray | None:
     """Return features of as many images of the other split as a model draws; None if there are fewer."""
-    num = references.num_samples[split]
-    features = references.features(extractor, OTHER[split])[:num]
-    return features if len(features) == num else None
+    rows = references.floor_rows(split)
+    return None if rows is None else references.features(extractor, OTHER[split])[rows.cpu().numpy()]

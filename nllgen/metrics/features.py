@@ -6,32 +6,57 @@ A Fréchet distance is identified by its extractor, the split, the number of ima
 
 from __future__ import annotations
 
+import hashlib
+import io
+import pickle
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nllgen.errors import MetricInputError
+from nllgen.errors import CorruptFileError, MetricInputError, reading
 
 LEVELS = 256
 
 
 def quantise(images: Tensor) -> Tensor:
-    """Round images down to 8 bit.
+    """Round images in [0, 1] down to 8 bit: values u/255 with u in 0…255.
 
     Level u stands for v ∈ [u/256, (u+1)/256), over which dequantisation spreads it, so u = ⌊256 v⌋ inverts
     dequantisation. Images u/255 that were 8-bit data already do not change.
-
-    Args:
-        images: any shape, in [0, 1].
-
-    Returns:
-        Values u/255 with u in 0…255, of the same shape.
     """
     return (images * LEVELS).floor().clamp(0, LEVELS - 1) / (LEVELS - 1)
+
+
+@contextmanager
+def loading(weights: Path, content: str, hint: str) -> Iterator[None]:
+    """Report a failure to load a weights file.
+
+    Raises:
+        CorruptFileError: the file is missing or damaged, or does not hold ``content``.
+        MachineError: it cannot be read now.
+    """
+    try:
+        with reading(weights):
+            yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CorruptFileError(f"{weights} does not hold {content}: {error}", hint) from error
+
+
+def read_weights(weights: Path, sha256: str, hint: str) -> tuple[dict[str, Any], str]:
+    """Read a state dict from a file whose SHA-256 begins with ``sha256``; return it with the whole SHA-256."""
+    data = weights.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if not digest.startswith(sha256):
+        raise CorruptFileError(f"{weights} has the SHA-256 {digest}, not {sha256}", hint)
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state, digest
 
 
 def _exact_convolutions() -> AbstractContextManager[None]:
@@ -62,16 +87,13 @@ class Extractor(ABC):
 
     @torch.inference_mode()
     def features(self, images: Tensor, batch: int = 250, *, quantised: bool = True) -> npt.NDArray[np.float64]:
-        """Compute features of images in fp32.
+        """Compute features (N, d) of images in fp32, ``batch`` at a time, as float64.
 
         Args:
             images: (N, C, H, W) in [0, 1] on any device, or uint8 levels 0…255. NaN pixels, as a diverged model draws
                 them, give NaN features.
             batch: images at a time.
             quantised: round the images to 8 bit first (:func:`quantise`).
-
-        Returns:
-            (N, d) float64.
 
         Raises:
             MetricInputError: a wrong shape, or pixels outside [0, 1].

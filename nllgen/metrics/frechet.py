@@ -39,7 +39,8 @@ def frechet_distance(mean1: Array, cov1: Array, mean2: Array, cov2: Array) -> fl
         for nearly singular covariances, and some 1e-14 of that otherwise.
 
     Raises:
-        MetricInputError: shapes that do not match, values that are not finite, or a matrix that is not a covariance.
+        MetricInputError: shapes that do not match, values that are complex or not finite, a matrix that is not a
+            covariance, or a distance that overflows float64.
     """
     m1, m2 = _checked("mean1", mean1, 1), _checked("mean2", mean2, 1)
     c1, c2 = _covariance("cov1", cov1, m1), _covariance("cov2", cov2, m2)
@@ -58,7 +59,7 @@ def frechet_from_features(X: Array, Y: Array) -> float:
         X, Y: (N, d) and (M, d), at least two rows each.
 
     Raises:
-        MetricInputError: shapes that do not match, or values that are not finite.
+        MetricInputError: as :func:`frechet_distance`.
     """
     x, y = _features("X", X), _features("Y", Y)
     if x.shape[1] != y.shape[1]:
@@ -121,19 +122,29 @@ def moments(features: Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.fl
     The covariance is numpy's ``cov`` with ``rowvar=False``.
 
     Raises:
-        MetricInputError: fewer than two rows, or values that are not finite.
+        MetricInputError: fewer than two rows, values that are complex or not finite, or a covariance that overflows.
     """
     x = _features("features", features)
     centred = _scaled(x)
-    return x.mean(0).numpy(), (centred.T @ centred).numpy()
+    mean, cov = x.mean(0), centred.T @ centred
+    _require_finite(mean, cov)
+    return mean.numpy(), cov.numpy()
 
 
 def _distance(mean1: Tensor, mean2: Tensor, traces: Tensor, gram: Tensor) -> float:
+    shift = (mean1 - mean2).square().sum()
+    _require_finite(shift, traces, gram)
     eigenvalues: Tensor = torch.linalg.eigvalsh(gram)  # reads the lower triangle only
     if len(gram) and eigenvalues[0] < -_RELATIVE_TOLERANCE * traces.square():
         raise MetricInputError("a covariance has an eigenvalue below 0", "cov1 and cov2 must be positive semi-definite")
-    distance: Tensor = (mean1 - mean2).square().sum() + traces - 2 * eigenvalues.clamp(min=0).sqrt().sum()
+    distance: Tensor = shift + traces - 2 * eigenvalues.clamp(min=0).sqrt().sum()
+    _require_finite(distance)
     return max(0.0, float(distance))  # rounding may give a slightly negative value
+
+
+def _require_finite(*values: Tensor) -> None:
+    if not all(bool(value.isfinite().all()) for value in values):
+        raise MetricInputError("the Fréchet distance overflows float64", "divide the features by a constant")
 
 
 def _gram(name: str, cov1: Tensor, cov2: Tensor) -> Tensor:
@@ -195,10 +206,10 @@ def _covariance(name: str, value: Array, mean: Tensor) -> Tensor:
 
 
 def _checked(name: str, value: Array, ndim: int) -> Tensor:
-    if isinstance(value, Tensor):
-        tensor = value.detach().to("cpu", torch.float64)
-    else:
-        tensor = torch.from_numpy(np.array(value, dtype=np.float64))
+    array = value.detach().cpu().double().numpy() if isinstance(value, Tensor) and value.is_floating_point() else value
+    if np.iscomplexobj(array):
+        raise MetricInputError(f"{name} is complex", "give real moments, not an inexact matrix square root")
+    tensor = torch.from_numpy(np.array(array, dtype=np.float64))
     if tensor.ndim != ndim or not tensor.numel():
         raise MetricInputError(f"{name} has shape {tuple(tensor.shape)}", f"expected {ndim} non-empty dimensions")
     if not tensor.isfinite().all():

@@ -28,14 +28,8 @@ def frechet_infinity(samples: FloatArray, to_reference: FrechetTo) -> Estimate:
 
     The distance at n/p is the mean over p disjoint parts of the samples, so that every sample counts once at every n.
     These distances share their samples, so the residuals of the line do not measure its error. A delete-a-group
-    jackknife over ten groups does.
-
-    Args:
-        samples: (n, d) features in random order.
-        to_reference: the distance to the reference.
-
-    Returns:
-        NaN with fewer than 100 samples. It may be negative.
+    jackknife over ten groups does. Samples (n, d) are features in random order. The intercept may be negative, and is
+    NaN with fewer than 100 samples.
     """
     if len(samples) < _MIN_SAMPLES:
         return Estimate(math.nan, math.nan)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,15 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nllgen.errors import CorruptFileError, reading
-from nllgen.metrics.features import Extractor
+from nllgen.metrics.features import Extractor, loading, read_weights
 from nllgen.torchvision_ops import import_torchvision
 
 SHA256_PREFIX = "6726825d"  # by torch.hub's convention the name of the weights file ends in it
 NUM_FEATURES = 2048
-
-_HINT = "run: nllgen assets fetch inception"
-_reported: set[Path] = set()
+HINT = "run: nllgen assets fetch inception"
 
 
 class InceptionExtractor(Extractor):
@@ -41,17 +34,11 @@ class InceptionExtractor(Extractor):
     dim = NUM_FEATURES
     channels = (1, 3)
 
-    def __init__(self, weights: Path, device: torch.device | str, sha256_prefix: str = SHA256_PREFIX):
-        self.device = torch.device(device)
-        try:
-            with reading(weights):
-                data = weights.read_bytes()
-            self.sha256 = hashlib.sha256(data).hexdigest()
-            if not self.sha256.startswith(sha256_prefix):
-                raise CorruptFileError(f"{weights} has the SHA-256 {self.sha256}, not {sha256_prefix}…", _HINT)
-            self.network = _build(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)).to(self.device)
-        except (OSError, ValueError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise CorruptFileError(f"{weights} does not hold Inception's weights: {error}", _HINT) from error
+    def __init__(self, weights: str | Path, device: torch.device | str, sha256_prefix: str = SHA256_PREFIX):
+        self.device, weights = torch.device(device), Path(weights)
+        with loading(weights, "Inception's weights", HINT):
+            state, self.sha256 = read_weights(weights, sha256_prefix, HINT)
+            self.network = _build(state).to(self.device)
 
     def _forward(self, images: Tensor) -> Tensor:
         # grey images become RGB with three equal channels, as an image file opened as RGB does
@@ -66,20 +53,6 @@ def weights_url() -> str:
     from pytorch_fid import inception
 
     return str(inception.FID_WEIGHTS_URL)
-
-
-def load_inception(weights: Path, device: torch.device | str, echo: Callable[[str], None]) -> InceptionExtractor | None:
-    """Load the extractor, or return None where its weights are missing, which is reported once per process.
-
-    Raises:
-        CorruptFileError: the file exists, but is not pytorch-fid's.
-    """
-    if weights.exists():
-        return InceptionExtractor(weights, device)
-    if weights not in _reported:
-        _reported.add(weights)
-        echo(f"no Inception weights at {weights}: frechet_inception is NaN ({_HINT})")
-    return None
 
 
 def _build(state: dict[str, Tensor]) -> nn.Module:

@@ -18,10 +18,8 @@ _ROWS = 1_000  # of the kernel matrix at a time
 def mmd2(X: Tensor, Y: Tensor) -> float:
     """Estimate the squared maximum mean discrepancy with k(x, y) = (xᵀy/d + 1)³ (Bińkowski et al. 2018, eqs. 4 and 5).
 
-    It is unbiased: its expectation for equal distributions is 0, and it may be negative.
-
-    Args:
-        X, Y: (n, d) and (m, d) float64, at least two rows of each.
+    It is unbiased: its expectation for equal distributions is 0, and it may be negative. X and Y are (n, d) and (m, d)
+    float64 with at least two rows.
     """
     return _mean_off_diagonal(X) + _mean_off_diagonal(Y) - 2 * _kernel_sum(X, Y) / (len(X) * len(Y))
 
@@ -29,12 +27,8 @@ def mmd2(X: Tensor, Y: Tensor) -> float:
 def kid(X: Tensor, Y: Tensor, num_blocks: int = NUM_BLOCKS) -> Estimate:
     """Average the unbiased MMD² over disjoint blocks, with its standard error (Bińkowski et al. 2018, §4).
 
-    Args:
-        X, Y: (n, d) and (m, d) float64, in random order; block i of X is compared with block i of Y.
-        num_blocks: number of blocks; fewer if a block would have fewer than two rows.
-
-    Returns:
-        NaN with fewer than two rows on a side; a NaN error with a single block.
+    Block i of X (n, d) is compared with block i of Y (m, d); both are float64 in random order. There are fewer blocks
+    if one would have fewer than two rows. NaN with fewer than two rows on a side; a NaN error with a single block.
     """
     num = min(num_blocks, len(X) // 2, len(Y) // 2)
     if not num:

@@ -6,18 +6,14 @@ It is the in-domain extractor, whereas Inception was not trained on digits. Its 
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nllgen.errors import CorruptFileError, reading
-from nllgen.metrics.features import Extractor
+from nllgen.metrics.features import Extractor, loading, read_weights
 
 WEIGHTS = Path(__file__).with_name("lenet.pt")
 IMAGE_SIZE = 28
@@ -65,26 +61,13 @@ class LeNetExtractor(Extractor):
     dim = NUM_FEATURES
     channels = (1,)
 
-    def __init__(self, device: torch.device | str, weights: Path = WEIGHTS):
-        self.device = torch.device(device)
-        state, self.sha256 = _load(weights)
-        network = LeNet()
-        network.load_state_dict(state)
+    def __init__(self, device: torch.device | str, weights: str | Path = WEIGHTS):
+        self.device, weights, network = torch.device(device), Path(weights), LeNet()
+        with loading(weights, "LeNet's weights", _HINT):
+            expected = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
+            state, self.sha256 = read_weights(weights, expected, _HINT)
+            network.load_state_dict(state)
         self.network = network.to(self.device).eval().requires_grad_(False)
 
     def _forward(self, images: Tensor) -> Tensor:
         return self.network.features(images)
-
-
-def _load(weights: Path) -> tuple[dict[str, Tensor], str]:
-    try:
-        with reading(weights):
-            data = weights.read_bytes()
-        expected = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
-        sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 != expected:
-            raise CorruptFileError(f"{weights} has the SHA-256 {sha256}, expected is {expected}", _HINT)
-        state: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CorruptFileError(f"{weights} cannot be read: {error}", _HINT) from error
-    return state, sha256

@@ -68,6 +68,17 @@ class References:
         result: T = self._cache[key]
         return result
 
+    def floor_rows(self, split: str) -> Tensor | None:
+        """Draw the rows of the other split that replace a model's draws on this split; None if there are too few.
+
+        Data sets are ordered: MNIST's test set begins with the cleaner digits.
+        """
+        num, total = self.num_samples[split], len(self.sets[OTHER[split]].x)
+        if total < num:
+            return None
+        generator = self.generator(f"floor-{split}")
+        return torch.randperm(total, generator=generator, device=generator.device)[:num].sort().values
+
     def features(self, extractor: Extractor, split: str) -> FloatArray:
         """Return the features (N, d) of the held-out images of a split."""
         key = ("features", extractor.name, split)

@@ -29,10 +29,8 @@ _MIN_IN_CELL = 10  # images of each set, for the normal approximation of U
 class CopyingTest:
     """C_T of any number of models (Meehan et al. 2020, eq. 2), on a partition of the training images by k-means.
 
-    Args:
-        held_out, training: (m, d) and (t, d) float64 features on one device.
-        generator: of the initial centres of k-means.
-        num_cells: cells of the partition.
+    Features of held-out (m, d) and training images (t, d) are float64 on one device; ``generator`` draws the initial
+    centres.
     """
 
     def __init__(self, held_out: Tensor, training: Tensor, generator: torch.Generator, num_cells: int = NUM_CELLS):

@@ -24,13 +24,8 @@ def pareto_k(log_weights: FloatArray) -> float:
     """Fit the shape k̂ of a generalised Pareto distribution to the largest importance weights.
 
     The tail consists of the M = min(S/5, 3√S) largest of S weights, and its cutoff is the next smaller weight (Vehtari
-    et al. 2024, §2.4). A weak prior shrinks the k̂ of small tails towards 0.5 (appendix G).
-
-    Args:
-        log_weights: (S,) logarithms of the weights, known up to a constant.
-
-    Returns:
-        k̂; 0 if the weights are all equal, and NaN for fewer than 25 of them or values that are not finite.
+    et al. 2024, §2.4). A weak prior shrinks the k̂ of small tails towards 0.5 (appendix G). ``log_weights`` (S,) are
+    known up to a constant. k̂ is 0 if they are all equal, and NaN for fewer than 25 or values that are not finite.
     """
     num = len(log_weights)
     size = min(num // 5, math.ceil(3 * math.sqrt(num)))
@@ -50,10 +45,7 @@ def gpd_shape(log_x: FloatArray) -> float:
     """Estimate the shape ξ of a generalised Pareto distribution from a sample (Zhang & Stephens 2009; their k is −ξ).
 
     The posterior mean of θ = −ξ/σ is computed under their data-driven prior, on their grid (eqs. 5 to 8); ξ follows
-    from θ.
-
-    Args:
-        log_x: (n,) logarithms of the sample, ascending; x has location 0.
+    from θ. ``log_x`` (n,) are the sample's logarithms, ascending; x has location 0.
     """
     n = len(log_x)
     log_x = log_x - log_x[_quartile(n)]  # the shape does not depend on the scale: set the lower quartile to 1

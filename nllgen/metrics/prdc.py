@@ -20,7 +20,7 @@ K = 5
 
 
 class PRDC(NamedTuple):
-    """Precision, recall, density and coverage."""
+    """The four metrics."""
 
     precision: float
     recall: float
@@ -36,9 +36,7 @@ def prdc(samples: Tensor, reference: Tensor, k: int = K) -> PRDC:
     - density: mean number of true images' balls that contain a sample, divided by k (Naeem et al. 2020, eq. 6);
     - coverage: fraction of true images whose ball contains a sample (eq. 8).
 
-    Args:
-        samples, reference: (n, d) and (m, d) float64 features on one device, more than k of each.
-        k: neighbours.
+    Samples (n, d) and reference (m, d) are float64 features on one device, more than k of each.
     """
     radii, sample_radii = kth_neighbour(reference, k), kth_neighbour(samples, k)
     precise, inside = 0, 0
@@ -55,11 +53,13 @@ def prdc(samples: Tensor, reference: Tensor, k: int = K) -> PRDC:
 
 
 def _compute(features: FeatureSets) -> Row:
-    reference = features.shuffle(features.reference)
-    num = min(len(features.samples), len(reference))
+    samples, reference = features.samples, features.shuffle(features.reference)
+    num = min(len(samples), len(reference))
     if num <= K:
         return {}
-    return prdc(features.to_tensor(features.samples[:num]), features.to_tensor(reference[:num]))._asdict()
+    if len(samples) > num:
+        samples = features.shuffle(samples)
+    return prdc(features.to_tensor(samples[:num]), features.to_tensor(reference[:num]))._asdict()
 
 
 GROUP = FeatureMetrics("prdc", PRDC._fields, compute=_compute).group()

@@ -29,14 +29,8 @@ Half = Literal["fine", "coarse"]
 def resample_half(flow: RealNVP, x: Tensor, half: Half, generator: torch.Generator) -> Tensor:
     """Replace one half of the latents of images (n, C, H, W), logits, by draws from the base.
 
-    Args:
-        flow: of more than one scale.
-        x: images, logits.
-        half: ``fine``: the latents split off at the first scale; ``coarse``: all others.
-        generator: of the new latents, on the flow's device.
-
-    Returns:
-        Images (n, C, H, W), logits.
+    The flow has more than one scale. Its ``fine`` latents are those split off at the first scale; all others are
+    ``coarse``. The new latents come from ``generator``, on the flow's device.
     """
     images = []
     with torch.autocast(x.device.type, enabled=False):
@@ -55,10 +49,10 @@ def _resampled_images(measurement: Measurement, half: Half) -> Tensor | None:
     """
     references, flow = measurement.references, measurement.model
     assert isinstance(flow, RealNVP)
-    num = references.num_samples[measurement.split]
-    x = references.sets[OTHER[measurement.split]].x[:num]
-    if len(x) < num:
+    rows = references.floor_rows(measurement.split)
+    if rows is None:
         return None
+    x = references.sets[OTHER[measurement.split]].x[rows]
     return resample_half(flow, x, half, references.generator(f"resampled-{half}-{measurement.split}"))
 
 

@@ -33,9 +33,7 @@ def main() -> None:
     """Train, print the accuracies, and write the weights and their record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--assets", type=Path, required=True, help="asset directory that contains mnist")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="weights file; its record is the .json file of that name"
-    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="weights file, beside its record in .json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -50,13 +48,7 @@ def main() -> None:
 
 
 def train(images: Tensor, labels: Tensor, epochs: int = EPOCHS) -> LeNet:
-    """Train by AdamW with a one-cycle learning rate on randomly shifted digits.
-
-    Args:
-        images: (N, 1, 28, 28) in [0, 1].
-        labels: (N,) in 0…9.
-        epochs: passes over the images.
-    """
+    """Train by AdamW with a one-cycle learning rate on randomly shifted digits (N, 1, 28, 28) with labels (N,)."""
     torch.manual_seed(SEED)
     network = LeNet()
     generator = torch.Generator().manual_seed(SEED)

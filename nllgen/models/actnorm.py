@@ -31,13 +31,9 @@ class ActNorm(nn.Module):
 
     @torch.no_grad()
     def initialise(self, x: Tensor, valid: Tensor | None = None) -> None:
-        """Set scale and bias so that ``x`` is mapped to mean 0 and standard deviation 1 in each channel.
+        """Set scale and bias so that a batch is mapped to mean 0 and standard deviation 1 in each channel.
 
-        Later calls change nothing.
-
-        Args:
-            x: a batch, in either form.
-            valid: 1 where a pixel counts, 0 where it is padding; broadcasts to x.
+        Later calls change nothing. ``valid`` broadcasts to x, and is 1 where a pixel counts, 0 where it is padding.
         """
         if self.initialised:
             return

@@ -19,14 +19,7 @@ def student_t_log_prob(z: Tensor, dof: float) -> Tensor:
     """Return log t_ν(z) of the D-variate t distribution with location 0 and identity scale matrix.
 
     log Γ((ν + D)/2) − log Γ(ν/2) − D/2 log(νπ) − (ν + D)/2 log(1 + ‖z‖²/ν). Its gradient is bounded for all z, whereas
-    a normal's grows without limit.
-
-    Args:
-        z: (N, C, H, W).
-        dof: ν.
-
-    Returns:
-        (N,) in float64, nats.
+    a normal's grows without limit. Latents (N, C, H, W) → (N,) in float64, nats.
     """
     num_dims = z[0].numel()
     constant = math.lgamma((dof + num_dims) / 2) - math.lgamma(dof / 2) - num_dims / 2 * math.log(dof * math.pi)

@@ -20,12 +20,7 @@ CHECKERBOARD = (0, 3, 1, 2)  # a d b c: the halves are the black and white squar
 
 
 def squeeze(x: Tensor, order: tuple[int, ...] = ROWS) -> Tensor:
-    """Reshape (N, C, H, W) → (N, 4·C, H/2, W/2), phase-major: all channels of one phase, then of the next.
-
-    Args:
-        x: (N, C, H, W) with even H and W.
-        order: of the phases a b c d.
-    """
+    """Reshape (N, C, H, W) → (N, 4·C, H/2, W/2), phase-major: all channels of a phase, then the next in ``order``."""
     n, c, h, w = x.shape
     phases = F.pixel_unshuffle(x, 2).reshape(n, c, 4, h // 2, w // 2).unbind(2)
     return torch.cat([phases[i] for i in order], dim=1)
@@ -78,8 +73,6 @@ class Coupling(nn.Module):
     parameter has a gradient from the second step on. With both at 0 none would ever have one.
 
     Args:
-        num_channels: channels of the input, even.
-        width, num_blocks: of the network.
         flip: transform the first half conditioned on the second, instead of the second on the first.
         additive: only t, which preserves volume (NICE: Dinh et al. 2015).
     """
@@ -97,9 +90,7 @@ class Coupling(nn.Module):
     def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map x (N, C, H, W) → (y, log|det dy/dx| (N,) in float64).
 
-        Args:
-            x: the input; 0 where it is padding.
-            valid: 1 where a pixel counts for the log-determinant, 0 where it is padding; (1, C, H, W).
+        Padding is 0 in x and in ``valid`` (1, C, H, W), which is 1 where a pixel counts for the log-determinant.
         """
         identity, transformed = self._split(x)
         s, t = self._scale_shift(identity)

@@ -50,13 +50,7 @@ class ZukoFlow(nn.Module):
 
 
 def flow(*, shape: tuple[int, int, int], name: str = "NSF", **options: Any) -> ZukoFlow:
-    """Create a flow of ``zuko.flows`` from the name of its class.
-
-    Args:
-        shape: (C, H, W).
-        name: ``NSF``, ``MAF``, ``NICE``, …
-        options: of that class, such as ``transforms``, ``hidden_features``, ``bins``.
-    """
+    """Create a flow of ``zuko.flows`` from the name (``NSF``, ``MAF``, ``NICE``, …) and the options of its class."""
     import zuko
 
     if not isinstance(made := getattr(zuko.flows, name, None), type):

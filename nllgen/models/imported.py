@@ -6,7 +6,8 @@ import hashlib
 import importlib
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -16,44 +17,55 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from nllgen.errors import ConfigError
-from nllgen.models.model import DensityModel
+from nllgen.models.model import DensityModel, eval_mode
 from nllgen.study.config import ImportedConfig
 
 _CONTRACT = (
     "a factory accepts shape=(C, H, W) and its options, and returns a torch.nn.Module with "
     "log_prob(x (N, C, H, W)) → (N,) in nats and sample(n, generator) → (n, C, H, W) in logit space"
 )
+_ROUNDING = 1e-4  # of densities, relative; it depends on the number of images in a batch
 
 
 class ImportedModel(DensityModel):
-    """A module that a user's factory returned, checked once for its methods, their shapes and their gradients.
+    """A module that a user's factory returned, checked once for what training and measurements rely on.
 
-    If the module has a method ``initialise(x)``, that is called with a batch of data before training.
+    If the module has a method ``initialise(x)``, that is called with a batch of data before training. The global
+    settings and the seed of torch that the user's code sets are undone after each call.
+
+    Raises:
+        ConfigError: the factory or its module breaks the contract; the message names the reason.
     """
 
     def __init__(self, config: ImportedConfig):
         super().__init__()
         self.config = config
         self.shape = config.shape
-        self.factory = _load_factory(config.factory)
-        self.inner = _call_factory(self.factory, config)
-        self._check_contract()
+        with _settings_kept(), torch.random.fork_rng(devices=[]):
+            self.factory = _load_factory(config.factory)
+        with _settings_kept():
+            self.inner = _call_factory(self.factory, config)
+        with torch.random.fork_rng(devices=[]):
+            self._check_contract()
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
-        value: Tensor = self.inner.log_prob(x)  # type: ignore[operator]
+        with _settings_kept():
+            value: Tensor = self.inner.log_prob(x)  # type: ignore[operator]
         return value.double()
 
     @override
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        x: Tensor = self.inner.sample(n, generator=generator)  # type: ignore[operator]
+        with _settings_kept():
+            x: Tensor = self.inner.sample(n, generator=generator)  # type: ignore[operator]
         return x
 
     @override
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         if hasattr(self.inner, "initialise"):
-            self.inner.initialise(x)  # type: ignore[operator]
+            with _settings_kept():
+                self.inner.initialise(x)  # type: ignore[operator]
 
     @property
     @override
@@ -67,39 +79,65 @@ class ImportedModel(DensityModel):
         return versions
 
     def _check_contract(self) -> None:
-        path = self.config.factory
         for name in ("log_prob", "sample"):
             if not callable(getattr(self.inner, name, None)):
-                made = type(self.inner).__name__
-                raise ConfigError(f"model.factory {path} returned a {made} without {name}", _CONTRACT)
+                raise self._broken(f"it returned a {type(self.inner).__name__} without {name}")
         if not any(p.requires_grad for p in self.inner.parameters()):
-            raise ConfigError(f"model.factory {path} returned a model without trainable parameters", _CONTRACT)
-        with torch.random.fork_rng(devices=[]):
-            x, again = (self._call("sample", 3, generator=torch.Generator().manual_seed(0)) for _ in range(2))
-            self._check_shape("sample(3)", x, (3, *self.shape))
-            density = self._call("log_prob", x.detach())
-        self._check_shape("log_prob of 3 images", density, (3,))
+            raise self._broken("it returned a model without trainable parameters")
+        x, again = (self._call("sample", (3, *self.shape), 3, torch.Generator().manual_seed(0)) for _ in range(2))
+        if x.dtype != torch.get_default_dtype():
+            raise self._broken(f"sample returns {x.dtype}, not {torch.get_default_dtype()}")
         if not torch.equal(x, again):
-            raise ConfigError(f"model.factory {path}: sample is random beyond its generator", _CONTRACT)
-        if not density.requires_grad:
-            raise ConfigError(f"model.factory {path}: log_prob passes no gradient to the parameters", _CONTRACT)
+            raise self._broken("sample is random beyond its generator, or not finite")
+        with eval_mode(self.inner):  # in which it is measured
+            self._check_density(x.detach())
 
-    def _call(self, name: str, *args: Any, **options: Any) -> Tensor:
+    def _check_density(self, x: Tensor) -> None:
+        density, again = self._call("log_prob", (3,), x), self._call("log_prob", (3,), x)
+        if density.dtype not in (x.dtype, torch.float64):
+            raise self._broken(f"log_prob of {x.dtype} returns {density.dtype}")
+        if not density.requires_grad:
+            raise self._broken("log_prob passes no gradient to the parameters")
+        if not density.isfinite().all():
+            raise self._broken(f"log_prob of its own samples is not finite: {density.tolist()}")
+        if not torch.equal(density, again):
+            raise self._broken("log_prob of the same images differs between two calls in evaluation mode")
+        rows = torch.cat([self._call("log_prob", (1,), row) for row in torch.split(x, 1)])
+        if not torch.allclose(density, rows, rtol=_ROUNDING, atol=100 * _ROUNDING):
+            raise self._broken("log_prob of an image depends on the other images of the batch in evaluation mode")
+
+    def _call(
+        self, name: str, shape: tuple[int, ...], argument: Any, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Call a method of the user's module and check the shape of the result."""
+        options = {} if generator is None else {"generator": generator}
         try:
-            value = getattr(self.inner, name)(*args, **options)
+            with _settings_kept():
+                value = getattr(self.inner, name)(argument, **options)
         except Exception as error:  # the user's code may raise anything
-            raise ConfigError(
-                f"model.factory {self.config.factory}: {name} raised {type(error).__name__}: {error}", _CONTRACT
-            ) from error
+            raise self._broken(f"{name} raised {type(error).__name__}: {error}") from error
         if not isinstance(value, Tensor):
-            kind = type(value).__name__
-            raise ConfigError(f"model.factory {self.config.factory}: {name} returned a {kind}", _CONTRACT)
+            raise self._broken(f"{name} returned a {type(value).__name__}")
+        if value.shape != shape:
+            raise self._broken(f"{name} of {shape[0]} images has shape {tuple(value.shape)}, not {shape}")
         return value
 
-    def _check_shape(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-        if tuple(tensor.shape) != shape:
-            actual = tuple(tensor.shape)
-            raise ConfigError(f"model.factory {self.config.factory}: {name} has shape {actual}, not {shape}", _CONTRACT)
+    def _broken(self, reason: str) -> ConfigError:
+        return ConfigError(f"model.factory {self.config.factory}: {reason}", _CONTRACT)
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """Keep torch's default dtype and device and its number of threads, which a user's code may set."""
+    dtype, device, num_threads = torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        if torch.get_default_device() != device:
+            torch.set_default_device(None if device.type == "cpu" else device)
+        if torch.get_num_threads() != num_threads:
+            torch.set_num_threads(num_threads)
 
 
 def _load_factory(path: str) -> Callable[..., Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -41,3 +43,15 @@ class DensityModel(Model):
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density of x (N, C, H, W) → (N,) in float64, nats."""
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Set a module and its submodules to evaluation mode, and afterwards each to the mode that it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -15,14 +15,10 @@ def embed(small: RealNVP, large_config: FlowConfig) -> RealNVP:
 
     The small networks become the leading feature maps. The weights from the additional feature maps to them are 0, and
     the additional blocks are the identity. The weights *to* the additional maps keep their initial random values (from
-    the global generator), so that training can make use of those maps.
-
-    Args:
-        small: the flow to embed; its dtype and device are kept.
-        large_config: has the same shape, scales, coupling and base, and at least the width and blocks of ``small``.
+    the global generator), so that training can make use of those maps. Dtype and device are kept.
 
     Raises:
-        ConfigError: ``small`` does not fit into the larger flow.
+        ConfigError: ``large_config`` has another shape, scales, coupling or base, or a smaller width or blocks.
     """
     _check_nested(small.config, large_config)
     like = next(small.parameters())

@@ -16,9 +16,9 @@ from nllgen.paradigms.base import (
     NextBatch,
     Paradigm,
     Scalars,
+    backward,
     check_finite,
     frozen,
-    gradient_norm,
     make_optimizer,
     require_gradient,
 )
@@ -54,21 +54,12 @@ class Adversarial(Paradigm):
         """Compute the generator's adversarial loss from the discriminator's logits (N,)."""
 
     def penalty(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> Tensor | None:
-        """Compute the penalty that is added to the discriminator's loss, if there is one.
-
-        Args:
-            real, fake: inputs of the discriminator (N, C, H, W).
-            noise: generator of what the penalty draws.
-        """
+        """Compute the penalty that is added to the loss of the discriminator, at its inputs (N, C, H, W)."""
         del real, fake, noise
         return None
 
     def extra_gen_loss(self, real: Tensor) -> tuple[Tensor | None, Scalars]:
-        """Compute a term that is added to the generator's loss, if there is one, and its columns of the history.
-
-        Args:
-            real: training images (N, C, H, W) in logit space.
-        """
+        """Compute a term of the generator's loss from training images (logits), and its columns of the history."""
         del real
         return None, {}
 
@@ -127,9 +118,7 @@ class Adversarial(Paradigm):
         if penalty is not None:
             scalars["penalty_disc"] = penalty.item()
             loss = loss + penalty
-        self.disc_optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        scalars["grad_norm_disc"] = gradient_norm(list(self.disc.parameters())).item()
+        scalars["grad_norm_disc"] = backward(loss, self.disc_optimizer, self.disc).item()
         check_finite(scalars)
         return scalars
 
@@ -138,9 +127,8 @@ class Adversarial(Paradigm):
             loss = self.gen_loss(self.disc(self._view(fake, noise_std, noise)))
         scalars = {"loss_gen": loss.item()}
         extra, columns = self.extra_gen_loss(real)
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss if extra is None else loss + extra).backward()  # type: ignore[no-untyped-call]
-        scalars |= columns | {"grad_norm": gradient_norm(list(self.flow.parameters())).item()}
+        loss = loss if extra is None else loss + extra
+        scalars |= columns | {"grad_norm": backward(loss, self.optimizer, self.flow).item()}
         check_finite(scalars)
         return scalars
 

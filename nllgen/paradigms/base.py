@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,12 +21,9 @@ Scalars = dict[str, float]
 
 
 class Diverged(Exception):  # noqa: N818  an outcome, not an error
-    """A loss or gradient that is not finite.
+    """A loss or gradient that is not finite, with the measurements of its step.
 
     It is raised before the optimiser's step, so the weights are the last finite ones.
-
-    Args:
-        scalars: measurements of this step.
     """
 
     def __init__(self, scalars: Scalars):
@@ -58,7 +55,6 @@ class Context:
     """Properties of a run that a paradigm needs.
 
     Attributes:
-        device: of the model and the batches.
         streams: named random generators: ``latent`` for latents, ``init`` for the weights of new modules, ``disc`` for
             a discriminator's steps, ``pretrain`` for everything random while a discriminator is trained alone.
         autocast: creates the context of the precision of training.
@@ -130,11 +126,7 @@ def check_finite(scalars: Scalars) -> None:
 
 
 def require_density(model: Model, name: str) -> DensityModel:
-    """Return the model as a DensityModel.
-
-    Raises:
-        ConfigError: it has no density.
-    """
+    """Return the model as a DensityModel, or raise ConfigError where it has no density."""
     if not isinstance(model, DensityModel):
         raise ConfigError(
             f"paradigm {name} needs a log_prob, and {type(model).__name__} has none", "train it by nsgan or wgan_gp"
@@ -143,11 +135,7 @@ def require_density(model: Model, name: str) -> DensityModel:
 
 
 def require_gradient(samples: Tensor) -> None:
-    """Check that samples can be differentiated with respect to the model's parameters.
-
-    Raises:
-        ConfigError: they cannot.
-    """
+    """Raise ConfigError where samples cannot be differentiated with respect to the model's parameters."""
     if not samples.requires_grad:
         raise ConfigError("the model's sample passes no gradient to its parameters", "train it by nll")
 
@@ -172,9 +160,11 @@ def make_optimizer(config: ParadigmConfig, module: nn.Module, lr: float) -> torc
     return torch.optim.Adam(module.parameters(), lr=lr, betas=(config.beta1, config.beta2), fused=True)
 
 
-def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
-    """Compute the L2 norm over all gradients."""
-    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+def backward(loss: Tensor, optimizer: torch.optim.Optimizer, module: nn.Module) -> Tensor:
+    """Replace the gradients of a module by those of a loss, and return their L2 norm."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

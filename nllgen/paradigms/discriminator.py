@@ -12,14 +12,8 @@ _SLOPE = 0.2
 class Discriminator(nn.Module):
     """Convolutional network (N, C, H, W) in about [−1, 1] → logits d (N,).
 
-    If its last layer starts at 0, it returns d ≡ 0, the optimum at the Nash equilibrium.
-
-    Args:
-        shape: (C, H, W).
-        width: feature maps of the first convolution; doubled by each of the next two.
-        generator: of the weights.
-        start_at_zero: initialise the last layer with 0 instead of random weights. All other weights are the same in
-            both cases.
+    If its last layer starts at 0, it returns d ≡ 0, the optimum at the Nash equilibrium. All other weights, which
+    ``generator`` draws, are the same in both cases. Each convolution doubles the feature maps of the one before.
     """
 
     def __init__(

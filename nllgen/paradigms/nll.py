@@ -13,8 +13,8 @@ from nllgen.paradigms.base import (
     NextBatch,
     Paradigm,
     Scalars,
+    backward,
     check_finite,
-    gradient_norm,
     make_optimizer,
     require_density,
     set_lr,
@@ -40,13 +40,10 @@ class NLL(Paradigm):
         x = next_batch(self.config.batch_size)
         with self.context.autocast():
             loss = -self.flow.log_prob(x).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        parameters = list(self.flow.parameters())
-        norm = gradient_norm(parameters)
+        norm = backward(loss, self.optimizer, self.flow)
         scalars = {"train_nll_nats": loss.item(), "grad_norm": norm.item(), "lr": lr}
         check_finite(scalars)
-        torch.nn.utils.clip_grads_with_norm_(parameters, self.config.clip_norm, norm)
+        torch.nn.utils.clip_grads_with_norm_(self.flow.parameters(), self.config.clip_norm, norm)
         self.optimizer.step()
         return scalars
 

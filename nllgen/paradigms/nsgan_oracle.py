@@ -18,9 +18,9 @@ from nllgen.paradigms.base import (
     NextBatch,
     Paradigm,
     Scalars,
+    backward,
     check_finite,
     frozen,
-    gradient_norm,
     make_optimizer,
     require_density,
     require_gradient,
@@ -59,9 +59,7 @@ class NSGANOracle(Paradigm):
             x = self.flow.sample(self.config.batch_size, self.context.streams["latent"])
         require_gradient(x)
         loss = self.loss(x)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = gradient_norm(list(self.flow.parameters()))
+        norm = backward(loss, self.optimizer, self.flow)
         scalars = {"loss_gen": loss.item(), "grad_norm": norm.item(), "lr": self.config.lr}
         check_finite(scalars)
         self.optimizer.step()

@@ -82,7 +82,8 @@ class DataConfig(Frozen):
     Attributes:
         source: ``mnist``, or ``synthetic`` images drawn from the study's truth.
         image_size: height and width that MNIST is averaged down to: 28, 14 or 7. Synthetic images have the truth's.
-        alpha: squeeze of pixels towards 0.5 before the logit, w = α + (1 − 2α)v.
+        alpha: squeeze of pixels towards 0.5 before the logit, w = α + (1 − 2α)v; within what fp32 inverts to 1 % of a
+            level.
         num_train: training images; ``all`` of MNIST's 50,000, or ``fresh`` synthetic images at every step.
         num_val, num_test: held-out images that densities are measured on.
         truth_id: id of the truth that synthetic images are drawn from; filled in when the study is loaded.
@@ -90,7 +91,7 @@ class DataConfig(Frozen):
 
     source: Literal["mnist", "synthetic"] = "mnist"
     image_size: Literal[28, 14, 7] = MNIST_SIZE
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 1e-6
+    alpha: Annotated[float, Field(ge=1e-9, le=0.49)] = 1e-6
     num_train: Count | Literal["all", "fresh"] = "all"
     num_val: Annotated[int, Field(ge=2, le=10**6)] = MNIST_HELD_OUT
     num_test: Annotated[int, Field(ge=2, le=10**6)] = MNIST_HELD_OUT

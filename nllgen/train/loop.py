@@ -24,8 +24,6 @@ class Hooks:
     Attributes:
         evaluate: maps (flow, role) to metric columns, with role ``raw`` or ``ema``. It uses none of the training's
             random streams, and may raise StoppedError.
-        save: writes a checkpoint.
-        should_stop: returns whether to stop after this step.
         progress: called with (step, scalars) after every logged step.
         checkpoint_s: seconds between checkpoints.
         checkpoint_steps: steps between checkpoints; 0 to save by time only.
@@ -76,9 +74,8 @@ def _prepare(state: TrainState, hooks: Hooks) -> None:
             state.paradigm.prepare()
         except Diverged:
             state.diverged = True
-        if hooks.checkpoint_steps and left % hooks.checkpoint_steps == 0:
-            hooks.save(state)
-        elif time.monotonic() - saved_at > hooks.checkpoint_s:
+        due = hooks.checkpoint_steps and left % hooks.checkpoint_steps == 0
+        if due or time.monotonic() - saved_at > hooks.checkpoint_s:
             hooks.save(state)
             saved_at = time.monotonic()
 

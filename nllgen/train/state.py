@@ -16,19 +16,9 @@ from nllgen.train.ema import EMA
 from nllgen.train.streams import RandomStreams
 
 Row = dict[str, Any]
+_OWN_TYPES = {"step": int, "history": list, "evals": list, "best": dict, "diverged": bool, "train_s": float}
 # keys of a checkpoint that are not another object's state
-_PLAIN_TYPES = {
-    "schema": int,
-    "cell_id": str,
-    "truth_sha256": str,
-    "num_threads": int,
-    "step": int,
-    "history": list,
-    "evals": list,
-    "best": dict,
-    "diverged": bool,
-    "train_s": float,
-}
+_PLAIN_TYPES = {"schema": int, "cell_id": str, "truth_sha256": str, "num_threads": int, **_OWN_TYPES}
 
 
 def clone_weights(flow: nn.Module) -> dict[str, Tensor]:
@@ -77,12 +67,7 @@ class TrainState:
             "paradigm": self.paradigm.state_dict(),
             "source": self.source.state_dict(),
             "streams": self.streams.state_dict(),
-            "step": self.step,
-            "history": self.history,
-            "evals": self.evals,
-            "best": self.best,
-            "diverged": self.diverged,
-            "train_s": self.train_s,
+            **{name: getattr(self, name) for name in _OWN_TYPES},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -105,7 +90,7 @@ class TrainState:
             self.paradigm.load_state_dict(state["paradigm"])
             self.source.load_state_dict(state["source"])
             self.streams.load_state_dict(state["streams"])
-            for name in ("step", "history", "evals", "best", "diverged", "train_s"):
+            for name in _OWN_TYPES:
                 setattr(self, name, state[name])
             torch.set_num_threads(state["num_threads"])
         except MemoryError:

@@ -11,7 +11,7 @@ import torch
 from nllgen.data.synthetic import CHUNK, draw_split, entropy
 from nllgen.data.truth import Truth, load_truth
 from nllgen.errors import ConfigError, CorruptFileError
-from nllgen.models.numerics import numerical_errors
+from nllgen.models.realnvp import numerical_errors
 from nllgen.storage.dataset import Dataset, read_dataset, write_dataset
 from nllgen.storage.schema import SPLITS
 from nllgen.study.config import DatasetConfig

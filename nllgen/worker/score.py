@@ -8,16 +8,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from nllgen.data.logits import from_logits, log_det_levels, to_logits
 from nllgen.data.truth import Truth, load_truth
 from nllgen.errors import ConfigError
 from nllgen.metrics.evaluate import Evaluator
-from nllgen.metrics.exact import bits_per_dim, kl, log_densities, mean_and_se
-from nllgen.metrics.features import Extractor
-from nllgen.metrics.fixed_samples import FixedSamples
+from nllgen.metrics.exact import Estimate, FloatArray, bits_per_dim, kl, log_densities, mean_and_se
 from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.metrics.measurement import EvalSet, References
+from nllgen.models import Model
 from nllgen.storage.dataset import Dataset, read_dataset
 from nllgen.storage.external import read_array
 from nllgen.storage.study_dir import StudyDir
@@ -27,6 +27,8 @@ Space = Literal["logits", "pixels"]
 GROUPS = ("frechet", "frechet_inf", "kid", "prdc", "critic")
 _SEED = 0  # of the random streams of image metrics
 _FEW = slice(0, 2)  # training rows that are read where the training split is not needed
+_MAX_NAMED = 5  # rows in a message
+_IMPOSSIBLE_SE = 5  # standard errors below 0 at which a KL is no estimate of a divergence
 
 
 class TruthFiles(NamedTuple):
@@ -36,7 +38,7 @@ class TruthFiles(NamedTuple):
     dataset: Path
 
 
-def find_weights(path: Path) -> Path:
+def find_weights(path: str | Path) -> Path:
     """Find the truth.pt of a truth.
 
     Args:
@@ -45,6 +47,7 @@ def find_weights(path: Path) -> Path:
     Raises:
         ConfigError: the study has no truth, or there is no such file.
     """
+    path = Path(path)
     if StudyDir(path).is_frozen:
         study = StudyDir(path).read_study()
         if study.truth is None:
@@ -63,11 +66,8 @@ def _require_file(file: Path, name: str) -> Path:
     return file
 
 
-def find_truth(path: Path) -> TruthFiles:
-    """Find truth.pt and the dataset.h5 beside it.
-
-    Args:
-        path: truth.pt, its folder, or a study's folder.
+def find_truth(path: str | Path) -> TruthFiles:
+    """Find truth.pt (see :func:`find_weights`) and the dataset.h5 beside it.
 
     Raises:
         ConfigError: a file is missing, or the study has no truth.
@@ -76,7 +76,7 @@ def find_truth(path: Path) -> TruthFiles:
     return TruthFiles(weights, _require_file(weights.with_name("dataset.h5"), "data set of the truth"))
 
 
-def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]:
+def score_log_probs(files: TruthFiles, path: str | Path, split: str) -> dict[str, Any]:
     """Measure the divergence of a density q from its log-densities on a split of the truth's data set.
 
     Args:
@@ -88,7 +88,7 @@ def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]
     Returns:
         Cross-entropy −E_p[log q], entropy and KL(p‖q) over the same images, each with its standard error, in nats and
         in bits per dimension as they are reported for MNIST. KL and cross-entropy are infinite where q has no density
-        at an image (−∞).
+        at an image (−∞). A ``warning`` where these numbers are impossible for a normalised density.
 
     Raises:
         ConfigError: the data set was drawn from another truth, the number of rows is wrong, or a value cannot be a
@@ -98,25 +98,36 @@ def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]
     train_rows = None if split == "train" else _FEW
     truth, dataset = _truth_and_dataset(files, torch.device("cpu"), train_rows)
     log_p, x = dataset.log_prob[split], torch.from_numpy(dataset.x[split])
-    log_q = _log_probs(path, split, len(log_p))
+    log_q = _log_probs(Path(path), split, len(log_p))
     log_det = float(log_det_levels(x, truth.cell.data.alpha).mean())
-    entropy = mean_and_se(-log_p)
     scores: dict[str, Any] = _about(dataset, split) | {"num_zero_density": int(np.isneginf(log_q).sum())}
     with np.errstate(invalid="ignore"):
-        cross_entropy, divergence = mean_and_se(-log_q), kl(log_p, log_q)
+        estimates = mean_and_se(-log_q), mean_and_se(-log_p), kl(log_p, log_q)
     # KL is a difference: a change of coordinates cancels
-    for name, estimate, change in (
-        ("cross_entropy", cross_entropy, log_det),
-        ("entropy", entropy, log_det),
-        ("kl", divergence, 0.0),
+    for name, estimate, change in zip(
+        ("cross_entropy", "entropy", "kl"), estimates, (log_det, log_det, 0.0), strict=True
     ):
         scores[f"{name}_nats"], scores[f"{name}_se_nats"] = estimate
         scores[f"{name}_bits_per_dim"] = bits_per_dim(estimate.value, change, x[0].numel())
-    return scores
+    return scores | _warning(log_q, estimates[-1])
 
 
-def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.device) -> dict[str, Any]:
+def _warning(log_q: FloatArray, divergence: Estimate) -> dict[str, str]:
+    """Return a warning where log-densities cannot be those of a normalised density in logit space."""
+    if (log_q == log_q[0]).all() and np.isfinite(log_q[0]):
+        return {"warning": "every log-density is the same: a constant is no density in logit space"}
+    if divergence.value < 0 and not divergence.value >= -_IMPOSSIBLE_SE * divergence.se:
+        return {
+            "warning": f"a KL below 0 by more than {_IMPOSSIBLE_SE} standard errors: no normalised density in these "
+            "coordinates (sign? nats or bits? logit space or pixels?), or one that was fitted to these very images"
+        }
+    return {}
+
+
+def score_samples(files: TruthFiles, path: str | Path, space: Space, device: torch.device) -> dict[str, Any]:
     """Measure image metrics and the reverse cross-entropy of samples against the truth's test split.
+
+    The samples are put into a random order first, so that metrics of a subset do not depend on that of the file.
 
     Args:
         files: files of the truth.
@@ -126,21 +137,30 @@ def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.dev
 
     Returns:
         The columns of :data:`GROUPS` with their floors; for logits also −E_q[log p] with its standard error, nats.
+        ``num_compared`` is the number of images of either side that prdc and critic use; the others use all.
 
     Raises:
         ConfigError: images have another shape, are too few, not finite, or outside of their space.
         CorruptFileError: a file cannot be read.
     """
     truth, dataset = _truth_and_dataset(files, device, _FEW)
-    images = _samples(path, space, truth).to(device)
-    evaluator = _evaluator(truth, dataset, len(images), LeNetExtractor(device), device)
-    scores: dict[str, Any] = _about(dataset, "test") | {"space": space, "num_samples": len(images)}
-    scores["num_reference"] = len(dataset.x["test"])
+    images = _samples(Path(path), space, truth)
+    order = torch.randperm(len(images), generator=generator(torch.device("cpu"), _SEED, "score", "order"))
+    images, num_reference = images[order].to(device), len(dataset.x["test"])
+    evaluator = _evaluator(truth, dataset, len(images), device)
+    scores: dict[str, Any] = _about(dataset, "test") | {
+        "space": space,
+        "num_samples": len(images),
+        "num_reference": num_reference,
+        "num_compared": min(len(images), num_reference),
+    }
     if space == "logits":
         reverse = mean_and_se(-log_densities(truth.flow, images))
         scores["reverse_cross_entropy_nats"], scores["reverse_cross_entropy_se_nats"] = reverse
         scores |= {name: dataset.numbers[name] for name in ("entropy_nats", "entropy_se_nats")}
-    return scores | evaluator.measure_final(FixedSamples(images))
+    if (images == images[0]).all():
+        scores["warning"] = "all images are the same"
+    return scores | evaluator.measure_final(_FixedSamples(images))
 
 
 def _truth_and_dataset(files: TruthFiles, device: torch.device, train_rows: slice | None) -> tuple[Truth, Dataset]:
@@ -161,7 +181,7 @@ def _about(dataset: Dataset, split: str) -> dict[str, Any]:
     }
 
 
-def _log_probs(path: Path, split: str, num: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _log_probs(path: Path, split: str, num: int) -> FloatArray:
     values = read_array(path, (f"{split}/log_prob", "log_prob"), ndim=1).astype(np.float64)
     if len(values) != num:
         raise ConfigError(
@@ -171,10 +191,15 @@ def _log_probs(path: Path, split: str, num: int) -> np.ndarray[tuple[int], np.dt
     wrong = np.flatnonzero(np.isnan(values) | np.isposinf(values))
     if len(wrong):
         raise ConfigError(
-            f"{path}: {len(wrong)} log-densities are NaN or +inf, the first in row {wrong[0]}",
+            f"{path}: {len(wrong)} log-densities are NaN or +inf: {_rows(wrong)}",
             "a log-density is a number, or −inf where the model excludes the image",
         )
     return values
+
+
+def _rows(indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
+    named = ", ".join(str(index) for index in indices[:_MAX_NAMED])
+    return f"row{'s' * (len(indices) > 1)} {named}{' …' * (len(indices) > _MAX_NAMED)}"
 
 
 def _samples(path: Path, space: Space, truth: Truth) -> torch.Tensor:
@@ -195,28 +220,52 @@ def _samples(path: Path, space: Space, truth: Truth) -> torch.Tensor:
 
 
 def _check_space(path: Path, images: torch.Tensor, space: Space) -> None:
-    if not images.isfinite().all():
-        raise ConfigError(f"{path}: some values are NaN or infinite", "leave those images out, and say so")
-    beyond_pixels = bool(((images < 0) | (images > 1)).any())
-    if space == "pixels" and beyond_pixels:
-        raise ConfigError(f"{path}: pixels outside [0, 1]", "scale them, or use --space logits")
-    if space == "logits" and not beyond_pixels:
-        raise ConfigError(f"{path}: every value lies in [0, 1], as pixels do", "use --space pixels")
+    wrong = np.flatnonzero(~images.isfinite().flatten(1).all(1).numpy())
+    if len(wrong):
+        raise ConfigError(
+            f"{path}: {len(wrong)} images have values that are NaN or infinite: {_rows(wrong)}",
+            "leave those images out, and say so",
+        )
+    smallest, largest = float(images.min()), float(images.max())
+    form = _pixel_form(smallest, largest)
+    if space == "logits" and form:
+        raise ConfigError(f"{path}: every value lies in {form[0]}", form[1])
+    if space == "pixels" and not 0 <= smallest <= largest <= 1:
+        raise ConfigError(f"{path}: pixels outside [0, 1]", form[1] if form else "use --space logits")
 
 
-def _evaluator(truth: Truth, dataset: Dataset, num: int, extractor: Extractor, device: torch.device) -> Evaluator:
+def _pixel_form(smallest: float, largest: float) -> tuple[str, str] | None:
+    """Return the form of pixels that values of this range have, and how to score it; None for logits."""
+    if smallest >= -1 and largest <= 1:
+        if smallest >= 0:
+            return "[0, 1], as pixels do", "use --space pixels"
+        return "[−1, 1], as scaled pixels do", "write (x + 1) / 2 and use --space pixels"
+    if smallest >= 0 and largest <= 255:
+        return "0…255, as levels do", "write x / 255 or uint8, and use --space pixels"
+    return None
+
+
+def _evaluator(truth: Truth, dataset: Dataset, num: int, device: torch.device) -> Evaluator:
     sets = {
         split: EvalSet(torch.from_numpy(dataset.x[split]).to(device), log_p=dataset.log_prob[split])
         for split in ("val", "test")
     }
     to_pixels = partial(from_logits, alpha=truth.cell.data.alpha)
-    num_samples = dict.fromkeys(sets, num)
-    references = References(
-        sets,
-        truth.flow,
-        (extractor,),
-        num_samples,
-        to_pixels,
-        lambda purpose: generator(device, _SEED, "score", purpose),
-    )
-    return Evaluator(references, (), GROUPS)
+    extractors, streams = (LeNetExtractor(device),), partial(generator, device, _SEED, "score")
+    return Evaluator(References(sets, truth.flow, extractors, dict.fromkeys(sets, num), to_pixels, streams), (), GROUPS)
+
+
+class _FixedSamples(Model):
+    """A model known only by its samples (n, C, H, W), logits, which it returns in order."""
+
+    def __init__(self, images: torch.Tensor):
+        super().__init__()
+        self._images = images
+        self._position = 0
+
+    @override
+    def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        images = self._images[self._position : self._position + n]
+        assert len(images) == n
+        self._position += n
+        return images

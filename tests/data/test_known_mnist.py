@@ -24,7 +24,7 @@ from nllgen.data.synthetic import draw
 from nllgen.data.truth import Truth, load_truth
 from nllgen.metrics.exact import bits_per_dim, log_densities, mean_and_se
 from nllgen.metrics.lenet import LeNetExtractor
-from nllgen.models.numerics import numerical_errors
+from nllgen.models.realnvp import numerical_errors
 from nllgen.study.load import load_study
 from tests.cli.pages import blocks
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from nllgen.data.logits import dequantise, from_logits, log_det_levels, to_logits
 from nllgen.metrics.exact import bits_per_dim
+from nllgen.study.config import DataConfig
 
 ALPHAS = [1e-6, 1e-3, 0.05]
 
@@ -49,6 +51,23 @@ def test_fp32_logits_agree_with_fp64(alpha: float) -> None:
     v = torch.cat([torch.linspace(0, 1, 10_001), 1 - torch.logspace(-7, -1, 100), torch.logspace(-12, -1, 100)])
     exact = to_logits(v.double(), alpha)
     assert ((to_logits(v, alpha).double() - exact).abs() <= 3e-6).all()
+
+
+@pytest.mark.parametrize("alpha", [1e-9, *ALPHAS, 0.49])
+def test_every_alpha_that_a_study_may_have_is_inverted_in_fp32(alpha: float) -> None:
+    alpha = DataConfig(alpha=alpha).alpha
+    v = torch.linspace(0, 1, 100_001)
+    y = to_logits(v, alpha)
+    assert y.isfinite().all()
+    assert ((from_logits(y, alpha) - v).abs() < 0.01 / 256).all()
+
+
+@pytest.mark.parametrize(
+    ("alpha", "bound"), [(1e-46, "0.000000001"), (0.0, "0.000000001"), (0.4999999, "0.49"), (0.5, "0.49")]
+)
+def test_an_alpha_beyond_fp32_is_refused_with_its_bound(alpha: float, bound: str) -> None:
+    with pytest.raises(ValidationError, match=f"than or equal to {bound}"):
+        DataConfig(alpha=alpha)
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)

@@ -13,7 +13,7 @@ from nllgen.data.truth import Truth, check_fits, load_tensors, load_truth, to_by
 from nllgen.errors import AssetError, ConfigError, CorruptFileError, SchemaError
 from nllgen.models import RealNVP
 from nllgen.models.actnorm import ActNorm
-from nllgen.models.numerics import numerical_errors
+from nllgen.models.realnvp import numerical_errors
 from nllgen.study.config import Cell, DataConfig, FlowConfig
 from nllgen.train.streams import generator
 

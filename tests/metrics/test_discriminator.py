@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nllgen.metrics.discriminator import distance_to_optimum
+from nllgen.metrics.densities import distance_to_optimum
 from nllgen.metrics.exact import log_densities
 from nllgen.metrics.measurement import EvalSet, Measurement, References
 from nllgen.models import RealNVP

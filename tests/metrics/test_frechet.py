@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 import nllgen.metrics
 from nllgen.errors import MetricInputError, NllgenError
 from nllgen.metrics.exact import FloatArray
-from nllgen.metrics.frechet import frechet_distance, frechet_from_features, moments
+from nllgen.metrics.frechet import FrechetTo, frechet_distance, frechet_from_features, moments
 from nllgen.torchvision_ops import import_torchvision
 
 rng = np.random.default_rng
@@ -164,3 +165,33 @@ def test_features_of_two_extractors_are_a_typed_error() -> None:
 def test_error_is_an_expected_one_and_a_value_error() -> None:
     assert issubclass(MetricInputError, NllgenError)
     assert issubclass(MetricInputError, ValueError)
+
+
+@pytest.mark.parametrize("scale", [1e78, 1e160, 1e307])
+def test_an_overflow_is_a_typed_error_and_never_a_perfect_score(scale: float) -> None:
+    """Two rows × 1e78 have a finite distance, but the product of their covariances overflows."""
+    x, y = scale * features(2, 5), scale * features(2, 5, seed=1)
+    many, more = scale * features(50, 5), scale * features(50, 5, seed=1)
+    measures: list[Callable[[], float]] = [
+        lambda: frechet_from_features(x, y),
+        lambda: frechet_from_features(many, more),
+        lambda: frechet_distance(*moments(many), *moments(more)),
+        lambda: FrechetTo(*moments(many))(more),
+    ]
+    for measure in measures:
+        with pytest.raises(MetricInputError, match="overflows float64"):
+            measure()
+
+
+def test_means_too_far_apart_are_an_overflow() -> None:
+    with pytest.raises(MetricInputError, match="overflows float64"):
+        frechet_distance([1e200], [[1.0]], [0.0], [[1.0]])
+
+
+@pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor, np.ndarray.tolist])
+def test_a_complex_covariance_is_refused(convert: Any) -> None:
+    cov = convert(np.eye(2) + 0j)
+    with pytest.raises(MetricInputError, match="cov2 is complex"):
+        frechet_distance([0, 0], np.eye(2), [0, 0], cov)
+    with pytest.raises(MetricInputError, match="features is complex"):
+        moments(cov)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import nllgen.models.from_zuko
 from nllgen.errors import ConfigError
+from nllgen.metrics.exact import draw, log_densities
 from nllgen.models import make_model
 from nllgen.models.from_zuko import ZukoFlow
 from nllgen.models.imported import ImportedModel
@@ -70,6 +71,57 @@ class NoParameters(Good):
     def __init__(self, shape):
         super().__init__(shape)
         self.mean.requires_grad_(False)
+
+class RandomDensity(Good):
+    def log_prob(self, x):
+        return super().log_prob(x) + torch.rand(len(x))
+
+class BatchDensity(Good):
+    def log_prob(self, x):
+        return super().log_prob((x - x.mean(0)) / 2)
+
+class NaNDensity(Good):
+    def log_prob(self, x):
+        return super().log_prob(x) * float("nan")
+
+class HalfDensity(Good):
+    def log_prob(self, x):
+        return super().log_prob(x).half()
+
+class DoubleSamples(Good):
+    def sample(self, n, generator=None):
+        return super().sample(n, generator).double()
+
+class NaNSamples(Good):
+    def sample(self, n, generator=None):
+        return super().sample(n, generator) * float("nan")
+
+class Dropout(Good):
+    def log_prob(self, x):
+        return super().log_prob(nn.functional.dropout(x, 0.5, self.training))
+
+class Rude(Good):
+    def __init__(self, shape):
+        super().__init__(shape)
+        disturb()
+
+    def initialise(self, x):
+        disturb()
+
+    def log_prob(self, x):
+        value = super().log_prob(x)
+        disturb()
+        return value
+
+    def sample(self, n, generator=None):
+        x = super().sample(n, generator)
+        disturb()
+        return x
+
+def disturb():
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.set_num_threads(torch.get_num_threads() + 1)
 
 def not_a_module(shape) -> nn.Module:
     return 3
@@ -136,11 +188,17 @@ def test_its_file_is_known_by_its_digest(own_module: Path) -> None:
         ("own_students:NoDensity", "without log_prob"),
         ("own_students:NoSample", "without sample"),
         ("own_students:WrongDensity", r"log_prob of 3 images has shape \(\), not \(3,\)"),
-        ("own_students:WrongSample", r"sample\(3\) has shape \(3, 6\), not \(3, 1, 2, 3\)"),
+        ("own_students:WrongSample", r"sample of 3 images has shape \(3, 6\), not \(3, 1, 2, 3\)"),
         ("own_students:OwnDice", "sample is random beyond its generator"),
         ("own_students:NoGenerator", "unexpected keyword argument 'generator'"),
         ("own_students:NoGradient", "log_prob passes no gradient"),
         ("own_students:NoParameters", "without trainable parameters"),
+        ("own_students:RandomDensity", "differs between two calls"),
+        ("own_students:BatchDensity", "depends on the other images"),
+        ("own_students:NaNDensity", "not finite: .*nan"),
+        ("own_students:HalfDensity", r"log_prob of torch\.float32 returns torch\.float16"),
+        ("own_students:DoubleSamples", r"sample returns torch\.float64, not torch\.float32"),
+        ("own_students:NaNSamples", "sample is random beyond its generator, or not finite"),
     ],
 )
 def test_a_broken_contract_is_described(own_module: Path, factory: str, says: str) -> None:
@@ -183,6 +241,39 @@ def test_trying_a_model_leaves_the_global_generator_alone(own_module: Path) -> N
     before = torch.random.get_rng_state()
     imported("own_students:Good")
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_model_that_sets_torchs_defaults_does_not_disturb_the_program(own_module: Path) -> None:
+    before = torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
+    model = imported("own_students:Rude")
+    x = torch.zeros(2, 1, 2, 3)
+    for call in (lambda: model.initialise(x), lambda: model.log_prob(x), lambda: model.sample(2)):
+        call()
+        assert (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()) == before
+    assert torch.zeros(1).device.type == "cpu"
+
+
+def test_the_seed_that_a_module_sets_when_imported_does_not_change_the_weights(own_module: Path) -> None:
+    """A warm worker has imported the module already: its weights are those of a new process."""
+    own_module.write_text(MODULE + "\ntorch.manual_seed(7)\ndef random(shape) -> nn.Module:\n"
+                          "    model = Good(shape)\n    nn.init.normal_(model.mean)\n    return model\n")  # fmt: skip
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        weights.append(imported("own_students:random").inner.get_parameter("mean"))
+    assert torch.equal(*weights)
+
+
+def test_a_model_is_measured_in_evaluation_mode_and_left_in_its_own(own_module: Path) -> None:
+    model = imported("own_students:Dropout")
+    model.inner.train(False)
+    assert model.training
+    x = torch.ones(200, 1, 2, 3)
+    assert (log_densities(model, x) == log_densities(model, x)[0]).all()
+    draw(model, 3, torch.Generator())
+    assert (model.training, model.inner.training) == (True, False)
+    model.train()
+    assert model.log_prob(x).std() > 0
 
 
 ZUKO = {"name": "NSF", "transforms": 2, "hidden_features": [16, 16], "bins": 4}

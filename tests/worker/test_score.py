@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from nllgen.models import RealNVP
 from nllgen.storage import external
 from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, write_dataset
 from nllgen.study.config import Cell, DataConfig, FlowConfig
-from nllgen.worker.score import Space
+from nllgen.worker.score import Space, find_truth, score_log_probs, score_samples
 
 CPU = torch.device("cpu")
 N = 400
@@ -147,15 +148,40 @@ def test_npz_and_hdf5_hold_the_same(truth: Path, dataset: Dataset, tmp_path: Pat
     ("edit", "reason"),
     [
         (lambda v: v[:-1], "399 log-densities, the test split of the truth's data set has 400"),
-        (lambda v: np.where(np.arange(N) == 5, np.nan, v), "1 log-densities are NaN or .inf, the first in row 5"),
-        (lambda v: np.where(np.arange(N) > 397, np.inf, v), "2 log-densities"),
+        (lambda v: np.where(np.arange(N) == 5, np.nan, v), "1 log-densities are NaN or .inf: row 5$"),
+        (lambda v: np.where(np.arange(N) > 397, np.inf, v), "2 log-densities are NaN or .inf: rows 398, 399$"),
+        (lambda v: np.full(N, np.nan), "rows 0, 1, 2, 3, 4 …$"),
     ],
 )
 def test_log_densities_that_do_not_fit_are_refused(
     truth: Path, dataset: Dataset, tmp_path: Path, edit: Callable[[np.ndarray], np.ndarray], reason: str
 ) -> None:
-    with pytest.raises(ConfigError, match=reason):
+    with pytest.raises(ConfigError) as caught:
         densities(truth, npz(tmp_path, log_prob=edit(dataset.log_prob["test"])))
+    assert re.search(reason, caught.value.message)
+
+
+@pytest.mark.parametrize(
+    ("edit", "warning"),
+    [
+        (lambda log_p: log_p + 0.1, "no normalised density"),  # exactly impossible: no standard error
+        (lambda log_p: -log_p, "sign?"),
+        (lambda log_p: log_p / 784, "nats or bits?"),
+        (lambda log_p: np.full(N, log_p.mean() - 1), "a constant"),
+        (lambda log_p: log_p + np.where(np.arange(N) % 2, 1.0, -1.0) + 0.2, ""),  # 0.2 ± 0.05 below 0
+        (lambda log_p: log_p + np.where(np.arange(N) % 2, 1.0, -1.0) + 0.3, "a KL below 0 by more than 5"),
+        (lambda log_p: log_p - 3, ""),
+        (lambda log_p: np.where(np.arange(N) == 5, -np.inf, log_p), ""),
+    ],
+)
+def test_a_result_that_is_impossible_is_said(
+    truth: Path, dataset: Dataset, tmp_path: Path, edit: Callable[[np.ndarray], np.ndarray], warning: str
+) -> None:
+    assert dataset.log_prob["test"].mean() < -10  # so that a wrong sign and a wrong unit give densities too large
+    scores = densities(truth, npz(tmp_path, log_prob=edit(dataset.log_prob["test"])))
+    assert warning in scores["warning"] if warning else "warning" not in scores
+    print_scores(scores)
+    json.dumps(scores_to_json(scores), allow_nan=False)
 
 
 def test_samples_of_the_truth_score_as_the_truth(truth: Path, flow: RealNVP, tmp_path: Path) -> None:
@@ -172,6 +198,22 @@ def test_the_test_images_themselves_are_at_distance_0(truth: Path, dataset: Data
     assert found["frechet_lenet"] < 1e-3 * found["frechet_floor_lenet"]
     assert (found["precision_lenet"], found["recall_lenet"], found["coverage_lenet"]) == (1, 1, 1)
     assert found["reverse_cross_entropy_nats"] == pytest.approx(-dataset.log_prob["test"].mean(), abs=1e-4)
+
+
+def test_the_order_of_the_rows_does_not_decide_a_metric_of_a_subset(truth: Path, flow: RealNVP, tmp_path: Path) -> None:
+    """Half of twice as many samples are noise: precision and density compare a random half, not the first."""
+    good = flow.sample(N, torch.Generator().manual_seed(9)).numpy()
+    noise = 8 * np.random.default_rng(0).standard_normal(good.shape).astype(np.float32)
+    first, last = (images(truth, npz(tmp_path, x=np.concatenate(x))) for x in ((good, noise), (noise, good)))
+    assert (first["num_samples"], first["num_reference"], first["num_compared"]) == (2 * N, N, N)
+    for name in ("precision_lenet", "density_lenet", "coverage_lenet"):
+        assert first[name] == pytest.approx(last[name], abs=0.12)
+    assert 0.3 < first["precision_lenet"] < 0.65
+
+
+def test_a_single_image_many_times_is_said(truth: Path, flow: RealNVP, tmp_path: Path) -> None:
+    one = flow.sample(1, torch.Generator().manual_seed(9)).numpy()
+    assert images(truth, npz(tmp_path, x=np.repeat(one, N, axis=0)))["warning"] == "all images are the same"
 
 
 def test_noise_is_far_away(truth: Path, tmp_path: Path) -> None:
@@ -201,7 +243,13 @@ def test_levels_are_pixels(truth: Path, tmp_path: Path) -> None:
     [
         (np.ones((5, 1, 8, 8), np.float32), "logits", "the truth's are"),
         (np.ones((1, 1, 7, 7), np.float32), "logits", "two or more"),
-        (np.full((5, 1, 7, 7), np.nan, np.float32), "logits", "NaN or infinite"),
+        (np.full((5, 1, 7, 7), np.nan, np.float32), "logits", "5 images have values that are NaN or infinite: rows 0"),
+        (np.where(np.arange(5) == 3, np.inf, np.ones((7, 7, 1, 5))).T, "logits", "row 3"),
+        (np.linspace(-1, 1, 245).reshape(5, 1, 7, 7), "logits", "[−1, 1], as scaled pixels do\n  → write (x + 1) / 2"),
+        (np.linspace(-1, 1, 245).reshape(5, 1, 7, 7), "pixels", "outside [0, 1]\n  → write (x + 1) / 2"),
+        (np.linspace(0, 255, 245).reshape(5, 1, 7, 7), "logits", "0…255, as levels do\n  → write x / 255"),
+        (np.linspace(0, 255, 245).reshape(5, 1, 7, 7), "pixels", "outside [0, 1]\n  → write x / 255"),
+        (np.linspace(-14, 14, 245).reshape(5, 1, 7, 7), "pixels", "outside [0, 1]\n  → use --space logits"),
         (np.full((5, 1, 7, 7), 0.5, np.float32), "logits", "use --space pixels"),
         (np.full((5, 1, 7, 7), 5.0, np.float32), "pixels", "outside"),
         (np.zeros((5, 1, 7, 7), np.uint8), "logits", "logits are floats"),
@@ -218,6 +266,14 @@ def test_images_that_do_not_fit_are_refused(
 @pytest.mark.parametrize("name", ["truth.pt", ""])
 def test_a_truth_is_its_file_or_its_folder(truth: Path, name: str) -> None:
     assert densities(truth / name, truth / "dataset.h5")["kl_nats"] == 0
+
+
+def test_paths_may_be_strings(truth: Path, dataset: Dataset, tmp_path: Path) -> None:
+    files = find_truth(str(truth))
+    assert files == find_truth(truth)
+    assert score_log_probs(files, str(truth / "dataset.h5"), "test")["kl_nats"] == 0
+    path = npz(tmp_path, x=dataset.x["test"])
+    assert score_samples(files, str(path), "logits", CPU) == pytest.approx(score_samples(files, path, "logits", CPU))
 
 
 def test_a_missing_truth_is_refused(tmp_path: Path) -> None:
