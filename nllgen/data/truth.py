@@ -50,7 +50,7 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def load_tensors(path: Path) -> dict[str, Any]:
+def load_tensors(path: Path | str) -> dict[str, Any]:
     """Read a file of tensors and plain values with ``weights_only=True``.
 
     Raises:
@@ -58,6 +58,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
         AssetError: it does not exist.
         MachineError: it cannot be read now.
     """
+    path = Path(path)
     try:
         with reading(path):
             value = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
@@ -114,7 +115,7 @@ def truth_bytes(cell: Cell, weights: dict[str, Tensor]) -> bytes:
     return to_bytes({"schema": SCHEMA, "cell": cell.model_dump_json(), "weights": weights})
 
 
-def load_truth(path: Path, device: torch.device) -> Truth:
+def load_truth(path: Path | str, device: torch.device) -> Truth:
     """Read truth.pt.
 
     Raises:

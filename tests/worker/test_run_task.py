@@ -169,7 +169,9 @@ def test_a_finished_cell_is_reported(
 ) -> None:
     cell = mixed_study.read_study().cells[0]
     enter(mixed_study, TaskOrder(cell.id, "again"), RunOptions(mnist_assets, "cpu"))
-    assert "already there" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "already there" in out
+    assert "step " not in out, "a finished cell was trained again"
 
 
 def test_a_device_that_is_not_available_is_named() -> None:
