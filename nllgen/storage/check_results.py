@@ -74,7 +74,7 @@ def check_task(task: Task, expected: Expected) -> Iterator[WrongFile]:
 
 
 def _check_weights(task: Task, result: Result) -> Iterator[WrongFile]:
-    path = task.task_dir.model
+    path = task.task_dir.model(result.attrs["model_sha256"])
     try:
         digest = weights_digest(path)
     except CorruptFileError as error:

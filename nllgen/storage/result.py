@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 
 import h5py
 
-from nllgen.errors import CorruptFileError
-from nllgen.storage.atomic import locked, part_file, publish, write_part
+from nllgen.errors import CorruptFileError, NllgenError
+from nllgen.storage.atomic import part_file, publish, write_part
 from nllgen.storage.checksum import verify_checksum, with_checksum
 from nllgen.storage.hdf5 import Array, check_schema, get_array, get_json, open_read, put_array, put_json, require_schema
 from nllgen.storage.schema import (
@@ -24,6 +25,7 @@ from nllgen.storage.schema import (
     RESULT_ATTRS,
     SCHEMA,
 )
+from nllgen.storage.study_dir import TaskDir
 from nllgen.storage.tables import Table, digest_array, digest_table, read_table, write_table
 from nllgen.study.config import Cell
 
@@ -74,7 +76,7 @@ def write_result(path: Path, result: Result, attempt: str, before_publication: C
         path: the final name.
         result: the content.
         attempt: tells this writer's ``.part`` from others'.
-        before_publication: called when the part is valid; it puts the weights in place.
+        before_publication: called when the part is valid; it puts the weights in place, under their digest.
 
     Returns:
         Whether this result was published; False where another one was first.
@@ -89,13 +91,17 @@ def write_result(path: Path, result: Result, attempt: str, before_publication: C
         put_array(file, "samples/x", result.samples, "1")
 
     with part_file(path, attempt) as part:
-        write_part(part, with_checksum(fill, {name: attrs[name] for name in HEAD_ATTRS}))
-        read_result(part)
-        with locked(path.parent):  # a late attempt must not put its weights beside another's result
+        try:
+            write_part(part, with_checksum(fill, {name: attrs[name] for name in HEAD_ATTRS}))
+            read_result(part)
             if path.exists():
                 return False
             before_publication()
-            return publish(part, path)
+        except (NllgenError, OSError):
+            if path.exists():  # whoever published it has removed this attempt's parts
+                return False
+            raise
+        return publish(part, path)
 
 
 def read_result(path: Path) -> Result:
@@ -124,6 +130,8 @@ def _checked(attrs: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(f"attribute {name} is missing or of another type")
     if attrs["outcome"] not in OUTCOMES:
         raise ValueError(f"outcome is {attrs['outcome']!r}, not one of {', '.join(OUTCOMES)}")
+    if not re.fullmatch("[0-9a-f]{64}", attrs.get("model_sha256", "")):  # it is a part of a file's name
+        raise ValueError("model_sha256 is no SHA-256")
     return {name: attrs[name] for name in names}
 
 
@@ -161,3 +169,12 @@ def read_attrs(path: Path) -> dict[str, Any]:
     with open_read(path) as file:
         check_schema(file, path)
         return _checked(get_json(file, "attributes"), RESULT_ATTRS)
+
+
+def model_of(task_dir: TaskDir) -> Path:
+    """Return the path of the weights that a task's result was measured on.
+
+    Raises:
+        CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
+    """
+    return task_dir.model(read_attrs(task_dir.result)["model_sha256"])

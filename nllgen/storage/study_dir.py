@@ -18,6 +18,7 @@ from nllgen.study.config import Study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
 
 _MAX_NAMED = 5
+_DIGITS = 16  # of a digest, in a file name
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,13 @@ class TaskDir:
         """Return result.h5, which exists when the run is complete."""
         return self.path / "result.h5"
 
-    @property
-    def model(self) -> Path:
-        """Return model.pt: the last weights, the best and their moving average."""
-        return self.path / "model.pt"
+    def model(self, model_sha256: str) -> Path:
+        """Return model.<digest>.pt: the last weights, the best and their moving average, under their digest.
+
+        result.h5 names the digest, so that the weights of two attempts are two files and a result never stands beside
+        another attempt's weights.
+        """
+        return self.path / f"model.{model_sha256[:_DIGITS]}.pt"
 
     @property
     def weights(self) -> Path:
@@ -97,11 +101,16 @@ class TaskDir:
             if path != keep:
                 path.unlink(missing_ok=True)
 
-    def remove_leftovers(self) -> None:
-        """Remove the checkpoints and half-written files of all attempts, after the result was published."""
-        for pattern in ("checkpoint.*", "progress.json", "*.part"):
+    def remove_leftovers(self, model: Path) -> None:
+        """Remove what no attempt needs after the result was published: checkpoints, partial files, other weights.
+
+        Args:
+            model: the weights that the published result was measured on, which stay.
+        """
+        for pattern in ("checkpoint.*", "progress.json", "*.part", "model.*.pt"):
             for path in self.path.glob(pattern):
-                path.unlink(missing_ok=True)
+                if path != model:
+                    path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The digest of the weights in a truth.pt or model.pt, read without torch, as on a login node."""
+"""The digest of the weights in truth.pt or a task's model, read without torch, as on a login node."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAX_BYTES = 2**30
 def weights_digest(path: Path) -> str:
     """Return the digest of the weights in a file, equal to that of ``nllgen.data.truth.weights_sha256``.
 
-    The names of a model.pt, which keeps several weights, are ``last/<name>``, ``best/<name>`` and so on.
+    The names in a task's model, which keeps several weights, are ``last/<name>``, ``best/<name>`` and so on.
 
     A file that has not changed since is not read again.
 

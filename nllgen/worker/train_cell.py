@@ -22,7 +22,7 @@ from nllgen.paradigms.base import Scalars
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen.storage.provenance import code_sha256, nllgen_version
-from nllgen.storage.result import Result, read_attrs, write_result
+from nllgen.storage.result import Result, model_of, read_attrs, write_result
 from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.storage.study_dir import TaskDir
 from nllgen.storage.tables import make_table
@@ -67,7 +67,7 @@ class CellRun:
 
 
 def run_cell(run: CellRun) -> bool:
-    """Train a cell from its newest checkpoint to its end and publish result.h5 and model.pt.
+    """Train a cell from its newest checkpoint to its end and publish model.<digest>.pt and result.h5.
 
     Returns:
         True if this attempt's result was published, False if another was published first.
@@ -90,10 +90,9 @@ def run_cell(run: CellRun) -> bool:
     except StoppedError:
         save_checkpoint(task_dir.checkpoint(settings.order.attempt), state, write_bytes)
         raise
-    published = write_result(
-        task_dir.result, result, settings.order.attempt, lambda: write_bytes(task_dir.model, weights)
-    )
-    task_dir.remove_leftovers()
+    model = task_dir.model(result.attrs["model_sha256"])
+    published = write_result(task_dir.result, result, settings.order.attempt, lambda: write_bytes(model, weights))
+    task_dir.remove_leftovers(model_of(task_dir))
     echo(f"{'published' if published else 'already there'}: {task_dir.result}")
     return published
 
@@ -141,7 +140,7 @@ def _evaluate(run: CellRun, state: TrainState, model: Model, role: str) -> Scala
 
 
 def _measure(run: CellRun, state: TrainState) -> tuple[Result, bytes]:
-    """Measure the final weights on the test split; return the result, and the weights as the bytes of model.pt."""
+    """Measure the final weights on the test split; return the result, and the weights as the bytes of their file."""
     cell = run.cell
     flow = make_model(cell).to(run.settings.device)
     kept = state.weights()
@@ -214,7 +213,7 @@ def device_name(device: torch.device) -> str:
 
 
 def load_model(task_dir: TaskDir, cell: Cell) -> Weights:
-    """Load the weights of model.pt.
+    """Load the weights that result.h5 was measured on.
 
     Returns:
         last, best or ema → state dict.
@@ -222,8 +221,9 @@ def load_model(task_dir: TaskDir, cell: Cell) -> Weights:
     Raises:
         CorruptFileError: the file is damaged, another cell's, or not the weights that result.h5 was measured on.
     """
-    content = load_tensors(task_dir.model)
     measured = read_attrs(task_dir.result)["model_sha256"]
+    path = task_dir.model(measured)
+    content = load_tensors(path)
     try:
         if Cell.model_validate_json(content["cell"]).id != cell.id:
             raise ValueError("it is another cell's")
@@ -232,4 +232,4 @@ def load_model(task_dir: TaskDir, cell: Cell) -> Weights:
             raise ValueError("its weights are not those that result.h5 was measured on")
         return weights
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptFileError(f"{task_dir.model}: {error}", "remove it with its result.h5 and submit again") from error
+        raise CorruptFileError(f"{path}: {error}", "remove it with its result.h5 and submit again") from error

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 
 from nllgen.storage.check_results import check_results
+from nllgen.storage.result import model_of
 from nllgen.storage.study_dir import StudyDir
 from tests.cli.process import Run
 
@@ -16,8 +17,8 @@ def test_retry_accepts_what_check_names(
     """Once, weights beside another result could only be mended by removing files by hand."""
     study_dir = copy_of(bare_study)
     one, other, third = (study_dir.cell(cell.id) for cell in study_dir.read_study().cells)
-    shutil.copyfile(other.model, one.model)
-    third.model.unlink()
+    shutil.copyfile(model_of(other), model_of(one))
+    model_of(third).unlink()
     for task_dir in (one, third):
         done = nllgen("retry", study_dir.path, task_dir.path.name, "--dry-run")
         assert done.returncode == 0
@@ -31,14 +32,15 @@ def test_repair_moves_what_is_wrong_aside_and_the_study_runs_it_again(
 ) -> None:
     study_dir = copy_of(bare_study)
     one, other, third = (study_dir.cell(cell.id) for cell in study_dir.read_study().cells)
-    shutil.copyfile(other.model, one.model)
-    third.model.unlink()
+    overwritten, lost = model_of(one), model_of(third)
+    shutil.copyfile(model_of(other), overwritten)
+    lost.unlink()
     done = nllgen("check", study_dir.path)
     assert done.returncode == 1
-    assert f"{one.model}: holds other weights" in done.stdout
-    assert f"{third.model}: is gone" in done.stdout
+    assert f"{overwritten}: holds other weights" in done.stdout
+    assert f"{lost}: is gone" in done.stdout
     assert nllgen("check", study_dir.path, "--repair").returncode == 0
     assert not one.result.exists()
     assert one.result.with_name("result.h5.damaged").exists()
     assert third.result.exists()  # its numbers count
-    assert [file.path.name for file in check_results(study_dir, study_dir.read_study())] == ["model.pt"]
+    assert [file.path.name for file in check_results(study_dir, study_dir.read_study())] == [lost.name]

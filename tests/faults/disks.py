@@ -42,11 +42,11 @@ def _result(study_dir: StudyDir) -> object:
     cell = _STUDY.cells[0]
     task = study_dir.cell(cell.id)
     make_folder(task.path)
-    write_result(
-        task.result, small_result(cell), "a", lambda: write_bytes(task.model, to_bytes({"a": torch.zeros(2000)}))
-    )
+    result = small_result(cell)
+    model = task.model(result.attrs["model_sha256"])
+    write_result(task.result, result, "a", lambda: write_bytes(model, to_bytes({"a": torch.zeros(2000)})))
     read_result(task.result)
-    return load_tensors(task.model)
+    return load_tensors(model)
 
 
 def _dataset(study_dir: StudyDir) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import tempfile
 from collections import Counter
@@ -19,7 +20,7 @@ from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.job_env import Job
 from nllgen.launch.task_queue import TaskQueue
 from nllgen.launch.worker_process import WorkerConfig
-from nllgen.storage.result import read_attrs, write_result
+from nllgen.storage.result import model_of, read_attrs, write_result
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.load import parse_study
@@ -72,10 +73,12 @@ def supervise(hand: Hand, study_dir: StudyDir, submission: str, job: Job) -> Non
                 break
         else:
             small = small_result(cells[task.name])
-            small.attrs["host"] = attempt.name
-            weights = functools.partial(_put, task.task_dir.model, attempt.name)
+            model_sha256 = hashlib.sha256(attempt.name.encode()).hexdigest()
+            small.attrs.update(host=attempt.name, model_sha256=model_sha256)
+            weights = functools.partial(_put, task.task_dir.model(model_sha256), attempt.name)
             if write_result(task.task_dir.result, small, attempt.name, weights):
                 hand.report("published", task.name, attempt.name)
+            task.task_dir.remove_leftovers(model_of(task.task_dir))
             hand.report("released", task.name)
             queue.note_end(task.name, attempt.end(0, None), 1.0)
             continue
@@ -168,9 +171,9 @@ class Schedules(RuleBasedStateMachine):
             path = self.study_dir.cell(cell).result
             if path.exists():
                 inode, host = path.stat().st_ino, read_attrs(path)["host"]
-                weights = self.study_dir.cell(cell).model.read_text()
+                weights = model_of(self.study_dir.cell(cell)).read_text()
                 assert self.seen.setdefault(cell, (inode, host, weights)) == (inode, host, weights)
-                assert weights == host or not self.can_lock
+                assert weights == host
                 assert self.published.get(cell) in (None, host)
             assert path.exists() or cell not in self.seen
 

@@ -13,7 +13,7 @@ import torch
 
 from nllgen.errors import EXIT_ENVIRONMENT, NllgenError
 from nllgen.storage.collect import collect
-from nllgen.storage.result import read_attrs
+from nllgen.storage.result import model_of, read_attrs
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.run_options import RunOptions, TaskOrder
 from nllgen.worker.settings import NeverStop
@@ -91,7 +91,7 @@ def test_the_truth_and_its_data_set_survive_a_failure_of_each_operation(
 
 def _truth_files(study_dir: StudyDir, truth_id: str) -> dict[str, Path]:
     task_dir = study_dir.truth(truth_id)
-    return {path.name: path for path in (task_dir.result, task_dir.model, task_dir.weights, task_dir.dataset)}
+    return {path.name: path for path in (task_dir.result, model_of(task_dir), task_dir.weights, task_dir.dataset)}
 
 
 def test_evaluation_survives_a_failure_of_each_operation(

@@ -55,7 +55,7 @@ def run(task: Task) -> bool:
     attempt = Attempt.begin(task, lease, "s")
     cell = next(cell for cell in played_study().cells if cell.id == task.name)
     published = write_result(task.task_dir.result, small_result(cell), attempt.name, lambda: None)
-    task.task_dir.remove_leftovers()
+    task.task_dir.remove_leftovers(task.task_dir.model("0" * 64))
     attempt.end(0, None)
     return published
 

@@ -11,6 +11,7 @@ import pytest
 from nllgen.errors import MachineError
 from nllgen.storage.check_results import check_results
 from nllgen.storage.extra_metrics import ExtraMetrics, read_extra_metrics, write_extra_metrics
+from nllgen.storage.result import model_of
 from nllgen.storage.study_dir import StudyDir
 from tests.storage.conftest import OTHER_WEIGHTS
 
@@ -33,20 +34,20 @@ def flip(path: Path) -> None:
 
 def test_damaged_weights_are_found(bare_study: StudyDir, copy_of: CopyOf) -> None:
     study_dir = copy_of(bare_study)
-    path = study_dir.cell(study_dir.read_study().cells[0].id).model
+    path = model_of(study_dir.cell(study_dir.read_study().cells[0].id))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     ((name, reason),) = wrong(study_dir)
-    assert name == "model.pt"
+    assert name == path.name
     assert "other weights" in reason or "not a file of weights" in reason
 
 
 def test_weights_of_another_cell_and_none_are_found(bare_study: StudyDir, copy_of: CopyOf) -> None:
     study_dir = copy_of(bare_study)
     one, other, third = (study_dir.cell(cell.id) for cell in study_dir.read_study().cells)
-    shutil.copyfile(other.model, one.model)
-    third.model.unlink()
+    shutil.copyfile(model_of(other), model_of(one))
+    model_of(third).unlink()
     assert [reason.split(":")[0] for _, reason in wrong(study_dir)] == [
         "holds other weights than those that result.h5 was measured on",
         "is gone",

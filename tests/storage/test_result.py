@@ -14,8 +14,18 @@ import pytest
 
 from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.checksum import SIZE, checksum_header
-from nllgen.storage.result import TABLES, Result, read_attrs, read_head, read_result, science_sha256, write_result
+from nllgen.storage.result import (
+    TABLES,
+    Result,
+    model_of,
+    read_attrs,
+    read_head,
+    read_result,
+    science_sha256,
+    write_result,
+)
 from nllgen.storage.schema import RESULT_ATTRS
+from nllgen.storage.study_dir import TaskDir
 from nllgen.study.config import Cell
 
 Tamper = Callable[[Path, Callable[[h5py.File], None]], None]
@@ -194,6 +204,32 @@ def test_the_weights_are_in_place_before_the_result(tmp_path: Path, result: Resu
     path, seen = tmp_path / "result.h5", []
     write_result(path, result, "a", lambda: seen.append(path.exists()))
     assert seen == [False]
+
+
+@pytest.mark.parametrize("name", ["", "../../../../etc/passwd", "D" * 64, "d" * 63])
+def test_a_digest_that_could_name_another_file_is_refused(
+    tmp_path: Path, make_result: Callable[..., Result], name: str
+) -> None:
+    with pytest.raises(CorruptFileError, match="model_sha256 is no SHA-256"):
+        write_result(tmp_path / "result.h5", make_result(model_sha256=name), "a", lambda: None)
+
+
+def test_of_two_attempts_with_other_weights_each_result_has_its_own(
+    tmp_path: Path, make_result: Callable[..., Result]
+) -> None:
+    """The second attempt overtakes the first between its weights and its result, as without locks."""
+    task_dir = TaskDir(tmp_path)
+    one, two = make_result(model_sha256="1" * 64), make_result(model_sha256="2" * 64)
+
+    def overtaken() -> None:
+        task_dir.model("1" * 64).write_text("1")
+        assert write_result(task_dir.result, two, "b", lambda: None)
+        task_dir.model("2" * 64).write_text("2")
+
+    assert not write_result(task_dir.result, one, "a", overtaken)
+    assert model_of(task_dir).read_text() == "2"
+    task_dir.remove_leftovers(model_of(task_dir))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"model.{'2' * 16}.pt", "result.h5"]
 
 
 def test_without_its_weights_no_result_is_published(tmp_path: Path, result: Result) -> None:

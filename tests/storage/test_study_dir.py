@@ -146,10 +146,10 @@ def test_checkpoints_come_newest_first(folder: StudyDir, study: Study) -> None:
 def test_clearing_up_leaves_results_logs_and_leases(folder: StudyDir, study: Study) -> None:
     task = folder.cell(study.cells[0].id)
     task.path.mkdir(parents=True)
-    kept = ["result.h5", "model.pt", "log.txt", "lease", "attempts.jsonl"]
-    for name in [*kept, "checkpoint.1-x.pt", "checkpoint.1-x.pt.f.part", "result.h5.1-x.part"]:
+    kept = ["result.h5", "model.a.pt", "log.txt", "lease", "attempts.jsonl"]
+    for name in [*kept, "checkpoint.1-x.pt", "checkpoint.1-x.pt.f.part", "result.h5.1-x.part", "model.b.pt"]:
         (Path(task.path) / name).touch()
-    task.remove_leftovers()
+    task.remove_leftovers(task.path / "model.a.pt")
     assert sorted(path.name for path in task.path.iterdir()) == sorted(kept)
 
 

@@ -15,7 +15,7 @@ from nllgen.errors import IncompleteError, MachineError, NllgenError
 from nllgen.launch.freeze import freeze
 from nllgen.storage.collect import collect
 from nllgen.storage.dataset import read_dataset, write_dataset
-from nllgen.storage.result import read_result, write_result
+from nllgen.storage.result import model_of, read_result, write_result
 from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import tasks_of
@@ -156,9 +156,10 @@ def test_a_truth_whose_weights_were_lost_is_trained_again_to_the_same_bits(
 ) -> None:
     folder, frozen = prepared.truth(truth_cell.id), prepared.truth_weights(truth_cell.id)
     before = frozen.read_bytes()
-    content = load_tensors(folder.model)
+    model = model_of(folder)
+    content = load_tensors(model)
     next(iter(content["weights"]["best"].values())).add_(1)
-    folder.model.write_bytes(to_bytes(content))
+    model.write_bytes(to_bytes(content))
     frozen.unlink()
     assert work(prepared, "truth", mnist_assets) == 0
     assert frozen.read_bytes() == before
