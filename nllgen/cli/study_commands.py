@@ -44,7 +44,7 @@ def plan(grid: str, root: Path, as_json: bool) -> None:
 
 def print_plan(plan: Plan) -> None:
     """Print a table of tasks, and the totals."""
-    from nllgen.planning.study_plan import left_out_note
+    from nllgen.planning.study_plan import elsewhere_note, left_out_note
 
     rows = table("id", "run", "", "does", "why", "core-minutes", "GB")
     for row in plan.rows[:MAX_ROWS]:
@@ -56,6 +56,7 @@ def print_plan(plan: Plan) -> None:
         f"study {plan.study}: {plan.num_run} to run, {plan.num_skip} to skip; about {plan.core_hours:.2f} core-hours, "
         f"{plan.evaluation_share:.0%} of them for evaluations; {plan.wall_seconds / 60:.0f} min on {plan.cores} cores",
         *map(left_out_note, plan.left_out),
+        *(elsewhere_note(plan, study) for study in plan.elsewhere),
     )
 
 

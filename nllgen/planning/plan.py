@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class Plan:
         core_hours: of everything that runs.
         wall_seconds: truth, then dataset, then cells spread over the cores.
         left_out: sources of data that are not there, and whose cells are no rows.
+        elsewhere: other study under the same root → number of the cells to run that have a result there.
     """
 
     study: str
@@ -85,6 +86,7 @@ class Plan:
     core_hours: float
     wall_seconds: float
     left_out: tuple[str, ...] = ()
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_run(self) -> int:

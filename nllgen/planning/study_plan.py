@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from nllgen.errors import ConfigError, ConflictError
-from nllgen.planning.plan import ContainerRule, Plan, inspect_study, make_plan
+from nllgen.planning.plan import Action, ContainerRule, Plan, inspect_study, make_plan
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import TaskKind
 from nllgen.study.config import Cell, MetricGroup, Precision, Study
 from nllgen.study.diagnostics import did_you_mean, not_allowed
 from nllgen.study.extend import extend_study
@@ -72,7 +74,29 @@ def plan_study_at(study: Study, root: Path, cores: int, container: ContainerRule
     """
     study_dir = StudyDir(root / study.name)
     study = merge_frozen(study, study_dir)
-    return make_plan(study, inspect_study(study, study_dir, container), cores=cores, container=container)
+    plan = make_plan(study, inspect_study(study, study_dir, container), cores=cores, container=container)
+    missing = {row.id for row in plan.rows if row.kind is TaskKind.CELL and row.action is Action.RUN}
+    return replace(plan, elsewhere=_results_elsewhere(study_dir, missing))
+
+
+def _results_elsewhere(study_dir: StudyDir, cells: Set[str]) -> dict[str, int]:
+    """Count the results of cells in each other study beside a study: it may have been renamed."""
+    counts = {}
+    for header in sorted(study_dir.path.parent.glob("*/study.yaml")):
+        other = StudyDir(header.parent)
+        if other.path.name != study_dir.path.name:
+            with contextlib.suppress(OSError):  # another's, or on its way: it is a hint only
+                names = {path.name for path in (other.path / "cells").iterdir()}
+                counts[other.path.name] = sum(other.cell(name).result.exists() for name in names & cells)
+    return {name: count for name, count in counts.items() if count}
+
+
+def elsewhere_note(plan: Plan, study: str) -> str:
+    """Return the note for cells whose results are in another study."""
+    return (
+        f"{plan.elsewhere[study]} of these cells have a result in the study {study} under the same root; if it was "
+        f"renamed, give the study that name again, or copy the directories truths and cells of {study} to {plan.study}"
+    )
 
 
 def left_out_note(source: str) -> str:

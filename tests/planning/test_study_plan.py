@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nllgen.launch.freeze import freeze
 from nllgen.planning import study_plan
-from nllgen.planning.study_plan import load_study_at, plan_study_at
+from nllgen.planning.study_plan import elsewhere_note, load_study_at, plan_study_at
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Precision, Study
 from nllgen.study.load import parse_study
@@ -95,3 +97,33 @@ def test_a_data_set_that_cannot_be_read_is_damaged(grid: Path) -> None:
     row = next(row for row in plan_study_at(study, grid.parent, 1).rows if row.kind == "dataset")
     assert (row.action, "damaged" in row.reason, "too small" in row.reason) == ("run", True, False)
     assert str(path) in row.reason
+
+
+# a study that was renamed
+
+
+def test_results_of_a_renamed_study_are_mentioned_and_count_once_copied(
+    bare_study: StudyDir, copy_of: Callable[[StudyDir], StudyDir]
+) -> None:
+    old = copy_of(bare_study)
+    root, cells = old.path.parent, old.read_study().cells
+    study = old.read_study().model_copy(update={"name": "renamed"})
+    old.cell(cells[0].id).result.unlink()
+    plan = plan_study_at(study, root, 1)
+    assert plan.elsewhere == {old.path.name: len(cells) - 1}
+    assert elsewhere_note(plan, old.path.name).startswith(f"{len(cells) - 1} of these cells have a result in the study")
+    for name in ("truths", "cells"):
+        shutil.copytree(old.path / name, root / "renamed" / name)
+    plan = plan_study_at(study, root, 1)
+    assert [row.id for row in plan.rows if row.action == "run"] == [cells[0].id]
+    assert plan.elsewhere == {}
+    freeze(study, root)
+    assert plan_study_at(study, root, 1).num_run == 1
+
+
+def test_a_directory_that_cannot_be_read_is_no_renamed_study(grid: Path) -> None:
+    for name in ("empty", "file"):
+        (grid.parent / name).mkdir()
+        (grid.parent / name / "study.yaml").touch()
+    (grid.parent / "file" / "cells").touch()
+    assert plan_study_at(load(grid), grid.parent, 1).elsewhere == {}
