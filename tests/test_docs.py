@@ -94,7 +94,8 @@ def test_a_command_line_parses(line: str, monkeypatch: pytest.MonkeyPatch) -> No
     for parameter in command.params:
         if "study" in str(parameter.name):
             monkeypatch.setattr(parameter, "callback", None)  # the study of a page does not exist here
-    with command.make_context(command.name, words):  # raises what a user would see; runs nothing
+    parent = click.Context(cli, **cli.context_settings)  # without it, click would remember that -h is no option
+    with command.make_context(command.name, words, parent=parent):  # raises what a user would see; runs nothing
         pass
 
 

@@ -31,10 +31,10 @@ COMMANDS = dict(all_commands())
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_ends_with_an_example(nllgen: Run, name: str) -> None:
-    text = nllgen(*name.split(), "-h").stdout
-    lines = text.rstrip().splitlines()
+    done = nllgen(*name.split(), "-h")
+    lines = done.stdout.rstrip().splitlines()
     starts = [number for number, line in enumerate(lines) if line in ("Example:", "Examples:")]
-    assert starts, text
+    assert starts, done
     start = starts[-1]
     assert lines[start + 1 :]
     assert all(line.startswith(f"  nllgen {name}") for line in lines[start + 1 :])
