@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 from nllgen.study.load import parse_study
+from tests.race import race
 
 START_AT_TRUTH = """
 name: starts
@@ -136,16 +135,6 @@ for i in range(200):
 
 
 def test_lines_of_writers_at_once_do_not_mix(path: Path) -> None:
-    command = [sys.executable, "-c", WRITER, str(path)]
-    pair = [subprocess.Popen([*command, me], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for me in "ab"]
-    for one in pair:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in pair:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    for one in pair:
-        one.communicate(timeout=60)
+    race(WRITER, path)
     lines = read_attempts(path)
     assert [[line["i"] for line in lines if line["writer"] == me] for me in "ab"] == [list(range(200))] * 2

@@ -14,6 +14,7 @@ import pytest
 
 from nllgen.errors import MachineError
 from nllgen.storage.atomic import LOCK, create_bytes, locked, make_folder, part_file, publish, write_bytes, write_part
+from tests.race import race
 
 
 def test_a_write_leaves_nothing_but_the_file(tmp_path: Path) -> None:
@@ -86,16 +87,7 @@ print(sum(create_bytes(directory / str(i), me.encode() * 1000) for i in range(50
 
 
 def test_of_two_creators_exactly_one_wins_each_file(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", RACE, str(tmp_path)]
-    pair = [subprocess.Popen([*command, me], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for me in "ab"]
-    for one in pair:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in pair:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    won = [int(one.communicate(timeout=60)[0]) for one in pair]
+    won = list(map(int, race(RACE, tmp_path)))
     content = [(tmp_path / str(i)).read_bytes() for i in range(50)]
     assert won == [content.count(b"a" * 1000), content.count(b"b" * 1000)]
     assert sum(won) == 50

@@ -27,6 +27,7 @@ from nllgen.storage.result import (
 from nllgen.storage.schema import RESULT_ATTRS
 from nllgen.storage.study_dir import TaskDir
 from nllgen.study.config import Cell
+from tests.race import race
 
 Tamper = Callable[[Path, Callable[[h5py.File], None]], None]
 TIMES = [(name, column) for name, known in TABLES.items() for column, unit in known.items() if unit == "s"]
@@ -267,16 +268,7 @@ for i in range(20):
 
 
 def test_of_two_writers_at_once_exactly_one_publishes(tmp_path: Path, written: Path) -> None:
-    command = [sys.executable, "-c", WRITER, str(written), str(tmp_path)]
-    pair = [subprocess.Popen([*command, me], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for me in "ab"]
-    for one in pair:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in pair:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    won = {me: one.communicate(timeout=60)[0].split() for me, one in zip("ab", pair, strict=True)}
+    won = {me: printed.split() for me, printed in zip("ab", race(WRITER, written, tmp_path), strict=True)}
     assert sorted(map(int, won["a"] + won["b"])) == list(range(20))
     assert all(read_attrs(tmp_path / f"{i}.h5")["host"] == me for me in "ab" for i in won[me])
 
