@@ -7,13 +7,11 @@ metrics are not.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import override
 
 from nllgen.study.models import (
     MNIST_SIZE,
@@ -65,7 +63,6 @@ __all__ = [
     "Resources",
     "Study",
     "WGANGPConfig",
-    "digest",
 ]
 
 SCHEMA = 2
@@ -121,6 +118,7 @@ class DataConfig(Frozen):
         return (1, self.image_size, self.image_size)
 
 
+_SECTIONS = ("data", "dcgan", "flow", "model", "paradigm")  # of a cell, sorted, as in canonical JSON
 _SAMPLE_PARADIGMS = [NSGANConfig.model_fields["name"].default, WGANGPConfig.model_fields["name"].default]
 
 
@@ -194,14 +192,10 @@ class Cell(Frozen):
     @cached_property
     def id(self) -> str:
         """Hash the schema version and the cell without its label to 16 hexadecimal digits."""
-        return digest({"schema": SCHEMA, "cell": self.model_dump(mode="json", exclude={"degree"})})
-
-    @override
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy as pydantic does, without the cached id."""
-        copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("id", None)
-        return copied
+        sections = ((name, getattr(self, name)) for name in _SECTIONS)
+        parts = ",".join(f'"{name}":{section.canonical if section else "null"}' for name, section in sections)
+        rest = f'"precision":"{self.precision}","seed":{self.seed},"start":"{self.start}"'
+        return hashlib.sha256(f'{{"cell":{{{parts},{rest}}},"schema":{SCHEMA}}}'.encode()).hexdigest()[:16]
 
     @property
     def kind(self) -> str:
@@ -215,12 +209,6 @@ class Cell(Frozen):
         """Return a short text for tables and logs: kind, paradigm, data with their number, start, seed."""
         data = f"{self.data.source}:{self.data.num_train}"
         return f"{self.kind} {self.paradigm.name} {data} {self.start} seed {self.seed}"
-
-
-def digest(value: object) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of ``value`` as canonical JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 Sources = Annotated[tuple[Literal["mnist"], ...], Field(strict=False)]

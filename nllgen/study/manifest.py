@@ -17,6 +17,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "metrics": MetricsConfig,
     "resources": Resources,
 }
+_SHARED = ("data", "flow", "dcgan", "model", "paradigm")
 
 
 def header_text(study: Study) -> str:
@@ -50,7 +51,8 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
             )
         count = head.pop("num_cells", None)
         # the header is written last: an extension that was killed before it leaves further lines, which do not count
-        cells = [_parse_cell(json.loads(line)) for line in manifest.splitlines()[: int(count or 0)]]
+        known: dict[tuple[str, str], Any] = {}
+        cells = [_parse_cell(json.loads(line), known) for line in manifest.splitlines()[: int(count or 0)]]
         if count != len(cells):
             raise ValueError(f"study.yaml counts {count} cells, manifest.jsonl has {len(cells)}")
         return Study(cells=tuple(cells), **{name: _parse_section(name, value) for name, value in head.items()})
@@ -73,8 +75,13 @@ def _parse_section(name: str, value: Any) -> Any:
     return _SECTIONS[name].model_validate(value) if name in _SECTIONS and value is not None else value
 
 
-def _parse_cell(line: dict[str, Any]) -> Cell:
-    cell = Cell.model_validate(line["cell"])
+def _parse_cell(line: dict[str, Any], known: dict[tuple[str, str], Any]) -> Cell:
+    """Parse a cell; sections that it shares with earlier ones, as thousands of cells do, are taken from ``known``."""
+    values = dict(line["cell"])
+    keys = {name: (name, repr(values[name])) for name in _SHARED if values.get(name)}
+    cell = Cell.model_validate(values | {name: known[key] for name, key in keys.items() if key in known})
+    for name, key in keys.items():
+        known.setdefault(key, getattr(cell, name))
     if cell.id != line["id"]:
         raise ValueError(f"cell {line['id']} has the content of {cell.id}")
     return cell
