@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -23,6 +25,8 @@ from nllgen.cli import watch_commands as watch
 from nllgen.cli.crash import report_crash
 from nllgen.cli.options import PATH, example
 from nllgen.errors import EXIT_DONE, EXIT_STOPPED, MachineError, NllgenError
+
+_WITHOUT_TORCH = ("plan", "submit", "status", "cancel", "retry", "collect", "check")
 
 
 @contextlib.contextmanager
@@ -81,6 +85,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; print an expected failure as one message, and an unexpected one as one line."""
     _prepare_streams()
+    if sys.argv[1:2] and sys.argv[1] in _WITHOUT_TORCH:
+        _keep_objects()
     try:
         sys.exit(cli.main(prog_name="nllgen", standalone_mode=False))
     except click.Abort:  # Ctrl-C before a command runs
@@ -97,6 +103,15 @@ def main() -> None:
         if sys.argv[1:2] == ["worker"]:  # its standard error is a log
             raise
         report_crash(error)
+
+
+def _keep_objects() -> None:
+    """Scan rarely for cyclic garbage, and not at the end: a study's tens of thousands of objects live until then.
+
+    Commands that train keep Python's thresholds, since cycles can hold tensors.
+    """
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
 
 
 def _fail_with(error: NllgenError) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -35,9 +34,7 @@ def status(study_dir: StudyDir, watch: bool, as_json: bool) -> None:
     if watch:
         rows = _watch(study_dir)
     else:
-        gc.disable()  # the collector would scan tens of thousands of live objects again and again
         rows, trouble = query_status(study_dir, study_dir.read_study())
-        gc.enable()
         print_json(to_json(rows, trouble)) if as_json else _print_status(rows, trouble)
     sys.exit(EXIT_CELLS_FAILED if has_failed(rows) else EXIT_DONE)
 

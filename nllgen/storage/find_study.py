@@ -8,7 +8,6 @@ from pathlib import Path
 
 from nllgen.errors import ConfigError, CorruptFileError, SchemaError
 from nllgen.storage.study_dir import StudyDir, studies
-from nllgen.storage.study_file import study_name
 from nllgen.study.diagnostics import did_you_mean
 
 
@@ -48,6 +47,8 @@ def require_replaceable(out: Path, name: str) -> None:
         return
     what = "is a directory" if out.is_dir() else "is not a study.h5"
     if not out.is_dir():
+        from nllgen.storage.study_file import study_name  # imports h5py
+
         with contextlib.suppress(CorruptFileError, SchemaError):
             if (stored := study_name(out)) == name:
                 return
