@@ -31,6 +31,7 @@ dataset: {num_train: 1000000}
 cells:
   - data: {source: synthetic, num_train: [NUM_TRAIN]}
     degree: W
+    precision: fp32
     paradigm: {name: nll, steps: 100}
     seed: {range: [0, SEEDS]}
 """
