@@ -103,21 +103,27 @@ def status(study_dir: StudyDir, study: Study, live: LiveJobs | None = None) -> l
 def _report(
     task: Task, study_dir: StudyDir, expected: Expected, live: LiveJobs | None, leases: LeaseManager
 ) -> TaskReport:
-    log = str(task.log).removeprefix(f"{study_dir.path}/")  # much faster than pathlib for thousands of cells
-    lines = read_attempts(task.attempts)
-    attempts = sum(line.get("event") == STARTED for line in lines)
+    log = f"{task.log}".removeprefix(f"{study_dir.path}/")  # much faster than pathlib for thousands of cells
     files = inspect(task, expected)
     if files.state.is_done:
-        state = TaskStatus.DIVERGED if files.state is ResultState.DIVERGED else TaskStatus.DONE
-        seconds = files.seconds_per_step or 0.0
-        seconds = seconds if math.isfinite(seconds) else 0.0
-        when = files.finished_at
-        return TaskReport(task.name, task.label, state, attempts, log, finished_at=when, seconds_per_step=seconds)
+        return _done(task, files, log)
+    lines = read_attempts(task.attempts)
+    attempts = sum(line.get("event") == STARTED for line in lines)
     state, detail, kind = _condition(task, files, lines, live, leases)
     progress = progress_of(task) if lines else {}
     step, steps, note = progress.get("done", 0), progress.get("total", 0), str(progress.get("note", ""))
     job = "" if live is None else live.jobs.get(task.name, "")
     return TaskReport(task.name, task.label, state, attempts, log, detail, kind, step, steps, note, job)
+
+
+def _done(task: Task, files: TaskFiles, log: str) -> TaskReport:
+    """Report a task with a result, without its record of attempts: there may be ten thousand."""
+    state = TaskStatus.DIVERGED if files.state is ResultState.DIVERGED else TaskStatus.DONE
+    attempts = files.attempts or sum(line.get("event") == STARTED for line in read_attempts(task.attempts))
+    seconds = files.seconds_per_step or 0.0
+    seconds = seconds if math.isfinite(seconds) else 0.0
+    when = files.finished_at
+    return TaskReport(task.name, task.label, state, attempts, log, finished_at=when, seconds_per_step=seconds)
 
 
 def _condition(

@@ -42,6 +42,11 @@ def raise_os_error(what: str, path: Path, error: OSError) -> NoReturn:
     raise MachineError(f"cannot {what} {path}: {error.strerror or error}", hint_for(error)) from error
 
 
+def identity_of(info: os.stat_result) -> tuple[int, ...]:
+    """Return what tells one content of a file from any other: device, inode, size, times."""
+    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+
+
 def make_folder(path: Path) -> Path:
     """Create a directory and its parents, which others may read but not write, whatever umask and default ACLs say.
 

@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
-
-import h5py
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nllgen.errors import CorruptFileError
-from nllgen.storage.atomic import raise_os_error
+from nllgen.storage.atomic import identity_of, raise_os_error
+
+if TYPE_CHECKING:
+    import h5py
 
 SIZE = 2048
 _MARK = b"nllgen sha256 "
@@ -52,6 +53,8 @@ def with_checksum(fill: Callable[[h5py.File], None], head: Mapping[str, Any] | N
         fill: writes the file.
         head: plain values of the header, which has less than 2,000 bytes.
     """
+    import h5py  # the states of ten thousand results are judged without it
+
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", userblock_size=SIZE) as file:
         fill(file)
@@ -78,7 +81,7 @@ def verify_checksum(path: Path) -> Checksum:
     """
     try:
         info = path.stat()
-        identity = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+        identity = identity_of(info)
         if not stat.S_ISREG(info.st_mode):
             raise CorruptFileError(f"{path}: is not a file", _AGAIN)
         problem, head, digest = _verify_file(path, identity)
@@ -116,13 +119,15 @@ def _raise_unreadable(path: Path, error: OSError) -> NoReturn:
 def _verify_file(path: Path, identity: tuple[int, ...]) -> tuple[str, str, str]:
     """Return what is wrong with a file (empty where nothing is), its header, and its checksum."""
     with path.open("rb", buffering=0) as file:
-        block = file.read(SIZE)
-        digest = hashlib.sha256(block[_DIGEST.stop :])
+        part = file.read(_PART)
+        block = part[:SIZE]
+        digest = hashlib.sha256(memoryview(part)[_DIGEST.stop :])
         while part := file.read(_PART):
             digest.update(part)
     sha256 = digest.hexdigest()
     problem = _problem(block, sha256)
-    return problem, "" if problem else block[_DIGEST.stop :].strip(b"\n\0").decode(errors="replace"), sha256
+    head = b"" if problem else block[_DIGEST.stop + 1 :].partition(b"\n")[0]
+    return problem, head.decode(errors="replace"), sha256
 
 
 def _problem(block: bytes, sha256: str) -> str:

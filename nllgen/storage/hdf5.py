@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5d, h5f, h5g, h5i, h5l, h5o, h5s, h5t
 
-from nllgen.errors import CorruptFileError, MachineError, SchemaError
+from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.checksum import read_verified, verify_checksum
-from nllgen.storage.schema import SCHEMA
+from nllgen.storage.head import require_schema
 
 Array = npt.NDArray[Any]
 MAX_ITEMS = 2**33  # 32 GiB of float32: more than any study has
@@ -62,23 +62,6 @@ def check_schema(file: h5py.File, path: Path) -> None:
         SchemaError: it names both schemas.
     """
     require_schema(file.attrs.get("schema"), path)
-
-
-def require_schema(schema: object, path: Path) -> None:
-    """Refuse a schema that is not this version's, or none.
-
-    Raises:
-        SchemaError: it names both schemas.
-        CorruptFileError: there is no schema.
-    """
-    if isinstance(schema, bool) or not isinstance(schema, int | np.integer):
-        raise CorruptFileError(f"{path}: has no schema attribute", "it was not written by nllgen")
-    if int(schema) != SCHEMA:
-        newer = "newer" if int(schema) > SCHEMA else "older"
-        raise SchemaError(
-            f"{path}: written with schema {int(schema)}, this version reads schema {SCHEMA}",
-            f"use a {newer} nllgen for this file",
-        )
 
 
 def put_array(group: h5py.Group, name: str, data: Array, unit: str) -> None:

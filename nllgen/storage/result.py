@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +10,16 @@ from typing import Any
 
 import h5py
 
-from nllgen.errors import CorruptFileError, NllgenError
+from nllgen.errors import NllgenError
 from nllgen.storage.atomic import part_file, publish, write_part
-from nllgen.storage.checksum import verify_checksum, with_checksum
-from nllgen.storage.hdf5 import Array, check_schema, get_array, get_json, open_read, put_array, put_json, require_schema
+from nllgen.storage.checksum import with_checksum
+from nllgen.storage.hdf5 import Array, check_schema, get_array, get_json, open_read, put_array, put_json
+from nllgen.storage.head import checked_attrs
 from nllgen.storage.schema import (
     EVAL_COLUMNS,
     FINAL_COLUMNS,
     HEAD_ATTRS,
     HISTORY_COLUMNS,
-    OUTCOMES,
     RESULT_ATTRS,
     SCHEMA,
 )
@@ -30,7 +28,6 @@ from nllgen.storage.tables import Table, digest_array, digest_table, read_table,
 from nllgen.study.config import Cell
 
 TABLES = {"history": HISTORY_COLUMNS, "eval": EVAL_COLUMNS, "final": FINAL_COLUMNS}
-_NUMBERS = {"num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "schema"}
 _TIME_UNIT = "s"  # columns that measure time stay out of the science digest
 _MAX_SAMPLES = 2**28  # values
 
@@ -114,25 +111,12 @@ def read_result(path: Path) -> Result:
     """
     with open_read(path) as file:
         check_schema(file, path)
-        attrs = _checked(get_json(file, "attributes"), RESULT_ATTRS)
+        attrs = checked_attrs(get_json(file, "attributes"), RESULT_ATTRS)
         tables = {name: read_table(file, name, known) for name, known in TABLES.items()}
         samples = get_array(file, "samples/x", ndim=4, kind="f", max_items=_MAX_SAMPLES)
         result = Result(attrs=attrs, samples=samples, **tables)
         _validate(result)
     return result
-
-
-def _checked(attrs: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the named attributes; those that other tools have added are ignored."""
-    for name in names:
-        kinds = (int, float) if name in _NUMBERS else (str,)
-        if isinstance(attrs.get(name), bool) or not isinstance(attrs.get(name), kinds):
-            raise ValueError(f"attribute {name} is missing or of another type")
-    if attrs["outcome"] not in OUTCOMES:
-        raise ValueError(f"outcome is {attrs['outcome']!r}, not one of {', '.join(OUTCOMES)}")
-    if not re.fullmatch("[0-9a-f]{64}", attrs.get("model_sha256", "")):  # it is a part of a file's name
-        raise ValueError("model_sha256 is no SHA-256")
-    return {name: attrs[name] for name in names}
 
 
 def _validate(result: Result) -> None:
@@ -146,20 +130,6 @@ def _validate(result: Result) -> None:
         raise ValueError("the science digest does not match the content")
 
 
-def read_head(path: Path) -> dict[str, Any]:
-    """Return ``schema.HEAD_ATTRS`` of a file that has proved whole, without opening it as HDF5.
-
-    Raises:
-        CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
-    """
-    try:
-        head = json.loads(verify_checksum(path).head)
-        require_schema(head["schema"], path)
-        return _checked(head, HEAD_ATTRS)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CorruptFileError(f"{path}: not a result ({error})", "remove it and submit the study again") from error
-
-
 def read_attrs(path: Path) -> dict[str, Any]:
     """Return every attribute, checked for its type, the schema and the outcome.
 
@@ -168,7 +138,7 @@ def read_attrs(path: Path) -> dict[str, Any]:
     """
     with open_read(path) as file:
         check_schema(file, path)
-        return _checked(get_json(file, "attributes"), RESULT_ATTRS)
+        return checked_attrs(get_json(file, "attributes"), RESULT_ATTRS)
 
 
 def model_of(task_dir: TaskDir) -> Path:

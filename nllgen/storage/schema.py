@@ -131,6 +131,7 @@ HEAD_ATTRS: Final = (
     "outcome",
     "finished_at",
     "seconds_per_step",
+    "attempts",
     "code_sha256",
     "container_sha256",
     "truth_sha256",

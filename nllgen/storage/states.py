@@ -10,12 +10,10 @@ from pathlib import Path
 
 from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.checksum import verify_checksum
-from nllgen.storage.dataset import read_dataset_head
-from nllgen.storage.result import read_head
+from nllgen.storage.head import read_head
 from nllgen.storage.schema import SPLITS
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind
-from nllgen.storage.weights import weights_digest
 from nllgen.study.config import DatasetConfig, Study
 
 _OTHER_TRUTH = "with another truth than the study's, whose weights have changed since"
@@ -69,6 +67,7 @@ class TaskFiles:
         seconds_per_step: as measured while training; None where it was not.
         container_sha256: digest of the container that made it, empty without one.
         finished_at: when the result was made, ISO 8601; empty without a result.
+        attempts: number of attempts until the result; 0 without one.
     """
 
     state: ResultState
@@ -77,6 +76,7 @@ class TaskFiles:
     seconds_per_step: float | None = None
     container_sha256: str = ""
     finished_at: str = ""
+    attempts: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def inspect(task: Task, expected: Expected) -> TaskFiles:
 def _truth_sha256(study_dir: StudyDir, truth_id: str) -> str:
     """Return the digest of the truth's weights; without them, of those that the data set was drawn from."""
     with contextlib.suppress(CorruptFileError, MachineError):
-        if digest := weights_digest(study_dir.truth_weights(truth_id)):
+        if digest := _weights_digest(study_dir.truth_weights(truth_id)):
             return digest
         path = study_dir.dataset(truth_id)
         return _dataset_head(path, verify_checksum(path).identity)[1] if path.exists() else ""
@@ -146,7 +146,7 @@ def _inspect_run(task: Task, expected: Expected) -> TaskFiles:
         return TaskFiles(ResultState.STALE, f"result of {when}: made in {made_in}")
     state = ResultState.DIVERGED if head["outcome"] == "diverged" else ResultState.COMPLETE
     steps, seconds = task.cell.paradigm.steps, head["seconds_per_step"]
-    return TaskFiles(state, f"result of {when}", steps, seconds, container, when)
+    return TaskFiles(state, f"result of {when}", steps, seconds, container, when, int(head["attempts"]))
 
 
 def _inspect_checkpoints(task: Task) -> TaskFiles:
@@ -158,9 +158,15 @@ def _inspect_checkpoints(task: Task) -> TaskFiles:
 
 def _inspect_truth(files: TaskFiles, task: Task) -> TaskFiles:
     """Judge a truth that was trained: it is complete when its weights are frozen, too."""
-    if files.state is ResultState.COMPLETE and not weights_digest(task.task_dir.weights):
+    if files.state is ResultState.COMPLETE and not _weights_digest(task.task_dir.weights):
         return TaskFiles(ResultState.PARTIAL, "trained, its weights not yet frozen", files.step, files.seconds_per_step)
     return files
+
+
+def _weights_digest(path: Path) -> str:
+    from nllgen.storage.weights import weights_digest  # imports NumPy
+
+    return weights_digest(path) if path.exists() else ""
 
 
 def _inspect_dataset(path: Path, expected: Expected) -> TaskFiles:
@@ -179,5 +185,7 @@ def _inspect_dataset(path: Path, expected: Expected) -> TaskFiles:
 @lru_cache(maxsize=256)
 def _dataset_head(path: Path, identity: tuple[int, ...]) -> tuple[dict[str, int], str]:
     """Return the sizes of the splits and the digest of the truth; read once for each content."""
+    from nllgen.storage.dataset import read_dataset_head  # imports h5py
+
     head = read_dataset_head(path)
     return head.sizes(), head.truth_sha256

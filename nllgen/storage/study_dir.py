@@ -8,10 +8,11 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from nllgen.errors import ConfigError, CorruptFileError, MachineError
-from nllgen.storage.atomic import make_folder, part_file, raise_os_error, replace, write_part
+from nllgen.storage.atomic import identity_of, make_folder, part_file, raise_os_error, replace, write_part
 from nllgen.storage.ownership import Opening, find_openings, folder_opening
 from nllgen.storage.untrusted import STUDY_BYTES, read_regular
 from nllgen.study.config import Study
@@ -146,7 +147,7 @@ class StudyDir:
 
     def cell(self, cell_id: str) -> TaskDir:
         """Return the directory of a cell."""
-        return TaskDir(self.path / "cells" / cell_id)
+        return TaskDir(self.path.joinpath("cells", cell_id))
 
     def truth(self, truth_id: str) -> TaskDir:
         """Return the directory of the truth, with its training run, truth.pt and dataset.h5."""
@@ -220,14 +221,13 @@ class StudyDir:
                 "give the folder that `nllgen submit` named, <root>/<study>",
             )
         try:
-            header, manifest = (read_regular(path, STUDY_BYTES).decode() for path in (self.header, self.manifest))
+            return _read_frozen(self, identity_of(self.header.stat()), identity_of(self.manifest.stat()))
         except UnicodeDecodeError as error:
             raise CorruptFileError(
                 f"{self.path}: the frozen study is not text ({error})", "restore a backup"
             ) from error
         except OSError as error:
             raise_os_error("read", self.path, error)
-        return parse_frozen(header, manifest, str(self.path))
 
     def freeze(self, study: Study) -> None:
         """Write study.yaml and manifest.jsonl; both are on the disk before either is renamed."""
@@ -238,6 +238,13 @@ class StudyDir:
             write_part(header, header_text(study).encode())
             replace(manifest, self.manifest)
             replace(header, self.header)
+
+
+@lru_cache(maxsize=4)
+def _read_frozen(study_dir: StudyDir, *_identities: tuple[int, ...]) -> Study:
+    """Read and parse a frozen study, once for each content of its files."""
+    header, manifest = (read_regular(path, STUDY_BYTES).decode() for path in (study_dir.header, study_dir.manifest))
+    return parse_frozen(header, manifest, str(study_dir.path))
 
 
 def _names(directory: Path) -> set[str]:

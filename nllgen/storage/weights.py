@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nllgen.errors import CorruptFileError
-from nllgen.storage.atomic import raise_os_error
+from nllgen.storage.atomic import identity_of, raise_os_error
 
 # storage class of torch → numpy dtype, of all that a flow's state may hold
 _DTYPES = {
@@ -44,8 +44,7 @@ def weights_digest(path: Path) -> str:
         MachineError: it cannot be read, which says nothing about its content.
     """
     try:
-        info = path.stat()
-        return _weights_digest(path, (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns))
+        return _weights_digest(path, identity_of(path.stat()))
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nllgen.launch.tasks import read_attempts
-from nllgen.storage.result import read_head
+from nllgen.storage.head import read_head
 from nllgen.storage.study_dir import StudyDir
 from tests.cluster.devcluster import PATIENCE_S, Cluster, PlainUser, wait_for
 

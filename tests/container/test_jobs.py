@@ -16,7 +16,8 @@ import pytest
 from nllgen.assets import asset_folder
 from nllgen.container import Container
 from nllgen.launch.tasks import read_attempts
-from nllgen.storage.result import read_attrs, read_head
+from nllgen.storage.head import read_head
+from nllgen.storage.result import read_attrs
 from nllgen.storage.study_dir import StudyDir
 from tests.cluster.devcluster import Cluster, PlainUser, python_for, wait_for, why_not
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nllgen.storage.result import read_head
+from nllgen.storage.head import read_head
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import read_study
 

@@ -21,7 +21,8 @@ from nllgen.models import RealNVP
 from nllgen.storage.checksum import SIZE
 from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, read_dataset_head, write_dataset
 from nllgen.storage.external import read_array
-from nllgen.storage.result import read_attrs, read_head, read_result, write_result
+from nllgen.storage.head import read_head
+from nllgen.storage.result import read_attrs, read_result, write_result
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, SPLITS
 from nllgen.storage.study_file import LONG_TABLES, StudyFile, read_study, write_study
 from nllgen.storage.tables import make_table

@@ -14,12 +14,12 @@ import pytest
 
 from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.checksum import SIZE, checksum_header
+from nllgen.storage.head import read_head
 from nllgen.storage.result import (
     TABLES,
     Result,
     model_of,
     read_attrs,
-    read_head,
     read_result,
     science_sha256,
     write_result,

@@ -215,7 +215,7 @@ def test_another_schema_is_no_state(
     cell = study.cells[0]
     with monkeypatch.context() as patch:
         patch.setattr("nllgen.storage.result.SCHEMA", 99)
-        patch.setattr("nllgen.storage.hdf5.SCHEMA", 99)
+        patch.setattr("nllgen.storage.head.SCHEMA", 99)
         write(study_dir.cell(cell.id), make_result(cell))
     with pytest.raises(SchemaError, match="schema 99"):
         states_of(study_dir, study)

@@ -1,0 +1,66 @@
+"""The header of a result: what a plan needs of ten thousand results, read without HDF5."""
+
+from __future__ import annotations
+
+import json
+import re
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from nllgen.errors import CorruptFileError, SchemaError
+from nllgen.storage.checksum import verify_checksum
+from nllgen.storage.schema import HEAD_ATTRS, OUTCOMES, SCHEMA
+
+_NUMBERS = {"num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "schema"}
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    """Return ``schema.HEAD_ATTRS`` of a file that has proved whole.
+
+    Raises:
+        CorruptFileError: it is damaged, truncated, inconsistent or something else.
+        SchemaError: it was written with another schema.
+        MachineError: it cannot be read now.
+    """
+    try:
+        head = json.loads(verify_checksum(path).head)
+        require_schema(head["schema"], path)
+        return checked_attrs(head, HEAD_ATTRS)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CorruptFileError(f"{path}: not a result ({error})", "remove it and submit the study again") from error
+
+
+def checked_attrs(attrs: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the named attributes; those that other tools have added are ignored.
+
+    Raises:
+        ValueError: one is missing, of another type, or has a value that no result has.
+    """
+    for name in names:
+        value = attrs.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float) if name in _NUMBERS else str):
+            raise ValueError(f"attribute {name} is missing or of another type")
+    if attrs["outcome"] not in OUTCOMES:
+        raise ValueError(f"outcome is {attrs['outcome']!r}, not one of {', '.join(OUTCOMES)}")
+    if not _SHA256.fullmatch(attrs.get("model_sha256", "")):  # it is a part of a file's name
+        raise ValueError("model_sha256 is no SHA-256")
+    return {name: attrs[name] for name in names}
+
+
+def require_schema(schema: object, path: Path) -> None:
+    """Refuse a schema that is not this version's, or none.
+
+    Raises:
+        SchemaError: it names both schemas.
+        CorruptFileError: there is no schema.
+    """
+    if isinstance(schema, bool) or not isinstance(schema, Integral):
+        raise CorruptFileError(f"{path}: has no schema attribute", "it was not written by nllgen")
+    if int(schema) != SCHEMA:
+        newer = "newer" if int(schema) > SCHEMA else "older"
+        raise SchemaError(
+            f"{path}: written with schema {int(schema)}, this version reads schema {SCHEMA}",
+            f"use a {newer} nllgen for this file",
+        )
