@@ -83,5 +83,17 @@ def _parse_cell(line: dict[str, Any], known: dict[tuple[str, str], Any]) -> Cell
     for name, key in keys.items():
         known.setdefault(key, getattr(cell, name))
     if cell.id != line["id"]:
+        _check_keys(cell, values)
         raise ValueError(f"cell {line['id']} has the content of {cell.id}")
     return cell
+
+
+def _check_keys(cell: Cell, values: dict[str, Any]) -> None:
+    """Refuse a cell that was frozen before one of its keys existed: its default may not be what was trained."""
+    sections = {name: section for name in _SHARED if isinstance(section := getattr(cell, name), BaseModel)}
+    for name, section in sections.items():
+        if missing := sorted(type(section).model_fields.keys() - dict(values[name]).keys()):
+            raise SchemaError(
+                f"the study was frozen by an earlier version of nllgen, which had no {name}.{missing[0]}",
+                "use the nllgen that made it, or submit the grid with another name or --root",
+            )
