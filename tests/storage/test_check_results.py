@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,8 +36,10 @@ def flip(path: Path) -> None:
 def test_damaged_weights_are_found(bare_study: StudyDir, copy_of: CopyOf) -> None:
     study_dir = copy_of(bare_study)
     path = model_of(study_dir.cell(study_dir.read_study().cells[0].id))
+    with zipfile.ZipFile(path) as archive:
+        tensor = archive.read(max(archive.infolist(), key=lambda member: member.file_size))
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[content.index(tensor) + len(tensor) // 2] ^= 1
     path.write_bytes(content)
     ((name, reason),) = wrong(study_dir)
     assert name == path.name
