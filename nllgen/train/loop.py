@@ -11,9 +11,11 @@ from torch import nn
 
 from nllgen.errors import StoppedError
 from nllgen.paradigms.base import Diverged, Scalars
+from nllgen.study.paradigms import GeneratorConfig, ParadigmConfig
 from nllgen.train.state import TrainState, clone_weights
 
 MAX_HISTORY = 2_000  # rows of the history of a run, evenly spaced
+_DISTANCES = ("frechet_lenet", "frechet_inception")  # the first that is measured chooses the best weights of a game
 _WORTH_SAVING_S = 30.0  # training after the last checkpoint
 
 
@@ -123,8 +125,18 @@ def _evaluate_if_due(state: TrainState, hooks: Hooks) -> None:
     state.evals += rows
 
 
+def _chosen_by(config: ParadigmConfig, row: Scalars) -> str:
+    """Return the column that chooses the best weights."""
+    distances = [name for name in _DISTANCES if name in row]
+    is_by_distance = isinstance(config, GeneratorConfig) and config.best_by == "frechet" and distances
+    return distances[0] if is_by_distance else "val_nll_nats"
+
+
 def _keep_best(state: TrainState, flow: nn.Module, role: str, row: Scalars) -> None:
-    """Keep the raw weights with the lowest validation NLL; the first finite value always counts."""
-    value = row.get("val_nll_nats", math.nan)  # absent, like best weights, without a density
+    """Keep the raw weights with the lowest validation NLL, or of a game the lowest Fréchet distance.
+
+    The first finite value always counts. There are no best weights where neither is measured.
+    """
+    value = row.get(_chosen_by(state.cell.paradigm, row), math.nan)
     if role == "raw" and math.isfinite(value) and value < state.best.get("value", math.inf):
         state.best = {"step": state.step, "value": value, "weights": clone_weights(flow)}

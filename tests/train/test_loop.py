@@ -18,9 +18,9 @@ from nllgen.errors import StoppedError
 from nllgen.models import RealNVP
 from nllgen.paradigms.adversarial import Adversarial
 from nllgen.paradigms.base import Scalars
-from nllgen.train.loop import MAX_HISTORY, Hooks, train
+from nllgen.train.loop import MAX_HISTORY, train
 from nllgen.train.state import TrainState
-from tests.train.runs import MakeRun, MakeState
+from tests.train.runs import MakeRun, MakeState, hooks
 
 
 def weights_only_copy(value: Any) -> Any:
@@ -28,20 +28,6 @@ def weights_only_copy(value: Any) -> Any:
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
-
-
-def hooks(
-    stop_at: int | None = None,
-    evaluate: Callable[[nn.Module, str], Scalars] | None = None,
-    state: TrainState | None = None,
-    save: Callable[[TrainState], None] | None = None,
-) -> Hooks:
-    return Hooks(
-        evaluate=evaluate or (lambda flow, role: {"val_nll_nats": next(flow.parameters()).detach().sum().abs().item()}),
-        save=save or (lambda state: None),
-        should_stop=lambda: state is not None and stop_at is not None and state.step >= stop_at,
-        progress=lambda step, scalars: None,
-    )
 
 
 def plain(value: Any) -> Any:
@@ -108,6 +94,9 @@ RUNS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("nsgan", "fresh", "bf16", "truth", {"r1_gamma": 1.0, "disc_steps": 2}),
     ("nsgan", "fresh", "fp32", "truth", {"optimizer": "sgd", "updates": "simultaneous"}),
     ("nsgan", "mnist", "fp32", "random", {"model": "dcgan", "instance_noise": 0.1}),
+    ("nsgan", "finite", "fp32", "random", {"spectral_norm": True, "disc_start": "fresh", "r2_gamma": 1.0}),
+    ("r3gan", "mnist", "bf16", "random", {"disc_steps": 2}),
+    ("noise", "finite", "fp32", "truth", {}),
     ("wgan_gp", "finite", "fp32", "random", {"disc_steps": 2, "disc_start": "fresh"}),
     ("hybrid", "finite", "bf16", "random", {"nll_weight": 0.5}),
     ("nsgan_oracle", "finite", "bf16", "random", {}),
@@ -175,9 +164,9 @@ def test_a_discriminator_that_diverges_alone_ends_the_run_as_diverged(
     assert (state.diverged, state.step, len(state.evals)) == (True, 0, 2)
 
 
-def test_a_model_without_a_density_has_no_best_weights(make_run: MakeRun) -> None:
+def test_a_model_without_a_density_and_a_distance_has_no_best_weights(make_run: MakeRun) -> None:
     state = make_run("nsgan", model="dcgan", ema_decay=0.9)()
-    train(state, hooks(evaluate=lambda flow, role: {"frechet_lenet": 1.0}))
+    train(state, hooks(evaluate=lambda flow, role: {"frechet_lenet": math.nan}))
     assert set(state.weights()) == {"last", "ema"}
 
 
@@ -264,13 +253,6 @@ def test_zero_steps_measure_the_start_once(make_run: MakeRun) -> None:
     state = make_run("nll", steps=0)()
     train(state, hooks())
     assert (len(state.evals), state.history) == (1, [])
-
-
-def test_validation_selects_the_best_weights(make_run: MakeRun) -> None:
-    values = iter([5.0, 2.0, 1.0, 3.0])
-    state = make_run("nll")()
-    train(state, hooks(evaluate=lambda flow, role: {"val_nll_nats": next(values)}))
-    assert (state.best["step"], state.best["value"]) == (10, 1.0)
 
 
 @pytest.mark.parametrize("paradigm", ["nll", "nsgan"])
