@@ -27,7 +27,7 @@ def small_result(cell: Cell) -> Result:
         "code_sha256": "0" * 64, "container_sha256": "", "started_at": "2026-01-01T00:00:00+00:00",
         "finished_at": "2026-01-01T01:00:00+00:00", "host": "here", "device": "cpu", "num_threads": 1, "num_cpus": 1,
         "num_parameters": 472, "seconds_per_step": 0.1, "attempts": 1, "assets": "{}", "torch_version": "2",
-        "precision": "fp32", "truth_sha256": "", "model_sha256": "0" * 64,
+        "precision": "fp32", "truth_sha256": "", "model_sha256": "0" * 64, "dead_step": float("nan"),
     }  # fmt: skip
     history = make_table([{"step": step, "train_nll_nats": 9.0} for step in range(0, 101, 10)], HISTORY_COLUMNS)
     measured = {name: 7.0 for name in FINAL_COLUMNS if "inception" not in name}  # as in most studies

@@ -39,6 +39,7 @@ PROVENANCE = (
 )  # fmt: skip
 # a text that a spreadsheet computes (OWASP, CSV injection), which a number with a sign is not
 _FORMULA = re.compile(r"(?![+-](\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|[+-]inf$)[=+\-@\t]", re.IGNORECASE)
+_MAX_DEAD = 10  # games that a warning names
 _SUMMARY = ("metric", "unit", "mean", "low", "high", "num_seeds", "num_nonfinite", "note")
 
 
@@ -192,6 +193,12 @@ def warnings_of(frames: Frames) -> list[str]:
         warnings.append(f"{counts['missing']} of {total} cells have no result; means are over the results that exist.")
     if counts["diverged"]:
         warnings.append(f"{counts['diverged']} of {total} cells diverged; their history is kept and shown.")
+    if dead := _dead_games(frames):
+        shown = ", ".join(dead[:_MAX_DEAD]) + (f" and {len(dead) - _MAX_DEAD} more" if len(dead) > _MAX_DEAD else "")
+        warnings.append(
+            f"The generator's gradient of {len(dead)} games was dead at the end: {shown}. They stopped learning there; "
+            "what they are compared with did not."
+        )
     warnings += [
         f"Cells on {str(source).upper()} were left out: it was missing when the study was submitted. Fetch it (nllgen "
         f"assets fetch {source}) and submit the study again to add them."
@@ -202,6 +209,13 @@ def warnings_of(frames: Frames) -> list[str]:
     if num_single:
         warnings.append(f"{num_single} of {len(groups)} groups have one seed: no interval can be given for them.")
     return warnings
+
+
+def _dead_games(frames: Frames) -> list[str]:
+    """Return the cells whose generator had no gradient at its last evaluation, and since when."""
+    ends = frames.eval[frames.eval["weights"] == "raw"].groupby("cell", sort=False).tail(1).set_index("cell")
+    steps = ends["dead_step"].astype(float).dropna()
+    return [f"{frames.cells['id'][row]} since step {step:.0f}" for row, step in steps.items()]
 
 
 def to_csv(table: pd.DataFrame) -> bytes:

@@ -123,7 +123,8 @@ def _done(task: Task, files: TaskFiles, log: str) -> TaskReport:
     seconds = files.seconds_per_step or 0.0
     seconds = seconds if math.isfinite(seconds) else 0.0
     when = files.finished_at
-    return TaskReport(task.name, task.label, state, attempts, log, finished_at=when, seconds_per_step=seconds)
+    detail = "" if files.dead_step is None else f"its generator's gradient is dead since step {files.dead_step}"
+    return TaskReport(task.name, task.label, state, attempts, log, detail, finished_at=when, seconds_per_step=seconds)
 
 
 def _condition(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
-from nllgen.metrics.densities import distance_to_optimum
 from nllgen.metrics.measurement import Measurement, References, Row
+from nllgen.metrics.play import Opponent, measure_game
 from nllgen.metrics.registry import GROUPS
 from nllgen.models import Model
 
@@ -28,16 +27,14 @@ class Evaluator:
     every: tuple[str, ...]
     final: tuple[str, ...]
 
-    def measure(self, model: Model, logit: Callable[[Tensor], Tensor] | None = None) -> Row:
+    def measure(self, model: Model, opponent: Opponent | None = None) -> Row:
         """Compute the columns of an evaluation; NaN where a metric is undefined.
 
-        ``logit`` is the discriminator that the model is trained against; it maps logits (N, C, H, W) → d (N,).
+        ``opponent`` is the discriminator that the model is trained against.
         """
         measurement = Measurement(self.references, model, "val")
         row = _measure(measurement, self.every)
-        if logit is not None and measurement.has("density") and measurement.has("truth"):
-            row |= distance_to_optimum(measurement, logit)
-        return row
+        return row if opponent is None else row | measure_game(measurement, opponent)
 
     def measure_final(self, model: Model) -> Row:
         """Compute the columns of the final metrics."""

@@ -12,7 +12,7 @@ from nllgen.errors import CorruptFileError, SchemaError
 from nllgen.storage.checksum import verify_checksum
 from nllgen.storage.schema import HEAD_ATTRS, OUTCOMES, SCHEMA
 
-_NUMBERS = {"num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "schema"}
+_NUMBERS = {"num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "dead_step", "schema"}
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 

@@ -68,6 +68,9 @@ METRIC_COLUMNS: Final = {
 
 # of the game between the raw weights and their discriminator, not of the model alone
 GAME_COLUMNS: Final = {
+    "gen_grad_norm": "1",  # of the adversarial loss at new samples, in fp32, without instance noise
+    "saturated_share": "1",  # of the values of the model's draws, those beyond the logits that data can have
+    "dead_step": "steps",  # of the evaluation since which gen_grad_norm is below 1e-6; NaN where it is not
     "d_minus_r_nats": "nats",  # root mean square of d − (log p − log q) under ½(p + q)
     # where a cell starts at the equilibrium and both players take plain gradient steps at once, at step 0:
     "critical_step": "1",  # the generator's learning rate below which the linearised game contracts
@@ -123,6 +126,7 @@ RESULT_ATTRS: Final = (
     "truth_sha256",
     "model_sha256",
     "science_sha256",
+    "dead_step",  # as in eval, of the last evaluation; NaN where the gradient lives or there is no game
 )
 # of these, the header before the HDF5 has as well
 HEAD_ATTRS: Final = (
@@ -137,6 +141,7 @@ HEAD_ATTRS: Final = (
     "truth_sha256",
     "model_sha256",
     "science_sha256",
+    "dead_step",
 )
 # of the attribute `attributes` of metrics.<group>.h5, all text and required
 EXTRA_METRICS_ATTRS: Final = (

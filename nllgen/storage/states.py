@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -68,6 +69,7 @@ class TaskFiles:
         container_sha256: digest of the container that made it, empty without one.
         finished_at: when the result was made, ISO 8601; empty without a result.
         attempts: number of attempts until the result; 0 without one.
+        dead_step: step since which the generator's gradient was dead at the end of a game; None otherwise.
     """
 
     state: ResultState
@@ -77,6 +79,7 @@ class TaskFiles:
     container_sha256: str = ""
     finished_at: str = ""
     attempts: int = 0
+    dead_step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,8 @@ def _inspect_run(task: Task, expected: Expected) -> TaskFiles:
         return TaskFiles(ResultState.STALE, f"result of {when}: made in {made_in}")
     state = ResultState.DIVERGED if head["outcome"] == "diverged" else ResultState.COMPLETE
     steps, seconds = task.cell.paradigm.steps, head["seconds_per_step"]
-    return TaskFiles(state, f"result of {when}", steps, seconds, container, when, int(head["attempts"]))
+    dead_step = int(head["dead_step"]) if math.isfinite(head["dead_step"]) else None
+    return TaskFiles(state, f"result of {when}", steps, seconds, container, when, int(head["attempts"]), dead_step)
 
 
 def _inspect_checkpoints(task: Task) -> TaskFiles:

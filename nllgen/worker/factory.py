@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nllgen.data.logits import dequantise, from_logits, log_det_levels, to_logits
+from nllgen.data.logits import dequantise, from_logits, log_det_levels, to_logits, unclipped_pixels
 from nllgen.data.mnist import load_mnist
 from nllgen.data.sources import Dequantised, Finite, Fresh, Source
 from nllgen.data.truth import Truth
@@ -153,7 +153,7 @@ def make_state(cell: Cell, data: CellData, truth: Truth | None, device: torch.de
         device=device,
         streams=streams,
         autocast=partial(autocast, cell.precision, device),
-        to_pixels=partial(from_logits, alpha=alpha),
+        to_pixels=partial(unclipped_pixels, alpha=alpha),
         max_logit=math.log((1 - alpha) / alpha),
         pretrain_batches=data.make_source(streams["pretrain_data"], streams["pretrain"]),
         truth=truth.flow if truth is not None and cell.data.source == "synthetic" else None,
@@ -182,4 +182,4 @@ def make_evaluator(
 
     known = truth.flow if truth is not None and cell.data.source == "synthetic" else None
     references = References(data.sets, known, extractors, metrics.samples_by_split, to_pixels, latents, data.training)
-    return Evaluator(references, ("likelihood", *metrics.every), ("likelihood", *metrics.final))
+    return Evaluator(references, ("likelihood", *cell.groups_every(metrics)), ("likelihood", *metrics.final))

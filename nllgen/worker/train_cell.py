@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +19,9 @@ from nllgen.data.truth import Truth, load_tensors, to_bytes, weights_sha256
 from nllgen.errors import CorruptFileError, StoppedError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import draw
+from nllgen.metrics.play import Opponent, dead_step
 from nllgen.models import Model, make_model
+from nllgen.paradigms.adversarial import Adversarial
 from nllgen.paradigms.base import Scalars
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.storage.atomic import make_folder, write_bytes
@@ -106,11 +110,12 @@ def _hooks(run: CellRun, state: TrainState, progress: TaskProgress) -> Hooks:
         with settings.stop.interruptible():
             row = _evaluate(run, state, flow, role)
         note = "  ".join(f"{name} {row[name]:.4g}" for name in _SHOWN if name in row)
-        echo(f"step {state.step} {role}: {note}")
+        echo(f"step {state.step} {role}: {note}{_dead_note([row])}")
         return row
 
     def report(step: int, scalars: Scalars) -> None:
-        progress.set(step, "  ".join(f"{name} {value:.4g}" for name, value in scalars.items() if name != "lr"))
+        note = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items() if name != "lr")
+        progress.set(step, f"{note}{_dead_note(state.evals[-2:])}")
 
     def save(current: TrainState) -> None:
         save_checkpoint(checkpoint, current, write_bytes)
@@ -130,13 +135,25 @@ def _hooks(run: CellRun, state: TrainState, progress: TaskProgress) -> Hooks:
 def _evaluate(run: CellRun, state: TrainState, model: Model, role: str) -> Scalars:
     """Measure a model during training; the raw weights are measured together with their discriminator."""
     evaluator, paradigm = run.evaluator, state.paradigm
-    if role != "raw" or not isinstance(paradigm, NSGAN):
+    if role != "raw" or not isinstance(paradigm, Adversarial):
         return evaluator.measure(model)
-    row = evaluator.measure(model, paradigm.logit)
+    row = evaluator.measure(model, _opponent(paradigm))
+    row["dead_step"] = dead_step([*state.evals, {"step": state.step, **row}])
     num_latents = run.metrics.num_equilibrium
     if state.step == 0 and not state.diverged and num_latents and run.cell.has_prediction:
         row |= predict_critical_step(state, num_latents, evaluator.references.generator("equilibrium"))
     return row
+
+
+def _dead_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a note where the generator's gradient is dead; it goes on, since it may come back."""
+    steps = [row["dead_step"] for row in rows if math.isfinite(row.get("dead_step", math.nan))]
+    return f"  dead since step {steps[-1]:.0f}" if steps else ""
+
+
+def _opponent(paradigm: Adversarial) -> Opponent:
+    logit = paradigm.logit if isinstance(paradigm, NSGAN) else None
+    return Opponent(paradigm.generator_gradient, paradigm.game.batch_size, paradigm.context.max_logit, logit)
 
 
 def _measure(run: CellRun, state: TrainState) -> tuple[Result, bytes]:
@@ -195,6 +212,7 @@ def _attrs(run: CellRun, state: TrainState, kept: Weights) -> dict[str, Any]:
         "precision": cell.precision,
         "truth_sha256": run.truth.sha256 if run.truth else "",
         "model_sha256": _model_sha256(kept),
+        "dead_step": dead_step(state.evals),
     }
 
 

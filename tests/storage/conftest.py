@@ -67,7 +67,7 @@ def make_result(make_cell: MakeCell) -> MakeResult:
             "finished_at": "2026-01-01T01:00:00+00:00", "host": "here", "device": "cpu",
             "num_threads": 1, "num_cpus": 2,
             "num_parameters": 472, "seconds_per_step": 0.1, "attempts": 1, "assets": "{}", "torch_version": "2",
-            "precision": "fp32", "truth_sha256": "", "model_sha256": "d" * 64,
+            "precision": "fp32", "truth_sha256": "", "model_sha256": "d" * 64, "dead_step": float("nan"),
         }  # fmt: skip
         return Result(
             attrs=known | attrs,

@@ -54,7 +54,8 @@ def same(one: Any, other: Any) -> Any:
 def test_what_is_read_is_what_was_written(written: Path, result: Result) -> None:
     found = read_result(written)
     assert same(found, result)
-    assert {name: found.attrs[name] for name in result.attrs} == result.attrs
+    expected = result.attrs | {"dead_step": pytest.approx(result.attrs["dead_step"], nan_ok=True)}
+    assert {name: found.attrs[name] for name in result.attrs} == expected
 
 
 def test_a_result_without_samples_and_steps_is_a_result(tmp_path: Path, make_result: Callable[..., Result]) -> None:
@@ -89,7 +90,7 @@ CONTRACT_ATTRS = {
     "schema", "cell_id", "cell", "study", "outcome", "version", "code_sha256", "container_sha256", "started_at",
     "finished_at", "host", "device", "num_threads", "num_cpus", "num_parameters",
     "seconds_per_step", "attempts", "assets",
-    "torch_version", "precision", "truth_sha256", "model_sha256", "science_sha256",
+    "torch_version", "precision", "truth_sha256", "model_sha256", "science_sha256", "dead_step",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from nllgen_analysis.frames import load
 
 from nllgen.cli import cli
 from nllgen.launch.freeze import freeze
+from nllgen.metrics.play import DEAD_GRADIENT
 from nllgen.storage.collect import collect
 from nllgen.storage.result import Result, read_result
 from nllgen.storage.study_dir import StudyDir
@@ -31,7 +32,7 @@ metrics: {frechet: [lenet], num_samples: 200, num_train_eval: 100, num_kept: 4}
 cells:
   - data: {source: mnist, image_size: 14, num_train: 1000, num_val: 200, num_test: 200}
     degree: W
-    paradigm: {name: [nll, nsgan, wgan_gp, hybrid], steps: 6, batch_size: 16, eval_every: 3}
+    paradigm: {name: [nll, nsgan, r3gan, wgan_gp, hybrid], steps: 6, batch_size: 16, eval_every: 3}
   - data: {source: synthetic, num_train: 300}
     degree: W
     paradigm: {name: nsgan_oracle, steps: 6, batch_size: 16, eval_every: 3}
@@ -49,6 +50,10 @@ cells:
       instance_noise: 0.1
       disc_start: pretrained
       disc_pretrain_steps: 5
+  - data: {source: synthetic, num_train: fresh}
+    degree: W
+    start: truth
+    paradigm: {name: noise, steps: 6, batch_size: 16, eval_every: 3}
   - data: {source: synthetic, num_train: 300}
     flow: {width: 4, blocks: 1, base: student_t, dof: 10}
     paradigm: {name: nll, steps: 6, batch_size: 16, eval_every: 3}
@@ -98,6 +103,8 @@ def results(folder: StudyDir) -> Results:
     [
         ("W", "nll", "random"),
         ("W", "nsgan", "random"),
+        ("W", "r3gan", "random"),
+        ("W", "noise", "truth"),
         ("W", "wgan_gp", "random"),
         ("W", "hybrid", "random"),
         ("W", "nsgan_oracle", "random"),
@@ -114,7 +121,7 @@ def test_a_cell_of_each_paradigm_is_done_and_measured(results: Results, which: K
         assert np.isfinite(result.final[column]).all(), column
     moved = result.eval["val_nll_nats"][result.eval["weights"] == "raw"]
     assert len(set(moved.tolist())) == len(moved)
-    averaged = {"ema"} if which[1] != "nll" else set()
+    averaged = {"ema"} if which[1] not in ("nll", "noise") else set()
     assert set(result.final["weights"]) == {"last", "best"} | averaged
 
 
@@ -130,7 +137,31 @@ def test_what_each_paradigm_records(results: Results) -> None:
     assert recorded("W", "nsgan", "truth") == adversarial | {"penalty_disc"}
     assert recorded("W", "wgan_gp", "random") == adversarial | {"penalty_disc"}
     assert recorded("W", "hybrid", "random") == adversarial | {"train_nll_nats"}
+    assert recorded("W", "r3gan", "random") == adversarial | {"penalty_disc"}
     assert recorded("W", "nsgan_oracle", "random") == {"loss_gen"}
+    assert recorded("W", "noise", "truth") == set()
+
+
+@pytest.mark.slow
+def test_each_evaluation_of_a_game_says_whether_it_lives(results: Results) -> None:
+    columns = ("gen_grad_norm", "saturated_share", "recall_lenet")
+    for which, result in results.items():
+        raw = result.eval["weights"] == "raw"
+        if which[1] in ("nsgan", "r3gan", "wgan_gp", "hybrid"):
+            assert all(np.isfinite(result.eval[name][raw]).all() for name in columns), which
+            assert (result.eval["gen_grad_norm"][raw][1:] > 100 * DEAD_GRADIENT).all(), which
+        else:
+            assert not {"gen_grad_norm", "saturated_share"} & result.eval.keys(), which
+        assert np.isnan(result.attrs["dead_step"]), which
+
+
+@pytest.mark.slow
+def test_the_best_weights_of_a_game_have_its_smallest_frechet_distance(results: Results) -> None:
+    for which in (("W", "nsgan", "random"), ("W", "r3gan", "random"), ("dcgan", "nsgan", "random")):
+        result = results[which]
+        raw = result.eval["weights"] == "raw"
+        smallest = result.eval["step"][raw][np.argmin(result.eval["frechet_lenet"][raw])]
+        assert result.final["step"][result.final["weights"] == "best"].tolist() == [smallest], which
 
 
 @pytest.mark.slow
@@ -139,7 +170,7 @@ def test_the_control_lowers_its_frechet_distance_and_has_no_density(results: Res
     result = results["dcgan", "nsgan", "random"]
     raw = result.eval["frechet_lenet"][result.eval["weights"] == "raw"]
     assert raw[-1] < 0.75 * raw[0]
-    assert set(result.final["weights"]) == {"last", "ema"}
+    assert set(result.final["weights"]) == {"last", "best", "ema"}
     for column in (*DENSITIES, "kl_nats", "fp_error_nats", "inverse_error"):
         if column in result.final:
             assert np.isnan(result.final[column]).all(), column
