@@ -36,7 +36,12 @@ def to_logits(v: Tensor, alpha: float) -> Tensor:
 
 def from_logits(y: Tensor, alpha: float) -> Tensor:
     """Invert :func:`to_logits`, and clip to [0, 1] the logits that it cannot return."""
-    return ((torch.sigmoid(y) - alpha) / (1 - 2 * alpha)).clamp(0, 1)
+    return unclipped_pixels(y, alpha).clamp(0, 1)
+
+
+def unclipped_pixels(y: Tensor, alpha: float) -> Tensor:
+    """Invert :func:`to_logits`; other logits leave [0, 1] by less than α / (1 − 2α)."""
+    return (torch.sigmoid(y) - alpha) / (1 - 2 * alpha)
 
 
 def log_det_levels(y: Tensor, alpha: float) -> Tensor:

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 REGISTRY = {
     "nll": "nllgen.paradigms.nll:NLL",
     "nsgan": "nllgen.paradigms.nsgan:NSGAN",
+    "r3gan": "nllgen.paradigms.r3gan:R3GAN",
     "wgan_gp": "nllgen.paradigms.wgan_gp:WGANGP",
     "hybrid": "nllgen.paradigms.hybrid:Hybrid",
     "nsgan_oracle": "nllgen.paradigms.nsgan_oracle:NSGANOracle",
+    "noise": "nllgen.paradigms.noise:Noise",
 }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from nllgen.models import Model
+from nllgen.models.model import eval_mode
 from nllgen.paradigms.base import (
     Batches,
     Context,
@@ -22,7 +23,7 @@ from nllgen.paradigms.base import (
     make_optimizer,
     require_gradient,
 )
-from nllgen.paradigms.discriminator import Discriminator
+from nllgen.paradigms.discriminator import Discriminator, normalise_layers
 from nllgen.study.config import AdversarialConfig
 
 
@@ -31,7 +32,12 @@ class Adversarial(Paradigm):
 
     Subclasses define the losses. The order of steps, the noise, the optimisers and the initial discriminator are
     common.
+
+    Attributes:
+        is_relativistic: whether the generator's loss depends on the logits of real images, too.
     """
+
+    is_relativistic: ClassVar[bool] = False
 
     def __init__(self, config: AdversarialConfig, flow: Model, context: Context):
         self.game = config
@@ -40,6 +46,8 @@ class Adversarial(Paradigm):
         cpu_init = torch.Generator().manual_seed(context.streams["init"].initial_seed())
         start_at_zero = config.disc_start != "fresh"
         disc = Discriminator(flow.shape, config.disc_width, cpu_init, start_at_zero=start_at_zero)
+        if config.spectral_norm:
+            normalise_layers(disc, cpu_init)
         self.disc = disc.to(context.device)
         self.optimizer = make_optimizer(config, flow, config.lr)
         self.disc_optimizer = make_optimizer(config, self.disc, config.disc_lr)
@@ -50,8 +58,11 @@ class Adversarial(Paradigm):
         """Compute the discriminator's loss from its logits (N,), without penalty."""
 
     @abstractmethod
-    def gen_loss(self, d_fake: Tensor) -> Tensor:
-        """Compute the generator's adversarial loss from the discriminator's logits (N,)."""
+    def gen_loss(self, d_fake: Tensor, d_real: Tensor | None = None) -> Tensor:
+        """Compute the generator's adversarial loss from the discriminator's logits (N,).
+
+        ``d_real`` is absent where the loss does not depend on it (:attr:`is_relativistic`).
+        """
 
     def penalty(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> Tensor | None:
         """Compute the penalty that is added to the loss of the discriminator, at its inputs (N, C, H, W)."""
@@ -124,7 +135,8 @@ class Adversarial(Paradigm):
 
     def _gen_gradient(self, real: Tensor, fake: Tensor, noise_std: float, noise: torch.Generator) -> Scalars:
         with frozen(self.disc), self.context.autocast():
-            loss = self.gen_loss(self.disc(self._view(fake, noise_std, noise)))
+            d_fake = self.disc(self._view(fake, noise_std, noise))
+            loss = self.gen_loss(d_fake, self._real_logits(real, noise_std, noise))
         scalars = {"loss_gen": loss.item()}
         extra, columns = self.extra_gen_loss(real)
         loss = loss if extra is None else loss + extra
@@ -132,16 +144,35 @@ class Adversarial(Paradigm):
         check_finite(scalars)
         return scalars
 
+    @torch.no_grad()
+    def _real_logits(self, real: Tensor, noise_std: float, noise: torch.Generator) -> Tensor | None:
+        d_real: Tensor | None = self.disc(self._view(real, noise_std, noise)) if self.is_relativistic else None
+        return d_real
+
+    def generator_gradient(self, real: Tensor, generator: torch.Generator) -> float:
+        """Return the L2 norm of the adversarial loss's gradient at new samples, in fp32 and without instance noise.
+
+        It changes no state. ``real`` are as many images in logit space (N, C, H, W) as samples are drawn.
+        """
+        parameters = [parameter for parameter in self.flow.parameters() if parameter.requires_grad]
+        no_autocast = torch.autocast(real.device.type, enabled=False)
+        with eval_mode(self.flow), eval_mode(self.disc), frozen(self.disc), no_autocast:
+            d_fake = self.disc(self.view(self.flow.sample(len(real), generator)))
+            loss = self.gen_loss(d_fake, self._real_logits(real, 0.0, generator))
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        return float(torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None]))
+
     def _noise_std(self, step: int) -> float:
         """Return the standard deviation of the instance noise in a step."""
         decay = 1 - step / self.game.steps if self.game.instance_noise_decay == "linear" and self.game.steps else 1.0
         return self.game.instance_noise * decay
 
     def view(self, x: Tensor) -> Tensor:
-        """Map logits (N, C, H, W) to the discriminator's inputs, in [−1, 1]."""
+        """Map logits (N, C, H, W) to the discriminator's inputs: those of data to about [−1, 1]."""
+        scaled = x / self.context.max_logit
         if self.game.disc_input == "logits":
-            return x / self.context.max_logit
-        return 2 * self.context.to_pixels(x) - 1
+            return scaled
+        return 2 * self.context.to_pixels(x) - 1 + self.game.pixel_leak * scaled
 
     def _view(self, x: Tensor, noise_std: float, noise: torch.Generator) -> Tensor:
         """Map logits to the discriminator's inputs, with instance noise if the study asks for it."""
@@ -168,14 +199,3 @@ class Adversarial(Paradigm):
         self.pretrained = state["pretrained"]
         if self.num_preparation_steps:
             self._pretrain_batches.load_state_dict(state["pretrain_batches"])
-
-
-def input_gradient(disc: Discriminator, x: Tensor) -> Tensor:
-    """Compute ∇ₓd(x) at inputs of the discriminator, flattened: (N, C, H, W) → (N, C·H·W).
-
-    It is computed in fp32 whatever the precision of training, and has a graph, so that it can be differentiated.
-    """
-    x = x.detach().requires_grad_()
-    with torch.autocast(x.device.type, enabled=False):
-        (gradient,) = torch.autograd.grad(disc(x).sum(), x, create_graph=True)
-    return gradient.flatten(1)

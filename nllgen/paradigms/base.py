@@ -58,7 +58,7 @@ class Context:
         streams: named random generators: ``latent`` for latents, ``init`` for the weights of new modules, ``disc`` for
             a discriminator's steps, ``pretrain`` for everything random while a discriminator is trained alone.
         autocast: creates the context of the precision of training.
-        to_pixels: maps logits to pixels in [0, 1].
+        to_pixels: maps logits to pixels in [0, 1], without clipping those that data cannot have.
         max_logit: largest |logit| that data can have, from α.
         pretrain_batches: training images for the preparation before the first step, separate from those of the steps.
         truth: the density that the data are drawn from; None on real data.

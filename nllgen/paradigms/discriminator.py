@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 _SLOPE = 0.2
 
@@ -50,3 +51,14 @@ class Discriminator(nn.Module):
             h = F.leaky_relu(conv(h), _SLOPE, inplace=True)
         d: Tensor = self.last(h.flatten(1))
         return d.squeeze(1).to(x.dtype)
+
+
+def normalise_layers(disc: Discriminator, generator: torch.Generator) -> None:
+    """Divide the weight of each layer by its largest singular value (Miyato et al. 2018, §2.1).
+
+    One power iteration a step approximates it; its vectors are a part of the state, and ``generator`` draws them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        for layer in (*disc.convs, disc.last):
+            spectral_norm(layer)

@@ -11,18 +11,12 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from typing_extensions import override
 
-from nllgen.models import Model
-from nllgen.paradigms.adversarial import Adversarial, input_gradient
-from nllgen.paradigms.base import Context
-from nllgen.study.paradigms import NonSaturatingConfig
+from nllgen.models.model import eval_mode
+from nllgen.paradigms.penalties import Penalised
 
 
-class NSGAN(Adversarial):
-    """Non-saturating losses, with R1 if ``r1_gamma`` is not 0: γ/2 E_p‖∇ₓd(x)‖² (Mescheder et al. 2018, eq. 9)."""
-
-    def __init__(self, config: NonSaturatingConfig, flow: Model, context: Context):
-        super().__init__(config, flow, context)
-        self._half_gamma = 0.5 * config.r1_gamma
+class NSGAN(Penalised):
+    """Non-saturating losses, with R1 and R2 if asked for."""
 
     @torch.no_grad()
     def logit(self, x: Tensor) -> Tensor:
@@ -30,7 +24,7 @@ class NSGAN(Adversarial):
 
         Its optimum is log p − log q.
         """
-        with torch.autocast(x.device.type, enabled=False):
+        with eval_mode(self.disc), torch.autocast(x.device.type, enabled=False):
             d: Tensor = self.disc(self.view(x))
         return d
 
@@ -39,11 +33,5 @@ class NSGAN(Adversarial):
         return softplus(-d_real).mean() + softplus(d_fake).mean()
 
     @override
-    def gen_loss(self, d_fake: Tensor) -> Tensor:
+    def gen_loss(self, d_fake: Tensor, d_real: Tensor | None = None) -> Tensor:
         return softplus(-d_fake).mean()
-
-    @override
-    def penalty(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> Tensor | None:
-        if not self._half_gamma:
-            return None
-        return self._half_gamma * input_gradient(self.disc, real).square().sum(1).mean()

@@ -11,8 +11,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from nllgen.models import Model
-from nllgen.paradigms.adversarial import Adversarial, input_gradient
+from nllgen.paradigms.adversarial import Adversarial
 from nllgen.paradigms.base import Context
+from nllgen.paradigms.penalties import input_gradient
 from nllgen.study.config import WGANGPConfig
 
 
@@ -31,7 +32,7 @@ class WGANGP(Adversarial):
         return d_fake.mean() - d_real.mean()
 
     @override
-    def gen_loss(self, d_fake: Tensor) -> Tensor:
+    def gen_loss(self, d_fake: Tensor, d_real: Tensor | None = None) -> Tensor:
         return -d_fake.mean()
 
     @override

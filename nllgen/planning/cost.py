@@ -15,8 +15,10 @@ from nllgen.study.config import (
     AdversarialConfig,
     AnyArchitecture,
     Cell,
+    GeneratorConfig,
     HybridConfig,
-    NSGANConfig,
+    NoiseConfig,
+    NonSaturatingConfig,
     OracleConfig,
     Precision,
     Study,
@@ -35,6 +37,7 @@ class Calibration:
         gflops_bf16, gflops_fp32: effective 10⁹ floating-point operations a second in convolutions.
         ns_per_activation: nanoseconds a feature-map value for all that is not a multiplication: memory, activation
             functions, the optimiser.
+        s_per_parameter: seconds of a normal random number and of the optimiser, for each parameter.
         s_per_coupling: fixed seconds for each pass through a coupling: Python and kernel launches.
         backward: passes that a backward pass costs; half of it where only inputs get a gradient.
         penalty: passes of the discriminator that a penalty on its input's gradient costs.
@@ -49,6 +52,7 @@ class Calibration:
     gflops_bf16: float = 240.0
     gflops_fp32: float = 120.0
     ns_per_activation: float = 1.5
+    s_per_parameter: float = 2e-8
     s_per_coupling: float = 0.0009
     backward: float = 2.0
     penalty: float = 8.0
@@ -119,8 +123,8 @@ def dataset_seconds(study: Study) -> float:
 def has_penalty(cell: Cell) -> bool:
     """Return whether the discriminator's loss has a penalty with second derivatives."""
     paradigm = cell.paradigm
-    r1 = isinstance(paradigm, NSGANConfig | HybridConfig) and paradigm.r1_gamma > 0
-    return r1 or isinstance(paradigm, WGANGPConfig)
+    is_penalised = isinstance(paradigm, NonSaturatingConfig) and max(paradigm.r1_gamma, paradigm.r2_gamma) > 0
+    return is_penalised or isinstance(paradigm, WGANGPConfig)
 
 
 class _Run:
@@ -134,6 +138,8 @@ class _Run:
     def step_seconds(self) -> float:
         """Return the seconds of a step of training."""
         paradigm, grad = self.paradigm, CALIBRATION.backward
+        if isinstance(paradigm, NoiseConfig):
+            return CALIBRATION.s_per_parameter * model_cost(self.model).num_parameters
         once = pass_seconds(self.model, self.batch, self.cell.precision, self.batch)
         seconds = (1 + grad) * once
         if isinstance(paradigm, AdversarialConfig):
@@ -168,11 +174,16 @@ class _Run:
         metrics, data = self.metrics, self.cell.data
         regular = 1 + -(-self.paradigm.steps // self.paradigm.eval_every)  # start and end are always evaluated
         weights = 2 if self.paradigm.ema_decay else 1
-        kept = weights if self.cell.dcgan is not None else 1 + weights  # without a density none is the best
+        kept = weights + self._has_best()
         num = metrics.samples_by_split
-        val = self._measure_seconds(metrics.every, num["val"], data.num_val)
+        val = self._measure_seconds(self.cell.groups_every(metrics), num["val"], data.num_val)
         test = self._measure_seconds(metrics.final, num["test"], data.num_test)
         return regular * weights * val + kept * test
+
+    def _has_best(self) -> bool:
+        """Return whether validation chooses best weights: by likelihood, or by a Fréchet distance."""
+        is_by_distance = isinstance(self.paradigm, GeneratorConfig) and "frechet" in self.metrics.every
+        return self.cell.dcgan is None or (is_by_distance and bool(self.metrics.frechet))
 
     def _disc_seconds(self, paradigm: AdversarialConfig) -> float:
         """Return the seconds of a discriminator's step: generate, real and fake with gradient, graph of a penalty."""

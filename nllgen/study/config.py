@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -27,11 +27,15 @@ from nllgen.study.models import (
 from nllgen.study.paradigms import (
     AdversarialConfig,
     AnyParadigm,
+    GeneratorConfig,
     HybridConfig,
     NLLConfig,
+    NoiseConfig,
+    NonSaturatingConfig,
     NSGANConfig,
     OracleConfig,
     ParadigmConfig,
+    R3GANConfig,
     WGANGPConfig,
 )
 from nllgen.study.sections import DatasetConfig, MetricGroup, MetricsConfig, Resources
@@ -51,15 +55,19 @@ __all__ = [
     "Degree",
     "FlowConfig",
     "Frozen",
+    "GeneratorConfig",
     "HybridConfig",
     "ImportedConfig",
     "MetricGroup",
     "MetricsConfig",
     "NLLConfig",
     "NSGANConfig",
+    "NoiseConfig",
+    "NonSaturatingConfig",
     "OracleConfig",
     "ParadigmConfig",
     "Precision",
+    "R3GANConfig",
     "Resources",
     "Study",
     "WGANGPConfig",
@@ -119,7 +127,9 @@ class DataConfig(Frozen):
 
 
 _SECTIONS = ("data", "dcgan", "flow", "model", "paradigm")  # of a cell, sorted, as in canonical JSON
-_SAMPLE_PARADIGMS = [NSGANConfig.model_fields["name"].default, WGANGPConfig.model_fields["name"].default]
+_SAMPLE_PARADIGMS = [
+    config.model_fields["name"].default for config in get_args(get_args(AnyParadigm)[0]) if not config.needs_log_prob
+]
 
 
 class Cell(Frozen):
@@ -180,6 +190,7 @@ class Cell(Frozen):
             and self.start == "truth"
             and self.data.source == "synthetic"
             and (config.optimizer, config.updates, config.instance_noise) == ("sgd", "simultaneous", 0.0)
+            and (config.r2_gamma, config.spectral_norm) == (0.0, False)
             and config.steps > 0
         )
 
@@ -196,6 +207,14 @@ class Cell(Frozen):
         parts = ",".join(f'"{name}":{section.canonical if section else "null"}' for name, section in sections)
         rest = f'"precision":"{self.precision}","seed":{self.seed},"start":"{self.start}"'
         return hashlib.sha256(f'{{"cell":{{{parts},{rest}}},"schema":{SCHEMA}}}'.encode()).hexdigest()[:16]
+
+    def groups_every(self, metrics: MetricsConfig) -> tuple[str, ...]:
+        """Return the groups of metrics at every evaluation: those of the study, and of a game's images the recall.
+
+        A game that drops modes can have a small Fréchet distance; its recall shows it.
+        """
+        is_game = isinstance(self.paradigm, AdversarialConfig) and "frechet" in metrics.every
+        return (*metrics.every, "prdc") if is_game and "prdc" not in metrics.every else metrics.every
 
     @property
     def kind(self) -> str:

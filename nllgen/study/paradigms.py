@@ -57,11 +57,31 @@ class NLLConfig(ParadigmConfig):
 
 
 class GeneratorConfig(ParadigmConfig):
-    """The base of paradigms that train through samples; all players have the same optimiser."""
+    """The base of paradigms that train through samples; all players have the same optimiser.
+
+    Attributes:
+        best_by: measurement on validation that chooses the best weights. By likelihood, the best of a game is mostly
+            its untrained start. Where the study has no extractor of features, it is the likelihood in either case.
+    """
 
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     lr: Rate = 2e-4
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    best_by: Literal["frechet", "val_nll"] = "frechet"
+
+
+class NoiseConfig(GeneratorConfig):
+    """Steps along normal random gradients: what an optimiser does to the weights where nothing is learnt."""
+
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    name: Literal["noise"] = "noise"
+
+    @property
+    @override
+    def images_per_step(self) -> int:
+        """Return 0: no image is used."""
+        return 0
 
 
 class AdversarialConfig(GeneratorConfig):
@@ -72,6 +92,10 @@ class AdversarialConfig(GeneratorConfig):
         disc_steps: discriminator steps for each generator step.
         disc_width: feature maps of the discriminator's first convolution.
         disc_input: space of the discriminator's input.
+        pixel_leak: slope of a line that is added to pixels on their way to the discriminator. The map from logits to
+            pixels is flat at black and white; with the line, every image has a gradient, and the map stays invertible.
+        spectral_norm: divide each layer of the discriminator by its largest singular value (Miyato et al. 2018), which
+            needs ``disc_start: fresh``.
         disc_start: initial discriminator. ``zero``: its last layer is 0, so that d ≡ 0. ``fresh``: its last layer is
             random as well. ``pretrained``: ``zero``, trained alone before the first step of the generator.
         disc_pretrain_steps: steps of that training, for ``disc_start: pretrained``.
@@ -86,6 +110,8 @@ class AdversarialConfig(GeneratorConfig):
     disc_steps: Annotated[int, Field(ge=1, le=100)] = 1
     disc_width: Annotated[int, Field(ge=1, le=1024)] = 32
     disc_input: Literal["pixels", "logits"] = "pixels"
+    pixel_leak: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
+    spectral_norm: bool = False
     disc_start: Literal["zero", "fresh", "pretrained"] = "zero"
     disc_pretrain_steps: Annotated[int, Field(ge=1, le=10**7)] = 1_000
     updates: Literal["alternating", "simultaneous"] = "alternating"
@@ -96,6 +122,14 @@ class AdversarialConfig(GeneratorConfig):
     def _check_updates(self) -> Self:
         if self.updates == "simultaneous" and self.disc_steps != 1:
             raise ValueError(f"updates: simultaneous needs disc_steps 1, it is {self.disc_steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_spectral_norm(self) -> Self:
+        if self.spectral_norm and self.disc_start != "fresh":
+            raise ValueError(
+                f"spectral_norm needs disc_start: fresh, it is {self.disc_start}: a layer of zeros has no norm"
+            )
         return self
 
     @property
@@ -116,15 +150,25 @@ class NonSaturatingConfig(AdversarialConfig):
     Attributes:
         r1_gamma: γ of the penalty γ/2 E_p‖∇ₓd(x)‖² (Mescheder et al. 2018, eq. 9), with x in the discriminator's
             input space; 0 is none.
+        r2_gamma: γ of the same penalty at the model's samples, γ/2 E_q‖∇ₓd(x)‖²; 0 is none.
     """
 
     r1_gamma: Weight = 0.0
+    r2_gamma: Weight = 0.0
 
 
 class NSGANConfig(NonSaturatingConfig):
     """Non-saturating GAN (Goodfellow et al. 2014, §3)."""
 
     name: Literal["nsgan"] = "nsgan"
+
+
+class R3GANConfig(NonSaturatingConfig):
+    """Relativistic pairing GAN with R1 and R2 (Huang et al. 2024, "The GAN is dead; long live the GAN!")."""
+
+    name: Literal["r3gan"] = "r3gan"
+    r1_gamma: Weight = 1.0
+    r2_gamma: Weight = 1.0
 
 
 class HybridConfig(NonSaturatingConfig):
@@ -172,5 +216,6 @@ class OracleConfig(GeneratorConfig):
 
 
 AnyParadigm = Annotated[
-    NLLConfig | NSGANConfig | WGANGPConfig | HybridConfig | OracleConfig, Field(discriminator="name")
+    NLLConfig | NSGANConfig | R3GANConfig | WGANGPConfig | HybridConfig | OracleConfig | NoiseConfig,
+    Field(discriminator="name"),
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from nllgen.data.logits import from_logits
+from nllgen.data.logits import unclipped_pixels
 from nllgen.models import RealNVP
 from nllgen.paradigms.base import Context
 from nllgen.study.config import FlowConfig
@@ -29,7 +29,7 @@ def make_context() -> MakeContext:
             "device": CPU,
             "streams": RandomStreams(0, CPU),
             "autocast": nullcontext,
-            "to_pixels": lambda x: from_logits(x, 1e-6),
+            "to_pixels": lambda x: unclipped_pixels(x, 1e-6),
             "max_logit": math.log((1 - 1e-6) / 1e-6),
         }
         return Context(**defaults | changes)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from nllgen.models import RealNVP
-from nllgen.paradigms.adversarial import Adversarial, input_gradient
+from nllgen.paradigms.adversarial import Adversarial
 from nllgen.paradigms.base import Context
 from nllgen.paradigms.discriminator import Discriminator
+from nllgen.paradigms.penalties import input_gradient
 from nllgen.study.config import NSGANConfig, WGANGPConfig
 from tests.paradigms.games import make_game
 
@@ -118,7 +119,7 @@ def test_the_penalty_is_part_of_the_gradient_that_the_discriminator_steps_along(
     replay.set_state(state)
     with torch.no_grad():
         fake = flow.sample(6, replay)
-    seen = [(2 * context.to_pixels(x) - 1).requires_grad_() for x in (real, fake)]
+    seen = [nsgan.view(x).requires_grad_() for x in (real, fake)]
     d_real, d_fake = (nsgan.disc(x) for x in seen)
     (slope,) = torch.autograd.grad(d_real.sum(), seen[0], create_graph=True)
     plain = torch.log1p(torch.exp(-d_real)).mean() + torch.log1p(torch.exp(d_fake)).mean()

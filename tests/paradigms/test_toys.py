@@ -11,7 +11,15 @@ from torch import Tensor
 
 from nllgen.models import DensityModel, RealNVP
 from nllgen.paradigms import make_paradigm
-from nllgen.study.config import FlowConfig, HybridConfig, NLLConfig, NSGANConfig, OracleConfig, WGANGPConfig
+from nllgen.study.config import (
+    FlowConfig,
+    HybridConfig,
+    NLLConfig,
+    NSGANConfig,
+    OracleConfig,
+    R3GANConfig,
+    WGANGPConfig,
+)
 from nllgen.train.ema import EMA
 from tests.paradigms.games import MakeContext
 
@@ -57,6 +65,7 @@ GAME: dict[str, Any] = {"batch_size": 128, "disc_input": "logits", "disc_width":
 RUNS = {
     "nll": (NLLConfig(steps=100, batch_size=128, lr=1e-2), "forward", (0.4, 0.2)),
     "nsgan": (NSGANConfig(steps=150, lr=2e-3, r1_gamma=0.1, **GAME), "forward", (0.9, 0.7)),
+    "r3gan": (R3GANConfig(steps=150, lr=2e-3, r1_gamma=0.1, r2_gamma=0.1, **GAME), "forward", (0.9, 0.7)),
     "hybrid": (HybridConfig(steps=80, lr=5e-3, nll_weight=2.0, **GAME), "forward", (0.5, 0.25)),
     # their losses are nearer to KL(q‖p) and to a transport distance than to KL(p‖q)
     "nsgan_oracle": (OracleConfig(steps=120, batch_size=128, lr=5e-3), "reverse", (0.7, 0.25)),

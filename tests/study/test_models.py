@@ -96,7 +96,10 @@ def test_a_student_t_flow_is_a_flow() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (block("dcgan: {}"), "cells[0]: dcgan has no density, and paradigm nll needs one; allowed: nsgan, wgan_gp"),
+        (
+            block("dcgan: {}"),
+            "cells[0]: dcgan has no density, and paradigm nll needs one; allowed: nsgan, r3gan, wgan_gp, noise",
+        ),
         (block("dcgan: {}", "name: hybrid"), "dcgan has no density, and paradigm hybrid needs one"),
         (block("dcgan: {}", "name: nsgan_oracle", "synthetic"), "dcgan has no density, and paradigm nsgan_oracle"),
         (block(paradigm="name: nsgan_oracle"), "nsgan_oracle needs the data's density: source: synthetic, not mnist"),

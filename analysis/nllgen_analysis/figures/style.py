@@ -37,6 +37,8 @@ PARADIGM_COLOURS = {
     "hybrid": "#009E73",
     "wgan_gp": "#CC79A7",
     "nsgan_oracle": "#E69F00",
+    "r3gan": "#56B4E9",
+    "noise": "#8C564B",
 }
 LineStyle = Literal["-", "--", ":", "-.", ""]
 LINESTYLES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
