@@ -196,8 +196,8 @@ def warnings_of(frames: Frames) -> list[str]:
     if dead := _dead_games(frames):
         shown = ", ".join(dead[:_MAX_DEAD]) + (f" and {len(dead) - _MAX_DEAD} more" if len(dead) > _MAX_DEAD else "")
         warnings.append(
-            f"The generator's gradient of {len(dead)} games was dead at the end: {shown}. They stopped learning there; "
-            "what they are compared with did not."
+            f"Games whose generator had no gradient at the end: {shown}. They stopped learning there; what they are "
+            "compared with did not."
         )
     warnings += [
         f"Cells on {str(source).upper()} were left out: it was missing when the study was submitted. Fetch it (nllgen "

@@ -19,7 +19,9 @@ from nllgen_analysis.tables import (
 )
 from nllgen_analysis.text import estimate, number, plus_minus
 
+from nllgen.storage.hdf5 import Array
 from nllgen.storage.study_file import StudyFile
+from nllgen.study.config import Cell
 from tests.analysis.conftest import STEPS, build_study, make_cell
 
 
@@ -43,6 +45,19 @@ def test_different_truths_give_a_warning(study: StudyFile) -> None:
         assert any("2 different truths" in text for text in warnings_of(to_frames(study)))
     finally:
         study.cells["truth_sha256"][0] = kept
+
+
+def test_games_that_were_dead_at_their_end_are_named() -> None:
+    cells = [make_cell("W", "nsgan", seed=seed) for seed in range(3)]
+
+    def dead(cell: Cell, step: Array) -> dict[str, Array]:
+        since = 200.0 if cell.seed in (1, 2) else np.nan
+        back = step == STEPS if cell.seed == 2 else np.zeros(len(step), bool)  # it has come back by the end
+        return {"dead_step": np.where((step < 200) | back, np.nan, since)}
+
+    (text,) = [text for text in warnings_of(to_frames(build_study(cells, override=dead))) if "no gradient" in text]
+    assert text.startswith(f"Games whose generator had no gradient at the end: {cells[1].id} since step 200. They")
+    assert not any("no gradient" in text for text in warnings_of(to_frames(build_study(cells))))
 
 
 def test_provenance_counts_results(study: StudyFile) -> None:

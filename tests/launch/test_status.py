@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.dummy_worker import small_result
 from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.retry_policy import FAILED, STARTED, STOPPED
 from nllgen.launch.slurm.live_jobs import LiveJobs
 from nllgen.launch.status import TaskReport, status, to_json
 from nllgen.launch.tasks import record
+from nllgen.storage.result import write_result
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
@@ -49,6 +53,20 @@ def test_a_new_study_waits(tiny: Study, folder: StudyDir) -> None:
 def test_a_leased_task_runs(task: Task, row: Callable[[], TaskReport]) -> None:
     LeaseManager().take(task.lease)
     assert row().status == "running"
+
+
+@pytest.mark.parametrize(("dead_step", "detail"), [(300.0, "gradient is dead since step 300"), (math.nan, "")])
+def test_a_finished_game_says_since_when_it_was_dead(
+    task: Task, row: Callable[[], TaskReport], dead_step: float, detail: str
+) -> None:
+    result = small_result(task.cell)
+    write_result(
+        task.task_dir.result, replace(result, attrs=result.attrs | {"dead_step": dead_step}), "a", lambda: None
+    )
+    report = row()
+    assert report.status == "done"
+    assert report.detail.endswith(detail)
+    assert bool(report.detail) == bool(detail)
 
 
 def test_a_dead_machines_lease_is_still_running(task: Task, row: Callable[[], TaskReport]) -> None:
