@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Literal
 
@@ -10,35 +10,45 @@ import torch
 
 from nllgen.metrics.features import Extractor
 from nllgen.metrics.inception import HINT, InceptionExtractor
-from nllgen.metrics.lenet import LeNetExtractor
+from nllgen.metrics.lenet import DESIGNS, LeNetExtractor, without_lenet
 
-_reported: set[Path] = set()
+_reported: set[Hashable] = set()
 
 
 def load_extractor(
     name: Literal["lenet", "inception"],
     device: torch.device | str,
     *,
+    image_size: int = 28,
     inception_weights: str | Path,
     echo: Callable[[str], None],
 ) -> Extractor | None:
-    """Load an extractor of a study on a device; None for Inception without its weights, whose metrics are NaN then.
+    """Load an extractor of a study on a device; None where there is none, and its metrics are not measured.
 
     Args:
         name: of the extractor in a study.
         device: of its network.
+        image_size: height and width of the images.
         inception_weights: path of Inception's weights, which may be missing.
-        echo: prints once per process that they are missing.
+        echo: prints once per process why there is none.
 
     Raises:
         CorruptFileError: weights with another hash than the known one.
     """
     if name == "lenet":
-        return LeNetExtractor(device)
+        if image_size in DESIGNS:
+            return LeNetExtractor(device, image_size)
+        _report(image_size, f"{without_lenet(image_size)}: no Fréchet distance is measured", echo)
+        return None
     weights = Path(inception_weights)
     if weights.exists():
         return InceptionExtractor(weights, device)
-    if weights not in _reported:
-        _reported.add(weights)
-        echo(f"no Inception weights at {weights}: frechet_inception is NaN ({HINT})")
+    _report(weights, f"no Inception weights at {weights}: frechet_inception is NaN ({HINT})", echo)
     return None
+
+
+def _report(reason: Hashable, text: str, echo: Callable[[str], None]) -> None:
+    """Print a text once in a process."""
+    if reason not in _reported:
+        _reported.add(reason)
+        echo(text)

@@ -72,6 +72,7 @@ class Extractor(ABC):
         sha256: of the weights file.
         dim: d, the number of features.
         channels: allowed values of C.
+        image_size: height and width that images must have; None where any are allowed.
         device: of the network; images are copied to it batch by batch, and distances are computed on it.
     """
 
@@ -79,6 +80,7 @@ class Extractor(ABC):
     sha256: str
     dim: int
     channels: tuple[int, ...]
+    image_size: int | None = None
     device: torch.device
 
     @abstractmethod
@@ -114,6 +116,9 @@ class Extractor(ABC):
                 f"{self.name} does not accept images of shape {tuple(images.shape)}",
                 f"expected (N, C, H, W) with C in {self.channels}",
             )
+        if self.image_size is not None and images.shape[2:] != (self.image_size, self.image_size):
+            size = "×".join(map(str, images.shape[2:]))
+            raise MetricInputError(f"{self.name} reads images of {self.image_size}×{self.image_size}, not of {size}")
         if images.is_floating_point() and ((images < 0) | (images > 1)).any():
             raise MetricInputError(
                 f"{self.name} received pixels outside [0, 1]", "convert logits with from_logits first"

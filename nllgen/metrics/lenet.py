@@ -1,41 +1,73 @@
-"""A LeNet-like MNIST classifier (LeCun et al. 1998, fig. 2), whose penultimate features the Fréchet distance compares.
+"""LeNet-like MNIST classifiers (LeCun et al. 1998, fig. 2), whose penultimate features the Fréchet distance compares.
 
-It is the in-domain extractor, whereas Inception was not trained on digits. Its weights ship with the package;
-``train_lenet`` creates them.
+They are the in-domain extractors, whereas Inception was not trained on digits. There is one for each image size at
+which digits can be told apart: a network of 28×28 reads digits that were enlarged from 14×14 with 94.4 % accuracy, and
+from 7×7 with 47.5 %. Their weights ship with the package; ``train_lenet`` creates them.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nllgen.errors import MetricInputError
 from nllgen.metrics.features import Extractor, loading, read_weights
 
-WEIGHTS = Path(__file__).with_name("lenet.pt")
-IMAGE_SIZE = 28
 NUM_FEATURES = 84
-_HINT = "install nllgen again, or create the file with: python -m nllgen.metrics.train_lenet"
+
+
+@dataclass(frozen=True)
+class Design:
+    """A network for one image size.
+
+    Attributes:
+        file: of its weights.
+        maps: feature maps of both convolutions.
+        kernel: size of their kernels.
+        paddings: of both.
+        side: height and width of the feature maps after both poolings.
+    """
+
+    file: str
+    maps: tuple[int, int]
+    kernel: int
+    paddings: tuple[int, int]
+    side: int
+
+    @property
+    def path(self) -> Path:
+        """Return the path of the weights, beside their record in JSON."""
+        return Path(__file__).with_name(self.file)
+
+
+DESIGNS: Final = {
+    28: Design("lenet.pt", maps=(12, 24), kernel=5, paddings=(2, 0), side=5),
+    14: Design("lenet14.pt", maps=(16, 32), kernel=3, paddings=(1, 1), side=3),
+}
 
 
 class LeNet(nn.Module):
     """Two convolutions and three linear layers, wider than the original, with ReLU and max pooling."""
 
-    def __init__(self) -> None:
+    def __init__(self, image_size: int = 28) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 12, 5, padding=2)
-        self.conv2 = nn.Conv2d(12, 24, 5)
-        self.linear1 = nn.Linear(24 * 5 * 5, 120)
+        design = DESIGNS[image_size]
+        first, second = design.maps
+        self.image_size = image_size
+        self.conv1 = nn.Conv2d(1, first, design.kernel, padding=design.paddings[0])
+        self.conv2 = nn.Conv2d(first, second, design.kernel, padding=design.paddings[1])
+        self.linear1 = nn.Linear(second * design.side**2, 120)
         self.linear2 = nn.Linear(120, NUM_FEATURES)
         self.linear3 = nn.Linear(NUM_FEATURES, 10)
 
     def features(self, images: Tensor) -> Tensor:
-        """Compute penultimate features (N, 84) of images (N, 1, H, W) in [0, 1]; other sizes than 28 are resized."""
-        if images.shape[-2:] != (IMAGE_SIZE, IMAGE_SIZE):
-            images = F.interpolate(images, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=False)
+        """Compute penultimate features (N, 84) of images (N, 1, H, W) in [0, 1] of the network's size."""
         x = F.max_pool2d(F.relu(self.conv1(2 * images - 1)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         return F.relu(self.linear2(F.relu(self.linear1(x.flatten(1)))))
@@ -47,13 +79,15 @@ class LeNet(nn.Module):
 
 
 class LeNetExtractor(Extractor):
-    """The LeNet that ships with nllgen.
+    """The LeNet of an image size that ships with nllgen.
 
     Args:
         device: of the network.
+        image_size: height and width of the images.
         weights: another weights file; a ``.json`` file of the same name holds its SHA-256.
 
     Raises:
+        MetricInputError: there is no LeNet for that size.
         CorruptFileError: the file is missing, or has another SHA-256.
     """
 
@@ -61,13 +95,28 @@ class LeNetExtractor(Extractor):
     dim = NUM_FEATURES
     channels = (1,)
 
-    def __init__(self, device: torch.device | str, weights: str | Path = WEIGHTS):
-        self.device, weights, network = torch.device(device), Path(weights), LeNet()
-        with loading(weights, "LeNet's weights", _HINT):
-            expected = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
-            state, self.sha256 = read_weights(weights, expected, _HINT)
+    def __init__(self, device: torch.device | str, image_size: int = 28, weights: str | Path | None = None):
+        if image_size not in DESIGNS:
+            raise MetricInputError(without_lenet(image_size), f"LeNet reads images of {' or '.join(map(str, DESIGNS))}")
+        design = DESIGNS[image_size]
+        self.device, path, network = torch.device(device), Path(weights or design.path), LeNet(image_size)
+        hint = f"install nllgen again, or create the file with: {command(image_size)}"
+        with loading(path, "LeNet's weights", hint):
+            expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
+            state, self.sha256 = read_weights(path, expected, hint)
             network.load_state_dict(state)
         self.network = network.to(self.device).eval().requires_grad_(False)
+        self.image_size = image_size
 
     def _forward(self, images: Tensor) -> Tensor:
         return self.network.features(images)
+
+
+def command(image_size: int) -> str:
+    """Return the command that makes the weights of an image size."""
+    return f"python -m nllgen.metrics.train_lenet --image-size {image_size} --assets DIR -o {DESIGNS[image_size].file}"
+
+
+def without_lenet(image_size: int) -> str:
+    """Return the reason why there is no LeNet for an image size."""
+    return f"there is no LeNet for images of {image_size}×{image_size}: at 7×7 half of the digits cannot be told apart"

@@ -1,4 +1,4 @@
-"""Train the LeNet that ships with nllgen: ``python -m nllgen.metrics.train_lenet --assets DIR -o lenet.pt``.
+"""Train a LeNet that ships with nllgen: ``python -m nllgen.metrics.train_lenet --assets DIR -o lenet.pt``.
 
 It is trained on MNIST's first 50,000 training images, so that validation and test images are new to it. It uses one
 thread and a fixed seed: the same torch on the same type of processor writes the same bytes.
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nllgen.errors import AssetError
-from nllgen.metrics.lenet import IMAGE_SIZE, LeNet
+from nllgen.metrics.lenet import DESIGNS, LeNet, command
 from nllgen.torchvision_ops import import_torchvision
 
 SEED = 0
@@ -26,31 +26,33 @@ EPOCHS = 12
 BATCH_SIZE = 128
 PEAK_LR = 2e-3
 WEIGHT_DECAY = 1e-4
-MAX_SHIFT = 2  # pixels: digits of a generative model are not centred exactly
+MAX_SHIFT = {28: 2, 14: 1}  # pixels: digits of a generative model are not centred exactly
 
 
 def main() -> None:
     """Train, print the accuracies, and write the weights and their record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--assets", type=Path, required=True, help="asset directory that contains mnist")
+    parser.add_argument("--image-size", type=int, choices=sorted(DESIGNS), default=28, help="height and width")
     parser.add_argument("-o", "--output", type=Path, required=True, help="weights file, beside its record in .json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    images, labels = _read(arguments.assets / "mnist", "train")
+    size, mnist = arguments.image_size, arguments.assets / "mnist"
+    images, labels = _read(mnist, "train", size)
     network = train(images[:NUM_TRAIN], labels[:NUM_TRAIN])
     accuracies = {
         "validation_accuracy": accuracy(network, images[NUM_TRAIN:], labels[NUM_TRAIN:]),
-        "test_accuracy": accuracy(network, *_read(arguments.assets / "mnist", "t10k")),
+        "test_accuracy": accuracy(network, *_read(mnist, "t10k", size)),
     }
     print(json.dumps(accuracies))
     _write(arguments.output, network, accuracies)
 
 
 def train(images: Tensor, labels: Tensor, epochs: int = EPOCHS) -> LeNet:
-    """Train by AdamW with a one-cycle learning rate on randomly shifted digits (N, 1, 28, 28) with labels (N,)."""
+    """Train by AdamW with a one-cycle learning rate on randomly shifted digits (N, 1, H, H) with labels (N,)."""
     torch.manual_seed(SEED)
-    network = LeNet()
+    network = LeNet(images.shape[-1])
     generator = torch.Generator().manual_seed(SEED)
     optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_LR, weight_decay=WEIGHT_DECAY)
     steps = epochs * (len(images) // BATCH_SIZE)
@@ -78,14 +80,17 @@ def accuracy(network: LeNet, images: Tensor, labels: Tensor) -> float:
 
 def _shift(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shift each image by up to ``MAX_SHIFT`` pixels in each direction, padding with black."""
-    num, (dy, dx) = len(images), torch.randint(0, 2 * MAX_SHIFT + 1, (2, len(images)), generator=generator)
-    padded = F.pad(images[:, 0], (MAX_SHIFT,) * 4)
-    pixel = torch.arange(IMAGE_SIZE)
+    size = images.shape[-1]
+    most = MAX_SHIFT[size]
+    num, (dy, dx) = len(images), torch.randint(0, 2 * most + 1, (2, len(images)), generator=generator)
+    padded = F.pad(images[:, 0], (most,) * 4)
+    pixel = torch.arange(size)
     rows, columns = dy[:, None] + pixel, dx[:, None] + pixel
     return padded[torch.arange(num)[:, None, None], rows[:, :, None], columns[:, None, :]][:, None]
 
 
-def _read(directory: Path, split: str) -> tuple[Tensor, Tensor]:
+def _read(directory: Path, split: str, size: int) -> tuple[Tensor, Tensor]:
+    """Read a split; smaller images are means over blocks, rounded to 8-bit levels, as studies have them."""
     # torchvision's reader, because metrics must not import data
     mnist = import_torchvision().datasets.mnist
     try:
@@ -93,7 +98,9 @@ def _read(directory: Path, split: str) -> tuple[Tensor, Tensor]:
         labels = mnist.read_label_file(directory / f"{split}-labels-idx1-ubyte")
     except (OSError, ValueError, AssertionError) as error:
         raise AssetError(f"MNIST cannot be read from {directory}: {error}", "run: nllgen assets fetch mnist") from error
-    return images[:, None].float() / 255, labels.long()
+    levels = images[:, None].float()
+    shrunk = F.avg_pool2d(levels, levels.shape[-1] // size).round()
+    return shrunk / 255, labels.long()
 
 
 def _write(output: Path, network: LeNet, accuracies: dict[str, float]) -> None:
@@ -103,7 +110,7 @@ def _write(output: Path, network: LeNet, accuracies: dict[str, float]) -> None:
     record = {
         "sha256": hashlib.sha256(data).hexdigest(),
         **accuracies,
-        "made_by": "python -m nllgen.metrics.train_lenet --assets DIR -o lenet.pt",
+        "made_by": command(network.image_size),
         "seed": SEED,
         "torch": str(torch.__version__),
     }

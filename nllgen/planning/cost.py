@@ -24,6 +24,7 @@ from nllgen.study.config import (
     Study,
     WGANGPConfig,
 )
+from nllgen.study.sections import LENET_SIZES
 
 
 @dataclass(frozen=True)
@@ -182,8 +183,8 @@ class _Run:
 
     def _has_best(self) -> bool:
         """Return whether validation chooses best weights: by likelihood, or by a Fréchet distance."""
-        is_by_distance = isinstance(self.paradigm, GeneratorConfig) and "frechet" in self.metrics.every
-        return self.cell.dcgan is None or (is_by_distance and bool(self.metrics.frechet))
+        is_by_distance = isinstance(self.paradigm, GeneratorConfig) and self.paradigm.best_by == "frechet"
+        return self.cell.dcgan is None or (is_by_distance and self.cell.data.image_size in LENET_SIZES)
 
     def _disc_seconds(self, paradigm: AdversarialConfig) -> float:
         """Return the seconds of a discriminator's step: generate, real and fake with gradient, graph of a penalty."""

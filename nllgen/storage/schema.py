@@ -85,6 +85,7 @@ EVAL_COLUMNS: Final = {
     "epoch": "epochs",
     "weights": "name",
     **METRIC_COLUMNS,
+    "frechet_choice": "1",  # of 1,000 draws on LeNet's features: chooses the best weights, whatever else is measured
     **GAME_COLUMNS,
     "time_s": "s",
 }

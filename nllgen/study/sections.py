@@ -13,6 +13,9 @@ MetricGroup = Literal[
 ]  # beside likelihood, which is always measured
 
 
+LENET_SIZES = (28, 14)  # height and width of images that have a LeNet; at 7×7 half of the digits cannot be told apart
+
+
 class DatasetConfig(Frozen):
     """The synthetic set, drawn once from the truth. Seed k trains on its k-th disjoint block.
 
@@ -28,12 +31,13 @@ class DatasetConfig(Frozen):
 class MetricsConfig(Frozen):
     """The choice of metrics. It is not part of a cell's id, since it does not change the training.
 
-    Likelihood is always measured: it chooses the best weights.
+    Likelihood is always measured, and of a game the distance that chooses its best weights.
 
     Attributes:
         every: groups of metrics at every evaluation, on validation.
         final: groups at the end, on the test split, for the last, the best and the averaged weights.
-        frechet: feature extractors of Fréchet distances and the other metrics of images.
+        frechet: feature extractors of Fréchet distances and the other metrics of images. ``lenet`` reads images of
+            28×28 and 14×14; at 7×7 it measures nothing.
         num_samples: model samples for every metric that needs samples.
         num_samples_every: model samples at the evaluations before the end; null takes ``num_samples``. The bias of a
             Fréchet distance depends on this number, and it is compared with floors of the same number.

@@ -15,7 +15,7 @@ from nllgen.study.paradigms import GeneratorConfig, ParadigmConfig
 from nllgen.train.state import TrainState, clone_weights
 
 MAX_HISTORY = 2_000  # rows of the history of a run, evenly spaced
-_DISTANCES = ("frechet_lenet", "frechet_inception")  # the first that is measured chooses the best weights of a game
+_DISTANCE = "frechet_choice"  # chooses the best weights of a game, where it can be measured
 _WORTH_SAVING_S = 30.0  # training after the last checkpoint
 
 
@@ -127,9 +127,8 @@ def _evaluate_if_due(state: TrainState, hooks: Hooks) -> None:
 
 def _chosen_by(config: ParadigmConfig, row: Scalars) -> str:
     """Return the column that chooses the best weights."""
-    distances = [name for name in _DISTANCES if name in row]
-    is_by_distance = isinstance(config, GeneratorConfig) and config.best_by == "frechet" and distances
-    return distances[0] if is_by_distance else "val_nll_nats"
+    is_by_distance = isinstance(config, GeneratorConfig) and config.best_by == "frechet" and _DISTANCE in row
+    return _DISTANCE if is_by_distance else "val_nll_nats"
 
 
 def _keep_best(state: TrainState, flow: nn.Module, role: str, row: Scalars) -> None:

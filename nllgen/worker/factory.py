@@ -18,12 +18,14 @@ from nllgen.data.truth import Truth
 from nllgen.errors import ConfigError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.features import Extractor
+from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.metrics.measurement import EvalSet, References
 from nllgen.models import Model, make_model
 from nllgen.paradigms import make_paradigm
 from nllgen.paradigms.base import Context
 from nllgen.storage.dataset import Dataset
 from nllgen.study.config import Cell, MetricsConfig
+from nllgen.study.sections import LENET_SIZES
 from nllgen.train.ema import EMA
 from nllgen.train.precision import autocast
 from nllgen.train.state import TrainState
@@ -182,4 +184,7 @@ def make_evaluator(
 
     known = truth.flow if truth is not None and cell.data.source == "synthetic" else None
     references = References(data.sets, known, extractors, metrics.samples_by_split, to_pixels, latents, data.training)
-    return Evaluator(references, ("likelihood", *cell.groups_every(metrics)), ("likelihood", *metrics.final))
+    size, lenets = cell.data.image_size, [extractor for extractor in extractors if extractor.name == "lenet"]
+    chooser = (lenets or [LeNetExtractor(device, size)])[0] if lenets or size in LENET_SIZES else None
+    groups = ("likelihood", *cell.groups_every(metrics)), ("likelihood", *metrics.final)
+    return Evaluator(references, *groups, chooser)

@@ -132,7 +132,7 @@ def prepare_run(
         ConfigError, CorruptFileError: the data set does not fit or is damaged.
     """
     data, metrics = _load_data(study_dir, study, cell, truth, settings), study.metrics
-    evaluator = make_evaluator(cell, data, truth, metrics, _load_extractors(study, settings), settings.device)
+    evaluator = make_evaluator(cell, data, truth, metrics, _load_extractors(study, cell, settings), settings.device)
     return CellRun(cell, study.name, task_dir, data, truth, evaluator, metrics, settings)
 
 
@@ -144,11 +144,12 @@ def _load_data(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | Non
     return synthetic_data(cell, study.metrics, dataset, truth, settings.device)
 
 
-def _load_extractors(study: Study, settings: Settings) -> tuple[Extractor, ...]:
+def _load_extractors(study: Study, cell: Cell, settings: Settings) -> tuple[Extractor, ...]:
     """Load the extractors of the study's metrics that this machine has; the columns of the others stay empty."""
-    weights = inception_weights(settings.options.assets)
+    weights, size = inception_weights(settings.options.assets), cell.data.image_size
     extractors = (
-        load_extractor(name, settings.device, inception_weights=weights, echo=echo) for name in study.metrics.frechet
+        load_extractor(name, settings.device, image_size=size, inception_weights=weights, echo=echo)
+        for name in study.metrics.frechet
     )
     return tuple(extractor for extractor in extractors if extractor is not None)
 

@@ -15,7 +15,7 @@ from nllgen.data.truth import Truth, load_truth
 from nllgen.errors import ConfigError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import Estimate, FloatArray, bits_per_dim, kl, log_densities, mean_and_se
-from nllgen.metrics.lenet import LeNetExtractor
+from nllgen.metrics.lenet import DESIGNS, LeNetExtractor
 from nllgen.metrics.measurement import EvalSet, References
 from nllgen.models import Model
 from nllgen.storage.dataset import Dataset, read_dataset
@@ -251,7 +251,8 @@ def _evaluator(truth: Truth, dataset: Dataset, num: int, device: torch.device) -
         for split in ("val", "test")
     }
     to_pixels = partial(from_logits, alpha=truth.cell.data.alpha)
-    extractors, streams = (LeNetExtractor(device),), partial(generator, device, _SEED, "score")
+    size, streams = truth.cell.data.image_size, partial(generator, device, _SEED, "score")
+    extractors = (LeNetExtractor(device, size),) if size in DESIGNS else ()
     return Evaluator(References(sets, truth.flow, extractors, dict.fromkeys(sets, num), to_pixels, streams), (), GROUPS)
 
 

@@ -30,7 +30,7 @@ from nllgen.storage.result import Result, model_of, read_attrs, write_result
 from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.storage.study_dir import TaskDir
 from nllgen.storage.tables import make_table
-from nllgen.study.config import SCHEMA, Cell, MetricsConfig
+from nllgen.study.config import SCHEMA, Cell, GeneratorConfig, MetricsConfig
 from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import Hooks, train
 from nllgen.train.precision import require_precision
@@ -134,6 +134,16 @@ def _hooks(run: CellRun, state: TrainState, progress: TaskProgress) -> Hooks:
 
 def _evaluate(run: CellRun, state: TrainState, model: Model, role: str) -> Scalars:
     """Measure a model during training; the raw weights are measured together with their discriminator."""
+    evaluator = run.evaluator
+    choice = evaluator.choice(model) if role == "raw" and _is_chosen_by_distance(run.cell) else {}
+    return choice | _measure_now(run, state, model, role)
+
+
+def _is_chosen_by_distance(cell: Cell) -> bool:
+    return isinstance(cell.paradigm, GeneratorConfig) and cell.paradigm.best_by == "frechet"
+
+
+def _measure_now(run: CellRun, state: TrainState, model: Model, role: str) -> Scalars:
     evaluator, paradigm = run.evaluator, state.paradigm
     if role != "raw" or not isinstance(paradigm, Adversarial):
         return evaluator.measure(model)

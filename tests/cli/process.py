@@ -26,7 +26,7 @@ TINY = """
 name: tiny
 metrics: {frechet: [], num_samples: 16, num_train_eval: 16, num_kept: 4}
 cells:
-  - data: {source: mnist, image_size: 7, num_train: 500, num_val: 100, num_test: 100}
+  - data: {source: mnist, image_size: 14, num_train: 500, num_val: 100, num_test: 100}
     flow: {width: 2, blocks: 0, scales: 1}
     paradigm: {name: nll, steps: 2, batch_size: 16, eval_every: 1}
     precision: fp32

@@ -134,7 +134,7 @@ def test_a_misspelt_built_in_study(nllgen: Run) -> None:
         (("seed: {range: [0, 2]}", "seed: {range: [0, 1000000000]}"), ["tiny.yaml:5:", "1,000,000,000 cells"]),
         (("steps: 2", "steps: two"), ["tiny.yaml:7:", "steps", "two"]),
         (("name: tiny", "name: a/b"), ["tiny.yaml:2:", "a/b"]),
-        (("image_size: 7", "image_size: 7, image_size: 14"), ["tiny.yaml:5:", "image_size"]),
+        (("image_size: 14", "image_size: 14, image_size: 28"), ["tiny.yaml:5:", "image_size"]),
         (("cells:", "cells: ["), ["tiny.yaml:", "not YAML"]),
     ],
     ids=["unknown key", "bad degree", "a billion cells", "wrong type", "bad name", "key twice", "not YAML"],

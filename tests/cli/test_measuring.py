@@ -29,8 +29,8 @@ def truth(tmp_path: Path) -> Path:
     """Make a directory with a truth and 60 images per split."""
     folder = tmp_path / "truth"
     folder.mkdir()
-    config = FlowConfig(shape=(1, 7, 7), width=2, blocks=0, scales=1)
-    cell = Cell(data=DataConfig(image_size=7), flow=config)
+    config = FlowConfig(shape=(1, 14, 14), width=2, blocks=0, scales=1)
+    cell = Cell(data=DataConfig(image_size=14), flow=config)
     torch.manual_seed(0)
     flow = RealNVP(config).requires_grad_(False)
     (folder / "truth.pt").write_bytes(truth_bytes(cell, flow.state_dict()))
@@ -135,7 +135,7 @@ def test_the_density_of_the_tutorial_is_scored(nllgen: Run, truth: Path, tmp_pat
     subprocess.run([sys.executable, "-c", script, truth / "dataset.h5", tmp_path / "q.npz"], check=True, timeout=100)
     done = nllgen("score", "--truth", truth, "--log-probs", tmp_path / "q.npz", "--json")
     assert done.returncode == 0, done.stderr
-    train, test = (dataset.x[split].astype(float).reshape(-1, 49) for split in ("train", "test"))
+    train, test = (dataset.x[split].astype(float).reshape(-1, 196) for split in ("train", "test"))
     mean, cov = train.mean(0), np.cov(train.T)
     away = np.einsum("ni,ij,nj->n", test - mean, np.linalg.inv(cov), test - mean)
     log_q = -(away + np.linalg.slogdet(2 * math.pi * cov)[1]) / 2
@@ -144,7 +144,7 @@ def test_the_density_of_the_tutorial_is_scored(nllgen: Run, truth: Path, tmp_pat
 
 
 def test_samples_are_scored_and_shown(nllgen: Run, truth: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "mine.npz", x=5 * np.random.default_rng(0).standard_normal((60, 1, 7, 7)))
+    np.savez(tmp_path / "mine.npz", x=5 * np.random.default_rng(0).standard_normal((60, 1, 14, 14)))
     done = nllgen("score", "--truth", truth / "truth.pt", "--samples", "mine.npz", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())

@@ -30,7 +30,7 @@ from nllgen.worker.settings import Settings
 
 CPU = torch.device("cpu")
 STEPS, BROKEN_AT = 8, 4
-FLOW = FlowConfig(shape=(1, 7, 7), width=4, blocks=1, scales=1)
+FLOW = FlowConfig(shape=(1, 14, 14), width=4, blocks=1, scales=1)
 METRICS = MetricsConfig(num_samples=60, num_train_eval=60, num_kept=4)
 NAMES = ("nll", "nsgan", "hybrid", "wgan_gp")
 Inject = Callable[[TrainState, Tensor], None]
@@ -111,13 +111,13 @@ def result_with_fault(name: str, fault: Inject, directory: Path, monkeypatch: py
     """Train a run with a fault, and read its result from the disk."""
     torch.set_num_threads(1)
     config: Any = PARADIGMS[name](steps=STEPS, batch_size=8, eval_every=100, ema_decay=0.0)
-    cell = Cell(data=DataConfig(image_size=7, num_val=60, num_test=60), flow=FLOW, paradigm=config)
-    levels = torch.randint(0, 256, (60, 1, 7, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    cell = Cell(data=DataConfig(image_size=14, num_val=60, num_test=60), flow=FLOW, paradigm=config)
+    levels = torch.randint(0, 256, (60, 1, 14, 14), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
     logits = Dequantised(levels, torch.Generator(), torch.Generator(), 1e-6).next(60)
     held_out = EvalSet(logits, log_det=log_det_levels(logits, 1e-6).numpy())
     make_source = lambda order, noise: Dequantised(levels, order, noise, 1e-6)  # noqa: E731
     data = CellData(make_source, dict.fromkeys(("train", "val", "test"), held_out), levels)
-    lenet = load_extractor("lenet", CPU, inception_weights=Path("none"), echo=print)
+    lenet = load_extractor("lenet", CPU, image_size=14, inception_weights=Path("none"), echo=print)
     assert lenet is not None
     evaluator = make_evaluator(cell, data, None, METRICS, (lenet,), CPU)
     monkeypatch.setattr(critic, "STEPS", 20)  # of 300: these tests do not read the critic's metrics

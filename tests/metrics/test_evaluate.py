@@ -24,7 +24,7 @@ from nllgen.study.config import FlowConfig, MetricGroup, MetricsConfig
 from nllgen.train.streams import generator
 
 CPU = torch.device("cpu")
-FLOW = FlowConfig(shape=(1, 8, 8), width=2, blocks=0, scales=1)  # 8 can be halved for a second scale
+FLOW = FlowConfig(shape=(1, 14, 14), width=2, blocks=0, scales=1)  # 14 can be halved for a second scale
 
 
 def latents(purpose: str) -> torch.Generator:
@@ -57,7 +57,7 @@ def references(truth: RealNVP) -> References:
 
     sets = {split: drawn(seed) for seed, split in enumerate(("train", "val", "test"))}
     return References(
-        sets, truth, (LeNetExtractor("cpu"),), {"val": 100, "test": 100}, pixels, latents, sets["train"].x
+        sets, truth, (LeNetExtractor("cpu", 14),), {"val": 100, "test": 100}, pixels, latents, sets["train"].x
     )
 
 
@@ -230,7 +230,7 @@ def test_bits_per_dim_follow_the_definition(truth: RealNVP) -> None:
     sets = dict.fromkeys(("train", "val", "test"), EvalSet(x, log_det=log_det))
     references = References(sets, None, (), {"val": 10, "test": 10}, pixels, latents)
     row = Evaluator(references, ("likelihood", "divergence"), ()).measure(truth)
-    expected = -(log_densities(truth, x) + log_det).mean() / (64 * math.log(2))
+    expected = -(log_densities(truth, x) + log_det).mean() / (196 * math.log(2))
     assert row["val_bits_per_dim"] == pytest.approx(expected)
     assert "kl_nats" not in row
 

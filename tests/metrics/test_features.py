@@ -17,6 +17,7 @@ from nllgen.metrics.extractors import load_extractor
 from nllgen.metrics.features import quantise
 from nllgen.metrics.frechet import frechet_from_features
 from nllgen.metrics.train_lenet import accuracy, train
+from nllgen.study.sections import LENET_SIZES
 from nllgen.torchvision_ops import import_torchvision
 
 
@@ -50,16 +51,39 @@ def test_quantise_keeps_white() -> None:
     assert quantise(torch.tensor([1.0])).item() == 1.0
 
 
-def test_lenet_reads_99_percent_of_the_test_digits(extractor: lenet.LeNetExtractor, digits: Split) -> None:
-    assert accuracy(extractor.network, digits.images.float() / 255, digits.labels) >= 0.99
+@pytest.mark.parametrize(("size", "least"), [(28, 0.99), (14, 0.985)])
+def test_each_lenet_reads_the_test_digits_of_its_size(mnist_assets: Path, size: int, least: float) -> None:
+    digits = load_mnist(assets.require_mnist(mnist_assets), size).test
+    network = lenet.LeNetExtractor("cpu", size).network
+    assert accuracy(network, digits.images.float() / 255, digits.labels) >= least
 
 
-def test_lenet_weights_are_small() -> None:
-    assert lenet.WEIGHTS.stat().st_size < 500_000
+@pytest.mark.parametrize("size", lenet.DESIGNS)
+def test_lenet_names_its_weights_which_are_small(size: int) -> None:
+    weights = lenet.DESIGNS[size].path
+    assert weights.stat().st_size < 500_000
+    assert lenet.LeNetExtractor("cpu", size).sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def test_lenet_names_its_weights(extractor: lenet.LeNetExtractor) -> None:
-    assert extractor.sha256 == hashlib.sha256(lenet.WEIGHTS.read_bytes()).hexdigest()
+def test_the_sizes_that_a_study_may_measure_are_those_of_the_networks() -> None:
+    assert tuple(lenet.DESIGNS) == LENET_SIZES
+
+
+def test_digits_of_7_pixels_have_no_lenet(tmp_path: Path) -> None:
+    said: list[str] = []
+    found = [
+        load_extractor("lenet", "cpu", image_size=7, inception_weights=tmp_path, echo=said.append) for _ in range(2)
+    ]
+    assert found == [None, None]
+    assert len(said) <= 1  # once in a process
+    with pytest.raises(MetricInputError, match="no LeNet for images of 7×7: at 7×7 half of the digits"):
+        lenet.LeNetExtractor("cpu", 7)
+
+
+def test_the_network_of_one_size_refuses_images_of_another(extractor: lenet.LeNetExtractor) -> None:
+    with pytest.raises(MetricInputError, match="lenet reads images of 28×28, not of 14×14"):
+        extractor.features(pixels(size=14))
+    assert lenet.LeNetExtractor("cpu", 14).features(pixels(size=14)).shape == (6, 84)
 
 
 def test_features_are_fp64_rows(extractor: lenet.LeNetExtractor) -> None:
@@ -84,11 +108,6 @@ def test_features_are_those_of_8_bit_images(extractor: lenet.LeNetExtractor) -> 
 
 def test_unquantised_features_differ(extractor: lenet.LeNetExtractor) -> None:
     assert (extractor.features(pixels()) != extractor.features(pixels(), quantised=False)).any()
-
-
-@pytest.mark.parametrize("size", [7, 14])
-def test_smaller_images_are_brought_to_28(extractor: lenet.LeNetExtractor, size: int) -> None:
-    assert extractor.features(pixels(size=size)).shape == (6, 84)
 
 
 def test_distance_of_digits_to_themselves_is_0(extractor: lenet.LeNetExtractor, digits: Split) -> None:
@@ -123,16 +142,16 @@ def test_logits_are_refused(extractor: lenet.LeNetExtractor) -> None:
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:100] + b"x" + data[101:]])
 def test_damaged_lenet_weights_are_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    copy = Path(shutil.copy(lenet.WEIGHTS, tmp_path))
-    shutil.copy(lenet.WEIGHTS.with_suffix(".json"), tmp_path)
+    copy = Path(shutil.copy(lenet.DESIGNS[28].path, tmp_path))
+    shutil.copy(lenet.DESIGNS[28].path.with_suffix(".json"), tmp_path)
     copy.write_bytes(damage(copy.read_bytes()))
     with pytest.raises(CorruptFileError, match="SHA-256"):
-        lenet.LeNetExtractor("cpu", copy)
+        lenet.LeNetExtractor("cpu", weights=copy)
 
 
 def test_missing_lenet_weights_are_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="No such file"):
-        lenet.LeNetExtractor("cpu", tmp_path / "lenet.pt")
+        lenet.LeNetExtractor("cpu", weights=tmp_path / "lenet.pt")
 
 
 def test_lenet_training_repeats_itself(digits: Split) -> None:

@@ -166,7 +166,7 @@ def test_a_discriminator_that_diverges_alone_ends_the_run_as_diverged(
 
 def test_a_model_without_a_density_and_a_distance_has_no_best_weights(make_run: MakeRun) -> None:
     state = make_run("nsgan", model="dcgan", ema_decay=0.9)()
-    train(state, hooks(evaluate=lambda flow, role: {"frechet_lenet": math.nan}))
+    train(state, hooks(evaluate=lambda flow, role: {"frechet_choice": math.nan}))
     assert set(state.weights()) == {"last", "ema"}
 
 

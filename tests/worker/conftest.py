@@ -15,7 +15,7 @@ from tests.tiny_studies import MakeStudy, quick_critic
 GRID = """
 name: tiny
 truth:
-  data: {source: mnist, image_size: 7, num_train: 500, num_val: 200, num_test: 200}
+  data: {source: mnist, image_size: 14, num_train: 500, num_val: 200, num_test: 200}
   flow: {width: 4, blocks: 1, scales: 1}
   paradigm: {name: nll, steps: 40, batch_size: 32, eval_every: 20}
   seed: 0

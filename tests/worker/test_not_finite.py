@@ -17,7 +17,7 @@ GRID = """
 name: wild
 plugins: [tests]
 truth:
-  data: {source: mnist, image_size: 7, num_train: 500, num_val: 120, num_test: 120}
+  data: {source: mnist, image_size: 14, num_train: 500, num_val: 120, num_test: 120}
   flow: {width: 2, blocks: 0, scales: 1}
   paradigm: {name: nll, steps: 3, batch_size: 32, eval_every: 3}
 dataset: {num_train: 240, num_val: 120, num_test: 120, num_entropy: 500}

@@ -160,7 +160,7 @@ def test_the_best_weights_of_a_game_have_its_smallest_frechet_distance(results: 
     for which in (("W", "nsgan", "random"), ("W", "r3gan", "random"), ("dcgan", "nsgan", "random")):
         result = results[which]
         raw = result.eval["weights"] == "raw"
-        smallest = result.eval["step"][raw][np.argmin(result.eval["frechet_lenet"][raw])]
+        smallest = result.eval["step"][raw][np.argmin(result.eval["frechet_choice"][raw])]
         assert result.final["step"][result.final["weights"] == "best"].tolist() == [smallest], which
 
 

@@ -42,7 +42,7 @@ def test_the_data_set_has_the_contracts_layout(done: StudyDir, truth_cell: Cell)
     path = done.dataset(truth_cell.id)
     with h5py.File(path) as file:
         for split in ("train", "val", "test"):
-            assert file[f"{split}/x"].shape == (200, 1, 7, 7)
+            assert file[f"{split}/x"].shape == (200, 1, 14, 14)
             assert file[f"{split}/x"].dtype == "float32"
             assert file[f"{split}/log_prob"].dtype == "float64"
             assert file[f"{split}/log_prob"].attrs["unit"] == "nats"

@@ -34,8 +34,8 @@ N = 400
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with truth.pt and dataset.h5."""
     folder = tmp_path_factory.mktemp("truth")
-    flow_config = FlowConfig(shape=(1, 7, 7), width=2, blocks=0, scales=1)
-    cell = Cell(data=DataConfig(image_size=7), flow=flow_config)
+    flow_config = FlowConfig(shape=(1, 14, 14), width=2, blocks=0, scales=1)
+    cell = Cell(data=DataConfig(image_size=14), flow=flow_config)
     torch.manual_seed(0)
     flow = RealNVP(flow_config).requires_grad_(False)
     for parameter in flow.parameters():
@@ -90,16 +90,16 @@ def test_a_shifted_truth_has_its_known_divergence(truth: Path, flow: RealNVP, da
         z, log_det = flow.forward(x)
         log_q = flow.base_log_prob(z - shift) + log_det
     found = densities(truth, npz(tmp_path, log_prob=log_q.numpy()))
-    expected = 0.5 * 49 * shift**2
+    expected = 0.5 * 196 * shift**2
     assert abs(found["kl_nats"] - expected) < 4 * found["kl_se_nats"]
-    assert found["kl_se_nats"] == pytest.approx(shift * 7 / math.sqrt(N), rel=0.2)
+    assert found["kl_se_nats"] == pytest.approx(shift * 14 / math.sqrt(N), rel=0.2)
     assert found["kl_nats"] == pytest.approx((dataset.log_prob["test"] - log_q.numpy()).mean(), rel=1e-12)
 
 
 def test_a_constant_is_the_divergence_itself_in_nats_and_bits(truth: Path, dataset: Dataset, tmp_path: Path) -> None:
     found = densities(truth, npz(tmp_path, log_prob=dataset.log_prob["test"] - 2.5))
     assert found["kl_nats"] == pytest.approx(2.5)
-    assert found["kl_bits_per_dim"] == pytest.approx(2.5 / (49 * math.log(2)))
+    assert found["kl_bits_per_dim"] == pytest.approx(2.5 / (196 * math.log(2)))
     assert found["cross_entropy_nats"] == pytest.approx(found["entropy_nats"] + 2.5)
 
 
@@ -217,7 +217,7 @@ def test_a_single_image_many_times_is_said(truth: Path, flow: RealNVP, tmp_path:
 
 
 def test_noise_is_far_away(truth: Path, tmp_path: Path) -> None:
-    x = 8 * np.random.default_rng(0).standard_normal((N, 1, 7, 7)).astype(np.float32)
+    x = 8 * np.random.default_rng(0).standard_normal((N, 1, 14, 14)).astype(np.float32)
     found = images(truth, npz(tmp_path, x=x))
     assert found["frechet_lenet"] > 5 * found["frechet_floor_lenet"]
     assert found["reverse_cross_entropy_nats"] > found["entropy_nats"] + 100
@@ -232,7 +232,7 @@ def test_pixels_have_the_image_metrics_of_their_logits(truth: Path, flow: RealNV
 
 
 def test_levels_are_pixels(truth: Path, tmp_path: Path) -> None:
-    levels = np.random.default_rng(0).integers(0, 256, (N, 1, 7, 7)).astype(np.uint8)
+    levels = np.random.default_rng(0).integers(0, 256, (N, 1, 14, 14)).astype(np.uint8)
     by_levels = images(truth, npz(tmp_path, x=levels), "pixels")
     by_pixels = images(truth, npz(tmp_path, x=levels / 255.0), "pixels")
     assert by_levels["kid_lenet"] == pytest.approx(by_pixels["kid_lenet"], rel=1e-6)
@@ -242,17 +242,25 @@ def test_levels_are_pixels(truth: Path, tmp_path: Path) -> None:
     ("x", "space", "reason"),
     [
         (np.ones((5, 1, 8, 8), np.float32), "logits", "the truth's are"),
-        (np.ones((1, 1, 7, 7), np.float32), "logits", "two or more"),
-        (np.full((5, 1, 7, 7), np.nan, np.float32), "logits", "5 images have values that are NaN or infinite: rows 0"),
-        (np.where(np.arange(5) == 3, np.inf, np.ones((7, 7, 1, 5))).T, "logits", "row 3"),
-        (np.linspace(-1, 1, 245).reshape(5, 1, 7, 7), "logits", "[−1, 1], as scaled pixels do\n  → write (x + 1) / 2"),
-        (np.linspace(-1, 1, 245).reshape(5, 1, 7, 7), "pixels", "outside [0, 1]\n  → write (x + 1) / 2"),
-        (np.linspace(0, 255, 245).reshape(5, 1, 7, 7), "logits", "0…255, as levels do\n  → write x / 255"),
-        (np.linspace(0, 255, 245).reshape(5, 1, 7, 7), "pixels", "outside [0, 1]\n  → write x / 255"),
-        (np.linspace(-14, 14, 245).reshape(5, 1, 7, 7), "pixels", "outside [0, 1]\n  → use --space logits"),
-        (np.full((5, 1, 7, 7), 0.5, np.float32), "logits", "use --space pixels"),
-        (np.full((5, 1, 7, 7), 5.0, np.float32), "pixels", "outside"),
-        (np.zeros((5, 1, 7, 7), np.uint8), "logits", "logits are floats"),
+        (np.ones((1, 1, 14, 14), np.float32), "logits", "two or more"),
+        (
+            np.full((5, 1, 14, 14), np.nan, np.float32),
+            "logits",
+            "5 images have values that are NaN or infinite: rows 0",
+        ),
+        (np.where(np.arange(5) == 3, np.inf, np.ones((14, 14, 1, 5))).T, "logits", "row 3"),
+        (
+            np.linspace(-1, 1, 980).reshape(5, 1, 14, 14),
+            "logits",
+            "[−1, 1], as scaled pixels do\n  → write (x + 1)",
+        ),
+        (np.linspace(-1, 1, 980).reshape(5, 1, 14, 14), "pixels", "outside [0, 1]\n  → write (x + 1) / 2"),
+        (np.linspace(0, 255, 980).reshape(5, 1, 14, 14), "logits", "0…255, as levels do\n  → write x / 255"),
+        (np.linspace(0, 255, 980).reshape(5, 1, 14, 14), "pixels", "outside [0, 1]\n  → write x / 255"),
+        (np.linspace(-14, 14, 980).reshape(5, 1, 14, 14), "pixels", "outside [0, 1]\n  → use --space logits"),
+        (np.full((5, 1, 14, 14), 0.5, np.float32), "logits", "use --space pixels"),
+        (np.full((5, 1, 14, 14), 5.0, np.float32), "pixels", "outside"),
+        (np.zeros((5, 1, 14, 14), np.uint8), "logits", "logits are floats"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(
