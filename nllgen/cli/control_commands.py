@@ -83,6 +83,8 @@ def check(study_dir: StudyDir, repair: bool) -> None:
 
     study = study_dir.read_study()
     is_private = _check_permissions(study_dir, repair=repair)
+    if repair:
+        _set_wrong_copies_aside(study_dir)
     wrong = list(check_results(study_dir, study))
     for file in wrong[:MAX_NAMED]:
         echo(escape_controls(f"{file.path}: {file.reason}"))
@@ -97,6 +99,13 @@ def check(study_dir: StudyDir, repair: bool) -> None:
         sys.exit(EXIT_ENVIRONMENT)
     if wrong and not repair:
         sys.exit(EXIT_CELLS_FAILED)
+
+
+def _set_wrong_copies_aside(study_dir: StudyDir) -> None:
+    from nllgen.launch.code_snapshot import set_wrong_copies_aside
+
+    for copy in set_wrong_copies_aside(study_dir):
+        echo(f"{copy}: not the program that it is named after; moved aside; jobs that were to run it: submit again")
 
 
 def _check_permissions(study_dir: StudyDir, *, repair: bool) -> bool:
@@ -124,6 +133,8 @@ def _check_permissions(study_dir: StudyDir, *, repair: bool) -> bool:
                 raise_os_error("set the mode of", opening.path, error)
     left = list(study_dir.find_openings(everything=True))
     echo(f"{len(openings) - len(left)} closed, {len(left)} left")
+    if any(opening.path.is_relative_to(study_dir.submitit) for opening in openings):
+        echo(f"others may have changed what queued jobs run: nllgen cancel {study_dir.path}, then submit again")
     if left:
-        echo("a path of another user cannot be closed: ask that user, or submit the grid under another --root")
+        echo("a path of another user cannot be closed, nor a link instead of a file: replace it, or use another --root")
     return not left

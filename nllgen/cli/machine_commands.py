@@ -131,7 +131,12 @@ def _print_findings(report: Report) -> None:
     "--base", type=cloup.Choice(["docker", "debootstrap", "localimage"]), default="docker", show_default=True,
     help="Kind of base system: a Docker image, Debian's packages, or a local container.",
 )  # fmt: skip
-@cloup.option("--from", "origin", default="", help="The base system: a Docker image, a mirror's URL, or a container.")
+@cloup.option(
+    "--from",
+    "origin",
+    default="",
+    help="The base: a Docker image by its digest, a mirror's URL, or a container.",
+)
 @cloup.option("--wheel", type=PATH, help="Install this wheel. [default: this checkout or installation]")
 @cloup.option("--bind", "binds", multiple=True, metavar="SRC[:DST]", help="Bind a path of the host during the build.")
 @cloup.option("--sandbox", is_flag=True, help="Build a directory instead of a SIF.")
@@ -146,7 +151,7 @@ def build(
     """Build or verify the Apptainer container that jobs run in."""
     from nllgen.container.build import Request
     from nllgen.container.build import build as build_container
-    from nllgen.container.verify import check
+    from nllgen.container.verify import bill_path, check
 
     if checked is not None:
         check(checked, key, echo)
@@ -165,6 +170,7 @@ def build(
         return
     size = container.path.stat().st_size / 1e6
     echo_with_time(f"{container.path}: {size:.0f} MB, sha256 {container.sha256}")
+    echo(f"its bill of materials: {bill_path(container.path)}")
     echo(f"next: nllgen build --check {out}")
 
 

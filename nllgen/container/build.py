@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -17,10 +18,10 @@ from nllgen.container.exec import Container, require_apptainer
 from nllgen.container.host import temporary_parent
 from nllgen.container.inputs import RECIPE, Base, Inputs, Request, gather
 from nllgen.container.package import Source, find_source
-from nllgen.container.verify import cache_folder, verify_container
-from nllgen.container.wheels import fetch_wheels, host_pip
+from nllgen.container.verify import bill_path, cache_folder, read_bill, verify_container
+from nllgen.container.wheels import DEBIAN_LOCK, fetch_wheels, host_pip
 from nllgen.errors import ContainerError
-from nllgen.storage.atomic import make_folder, part_file, replace
+from nllgen.storage.atomic import make_folder, part_file, replace, write_bytes
 from nllgen.study.builtin import builtin_folder
 
 __all__ = ["Request", "build"]
@@ -29,7 +30,8 @@ Echo = Callable[[str], None]
 _HINTS: dict[Base, str] = {
     "docker": "no registry can be reached from here? Debian's mirror will do: --base debootstrap; or a container of "
     "the site: --base localimage --from SIF",
-    "debootstrap": "another mirror: --from URL; or a container with Python 3.11: --base localimage --from SIF",
+    "debootstrap": "another mirror: --from URL; a newer debian.lock: `make lock` in a checkout; or a container with "
+    "Python 3.11: --base localimage --from SIF",
     "localimage": "the lines above are the end of its output; the base needs Python 3.11 and a shell",
 }
 _KEPT = {"container": 4, "base": 2}  # number of each that stays in the cache, the newest
@@ -59,7 +61,9 @@ def build(request: Request, echo: Echo) -> Container | None:
     with _locked(echo):
         _deliver(job.cached(), request, echo)
         _prune()
-    return verify_container(request.out)
+    container = verify_container(request.out)
+    write_bytes(bill_path(container.path), read_bill(container))
+    return container
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class _Build:
         with _work_directory() as (work, bound), part_file(target) as part:
             self.echo(f"adding nllgen {self.source.version} ({self.source.kind}, commit {self.source.commit[:12]})")
             self.source.write(bound)
+            (bound / "base.json").write_text(json.dumps(self.inputs.component), encoding="utf-8")
             arguments = {"BASE": "localimage", "FROM": base.name, "MIRROR": "none", **self.inputs.labels}
             apptainer.build(
                 self.containers / RECIPE, part, arguments, bound, work, self.echo,
@@ -104,7 +109,8 @@ class _Build:
             self.echo(f"Python and the packages were built before ({self.inputs.base_key[:12]})")
             return base
         with _work_directory() as (work, bound), part_file(base) as part:
-            for lock in fetch_wheels(host_pip(), self.containers, bound, self.echo):
+            locks = fetch_wheels(host_pip(), self.containers, bound, self.echo)
+            for lock in [*locks, DEBIAN_LOCK] if self.request.base == "debootstrap" else locks:
                 shutil.copy(self.containers / lock, bound)
             self.echo(f"building Python and the packages on a base by {self.request.base}: a minute or more")
             apptainer.build(

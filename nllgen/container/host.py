@@ -15,6 +15,8 @@ _NETWORK = (
     *("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "afs", "9p", "gluster", "panfs", "pvfs", "orangefs"),
     *("sshfs", "wekafs"),
 )
+# of all packed files: 1980-01-01, the oldest time that a wheel can hold
+ONE_TIME = {"SOURCE_DATE_EPOCH": "315532800"}
 NEEDED_GB = 6  # a CPU build of torch and what is packed from it; the build for CUDA needs twice that
 
 
@@ -112,6 +114,5 @@ def build_environment(temporary: Path) -> dict[str, str]:
     """Copy the environment without variables that would change the build, and with one time for all packed files."""
     unwanted = ("APPTAINER_BIND", "APPTAINERENV_", "SINGULARITY_", "SINGULARITYENV_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    # 1980-01-01, the oldest time that a wheel can hold
-    fixed = {"SOURCE_DATE_EPOCH": "315532800", "TMPDIR": str(temporary), "APPTAINER_TMPDIR": str(temporary)}
-    return kept | fixed | {"PATH": search_path()}
+    fixed = {"TMPDIR": str(temporary), "APPTAINER_TMPDIR": str(temporary), "PATH": search_path()}
+    return kept | ONE_TIME | fixed

@@ -7,8 +7,10 @@ import contextlib
 import csv
 import hashlib
 import io
+import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,12 +19,20 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path, PurePath
 
 from nllgen import __version__
-from nllgen.container.wheels import host_pip
+from nllgen.container.host import ONE_TIME
+from nllgen.container.wheels import LOCK, fetch_setuptools, host_pip
 from nllgen.errors import ContainerError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # files that setup.py puts into a wheel
 _SHIPPED = ("nllgen", "analysis/nllgen_analysis", "jobs", "slurm/profiles", "containers", "setup.py", "pyproject.toml")
+# setuptools alone, without pip, which would resolve the build's requirements: it finds them locked on its path
+_BUILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from setuptools import build_meta
+build_meta.build_wheel(sys.argv[2])
+"""
 _LOCAL = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"}  # of one installation, not of the distribution
 
 
@@ -74,18 +84,21 @@ def _checkout(root: Path) -> Source:
     digest = _digest(files)
 
     def write(directory: Path) -> Path:
-        copy = directory / "source"  # a build leaves files behind
+        copy, backend = directory / "source", directory / "backend"  # a build leaves files behind
         for name, path in files:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, copy / name)
+            shutil.copyfile(path, copy / name)
+            (copy / name).chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
         if _digest((name, copy / name) for name, _ in files) != digest:
             raise ContainerError(f"files of {root} changed while they were packed", "run the same command again")
-        command = [*host_pip(), "wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory), str(copy)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        path = fetch_setuptools(host_pip(), root / "containers" / LOCK, backend)
+        command = [sys.executable, "-I", "-c", _BUILD, str(path), str(directory)]
+        done = subprocess.run(command, cwd=copy, env=os.environ | ONE_TIME, umask=0o022, capture_output=True, text=True)
         if done.returncode != 0:
-            reason = f"pip could not build nllgen's wheel:\n{done.stderr[-2000:]}"
+            reason = f"setuptools could not build nllgen's wheel:\n{done.stderr[-2000:]}"
             raise ContainerError(reason, "or give one: --wheel W")
         shutil.rmtree(copy)
+        shutil.rmtree(backend)
         return next(directory.glob("nllgen-*.whl"))
 
     return Source("checkout", __version__, _commit(root), digest, write)

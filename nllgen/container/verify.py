@@ -12,14 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nllgen.container import apptainer
-from nllgen.container.exec import Container, container_python, exec_command, require_apptainer
+from nllgen.container.bill import BILL, packages_of
+from nllgen.container.exec import PREFIX, Container, exec_command, require_apptainer
 from nllgen.container.sif import check_signed_digests, hash_range, labels_of, read_sif, require_system
+from nllgen.container.wheels import normalised
 from nllgen.errors import ContainerError, MachineError
 from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen.study.config import SCHEMA
 from nllgen.study.user_directories import expand_home, user_directory
 
 _QUERY_S = 120
+_ANEW = "nllgen build -o SIF makes a container anew"
 
 
 def cache_folder() -> Path:
@@ -72,7 +75,12 @@ def _require_schema(path: Path, schema: str) -> None:
 def _query_schema(container: Container) -> str:
     """Ask the nllgen inside for its schema."""
     code = "from nllgen.study.config import SCHEMA; print(SCHEMA)"
-    words, variables = exec_command(container, [*container_python()[:2], "-c", code], binds=(), environment={})
+    return _run(container, f"{PREFIX}/bin/python", "-I", "-c", code).strip()
+
+
+def _run(container: Container, *command: str) -> str:
+    """Return what a command prints in the container."""
+    words, variables = exec_command(container, command, binds=(), environment={})
     try:
         done = subprocess.run(
             words, env=os.environ | variables, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -84,8 +92,57 @@ def _query_schema(container: Container) -> str:
     if done.returncode != 0:
         last = "\n    ".join(done.stderr.strip().splitlines()[-5:])
         reason = f"nllgen does not run in {container.path}:\n    {last}"
-        raise ContainerError(reason, "nllgen build -o SIF makes a container anew")
-    return done.stdout.strip()
+        raise ContainerError(reason, _ANEW)
+    return done.stdout
+
+
+def bill_path(container: Path) -> Path:
+    """Return the path of the bill of materials beside a SIF."""
+    return container.with_name(f"{container.name.removesuffix('.sif')}.{BILL}")
+
+
+def read_bill(container: Container) -> bytes:
+    """Read the bill of materials in a container.
+
+    Raises:
+        ContainerError: it has none.
+    """
+    try:
+        return _run(container, "cat", f"{PREFIX}/{BILL}").encode()
+    except ContainerError as error:
+        raise ContainerError(f"{container.path} holds no bill of materials, {PREFIX}/{BILL}", _ANEW) from error
+
+
+def _require_bill(container: Container) -> dict[str, int]:
+    """Compare the bill with what pip and dpkg list in the container, and with the copy beside it.
+
+    Returns:
+        The number of packages by type.
+
+    Raises:
+        ContainerError: there is no bill, or it differs.
+    """
+    content = read_bill(container)
+    beside = bill_path(container.path)
+    if beside.exists() and beside.read_bytes() != content:
+        raise ContainerError(f"{beside} is not the bill of materials of {container.path}", "remove it, or build anew")
+    python = [f"{PREFIX}/bin/python", "-I"]
+    pip = json.loads(_run(container, *python, "-m", "pip", "--disable-pip-version-check", "list", "--format", "json"))
+    code = "import json; from nllgen.container.bill import installed_debs; print(json.dumps(installed_debs()))"
+    debs = json.loads(_run(container, *python, "-c", code))
+    installed = {
+        "pypi": {normalised(package["name"]): package["version"] for package in pip},
+        "deb": {name: version for name, version, _ in debs},
+    }
+    try:
+        listed = {kind: packages_of(json.loads(content), kind) for kind in installed}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ContainerError(f"the bill of materials of {container.path} cannot be read: {error}", _ANEW) from error
+    for kind, packages in installed.items():
+        if differing := sorted(name for name, _ in packages.items() ^ listed[kind].items()):
+            reason = f"{container.path} holds other packages than its bill of materials: {', '.join(differing[:5])}"
+            raise ContainerError(reason, _ANEW)
+    return {kind: len(packages) for kind, packages in installed.items()}
 
 
 def _note(path: Path) -> Path:
@@ -104,7 +161,7 @@ def _recall(note: Path) -> dict[str, str] | None:
 
 
 def check(path: Path, public_key: Path | None, echo: Callable[[str], None]) -> Container:
-    """Verify a container without the cache, its signature's owner, and that nllgen runs in it.
+    """Verify a container without the cache, its signature's owner, its bill of materials, and that nllgen runs in it.
 
     Args:
         path: the SIF.
@@ -124,6 +181,8 @@ def check(path: Path, public_key: Path | None, echo: Callable[[str], None]) -> C
         echo("its signature is good")
     else:
         echo("not signed")
+    num = _require_bill(container)
+    echo(f"its bill of materials has the {num['pypi']} packages of Python and the {num['deb']} of Debian that it holds")
     apptainer.test(container.path)
     echo("nllgen runs in it, imports, samples and scores")
     echo(f"sha256 {container.sha256}")

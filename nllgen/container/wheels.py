@@ -18,7 +18,7 @@ from nllgen.container.sif import hash_range
 from nllgen.errors import ContainerError, MachineError
 
 Locked = dict[str, tuple[str, set[str]]]
-LOCK, CUDA_LOCK = "requirements.lock", "requirements-cuda.lock"
+LOCK, CUDA_LOCK, DEBIAN_LOCK = "requirements.lock", "requirements-cuda.lock", "debian.lock"
 _PYTHON = ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "abi3", "--abi", "none")
 _LEGACY = ("manylinux2014", "manylinux2010", "manylinux1")
 _GLIBC = 36  # 2.36 is Debian 12's; pip in the container refuses what an older base cannot run
@@ -72,10 +72,22 @@ def fetch_wheels(pip: list[str], containers: Path, directory: Path, echo: Callab
     return [LOCK, CUDA_LOCK]
 
 
-def _download(pip: list[str], lock: Path, directory: Path) -> None:
+def fetch_setuptools(pip: list[str], lock: Path, directory: Path) -> Path:
+    """Fetch and unpack the locked setuptools, which builds nllgen's wheel; return its directory for Python's path.
+
+    Raises:
+        ContainerError: pip cannot fetch it.
+    """
+    _download(pip, lock, directory, only="setuptools")
+    with zipfile.ZipFile(next(directory.glob("setuptools-*.whl"))) as archive:
+        archive.extractall(directory / "setuptools")
+    return directory / "setuptools"
+
+
+def _download(pip: list[str], lock: Path, directory: Path, only: str = "") -> None:
     # Hashes are compared below instead of by pip: with them pip skips a wheel in a folder of find-links, whose hash no
     # index names, in favour of the index's own build of the same version.
-    locked = read_lock(lock)
+    locked = {name: pinned for name, pinned in read_lock(lock).items() if only in ("", name)}
     directory.mkdir(parents=True, exist_ok=True)
     names = directory.with_name("names.txt")
     names.write_text("".join(f"{name}=={version}\n" for name, (version, _) in locked.items()), encoding="utf-8")

@@ -112,8 +112,12 @@ class WorkerConfig:
 
 
 def isolated(code: Path) -> dict[str, str]:
-    """Return variables that make Python import a copy of the package, and nothing from the working directory."""
-    path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+    """Return variables that make Python import a copy of the package, and nothing from the working directory.
+
+    An empty part of PYTHONPATH, as ``export PYTHONPATH=$PYTHONPATH:/x`` leaves it, would mean that directory.
+    """
+    parts = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    path = os.pathsep.join([str(code), *map(os.path.abspath, parts)])
     return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 

@@ -41,12 +41,12 @@ def require_replaceable(out: Path, name: str) -> None:
     """Check that a file does not exist or is an older collected file of a study.
 
     Raises:
-        ConfigError: it is a directory, another file, or holds another study.
+        ConfigError: it is a directory, a link, another file, or holds another study.
     """
     if not os.path.lexists(out):
         return
-    what = "is a directory" if out.is_dir() else "is not a study.h5"
-    if not out.is_dir():
+    what = "is a link" if out.is_symlink() else "is a directory" if out.is_dir() else "is not a study.h5"
+    if out.is_file() and not out.is_symlink():
         from nllgen.storage.study_file import study_name  # imports h5py
 
         with contextlib.suppress(CorruptFileError, SchemaError):

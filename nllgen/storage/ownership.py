@@ -44,6 +44,23 @@ def find_openings(paths: Iterable[Path]) -> Iterator[Opening]:
             yield from _walk(path, path.stat())
 
 
+def find_links(paths: Iterable[Path]) -> Iterator[Opening]:
+    """Find links, in or among files and directories, that lead out of them: what they lead to is not verified.
+
+    Those within are verified where they lead to; submitit makes such links to its own pickles.
+    """
+    paths = [path for path in paths if os.path.lexists(path)]
+    verified = [Path(os.path.realpath(path.parent), path.name) for path in paths]
+    for path in paths:
+        inner = (Path(parent, name) for parent, dirs, files in os.walk(path) for name in [*dirs, *files])
+        for link in filter(Path.is_symlink, [path, *inner]):
+            target = Path(os.path.realpath(link))
+            if not any(target.is_relative_to(tree) for tree in verified):
+                is_ours = link.lstat().st_uid in (os.geteuid(), 0)
+                is_the_file = link in paths and target.is_file()  # without it, its content would be gone
+                yield Opening(link, f"a link to {target}", can_be_closed=is_ours and not is_the_file)
+
+
 def folder_opening(directory: Path) -> Iterator[Opening]:
     """Find the openings of a directory itself, and not of its content."""
     yield from _opening(directory, directory.stat())
@@ -78,13 +95,14 @@ def has_default_acl(directory: Path) -> bool:
 
 
 def close(path: Path) -> None:
-    """Remove the write permissions of others, and the default ACL of a directory.
+    """Remove the write permissions of others, and the default ACL of a directory; remove a link.
 
     Raises:
         OSError: it is another user's, or the file system is read-only.
     """
     info = path.lstat()
     if stat.S_ISLNK(info.st_mode):
+        path.unlink()
         return
     if info.st_mode & OTHERS_MAY_WRITE:
         path.chmod(stat.S_IMODE(info.st_mode) & ~OTHERS_MAY_WRITE)

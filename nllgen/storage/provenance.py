@@ -12,8 +12,12 @@ from nllgen.errors import MachineError
 
 @cache
 def code_sha256() -> str:
-    """Return the digest over the names and content of the package's Python files."""
-    package = Path(__file__).parents[1]
+    """Return the digest of this program; see :func:`digest_of_package`."""
+    return digest_of_package(Path(__file__).parents[1])
+
+
+def digest_of_package(package: Path) -> str:
+    """Return the digest over the names and content of a package's Python files."""
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package)}\0".encode())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nllgen.errors import ConfigError, CorruptFileError, MachineError
 from nllgen.storage.atomic import identity_of, make_folder, part_file, raise_os_error, replace, write_part
-from nllgen.storage.ownership import Opening, find_openings, folder_opening
+from nllgen.storage.ownership import Opening, find_links, find_openings, folder_opening
 from nllgen.storage.untrusted import STUDY_BYTES, read_regular
 from nllgen.study.config import Study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
@@ -200,13 +200,15 @@ class StudyDir:
         Copies of the program and submitit's pickles are executed; the frozen study decides what they do. Results and
         weights are data, which their checksums prove.
         """
+        executed = [self.header, self.manifest, self.code, self.submitit]
+        yield from find_links(executed)
         if everything:
             yield from find_openings([self.path])
             return
         top = [path for path in (self.path, self.path / "cells", self.path / "truths") if path.exists()]
         for directory in top:
             yield from folder_opening(directory)
-        yield from find_openings([self.header, self.manifest, self.code, self.submitit])
+        yield from find_openings(executed)
 
     def read_study(self) -> Study:
         """Return the frozen study.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -34,7 +36,10 @@ def test_an_older_file_of_the_same_study_is_replaced(folder: StudyDir, tmp_path:
     assert out.stat().st_ino != before
 
 
-@pytest.mark.parametrize("kind", ["text", "another study", "a result", "a folder", "a dangling link"])
+KINDS = ["text", "another study", "a result", "a folder", "a dangling link", "a link", "a pipe", "a socket"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_anything_else_stays_as_it_is(folder: StudyDir, tmp_path: Path, kind: str) -> None:
     out = tmp_path / "mine"
     if kind == "text":
@@ -47,6 +52,13 @@ def test_anything_else_stays_as_it_is(folder: StudyDir, tmp_path: Path, kind: st
             file.attrs["schema"] = 2
     elif kind == "a folder":
         out.mkdir()
+    elif kind == "a link":  # to what may be replaced; the link itself may not
+        assert collect(folder, tmp_path / "older.h5").exit_code == 0
+        out.symlink_to(tmp_path / "older.h5")
+    elif kind == "a pipe":
+        os.mkfifo(out)
+    elif kind == "a socket":
+        os.mknod(out, 0o600 | stat.S_IFSOCK)
     else:
         out.symlink_to(tmp_path / "nowhere")
     before = out.lstat()
@@ -54,6 +66,18 @@ def test_anything_else_stays_as_it_is(folder: StudyDir, tmp_path: Path, kind: st
     assert isinstance(refused.exception, ConfigError)
     assert "--force" in str(refused.exception)
     assert (out.lstat().st_ino, out.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_result_of_the_study_stays_as_it_is(bare_study: StudyDir, copy_of: Callable[[StudyDir], StudyDir]) -> None:
+    study_dir = copy_of(bare_study)
+    for out in (next(study_dir.path.glob("cells/*/result.h5")), study_dir.header, study_dir.manifest):
+        content = out.read_bytes()
+        for path in (out, out.with_name(f"{out.name}.hard")):
+            if path != out:
+                path.hardlink_to(out)
+            refused = collect(study_dir, path)
+            assert isinstance(refused.exception, ConfigError)
+            assert out.read_bytes() == content
 
 
 def test_force_replaces_any_file(folder: StudyDir, tmp_path: Path) -> None:

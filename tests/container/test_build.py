@@ -171,7 +171,7 @@ def test_a_pgp_key_of_apptainers_keyring_signs_and_its_owner_is_known(
 
 
 def test_an_unreachable_registry_names_the_other_bases(nllgen: Run, apptainer: str, tmp_path: Path) -> None:
-    words = ["build", "--base", "docker", "--from", "127.0.0.1:9/none", "-o", tmp_path / "x.sif"]
+    words = ["build", "--base", "docker", "--from", f"127.0.0.1:9/none@sha256:{'0' * 64}", "-o", tmp_path / "x.sif"]
     done = nllgen(*words, NLLGEN_CACHE=str(tmp_path / "cache"))
     assert done.returncode == ENVIRONMENT
     assert "apptainer build failed" in done.stderr

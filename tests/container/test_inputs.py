@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import os
 import re
+import shutil
+import tomllib
 import zipfile
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -30,7 +33,7 @@ def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(inputs, "require_programs", lambda names: None)
     folder = tmp_path / "containers"
     folder.mkdir()
-    for name in (RECIPE, wheels.LOCK, wheels.CUDA_LOCK):
+    for name in (RECIPE, wheels.LOCK, wheels.CUDA_LOCK, wheels.DEBIAN_LOCK):
         (folder / name).write_bytes((CONTAINERS / name).read_bytes())
     return folder
 
@@ -42,7 +45,7 @@ def test_the_same_inputs_have_the_same_key(containers: Path) -> None:
     assert gather(DEBIAN, containers, SOURCE) == gather(DEBIAN, CONTAINERS, SOURCE)
 
 
-@pytest.mark.parametrize("name", [RECIPE, wheels.LOCK, wheels.CUDA_LOCK])
+@pytest.mark.parametrize("name", [RECIPE, wheels.LOCK, wheels.CUDA_LOCK, wheels.DEBIAN_LOCK])
 def test_a_changed_recipe_or_lock_changes_both_keys(containers: Path, name: str) -> None:
     before = gather(DEBIAN, containers, SOURCE)
     with (containers / name).open("a") as file:
@@ -123,7 +126,7 @@ def test_the_recipe_has_every_argument_that_is_passed(containers: Path) -> None:
 def test_the_recipe_and_the_locks_are_found() -> None:
     folder = builtin_folder("containers")
     assert folder is not None
-    assert {RECIPE, wheels.LOCK, wheels.CUDA_LOCK} <= {path.name for path in folder.iterdir()}
+    assert {RECIPE, wheels.LOCK, wheels.CUDA_LOCK, wheels.DEBIAN_LOCK} <= {path.name for path in folder.iterdir()}
 
 
 def test_the_lock_agrees_with_the_constraints() -> None:
@@ -153,6 +156,64 @@ def test_a_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"wrong")
     with pytest.raises(ContainerError, match=r"click-8\.5\.1.*not among those that were locked"):
         wheels.check_hashes(tmp_path, right)
+
+
+def test_a_docker_image_is_named_by_its_digest(containers: Path) -> None:
+    """The default is the recipe's; a tag may mean another image tomorrow."""
+    assert re.fullmatch(r"python@sha256:[0-9a-f]{64}", inputs.DOCKER_IMAGE)
+    assert f"\n    FROM={inputs.DOCKER_IMAGE}\n" in (CONTAINERS / RECIPE).read_text()
+    gathered = gather(Request(Path("out.sif")), containers, SOURCE)
+    assert gathered.base["FROM"] == inputs.DOCKER_IMAGE
+    digest = inputs.DOCKER_IMAGE.partition("sha256:")[2]
+    assert gathered.component == {"type": "container", "name": "python", "sha256": digest}
+
+
+@pytest.mark.parametrize(
+    "image", ["python:3.11", "python", "python@sha256:12", "python@md5:" + "0" * 64, "python:3.11@sha256:" + "A" * 64]
+)
+def test_a_docker_image_that_is_named_by_a_tag_is_refused(containers: Path, image: str) -> None:
+    with pytest.raises(ContainerError, match="not named by a digest") as caught:
+        gather(Request(Path("out.sif"), origin=image), containers, SOURCE)
+    assert "@sha256:" in caught.value.hint
+
+
+def test_every_package_of_debian_has_its_hash() -> None:
+    lines = [line for line in (CONTAINERS / wheels.DEBIAN_LOCK).read_text().splitlines() if not line.startswith("#")]
+    names = [re.fullmatch(r"[0-9a-f]{64}  ([a-z0-9+.-]+)_[^_]+_(amd64|all)\.deb", line) for line in lines]
+    assert all(names)
+    assert {"python3.11-minimal", "libc6", "libstdc++6", "apt"} <= {name[1] for name in names if name}
+
+
+def test_what_builds_nllgen_is_locked() -> None:
+    with (CHECKOUT / "pyproject.toml").open("rb") as file:
+        (requirement,) = tomllib.load(file)["build-system"]["requires"]
+    name, _, lowest = requirement.partition(">=")
+    version, hashes = wheels.read_lock(CONTAINERS / wheels.LOCK)[name]
+    assert int(version.split(".")[0]) >= int(lowest)
+    assert len(hashes) == 1
+
+
+def test_a_wheel_of_the_checkout_has_the_same_bytes_again(tmp_path: Path) -> None:
+    """Its digest is in the bill of materials; times, the umask and the checkout's modes are not."""
+    copy = tmp_path / "checkout"
+    for name in package._SHIPPED:
+        source = CHECKOUT / name
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy / name)
+    digests = []
+    for mode, umask in ((0o664, 0o002), (0o644, 0o077)):
+        for path in copy.rglob("*.*"):
+            path.chmod(mode)
+            os.utime(path, (mode, mode))
+        out = tmp_path / str(mode)
+        out.mkdir()
+        before = os.umask(umask)
+        try:
+            digests.append(hashlib.sha256(package._checkout(copy).write(out).read_bytes()).hexdigest())
+        finally:
+            os.umask(before)
+        assert [path.suffix for path in out.iterdir()] == [".whl"]
+    assert digests[0] == digests[1]
 
 
 def test_requirements_are_read_from_a_wheel(tmp_path: Path) -> None:

@@ -139,17 +139,33 @@ def _setup(submission_dir: Path, pickle: Path, profile: Profile, code: Path) -> 
         "trap '' USR2",
         f"export {STARTED_VARIABLE}=$(date +%s)",
         f"test -f {shlex.quote(str(pickle))} || {{ echo 'the study was moved or removed' >&2; exit 75; }}",
+        *_require_owner(pickle, code),
         "umask 022",
         # since 22.05, srun does not inherit this from sbatch
         'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"',
         'mine="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl"',
         f'rm -f -- {quoted}/"$mine".save_tmp',
         f'ln -sfn -- {shlex.quote(pickle.name)} {quoted}/"$mine"',
-        f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
-        "export PYTHONSAFEPATH=1",  # no module of the working directory is imported
+        # no module of the working directory is imported, which an empty part of the path would mean
+        f'export PYTHONPATH={shlex.quote(str(code))}"$(tr -s : <<<":${{PYTHONPATH:-}}")"',
+        'export PYTHONPATH="${PYTHONPATH%:}" PYTHONSAFEPATH=1',
     ]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
     return [*lines[:3], *profile.setup, *lines[3:]]
+
+
+def _require_owner(*paths: Path) -> list[str]:
+    """Return the lines that end a job where another user has put own files in the place of what it executes.
+
+    Who may write in a directory above the study's can do that while the job is queued; Slurm keeps the script itself.
+    """
+    names = " ".join(shlex.quote(str(path)) for path in paths)
+    refuse = '{ echo "$path belongs to another user: it is not executed" >&2; exit 3; }'
+    return [
+        f"for path in {names}; do",
+        f'  test ! -e "$path" || case "$(stat -Lc %u -- "$path")" in 0 | "$(id -u)") ;; *) {refuse} ;; esac',
+        "done",
+    ]
 
 
 def send(executor: OnePickle, job_function: Callable[[], object]) -> str:
