@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nllgen.assets import asset_folder, require_mnist
-from nllgen.data.logits import dequantise, from_logits, to_logits
+from nllgen.data.logits import dequantise, to_logits, unclipped_pixels
 from nllgen.data.mnist import load_mnist
 from nllgen.metrics.equilibrium import critical_step, predict
 from nllgen.metrics.exact import draw, kl, log_densities
@@ -51,7 +51,7 @@ def truth(steps: int = 600) -> RealNVP:
 
 def players(flow: RealNVP, lr: float, dtype: torch.dtype, batch: int) -> NSGAN:
     """Return the paradigm at the equilibrium."""
-    context = Context(CPU, RandomStreams(0, CPU), nullcontext, partial(from_logits, alpha=ALPHA), 14.0)
+    context = Context(CPU, RandomStreams(0, CPU), nullcontext, partial(unclipped_pixels, alpha=ALPHA), 14.0)
     config = NSGANConfig(
         steps=RUN, batch_size=batch, lr=lr, disc_lr=lr, disc_width=2, optimizer="sgd", updates="simultaneous"
     )

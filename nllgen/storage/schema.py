@@ -34,6 +34,8 @@ IMAGE_METRICS: Final = {
     "density": "1",
     "coverage": "1",
     "copying_ct": "1",
+    "fld": "1",  # hundredths of a nat a feature
+    "fld_gap": "1",
     "frechet_fine": "1",
     "frechet_coarse": "1",
 }

@@ -9,7 +9,17 @@ from pydantic import Field
 from nllgen.study.models import Count, Frozen
 
 MetricGroup = Literal[
-    "divergence", "pareto", "frechet", "frechet_inf", "kid", "prdc", "memorisation", "critic", "resampling", "numerics"
+    "divergence",
+    "pareto",
+    "frechet",
+    "frechet_inf",
+    "kid",
+    "prdc",
+    "memorisation",
+    "fld",
+    "critic",
+    "resampling",
+    "numerics",
 ]  # beside likelihood, which is always measured
 
 

@@ -144,7 +144,9 @@ def evaluation(metrics: Any, data: Any = "{source: mnist}", paradigm: Any = "nam
     return cell_cost(found.cells[0], found).eval_seconds
 
 
-@pytest.mark.parametrize("group", ["frechet", "frechet_inf", "kid", "prdc", "memorisation", "critic", "resampling"])
+@pytest.mark.parametrize(
+    "group", ["frechet", "frechet_inf", "kid", "prdc", "memorisation", "fld", "critic", "resampling"]
+)
 def test_every_metric_of_images_costs_something(group: Any) -> None:
     assert evaluation(f"every: [], final: [{group}]") > evaluation("every: [], final: []")
 
