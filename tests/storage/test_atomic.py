@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 
 from nllgen.errors import MachineError
-from nllgen.storage.atomic import LOCK, create_bytes, locked, make_folder, part_file, publish, write_bytes, write_part
+from nllgen.storage.atomic import (
+    LOCK,
+    create_bytes,
+    locked,
+    make_folder,
+    part_file,
+    publish,
+    set_aside,
+    write_bytes,
+    write_part,
+)
 from tests.race import race
 
 
@@ -224,3 +234,13 @@ def test_what_cannot_be_locked_is_done_without(tmp_path: Path) -> None:
     with locked(tmp_path / "nowhere"):
         done = True
     assert done
+
+
+def test_a_file_that_another_process_moved_aside_is_no_error(tmp_path: Path) -> None:
+    """Two evaluations meet one damaged file: the second has nothing to move, and goes on."""
+    path = tmp_path / "metrics.prdc.h5"
+    path.write_text("damaged")
+    assert set_aside(path) == tmp_path / "metrics.prdc.h5.damaged"
+    assert set_aside(path) is None
+    path.write_text("damaged again")
+    assert set_aside(path) == tmp_path / "metrics.prdc.h5.damaged.2"
