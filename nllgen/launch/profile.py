@@ -52,6 +52,8 @@ class Profile(Frozen):
         memory_option: option of sbatch that asks for the memory; ``none`` asks for no memory, for sites that refuse it.
             Without GPUs, ``mem-per-gpu`` is ``mem-per-cpu``.
         gpu_option: option of sbatch that asks for the GPUs.
+        workers: default of ``--workers``: jobs that run one cell after another, for sites that allow fewer jobs than a
+            study has cells; a job per cell if None.
         array_parallelism: largest number of array elements of cells that run at once. If a submission has several
             arrays that together exceed it, they run one after the other. Truth and data set are separate jobs.
         max_array_size: largest number of elements of one array; the cluster's MaxArraySize if None.
@@ -78,6 +80,7 @@ class Profile(Frozen):
     cells_per_gpu: Annotated[int, Field(ge=1, le=256)] | None = None
     memory_option: Literal["mem", "mem-per-cpu", "mem-per-gpu", "none"] = "mem"
     gpu_option: Literal["gpus-per-node", "gres"] = "gpus-per-node"
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = None
     array_parallelism: Count = 256
     max_array_size: Count | None = None
     signal_s: SignalSeconds = 90

@@ -201,17 +201,19 @@ def _retry_on_cluster(
     echo: Echo,
 ) -> None:
     """Send the selected tasks as the last submission did, or with another profile."""
+    shape = last.shape if last else ArrayShape()
     if last is not None and options.profile is None:
         profile = Profile.model_validate(last.profile)
     else:
         profile = load_profile(options.profile)
         config = config.with_profile(profile)
+        shape = replace(shape, workers=profile.workers or shape.workers)
     request = SubmissionRequest(
         study_dir,
         study,
         profile,
         config,
-        last.shape if last else ArrayShape(),
+        shape,
         only=selection.names,
         memory_factors=memory_factors(selection, study_dir),
         dry_run=options.dry_run,

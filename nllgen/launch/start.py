@@ -64,8 +64,8 @@ class StartOptions:
     container: Path | None = None  # SIF that workers run in; the profile's where None
     strict_container: bool = False  # do not count results that another container made
     pack: int = 1  # cells that run at once in one array element
-    # array elements that lease one cell after another, 0 for an element per cell; on this machine the number of cells
-    # that run at once, 0 for one per core
+    # array elements that lease one cell after another, 0 for the profile's number, else an element per cell; on this
+    # machine the number of cells that run at once, 0 for one per core
     workers: int = 0
     device: str = "auto"
     dry_run: bool = False  # submit nothing; without a profile show the plan alone
@@ -95,7 +95,8 @@ class PreparedStudy:
     @property
     def shape(self) -> ArrayShape:
         """Return the shape of the arrays."""
-        return ArrayShape(self.options.pack, self.options.workers)
+        of_profile = self.profile.workers if self.profile else None
+        return ArrayShape(self.options.pack, self.options.workers or of_profile or 0)
 
 
 def prepare(options: StartOptions, is_available: Callable[[str], bool]) -> PreparedStudy:
@@ -151,7 +152,8 @@ def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
     resources = prepared.profile.resources(prepared.study.resources)
     elements = sum(stage.num_elements for stage in result.submission.stages)
     hours = elements * resources.time_min / 60
-    gpus = f", {hours * resources.gpus:,.0f} GPU-hours" if resources.gpus else ""
+    gpu_hours = hours * prepared.profile.gpus_of_job(resources.gpus, prepared.shape.pack)
+    gpus = f", {gpu_hours:,.0f} GPU-hours" if gpu_hours else ""
     return (
         f"about {prepared.plan.core_hours:,.1f} core-hours of work; {elements} elements of at most "
         f"{resources.time_min} min reserve {hours * resources.cpus * prepared.shape.pack:,.0f} core-hours{gpus} at most"
