@@ -96,6 +96,11 @@ def _instead(option: str) -> str:
     return f"; the profile's key for it is {_OWN_OPTIONS[option]}" if _OWN_OPTIONS.get(option) else ""
 
 
+def key_of(option: str) -> str:
+    """Return the key of the profile for an option that nllgen sets itself; empty if there is none."""
+    return _OWN_OPTIONS.get(option, "")
+
+
 def check_values(options: dict[str, Any]) -> dict[str, Any]:
     """Return options whose values do not contradict other keys of the profile.
 
