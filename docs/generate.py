@@ -151,11 +151,15 @@ def _allowed(field: FieldInfo) -> str:
 
 def _type_name(annotation: Any) -> str:
     if arguments := get_args(annotation):
-        plain = [item for item in arguments if item is not Ellipsis and not hasattr(item, "metadata")]
+        plain = [item for item in arguments if not _is_bound_or_validator(item)]
         names = (f"`{item}`" if isinstance(item, str | int) else _type_name(item) for item in plain)
         return " or ".join(dict.fromkeys(names))
     name = getattr(annotation, "__name__", str(annotation))
     return TYPE_NAMES.get(name, name)
+
+
+def _is_bound_or_validator(item: Any) -> bool:
+    return item is Ellipsis or hasattr(item, "metadata") or hasattr(item, "func")
 
 
 def _default(field: FieldInfo) -> str:

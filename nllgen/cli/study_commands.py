@@ -80,8 +80,8 @@ def print_plan(plan: Plan) -> None:
 )
 @cloup.option(
     "--workers", type=cloup.IntRange(1, 1024),
-    help="Jobs that run one cell after another [default: a job per cell]; with --local, cells at once "
-    "[default: one per core].",
+    help="Jobs that run one cell after another [default: the profile's, else a job per cell]; with --local, cells at "
+    "once [default: one per core].",
 )  # fmt: skip
 @cloup.option("--wait", is_flag=True, help="Wait until all cells have run.")
 @cloup.option("--dry-run", is_flag=True, help="Print the plan and, for a cluster, the batch scripts; submit nothing.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from nllgen.assets import status
 from nllgen.container.host import file_system
 from nllgen.doctor.probe import Finding, ask
-from nllgen.launch.slurm.cluster_info import ClusterInfo
+from nllgen.launch.slurm.cluster_info import ClusterInfo, Partition
 
 
 def container() -> Iterator[Finding]:
@@ -65,9 +65,17 @@ def gpus(cluster: ClusterInfo) -> Iterator[Finding]:
     """List the GPUs of this machine, and those of the cluster."""
     yield _gpus_here()
     if cluster.partitions:
-        names = [f"{part.name} ({part.gpus})" for part in cluster.usable if part.gpus]
-        means = "a profile's `gpus: 1` asks for one" if names else "training runs on processors"
+        names = [f"{part.name} ({_gpus_of(part)})" for part in cluster.usable if part.gpus]
+        gpu_type = next((name for part in cluster.usable for name in part.gpu_types), "")
+        example = f"{gpu_type}:1" if gpu_type else "1"
+        means = f"a profile's `gpus: {example}` asks for one" if names else "training runs on processors"
         yield Finding("GPUs", "the cluster", ", ".join(names) or "none that you may use", "ok", means)
+
+
+def _gpus_of(part: Partition) -> str:
+    types = [f"{number} {name}" for name, number in part.gpu_types.items()]
+    num_others = part.gpus - sum(part.gpu_types.values())
+    return ", ".join([*types, *([str(num_others)] if num_others else [])])
 
 
 def _gpus_here() -> Finding:

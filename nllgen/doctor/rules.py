@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from functools import partial
 
 from nllgen.doctor.probe import Finding
-from nllgen.launch.slurm.cluster_info import ClusterInfo, Limits, Partition
+from nllgen.launch.slurm.arrays import JOBS_BESIDE_CELLS
+from nllgen.launch.slurm.cluster_info import ClusterInfo, Partition
+from nllgen.launch.slurm.limits import Limits
 from nllgen.launch.slurm.values import parse_number, parse_version
 
 OLDEST = (20, 11)  # whose documentation has all options that are used
 _SHORT_MIN = 30
-_MANY = 10_000  # cells of a large study
+MANY = 10_000  # cells of a large study
 _FEWER_JOBS = "submit --workers W"
 
 
@@ -74,8 +76,13 @@ def describe(part: Partition) -> str:
         words.append(f"{duration(part.default_minutes)} if not asked")
     if part.max_nodes is not None:
         words.append(f"at most {part.max_nodes} nodes a job")
+    if part.max_memory_mb is not None:
+        words.append(f"at most {part.max_memory_mb / 1024:.1f} GB a job and node")
+    if part.max_memory_mb_per_cpu is not None:
+        words.append(f"at most {part.max_memory_mb_per_cpu / 1024:.1f} GB a CPU")
     for nodes in part.nodes:
-        gpus = f", {nodes.gpus} GPUs" if nodes.gpus else ""
+        types = ", ".join(f"{number} {name}" for name, number in nodes.gpu_types)
+        gpus = f", {nodes.gpus} GPUs{f': {types}' if types else ''}" if nodes.gpus else ""
         words.append(f"{nodes.count} × ({nodes.cpus} CPUs, {nodes.memory_mb / 1024:.1f} GB{gpus})")
     return "; ".join(words)
 
@@ -91,11 +98,11 @@ def _arrays(cluster: ClusterInfo) -> Iterator[Finding]:
     if size is not None and size < 2:
         yield _obstacle("MaxArraySize", str(size), "arrays are switched off", "ask the site to set MaxArraySize")
     elif size is not None:
-        means = f"{_MANY:,} cells, one an element, are {-(-_MANY // size)} arrays; nllgen splits them"
+        means = f"{MANY:,} cells, one an element, are {-(-MANY // size)} arrays; nllgen splits them"
         yield _finding("MaxArraySize", str(size), "ok", means)
     jobs = parse_number(cluster.config.get("maxjobcount", ""))
-    if jobs is not None and jobs < _MANY:
-        means = f"of all users together; {_MANY:,} cells do not fit with one element each"
+    if jobs is not None and jobs < MANY:
+        means = f"of all users together; {MANY:,} cells do not fit with one element each"
         yield _finding("MaxJobCount", str(jobs), "note", means, _FEWER_JOBS)
     elif jobs is not None:
         yield _finding("MaxJobCount", str(jobs), "ok", "of all users")
@@ -121,18 +128,45 @@ def _limits(cluster: ClusterInfo) -> Iterator[Finding]:
         if "associations" in enforced or "limits" in enforced:
             yield _finding("submit limits", "unknown", "note", "sacctmgr does not answer, but limits are enforced")
         return
-    value = _describe_limits(limits)
-    if limits.max_submit is not None and limits.max_submit < _MANY:
-        yield _finding("submit limits", value, "note", "each element of an array counts; more are refused", _FEWER_JOBS)
-    else:
-        yield _finding("submit limits", value or "none for you")
+    yield _limit_finding("submit limits", limits)
+    for part in cluster.usable:
+        if (in_partition := cluster.limits_in(part)) != limits:
+            yield _limit_finding(f"limits in {part.name}", in_partition)
+        if qos := cluster.qos_to_name(part):
+            means = f"it allows QOS {part.allow_qos} alone; a profile's `qos` chooses"
+            yield _finding(f"QOS in {part.name}", qos, "note", means)
+
+
+def _limit_finding(name: str, limits: Limits) -> Finding:
+    value = _describe_limits(limits) or "none for you"
+    sources = ", ".join(dict.fromkeys(limits.sources.values()))
+    if limits.max_submit is None or limits.max_submit >= MANY:
+        return _finding(name, value, "ok", sources)
+    if limits.max_submit <= JOBS_BESIDE_CELLS:
+        means = (
+            f"a study has up to {JOBS_BESIDE_CELLS} jobs beside those of its cells, and more than allowed are refused"
+        )
+        hint = "within one job of yours: nllgen submit --local --wait"
+        return _finding(name, value, "problem", _joined(means, sources), hint)
+    means = "each element of an array counts; more are refused"
+    return _finding(name, value, "note", _joined(means, sources), _FEWER_JOBS)
+
+
+def _joined(means: str, sources: str) -> str:
+    return f"{means} (set by {sources})" if sources else means
 
 
 def _describe_limits(limits: Limits) -> str:
     words = [f"{limits.max_submit} queued"] if limits.max_submit is not None else []
     words += [f"{limits.max_jobs} running"] if limits.max_jobs is not None else []
     words += [f"{duration(limits.max_minutes)} each"] if limits.max_minutes is not None else []
+    words += [f"{_amount(name, value)} each" for name, value in limits.per_job.items()]
+    words += [f"{_amount(name, value)} at once" for name, value in limits.at_once.items()]
     return ", ".join(words)
+
+
+def _amount(name: str, value: int) -> str:
+    return f"{value / 1024:.4g} GB" if name == "mem" else f"{value} {name.removeprefix('gres/')}"
 
 
 def _preemption(cluster: ClusterInfo) -> Iterator[Finding]:

@@ -5,47 +5,37 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from nllgen.errors import ConfigError
+from nllgen.launch.sbatch_options import check_name, check_values
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.config import Resources
-from nllgen.study.diagnostics import did_you_mean
+from nllgen.study.diagnostics import did_you_mean, show
 from nllgen.study.models import Count, Frozen
+from nllgen.study.quantities import Gibibytes, Minutes, SignalSeconds
 from nllgen.study.user_directories import user_directory
-from nllgen.study.yaml_documents import read_text, read_yaml
+from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
 VARIABLE = "NLLGEN_PROFILE"
+_OPTIONS = "sbatch"
 
 # sbatch reads a value up to the end of its line, and a shell reads the batch script
 Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
-_WITHOUT_KEY = (
-    "chdir dependency error job-name kill-on-invalid-dep no-requeue nodes ntasks ntasks-per-node open-mode output "
-    "parsable requeue wait wrap"
-)
-# option of sbatch that the launcher sets → key of the profile for it, if there is one
-_OWN_OPTIONS: Mapping[str, str] = dict.fromkeys(_WITHOUT_KEY.split(), "") | {
-    "array": "array_parallelism",
-    "cpus-per-task": "cpus",
-    "export": "environment",
-    "gpus-per-node": "gpus",
-    "mem": "memory_gb",
-    "signal": "signal_s",
-    "time": "time_min",
-    **{name: name for name in ("partition", "account", "qos", "constraint")},
-}
 
 
-def _check_sbatch_options(options: dict[str, Any]) -> dict[str, Any]:
-    for name in options:
-        if name in _OWN_OPTIONS:
-            instead = f"; the profile's key for it is {_OWN_OPTIONS[name]}" if _OWN_OPTIONS[name] else ""
-            raise ValueError(f"{name} is set by nllgen itself{instead}")
-    return options
+def _check_gpus(value: Any) -> Any:
+    """Return a number of GPUs, or text such as ``a100:1``.
+
+    Raises:
+        ValueError: the text has another form.
+    """
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9_.-]+:[0-9]{1,2}", value):
+        raise ValueError(f"{show(value)} is not allowed; allowed: a number, or a type with a number, such as a100:1")
+    return value
 
 
 class Profile(Frozen):
@@ -53,8 +43,17 @@ class Profile(Frozen):
 
     Attributes:
         partition, account, qos, constraint: sbatch's options of these names; omitted if None.
-        time_min, memory_gb, cpus, gpus: resources of a job; the study's ``resources`` if None. Memory and processors
-            are those of one cell; a job that runs several cells at once requests a multiple.
+        time_min, memory_gb, cpus: resources of a job; the study's ``resources`` if None. Memory and processors are
+            those of one cell; a job that runs several cells at once requests a multiple.
+        gpus: GPUs of a job, as a number or with their type, ``a100:1``; the study's ``resources`` if None. The
+            collection asks for none.
+        cells_per_gpu: cells that may share a GPU; a job that runs more of them at once requests more GPUs. All cells of
+            a job share its GPUs if None.
+        memory_option: option of sbatch that asks for the memory; ``none`` asks for no memory, for sites that refuse it.
+            Without GPUs, ``mem-per-gpu`` is ``mem-per-cpu``.
+        gpu_option: option of sbatch that asks for the GPUs.
+        workers: default of ``--workers``: jobs that run one cell after another, for sites that allow fewer jobs than a
+            study has cells; a job per cell if None.
         array_parallelism: largest number of array elements of cells that run at once. If a submission has several
             arrays that together exceed it, they run one after the other. Truth and data set are separate jobs.
         max_array_size: largest number of elements of one array; the cluster's MaxArraySize if None.
@@ -66,20 +65,25 @@ class Profile(Frozen):
         scratch: node-local folder for temporary files.
         python: Python on the nodes; that of the submitting machine if None.
         setup: lines of shell at the start of a job, such as ``module load``.
-        sbatch: further options of sbatch, by name without dashes; true for an option without a value.
+        sbatch: further options of sbatch, by their long names without dashes; true for an option without a value.
+            Resources of ``gres`` are those of one cell.
     """
 
     partition: Text | None = None
     account: Text | None = None
     qos: Text | None = None
     constraint: Text | None = None
-    time_min: Annotated[int, Field(ge=1, le=60 * 24 * 365)] | None = None
-    memory_gb: Annotated[float, Field(gt=0, le=16_384)] | None = None
+    time_min: Minutes | None = None
+    memory_gb: Gibibytes | None = None
     cpus: Annotated[int, Field(ge=1, le=1024)] | None = None
-    gpus: Annotated[int, Field(ge=0, le=64)] | None = None
+    gpus: Annotated[int, Field(ge=0, le=64)] | Annotated[str, BeforeValidator(_check_gpus)] | None = None
+    cells_per_gpu: Annotated[int, Field(ge=1, le=256)] | None = None
+    memory_option: Literal["mem", "mem-per-cpu", "mem-per-gpu", "none"] = "mem"
+    gpu_option: Literal["gpus-per-node", "gres"] = "gpus-per-node"
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = None
     array_parallelism: Count = 256
     max_array_size: Count | None = None
-    signal_s: Annotated[int, Field(ge=10, le=3600)] = 90
+    signal_s: SignalSeconds = 90
     precision: Literal["bf16", "fp32"] | None = None
     container: Text | None = None
     binds: Annotated[tuple[Text, ...], Field(strict=False)] = ()
@@ -88,8 +92,8 @@ class Profile(Frozen):
     python: Text | None = None
     setup: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     sbatch: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], Text | int | float | bool],
-        AfterValidator(_check_sbatch_options),
+        dict[Annotated[str, AfterValidator(check_name)], Text | int | float | bool],
+        AfterValidator(check_values),
     ] = Field(default={})
 
     @model_validator(mode="after")
@@ -101,13 +105,28 @@ class Profile(Frozen):
             )
         return self
 
+    @property
+    def gpu_type(self) -> str:
+        """Return the type of the GPUs; empty if any will do."""
+        return self.gpus.rpartition(":")[0] if isinstance(self.gpus, str) else ""
+
+    @property
+    def num_gpus(self) -> int:
+        """Return the number of GPUs of a job that runs one cell; 0 if the profile sets none."""
+        return int(str(self.gpus or 0).rpartition(":")[2])
+
+    def gpus_of_job(self, num_gpus: int, num_cells: int) -> int:
+        """Return the GPUs of a job that runs several cells at once, from those of a job that runs one."""
+        return num_gpus * (-(-num_cells // self.cells_per_gpu) if self.cells_per_gpu else 1)
+
     def resources(self, of_study: Resources) -> Resources:
         """Return the resources of one cell: the profile's if it sets them, else the study's.
 
         Raises:
             ConfigError: the study's time limit is too short for the signal before its end.
         """
-        own = self.model_dump(include={"time_min", "cpus", "gpus", "memory_gb"}, exclude_none=True)
+        own = self.model_dump(include={"time_min", "cpus", "memory_gb"}, exclude_none=True)
+        own |= {} if self.gpus is None else {"gpus": self.num_gpus}
         resources = of_study.model_copy(update=own)
         if resources.time_min * 60 < 2 * self.signal_s:
             raise ConfigError(
@@ -165,7 +184,21 @@ def parse_profile(text: str, file_name: str) -> Profile:
         ConfigError: lists every error with its line.
     """
     document = read_yaml(text, file_name)
-    profile = document.validate((), document.value, Profile)
+    profile = document.validate((), _without_refused_options(document), Profile)
     document.diagnostics.check()
     assert profile is not None
     return profile
+
+
+def _without_refused_options(document: YamlDocument) -> Any:
+    """Return the document without the options that are refused; each is an error of its own line."""
+    options = document.value.get(_OPTIONS) if isinstance(document.value, dict) else None
+    if not isinstance(options, dict):
+        return document.value
+    kept: dict[str, Any] = {}
+    for name, value in options.items():
+        try:
+            kept |= check_values({check_name(name): value})
+        except ValueError as error:
+            document.add_error((_OPTIONS, name), str(error))
+    return document.value | {_OPTIONS: kept}

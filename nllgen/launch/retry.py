@@ -12,6 +12,7 @@ from nllgen.launch.local import start_local
 from nllgen.launch.profile import Profile, load_profile
 from nllgen.launch.retry_policy import FailureKind, next_memory_factor
 from nllgen.launch.slurm.arrays import ArrayShape, Submission, last_memory_factors, newest_submission
+from nllgen.launch.slurm.shell_options import with_shell_options
 from nllgen.launch.slurm.submission import SubmissionRequest
 from nllgen.launch.start import send
 from nllgen.launch.status import TaskReport
@@ -201,17 +202,21 @@ def _retry_on_cluster(
     echo: Echo,
 ) -> None:
     """Send the selected tasks as the last submission did, or with another profile."""
+    shape = last.shape if last else ArrayShape()
     if last is not None and options.profile is None:
         profile = Profile.model_validate(last.profile)
     else:
-        profile = load_profile(options.profile)
+        profile, notes = with_shell_options(load_profile(options.profile), os.environ)
+        for note in notes:
+            echo(f"from your shell: {note}")
         config = config.with_profile(profile)
+        shape = replace(shape, workers=profile.workers or shape.workers)
     request = SubmissionRequest(
         study_dir,
         study,
         profile,
         config,
-        last.shape if last else ArrayShape(),
+        shape,
         only=selection.names,
         memory_factors=memory_factors(selection, study_dir),
         dry_run=options.dry_run,

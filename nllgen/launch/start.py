@@ -19,6 +19,7 @@ from nllgen.launch.local import failure_of_supervisor, start_local
 from nllgen.launch.profile import VARIABLE, Profile, load_profile
 from nllgen.launch.slurm.arrays import ArrayShape
 from nllgen.launch.slurm.finalize import Finalizer
+from nllgen.launch.slurm.shell_options import with_shell_options
 from nllgen.launch.slurm.submission import SubmissionRequest, SubmitResult
 from nllgen.launch.slurm.submission import submit as submit_arrays
 from nllgen.launch.status import query_scheduler, status
@@ -64,14 +65,16 @@ class StartOptions:
     container: Path | None = None  # SIF that workers run in; the profile's where None
     strict_container: bool = False  # do not count results that another container made
     pack: int = 1  # cells that run at once in one array element
-    # array elements that lease one cell after another, 0 for an element per cell; on this machine the number of cells
-    # that run at once, 0 for one per core
+    # array elements that lease one cell after another, 0 for the profile's number, else an element per cell; on this
+    # machine the number of cells that run at once, 0 for one per core
     workers: int = 0
     device: str = "auto"
     dry_run: bool = False  # submit nothing; without a profile show the plan alone
 
-    def load_profile(self) -> Profile | None:
-        """Load the profile; return None for a local run, and for a dry run that names none.
+    def load_profile(self) -> tuple[Profile | None, tuple[str, ...]]:
+        """Load the profile, completed by options that the shell exports, and a line for each of these.
+
+        There is none for a local run, and for a dry run that names none.
 
         Raises:
             ConfigError: no profile is named, or it has errors.
@@ -79,7 +82,9 @@ class StartOptions:
         if self.local and self.pack > 1:
             raise ConfigError("--pack needs a cluster", "a local run has --workers cells at once")
         is_unnamed = not self.profile and not os.environ.get(VARIABLE)
-        return None if self.local or (self.dry_run and is_unnamed) else load_profile(self.profile)
+        if self.local or (self.dry_run and is_unnamed):
+            return None, ()
+        return with_shell_options(load_profile(self.profile), os.environ)
 
 
 @dataclass(frozen=True)
@@ -91,11 +96,13 @@ class PreparedStudy:
     plan: Plan
     profile: Profile | None
     config: WorkerConfig
+    notes: tuple[str, ...] = ()  # options of sbatch that the user's shell exports, and whether they are used
 
     @property
     def shape(self) -> ArrayShape:
         """Return the shape of the arrays."""
-        return ArrayShape(self.options.pack, self.options.workers)
+        of_profile = self.profile.workers if self.profile else None
+        return ArrayShape(self.options.pack, self.options.workers or of_profile or 0)
 
 
 def prepare(options: StartOptions, is_available: Callable[[str], bool]) -> PreparedStudy:
@@ -106,12 +113,12 @@ def prepare(options: StartOptions, is_available: Callable[[str], bool]) -> Prepa
     Raises:
         NllgenError: one of them has errors.
     """
-    profile = options.load_profile()
+    profile, notes = options.load_profile()
     study = load_study_at(options.grid, options.root, is_available, profile.precision if profile else None)
     config = _worker_config(options, profile)
     rule = ContainerRule(config.options.container_sha256, options.strict_container) if config.container else None
     plan = plan_study_at(study, options.root, len(os.sched_getaffinity(0)), rule)
-    return PreparedStudy(options, study, plan, profile, config)
+    return PreparedStudy(options, study, plan, profile, config, notes)
 
 
 def _worker_config(options: StartOptions, profile: Profile | None) -> WorkerConfig:
@@ -141,7 +148,13 @@ def preview(prepared: PreparedStudy, echo: Echo) -> dict[str, Any]:
     for stage, script in result.scripts.items():
         echo(f"\n--- sbatch: {stage}\n{script}")
     echo(_budget(prepared, result))
-    return {"sbatch": dict(result.scripts), "num_queued": result.num_queued}
+    _echo_notes(prepared, echo)
+    return {"sbatch": dict(result.scripts), "num_queued": result.num_queued, "shell_options": list(prepared.notes)}
+
+
+def _echo_notes(prepared: PreparedStudy, echo: Echo) -> None:
+    for note in prepared.notes:
+        echo(f"from your shell: {note}")
 
 
 def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
@@ -151,7 +164,8 @@ def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
     resources = prepared.profile.resources(prepared.study.resources)
     elements = sum(stage.num_elements for stage in result.submission.stages)
     hours = elements * resources.time_min / 60
-    gpus = f", {hours * resources.gpus:,.0f} GPU-hours" if resources.gpus else ""
+    gpu_hours = hours * prepared.profile.gpus_of_job(resources.gpus, prepared.shape.pack)
+    gpus = f", {gpu_hours:,.0f} GPU-hours" if gpu_hours else ""
     return (
         f"about {prepared.plan.core_hours:,.1f} core-hours of work; {elements} elements of at most "
         f"{resources.time_min} min reserve {hours * resources.cpus * prepared.shape.pack:,.0f} core-hours{gpus} at most"
@@ -178,6 +192,7 @@ def start(
 def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, wait: bool) -> tuple[StudyDir, int]:
     study_dir, study, num_new = freeze_study(prepared.study, prepared.options.root, echo)
     echo(f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
+    _echo_notes(prepared, echo)
     result = send(SubmissionRequest(study_dir, study, profile, prepared.config, prepared.shape, echo=echo))
     if result.submission is None:
         left = f"{result.num_queued} tasks are queued or running already" if result.num_queued else "all is done"

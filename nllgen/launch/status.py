@@ -181,7 +181,9 @@ def _after_attempt(lines: Sequence[Line]) -> _Condition | None:
         return None
     last = last_end(lines)
     if last is None:
-        detail = "its supervisor is gone; goes on where it stopped when submitted again"
+        start = unfinished_start(lines)
+        gone = f"its job {start['job']}" if start and start.get("job") else "its supervisor"
+        detail = f"{gone} is gone; goes on where it stopped when submitted again"
         return _Condition(TaskStatus.STOPPED, detail, FailureKind.LOST)
     kind = failure_kind(last)
     if last.get("event") == STOPPED or kind is None:

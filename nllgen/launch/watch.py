@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nllgen.errors import ConfigError
 from nllgen.launch.retry_policy import STARTED
+from nllgen.launch.slurm.arrays import newest_submission
 from nllgen.launch.slurm.commands import HINT_S
 from nllgen.launch.status import TaskReport, query_scheduler, status, to_json
 from nllgen.launch.tasks import read_attempts
@@ -145,7 +146,9 @@ def job_log(study_dir: StudyDir, task: Task) -> Path:
     job = jobs[-1] if jobs else ""
     if not re.fullmatch(r"[0-9]+(_[0-9]+)?", job):
         reason = "was not run by a job of a scheduler" if jobs else "has not been run"
-        raise ConfigError(f"{task.label} {reason}", f"logs of local supervisors are in {study_dir.submitit}")
+        is_local = bool(jobs) or newest_submission(study_dir) is None
+        hint = f"logs of local supervisors are in {study_dir.submitit}" if is_local else "no job has begun it yet"
+        raise ConfigError(f"{task.label} {reason}", f"{hint}; see: nllgen status {study_dir.path}")
     logs = sorted(study_dir.submitit.glob(f"*/{job}_0_log.out"))
     if not logs:
         reason = "it was removed, or the job is starting"

@@ -96,7 +96,8 @@ class WorkerSlot:
             self._close_worker(self._worker)  # one that failed or was asked to stop takes no further task
         kind = self._kind(end)
         if self._is_superseded and kind is not None:
-            return self._finish(end.exit_code, FailureKind.LOST, "another supervisor has taken it over")
+            other = "job" if self.job.is_scheduled else "supervisor"
+            return self._finish(end.exit_code, FailureKind.LOST, f"another {other} has taken it over")
         return self._finish(end.exit_code, kind, end.reason)
 
     def ask_to_stop(self) -> None:

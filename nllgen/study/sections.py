@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from nllgen.study.models import Count, Frozen
+from nllgen.study.quantities import Gibibytes, Minutes
 
 MetricGroup = Literal[
     "divergence",
@@ -76,7 +77,7 @@ class MetricsConfig(Frozen):
 class Resources(Frozen):
     """The resources of a job."""
 
-    time_min: Annotated[int, Field(ge=1, le=60 * 24 * 365)] = 240
-    memory_gb: Annotated[float, Field(gt=0, le=16_384)] = 4.0
+    time_min: Minutes = 240
+    memory_gb: Gibibytes = 4.0
     cpus: Annotated[int, Field(ge=1, le=1024)] = 1
     gpus: Annotated[int, Field(ge=0, le=64)] = 0

@@ -104,6 +104,19 @@ def test_variables_of_an_outer_job_do_not_leak(make_study: Make) -> None:
     study.cancel()
 
 
+def test_an_account_of_the_users_shell_is_used_and_named(make_study: Make, cluster: Cluster) -> None:
+    study = make_study("exported", environ={"SBATCH_ACCOUNT": "root", "SBATCH_PARTITION": "nowhere"}, seeds=2)
+    sentence = 'from your shell: SBATCH_ACCOUNT="root": used, since the profile does not set it'
+    shown = study.submit("--dry-run")
+    assert sentence in shown
+    assert "#SBATCH --account=root" in shown
+    assert 'SBATCH_PARTITION="nowhere": not used: the profile sets it' in shown
+    assert sentence in study.submit()
+    jobs = {row[0].partition("_")[0] for row in study.queue("-p", "short")}
+    assert {account for job in jobs for account in cluster.field(job, "Account")} == {"root"}
+    study.cancel()
+
+
 def test_a_job_can_submit(make_study: Make, cluster: Cluster) -> None:
     study = make_study("inside", sbatch={"hold": True})
     words = " ".join(["exec", "env", f"NLLGEN_ASSETS={study.assets}", *study.command()])

@@ -15,7 +15,8 @@ from nllgen.doctor.profile import profile_text
 from nllgen.doctor.rules import duration, judge
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import load_profile, parse_profile
-from nllgen.launch.slurm.cluster_info import ClusterInfo, Limits, parse_partitions, parse_sinfo
+from nllgen.launch.slurm.cluster_info import ClusterInfo, parse_partitions, parse_sinfo
+from nllgen.launch.slurm.limits import Accounting, Association, Limits
 from nllgen.launch.slurm.values import parse_config
 from tests.launch.slurm.recorded import recorded
 
@@ -146,15 +147,93 @@ def test_a_profile_of_a_large_cluster(as_user: None) -> None:
     limits = Limits(("ml", "astro"), max_submit=60, max_jobs=40, max_minutes=1440)
     profile = parse_profile(profile_text(large(limits=limits), None), "p")
     assert (profile.partition, profile.time_min, profile.account) == ("batch", 1440, None)
-    assert (profile.array_parallelism, profile.max_array_size, profile.gpus) == (40, 60, None)
+    assert (profile.array_parallelism, profile.max_array_size, profile.gpus) == (40, 101, None)
+    assert profile.workers == 40
     gpu = parse_profile(profile_text(large(limits=limits), "gpu nodes (a100)"), "p")
     assert (gpu.partition, gpu.time_min, gpu.gpus, gpu.cpus, gpu.array_parallelism) == (
         "gpu nodes (a100)",
         720,
-        1,
+        "a100:1",
         8,
         12,
     )
+
+
+def test_a_limit_on_jobs_becomes_workers_and_leaves_room_for_other_jobs(as_user: None) -> None:
+    profile = parse_profile(profile_text(large(limits=Limits(("ml",), max_submit=6)), None), "p")
+    assert (profile.workers, profile.max_array_size) == (2, 101)
+    assert parse_profile(profile_text(large(), None), "p").workers is None
+    finding = named(devcluster(limits=Limits(("ml",), max_submit=4)), "submit limits")
+    assert (finding.level, finding.hint) == ("problem", "within one job of yours: nllgen submit --local --wait")
+
+
+def test_an_array_has_no_more_elements_than_max_array_tasks() -> None:
+    facts = with_config(schedulerparameters="bf_interval=2,max_array_tasks=40")
+    assert parse_profile(profile_text(facts, None), "p").max_array_size == 40
+
+
+@pytest.mark.parametrize(
+    ("limits", "at_once", "cpus", "memory_gb"),
+    [
+        (Limits(), 12, 8, 64.0),
+        (Limits(at_once={"gres/gpu": 3}), 3, 8, 64.0),
+        (Limits(at_once={"gres/gpu:a100": 2}), 2, 8, 64.0),
+        (Limits(at_once={"cpu": 20}), 2, 8, 64.0),
+        (Limits(at_once={"mem": 64 * 1024 * 5}), 5, 8, 64.0),
+        (Limits(at_once={"cpu": 4}), 1, 4, 64.0),
+        (Limits(per_job={"cpu": 2, "mem": 20 * 1024}), 12, 2, 20.0),
+    ],
+)
+def test_a_cell_fits_limits_on_resources(
+    as_user: None, limits: Limits, at_once: int, cpus: int, memory_gb: float
+) -> None:
+    profile = parse_profile(profile_text(large(limits=limits), "gpu nodes (a100)"), "p")
+    assert (profile.array_parallelism, profile.cpus, profile.memory_gb) == (at_once, cpus, memory_gb)
+
+
+@pytest.mark.parametrize(
+    ("printed", "memory_gb"),
+    [("MaxMemPerCPU=2000", 15.6), ("MaxMemPerNode=30000", 29.2), ("MaxMemPerNode=UNLIMITED", 64.0)],
+)
+def test_a_cell_fits_the_memory_that_a_partition_allows(as_user: None, printed: str, memory_gb: float) -> None:
+    partitions = recorded("partition-24.05.txt").replace("MaxMemPerNode=UNLIMITED", printed)
+    facts = facts_of(partitions, recorded("sinfo-24.05.txt"))
+    assert parse_profile(profile_text(facts, "gpu nodes (a100)"), "p").memory_gb == memory_gb
+
+
+@pytest.mark.parametrize(
+    ("gres", "gpus", "at_once"),
+    [
+        ("gpu:2", 1, 4),
+        ("gpu:1g.10gb:7", "1g.10gb:1", 14),
+        ("gpu:3g.20gb", "3g.20gb:1", 2),
+        ("gpu:a100:2(S:0),gpu:a100_1g.5gb:7(S:1)", "a100_1g.5gb:1", 14),
+    ],
+)
+def test_a_profile_names_the_type_of_gpus(as_user: None, gres: str, gpus: int | str, at_once: int) -> None:
+    facts = facts_of(recorded("partition-24.05.txt"), f"batch|2|64|512000|{gres}")
+    profile = parse_profile(profile_text(facts, "batch"), "p")
+    assert (profile.gpus, profile.array_parallelism) == (gpus, at_once)
+
+
+def test_a_profile_names_a_qos_where_the_default_is_not_allowed(as_user: None) -> None:
+    own = Association("ml", "", Limits(), ("normal", "long"), "normal")
+    qos = {"long": Limits(max_minutes=300).set_by("QOS long"), "gpu": Limits(max_jobs=2)}
+    records = Accounting(("ml",), (own,), {}, qos)
+    facts = facts_of(
+        recorded("partition-24.05.txt").replace("AllowQos=ALL", "AllowQos=long"),
+        recorded("sinfo-24.05.txt"),
+        limits=records.limits(),
+        accounting=records,
+    )
+    text = profile_text(facts, "gpu nodes (a100)")
+    profile = parse_profile(text, "p")
+    assert (profile.qos, profile.time_min, profile.array_parallelism) == ("long", 300, 2)
+    assert "QOS long allows 5 h" in text
+    assert "QOS gpu of partition gpu nodes (a100) allows 2 running jobs" in text
+    assert named(facts, "limits in gpu nodes (a100)").value == "2 running, 5 h each"
+    closed = replace(records, associations=(replace(own, qos=("normal",)),))
+    assert replace(facts, accounting=closed).usable == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from nllgen.errors import ConfigError
 from nllgen.launch.freeze import freeze
 from nllgen.launch.retry_policy import STARTED
+from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
 from nllgen.launch.tasks import record
 from nllgen.launch.watch import Follower, job_log
 from nllgen.storage.study_dir import StudyDir
@@ -64,5 +65,18 @@ def test_the_log_of_the_newest_attempts_job_is_found(folder: StudyDir, task: Tas
 
 def test_a_task_that_no_job_ran_has_no_jobs_log(folder: StudyDir, task: Task) -> None:
     record(task.attempts, event=STARTED)
-    with pytest.raises(ConfigError, match="not run by a job"):
+    with pytest.raises(ConfigError, match=r"(?s)not run by a job.*logs of local supervisors are in"):
         job_log(folder, task)
+
+
+def test_a_task_on_a_cluster_that_has_not_begun_does_not_lead_to_local_supervisors(
+    folder: StudyDir, task: Task
+) -> None:
+    submission_dir = SubmissionDir(folder.submitit / "abc")
+    submission_dir.path.mkdir(parents=True)
+    submission_dir.write(Submission("abc", (Stage("cells0", ((task.name,),)),)))
+    with pytest.raises(
+        ConfigError, match=r"(?s)has not been run.*no job has begun it yet; see: nllgen status"
+    ) as caught:
+        job_log(folder, task)
+    assert "local" not in str(caught.value)

@@ -64,6 +64,30 @@ def test_an_unknown_profile_is_refused(name: str) -> None:
         ("environment: {1A: x}", "environment"),
         ("time_min: 1\nsignal_s: 50", "too short for a signal"),
         ("cpus: many", "cpus"),
+        ("gpus: a100", "a number, or a type with a number, such as a100:1"),
+        ("time_min: 1-00:00:00", "a number of minutes, of which an hour has 60 and one day is 1440; write 1440"),
+        ("time_min: 90m", "write 90"),
+        ("time_min: 12:30:00", "write 750"),
+        ("time_min: soon", 'time_min: "soon" is not allowed; allowed: a number of minutes'),
+        ("memory_gb: 8G", "a number of GiB; write 8"),
+        ("memory_gb: 512M", "write 0.5"),
+        ("signal_s: 2m", "a number of seconds; write 120"),
+        ("memory_option: exact", "'mem', 'mem-per-cpu', 'mem-per-gpu' or 'none'"),
+        ("sbatch: {p: gpu}", "p is short for partition; the profile's key for it is partition"),
+        ("sbatch: {c: 4}", "c is short for cpus-per-task; the profile's key for it is cpus"),
+        ("sbatch: {A: ml}", "the profile's key for it is account"),
+        ("sbatch: {w: n1}", "w is short for nodelist; write nodelist"),
+        ("sbatch: {part: gpu}", "part is short for partition"),
+        ("sbatch: {mail_type: END}", "write mail-type"),
+        ("sbatch: {nodes: 2}", "nodes is set by nllgen itself"),
+        ("sbatch: {gpus: 1}", "the profile's key for it is gpus"),
+        ("sbatch: {gpus-per-task: 1}", "the profile's key for it is gpus"),
+        ("sbatch: {mem-per-cpu: 4G}", "memory_gb, with memory_option"),
+        ("sbatch: {cpus-per-gpu: 4}", "the profile's key for it is cpus"),
+        ("sbatch: {ntasks-per-node: 4}", "set by nllgen itself"),
+        ('sbatch: {gres: "gpu:a100:1"}', "asks for GPUs; the profile's keys for them are gpus"),
+        ('gpus: 1\nsbatch: {gres: "nvme:5,gpu"}', "asks for GPUs"),
+        ("sbatch: {test-only: true}", "set by nllgen itself"),
         ("memory_gb: -1", "memory_gb"),
     ],
 )
@@ -77,6 +101,21 @@ def test_errors_of_a_profile_name_the_problem(text: str, sentence: str) -> None:
 def test_all_errors_come_at_once() -> None:
     with pytest.raises(ConfigError, match=r"3 errors in p\.yaml"):
         parse_profile("partitio: x\ncpus: 0\nsbatch: {time: 3}", "p.yaml")
+
+
+def test_an_option_is_refused_on_its_own_line() -> None:
+    with pytest.raises(ConfigError, match=r"p\.yaml:4: sbatch\.p: p is short for partition"):
+        parse_profile("cpus: 1\nsbatch:\n  reservation: r\n  p: gpu\n", "p.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "gpu_type", "num_gpus"),
+    [("gpus: a100:2", "a100", 2), ("gpus: 3", "", 3), ("gpus: 1g.10gb:1", "1g.10gb", 1)],
+)
+def test_gpus_have_a_number_and_may_have_a_type(text: str, gpu_type: str, num_gpus: int) -> None:
+    profile = parse_profile(text, "p.yaml")
+    assert (profile.gpu_type, profile.num_gpus) == (gpu_type, num_gpus)
+    assert profile.resources(Resources()).gpus == num_gpus
 
 
 def test_the_profile_s_word_goes_before_the_study_s() -> None:

@@ -53,6 +53,23 @@ def test_a_dry_run_tells_the_budget_of_packed_elements(tiny: Study, options: Sta
     assert "2 elements of at most 30 min reserve 8 core-hours at most" in start._budget(packed, sent)
 
 
+def test_the_budget_has_every_gpu_of_packed_elements(tiny: Study, options: StartOptions) -> None:
+    profile = Profile(time_min=60, gpus="a100:1", cells_per_gpu=2)
+    plan = make_plan(tiny, {})
+    packed = PreparedStudy(replace(options, pack=4), tiny, plan, profile, WorkerConfig(RunOptions(options.root)))
+    sent = SubmitResult(Submission("x", (Stage("cells0", (("a", "b", "c", "d"),)),)), {}, 0)
+    assert "4 core-hours, 2 GPU-hours at most" in start._budget(packed, sent)
+
+
+@pytest.mark.parametrize(("typed", "of_profile", "expected"), [(0, 3, 3), (5, 3, 5), (0, None, 0)])
+def test_the_profile_has_the_default_number_of_workers(
+    tiny: Study, options: StartOptions, typed: int, of_profile: int | None, expected: int
+) -> None:
+    config, profile = WorkerConfig(RunOptions(options.root)), Profile(workers=of_profile)
+    study = PreparedStudy(replace(options, workers=typed), tiny, make_plan(tiny, {}), profile, config)
+    assert study.shape.workers == expected
+
+
 def test_a_local_run_packs_nothing(options: StartOptions) -> None:
     with pytest.raises(ConfigError, match="--pack needs a cluster"):
         prepared(replace(options, pack=2))

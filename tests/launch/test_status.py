@@ -129,6 +129,14 @@ def test_a_lease_of_a_dead_process_does_not_run(task: Task, row: Callable[[], Ta
     assert row().status == "stopped"
 
 
+@pytest.mark.parametrize(("facts", "words"), [({"job": "7_2"}, "its job 7_2 is gone"), ({}, "its supervisor is gone")])
+def test_an_attempt_without_an_end_names_what_ran_it(
+    facts: dict[str, str], words: str, task: Task, row: Callable[[], TaskReport]
+) -> None:
+    record(task.attempts, event=STARTED, attempt="a", **facts)
+    assert (row().status, row().detail.partition(";")[0]) == ("stopped", words)
+
+
 def test_a_failure_has_its_kind_its_reason_and_its_exit_code(task: Task, row: Callable[[], TaskReport]) -> None:
     record(task.attempts, event=STARTED)
     record(task.attempts, event=FAILED, exit_code=3, kind="environment", reason="no such asset")

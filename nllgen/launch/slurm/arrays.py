@@ -23,6 +23,9 @@ from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 from nllgen.study.run_options import one_line
 
 COLLECT = "collect"
+# largest number of jobs that a study has beside those of its cells: truth, data set, collection, and the earlier
+# collection that sends these again
+JOBS_BESIDE_CELLS = 4
 _CELLS = "cells"
 
 _Item = TypeVar("_Item")
@@ -33,7 +36,8 @@ class ArrayShape:
     """The distribution of cells over array elements."""
 
     pack: int = 1  # cells that run at once in one element
-    # number of elements that lease cells from one list until none is left; 0 gives each element its own cells
+    # number of elements, over all arrays, that lease cells from a list until none is left; 0 gives each element its own
+    # cells
     workers: int = 0
 
 
@@ -122,12 +126,14 @@ def group_into_stages(
     """
     stages: list[Stage] = []
     num_arrays = itertools.count()
-    for (kind, needs, factor), names in _groups(tasks, memory_factors):
+    groups = _groups(tasks, memory_factors)
+    workers = iter(_divided(shape.workers, [len(names) for (kind, _, _), names in groups if kind is TaskKind.CELL]))
+    for (kind, needs, factor), names in groups:
         if kind is not TaskKind.CELL:
             stages.append(Stage(str(kind), (tuple(names),), needs, memory_factor=factor))
         elif shape.workers:
-            workers = min(shape.workers, len(names), max_elements)
-            stages.append(Stage(f"{_CELLS}{next(num_arrays)}", (tuple(names),), needs, workers, factor))
+            num_workers = min(next(workers), max_elements)
+            stages.append(Stage(f"{_CELLS}{next(num_arrays)}", (tuple(names),), needs, num_workers, factor))
         else:
             for elements in _chunks([*_chunks(names, shape.pack)], max_elements):
                 stages.append(Stage(f"{_CELLS}{next(num_arrays)}", elements, needs, memory_factor=factor))
@@ -143,6 +149,17 @@ def _groups(tasks: Sequence[Task], memory_factors: Mapping[str, float]) -> list[
     for task in tasks:
         groups.setdefault((task.kind, task.needs, memory_factors.get(task.name, 1.0)), []).append(task.name)
     return sorted(groups.items(), key=lambda item: (list(TaskKind).index(item[0][0]), item[0]))
+
+
+def _divided(num_workers: int, sizes: Sequence[int]) -> list[int]:
+    """Divide workers among lists of cells by their lengths, such that each list has one and none has too many."""
+    shares: list[int] = []
+    for index, size in enumerate(sizes):
+        num_lists_after = len(sizes) - index - 1
+        share = round(num_workers * size / sum(sizes[index:]))
+        shares.append(max(1, min(share, num_workers - num_lists_after, size)))
+        num_workers -= shares[-1]
+    return shares
 
 
 def _chunks(items: Sequence[_Item], size: int) -> Iterator[tuple[_Item, ...]]:

@@ -6,16 +6,25 @@ import contextlib
 import grp
 import os
 import pwd
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from nllgen.errors import MachineError
 from nllgen.launch.slurm.commands import run
+from nllgen.launch.slurm.limits import (
+    ACCOUNT_FIELDS,
+    ASSOCIATION_FIELDS,
+    QOS_FIELDS,
+    Accounting,
+    Limits,
+    parse_accounting,
+)
 from nllgen.launch.slurm.values import (
-    count_gpus,
     parse_config,
     parse_fields,
+    parse_gpus,
     parse_minutes,
     parse_number,
     parse_value,
@@ -24,8 +33,6 @@ from nllgen.launch.slurm.values import (
 _PATIENCE_S = 15.0  # Slurm's programs wait ten for a silent controller
 _run = partial(run, patience_s=_PATIENCE_S)
 _SINFO_FORMAT = "%R|%D|%c|%m|%G"  # partition, nodes, CPUs, MB, gres
-_ASSOCIATION_FIELDS = "account,partition,maxsubmitjobs,maxjobs,maxwall,qos,defaultqos"
-_QOS_FIELDS = "name,maxsubmitjobsperuser,maxjobsperuser,maxwall"
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,14 @@ class Nodes:
     count: int
     cpus: int
     memory_mb: int
-    gpus: int
+    gpus: int  # of all types
+    gpu_types: tuple[
+        tuple[str, int], ...
+    ] = ()  # type of GPU, or MIG profile → number; GPUs without a type are left out
+
+    def num_gpus(self, gpu_type: str) -> int:
+        """Return the number of GPUs of a type, of all GPUs if it is empty."""
+        return dict(self.gpu_types).get(gpu_type, 0) if gpu_type else self.gpus
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,39 @@ class Partition:
         """Count all GPUs."""
         return sum(nodes.count * nodes.gpus for nodes in self.nodes)
 
+    @property
+    def gpu_types(self) -> dict[str, int]:
+        """Return type of GPU → number of them in all nodes, the most frequent first."""
+        counts: Counter[str] = Counter()
+        for nodes in self.nodes:
+            counts.update({name: nodes.count * number for name, number in nodes.gpu_types})
+        return dict(counts.most_common())
+
+    @property
+    def max_memory_mb(self) -> int | None:
+        """Return the largest memory of a job on a node; None where there is no limit of this form."""
+        return parse_number(self.fields.get("MaxMemPerNode", ""))
+
+    @property
+    def max_memory_mb_per_cpu(self) -> int | None:
+        """Return the largest memory of a job for each of its processors; None where there is no limit of this form."""
+        return parse_number(self.fields.get("MaxMemPerCPU", ""))
+
+    @property
+    def max_cpus(self) -> int | None:
+        """Return the largest number of processors of a node that jobs of this partition may use."""
+        return parse_number(self.fields.get("MaxCPUsPerNode", ""))
+
+    @property
+    def allow_qos(self) -> str:
+        """Return the QOS whose jobs may run in it, with commas between them, or ``ALL``."""
+        return self.fields.get("AllowQos", "ALL").replace("(null)", "ALL")
+
+    @property
+    def qos(self) -> str:
+        """Return the QOS whose limits count for all jobs in it, or empty."""
+        return parse_value(self.fields.get("QoS", ""))
+
     def admits(self, groups: Sequence[str], accounts: Sequence[str], *, is_root: bool) -> bool:
         """Return whether a user of these groups and accounts may submit to it; no accounts means unknown ones."""
         value = self.fields.get
@@ -82,16 +129,6 @@ def _is_allowed(allowed: str, names: Sequence[str]) -> bool:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Limits that accounting sets for this user; None and empty where it sets none."""
-
-    accounts: tuple[str, ...] = ()  # that the user may submit under, the default first where it is known
-    max_submit: int | None = None  # jobs that may be queued at once, an array's elements counted one by one
-    max_jobs: int | None = None  # jobs that may run at once
-    max_minutes: int | None = None  # of a job
-
-
-@dataclass(frozen=True)
 class ClusterInfo:
     """Everything that Slurm's programs print about the cluster and this user."""
 
@@ -100,7 +137,8 @@ class ClusterInfo:
     config: Mapping[str, str] = field(default_factory=dict)  # see :func:`~nllgen.launch.slurm.values.parse_config`
     partitions: tuple[Partition, ...] = ()  # with their nodes
     hosts: frozenset[str] = frozenset()  # names of the nodes' machines
-    limits: Limits | None = None  # this user's; None where accounting does not answer
+    limits: Limits | None = None  # this user's, in no partition; None where accounting does not answer
+    accounting: Accounting | None = None  # the records that the limits come from
     accounting_error: str = ""  # why sacct does not work; empty where it does
     user: str = ""
     groups: tuple[str, ...] = ()
@@ -113,7 +151,19 @@ class ClusterInfo:
         usable = [
             part for part in self.partitions if part.is_up and part.admits(self.groups, accounts, is_root=is_root)
         ]
+        if self.accounting is not None:
+            usable = [part for part in usable if self.accounting.admits(part.name, part.allow_qos)]
         return sorted(usable, key=lambda part: (not part.is_default, -part.cpus))
+
+    def limits_in(self, part: Partition) -> Limits:
+        """Return the limits of this user's jobs in a partition, with those of its QOS."""
+        if self.accounting is None:
+            return self.limits or Limits()
+        return self.accounting.limits(part.name, part.allow_qos, part.qos)
+
+    def qos_to_name(self, part: Partition) -> str:
+        """Return the QOS that jobs must name in a partition, or empty."""
+        return self.accounting.qos_to_name(part.name, part.allow_qos) if self.accounting else ""
 
 
 def query_cluster() -> ClusterInfo:
@@ -126,11 +176,13 @@ def query_cluster() -> ClusterInfo:
         nodes = parse_sinfo(_run(["sinfo", "--noheader", "--exact", f"--format={_SINFO_FORMAT}"]))
     except MachineError as error:
         return replace(info, error=error.message)
+    accounting = _accounting(info.user, info.config.get("clustername", ""))
     return replace(
         info,
         partitions=tuple(replace(part, nodes=nodes.get(part.name, ())) for part in partitions),
         hosts=_hosts(),
-        limits=_limits(info.user, info.config.get("clustername", "")),
+        limits=accounting.limits() if accounting else None,
+        accounting=accounting,
         accounting_error=_accounting_error(),
     )
 
@@ -149,18 +201,20 @@ def _accounting_error() -> str:
     return ""
 
 
-def _limits(user: str, cluster: str) -> Limits | None:
-    where = [f"user={user}", *([f"cluster={cluster}"] if cluster else [])]
+def _accounting(user: str, cluster: str) -> Accounting | None:
+    where = [f"cluster={cluster}"] if cluster else []
     show = ["sacctmgr", "--noheader", "--parsable2", "show"]
+    associations = [*show, "associations", "where", *where]
     try:
-        associations = _run([*show, "associations", "where", *where, f"format={_ASSOCIATION_FIELDS}"])
+        own = _run([*associations, f"user={user}", f"format={ASSOCIATION_FIELDS}"])
     except MachineError:
         return None
-    qos = default_account = ""
+    of_accounts = qos = default_account = ""
     with contextlib.suppress(MachineError):
-        qos = _run([*show, "qos", f"format={_QOS_FIELDS}"])
+        of_accounts = _run([*associations, "user=", f"format={ACCOUNT_FIELDS}"])
+        qos = _run([*show, "qos", f"format={QOS_FIELDS}"])
         default_account = _run([*show, "user", user, "format=defaultaccount"]).strip()
-    return parse_limits(associations, qos, default_account)
+    return parse_accounting(own, of_accounts, qos, default_account)
 
 
 def _identity() -> ClusterInfo:
@@ -203,30 +257,8 @@ def parse_sinfo(text: str) -> dict[str, tuple[Nodes, ...]]:
         if len(parts) != 5:
             continue
         count, cpus, memory = (parse_number(part) or 0 for part in parts[1:4])
-        nodes = Nodes(count, cpus, memory, count_gpus(parts[4]))
+        gpus = parse_gpus(parts[4])
+        types = tuple((name, number) for name, number in gpus if name)
+        nodes = Nodes(count, cpus, memory, sum(number for _, number in gpus), types)
         by_partition.setdefault(parts[0].rstrip("*"), []).append(nodes)
     return {name: tuple(nodes) for name, nodes in by_partition.items()}
-
-
-def parse_limits(associations: str, qos: str, default_account: str = "") -> Limits:
-    """Return the tightest limits of a user's associations and their QOS, from ``sacctmgr --parsable2 --noheader``.
-
-    Args:
-        associations: ``show associations format=_ASSOCIATION_FIELDS`` of this user and cluster.
-        qos: ``show qos format=_QOS_FIELDS``.
-        default_account: of the user.
-    """
-    rows = [line.split("|") for line in associations.splitlines() if line.count("|") == 6]
-    names = {row[6] or next(iter(row[5].split(",")), "") for row in rows}
-    rows_qos = [row for line in qos.splitlines() if line.count("|") == 3 and (row := line.split("|"))[0] in names]
-    times = map(parse_minutes, [row[4] for row in rows] + [row[3] for row in rows_qos])
-    return Limits(
-        accounts=tuple(dict.fromkeys(filter(None, [default_account, *(row[0] for row in rows)]))),
-        max_submit=_smallest([row[2] for row in rows] + [row[1] for row in rows_qos]),
-        max_jobs=_smallest([row[3] for row in rows] + [row[2] for row in rows_qos]),
-        max_minutes=min(filter(None, times), default=None),
-    )
-
-
-def _smallest(texts: Sequence[str]) -> int | None:
-    return min((number for number in map(parse_number, texts) if number is not None), default=None)

@@ -24,6 +24,8 @@ _LIVE = frozenset(
         *("RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED"),
     )
 )
+# where the cluster is and how a user proves who they are; a job has these from its user's shell
+_OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_KEY", "SLURM_SACK_SOCKET")
 _OUTER_JOB = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SINFO_", "SACCT_", "SALLOC_", "SUBMITIT_")
 
 
@@ -203,8 +205,8 @@ def _environment() -> dict[str, str]:
 
 
 def leaks(name: str) -> bool:
-    """Return whether a variable of an outer job would change a nested command; SLURM_CONF is the cluster's."""
-    return name.startswith(_OUTER_JOB) and name != "SLURM_CONF"
+    """Return whether a variable of an outer job, or of a user's defaults, would change a command."""
+    return name.startswith(_OUTER_JOB) and name not in _OF_THE_CLUSTER
 
 
 @contextlib.contextmanager

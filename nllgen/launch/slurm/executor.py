@@ -15,6 +15,7 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmiss
 
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import Profile
+from nllgen.launch.sbatch_options import GPU_OPTIONS, multiplied
 from nllgen.launch.slurm.arrays import COLLECT, Stage
 from nllgen.launch.slurm.commands import without_outer_job
 from nllgen.launch.slurm.job_env import STARTED_VARIABLE
@@ -53,15 +54,20 @@ class OnePickle(submitit.SlurmExecutor):
 
 
 def resources_of(stage: Stage, profile: Profile, of_study: Resources, at_once: int) -> Resources:
-    """Return the resources of one element: those of a cell, with memory and processors for all that run at once."""
+    """Return the resources of one element: those of a cell, multiplied by what all that run at once need."""
     one = profile.resources(of_study)
     if stage.name == COLLECT:
         limit = min(_COLLECT_RESOURCES.time_min, one.time_min)
         memory = min(_COLLECT_RESOURCES.memory_gb, one.memory_gb * 4)
         return _COLLECT_RESOURCES.model_copy(update={"time_min": limit, "memory_gb": memory})
-    num_cells = at_once if stage.is_cells else 1
+    num_cells = _cells_at_once(stage, at_once)
     memory = one.memory_gb * num_cells * stage.memory_factor
-    return one.model_copy(update={"cpus": one.cpus * num_cells, "memory_gb": memory})
+    gpus = profile.gpus_of_job(one.gpus, num_cells)
+    return one.model_copy(update={"cpus": one.cpus * num_cells, "memory_gb": memory, "gpus": gpus})
+
+
+def _cells_at_once(stage: Stage, at_once: int) -> int:
+    return at_once if stage.is_cells else 1
 
 
 def check_submittable(study_dir: Path, profile: Profile, of_study: Resources) -> None:
@@ -86,10 +92,11 @@ def executor_for(
     profile: Profile,
     code: Path,
     *,
+    at_once: int = 1,
     after_ok: Sequence[str] = (),
     after_any: Sequence[str] = (),
 ) -> OnePickle:
-    """Make the executor that sends one stage with a snapshot of the program.
+    """Make the executor that sends one stage, of which each element runs ``at_once`` cells, with a program's snapshot.
 
     It waits until the jobs ``after_ok`` have succeeded and the jobs ``after_any`` have ended.
 
@@ -102,7 +109,7 @@ def executor_for(
         raise MachineError(
             "Slurm's commands are not installed here", "run this on a login node of the cluster, or --local"
         ) from error
-    options: dict[str, Any] = {name: value for name, value in profile.sbatch.items() if value is not False}
+    options = _site_options(profile, resources, _cells_at_once(stage, at_once))
     options |= {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
     conditions = {"afterok": after_ok, "afterany": after_any}
     dependency = ",".join(":".join([name, *jobs]) for name, jobs in conditions.items() if jobs)
@@ -114,9 +121,7 @@ def executor_for(
         qos=profile.qos,
         constraint=profile.constraint,
         time=resources.time_min,
-        mem=f"{round(resources.memory_gb * 1024)}M",
         cpus_per_task=resources.cpus,
-        gpus_per_node=resources.gpus or None,
         dependency=dependency or None,
         array_parallelism=profile.array_parallelism,
         signal_delay_s=profile.signal_s,
@@ -125,9 +130,36 @@ def executor_for(
         use_srun=False,
         setup=_setup(submission_dir, executor.pickle, profile, code),
         additional_parameters=options,
+        **_memory_option(profile, resources),
     )
     executor.parameters["map_count"] = stage.num_elements
     return executor
+
+
+def _site_options(profile: Profile, resources: Resources, num_cells: int) -> dict[str, Any]:
+    """Return the profile's own options and that for GPUs; resources of ``gres`` are multiplied by the cells."""
+    options = {name: value for name, value in profile.sbatch.items() if value is not False}
+    if not resources.gpus:
+        options = {name: value for name, value in options.items() if name not in GPU_OPTIONS}
+    gres = [multiplied(str(options.pop("gres")), num_cells)] if "gres" in options else []
+    if resources.gpus and profile.gpu_option == "gres":
+        gres.append(":".join(filter(None, ("gpu", profile.gpu_type, str(resources.gpus)))))
+    elif resources.gpus:
+        options["gpus-per-node"] = ":".join(filter(None, (profile.gpu_type, str(resources.gpus))))
+    return options | ({"gres": ",".join(gres)} if gres else {})
+
+
+def _memory_option(profile: Profile, resources: Resources) -> dict[str, str]:
+    """Return the option of submitit that asks for the memory, if the site wants one."""
+    mebibytes = round(resources.memory_gb * 1024)
+    match profile.memory_option:
+        case "none":
+            return {}
+        case "mem":
+            return {"mem": f"{mebibytes}M"}
+        case "mem-per-gpu" if resources.gpus:
+            return {"mem_per_gpu": f"{-(-mebibytes // resources.gpus)}M"}
+    return {"mem_per_cpu": f"{-(-mebibytes // resources.cpus)}M"}
 
 
 def _setup(submission_dir: Path, pickle: Path, profile: Profile, code: Path) -> list[str]:

@@ -190,10 +190,11 @@ def _memory_groups() -> list[Path]:
 
 
 def _memory_bytes(environ: Mapping[str, str]) -> int:
-    """Return the memory that Slurm allows, which it gives in MiB for the node or for each processor."""
+    """Return the memory that Slurm allows, which it gives in MiB for the node, for each processor or for each GPU."""
     per_node = _int(environ.get("SLURM_MEM_PER_NODE"), 0)
     per_cpus = _int(environ.get("SLURM_MEM_PER_CPU"), 0) * _int(environ.get("SLURM_CPUS_ON_NODE"), 1)
-    return 2**20 * (per_node or per_cpus)
+    per_gpus = _int(environ.get("SLURM_MEM_PER_GPU"), 0) * _int(environ.get("SLURM_GPUS_ON_NODE"), 1)
+    return 2**20 * (per_node or per_cpus or per_gpus)
 
 
 def _int(text: str | None, otherwise: int) -> int:

@@ -167,9 +167,8 @@ class _Sender:
         resources = resources_of(stage, request.profile, request.study.resources, request.shape.pack)
         name = self.record.job_name(request.study.name, stage)
         path, profile = self.submission_dir.path, request.profile
-        executor = executor_for(
-            path, stage, name, resources, profile, self.code, after_ok=after_ok, after_any=after_any
-        )
+        at_once, after = request.shape.pack, {"after_ok": after_ok, "after_any": after_any}
+        executor = executor_for(path, stage, name, resources, profile, self.code, at_once=at_once, **after)
         script = executor.script()
         if request.dry_run:
             return script, f"<{stage.name}>"

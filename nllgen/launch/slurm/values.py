@@ -64,11 +64,30 @@ def parse_fields(line: str) -> dict[str, str]:
     return {key: value for key, equals, value in (word.partition("=") for word in words) if equals}
 
 
-def count_gpus(gres: str) -> int:
-    """Count the GPUs of a node: ``gpu:a100:4(S:0-1),nvme:3500`` → 4, ``gpu:2(IDX:0-1)`` → 2, ``gpu`` → 1."""
-    total = 0
+def parse_gpus(gres: str) -> list[tuple[str, int]]:
+    """Read the types of a node's GPUs and their numbers, an empty type where there is none.
+
+    ``gpu:a100:4(S:0-1),nvme:3500`` → a100, 4; ``gpu:2(IDX:0-1)`` → 2 without a type; ``gpu`` → 1 without a type;
+    ``gpu:1g.10gb:7`` → 7 of that MIG profile; ``gpu:3g.20gb`` → 1 of that profile.
+    """
+    gpus: list[tuple[str, int]] = []
     for part in re.sub(r"\([^)]*\)", "", gres).split(","):
-        resource, *rest = part.strip().split(":")
+        resource, *rest = (word for word in part.strip().split(":") if word != "no_consume")
         if resource == "gpu":
-            total += (parse_number(rest[-1]) or 0) if rest and rest[-1][:1].isdigit() else 1
-    return total
+            has_number = bool(rest) and rest[-1].isdigit()
+            gpus.append((":".join(rest[:-1] if has_number else rest), int(rest[-1]) if has_number else 1))
+    return gpus
+
+
+def parse_tres(text: str) -> dict[str, int]:
+    """Read ``cpu=6,mem=2G,gres/gpu=2``: resource → number; memory in MiB."""
+    amounts: dict[str, int] = {}
+    for part in text.split(","):
+        name, equals, value = part.strip().rpartition("=")
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGTP]?)", value)
+        if not equals or not match:
+            continue
+        powers = "KMGTP".find(match[2]) - 1 if name == "mem" else "KMGTP".find(match[2]) + 1
+        powers = 0 if not match[2] else powers
+        amounts[name] = int(float(match[1]) * 1024**powers)
+    return amounts

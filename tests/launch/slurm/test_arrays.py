@@ -63,6 +63,21 @@ def test_workers_share_one_list_and_are_no_more_than_cells(tmp_path: Path, worke
     assert stage.tasks_of(0) == stage.tasks_of(expected - 1) == stage.tasks
 
 
+@pytest.mark.parametrize(("workers", "expected"), [(1, [1, 1]), (2, [1, 1]), (3, [1, 2]), (9, [1, 2])])
+def test_workers_are_divided_among_arrays_that_need_different_things(
+    tasks: list[Task], workers: int, expected: list[int]
+) -> None:
+    stages = group_into_stages(tasks, ArrayShape(1, workers), 101, {})
+    assert [stage.num_elements for stage in stages if stage.is_cells] == expected
+
+
+def test_many_workers_are_divided_by_the_numbers_of_cells(tmp_path: Path) -> None:
+    some = cells(tmp_path, 100)
+    factors = {task.name: 2.0 for task in some[:20]} | {task.name: 4.0 for task in some[20:21]}
+    found = [stage.num_elements for stage in group_into_stages(some, ArrayShape(1, 10), 101, factors)]
+    assert (sorted(found), sum(found)) == ([1, 1, 8], 10)
+
+
 def test_cells_with_more_memory_are_an_array_of_their_own(tmp_path: Path) -> None:
     some = cells(tmp_path, 3)
     stages = group_into_stages(some, ArrayShape(1, 0), 101, {some[1].name: 2.0})

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.launch.slurm.cluster_info import Limits, Nodes, parse_limits, parse_partitions, parse_sinfo, query_cluster
+from nllgen.launch.slurm.cluster_info import Nodes, parse_partitions, parse_sinfo, query_cluster
 from nllgen.launch.slurm.commands import max_array_size
-from nllgen.launch.slurm.values import count_gpus, parse_config, parse_minutes, parse_version
+from nllgen.launch.slurm.limits import Limits
+from nllgen.launch.slurm.values import parse_config, parse_gpus, parse_minutes, parse_tres, parse_version
 from tests.launch.slurm.recorded import RECORDED, recorded
 
 
@@ -62,17 +63,36 @@ def test_times(text: str, minutes: int | None) -> None:
 @pytest.mark.parametrize(
     ("gres", "gpus"),
     [
-        ("(null)", 0),
-        ("gpu:2", 2),
-        ("gpu", 1),
-        ("gpu:a100", 1),
-        ("gpu:a100:4(S:0-1),nvme:3500", 4),
-        ("gpu:a100_3g.20gb:4,gpu:a100:2(S:0,1)", 6),
-        ("craynetwork:4", 0),
+        ("(null)", []),
+        ("gpu:2", [("", 2)]),
+        ("gpu", [("", 1)]),
+        ("gpu:a100", [("a100", 1)]),
+        ("gpu:a100:4(S:0-1),nvme:3500", [("a100", 4)]),
+        ("gpu:a100_3g.20gb:4,gpu:a100:2(S:0,1)", [("a100_3g.20gb", 4), ("a100", 2)]),
+        ("gpu:1g.10gb:7", [("1g.10gb", 7)]),
+        ("gpu:3g.20gb(S:0)", [("3g.20gb", 1)]),
+        ("gpu:2080ti", [("2080ti", 1)]),
+        ("gpu:2080ti:8(S:0-1)", [("2080ti", 8)]),
+        ("shard:8,gpu:(null):2(IDX:0-1)", [("", 2)]),
+        ("craynetwork:4", []),
     ],
 )
-def test_count_gpus_a_node(gres: str, gpus: int) -> None:
-    assert count_gpus(gres) == gpus
+def test_gpus_of_a_node_and_their_types(gres: str, gpus: list[tuple[str, int]]) -> None:
+    assert parse_gpus(gres) == gpus
+
+
+@pytest.mark.parametrize(
+    ("text", "amounts"),
+    [
+        ("", {}),
+        ("cpu=6,gres/gpu=2", {"cpu": 6, "gres/gpu": 2}),
+        ("mem=2G,gres/gpu:a100=4", {"mem": 2048, "gres/gpu:a100": 4}),
+        ("mem=500M,node=1", {"mem": 500, "node": 1}),
+        ("mem=1.50T,billing=1K", {"mem": 3 * 2**19, "billing": 1024}),
+    ],
+)
+def test_amounts_of_resources(text: str, amounts: dict[str, int]) -> None:
+    assert parse_tres(text) == amounts
 
 
 def test_partitions_of_the_devcluster() -> None:
@@ -98,15 +118,7 @@ def test_partitions_of_a_newer_version() -> None:
 def test_kinds_of_nodes() -> None:
     kinds = parse_sinfo(recorded("sinfo-24.05.txt") + "\nslurm_load_node: odd line\n")
     assert kinds["batch"][1] == Nodes(4, 128, 512000, 0)
-    assert kinds["gpu nodes (a100)"] == (Nodes(3, 64, 500000, 4),)
-
-
-def test_limits_are_the_tightest_of_associations_and_their_qos() -> None:
-    associations = "astro|||50||normal,long|\nml||2000|||normal,gpu|gpu\n"
-    qos = "normal|5000||\nlong|10||7-00:00:00\ngpu||8|12:00:00\n"
-    limits = parse_limits(associations, qos, "ml")
-    assert limits == Limits(("ml", "astro"), 2000, 8, 720)
-    assert parse_limits("", "normal|||\n") == Limits()
+    assert kinds["gpu nodes (a100)"] == (Nodes(3, 64, 500000, 4, (("a100", 4),)),)
 
 
 @pytest.fixture
@@ -115,12 +127,14 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config, partitions, nodes = (
         f"cat {RECORDED / name}" for name in ("config-22.05.txt", "partition-24.05.txt", "sinfo-24.05.txt")
     )
-    association, qos = 'echo "ml||2000|||normal|"', 'echo "normal||8|"'
+    association, account, qos = 'echo "ml||2000|||||||normal|"', 'echo "ml|root|||"', 'echo "normal||8|||||||||"'
     answers = {
         "sbatch": "echo slurm 24.05.3",
         "scontrol": f'case "$*" in *config) {config};; *) {partitions};; esac',
         "sinfo": f'case "$*" in *--Node*) echo c1 c2;; *) {nodes};; esac',
-        "sacctmgr": f'case "$*" in *associations*) {association};; *qos*) {qos};; *) echo ml;; esac',
+        "sacctmgr": (
+            f'case "$*" in *" user= "*) {account};; *associations*) {association};; *qos*) {qos};; *) echo ml;; esac'
+        ),
         "sacct": "echo Slurm accounting storage is disabled >&2; exit 1",
     }
     for name, script in answers.items():

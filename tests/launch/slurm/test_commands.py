@@ -32,8 +32,9 @@ def test_variables_of_an_outer_job_are_hidden_and_come_back(name: str, monkeypat
     assert os.environ[name] == "x"
 
 
-def test_the_clusters_own_configuration_is_not_hidden() -> None:
-    assert not leaks("SLURM_CONF")
+@pytest.mark.parametrize("name", ["SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"])
+def test_what_leads_to_the_cluster_is_not_hidden(name: str) -> None:
+    assert not leaks(name)
 
 
 def test_no_job_was_not_cancelled() -> None:

@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nllgen.errors import ConfigError
 from nllgen.launch.profile import Profile
-from nllgen.launch.slurm.arrays import COLLECT, Stage
+from nllgen.launch.slurm.arrays import COLLECT, COLLECT_STAGE, Stage
 from nllgen.launch.slurm.executor import check_submittable, executor_for, resources_of
 from nllgen.study.config import Resources
 
@@ -31,10 +32,13 @@ def _has_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
 
 
-def text(tmp_path: Path, profile: Profile, stage: Stage = CELLS, **after: tuple[str, ...]) -> list[str]:
-    resources = resources_of(stage, profile, ONE, 1)
+def text(
+    tmp_path: Path, profile: Profile, stage: Stage = CELLS, at_once: int = 1, **after: tuple[str, ...]
+) -> list[str]:
+    resources = resources_of(stage, profile, ONE, at_once)
     name, code = "nllgen:s:x:cells0", tmp_path / "code"
-    return executor_for(tmp_path / "a b", stage, name, resources, profile, code, **after).script().splitlines()
+    executor = executor_for(tmp_path / "a b", stage, name, resources, profile, code, at_once=at_once, **after)
+    return executor.script().splitlines()
 
 
 def options(lines: list[str]) -> dict[str, str]:
@@ -61,6 +65,57 @@ def test_stages_wait_for_each_other(tmp_path: Path) -> None:
 def test_further_options_go_through_and_false_leaves_one_out(tmp_path: Path) -> None:
     found = options(text(tmp_path, Profile(sbatch={"hold": True, "exclusive": False, "reservation": "r"})))
     assert ("hold" in found, found["reservation"], "exclusive" in found) == (True, "r", False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, {"mem": "2048M"}),
+        ({"memory_option": "none"}, {}),
+        ({"memory_option": "mem-per-cpu"}, {"mem-per-cpu": "1024M"}),
+        ({"memory_option": "mem-per-gpu", "gpus": 2}, {"mem-per-gpu": "1024M"}),
+        ({"memory_option": "mem-per-gpu"}, {"mem-per-cpu": "1024M"}),
+    ],
+)
+def test_memory_is_asked_for_as_the_site_wants_it(
+    tmp_path: Path, keys: dict[str, Any], expected: dict[str, str]
+) -> None:
+    found = options(text(tmp_path, Profile(**keys)))
+    assert {name: value for name, value in found.items() if name.startswith("mem")} == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "pack", "expected"),
+    [
+        ({"gpus": 1}, 1, {"gpus-per-node": "1"}),
+        ({"gpus": "a100:2"}, 1, {"gpus-per-node": "a100:2"}),
+        ({"gpus": "1g.10gb:1", "gpu_option": "gres"}, 1, {"gres": "gpu:1g.10gb:1"}),
+        ({"gpus": 2, "gpu_option": "gres"}, 1, {"gres": "gpu:2"}),
+        ({"gpus": "a100:1"}, 4, {"gpus-per-node": "a100:1"}),  # they share it
+        ({"gpus": "a100:1", "cells_per_gpu": 1}, 4, {"gpus-per-node": "a100:4"}),
+        ({"gpus": "a100:1", "cells_per_gpu": 3, "gpu_option": "gres"}, 4, {"gres": "gpu:a100:2"}),
+        ({"sbatch": {"gres": "nvme:100G,shard,tmp:2"}}, 4, {"gres": "nvme:400G,shard:4,tmp:8"}),
+        (
+            {"gpus": 1, "gpu_option": "gres", "cells_per_gpu": 2, "sbatch": {"gres": "nvme:9"}},
+            4,
+            {"gres": "nvme:36,gpu:2"},
+        ),
+    ],
+)
+def test_a_job_asks_for_the_gpus_and_other_resources_that_its_cells_need(
+    tmp_path: Path, keys: dict[str, Any], pack: int, expected: dict[str, str]
+) -> None:
+    found = options(text(tmp_path, Profile(**keys), at_once=pack))
+    assert {name: value for name, value in found.items() if name in ("gpus-per-node", "gres")} == expected
+
+
+def test_a_collection_asks_for_no_gpu(tmp_path: Path) -> None:
+    sbatch: Any = {"gres": "nvme:9", "gpu-bind": "closest", "gres-flags": "enforce-binding", "comment": "x"}
+    for option in ("gres", "gpus-per-node"):
+        profile = Profile(gpus="a100:1", gpu_option=option, memory_option="mem-per-gpu", sbatch=sbatch)
+        found = options(text(tmp_path, profile, COLLECT_STAGE, at_once=4))
+        assert (found["gres"], found["comment"], found["mem-per-cpu"]) == ("nvme:9", "x", "2048M")
+        assert not {"gpus-per-node", "gpu-bind", "gres-flags", "mem-per-gpu", "mem"} & set(found)
 
 
 def test_a_failing_setup_ends_the_job_before_the_program_replaces_the_shell(tmp_path: Path) -> None:

@@ -39,6 +39,19 @@ def test_an_element_knows_its_array() -> None:
     assert 590 < job.remaining_s <= 600
 
 
+@pytest.mark.parametrize(
+    ("variables", "mebibytes"),
+    [
+        ({"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_ON_NODE": "4"}, 400),
+        ({"SLURM_MEM_PER_GPU": "500", "SLURM_GPUS_ON_NODE": "2"}, 1000),
+        ({}, 0),
+    ],
+)
+def test_memory_is_known_however_it_was_asked_for(variables: dict[str, str], mebibytes: int) -> None:
+    outside = {name: value for name, value in ARRAY.items() if name != "SLURM_MEM_PER_NODE"}
+    assert Job.current(10, outside | variables).memory_bytes == mebibytes * 2**20
+
+
 def test_a_job_that_is_no_array_has_its_plain_number() -> None:
     assert Job.current(10, {"SLURM_JOB_ID": "12", "SUBMITIT_EXECUTOR": "slurm"}).id == "12"
 
