@@ -17,7 +17,7 @@ from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import COLLECT, Stage
 from nllgen.launch.slurm.commands import without_outer_job
-from nllgen.launch.slurm.job_env import STARTED_VARIABLE
+from nllgen.launch.slurm.job_script import script_lines
 from nllgen.study.config import Resources
 
 _MAX_TIMEOUTS = 10**9  # submitit stops requeueing after so many time limits; the retry policy decides instead
@@ -123,33 +123,11 @@ def executor_for(
         wckey=None,  # submitit's default is a key that few clusters know
         stderr_to_stdout=True,
         use_srun=False,
-        setup=_setup(submission_dir, executor.pickle, profile, code),
+        setup=script_lines(submission_dir, executor.pickle, profile, code, needs_setup=stage.name != COLLECT),
         additional_parameters=options,
     )
     executor.parameters["map_count"] = stage.num_elements
     return executor
-
-
-def _setup(submission_dir: Path, pickle: Path, profile: Profile, code: Path) -> list[str]:
-    """Return the lines of the script before the supervisor; a failure in them ends the job."""
-    quoted = shlex.quote(str(submission_dir))
-    lines = [
-        "set -euo pipefail",
-        # Slurm's signal may come up to a minute early, before the supervisor handles it: it must not end the shell
-        "trap '' USR2",
-        f"export {STARTED_VARIABLE}=$(date +%s)",
-        f"test -f {shlex.quote(str(pickle))} || {{ echo 'the study was moved or removed' >&2; exit 75; }}",
-        "umask 022",
-        # since 22.05, srun does not inherit this from sbatch
-        'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"',
-        'mine="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl"',
-        f'rm -f -- {quoted}/"$mine".save_tmp',
-        f'ln -sfn -- {shlex.quote(pickle.name)} {quoted}/"$mine"',
-        f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
-        "export PYTHONSAFEPATH=1",  # no module of the working directory is imported
-    ]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
-    return [*lines[:3], *profile.setup, *lines[3:]]
 
 
 def send(executor: OnePickle, job_function: Callable[[], object]) -> str:

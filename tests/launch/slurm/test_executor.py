@@ -65,8 +65,9 @@ def test_further_options_go_through_and_false_leaves_one_out(tmp_path: Path) -> 
 
 def test_a_failing_setup_ends_the_job_before_the_program_replaces_the_shell(tmp_path: Path) -> None:
     lines = text(tmp_path, Profile(setup=("module load x",), environment={"A": "b c"}))
-    words = ("set -euo pipefail", "module load", "exec ")
-    at = [next(i for i, line in enumerate(lines) if word in line) for word in words]
+    words = ("trap 'nllgen_ended $?' EXIT", "module load x", "trap - ERR DEBUG", "set -euo pipefail")
+    at = [lines.index(word) for word in words]
+    at.append(next(i for i, line in enumerate(lines) if line.startswith("exec ")))
     assert at == sorted(at)
     assert "export A='b c'" in lines
     assert not any(line.startswith("srun") for line in lines)
