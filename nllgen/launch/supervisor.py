@@ -17,6 +17,7 @@ from submitit import JobEnvironment
 from submitit.helpers import DelayedSubmission
 
 from nllgen.errors import CellsFailedError
+from nllgen.launch.gpus import Gpu
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.commands import sacct_state
 from nllgen.launch.slurm.job_env import Job, MemoryKills, Signals
@@ -47,6 +48,7 @@ class Supervisor:
     elements: tuple[tuple[str, ...], ...] | None = None
     time_min: float | None = None  # requested time limit, minutes; None without one
     signal_s: float = 90.0  # seconds before the limit at which the scheduler was asked to send its signal
+    gpus: tuple[Gpu, ...] = ()  # GPUs that submitit cannot assign; those of the job if empty
     _stop_kind: FailureKind | None = field(default=None, init=False)
     _has_started: bool = field(default=False, init=False)
 
@@ -85,7 +87,7 @@ class Supervisor:
         share = max(1, job.cpus // self.at_once)
         is_bound = job.is_scheduled and len(job.affinity) == job.cpus and self.at_once > 1
         cpus = job.affinity[number * share : (number + 1) * share] if is_bound else ()
-        gpus = job.gpus
+        gpus = self.gpus or job.gpus
         if gpus and self.at_once > 1:
             gpus = (gpus[number % len(gpus)],)
         return WorkerSlot(study_dir, self.submission, self.worker_config, self.threads or share, cpus, gpus, job, kills)
