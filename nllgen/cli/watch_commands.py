@@ -85,7 +85,7 @@ def logs(study_dir: StudyDir, cell: str, follow: bool, of_job: bool) -> None:
     (task,) = tasks_named(study_dir, study, [cell])
     path = job_log(study_dir, task) if of_job else task.log
     if not follow and not path.exists():
-        hint = f"see: nllgen status {study_dir.path}; -f waits for it"
+        hint = f"see: nllgen status {study_dir.path}; -f waits for it, --job prints what its job has printed"
         raise ConfigError(f"{task.label} has printed nothing yet: {path} does not exist", hint)
     parts = follow_log(study_dir, study, task.name, path) if follow else iter(Follower(path).read, "")
     with contextlib.suppress(KeyboardInterrupt):

@@ -20,6 +20,7 @@ from nllgen.errors import CellsFailedError
 from nllgen.launch.gpus import Gpu
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.commands import sacct_state
+from nllgen.launch.slurm.early_ends import record_supervisor_error
 from nllgen.launch.slurm.job_env import Job, MemoryKills, Signals
 from nllgen.launch.task_queue import TaskQueue
 from nllgen.launch.worker_process import WorkerConfig
@@ -60,6 +61,15 @@ class Supervisor:
             SystemExit: the job was requeued.
         """
         self._stop_kind, self._has_started = None, False  # it may have been pickled for a restart
+        try:
+            return self._run()
+        except CellsFailedError:
+            raise
+        except Exception as error:
+            record_supervisor_error(StudyDir(self.study_dir), error)
+            raise
+
+    def _run(self) -> dict[str, str]:
         job = Job.current(self.time_min)
         signals = Signals(job, self.signal_s)
         study_dir = StudyDir(self.study_dir)
@@ -71,6 +81,9 @@ class Supervisor:
         worker_slots = [self._worker_slot(number, job, study_dir, kills) for number in range(self.at_once)]
         try:
             self._work(queue, worker_slots, study_dir, signals)
+        except Exception:
+            self._stop_kind = FailureKind.SUPERVISOR  # of the attempts in progress
+            raise
         finally:
             self._stop_workers(worker_slots, signals)
         if self._should_requeue(queue, job, signals) and not self._is_cancelled(study_dir, signals, job):

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nllgen.errors import MachineError
@@ -136,29 +136,34 @@ class Ends:
     # element, ``<array>_<index>``, or the number of a job that is no array → its state, where it is remembered
     states: dict[str, str]
     are_all: bool  # whether they are sacct's, which forgets only elements that were cancelled while they waited
+    exits: dict[str, str] = field(default_factory=dict, compare=False)  # element → ``exit code:signal``
 
 
-def ends_of(array: str) -> Ends:
+def ends_of(array: str, patience_s: float = _PATIENCE_S) -> Ends:
     """Ask sacct, and the controller, which forgets an element some minutes after its end.
 
     The waiting rest of an array may have a line of its own under the array's number, which is no job's. Neither
     remembers an element that was cancelled by itself while it waited.
     """
-    states: list[tuple[str, str]] = []
+    rows: list[tuple[str, str, str]] = []  # indices, state, exit
     with contextlib.suppress(MachineError):
-        rows = [line.partition("|") for line in _sacct(array, "JobID,State").splitlines()]
-        states += [(job.partition("_")[2], state) for job, _, state in rows]
-    are_all = bool(states)  # so far they are sacct's
+        for line in _sacct(array, "JobID,State,ExitCode", patience_s=patience_s).splitlines():
+            job, state, exited, *_ = [*line.split("|"), "", ""]
+            rows.append((job.partition("_")[2], state, exited))
+    are_all = bool(rows)  # so far they are sacct's
     with contextlib.suppress(MachineError):
-        for line in run(["scontrol", "--oneliner", "show", "job", array]).splitlines():
+        for line in run(["scontrol", "--oneliner", "show", "job", array], patience_s).splitlines():
             fields = parse_fields(line)
-            states.append((fields.get("ArrayTaskId", ""), fields.get("JobState", "")))
+            rows.append((fields.get("ArrayTaskId", ""), fields.get("JobState", ""), fields.get("ExitCode", "")))
     ends: dict[str, str] = {}
-    for indices, state in states:
-        ends |= dict.fromkeys([f"{array}_{index}" for index in parse_indices(indices)] or [array], state)
+    exits: dict[str, str] = {}
+    for indices, state, exited in rows:
+        elements = [f"{array}_{index}" for index in parse_indices(indices)] or [array]
+        ends |= dict.fromkeys(elements, state)
+        exits |= dict.fromkeys(elements, exited)
     if len(ends) > 1:
         ends.pop(array, None)
-    return Ends(ends, are_all)
+    return Ends(ends, are_all, exits)
 
 
 def _sacct(job: str, columns: str, *options: str, patience_s: float = _PATIENCE_S) -> str:

@@ -104,6 +104,7 @@ def executor_for(
         ) from error
     options: dict[str, Any] = {name: value for name, value in profile.sbatch.items() if value is not False}
     options |= {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
+    options |= {"begin": f"now+{stage.delay_s}"} if stage.delay_s else {}
     conditions = {"afterok": after_ok, "afterany": after_any}
     dependency = ",".join(":".join([name, *jobs]) for name, jobs in conditions.items() if jobs)
     options |= {"kill-on-invalid-dep": "yes"} if dependency else {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from submitit.helpers import DelayedSubmission
@@ -18,15 +18,16 @@ from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
     FailureKind,
     Line,
-    array_of,
     exhausted_kind,
     failure_kind,
     last_end,
     next_memory_factor,
+    retry_delay_s,
     unfinished_start,
 )
-from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors, submissions
-from nllgen.launch.slurm.commands import Ends, ends_of, was_cancelled
+from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors
+from nllgen.launch.slurm.commands import was_cancelled
+from nllgen.launch.slurm.early_ends import EarlyEnds
 from nllgen.launch.slurm.live_jobs import query_live_jobs
 from nllgen.launch.slurm.submission import SubmissionRequest, submit
 from nllgen.launch.submission_lock import submission_lock
@@ -37,6 +38,7 @@ from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
+FINAL_S = 30.0  # patience with a program about jobs that are over
 _SIGNALLED = (FailureKind.PREEMPTED, FailureKind.TIMEOUT)  # a job cannot tell the signals of scancel from these
 
 
@@ -84,62 +86,21 @@ class Finalizer:
                 return 0
             profile, only, under = Profile.model_validate(record.profile), tuple(memory_factors), record.charged_to
             request = SubmissionRequest(study_dir, study, profile, config, record.shape, only, under, memory_factors)
-            request = replace(request, echo=lambda text: print(text, flush=True))
+            request = replace(request, delays_s=_delays_s(study_dir, study, under), echo=_print)
             result = submit(request, Finalizer)
         return len(memory_factors) if result.submission else 0
 
 
-@dataclass
-class LostJobs:
-    """Finds lost jobs among tasks for which the scheduler has no job any more.
+def _print(text: str) -> None:
+    print(text, flush=True)
 
-    A cancelled job is not lost. The scheduler is asked once for each array.
-    """
 
-    charged_to: str  # submission that failures are charged to
-    # task → the element, ``<array>_<index>``, that it was last sent as; only the number of the array if its elements
-    # share their tasks
-    elements: Mapping[str, str]
-    _ends: dict[str, Ends] = field(default_factory=dict, init=False)
-
-    @classmethod
-    def of(cls, study_dir: StudyDir, charged_to: str) -> LostJobs:
-        """Read the elements of all submissions that are charged to one; jobs that were not noted are left out."""
-        elements: dict[str, str] = {}
-        for submission_dir, submission in submissions(study_dir):  # newer ones replace older ones
-            if submission.charged_to != charged_to:
-                continue
-            numbers = submission_dir.job_ids()
-            for stage in submission.stages:
-                number = numbers.get(stage.name, "")
-                for index, names in enumerate(stage.elements):
-                    elements |= dict.fromkeys(names, number if stage.workers or not number else f"{number}_{index}")
-        return cls(charged_to, elements)
-
-    def record_lost(self, task: Task) -> bool:
-        """Record a task as lost if it was sent and never started; return True if it was recorded.
-
-        Raises:
-            MachineError: it cannot be recorded.
-        """
-        element = self.elements.get(task.name, "")
-        array = element.partition("_")[0]
-        # a line by a job of the array, or one for it that says it was lost
-        has_line = any(array_of(line) == array for line in read_attempts(task.attempts))
-        if not element or task.stop.exists() or has_line or self._was_cancelled(element, array):
-            return False
-        make_folder(task.task_dir.path)
-        record_lost_job(task, self.charged_to, element)
-        return True
-
-    def _was_cancelled(self, element: str, array: str) -> bool:
-        if array not in self._ends:
-            self._ends[array] = ends_of(array)
-        ends = self._ends[array]
-        if "_" not in element:
-            return any(state.startswith("CANCELLED") for state in ends.states.values())
-        # an element that is cancelled while it waits is forgotten at once, other elements of its array are not
-        return ends.states.get(element, "CANCELLED" if ends.are_all else "").startswith("CANCELLED")
+def _delays_s(study_dir: StudyDir, study: Study, charged_to: str) -> dict[str, int]:
+    """Return task → seconds that it is to wait, for those that failed within seconds more than once."""
+    delays_s = {
+        task.name: retry_delay_s(read_attempts(task.attempts), charged_to) for task in tasks_of(study, study_dir)
+    }
+    return {name: delay_s for name, delay_s in delays_s.items() if delay_s}
 
 
 def tasks_to_resend(
@@ -147,7 +108,7 @@ def tasks_to_resend(
 ) -> dict[str, float]:
     """Return task → multiple of the profile's memory, for unfinished tasks without a job that may be retried."""
     previous_factors = last_memory_factors(study_dir)
-    lost_jobs = LostJobs.of(study_dir, charged_to)
+    early_ends = EarlyEnds(study_dir, charged_to, FINAL_S)
     factors: dict[str, float] = {}
     unfinished: set[str] = set()
     for task in tasks_of(study, study_dir):
@@ -158,13 +119,27 @@ def tasks_to_resend(
         if not state.is_to_run:  # its result cannot be read now
             continue
         if not any(need in unfinished for need in task.needs):  # else the scheduler dropped it with what it needs
-            lost_jobs.record_lost(task)
+            record_early_end(task, charged_to, early_ends)
         factor = retry_factor(task, charged_to, previous_factors.get(task.name, 1.0))
         if not factor and any(need in factors for need in task.needs) and not read_attempts(task.attempts):
             factor = 1.0  # never started: the scheduler dropped it when what it needs had failed
         if factor:
             factors[task.name] = factor
     return factors
+
+
+def record_early_end(task: Task, charged_to: str, early_ends: EarlyEnds) -> bool:
+    """Record the end of a task's job that left no attempt; return True if there was one.
+
+    Raises:
+        MachineError: it cannot be recorded.
+    """
+    end = early_ends.end_of(task)
+    if end is None:
+        return False
+    make_folder(task.task_dir.path)
+    record_lost_job(task, charged_to, end.job, end.kind, end.reason)
+    return True
 
 
 def retry_factor(task: Task, charged_to: str, previous_factor: float) -> float:

@@ -54,6 +54,7 @@ class SubmissionRequest:
     charged_to: str = ""  # submission that failures are charged to, if this one continues it; empty for itself
     # task → multiple of the profile's memory, if not 1
     memory_factors: Mapping[str, float] = field(default_factory=dict)
+    delays_s: Mapping[str, int] = field(default_factory=dict)  # task → seconds to wait, if not 0
     dry_run: bool = False  # write nothing and send nothing
     echo: Callable[[str], None] = lambda text: None  # prints each job that was sent
 
@@ -107,7 +108,7 @@ def tasks_to_send(request: SubmissionRequest, live: LiveJobs) -> list[Task]:
 
 def _make_record(request: SubmissionRequest, tasks: Sequence[Task]) -> Submission:
     limit = request.profile.max_array_size or max_array_size() or _DEFAULT_MAX_ARRAY_SIZE
-    stages = group_into_stages(tasks, request.shape, limit, request.memory_factors)
+    stages = group_into_stages(tasks, request.shape, limit, request.memory_factors, request.delays_s)
     name = uuid.uuid4().hex[:8]
     # a lone collection continues the newest submission, whose submitter was killed before sending it
     continued = None if tasks else newest_submission(request.study_dir)

@@ -58,6 +58,11 @@ def test_stages_wait_for_each_other(tmp_path: Path) -> None:
     assert found["kill-on-invalid-dep"] == "yes"
 
 
+def test_a_stage_that_is_to_wait_begins_later(tmp_path: Path) -> None:
+    assert "begin" not in options(text(tmp_path, Profile()))
+    assert options(text(tmp_path, Profile(), Stage("cells0", (("a",),), delay_s=60)))["begin"] == "now+60"
+
+
 def test_further_options_go_through_and_false_leaves_one_out(tmp_path: Path) -> None:
     found = options(text(tmp_path, Profile(sbatch={"hold": True, "exclusive": False, "reservation": "r"})))
     assert ("hold" in found, found["reservation"], "exclusive" in found) == (True, "r", False)
