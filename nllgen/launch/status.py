@@ -200,7 +200,13 @@ def _after_attempt(lines: Sequence[Line]) -> _Condition | None:
         return _Condition(TaskStatus.STOPPED, f"{prefix}goes on where it stopped when submitted again", kind)
     exit_code = f"exit code {last['exit_code']}" if "exit_code" in last else ""
     detail = ": ".join(filter(None, [str(kind), str(last.get("reason") or ""), exit_code]))
-    return _Condition(TaskStatus.FAILED, detail, kind)
+    return _Condition(TaskStatus.FAILED, "; ".join(filter(None, [detail, _clock_problem(lines, last)])), kind)
+
+
+def _clock_problem(lines: Sequence[Line], end: Line) -> str:
+    """Return how the clock of an attempt's node differed from Slurm's; empty where it did not."""
+    clocks = (line.get("clock") for line in lines if line.get("attempt") == end.get("attempt"))
+    return str(next(filter(None, clocks), ""))
 
 
 def _was_abandoned_by_job(lines: Sequence[Line], job: str) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from submitit import JobEnvironment
 from submitit.helpers import DelayedSubmission
 
-from nllgen.errors import CellsFailedError
+from nllgen.errors import CellsFailedError, MachineError
 from nllgen.launch.gpus import Gpu
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.commands import sacct_state
@@ -71,6 +71,8 @@ class Supervisor:
 
     def _run(self) -> dict[str, str]:
         job = Job.current(self.time_min)
+        if job.clock_problem:
+            print(f"nllgen: {job.clock_problem}", flush=True)
         signals = Signals(job, self.signal_s)
         study_dir = StudyDir(self.study_dir)
         study_dir.guard()
@@ -89,6 +91,7 @@ class Supervisor:
         if self._should_requeue(queue, job, signals) and not self._is_cancelled(study_dir, signals, job):
             signals.requeue()
         _forget_pickle(job)
+        self._check_has_started(queue, job, signals, study_dir)
         return self._outcomes(queue, job)
 
     def checkpoint(self) -> DelayedSubmission:
@@ -154,6 +157,19 @@ class Supervisor:
             return False
         makes_progress = self._has_started or job.restarts < _MAX_EMPTY_STARTS
         return queue.needs_new_job or (signals.may_requeue and makes_progress)
+
+    def _check_has_started(self, queue: TaskQueue, job: Job, signals: Signals, study_dir: StudyDir) -> None:
+        """Check that this job does not end for good without having had time for any task.
+
+        Raises:
+            MachineError: none of its starts could begin a task.
+        """
+        is_last = not self._has_started and job.restarts >= _MAX_EMPTY_STARTS
+        if is_last and signals.may_requeue and queue.has_work and not study_dir.stop.exists():
+            raise MachineError(
+                f"no task could begin in {job.restarts + 1} starts of job {job.id}, whose time is over too soon",
+                job.clock_problem or "ask for more time; or the clock of its node is ahead of Slurm's",
+            )
 
     def _is_cancelled(self, study_dir: StudyDir, signals: Signals, job: Job) -> bool:
         """Check for a cancellation; only the scheduler can tell a scancel close to the time limit from the limit."""

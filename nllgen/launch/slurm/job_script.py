@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from nllgen.launch.profile import Profile
-from nllgen.launch.slurm.job_env import STARTED_VARIABLE
+from nllgen.launch.slurm.clock import STARTED_VARIABLE
 
 ENDED_EARLY = "nllgen: the job ended before its program began: "  # in a job's output
 
