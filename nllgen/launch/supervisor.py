@@ -27,6 +27,7 @@ from nllgen.launch.worker_process import WorkerConfig
 from nllgen.launch.worker_slot import WorkerSlot
 from nllgen.storage.provenance import check_code
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.visibility import appears
 
 _POLL_S = 0.5
 _IDLE_S = 0.2  # all that is left waits for others
@@ -34,6 +35,7 @@ _GRACE_S = 20.0  # time that Slurm usually leaves between TERM and KILL
 _STOP_S = 600.0  # an evaluation may be in progress when a user asks to stop
 _MAX_EMPTY_STARTS = 3  # restarts of a job that never starts a task: its time may be too short for any
 _MAX_FAILURES_SHOWN = 5
+_FILE_SERVER_S = 5.0  # a study whose file is not there for so long was removed
 
 
 @dataclass
@@ -120,7 +122,7 @@ class Supervisor:
                         queue.note_end(*ended)
             elif queue.should_wait:
                 time.sleep(_IDLE_S)
-            else:
+            elif not queue.needs_appear():
                 return
 
     def _start_tasks(self, queue: TaskQueue, worker_slots: list[WorkerSlot]) -> None:
@@ -131,7 +133,7 @@ class Supervisor:
 
     def _is_stopping(self, study_dir: StudyDir, signals: Signals) -> bool:
         """Check for a stop: the stop file, a study that was removed, a signal, or the end of the job's time."""
-        if self._stop_kind is None and (study_dir.stop.exists() or not study_dir.is_frozen):
+        if self._stop_kind is None and (study_dir.stop.exists() or _is_gone(study_dir)):
             signals.may_requeue = False
             self._stop_kind = FailureKind.ASKED
         if self._stop_kind is None:
@@ -181,6 +183,10 @@ class Supervisor:
             shown = "; ".join(f"{name}: {kind}" for name, kind in list(failures.items())[:_MAX_FAILURES_SHOWN])
             raise CellsFailedError(f"{len(failures)} failed: {shown}", f"see: nllgen status {self.study_dir}")
         return queue.outcomes
+
+
+def _is_gone(study_dir: StudyDir) -> bool:
+    return not appears(lambda: study_dir.is_frozen, [study_dir.path], _FILE_SERVER_S)
 
 
 def _forget_pickle(job: Job) -> None:
