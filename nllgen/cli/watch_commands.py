@@ -27,6 +27,7 @@ def status(study_dir: StudyDir, watch: bool, as_json: bool) -> None:
     """Show the state of every cell.
 
     Ends with 1 if a cell failed."""
+    from nllgen.launch.collection import collection_note
     from nllgen.launch.status import to_json
     from nllgen.launch.watch import has_failed, query_status
 
@@ -38,7 +39,8 @@ def status(study_dir: StudyDir, watch: bool, as_json: bool) -> None:
         gc.disable()  # the collector would scan tens of thousands of live objects again and again
         rows, trouble = query_status(study_dir, study_dir.read_study())
         gc.enable()
-        print_json(to_json(rows, trouble)) if as_json else _print_status(rows, trouble)
+        note = collection_note(study_dir, rows, trouble)
+        print_json(to_json(rows, trouble) | {"collection": note}) if as_json else _print_status(rows, trouble, note)
     sys.exit(EXIT_CELLS_FAILED if has_failed(rows) else EXIT_DONE)
 
 
@@ -56,7 +58,7 @@ def _watch(study_dir: StudyDir) -> list[TaskReport]:
     return []
 
 
-def _print_status(rows: list[TaskReport], trouble: str) -> None:
+def _print_status(rows: list[TaskReport], trouble: str, note: str) -> None:
     from nllgen.launch.watch import counts_line
 
     if trouble:
@@ -68,7 +70,7 @@ def _print_status(rows: list[TaskReport], trouble: str) -> None:
             row.name, row.label, row.status, str(row.attempts), progress, row.job, row.detail or row.note, row.log
         )
     print_rows(lines, len(rows))
-    print_tables(counts_line(rows))
+    print_tables(counts_line(rows), *filter(None, [note]))
 
 
 @cloup.command(epilog=example("nllgen logs smoke truth", "nllgen logs -f smoke 3f2a"))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nllgen.errors import MachineError
+from nllgen.launch.slurm.patience import ask
 from nllgen.launch.slurm.values import parse_config, parse_fields, parse_indices, parse_number
 
 _PATIENCE_S = 30.0
@@ -85,13 +86,14 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def run(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
-    """Run a program of Slurm and return its standard output.
+    """Run a program of Slurm and return its standard output; where nobody waits, run it again if it fails.
 
     Raises:
         MachineError: it is not installed, fails, or does not answer in time.
     """
     hint = "run this on a login node of the cluster, or with --local; see: nllgen doctor"
-    return run_program(command, patience_s, _environment(), hint)
+    is_accounting = command[0] in ("sacct", "sacctmgr")
+    return ask(lambda: run_program(command, patience_s, _environment(), hint), is_accounting=is_accounting)
 
 
 def queued(name_begins: str, owner: int | None = None, patience_s: float = _PATIENCE_S) -> list[Queued]:
@@ -110,6 +112,20 @@ def _parse(line: str) -> Queued:
     job, name, state, reason = line.strip().split("|", 3)
     number, _, indices = job.partition("_")
     return Queued(number, tuple(parse_indices(indices)), name, state, reason)
+
+
+def number_of(job_name: str) -> str:
+    """Return the number of the job or array of a name that is one job's; empty if the controller has none.
+
+    Jobs that have ended count, which the controller remembers for some minutes.
+
+    Raises:
+        MachineError: squeue is missing or does not answer.
+    """
+    output = run(["squeue", "--noheader", f"--user={os.geteuid()}", "--states=all", "--format=%F|%j"])
+    rows = (line.partition("|") for line in output.splitlines())
+    numbers = [number.strip() for number, _, name in rows if name.strip() == job_name]
+    return numbers[0] if numbers else ""
 
 
 def max_array_size() -> int | None:

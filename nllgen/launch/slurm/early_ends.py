@@ -102,8 +102,8 @@ class EarlyEnds:
             return None
         return self.end_of_job(sent)
 
-    def end_of_job(self, sent: SentAs) -> EarlyEnd | None:
-        """Return the end of a job that is gone; None if it was cancelled or is not over."""
+    def end_of_job(self, sent: SentAs, when: str = " before its first attempt") -> EarlyEnd | None:
+        """Return the end of a job that is gone, and when it came; None if it was cancelled or is not over."""
         for job in (sent.job, *(job for job in self._supervisor_errors() if job.partition("_")[0] == sent.job)):
             if error := self._supervisor_errors().get(job):
                 return EarlyEnd(job, FailureKind.SUPERVISOR, f"job {job}: {error}")
@@ -114,7 +114,7 @@ class EarlyEnds:
         code, _, killed_by = self._ends[sent.array].exits.get(job, "").partition(":")
         outputs = sent.outputs()
         tail = last_lines(outputs[-1]) if outputs else ""
-        reason = f"job {job} ended{f' {state}' * bool(state)} before its first attempt"
+        reason = f"job {job} ended{f' {state}' * bool(state)}{when}"
         if code not in ("", "0"):
             reason += f", exit code {code}"
         if killed_by not in ("", "0"):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from submitit.helpers import DelayedSubmission
 
-from nllgen.errors import CellsFailedError
+from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, CellsFailedError, MachineError, NllgenError
 from nllgen.launch.attempt import record_lost_job, record_vanished
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
+    DONE,
     FailureKind,
     Line,
     exhausted_kind,
@@ -28,16 +29,20 @@ from nllgen.launch.retry_policy import (
 from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors
 from nllgen.launch.slurm.commands import was_cancelled
 from nllgen.launch.slurm.early_ends import EarlyEnds
+from nllgen.launch.slurm.job_env import Job
 from nllgen.launch.slurm.live_jobs import query_live_jobs
-from nllgen.launch.slurm.submission import SubmissionRequest, submit
+from nllgen.launch.slurm.patience import UNATTENDED_S, unattended
+from nllgen.launch.slurm.submission import NotSentError, SubmissionRequest, submit
 from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.atomic import make_folder
 from nllgen.storage.states import Expected, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.visibility import appears
 from nllgen.study.config import Study
 
+_FILE_SERVER_S = 10.0
 FINAL_S = 30.0  # patience with a program about jobs that are over
 _SIGNALLED = (FailureKind.PREEMPTED, FailureKind.TIMEOUT)  # a job cannot tell the signals of scancel from these
 
@@ -52,20 +57,30 @@ class Finalizer:
     def __call__(self) -> str:
         """Send tasks again, or collect; return a sentence that says which.
 
+        It collects what there is, too, if tasks are missing, or if they cannot be sent again.
+
         Raises:
-            CellsFailedError: the study is incomplete, and no task may be retried.
+            CellsFailedError: the study is incomplete, and no task was sent again.
         """
         study_dir = StudyDir(self.study_dir)
         study_dir.guard()
-        record = SubmissionDir(study_dir.submitit / self.submission).read()
-        num_sent = self._resend(study_dir, record)
+        try:
+            with unattended(_patience_s()):
+                num_sent = self._resend(study_dir, SubmissionDir(study_dir.submitit / self.submission).read())
+        except (NllgenError, OSError) as error:
+            _print(f"not everything could be sent again: {error}")
+            num_sent = 0
         if num_sent:
             return f"{num_sent} sent again; they bring their own collection"
-        command = [sys.executable, "-m", "nllgen", "collect", str(self.study_dir)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, env=os.environ)
-        if done.returncode != 0:
-            raise CellsFailedError(f"{self.study_dir} is not complete", f"see: nllgen status {self.study_dir}")
-        return "collected"
+        if (code := self._collect()) == EXIT_DONE:
+            return "collected"
+        if code == EXIT_CELLS_FAILED and any(self.study_dir.glob("cells/*/result.h5")):
+            self._collect("--allow-missing")
+        raise CellsFailedError(f"{self.study_dir} is not complete", f"see: nllgen status {self.study_dir}")
+
+    def _collect(self, *options: str) -> int:
+        command = [sys.executable, "-m", "nllgen", "collect", str(self.study_dir), *options]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, env=os.environ).returncode
 
     def checkpoint(self) -> DelayedSubmission:
         """Return what submitit requeues; there is no state to save."""
@@ -81,14 +96,59 @@ class Finalizer:
             live = query_live_jobs(study_dir, study.name)
             config = record.worker_config
             expected = Expected.of(study, study_dir, config.options.required_container)
+            _await_files(study_dir, study, expected, live.tasks)
             memory_factors = tasks_to_resend(study_dir, study, expected, record.charged_to, live.tasks)
+            profile, under = Profile.model_validate(record.profile), record.charged_to
             if not memory_factors:
                 return 0
-            profile, only, under = Profile.model_validate(record.profile), tuple(memory_factors), record.charged_to
+            only = tuple(memory_factors)
             request = SubmissionRequest(study_dir, study, profile, config, record.shape, only, under, memory_factors)
             request = replace(request, delays_s=_delays_s(study_dir, study, under), echo=_print)
-            result = submit(request, Finalizer)
+            try:
+                result = submit(request, Finalizer)
+            except MachineError as error:
+                refusals = error.refusals if isinstance(error, NotSentError) else dict.fromkeys(only, error)
+                _record_refusals(study_dir, study, under, refusals)
+                raise
         return len(memory_factors) if result.submission else 0
+
+
+def _patience_s() -> float:
+    """Return how long the scheduler is asked: half of the job's time is for the collection."""
+    return min(UNATTENDED_S, max(0.0, Job.current().remaining_s / 2))
+
+
+def _await_files(study_dir: StudyDir, study: Study, expected: Expected, live_tasks: Collection[str]) -> None:
+    """Wait some seconds for results and ends of attempts that other nodes have written, if any seem to lack."""
+    tasks = [task for task in tasks_of(study, study_dir) if task.name not in live_tasks]
+    absent = [task for task in tasks if _seems_lost(task, expected)]
+    if absent:
+        directories = {task.task_dir.path for task in absent}
+        appears(lambda: not any(_seems_lost(task, expected) for task in absent), directories, _FILE_SERVER_S)
+
+
+def _seems_lost(task: Task, expected: Expected) -> bool:
+    """Return True if neither a result nor the end of an attempt explains that a task has no job."""
+    if not inspect(task, expected).state.is_to_run:
+        return False
+    last = last_end(read_attempts(task.attempts))
+    return last is None or last.get("event") == DONE
+
+
+def _record_last(task: Task, submission: str, reason: str) -> None:
+    """Record why a failed task is not tried again, with its last failure, as what ``status`` shows of it."""
+    lines = read_attempts(task.attempts)
+    if (end := last_end(lines)) is not None:
+        kind = failure_kind(end) or FailureKind.LOST
+        text = "; ".join(filter(None, [str(end.get("reason") or ""), reason]))
+        record_lost_job(task, submission, _job_of(end, lines), kind, text)
+
+
+def _record_refusals(study_dir: StudyDir, study: Study, submission: str, refusals: Mapping[str, MachineError]) -> None:
+    """Record why tasks were not sent again."""
+    for task in tasks_of(study, study_dir):
+        if task.name in refusals:
+            _record_last(task, submission, f"not sent again: {refusals[task.name].message}")
 
 
 def _print(text: str) -> None:
