@@ -31,6 +31,7 @@ from nllgen.launch.slurm.commands import was_cancelled
 from nllgen.launch.slurm.early_ends import EarlyEnds
 from nllgen.launch.slurm.job_env import Job
 from nllgen.launch.slurm.live_jobs import query_live_jobs
+from nllgen.launch.slurm.memory_limit import memory_limit
 from nllgen.launch.slurm.patience import UNATTENDED_S, unattended
 from nllgen.launch.slurm.submission import NotSentError, SubmissionRequest, submit
 from nllgen.launch.submission_lock import submission_lock
@@ -38,7 +39,7 @@ from nllgen.launch.tasks import read_attempts
 from nllgen.storage.atomic import make_folder
 from nllgen.storage.states import Expected, inspect
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.storage.visibility import appears
 from nllgen.study.config import Study
 
@@ -99,6 +100,7 @@ class Finalizer:
             _await_files(study_dir, study, expected, live.tasks)
             memory_factors = tasks_to_resend(study_dir, study, expected, record.charged_to, live.tasks)
             profile, under = Profile.model_validate(record.profile), record.charged_to
+            memory_factors = _capped(study_dir, study, record, profile, memory_factors)
             if not memory_factors:
                 return 0
             only = tuple(memory_factors)
@@ -133,6 +135,23 @@ def _seems_lost(task: Task, expected: Expected) -> bool:
         return False
     last = last_end(read_attempts(task.attempts))
     return last is None or last.get("event") == DONE
+
+
+def _capped(
+    study_dir: StudyDir, study: Study, record: Submission, profile: Profile, factors: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the multiples of memory that the cluster can give; fail the tasks that cannot get more than they had."""
+    previous = last_memory_factors(study_dir)
+    grown = [task for task in tasks_of(study, study_dir) if factors.get(task.name, 0) > previous.get(task.name, 1.0)]
+    capped = dict(factors)
+    for is_cell in {task.kind is TaskKind.CELL for task in grown}:
+        limit = memory_limit(profile, study.resources, record.shape.pack if is_cell else 1)
+        for task in (task for task in grown if limit and (task.kind is TaskKind.CELL) == is_cell):
+            assert limit is not None
+            capped[task.name] = limit.cap(previous.get(task.name, 1.0), factors[task.name])
+            if not capped[task.name]:
+                _record_last(task, record.charged_to, f"it needs more, and {limit.reason}")
+    return {name: factor for name, factor in capped.items() if factor}
 
 
 def _record_last(task: Task, submission: str, reason: str) -> None:
