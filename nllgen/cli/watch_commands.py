@@ -26,6 +26,7 @@ def status(study_dir: StudyDir, watch: bool, as_json: bool) -> None:
     """Show the state of every cell.
 
     Ends with 1 if a cell failed."""
+    from nllgen.launch.collection import collection_note
     from nllgen.launch.status import to_json
     from nllgen.launch.watch import has_failed, query_status
 
@@ -35,7 +36,8 @@ def status(study_dir: StudyDir, watch: bool, as_json: bool) -> None:
         rows = _watch(study_dir)
     else:
         rows, trouble = query_status(study_dir, study_dir.read_study())
-        print_json(to_json(rows, trouble)) if as_json else _print_status(rows, trouble)
+        note = collection_note(study_dir, rows, trouble)
+        print_json(to_json(rows, trouble) | {"collection": note}) if as_json else _print_status(rows, trouble, note)
     sys.exit(EXIT_CELLS_FAILED if has_failed(rows) else EXIT_DONE)
 
 
@@ -53,7 +55,7 @@ def _watch(study_dir: StudyDir) -> list[TaskReport]:
     return []
 
 
-def _print_status(rows: list[TaskReport], trouble: str) -> None:
+def _print_status(rows: list[TaskReport], trouble: str, note: str) -> None:
     from nllgen.launch.watch import counts_line
 
     if trouble:
@@ -65,7 +67,7 @@ def _print_status(rows: list[TaskReport], trouble: str) -> None:
             row.name, row.label, row.status, str(row.attempts), progress, row.job, row.detail or row.note, row.log
         )
     print_rows(lines, len(rows))
-    print_tables(counts_line(rows))
+    print_tables(counts_line(rows), *filter(None, [note]))
 
 
 @cloup.command(epilog=example("nllgen logs smoke truth", "nllgen logs -f smoke 3f2a"))
@@ -82,7 +84,7 @@ def logs(study_dir: StudyDir, cell: str, follow: bool, of_job: bool) -> None:
     (task,) = tasks_named(study_dir, study, [cell])
     path = job_log(study_dir, task) if of_job else task.log
     if not follow and not path.exists():
-        hint = f"see: nllgen status {study_dir.path}; -f waits for it"
+        hint = f"see: nllgen status {study_dir.path}; -f waits for it, --job prints what its job has printed"
         raise ConfigError(f"{task.label} has printed nothing yet: {path} does not exist", hint)
     parts = follow_log(study_dir, study, task.name, path) if follow else iter(Follower(path).read, "")
     with contextlib.suppress(KeyboardInterrupt):

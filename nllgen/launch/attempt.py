@@ -151,13 +151,13 @@ def record_vanished(task: Task, current_job: str = "") -> bool:
     return True
 
 
-def record_lost_job(task: Task, submission: str, job: str) -> None:
-    """Record a job that vanished before it could record a start, as an attempt that was lost.
+def record_lost_job(task: Task, submission: str, job: str, kind: FailureKind, reason: str) -> None:
+    """Record a job that ended before it could record a start, as an attempt that was lost.
 
     Raises:
         MachineError: it cannot be written.
     """
-    facts = {"job": job, "kind": str(FailureKind.LOST), "reason": "its job ended before it had begun"}
+    facts = {"job": job, "kind": str(kind), "reason": reason}
     _record(task, LOST, f"0-{uuid.uuid4().hex[:8]}", submission, facts)
 
 

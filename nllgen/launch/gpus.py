@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from nllgen.errors import MachineError
 
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
+_UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9][A-Za-z0-9/-]*")  # also a beginning of one, and the older MIG-GPU-…/1/0
+
+Gpu = int | str  # its number, or the UUID of a GPU or of a part of one
 
 
-def assign_gpus(device: str) -> tuple[tuple[int, ...], str]:
+def assign_gpus(device: str) -> tuple[tuple[Gpu, ...], str]:
     """Return the GPUs that workers take in turn, and the device option of each worker.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, where N counts the GPUs that this process may use.
 
     Raises:
-        MachineError: there is no such GPU, or the GPUs are not named by numbers.
+        MachineError: there is no such GPU, or a name is none of a GPU.
     """
     if device == "cpu":
         return (), device
@@ -34,27 +38,30 @@ def assign_gpus(device: str) -> tuple[tuple[int, ...], str]:
     return ((gpus[number],), "cuda") if ":" in device else (gpus, device)
 
 
-def visible_gpus(environ: Mapping[str, str]) -> tuple[int, ...]:
-    """Return the numbers of the GPUs that a process with these environment variables may use.
+def visible_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
+    """Return the GPUs that a process with these environment variables may use, by the names that they have there.
 
     submitit's local executor hides every GPU that it is not told of.
 
     Raises:
-        MachineError: the GPUs are not named by numbers.
+        MachineError: a name is neither a number nor a UUID.
     """
     names = environ.get(_VARIABLE)
     if names is None:
         return tuple(range(_num_device_files()))
-    gpus: list[int] = []
+    gpus: list[Gpu] = []
     for name in (part.strip() for part in names.split(",")):
         if name in ("-1", "NoDevFiles"):  # CUDA ignores these and all names after them; Slurm writes the second
             break
-        if name and not (name.isascii() and name.isdigit()):
+        if name.isascii() and name.isdigit():
+            gpus.append(int(name))
+        elif _UUID.fullmatch(name):
+            gpus.append(name)
+        elif name:
             raise MachineError(
-                f"{_VARIABLE} names GPU {name!r}, which cannot be shared out among workers",
-                "name the GPUs by their numbers, for example 0,1, or use --device cpu",
+                f"{_VARIABLE} names GPU {name!r}, which is neither a number nor a UUID",
+                "name the GPUs by their numbers (0,1) or UUIDs (GPU-…, MIG-…), or use --device cpu",
             )
-        gpus += [int(name)] if name else []
     return tuple(gpus)
 
 

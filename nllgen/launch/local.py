@@ -53,11 +53,10 @@ def start_local(
     ):
         for number in range(num_workers):
             executor = submitit.LocalExecutor(folder=study_dir.submitit)
-            executor.update_parameters(
-                timeout_min=_NO_LIMIT_MIN,
-                gpus_per_node=1 if gpus else 0,
-                visible_gpus=(gpus[number % len(gpus)],) if gpus else (),
-            )
+            gpu = gpus[number % len(gpus)] if gpus else None
+            numbers = (gpu,) if isinstance(gpu, int) else ()  # submitit knows no UUIDs
+            executor.update_parameters(timeout_min=_NO_LIMIT_MIN, gpus_per_node=len(numbers), visible_gpus=numbers)
+            supervisor.gpus = (gpu,) if isinstance(gpu, str) else ()
             jobs.append(executor.submit(supervisor))
     return jobs
 

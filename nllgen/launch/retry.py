@@ -12,6 +12,7 @@ from nllgen.launch.local import start_local
 from nllgen.launch.profile import Profile, load_profile
 from nllgen.launch.retry_policy import FailureKind, next_memory_factor
 from nllgen.launch.slurm.arrays import ArrayShape, Submission, last_memory_factors, newest_submission
+from nllgen.launch.slurm.memory_limit import MemoryLimit, memory_limit
 from nllgen.launch.slurm.shell_options import with_shell_options
 from nllgen.launch.slurm.submission import SubmissionRequest
 from nllgen.launch.start import send
@@ -192,6 +193,13 @@ def _retry_here(study_dir: StudyDir, study: Study, selection: RetrySelection, co
     echo(f"{len(jobs)} workers run in the background; next: nllgen status {study_dir.path}")
 
 
+def _within_limit(factors: dict[str, float], limit: MemoryLimit | None, echo: Echo) -> dict[str, float]:
+    if limit is None or all(factor <= limit.factor for factor in factors.values()):
+        return factors
+    echo(f"not all of the memory that tasks would get: {limit.reason}")
+    return {name: min(factor, limit.factor) for name, factor in factors.items()}
+
+
 def _retry_on_cluster(
     study_dir: StudyDir,
     study: Study,
@@ -211,6 +219,9 @@ def _retry_on_cluster(
             echo(f"from your shell: {note}")
         config = config.with_profile(profile)
         shape = replace(shape, workers=profile.workers or shape.workers)
+    factors = memory_factors(selection, study_dir)
+    if any(row.kind is FailureKind.OUT_OF_MEMORY for row in selection.rows):
+        factors = _within_limit(factors, memory_limit(profile, study.resources, shape.pack), echo)
     request = SubmissionRequest(
         study_dir,
         study,
@@ -218,7 +229,7 @@ def _retry_on_cluster(
         config,
         shape,
         only=selection.names,
-        memory_factors=memory_factors(selection, study_dir),
+        memory_factors=factors,
         dry_run=options.dry_run,
         echo=echo,
     )

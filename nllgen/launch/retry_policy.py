@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ class FailureKind(StrEnum):
     NODE_FAILURE = "node failure"
     LOST = "lost"
     CRASH = "crash"
+    SUPERVISOR = "supervisor"
     ASKED = "asked"
 
 
@@ -45,8 +47,13 @@ POLICIES: Final[Mapping[FailureKind, Policy]] = {
     FailureKind.NODE_FAILURE: Policy(3, True),  # not the cell's fault
     FailureKind.LOST: Policy(3, True),  # its supervisor vanished without a word
     FailureKind.CRASH: Policy(1, True),  # once more, from the last checkpoint
+    FailureKind.SUPERVISOR: Policy(1, False),  # an error outside of the worker: once more, perhaps on another node
     FailureKind.ASKED: Policy(0, False),  # stopped when asked to: submit again to go on
 }
+
+_QUICK_S = 30.0  # an attempt that fails within it has not begun to work
+_FIRST_DELAY_S = 60
+_MAX_DELAY_S = 3600
 
 # state of a job according to sacct, for jobs that could not record their own end
 _KIND_OF_STATE: Final[Mapping[str, FailureKind]] = {
@@ -129,6 +136,32 @@ def exhausted_kind(lines: Sequence[Line], submission: str) -> FailureKind | None
     if kind is None or num_failures(lines, kind, submission) <= POLICIES[kind].retries:
         return None
     return kind
+
+
+def retry_delay_s(lines: Sequence[Line], submission: str) -> int:
+    """Return how long a task is to wait before its next job, doubled by each quick failure after the second in a row.
+
+    A job that ended before its first attempt failed quickly; so did an attempt that lasted seconds and saved nothing.
+    """
+    num_quick = 0
+    for line in reversed([line for line in lines if line.get("event") != STARTED]):
+        if line.get("submission") != submission or line.get("event") == DONE or not _was_quick(line, lines):
+            break
+        num_quick += 1
+    return min(_FIRST_DELAY_S << (num_quick - 2), _MAX_DELAY_S) if num_quick >= 2 else 0
+
+
+def _was_quick(end: Line, lines: Sequence[Line]) -> bool:
+    start = next(
+        (line for line in lines if line.get("event") == STARTED and line.get("attempt") == end.get("attempt")), None
+    )
+    if start is None:
+        return True
+    try:
+        begin, over = (datetime.fromisoformat(str(line.get("at"))) for line in (start, end))
+        return (over - begin).total_seconds() <= _QUICK_S
+    except (ValueError, TypeError):
+        return False
 
 
 def next_memory_factor(previous: float, kind: FailureKind | None) -> float:

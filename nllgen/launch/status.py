@@ -26,6 +26,7 @@ from nllgen.launch.retry_policy import (
 )
 from nllgen.launch.slurm.arrays import is_copy, submissions
 from nllgen.launch.slurm.commands import HINT_S
+from nllgen.launch.slurm.early_ends import EarlyEnds
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.states import Expected, ResultState, TaskFiles, TaskStatus, inspect
@@ -97,11 +98,17 @@ def status(study_dir: StudyDir, study: Study, live: LiveJobs | None = None) -> l
     """Report every task from its files and from the jobs that the scheduler still has; None if it was not asked."""
     leases = LeaseManager()
     expected = Expected.of(study, study_dir)
-    return [_report(task, study_dir, expected, live, leases) for task in tasks_of(study, study_dir)]
+    early_ends = None if live is None else EarlyEnds(study_dir)
+    return [_report(task, study_dir, expected, live, leases, early_ends) for task in tasks_of(study, study_dir)]
 
 
 def _report(
-    task: Task, study_dir: StudyDir, expected: Expected, live: LiveJobs | None, leases: LeaseManager
+    task: Task,
+    study_dir: StudyDir,
+    expected: Expected,
+    live: LiveJobs | None,
+    leases: LeaseManager,
+    early_ends: EarlyEnds | None,
 ) -> TaskReport:
     log = f"{task.log}".removeprefix(f"{study_dir.path}/")  # much faster than pathlib for thousands of cells
     files = inspect(task, expected)
@@ -109,7 +116,7 @@ def _report(
         return _done(task, files, log)
     lines = read_attempts(task.attempts)
     attempts = sum(line.get("event") == STARTED for line in lines)
-    state, detail, kind = _condition(task, files, lines, live, leases)
+    state, detail, kind = _condition(task, files, lines, live, leases, early_ends)
     progress = progress_of(task) if lines else {}
     step, steps, note = progress.get("done", 0), progress.get("total", 0), str(progress.get("note", ""))
     job = "" if live is None else live.jobs.get(task.name, "")
@@ -128,13 +135,19 @@ def _done(task: Task, files: TaskFiles, log: str) -> TaskReport:
 
 
 def _condition(
-    task: Task, files: TaskFiles, lines: Sequence[Line], live: LiveJobs | None, leases: LeaseManager
+    task: Task,
+    files: TaskFiles,
+    lines: Sequence[Line],
+    live: LiveJobs | None,
+    leases: LeaseManager,
+    early_ends: EarlyEnds | None,
 ) -> _Condition:
     return (
         _held(task, live, leases)
         or _cancelled_before_start(task, lines)
         or _scheduled(task, lines, live)
         or _not_counting(files)
+        or _ended_early(task, early_ends)
         or _after_attempt(lines)
         or _Condition(TaskStatus.WAITING)
     )
@@ -176,6 +189,11 @@ def _not_counting(files: TaskFiles) -> _Condition | None:
     return None
 
 
+def _ended_early(task: Task, early_ends: EarlyEnds | None) -> _Condition | None:
+    end = early_ends.end_of(task) if early_ends else None
+    return _Condition(TaskStatus.FAILED, f"{end.kind}: {end.reason}", end.kind) if end else None
+
+
 def _after_attempt(lines: Sequence[Line]) -> _Condition | None:
     if not lines:
         return None
@@ -191,7 +209,13 @@ def _after_attempt(lines: Sequence[Line]) -> _Condition | None:
         return _Condition(TaskStatus.STOPPED, f"{prefix}goes on where it stopped when submitted again", kind)
     exit_code = f"exit code {last['exit_code']}" if "exit_code" in last else ""
     detail = ": ".join(filter(None, [str(kind), str(last.get("reason") or ""), exit_code]))
-    return _Condition(TaskStatus.FAILED, detail, kind)
+    return _Condition(TaskStatus.FAILED, "; ".join(filter(None, [detail, _clock_problem(lines, last)])), kind)
+
+
+def _clock_problem(lines: Sequence[Line], end: Line) -> str:
+    """Return how the clock of an attempt's node differed from Slurm's; empty where it did not."""
+    clocks = (line.get("clock") for line in lines if line.get("attempt") == end.get("attempt"))
+    return str(next(filter(None, clocks), ""))
 
 
 def _was_abandoned_by_job(lines: Sequence[Line], job: str) -> bool:

@@ -16,15 +16,18 @@ from pathlib import Path
 from submitit import JobEnvironment
 from submitit.helpers import DelayedSubmission
 
-from nllgen.errors import CellsFailedError
+from nllgen.errors import CellsFailedError, MachineError
+from nllgen.launch.gpus import Gpu
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.launch.slurm.commands import sacct_state
+from nllgen.launch.slurm.early_ends import record_supervisor_error
 from nllgen.launch.slurm.job_env import Job, MemoryKills, Signals
 from nllgen.launch.task_queue import TaskQueue
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.launch.worker_slot import WorkerSlot
 from nllgen.storage.provenance import check_code
 from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.visibility import appears
 
 _POLL_S = 0.5
 _IDLE_S = 0.2  # all that is left waits for others
@@ -32,6 +35,7 @@ _GRACE_S = 20.0  # time that Slurm usually leaves between TERM and KILL
 _STOP_S = 600.0  # an evaluation may be in progress when a user asks to stop
 _MAX_EMPTY_STARTS = 3  # restarts of a job that never starts a task: its time may be too short for any
 _MAX_FAILURES_SHOWN = 5
+_FILE_SERVER_S = 5.0  # a study whose file is not there for so long was removed
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Supervisor:
     elements: tuple[tuple[str, ...], ...] | None = None
     time_min: float | None = None  # requested time limit, minutes; None without one
     signal_s: float = 90.0  # seconds before the limit at which the scheduler was asked to send its signal
+    gpus: tuple[Gpu, ...] = ()  # GPUs that submitit cannot assign; those of the job if empty
     _stop_kind: FailureKind | None = field(default=None, init=False)
     _has_started: bool = field(default=False, init=False)
 
@@ -58,7 +63,18 @@ class Supervisor:
             SystemExit: the job was requeued.
         """
         self._stop_kind, self._has_started = None, False  # it may have been pickled for a restart
+        try:
+            return self._run()
+        except CellsFailedError:
+            raise
+        except Exception as error:
+            record_supervisor_error(StudyDir(self.study_dir), error)
+            raise
+
+    def _run(self) -> dict[str, str]:
         job = Job.current(self.time_min)
+        if job.clock_problem:
+            print(f"nllgen: {job.clock_problem}", flush=True)
         signals = Signals(job, self.signal_s)
         study_dir = StudyDir(self.study_dir)
         study_dir.guard()
@@ -69,11 +85,15 @@ class Supervisor:
         worker_slots = [self._worker_slot(number, job, study_dir, kills) for number in range(self.at_once)]
         try:
             self._work(queue, worker_slots, study_dir, signals)
+        except Exception:
+            self._stop_kind = FailureKind.SUPERVISOR  # of the attempts in progress
+            raise
         finally:
             self._stop_workers(worker_slots, signals)
         if self._should_requeue(queue, job, signals) and not self._is_cancelled(study_dir, signals, job):
             signals.requeue()
         _forget_pickle(job)
+        self._check_has_started(queue, job, signals, study_dir)
         return self._outcomes(queue, job)
 
     def checkpoint(self) -> DelayedSubmission:
@@ -85,7 +105,7 @@ class Supervisor:
         share = max(1, job.cpus // self.at_once)
         is_bound = job.is_scheduled and len(job.affinity) == job.cpus and self.at_once > 1
         cpus = job.affinity[number * share : (number + 1) * share] if is_bound else ()
-        gpus = job.gpus
+        gpus = self.gpus or job.gpus
         if gpus and self.at_once > 1:
             gpus = (gpus[number % len(gpus)],)
         return WorkerSlot(study_dir, self.submission, self.worker_config, self.threads or share, cpus, gpus, job, kills)
@@ -102,7 +122,7 @@ class Supervisor:
                         queue.note_end(*ended)
             elif queue.should_wait:
                 time.sleep(_IDLE_S)
-            else:
+            elif not queue.needs_appear():
                 return
 
     def _start_tasks(self, queue: TaskQueue, worker_slots: list[WorkerSlot]) -> None:
@@ -113,7 +133,7 @@ class Supervisor:
 
     def _is_stopping(self, study_dir: StudyDir, signals: Signals) -> bool:
         """Check for a stop: the stop file, a study that was removed, a signal, or the end of the job's time."""
-        if self._stop_kind is None and (study_dir.stop.exists() or not study_dir.is_frozen):
+        if self._stop_kind is None and (study_dir.stop.exists() or _is_gone(study_dir)):
             signals.may_requeue = False
             self._stop_kind = FailureKind.ASKED
         if self._stop_kind is None:
@@ -140,6 +160,19 @@ class Supervisor:
         makes_progress = self._has_started or job.restarts < _MAX_EMPTY_STARTS
         return queue.needs_new_job or (signals.may_requeue and makes_progress)
 
+    def _check_has_started(self, queue: TaskQueue, job: Job, signals: Signals, study_dir: StudyDir) -> None:
+        """Check that this job does not end for good without having had time for any task.
+
+        Raises:
+            MachineError: none of its starts could begin a task.
+        """
+        is_last = not self._has_started and job.restarts >= _MAX_EMPTY_STARTS
+        if is_last and signals.may_requeue and queue.has_work and not study_dir.stop.exists():
+            raise MachineError(
+                f"no task could begin in {job.restarts + 1} starts of job {job.id}, whose time is over too soon",
+                job.clock_problem or "ask for more time; or the clock of its node is ahead of Slurm's",
+            )
+
     def _is_cancelled(self, study_dir: StudyDir, signals: Signals, job: Job) -> bool:
         """Check for a cancellation; only the scheduler can tell a scancel close to the time limit from the limit."""
         return study_dir.stop.exists() or (signals.is_ending and sacct_state(job.facts()).startswith("CANCELLED"))
@@ -150,6 +183,10 @@ class Supervisor:
             shown = "; ".join(f"{name}: {kind}" for name, kind in list(failures.items())[:_MAX_FAILURES_SHOWN])
             raise CellsFailedError(f"{len(failures)} failed: {shown}", f"see: nllgen status {self.study_dir}")
         return queue.outcomes
+
+
+def _is_gone(study_dir: StudyDir) -> bool:
+    return not appears(lambda: study_dir.is_frozen, [study_dir.path], _FILE_SERVER_S)
 
 
 def _forget_pickle(job: Job) -> None:

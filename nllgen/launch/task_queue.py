@@ -13,6 +13,9 @@ from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.visibility import appears
+
+_FILE_SERVER_S = 30.0  # a directory that was listed again is seldom older
 
 
 class TaskQueue:
@@ -53,6 +56,7 @@ class TaskQueue:
         self._num_done = 0
         self._abandoned: dict[str, str] = {}  # name → reason
         self._lacks_time = False
+        self._has_waited = False  # for files of other nodes
         self.outcomes: dict[str, str] = {}  # name → outcome of the last attempt of this supervisor
 
     @property
@@ -70,6 +74,22 @@ class TaskQueue:
         A supervisor does not wait in an allocation: stages follow each other, and lost tasks are sent again.
         """
         return not self._job.is_scheduled and self.has_work
+
+    def needs_appear(self) -> bool:
+        """Wait some seconds, once, for files that tasks need and other nodes have published; True if they are there.
+
+        The scheduler starts a job when what its tasks need is done. The file server may show it later.
+        """
+        if not self._job.is_scheduled or self._has_waited:
+            return False
+        waiting = [name for name in self._pending if name not in self._abandoned]
+        needs = {need for name in waiting for need in self._all[name].needs if need not in self._pending}
+        absent = [self._all[need] for need in needs if not self._is_complete(need)]
+        if not absent:
+            return False
+        self._has_waited = True
+        directories = [task.task_dir.path for task in absent]
+        return appears(lambda: all(self._is_complete(task.name) for task in absent), directories, _FILE_SERVER_S)
 
     @property
     def needs_new_job(self) -> bool:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nllgen.errors import ConfigError
-from nllgen.launch.retry_policy import STARTED
+from nllgen.launch.retry_policy import STARTED, array_of
 from nllgen.launch.slurm.arrays import newest_submission
 from nllgen.launch.slurm.commands import HINT_S
+from nllgen.launch.slurm.early_ends import sent_jobs
 from nllgen.launch.status import TaskReport, query_scheduler, status, to_json
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.states import TaskStatus
@@ -137,12 +138,16 @@ class Follower:
 
 
 def job_log(study_dir: StudyDir, task: Task) -> Path:
-    """Return the path of the supervisor's log of a task's newest attempt.
+    """Return the path of what a task's newest job has printed, whether or not it recorded an attempt.
 
     Raises:
         ConfigError: no job has run the task, or its log is gone.
     """
-    jobs = [str(line.get("job", "")) for line in read_attempts(task.attempts) if line.get("event") == STARTED]
+    lines = read_attempts(task.attempts)
+    sent = sent_jobs(study_dir).get(task.name)
+    if sent is not None and not any(array_of(line) == sent.array for line in lines) and (outputs := sent.outputs()):
+        return outputs[-1]
+    jobs = [str(line.get("job", "")) for line in lines if "job" in line or line.get("event") == STARTED]
     job = jobs[-1] if jobs else ""
     if not re.fullmatch(r"[0-9]+(_[0-9]+)?", job):
         reason = "was not run by a job of a scheduler" if jobs else "has not been run"

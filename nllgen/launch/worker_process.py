@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from nllgen.container import Bind, container_python, exec_command, verify_container
 from nllgen.errors import EXIT_CELLS_FAILED, ConfigError, NllgenError
+from nllgen.launch.gpus import Gpu
 from nllgen.launch.profile import Profile
 from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder, one_line
 
@@ -75,7 +76,7 @@ class WorkerConfig:
         options = replace(self.options, container_sha256=container.sha256)
         return replace(self, container=container.path.absolute(), options=options)
 
-    def command(self, study_dir: Path, threads: int, gpus: Sequence[int]) -> tuple[list[str], dict[str, str]]:
+    def command(self, study_dir: Path, threads: int, gpus: Sequence[Gpu]) -> tuple[list[str], dict[str, str]]:
         """Return a worker's command line and the variables to add to the supervisor's environment.
 
         Raises:
@@ -102,7 +103,7 @@ class WorkerConfig:
             network=True,
         )
 
-    def _variables(self, threads: int, gpus: Sequence[int]) -> dict[str, str]:
+    def _variables(self, threads: int, gpus: Sequence[Gpu]) -> dict[str, str]:
         variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(self.environment)
         if gpus:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, EXIT_STOPPED
 from nllgen.launch.attempt import Attempt
+from nllgen.launch.gpus import Gpu
 from nllgen.launch.lease import RENEW_S, Lease
 from nllgen.launch.retry_policy import FailureKind, failure_kind_of_exit
 from nllgen.launch.slurm.job_env import Job, MemoryKills, peak_memory_bytes
@@ -42,7 +43,7 @@ class WorkerSlot:
     worker_config: WorkerConfig  # how workers are started
     threads: int
     cpus: Sequence[int]  # processors that the worker is bound to; empty if it is not bound
-    gpus: Sequence[int]
+    gpus: Sequence[Gpu]
     job: Job  # job that the slot belongs to
     kills: MemoryKills  # memory kills of the job, shared by its slots
     _worker: WorkerProcess | None = field(default=None, init=False)

@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 from nllgen.cli import cli
 from nllgen.errors import MachineError
 from nllgen.launch.code_snapshot import snapshot
-from nllgen.launch.slurm.executor import _require_owner
+from nllgen.launch.profile import Profile
+from nllgen.launch.slurm.job_script import _require_owner, script_lines
 from nllgen.launch.worker_process import WorkerConfig, isolated
 from nllgen.storage.ownership import OTHERS_MAY_WRITE
 from nllgen.storage.provenance import code_sha256
@@ -206,10 +207,8 @@ def test_a_job_ends_where_another_user_has_put_files_in_the_place_of_its_own(fol
 
 
 def test_the_script_of_a_job_has_no_empty_part_of_the_path(folder: StudyDir) -> None:
-    from nllgen.launch.profile import Profile
-    from nllgen.launch.slurm.executor import _setup
 
-    lines = _setup(folder.submitit, folder.submitit / "1_submitted.pkl", Profile(), snapshot(folder))
+    lines = script_lines(folder.submitit, folder.submitit / "1_submitted.pkl", Profile(), snapshot(folder))
     exports = [line for line in lines if "PYTHONPATH" in line]
     for before, after in (("", ""), (":", ""), (":/a::/b:", ":/a:/b"), ("/a", ":/a")):
         script = "\n".join([f"export PYTHONPATH={shlex.quote(before)}", *exports, "printenv PYTHONPATH PYTHONSAFEPATH"])

@@ -36,10 +36,13 @@ def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         ("2,-1,1", "cuda", ((2,), "cuda")),
         ("NoDevFiles", "auto", ((), "auto")),
         ("GPU-8a5c", "cpu", ((), "cpu")),
+        ("GPU-8a5c,MIG-1c-4", "auto", (("GPU-8a5c", "MIG-1c-4"), "auto")),
+        ("0,GPU-8a5c", "cuda:1", (("GPU-8a5c",), "cuda")),
+        ("MIG-GPU-8a5c/1/0,-1,2", "cuda", (("MIG-GPU-8a5c/1/0",), "cuda")),
     ],
 )
 def test_workers_share_the_gpus_that_this_process_may_use(
-    monkeypatch: pytest.MonkeyPatch, named: str | None, device: str, shared: tuple[tuple[int, ...], str]
+    monkeypatch: pytest.MonkeyPatch, named: str | None, device: str, shared: tuple[tuple[int | str, ...], str]
 ) -> None:
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
@@ -63,9 +66,9 @@ def test_a_gpu_that_is_not_there_is_refused_with_their_number(
         assign_gpus(device)
 
 
-@pytest.mark.parametrize("named", ["GPU-8a5c", "0,GPU-8a5c", "MIG-1/2", "²"])
+@pytest.mark.parametrize("named", ["8a5c", "0,8a5c", "GPU-", "MIG-$(x)", "²"])
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
-def test_gpus_without_numbers_are_refused(monkeypatch: pytest.MonkeyPatch, named: str, device: str) -> None:
+def test_gpus_without_numbers_or_uuids_are_refused(monkeypatch: pytest.MonkeyPatch, named: str, device: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     with pytest.raises(MachineError, match="by their numbers"):
         assign_gpus(device)
@@ -82,8 +85,12 @@ def test_each_worker_is_told_of_the_gpu_that_it_sees(monkeypatch: pytest.MonkeyP
             told.append((parameters["gpus_per_node"], parameters["visible_gpus"]))
 
         def submit(self, supervisor: Supervisor) -> None:
-            told.append(supervisor.worker_config.options.device)
+            told.append((supervisor.gpus, supervisor.worker_config.options.device))
 
     monkeypatch.setattr(local, "submitit", SimpleNamespace(LocalExecutor=Executor))
     local.start_local(StudyDir(tmp_path), WorkerConfig(RunOptions(tmp_path, "cuda:1")), 2)
-    assert told == [(1, (1,)), "cuda"] * 2
+    assert told == [(1, (1,)), ((), "cuda")] * 2
+    told.clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    local.start_local(StudyDir(tmp_path), WorkerConfig(RunOptions(tmp_path, "cuda")), 2)
+    assert told == [(0, ()), (("GPU-a",), "cuda"), (0, ()), (("GPU-b",), "cuda")]

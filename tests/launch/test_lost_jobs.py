@@ -8,7 +8,8 @@ import pytest
 
 from nllgen.launch.retry_policy import POLICIES, FailureKind
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
-from nllgen.launch.slurm.finalize import LostJobs, retry_factor
+from nllgen.launch.slurm.early_ends import EarlyEnds
+from nllgen.launch.slurm.finalize import record_early_end, retry_factor
 from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
@@ -35,7 +36,7 @@ def sent(folder: StudyDir, task: Task, number: int, *, under: str = "one", worke
 
 
 def is_lost(folder: StudyDir, task: Task, under: str = "one") -> bool:
-    return LostJobs.of(folder, under).record_lost(task)
+    return record_early_end(task, under, EarlyEnds(folder, under))
 
 
 @pytest.mark.parametrize(("workers", "job"), [(0, "7_0"), (2, "7")])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nllgen.errors import MachineError
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
@@ -39,5 +40,10 @@ def test_a_job_too_short_for_any_task_is_not_requeued_for_ever(
     monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
     folder = StudyDir(tmp_path / "tiny")
     folder.freeze(tiny)
-    done = Supervisor(folder.path, "s", WorkerConfig(RunOptions(Path(os.devnull))), signal_s=60.0)()
-    assert (bool(requeued), done) == (again, {})
+    supervisor = Supervisor(folder.path, "s", WorkerConfig(RunOptions(Path(os.devnull))), signal_s=60.0)
+    if again:
+        assert supervisor() == {}
+    else:
+        with pytest.raises(MachineError, match="no task could begin in 4 starts"):
+            supervisor()
+    assert bool(requeued) == again

@@ -51,6 +51,7 @@ class Stage:
     needs: tuple[str, ...] = ()  # names of tasks that must be done before
     workers: int = 0  # number of elements that lease from the single list; 0 if each element has its own tasks
     memory_factor: float = 1.0  # multiple of the profile's memory that an element gets
+    delay_s: int = 0  # seconds after the submission before which it does not start
 
     @property
     def is_cells(self) -> bool:
@@ -118,36 +119,44 @@ def job_prefix(study: str) -> str:
 
 
 def group_into_stages(
-    tasks: Sequence[Task], shape: ArrayShape, max_elements: int, memory_factors: Mapping[str, float]
+    tasks: Sequence[Task],
+    shape: ArrayShape,
+    max_elements: int,
+    memory_factors: Mapping[str, float],
+    delays_s: Mapping[str, int] | None = None,
 ) -> tuple[Stage, ...]:
     """Group tasks, the longest first, into stages whose arrays have at most ``max_elements`` elements.
 
-    The multiples of the profile's memory are those of tasks for which they are not 1.
+    The multiples of the profile's memory are those of tasks for which they are not 1, the delays those of tasks that
+    are to wait.
     """
     stages: list[Stage] = []
     num_arrays = itertools.count()
-    groups = _groups(tasks, memory_factors)
-    workers = iter(_divided(shape.workers, [len(names) for (kind, _, _), names in groups if kind is TaskKind.CELL]))
-    for (kind, needs, factor), names in groups:
+    groups = _groups(tasks, memory_factors, delays_s or {})
+    workers = iter(_divided(shape.workers, [len(names) for (kind, *_), names in groups if kind is TaskKind.CELL]))
+    for (kind, needs, factor, delay_s), names in groups:
         if kind is not TaskKind.CELL:
-            stages.append(Stage(str(kind), (tuple(names),), needs, memory_factor=factor))
+            stages.append(Stage(str(kind), (tuple(names),), needs, 0, factor, delay_s))
         elif shape.workers:
             num_workers = min(next(workers), max_elements)
-            stages.append(Stage(f"{_CELLS}{next(num_arrays)}", (tuple(names),), needs, num_workers, factor))
+            stages.append(Stage(f"{_CELLS}{next(num_arrays)}", (tuple(names),), needs, num_workers, factor, delay_s))
         else:
             for elements in _chunks([*_chunks(names, shape.pack)], max_elements):
-                stages.append(Stage(f"{_CELLS}{next(num_arrays)}", elements, needs, memory_factor=factor))
+                stages.append(Stage(f"{_CELLS}{next(num_arrays)}", elements, needs, 0, factor, delay_s))
     return tuple(stages)
 
 
-_GroupKey = tuple[TaskKind, tuple[str, ...], float]
+_GroupKey = tuple[TaskKind, tuple[str, ...], float, int]
 
 
-def _groups(tasks: Sequence[Task], memory_factors: Mapping[str, float]) -> list[tuple[_GroupKey, list[str]]]:
-    """Group tasks that may share an array, by kind, needs and memory factor; in the order of sending."""
+def _groups(
+    tasks: Sequence[Task], memory_factors: Mapping[str, float], delays_s: Mapping[str, int]
+) -> list[tuple[_GroupKey, list[str]]]:
+    """Group tasks that may share an array, by kind, needs, memory factor and delay; in the order of sending."""
     groups: dict[_GroupKey, list[str]] = {}
     for task in tasks:
-        groups.setdefault((task.kind, task.needs, memory_factors.get(task.name, 1.0)), []).append(task.name)
+        key = (task.kind, task.needs, memory_factors.get(task.name, 1.0), delays_s.get(task.name, 0))
+        groups.setdefault(key, []).append(task.name)
     return sorted(groups.items(), key=lambda item: (list(TaskKind).index(item[0][0]), item[0]))
 
 

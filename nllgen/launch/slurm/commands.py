@@ -8,10 +8,11 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nllgen.errors import MachineError
+from nllgen.launch.slurm.patience import ask
 from nllgen.launch.slurm.values import parse_config, parse_fields, parse_indices, parse_number
 
 _PATIENCE_S = 30.0
@@ -87,13 +88,14 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def run(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
-    """Run a program of Slurm and return its standard output.
+    """Run a program of Slurm and return its standard output; where nobody waits, run it again if it fails.
 
     Raises:
         MachineError: it is not installed, fails, or does not answer in time.
     """
     hint = "run this on a login node of the cluster, or with --local; see: nllgen doctor"
-    return run_program(command, patience_s, _environment(), hint)
+    is_accounting = command[0] in ("sacct", "sacctmgr")
+    return ask(lambda: run_program(command, patience_s, _environment(), hint), is_accounting=is_accounting)
 
 
 def queued(name_begins: str, owner: int | None = None, patience_s: float = _PATIENCE_S) -> list[Queued]:
@@ -112,6 +114,20 @@ def _parse(line: str) -> Queued:
     job, name, state, reason = line.strip().split("|", 3)
     number, _, indices = job.partition("_")
     return Queued(number, tuple(parse_indices(indices)), name, state, reason)
+
+
+def number_of(job_name: str) -> str:
+    """Return the number of the job or array of a name that is one job's; empty if the controller has none.
+
+    Jobs that have ended count, which the controller remembers for some minutes.
+
+    Raises:
+        MachineError: squeue is missing or does not answer.
+    """
+    output = run(["squeue", "--noheader", f"--user={os.geteuid()}", "--states=all", "--format=%F|%j"])
+    rows = (line.partition("|") for line in output.splitlines())
+    numbers = [number.strip() for number, _, name in rows if name.strip() == job_name]
+    return numbers[0] if numbers else ""
 
 
 def max_array_size() -> int | None:
@@ -138,29 +154,34 @@ class Ends:
     # element, ``<array>_<index>``, or the number of a job that is no array → its state, where it is remembered
     states: dict[str, str]
     are_all: bool  # whether they are sacct's, which forgets only elements that were cancelled while they waited
+    exits: dict[str, str] = field(default_factory=dict, compare=False)  # element → ``exit code:signal``
 
 
-def ends_of(array: str) -> Ends:
+def ends_of(array: str, patience_s: float = _PATIENCE_S) -> Ends:
     """Ask sacct, and the controller, which forgets an element some minutes after its end.
 
     The waiting rest of an array may have a line of its own under the array's number, which is no job's. Neither
     remembers an element that was cancelled by itself while it waited.
     """
-    states: list[tuple[str, str]] = []
+    rows: list[tuple[str, str, str]] = []  # indices, state, exit
     with contextlib.suppress(MachineError):
-        rows = [line.partition("|") for line in _sacct(array, "JobID,State").splitlines()]
-        states += [(job.partition("_")[2], state) for job, _, state in rows]
-    are_all = bool(states)  # so far they are sacct's
+        for line in _sacct(array, "JobID,State,ExitCode", patience_s=patience_s).splitlines():
+            job, state, exited, *_ = [*line.split("|"), "", ""]
+            rows.append((job.partition("_")[2], state, exited))
+    are_all = bool(rows)  # so far they are sacct's
     with contextlib.suppress(MachineError):
-        for line in run(["scontrol", "--oneliner", "show", "job", array]).splitlines():
+        for line in run(["scontrol", "--oneliner", "show", "job", array], patience_s).splitlines():
             fields = parse_fields(line)
-            states.append((fields.get("ArrayTaskId", ""), fields.get("JobState", "")))
+            rows.append((fields.get("ArrayTaskId", ""), fields.get("JobState", ""), fields.get("ExitCode", "")))
     ends: dict[str, str] = {}
-    for indices, state in states:
-        ends |= dict.fromkeys([f"{array}_{index}" for index in parse_indices(indices)] or [array], state)
+    exits: dict[str, str] = {}
+    for indices, state, exited in rows:
+        elements = [f"{array}_{index}" for index in parse_indices(indices)] or [array]
+        ends |= dict.fromkeys(elements, state)
+        exits |= dict.fromkeys(elements, exited)
     if len(ends) > 1:
         ends.pop(array, None)
-    return Ends(ends, are_all)
+    return Ends(ends, are_all, exits)
 
 
 def _sacct(job: str, columns: str, *options: str, patience_s: float = _PATIENCE_S) -> str:

@@ -18,7 +18,7 @@ from nllgen.launch.profile import Profile
 from nllgen.launch.sbatch_options import GPU_OPTIONS, multiplied
 from nllgen.launch.slurm.arrays import COLLECT, Stage
 from nllgen.launch.slurm.commands import without_outer_job
-from nllgen.launch.slurm.job_env import STARTED_VARIABLE
+from nllgen.launch.slurm.job_script import script_lines
 from nllgen.study.config import Resources
 
 _MAX_TIMEOUTS = 10**9  # submitit stops requeueing after so many time limits; the retry policy decides instead
@@ -111,6 +111,7 @@ def executor_for(
         ) from error
     options = _site_options(profile, resources, _cells_at_once(stage, at_once))
     options |= {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
+    options |= {"begin": f"now+{stage.delay_s}"} if stage.delay_s else {}
     conditions = {"afterok": after_ok, "afterany": after_any}
     dependency = ",".join(":".join([name, *jobs]) for name, jobs in conditions.items() if jobs)
     options |= {"kill-on-invalid-dep": "yes"} if dependency else {}
@@ -128,7 +129,7 @@ def executor_for(
         wckey=None,  # submitit's default is a key that few clusters know
         stderr_to_stdout=True,
         use_srun=False,
-        setup=_setup(submission_dir, executor.pickle, profile, code),
+        setup=script_lines(submission_dir, executor.pickle, profile, code, needs_setup=stage.name != COLLECT),
         additional_parameters=options,
         **_memory_option(profile, resources),
     )
@@ -160,44 +161,6 @@ def _memory_option(profile: Profile, resources: Resources) -> dict[str, str]:
         case "mem-per-gpu" if resources.gpus:
             return {"mem_per_gpu": f"{-(-mebibytes // resources.gpus)}M"}
     return {"mem_per_cpu": f"{-(-mebibytes // resources.cpus)}M"}
-
-
-def _setup(submission_dir: Path, pickle: Path, profile: Profile, code: Path) -> list[str]:
-    """Return the lines of the script before the supervisor; a failure in them ends the job."""
-    quoted = shlex.quote(str(submission_dir))
-    lines = [
-        "set -euo pipefail",
-        # Slurm's signal may come up to a minute early, before the supervisor handles it: it must not end the shell
-        "trap '' USR2",
-        f"export {STARTED_VARIABLE}=$(date +%s)",
-        f"test -f {shlex.quote(str(pickle))} || {{ echo 'the study was moved or removed' >&2; exit 75; }}",
-        *_require_owner(pickle, code),
-        "umask 022",
-        # since 22.05, srun does not inherit this from sbatch
-        'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"',
-        'mine="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl"',
-        f'rm -f -- {quoted}/"$mine".save_tmp',
-        f'ln -sfn -- {shlex.quote(pickle.name)} {quoted}/"$mine"',
-        # no module of the working directory is imported, which an empty part of the path would mean
-        f'export PYTHONPATH={shlex.quote(str(code))}"$(tr -s : <<<":${{PYTHONPATH:-}}")"',
-        'export PYTHONPATH="${PYTHONPATH%:}" PYTHONSAFEPATH=1',
-    ]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
-    return [*lines[:3], *profile.setup, *lines[3:]]
-
-
-def _require_owner(*paths: Path) -> list[str]:
-    """Return the lines that end a job where another user has put own files in the place of what it executes.
-
-    Who may write in a directory above the study's can do that while the job is queued; Slurm keeps the script itself.
-    """
-    names = " ".join(shlex.quote(str(path)) for path in paths)
-    refuse = '{ echo "$path belongs to another user: it is not executed" >&2; exit 3; }'
-    return [
-        f"for path in {names}; do",
-        f'  test ! -e "$path" || case "$(stat -Lc %u -- "$path")" in 0 | "$(id -u)") ;; *) {refuse} ;; esac',
-        "done",
-    ]
 
 
 def send(executor: OnePickle, job_function: Callable[[], object]) -> str:

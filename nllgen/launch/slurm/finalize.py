@@ -6,37 +6,45 @@ import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from submitit.helpers import DelayedSubmission
 
-from nllgen.errors import CellsFailedError
+from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, CellsFailedError, MachineError, NllgenError
 from nllgen.launch.attempt import record_lost_job, record_vanished
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
+    DONE,
     FailureKind,
     Line,
-    array_of,
     exhausted_kind,
     failure_kind,
     last_end,
     next_memory_factor,
+    retry_delay_s,
     unfinished_start,
 )
-from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors, submissions
-from nllgen.launch.slurm.commands import Ends, ends_of, was_cancelled
+from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors
+from nllgen.launch.slurm.commands import was_cancelled
+from nllgen.launch.slurm.early_ends import EarlyEnds
+from nllgen.launch.slurm.job_env import Job
 from nllgen.launch.slurm.live_jobs import query_live_jobs
-from nllgen.launch.slurm.submission import SubmissionRequest, submit
+from nllgen.launch.slurm.memory_limit import memory_limit
+from nllgen.launch.slurm.patience import UNATTENDED_S, unattended
+from nllgen.launch.slurm.submission import NotSentError, SubmissionRequest, submit
 from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.atomic import make_folder
 from nllgen.storage.states import Expected, inspect
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.tasks import Task, TaskKind, tasks_of
+from nllgen.storage.visibility import appears
 from nllgen.study.config import Study
 
+_FILE_SERVER_S = 10.0
+FINAL_S = 30.0  # patience with a program about jobs that are over
 _SIGNALLED = (FailureKind.PREEMPTED, FailureKind.TIMEOUT)  # a job cannot tell the signals of scancel from these
 
 
@@ -50,20 +58,30 @@ class Finalizer:
     def __call__(self) -> str:
         """Send tasks again, or collect; return a sentence that says which.
 
+        It collects what there is, too, if tasks are missing, or if they cannot be sent again.
+
         Raises:
-            CellsFailedError: the study is incomplete, and no task may be retried.
+            CellsFailedError: the study is incomplete, and no task was sent again.
         """
         study_dir = StudyDir(self.study_dir)
         study_dir.guard()
-        record = SubmissionDir(study_dir.submitit / self.submission).read()
-        num_sent = self._resend(study_dir, record)
+        try:
+            with unattended(_patience_s()):
+                num_sent = self._resend(study_dir, SubmissionDir(study_dir.submitit / self.submission).read())
+        except (NllgenError, OSError) as error:
+            _print(f"not everything could be sent again: {error}")
+            num_sent = 0
         if num_sent:
             return f"{num_sent} sent again; they bring their own collection"
-        command = [sys.executable, "-m", "nllgen", "collect", str(self.study_dir)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, env=os.environ)
-        if done.returncode != 0:
-            raise CellsFailedError(f"{self.study_dir} is not complete", f"see: nllgen status {self.study_dir}")
-        return "collected"
+        if (code := self._collect()) == EXIT_DONE:
+            return "collected"
+        if code == EXIT_CELLS_FAILED and any(self.study_dir.glob("cells/*/result.h5")):
+            self._collect("--allow-missing")
+        raise CellsFailedError(f"{self.study_dir} is not complete", f"see: nllgen status {self.study_dir}")
+
+    def _collect(self, *options: str) -> int:
+        command = [sys.executable, "-m", "nllgen", "collect", str(self.study_dir), *options]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, env=os.environ).returncode
 
     def checkpoint(self) -> DelayedSubmission:
         """Return what submitit requeues; there is no state to save."""
@@ -79,67 +97,89 @@ class Finalizer:
             live = query_live_jobs(study_dir, study.name)
             config = record.worker_config
             expected = Expected.of(study, study_dir, config.options.required_container)
+            _await_files(study_dir, study, expected, live.tasks)
             memory_factors = tasks_to_resend(study_dir, study, expected, record.charged_to, live.tasks)
+            profile, under = Profile.model_validate(record.profile), record.charged_to
+            memory_factors = _capped(study_dir, study, record, profile, memory_factors)
             if not memory_factors:
                 return 0
-            profile, only, under = Profile.model_validate(record.profile), tuple(memory_factors), record.charged_to
+            only = tuple(memory_factors)
             request = SubmissionRequest(study_dir, study, profile, config, record.shape, only, under, memory_factors)
-            request = replace(request, echo=lambda text: print(text, flush=True))
-            result = submit(request, Finalizer)
+            request = replace(request, delays_s=_delays_s(study_dir, study, under), echo=_print)
+            try:
+                result = submit(request, Finalizer)
+            except MachineError as error:
+                refusals = error.refusals if isinstance(error, NotSentError) else dict.fromkeys(only, error)
+                _record_refusals(study_dir, study, under, refusals)
+                raise
         return len(memory_factors) if result.submission else 0
 
 
-@dataclass
-class LostJobs:
-    """Finds lost jobs among tasks for which the scheduler has no job any more.
+def _patience_s() -> float:
+    """Return how long the scheduler is asked: half of the job's time is for the collection."""
+    return min(UNATTENDED_S, max(0.0, Job.current().remaining_s / 2))
 
-    A cancelled job is not lost. The scheduler is asked once for each array.
-    """
 
-    charged_to: str  # submission that failures are charged to
-    # task → the element, ``<array>_<index>``, that it was last sent as; only the number of the array if its elements
-    # share their tasks
-    elements: Mapping[str, str]
-    _ends: dict[str, Ends] = field(default_factory=dict, init=False)
+def _await_files(study_dir: StudyDir, study: Study, expected: Expected, live_tasks: Collection[str]) -> None:
+    """Wait some seconds for results and ends of attempts that other nodes have written, if any seem to lack."""
+    tasks = [task for task in tasks_of(study, study_dir) if task.name not in live_tasks]
+    absent = [task for task in tasks if _seems_lost(task, expected)]
+    if absent:
+        directories = {task.task_dir.path for task in absent}
+        appears(lambda: not any(_seems_lost(task, expected) for task in absent), directories, _FILE_SERVER_S)
 
-    @classmethod
-    def of(cls, study_dir: StudyDir, charged_to: str) -> LostJobs:
-        """Read the elements of all submissions that are charged to one; jobs that were not noted are left out."""
-        elements: dict[str, str] = {}
-        for submission_dir, submission in submissions(study_dir):  # newer ones replace older ones
-            if submission.charged_to != charged_to:
-                continue
-            numbers = submission_dir.job_ids()
-            for stage in submission.stages:
-                number = numbers.get(stage.name, "")
-                for index, names in enumerate(stage.elements):
-                    elements |= dict.fromkeys(names, number if stage.workers or not number else f"{number}_{index}")
-        return cls(charged_to, elements)
 
-    def record_lost(self, task: Task) -> bool:
-        """Record a task as lost if it was sent and never started; return True if it was recorded.
+def _seems_lost(task: Task, expected: Expected) -> bool:
+    """Return True if neither a result nor the end of an attempt explains that a task has no job."""
+    if not inspect(task, expected).state.is_to_run:
+        return False
+    last = last_end(read_attempts(task.attempts))
+    return last is None or last.get("event") == DONE
 
-        Raises:
-            MachineError: it cannot be recorded.
-        """
-        element = self.elements.get(task.name, "")
-        array = element.partition("_")[0]
-        # a line by a job of the array, or one for it that says it was lost
-        has_line = any(array_of(line) == array for line in read_attempts(task.attempts))
-        if not element or task.stop.exists() or has_line or self._was_cancelled(element, array):
-            return False
-        make_folder(task.task_dir.path)
-        record_lost_job(task, self.charged_to, element)
-        return True
 
-    def _was_cancelled(self, element: str, array: str) -> bool:
-        if array not in self._ends:
-            self._ends[array] = ends_of(array)
-        ends = self._ends[array]
-        if "_" not in element:
-            return any(state.startswith("CANCELLED") for state in ends.states.values())
-        # an element that is cancelled while it waits is forgotten at once, other elements of its array are not
-        return ends.states.get(element, "CANCELLED" if ends.are_all else "").startswith("CANCELLED")
+def _capped(
+    study_dir: StudyDir, study: Study, record: Submission, profile: Profile, factors: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the multiples of memory that the cluster can give; fail the tasks that cannot get more than they had."""
+    previous = last_memory_factors(study_dir)
+    grown = [task for task in tasks_of(study, study_dir) if factors.get(task.name, 0) > previous.get(task.name, 1.0)]
+    capped = dict(factors)
+    for is_cell in {task.kind is TaskKind.CELL for task in grown}:
+        limit = memory_limit(profile, study.resources, record.shape.pack if is_cell else 1)
+        for task in (task for task in grown if limit and (task.kind is TaskKind.CELL) == is_cell):
+            assert limit is not None
+            capped[task.name] = limit.cap(previous.get(task.name, 1.0), factors[task.name])
+            if not capped[task.name]:
+                _record_last(task, record.charged_to, f"it needs more, and {limit.reason}")
+    return {name: factor for name, factor in capped.items() if factor}
+
+
+def _record_last(task: Task, submission: str, reason: str) -> None:
+    """Record why a failed task is not tried again, with its last failure, as what ``status`` shows of it."""
+    lines = read_attempts(task.attempts)
+    if (end := last_end(lines)) is not None:
+        kind = failure_kind(end) or FailureKind.LOST
+        text = "; ".join(filter(None, [str(end.get("reason") or ""), reason]))
+        record_lost_job(task, submission, _job_of(end, lines), kind, text)
+
+
+def _record_refusals(study_dir: StudyDir, study: Study, submission: str, refusals: Mapping[str, MachineError]) -> None:
+    """Record why tasks were not sent again."""
+    for task in tasks_of(study, study_dir):
+        if task.name in refusals:
+            _record_last(task, submission, f"not sent again: {refusals[task.name].message}")
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)
+
+
+def _delays_s(study_dir: StudyDir, study: Study, charged_to: str) -> dict[str, int]:
+    """Return task → seconds that it is to wait, for those that failed within seconds more than once."""
+    delays_s = {
+        task.name: retry_delay_s(read_attempts(task.attempts), charged_to) for task in tasks_of(study, study_dir)
+    }
+    return {name: delay_s for name, delay_s in delays_s.items() if delay_s}
 
 
 def tasks_to_resend(
@@ -147,7 +187,7 @@ def tasks_to_resend(
 ) -> dict[str, float]:
     """Return task → multiple of the profile's memory, for unfinished tasks without a job that may be retried."""
     previous_factors = last_memory_factors(study_dir)
-    lost_jobs = LostJobs.of(study_dir, charged_to)
+    early_ends = EarlyEnds(study_dir, charged_to, FINAL_S)
     factors: dict[str, float] = {}
     unfinished: set[str] = set()
     for task in tasks_of(study, study_dir):
@@ -158,13 +198,27 @@ def tasks_to_resend(
         if not state.is_to_run:  # its result cannot be read now
             continue
         if not any(need in unfinished for need in task.needs):  # else the scheduler dropped it with what it needs
-            lost_jobs.record_lost(task)
+            record_early_end(task, charged_to, early_ends)
         factor = retry_factor(task, charged_to, previous_factors.get(task.name, 1.0))
         if not factor and any(need in factors for need in task.needs) and not read_attempts(task.attempts):
             factor = 1.0  # never started: the scheduler dropped it when what it needs had failed
         if factor:
             factors[task.name] = factor
     return factors
+
+
+def record_early_end(task: Task, charged_to: str, early_ends: EarlyEnds) -> bool:
+    """Record the end of a task's job that left no attempt; return True if there was one.
+
+    Raises:
+        MachineError: it cannot be recorded.
+    """
+    end = early_ends.end_of(task)
+    if end is None:
+        return False
+    make_folder(task.task_dir.path)
+    record_lost_job(task, charged_to, end.job, end.kind, end.reason)
+    return True
 
 
 def retry_factor(task: Task, charged_to: str, previous_factor: float) -> float:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nllgen.launch.gpus import visible_gpus
+from nllgen.launch.gpus import Gpu, visible_gpus
 from nllgen.launch.retry_policy import FailureKind
+from nllgen.launch.slurm.clock import job_end
 
-STARTED_VARIABLE = "NLLGEN_JOB_STARTED"  # when the job's script began, by ``time.time()``
 _EARLY_S = 90.0  # Slurm may send its signal up to a minute early, and checks the time every half minute
 _CLOCKS_S = 10.0  # largest difference between the clocks of a node and of the controller
 
@@ -28,27 +28,27 @@ class Job:
     ends_at: float  # end of the job by ``time.time()``; infinity without a limit
     cpus: int  # number of processors that were requested; all processors outside Slurm
     affinity: tuple[int, ...]  # processors that this process may use
-    gpus: tuple[int, ...]  # numbers of the GPUs that it may use
+    gpus: tuple[Gpu, ...]  # GPUs that it may use, by number or UUID
     memory_bytes: int = 0  # memory that it may use; 0 if that is not known
+    clock_problem: str = ""  # how the clock of its node differs from Slurm's; empty where they agree
 
     @classmethod
     def current(cls, time_min: float | None = None, environ: Mapping[str, str] = os.environ) -> Job:
         """Return the job of this process; its requested limit counts if the scheduler does not tell when it ends."""
         affinity = tuple(sorted(os.sched_getaffinity(0)))
-        if "SLURM_JOB_ID" not in environ or environ.get("SUBMITIT_EXECUTOR") != "slurm":
+        if not (job := current_job(environ)):
             return cls("", 0, 0, float("inf"), len(affinity), affinity, visible_gpus(environ))
-        array, element = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
-        started = float(_int(environ.get(STARTED_VARIABLE), 0)) or time.time()
-        limit = float("inf") if time_min is None else started + 60 * time_min
+        end = job_end(environ, time_min)
         return cls(
-            id=f"{array}_{element}" if array else environ["SLURM_JOB_ID"],
-            element=int(element or 0),
+            id=job,
+            element=_int(environ.get("SLURM_ARRAY_TASK_ID"), 0),
             restarts=_int(environ.get("SLURM_RESTART_COUNT"), 0),
-            ends_at=float(_int(environ.get("SLURM_JOB_END_TIME"), 0)) or limit,
+            ends_at=end.at,
             cpus=_int(environ.get("SLURM_CPUS_PER_TASK"), len(affinity)),
             affinity=affinity,
             gpus=visible_gpus(environ),
             memory_bytes=_memory_bytes(environ),
+            clock_problem=end.clock_problem,
         )
 
     @property
@@ -65,7 +65,16 @@ class Job:
         """Return the facts that an attempt records; empty outside Slurm."""
         if not self.is_scheduled:
             return {}
-        return {"job": self.id, "restarts": self.restarts, "cpus": len(self.affinity), "gpus": len(self.gpus)}
+        facts = {"job": self.id, "restarts": self.restarts, "cpus": len(self.affinity), "gpus": len(self.gpus)}
+        return facts | ({"clock": self.clock_problem} if self.clock_problem else {})
+
+
+def current_job(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the number of the job of Slurm that this process was sent as, ``<array>_<element>``; empty outside one."""
+    if "SLURM_JOB_ID" not in environ or environ.get("SUBMITIT_EXECUTOR") != "slurm":
+        return ""
+    array = environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{environ.get('SLURM_ARRAY_TASK_ID', '')}" if array else environ["SLURM_JOB_ID"]
 
 
 class Signals:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from nllgen.errors import MachineError
 from nllgen.launch.code_snapshot import snapshot, snapshot_folder
+from nllgen.launch.collection import is_uncollected
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import (
@@ -23,8 +25,10 @@ from nllgen.launch.slurm.arrays import (
     newest_submission,
 )
 from nllgen.launch.slurm.commands import max_array_size
-from nllgen.launch.slurm.executor import check_submittable, executor_for, resources_of, send
+from nllgen.launch.slurm.executor import check_submittable, executor_for, resources_of
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
+from nllgen.launch.slurm.patience import is_transient
+from nllgen.launch.slurm.patient_send import send_patiently
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import longest_first, with_needs
 from nllgen.launch.worker_process import WorkerConfig
@@ -54,6 +58,7 @@ class SubmissionRequest:
     charged_to: str = ""  # submission that failures are charged to, if this one continues it; empty for itself
     # task → multiple of the profile's memory, if not 1
     memory_factors: Mapping[str, float] = field(default_factory=dict)
+    delays_s: Mapping[str, int] = field(default_factory=dict)  # task → seconds to wait, if not 0
     dry_run: bool = False  # write nothing and send nothing
     echo: Callable[[str], None] = lambda text: None  # prints each job that was sent
 
@@ -65,6 +70,17 @@ class SubmitResult:
     submission: Submission | None  # its record; None if there was nothing to send
     scripts: Mapping[str, str]  # stage → text for sbatch
     num_queued: int  # number of tasks that the scheduler had already
+
+
+class NotSentError(MachineError):
+    """A submission of which a part was sent: task → why it was not."""
+
+    def __init__(self, refusals: Mapping[str, MachineError], message: str):
+        number = f"{len(refusals)} task{' was' if len(refusals) == 1 else 's were'} not sent: " if refusals else ""
+        super().__init__(
+            f"{number}{message}", "the rest was sent and runs; run the same command again to send what is missing"
+        )
+        self.refusals = dict(refusals)
 
 
 def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitResult:
@@ -83,8 +99,10 @@ def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitR
     if not request.dry_run:
         study_dir.stop.unlink(missing_ok=True)  # an earlier cancel is over; not removed if the query failed
     tasks = tasks_to_send(request, live)
-    if not tasks and (not live.tasks or COLLECT in live.tasks):
+    if not tasks and (COLLECT in live.tasks or not (live.tasks or is_uncollected(study_dir, request.study))):
         return SubmitResult(None, {}, len(live.tasks))
+    if not tasks and not live.tasks:
+        request.echo("all tasks have a result, and study.h5 lacks some of them: the collection is sent")
     code = snapshot_folder(study_dir) if request.dry_run else snapshot(study_dir)
     options = replace(request.worker_config.options, code_sha256=code_sha256())
     request = replace(request, worker_config=replace(request.worker_config, code=code, options=options))
@@ -107,7 +125,7 @@ def tasks_to_send(request: SubmissionRequest, live: LiveJobs) -> list[Task]:
 
 def _make_record(request: SubmissionRequest, tasks: Sequence[Task]) -> Submission:
     limit = request.profile.max_array_size or max_array_size() or _DEFAULT_MAX_ARRAY_SIZE
-    stages = group_into_stages(tasks, request.shape, limit, request.memory_factors)
+    stages = group_into_stages(tasks, request.shape, limit, request.memory_factors, request.delays_s)
     name = uuid.uuid4().hex[:8]
     # a lone collection continues the newest submission, whose submitter was killed before sending it
     continued = None if tasks else newest_submission(request.study_dir)
@@ -137,20 +155,56 @@ class _Sender:
     code: Path
 
     def send_all(self, live: LiveJobs, make_finalizer: MakeFinalizer) -> dict[str, str]:
-        """Send each stage after those that it needs, and the collection after all; return stage → text for sbatch."""
+        """Send each stage after those that it needs, and the collection after all; return stage → text for sbatch.
+
+        A stage that is refused does not keep those that can run without it, nor the collection.
+
+        Raises:
+            NotSentError: some stages were sent, and others were refused.
+            MachineError: nothing was sent.
+        """
+        jobs, scripts, refusals = self._send_stages(live)
+        first = next(iter(refusals.values()), None)
+        if first is not None and not (jobs or live.jobs):
+            raise first
+        all_jobs = [*jobs.values(), *(live.jobs[name] for name in live.jobs if name != COLLECT)]
+        finalizer = make_finalizer(self.request.study_dir.path, self.record.name)
+        try:
+            scripts[COLLECT], _ = self._send(COLLECT_STAGE, finalizer, (), tuple(dict.fromkeys(all_jobs)))
+        except MachineError as error:
+            if not jobs:
+                raise
+            raise NotSentError(refusals, f"the collection was not sent: {error.message}") from error
+        if first is not None:
+            raise NotSentError(refusals, first.message) from first
+        return scripts
+
+    def _send_stages(self, live: LiveJobs) -> tuple[dict[str, str], dict[str, str], dict[str, MachineError]]:
+        """Send the stages before the collection; return job and script of each that was sent, and task → refusal."""
         job_of_task: dict[str, str] = dict(live.jobs)
         jobs: dict[str, str] = {}
         scripts: dict[str, str] = {}
+        refusals: dict[str, MachineError] = {}
         predecessors = array_predecessors(self.record.stages, self.request.profile.array_parallelism)
+        away: MachineError | None = None  # the controller does not answer, which further stages need not find out
         for stage in self.record.stages:
+            before = predecessors.get(stage.name)
+            while before is not None and before not in jobs:
+                before = predecessors.get(before)
             after_ok = tuple(dict.fromkeys(job_of_task[need] for need in stage.needs if need in job_of_task))
-            after_any = (jobs[predecessors[stage.name]],) if stage.name in predecessors else ()
-            scripts[stage.name], jobs[stage.name] = self._send(stage, self._supervisor(stage), after_ok, after_any)
-            job_of_task |= dict.fromkeys(stage.tasks, jobs[stage.name])
-        all_jobs = [*jobs.values(), *(live.jobs[name] for name in live.jobs if name != COLLECT)]
-        finalizer = make_finalizer(self.request.study_dir.path, self.record.name)
-        scripts[COLLECT], jobs[COLLECT] = self._send(COLLECT_STAGE, finalizer, (), tuple(dict.fromkeys(all_jobs)))
-        return scripts
+            after_any = (jobs[before],) if before is not None else ()
+            refusal = away or next((refusals[need] for need in stage.needs if need in refusals), None)
+            if refusal is None:
+                try:
+                    script, number = self._send(stage, self._supervisor(stage), after_ok, after_any)
+                except MachineError as error:
+                    refusal, away = error, error if is_transient(error.message) else None
+                else:
+                    scripts[stage.name], jobs[stage.name] = script, number
+                    job_of_task |= dict.fromkeys(stage.tasks, number)
+            if refusal is not None:
+                refusals |= dict.fromkeys(stage.tasks, refusal)
+        return jobs, scripts, refusals
 
     def _supervisor(self, stage: Stage) -> Supervisor:
         request = self.request
@@ -172,7 +226,7 @@ class _Sender:
         script = executor.script()
         if request.dry_run:
             return script, f"<{stage.name}>"
-        number = send(executor, job_function)
+        number = send_patiently(executor, job_function, name, request.echo)
         self.submission_dir.add_job(stage.name, number)
         elements = f"{stage.num_elements} element{'s' * (stage.num_elements != 1)}"
         request.echo(f"job {number}: {stage.name}, {elements}, {len(stage.tasks)} to run")

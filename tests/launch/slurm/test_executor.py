@@ -62,6 +62,11 @@ def test_stages_wait_for_each_other(tmp_path: Path) -> None:
     assert found["kill-on-invalid-dep"] == "yes"
 
 
+def test_a_stage_that_is_to_wait_begins_later(tmp_path: Path) -> None:
+    assert "begin" not in options(text(tmp_path, Profile()))
+    assert options(text(tmp_path, Profile(), Stage("cells0", (("a",),), delay_s=60)))["begin"] == "now+60"
+
+
 def test_further_options_go_through_and_false_leaves_one_out(tmp_path: Path) -> None:
     found = options(text(tmp_path, Profile(sbatch={"hold": True, "exclusive": False, "reservation": "r"})))
     assert ("hold" in found, found["reservation"], "exclusive" in found) == (True, "r", False)
@@ -120,8 +125,9 @@ def test_a_collection_asks_for_no_gpu(tmp_path: Path) -> None:
 
 def test_a_failing_setup_ends_the_job_before_the_program_replaces_the_shell(tmp_path: Path) -> None:
     lines = text(tmp_path, Profile(setup=("module load x",), environment={"A": "b c"}))
-    words = ("set -euo pipefail", "module load", "exec ")
-    at = [next(i for i, line in enumerate(lines) if word in line) for word in words]
+    words = ("trap 'nllgen_ended $?' EXIT", "module load x", "trap - ERR DEBUG", "set -euo pipefail")
+    at = [lines.index(word) for word in words]
+    at.append(next(i for i, line in enumerate(lines) if line.startswith("exec ")))
     assert at == sorted(at)
     assert "export A='b c'" in lines
     assert not any(line.startswith("srun") for line in lines)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from nllgen.launch.retry_policy import FailureKind
-from nllgen.launch.slurm.job_env import STARTED_VARIABLE, Job, Signals
+from nllgen.launch.slurm.clock import STARTED_VARIABLE
+from nllgen.launch.slurm.job_env import Job, Signals
 
 ARRAY = {
     "SLURM_JOB_ID": "12",
