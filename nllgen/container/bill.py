@@ -37,7 +37,9 @@ def make_bill(base: Mapping[str, str], sums: Mapping[str, str]) -> dict[str, Any
     debs = {name.split("_")[0]: value for name, value in sums.items() if name.endswith(".deb")}
     system = _component(base["type"], base["name"], base.get("version", ""), "", base["sha256"], [])
     python = _component("platform", "python", python_version(), f"pkg:generic/python@{python_version()}", "", [])
-    packages = sorted(distributions(), key=lambda package: normalised(package.name))
+    packages = {
+        normalised(package.name): package for package in reversed([*distributions()])
+    }  # the first on the path counts
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -48,7 +50,7 @@ def make_bill(base: Mapping[str, str], sums: Mapping[str, str]) -> dict[str, Any
             system,
             python,
             *(_deb(*words, debs.get(words[0], "")) for words in installed_debs()),
-            *(_package(package, wheels.get(normalised(package.name), "")) for package in packages),
+            *(_package(package, wheels.get(name, "")) for name, package in sorted(packages.items())),
         ],
     }
 
@@ -88,7 +90,7 @@ def installed_debs() -> list[tuple[str, str, str]]:
         done = subprocess.run(_DPKG, capture_output=True, text=True, check=True)
     except FileNotFoundError:
         return []
-    return sorted((line.split()[0], line.split()[1], line.split()[2]) for line in done.stdout.splitlines())
+    return sorted({(name, version, arch) for name, version, arch in map(str.split, done.stdout.splitlines())})
 
 
 def _deb(name: str, version: str, architecture: str, sha256: str) -> Component:

@@ -52,13 +52,27 @@ def find_links(paths: Iterable[Path]) -> Iterator[Opening]:
     paths = [path for path in paths if os.path.lexists(path)]
     verified = [Path(os.path.realpath(path.parent), path.name) for path in paths]
     for path in paths:
-        inner = (Path(parent, name) for parent, dirs, files in os.walk(path) for name in [*dirs, *files])
-        for link in filter(Path.is_symlink, [path, *inner]):
+        for link in filter(Path.is_symlink, [path, *_inner(path)]):
             target = Path(os.path.realpath(link))
             if not any(target.is_relative_to(tree) for tree in verified):
                 is_ours = link.lstat().st_uid in (os.geteuid(), 0)
                 is_the_file = link in paths and target.is_file()  # without it, its content would be gone
                 yield Opening(link, f"a link to {target}", can_be_closed=is_ours and not is_the_file)
+
+
+def _inner(directory: Path) -> Iterator[Path]:
+    """Yield everything in a directory; nothing of a file.
+
+    Raises:
+        OSError: a part of it cannot be read, in which links may be.
+    """
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # removed meanwhile
+            raise error
+
+    for parent, directories, files in os.walk(directory, onerror=fail) if directory.is_dir() else ():
+        yield from (Path(parent, name) for name in (*directories, *files))
 
 
 def folder_opening(directory: Path) -> Iterator[Opening]:

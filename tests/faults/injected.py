@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from nllgen.storage.study_dir import _read_frozen
+
 EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.listdir", "os.scandir"}
 
 
@@ -60,6 +62,7 @@ def failing_at(number: int, directory: Path, code: int = errno.EIO) -> Iterator[
         _DISK.step("fsync")
         fsync(fd)
 
+    _read_frozen.cache_clear()  # as a new process would
     _DISK.count, _DISK.fail_at, _DISK.code, _DISK.failed = 0, number, code, ""
     _DISK.directory = str(directory)
     try:
