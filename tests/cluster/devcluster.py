@@ -131,10 +131,13 @@ class Cluster:
 
     # ---- the cluster itself
 
-    def up(self, *, accounting: bool = True, max_array: int = MAX_ARRAY) -> subprocess.CompletedProcess[str]:
+    def up(
+        self, *, accounting: bool = True, limits: bool = False, max_array: int = MAX_ARRAY
+    ) -> subprocess.CompletedProcess[str]:
         """Start or repair it with these settings; jobs run on meanwhile."""
         settings = {
             "NLLGEN_DEVCLUSTER_ACCOUNTING": "on" if accounting else "off",
+            "NLLGEN_DEVCLUSTER_LIMITS": "on" if limits else "off",
             "NLLGEN_DEVCLUSTER_MAX_ARRAY": str(max_array),
         }
         return subprocess.run(
