@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +28,9 @@ from nllgen.launch.retry_policy import (
     unfinished_start,
 )
 from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors
+from nllgen.launch.slurm.clock import job_end
 from nllgen.launch.slurm.commands import was_cancelled
 from nllgen.launch.slurm.early_ends import EarlyEnds
-from nllgen.launch.slurm.job_env import Job
 from nllgen.launch.slurm.live_jobs import query_live_jobs
 from nllgen.launch.slurm.memory_limit import memory_limit
 from nllgen.launch.slurm.patience import UNATTENDED_S, unattended
@@ -66,8 +67,9 @@ class Finalizer:
         study_dir = StudyDir(self.study_dir)
         study_dir.guard()
         try:
-            with unattended(_patience_s()):
-                num_sent = self._resend(study_dir, SubmissionDir(study_dir.submitit / self.submission).read())
+            record = SubmissionDir(study_dir.submitit / self.submission).read()
+            with unattended(_patience_s(record)):
+                num_sent = self._resend(study_dir, record)
         except (NllgenError, OSError) as error:
             _print(f"not everything could be sent again: {error}")
             num_sent = 0
@@ -115,9 +117,11 @@ class Finalizer:
         return len(memory_factors) if result.submission else 0
 
 
-def _patience_s() -> float:
+def _patience_s(record: Submission) -> float:
     """Return how long the scheduler is asked: half of the job's time is for the collection."""
-    return min(UNATTENDED_S, max(0.0, Job.current().remaining_s / 2))
+    time_min = record.profile.get("time_min")
+    end = job_end(os.environ, time_min if isinstance(time_min, int) else None)
+    return min(UNATTENDED_S, max(0.0, (end.at - time.time()) / 2))
 
 
 def _await_files(study_dir: StudyDir, study: Study, expected: Expected, live_tasks: Collection[str]) -> None:
