@@ -15,7 +15,8 @@ import h5py
 from nllgen.errors import CorruptFileError, NllgenError
 from nllgen.storage.atomic import part_file, publish, write_part
 from nllgen.storage.checksum import verify_checksum, with_checksum
-from nllgen.storage.hdf5 import Array, check_schema, get_array, get_json, open_read, put_array, put_json, require_schema
+from nllgen.storage.hdf5 import check_schema, get_array, get_json, open_read, put_array, put_json, require_schema
+from nllgen.storage.hdf5_data import Array
 from nllgen.storage.schema import (
     EVAL_COLUMNS,
     FINAL_COLUMNS,
