@@ -62,7 +62,7 @@ class Lease:
         A file that cannot be read proves nothing.
         """
         try:
-            return self.path.read_text("utf-8", errors="replace") != self.content
+            return read_regular(self.path, _MAX_BYTES).decode(errors="replace") != self.content
         except FileNotFoundError:
             return True
         except OSError:

@@ -14,7 +14,7 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5t
 
 from nllgen.errors import CorruptFileError, MachineError, SchemaError
-from nllgen.storage.checksum import read_verified, verify_checksum
+from nllgen.storage.checksum import MAX_BYTES, read_verified, verify_checksum
 from nllgen.storage.hdf5_data import Array as Array
 from nllgen.storage.hdf5_data import UntrustedFile, budget_of, check_local, read_data
 from nllgen.storage.schema import SCHEMA
@@ -27,7 +27,7 @@ _AGAIN = "remove it and run the command that made it again"
 
 
 @contextlib.contextmanager
-def open_read(path: Path) -> Iterator[UntrustedFile]:
+def open_read(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[UntrustedFile]:
     """Open a file that proves whole, without locks, which its checksum makes unnecessary.
 
     What is read from it takes no more memory than :func:`hdf5_data.budget_of` allows for its size.
@@ -36,7 +36,7 @@ def open_read(path: Path) -> Iterator[UntrustedFile]:
         CorruptFileError: its content is not what nllgen writes; errors of the block are taken for that, too.
         MachineError: it cannot be read now, or there is not enough memory for it.
     """
-    verify_checksum(path)
+    verify_checksum(path, max_bytes)
     size = path.stat().st_size
     try:
         source = _image(read_verified(path)) if size <= _IMAGE_BYTES else path

@@ -34,6 +34,7 @@ TABLES = {"history": HISTORY_COLUMNS, "eval": EVAL_COLUMNS, "final": FINAL_COLUM
 _NUMBERS = {"num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "schema"}
 _TIME_UNIT = "s"  # columns that measure time stay out of the science digest
 _MAX_SAMPLES = 2**28  # values
+_MAX_BYTES = 2**30  # a sparse file of any size is hashed no further
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def read_result(path: Path) -> Result:
         SchemaError: it was written with another schema.
         MachineError: it cannot be read now.
     """
-    with open_read(path) as file:
+    with open_read(path, _MAX_BYTES) as file:
         check_schema(file, path)
         attrs = _checked(get_json(file, "attributes"), RESULT_ATTRS)
         tables = {name: read_table(file, name, known) for name, known in TABLES.items()}
@@ -154,7 +155,7 @@ def read_head(path: Path) -> dict[str, Any]:
         CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
     """
     try:
-        head = json.loads(verify_checksum(path).head)
+        head = json.loads(verify_checksum(path, _MAX_BYTES).head)
         require_schema(head["schema"], path)
         return _checked(head, HEAD_ATTRS)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -167,7 +168,7 @@ def read_attrs(path: Path) -> dict[str, Any]:
     Raises:
         CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
     """
-    with open_read(path) as file:
+    with open_read(path, _MAX_BYTES) as file:
         check_schema(file, path)
         return _checked(get_json(file, "attributes"), RESULT_ATTRS)
 
