@@ -20,7 +20,7 @@ from nllgen.container.package import Source, find_source
 from nllgen.container.verify import cache_folder, verify_container
 from nllgen.container.wheels import fetch_wheels, host_pip
 from nllgen.errors import ContainerError
-from nllgen.storage.atomic import make_folder, part_file, replace
+from nllgen.storage.atomic import NO_LOCKS, make_folder, part_file, raise_os_error, replace
 from nllgen.study.builtin import builtin_folder
 
 __all__ = ["Request", "build"]
@@ -131,8 +131,9 @@ def _locked(echo: Echo) -> Iterator[None]:
         except BlockingIOError:
             echo("waiting for another build")
             fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            pass
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise_os_error("lock", Path(file.name), error)
         yield
 
 
