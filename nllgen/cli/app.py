@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -22,6 +23,7 @@ from nllgen.cli import study_commands as study
 from nllgen.cli import watch_commands as watch
 from nllgen.cli.crash import report_crash
 from nllgen.cli.options import PATH, example
+from nllgen.cli.output import warn
 from nllgen.errors import EXIT_DONE, EXIT_STOPPED, MachineError, NllgenError
 
 
@@ -53,7 +55,7 @@ class CommandGroup(cloup.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("stopped", err=True)
+            warn("stopped")
             ctx.exit(EXIT_STOPPED)
 
 
@@ -86,7 +88,7 @@ def main() -> None:
     except click.Abort:  # Ctrl-C before a command runs
         sys.exit(EXIT_STOPPED)
     except click.ClickException as error:
-        _fail(error.exit_code, error.show)
+        _fail(error.exit_code, functools.partial(_show, error))
     except NllgenError as error:
         _fail_with(error)
     except OSError as error:
@@ -99,8 +101,15 @@ def main() -> None:
         report_crash(error)
 
 
+def _show(error: click.ClickException) -> None:
+    """Print click's message; the shell may have put the name of a file into an argument."""
+    text = io.StringIO()
+    error.show(text)
+    warn(text.getvalue().rstrip("\n"))
+
+
 def _fail_with(error: NllgenError) -> NoReturn:
-    _fail(error.exit_code, lambda: click.echo(f"error: {error}", err=True))
+    _fail(error.exit_code, lambda: warn(f"error: {error}"))
 
 
 def _fail(exit_code: int, show: Callable[[], None]) -> NoReturn:

@@ -11,7 +11,8 @@ from nllgen.study.untrusted_files import open_regular as open_regular
 from nllgen.study.untrusted_files import read_regular as read_regular
 
 STUDY_BYTES = 512 << 20  # a manifest of 100,000 cells has a fifth of it
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# of terminals, of the direction of text, and separators of lines
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def parse_untrusted_json(text: str | bytes) -> Any:
@@ -23,7 +24,7 @@ def parse_untrusted_json(text: str | bytes) -> Any:
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
     value = json.loads(text)
     # most have none, and are not gone through
-    return _without_controls(value) if "\\u00" in text or _CONTROLS.search(text) else value
+    return _without_controls(value) if "\\u" in text or _CONTROLS.search(text) else value
 
 
 def _without_controls(value: Any) -> Any:
