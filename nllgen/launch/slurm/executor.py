@@ -15,6 +15,7 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmiss
 
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import Profile
+from nllgen.launch.secrets import require_variables
 from nllgen.launch.slurm.arrays import COLLECT, Stage
 from nllgen.launch.slurm.commands import without_outer_job
 from nllgen.launch.slurm.job_env import STARTED_VARIABLE
@@ -65,11 +66,12 @@ def resources_of(stage: Stage, profile: Profile, of_study: Resources, at_once: i
 
 
 def check_submittable(study_dir: Path, profile: Profile, of_study: Resources) -> None:
-    """Check the path of a study and its time limit before anything is changed.
+    """Check the path of a study, its time limit and the variables of its jobs before anything is changed.
 
     Raises:
-        ConfigError: a batch script cannot hold the path, or the time limit is too short.
+        ConfigError: a batch script cannot hold the path, the time limit is too short, or a variable is not set.
     """
+    require_variables(profile.pass_environment)
     if match := _NOT_IN_SCRIPTS.search(str(study_dir)):
         raise ConfigError(
             f"a batch script cannot hold a path with {match[0]!r}: {str(study_dir)!r}",
