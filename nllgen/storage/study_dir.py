@@ -13,7 +13,7 @@ from pathlib import Path
 from nllgen.errors import ConfigError, CorruptFileError, MachineError
 from nllgen.storage.atomic import make_folder, part_file, raise_os_error, replace, write_part
 from nllgen.storage.ownership import Opening, find_openings, folder_opening
-from nllgen.storage.untrusted import STUDY_BYTES, read_regular
+from nllgen.storage.untrusted import HEADER_BYTES, STUDY_BYTES, read_regular
 from nllgen.study.config import Study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
 
@@ -220,7 +220,8 @@ class StudyDir:
                 "give the folder that `nllgen submit` named, <root>/<study>",
             )
         try:
-            header, manifest = (read_regular(path, STUDY_BYTES).decode() for path in (self.header, self.manifest))
+            header = read_regular(self.header, HEADER_BYTES).decode()
+            manifest = read_regular(self.manifest, STUDY_BYTES).decode()
         except UnicodeDecodeError as error:
             raise CorruptFileError(
                 f"{self.path}: the frozen study is not text ({error})", "restore a backup"

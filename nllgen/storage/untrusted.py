@@ -11,6 +11,8 @@ from nllgen.study.untrusted_files import open_regular as open_regular
 from nllgen.study.untrusted_files import read_regular as read_regular
 
 STUDY_BYTES = 512 << 20  # a manifest of 100,000 cells has a fifth of it
+HEADER_BYTES = 1 << 18  # a study without its cells has a few thousand
+_MAX_VALUES = 2**21  # of a JSON text: a submission of 100,000 cells has a tenth of it
 # of terminals, of the direction of text, and separators of lines
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -19,9 +21,11 @@ def parse_untrusted_json(text: str | bytes) -> Any:
     """Return the values of a JSON text, every text among them made harmless.
 
     Raises:
-        ValueError, RecursionError: it is no JSON, or nested too deeply.
+        ValueError, RecursionError: it is no JSON, nested too deeply, or has too many values.
     """
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    if sum(map(text.count, ",[{")) > _MAX_VALUES:  # an empty list takes 30 times its text
+        raise ValueError(f"it has more than {_MAX_VALUES:,} values")
     value = json.loads(text)
     # most have none, and are not gone through
     return _without_controls(value) if "\\u" in text or _CONTROLS.search(text) else value

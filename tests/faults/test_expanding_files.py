@@ -22,13 +22,18 @@ import pytest
 
 from benchmarks.dummy_worker import small_result
 from nllgen.errors import NllgenError
+from nllgen.launch.freeze import freeze
+from nllgen.launch.slurm.arrays import SubmissionDir
+from nllgen.launch.tasks import read_attempts
 from nllgen.storage.checksum import SIZE, checksum_header
 from nllgen.storage.convert import read_any_study
 from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, read_dataset_head, write_dataset
 from nllgen.storage.external import read_array
 from nllgen.storage.result import read_attrs, read_result, write_result
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, SPLITS
+from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import LONG_TABLES, StudyFile, write_study
+from nllgen.storage.tasks import tasks_of
 from nllgen.study.load import parse_study
 from tests.faults.texts import GRID
 
@@ -401,3 +406,43 @@ def test_a_study_of_ten_thousand_cells_is_read(tmp_path: Path) -> None:
     read = read_any_study(tmp_path / "study.h5")
     assert len(read.cells["id"]) == 10_000
     assert replace(read, name="x").samples.shape == (10_000, 1, 28, 28)
+
+
+# text
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyDir:
+    made, study, _ = freeze(parse_study(GRID, "g.yaml", precision="fp32"), tmp_path / "runs")
+    made.cell(study.cells[0].id).path.mkdir(parents=True)
+    return made
+
+
+def test_a_line_of_a_manifest_that_expands_is_refused(folder: StudyDir) -> None:
+    lines = folder.manifest.read_text().splitlines()
+    lines[0] = '{"id": "x", "cell": [' + "{}," * 20_000_000 + "{}]}"
+    folder.manifest.write_text("\n".join(lines) + "\n")
+    refused(folder.read_study, "a line of manifest.jsonl")
+
+
+def test_a_header_that_takes_long_to_parse_is_refused(folder: StudyDir) -> None:
+    with folder.header.open("a") as file:
+        file.write("plugins: [" + "[]," * 2_000_000 + "]\n")
+    assert outcome(folder.read_study).startswith("MachineError")
+
+
+def test_a_record_that_expands_is_refused(folder: StudyDir) -> None:
+    where = SubmissionDir(folder.submitit / "abc")
+    where.path.mkdir(parents=True)
+    where.record.write_text('{"name": "abc", "stages": [' + "{}," * 20_000_000 + "{}]}")
+    refused(where.read, "not a submission")
+
+
+def test_attempts_that_expand_are_left(folder: StudyDir) -> None:
+    attempts = tasks_of(folder.read_study(), folder)[0].attempts
+    attempts.parent.mkdir(parents=True, exist_ok=True)
+    attempts.write_text('{"attempt": "a", "x": [' + "{}," * 20_000_000 + "{}]}\n")
+    assert outcome(lambda: read_attempts(attempts)) == "valid"
+    attempts.write_text('{"attempt": "a", "x": [' + "{}," * 2_500_000 + "{}]}\n")
+    assert outcome(lambda: read_attempts(attempts)) == "valid"
+    assert read_attempts(attempts) == []
