@@ -15,7 +15,7 @@ import torch
 
 from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.storage.weights import weights_digest
-from tests.faults.test_expanding_files import refused
+from tests.faults.bounded import refused
 
 pytestmark = pytest.mark.timeout(120)
 
