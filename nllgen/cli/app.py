@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import io
 import os
@@ -24,6 +25,7 @@ from nllgen.cli import study_commands as study
 from nllgen.cli import watch_commands as watch
 from nllgen.cli.crash import report_crash
 from nllgen.cli.options import PATH, example
+from nllgen.cli.output import warn
 from nllgen.errors import EXIT_DONE, EXIT_STOPPED, MachineError, NllgenError
 
 _WITHOUT_TORCH = ("plan", "submit", "status", "cancel", "retry", "collect", "check")
@@ -57,7 +59,7 @@ class CommandGroup(cloup.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("stopped", err=True)
+            warn("stopped")
             ctx.exit(EXIT_STOPPED)
 
 
@@ -92,7 +94,7 @@ def main() -> None:
     except click.Abort:  # Ctrl-C before a command runs
         sys.exit(EXIT_STOPPED)
     except click.ClickException as error:
-        _fail(error.exit_code, error.show)
+        _fail(error.exit_code, functools.partial(_show, error))
     except NllgenError as error:
         _fail_with(error)
     except OSError as error:
@@ -114,8 +116,15 @@ def _keep_objects() -> None:
     atexit.register(gc.freeze)
 
 
+def _show(error: click.ClickException) -> None:
+    """Print click's message; the shell may have put the name of a file into an argument."""
+    text = io.StringIO()
+    error.show(text)
+    warn(text.getvalue().rstrip("\n"))
+
+
 def _fail_with(error: NllgenError) -> NoReturn:
-    _fail(error.exit_code, lambda: click.echo(f"error: {error}", err=True))
+    _fail(error.exit_code, lambda: warn(f"error: {error}"))
 
 
 def _fail(exit_code: int, show: Callable[[], None]) -> NoReturn:

@@ -79,7 +79,6 @@ def check(study_dir: StudyDir, repair: bool) -> None:
     others could change one."""
     from nllgen.storage.atomic import set_aside
     from nllgen.storage.check_results import check_results
-    from nllgen.storage.untrusted import escape_controls
 
     study = study_dir.read_study()
     is_private = _check_permissions(study_dir, repair=repair)
@@ -87,7 +86,7 @@ def check(study_dir: StudyDir, repair: bool) -> None:
         _set_wrong_copies_aside(study_dir)
     wrong = list(check_results(study_dir, study))
     for file in wrong[:MAX_NAMED]:
-        echo(escape_controls(f"{file.path}: {file.reason}"))
+        echo(f"{file.path}: {file.reason}")
     if not wrong:
         echo(f"{study_dir.path}: every result and what belongs to it is whole")
     elif repair:
@@ -112,14 +111,13 @@ def _check_permissions(study_dir: StudyDir, *, repair: bool) -> bool:
     """Print the paths that others could change, and close them on request; return whether none is left."""
     from nllgen.storage.atomic import raise_os_error
     from nllgen.storage.ownership import close
-    from nllgen.storage.untrusted import escape_controls
 
     openings = list(study_dir.find_openings(everything=True))
     if not openings:
         echo(f"{study_dir.path}: nobody else may write there")
         return True
     for opening in openings[:MAX_NAMED]:
-        echo(escape_controls(f"{opening.path}: {opening.reason}"))
+        echo(f"{opening.path}: {opening.reason}")
     if len(openings) > MAX_NAMED:
         echo(f"… and {len(openings) - MAX_NAMED} more")
     if not repair:

@@ -8,8 +8,7 @@ import tempfile
 import traceback
 from typing import NoReturn
 
-import click
-
+from nllgen.cli.output import warn
 from nllgen.errors import EXIT_SOFTWARE, MachineError
 
 _MAX_CHARACTERS = 200
@@ -22,7 +21,7 @@ def report_crash(error: Exception) -> NoReturn:
         advice = f"please report it with the log {_write_log(error)} and the output of `nllgen doctor`"
     except OSError as failure:
         advice = f"please report the command that failed (no log could be written: {failure.strerror})"
-    click.echo(f"error: unexpected {reason.encode('ascii', 'backslashreplace').decode()}; {advice}", err=True)
+    warn(f"error: unexpected {reason.encode('ascii', 'backslashreplace').decode()}; {advice}")
     sys.exit(EXIT_SOFTWARE)
 
 

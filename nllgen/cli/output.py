@@ -1,14 +1,18 @@
-"""Output of commands: lines, JSON and tables."""
+"""Output of commands: lines, JSON and tables. Whatever is printed passes here, where control characters are escaped."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nllgen.storage.untrusted import escape_controls
+
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 MAX_ROWS = 40
@@ -16,13 +20,18 @@ MAX_NAMED = 20
 
 
 def echo(text: str = "") -> None:
-    """Print a line."""
-    click.echo(text)
+    """Print a line; control characters in it are shown, not obeyed."""
+    click.echo(escape_controls(text))
+
+
+def echo_part(text: str) -> None:
+    """Print a part of a log, which may end within a line."""
+    click.echo(escape_controls(text), nl=False)
 
 
 def warn(text: str) -> None:
     """Print a line on standard error."""
-    click.echo(text, err=True)
+    click.echo(escape_controls(text), err=True)
 
 
 def ignore(text: str) -> None:
@@ -45,11 +54,23 @@ def table(*headings: str) -> Table:
     return Table(*headings, box=None, header_style="bold", pad_edge=False)
 
 
+def make_console(width: int | None = None) -> Console:
+    """Return a console that styles as it is told, and escapes the control characters of every text."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class EscapingConsole(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                text = segment.text if segment.control else escape_controls(segment.text)
+                yield segment if text is segment.text else Segment(text, segment.style)
+
+    return EscapingConsole(width=width, highlight=False, markup=False)
+
+
 def print_tables(*parts: Table | str) -> None:
     """Print tables and texts as wide as the terminal, or 160 columns wide into a file."""
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+    console = make_console(None if sys.stdout.isatty() else 160)
     for part in parts:
         console.print(part)
 

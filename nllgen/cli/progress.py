@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from nllgen.cli.output import make_console
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -23,11 +25,10 @@ def progress_line(echo: Callable[[str], None]) -> Iterator[ProgressLine]:
     if not sys.stdout.isatty():
         yield _LogLine(echo)
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (BarColumn(30), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(highlight=False, markup=False), transient=True) as bar:
+    with Progress(*columns, console=make_console(), transient=True) as bar:
         yield _TerminalLine(bar)
 
 
@@ -77,6 +78,6 @@ def progress_bar(title: str, total: int) -> Iterator[Update]:
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # neither titles nor notes are rich's markup
     texts = [TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[note]")]
-    with Progress(texts[0], *columns, texts[1], transient=True) as bar:
+    with Progress(texts[0], *columns, texts[1], console=make_console(), transient=True) as bar:
         task = bar.add_task(title, total=total, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nllgen.cli.output import make_console
 from nllgen.launch.eta import Throughput, ThroughputMeter
 from nllgen.launch.status import TaskReport, duration
 from nllgen.launch.watch import counts_line, is_over, query_status
@@ -38,7 +39,7 @@ _ORDER = (
 def watch_on_screen(study_dir: StudyDir, study: Study) -> list[TaskReport]:
     """Show the state until the study is over; return its last state."""
     meter = ThroughputMeter(study)
-    console = Console(highlight=False, markup=False)
+    console = make_console()
     with Live(console=console, auto_refresh=False, transient=False, vertical_overflow="crop") as live:
         while True:
             began = time.monotonic()

@@ -6,11 +6,10 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-import click
 import cloup
 
 from nllgen.cli.options import JSON, example, study_argument
-from nllgen.cli.output import MAX_ROWS, echo, print_json, print_rows, print_tables, table, warn
+from nllgen.cli.output import MAX_ROWS, echo, echo_part, print_json, print_rows, print_tables, table, warn
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, ConfigError
 
 if TYPE_CHECKING:
@@ -78,7 +77,6 @@ def _print_status(rows: list[TaskReport], trouble: str, note: str) -> None:
 def logs(study_dir: StudyDir, cell: str, follow: bool, of_job: bool) -> None:
     """Print the log of a cell."""
     from nllgen.launch.watch import Follower, follow_log, job_log, tasks_named
-    from nllgen.storage.untrusted import escape_controls
 
     study = study_dir.read_study()
     (task,) = tasks_named(study_dir, study, [cell])
@@ -89,4 +87,4 @@ def logs(study_dir: StudyDir, cell: str, follow: bool, of_job: bool) -> None:
     parts = follow_log(study_dir, study, task.name, path) if follow else iter(Follower(path).read, "")
     with contextlib.suppress(KeyboardInterrupt):
         for text in parts:
-            click.echo(escape_controls(text) if sys.stdout.isatty() else text, nl=False)
+            echo_part(text)

@@ -21,7 +21,7 @@ from nllgen.container.package import Source, find_source
 from nllgen.container.verify import bill_path, cache_folder, read_bill, verify_container
 from nllgen.container.wheels import DEBIAN_LOCK, fetch_wheels, host_pip
 from nllgen.errors import ContainerError
-from nllgen.storage.atomic import make_folder, part_file, replace, write_bytes
+from nllgen.storage.atomic import NO_LOCKS, make_folder, part_file, raise_os_error, replace, write_bytes
 from nllgen.study.builtin import builtin_folder
 
 __all__ = ["Request", "build"]
@@ -137,8 +137,9 @@ def _locked(echo: Echo) -> Iterator[None]:
         except BlockingIOError:
             echo("waiting for another build")
             fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            pass
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise_os_error("lock", Path(file.name), error)
         yield
 
 

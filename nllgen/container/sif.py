@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nllgen.errors import ContainerError
+from nllgen.study.untrusted_files import open_regular
 
 _HEADER = struct.Struct("<32s10s3s3s16s8q")
 _DESCRIPTOR = struct.Struct("<i?III3q2q2q128s384s")
@@ -76,12 +77,11 @@ def read_sif(path: Path) -> Sif:
     Raises:
         ContainerError: there is no such file, it is no SIF, or it is truncated.
     """
+    if path.is_dir():
+        raise ContainerError(f"{path} is a folder, not a container file", "a sandbox is for `nllgen shell` alone")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _read(path, file)
-    except IsADirectoryError:
-        hint = "a sandbox is for `nllgen shell` alone"
-        raise ContainerError(f"{path} is a folder, not a container file", hint) from None
     except OSError as error:
         reason = f"cannot read the container {path}: {error.strerror or error}"
         raise ContainerError(reason, "nllgen build -o SIF") from error

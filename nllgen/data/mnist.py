@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from nllgen.errors import AssetError, ConfigError, CorruptFileError
 from nllgen.study.config import MNIST_HELD_OUT, MNIST_SIZE, MNIST_TRAIN
+from nllgen.study.untrusted_files import open_regular
 from nllgen.torchvision_ops import import_torchvision
 
 _UNSIGNED_BYTE = 0x08  # the IDX type code that MNIST uses
@@ -105,7 +106,7 @@ def read_idx(path: str | Path) -> Tensor:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             shape = _read_header(file, path)
             data = bytearray(file.read(math.prod(shape) + 1))
     except FileNotFoundError as error:

@@ -16,8 +16,11 @@ from torch import Tensor
 from nllgen.errors import AssetError, ConfigError, CorruptFileError, MachineError, SchemaError, reading
 from nllgen.models import RealNVP
 from nllgen.study.config import SCHEMA, Cell
+from nllgen.study.tensor_archive import check_archive
+from nllgen.study.untrusted_files import read_regular
 
 _DIGEST = "content_sha256"
+_MAX_BYTES = 2**32
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ def load_tensors(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     try:
         with reading(path):
-            value = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+            content = io.BytesIO(read_regular(path, _MAX_BYTES))
+            check_archive(content)
+            value = torch.load(content, map_location="cpu", weights_only=True)
         if not isinstance(value, dict):
             raise TypeError(f"holds a {type(value).__name__}, not a dictionary")
         # torch does not detect damage inside a tensor; files of earlier versions have no digest

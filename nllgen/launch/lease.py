@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nllgen.errors import MachineError
 from nllgen.storage.atomic import locked, make_folder, raise_os_error
 from nllgen.storage.untrusted import read_regular
 
@@ -62,7 +63,7 @@ class Lease:
         A file that cannot be read proves nothing.
         """
         try:
-            return self.path.read_text("utf-8", errors="replace") != self.content
+            return read_regular(self.path, _MAX_BYTES).decode(errors="replace") != self.content
         except FileNotFoundError:
             return True
         except OSError:
@@ -80,9 +81,12 @@ class Lease:
         """Remove the file, unless another process has taken the lease over."""
         if not self.is_mine():
             return
-        with contextlib.suppress(FileNotFoundError), locked(self.path.parent):
-            if self.is_mine():  # this process may have been suspended since the first check
-                self.path.unlink(missing_ok=True)
+        try:
+            with contextlib.suppress(FileNotFoundError), locked(self.path.parent):
+                if self.is_mine():  # this process may have been suspended since the first check
+                    self.path.unlink(missing_ok=True)
+        except MachineError:  # there is no lock to be had now: in the way that needs none
+            _remove_stale(self.path, self.content)
 
 
 class _Observation(NamedTuple):

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from nllgen.errors import ConfigError
-from nllgen.launch.sbatch_options import check_name, check_values
+from nllgen.launch.sbatch_options import check_name, check_options
+from nllgen.launch.secrets import check_lines, check_values
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.config import Resources
 from nllgen.study.diagnostics import did_you_mean, show
@@ -25,6 +26,7 @@ _OPTIONS = "sbatch"
 
 # sbatch reads a value up to the end of its line, and a shell reads the batch script
 Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 def _check_gpus(value: Any) -> Any:
@@ -61,7 +63,9 @@ class Profile(Frozen):
         precision: meaning of a study's ``precision: auto`` on the nodes; as on the submitting machine if None.
         container: SIF that jobs run in.
         binds: further folders to mount in the container, ``SOURCE[:TARGET]``, read-only.
-        environment: environment variables of every job, by name.
+        environment: environment variables of every job, by name; recorded with each submission.
+        pass_environment: names of variables that every job gets from the environment of ``nllgen submit``. Their
+            values, such as tokens, are not recorded.
         scratch: node-local folder for temporary files.
         python: Python on the nodes; that of the submitting machine if None.
         setup: lines of shell at the start of a job, such as ``module load``.
@@ -87,13 +91,14 @@ class Profile(Frozen):
     precision: Literal["bf16", "fp32"] | None = None
     container: Text | None = None
     binds: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Text] = Field(default={})
+    environment: Annotated[dict[VariableName, Text], AfterValidator(check_values)] = Field(default={})
+    pass_environment: Annotated[tuple[VariableName, ...], Field(strict=False)] = ()
     scratch: Text | None = None
     python: Text | None = None
-    setup: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    setup: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(check_lines)] = ()
     sbatch: Annotated[
         dict[Annotated[str, AfterValidator(check_name)], Text | int | float | bool],
-        AfterValidator(check_values),
+        AfterValidator(check_options),
     ] = Field(default={})
 
     @model_validator(mode="after")

@@ -101,7 +101,7 @@ def key_of(option: str) -> str:
     return _OWN_OPTIONS.get(option, "")
 
 
-def check_values(options: dict[str, Any]) -> dict[str, Any]:
+def check_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return options whose values do not contradict other keys of the profile.
 
     Raises:

@@ -17,6 +17,8 @@ from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 from nllgen.study.config import Study
 
+_MAX_BYTES = 8 << 20  # attempts of a task have a few hundred bytes each
+
 
 def longest_first(tasks: list[Task], study: Study) -> list[Task]:
     """Sort tasks: the truth and its data set first, then cells by falling cost, so that no long cell runs last."""
@@ -60,7 +62,7 @@ def read_attempts(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a task's attempts, without torn ones."""
     lines: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
-        for line in read_regular(path).decode(errors="replace").splitlines():
+        for line in read_regular(path, _MAX_BYTES).decode(errors="replace").splitlines():
             with contextlib.suppress(ValueError, RecursionError):
                 value = parse_untrusted_json(line)
                 if isinstance(value, dict) and isinstance(value.get("attempt", ""), str):

@@ -19,6 +19,7 @@ from nllgen.container import Bind, container_python, exec_command, verify_contai
 from nllgen.errors import EXIT_CELLS_FAILED, ConfigError, NllgenError
 from nllgen.launch.gpus import Gpu
 from nllgen.launch.profile import Profile
+from nllgen.launch.secrets import passed_variables
 from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder, one_line
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -35,6 +36,7 @@ class WorkerConfig:
     environment: tuple[tuple[str, str], ...] = ()  # variables for the workers, by name
     scratch: str | None = None  # node-local folder for temporary files
     program: tuple[str, ...] = ()  # command to start in place of ``nllgen worker``, for benchmarks
+    pass_environment: tuple[str, ...] = ()  # names of variables of the job that the workers get, too
 
     def to_record(self) -> dict[str, Any]:
         """Return the configuration as plain values for the record of a submission."""
@@ -63,7 +65,13 @@ class WorkerConfig:
             ContainerError: the container cannot be used.
         """
         variables = tuple(profile.environment.items())
-        config = replace(self, binds=profile.binds, environment=variables, scratch=profile.scratch)
+        config = replace(
+            self,
+            binds=profile.binds,
+            environment=variables,
+            pass_environment=profile.pass_environment,
+            scratch=profile.scratch,
+        )
         return config.with_container(Path(profile.container)) if profile.container else config
 
     def with_container(self, path: Path) -> WorkerConfig:
@@ -105,6 +113,7 @@ class WorkerConfig:
 
     def _variables(self, threads: int, gpus: Sequence[Gpu]) -> dict[str, str]:
         variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(self.environment)
+        variables |= passed_variables(self.pass_environment)
         if gpus:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         if self.scratch:

@@ -16,7 +16,11 @@ from nllgen.errors import MachineError
 from nllgen.storage.ownership import OTHERS_MAY_WRITE, close
 
 LOCK = ".lock"
+# what a lock fails with where a file system has none at all; any other failure may pass, and is no leave to go on
+NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 _WHAT_TO_DO = {
+    errno.EMFILE: "the process has too many open files: raise the limit (ulimit -n), then run the same command again",
+    errno.ENFILE: "the machine has too many open files: run the same command again later, or on another machine",
     errno.ENOSPC: "the disk is full: free some space (or choose another folder), then run the same command again",
     errno.EDQUOT: "your quota is used up: free some space (or choose another folder), then run the same command again",
     errno.EROFS: "the file system is read-only: choose another folder",
@@ -25,7 +29,6 @@ _WHAT_TO_DO = {
     errno.ENOTDIR: "a file stands where a folder should be: move it away, or choose another folder",
     errno.EEXIST: "a file stands where a folder should be: move it away, or choose another folder",
     errno.EAGAIN: "it is in use: run the same command again",
-    errno.ENOLCK: "the file system has no locks left: run the same command again",
     errno.ESTALE: "the file server lost it for the moment: run the same command again",
     errno.EIO: "the disk or the file server does not answer: run the same command again",
     errno.ENOENT: "a folder on the way is missing or was removed while it was in use",
@@ -102,8 +105,14 @@ def locked(directory: Path) -> Iterator[None]:
 
     The lock is on a file, which is removed afterwards: NFS passes locks on files to other hosts, but not those on
     directories.
+
+    Raises:
+        MachineError: the lock cannot be taken now, although the file system may have locks.
     """
-    fd = _lock(directory / LOCK)
+    try:
+        fd = _lock(directory / LOCK)
+    except OSError as error:
+        raise_os_error("lock", directory, error)
     try:
         yield
     finally:
@@ -116,20 +125,28 @@ def locked(directory: Path) -> Iterator[None]:
 def _lock(path: Path) -> int | None:
     """Wait for the lock; return None where the file system has no locks."""
     while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            if not _flock(fd):
+                return None
             if os.path.samestat(os.fstat(fd), path.stat()):
-                return fd
+                held, fd = fd, -1
+                return held
         except FileNotFoundError:  # its holder has removed it: try again with a new file
             pass
-        except OSError:
-            os.close(fd)
-            return None
-        os.close(fd)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+
+def _flock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return False
+        raise
+    return True
 
 
 @contextlib.contextmanager

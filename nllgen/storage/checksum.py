@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from nllgen.errors import CorruptFileError
 from nllgen.storage.atomic import identity_of, raise_os_error
+from nllgen.study.untrusted_files import open_regular, read_regular
 
 if TYPE_CHECKING:
     import h5py
@@ -28,6 +29,7 @@ SIZE = 2048
 _MARK = b"nllgen sha256 "
 _DIGEST = slice(len(_MARK), len(_MARK) + 64)
 _PART = 2**20
+MAX_BYTES = 2**36  # a study of 10,000 cells with images of 28×28 has a tenth of it
 _AGAIN = "remove it and run the command that made it again"
 
 
@@ -72,8 +74,10 @@ def checksum_header(content: bytes | memoryview, head: str = "{}") -> bytes:
     return _MARK + digest.hexdigest().encode() + rest
 
 
-def verify_checksum(path: Path) -> Checksum:
+def verify_checksum(path: Path, max_bytes: int = MAX_BYTES) -> Checksum:
     """Prove a file whole; one that has not changed since is not read again.
+
+    A file of more than ``max_bytes`` is none of nllgen's.
 
     Raises:
         CorruptFileError: it is not there, damaged, truncated or something else.
@@ -84,7 +88,7 @@ def verify_checksum(path: Path) -> Checksum:
         identity = identity_of(info)
         if not stat.S_ISREG(info.st_mode):
             raise CorruptFileError(f"{path}: is not a file", _AGAIN)
-        problem, head, digest = _verify_file(path, identity)
+        problem, head, digest = _verify_file(path, identity, max_bytes)
     except OSError as error:
         _raise_unreadable(path, error)
     if problem:
@@ -101,7 +105,7 @@ def read_verified(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise CorruptFileError(f"{path}: is not a file", _AGAIN)
-        content = path.read_bytes()
+        content = read_regular(path, MAX_BYTES)
     except OSError as error:
         _raise_unreadable(path, error)
     if problem := _problem(content[:SIZE], hashlib.sha256(memoryview(content)[_DIGEST.stop :]).hexdigest()):
@@ -116,11 +120,13 @@ def _raise_unreadable(path: Path, error: OSError) -> NoReturn:
 
 
 @lru_cache(maxsize=2**16)
-def _verify_file(path: Path, identity: tuple[int, ...]) -> tuple[str, str, str]:
+def _verify_file(path: Path, identity: tuple[int, ...], max_bytes: int) -> tuple[str, str, str]:
     """Return what is wrong with a file (empty where nothing is), its header, and its checksum."""
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         part = file.read(_PART)
         block = part[:SIZE]
+        if not block.startswith(_MARK) or identity[2] > max_bytes:  # a sparse file has any size
+            return "is not an HDF5 file of nllgen", "", ""
         digest = hashlib.sha256(memoryview(part)[_DIGEST.stop :])
         while part := file.read(_PART):
             digest.update(part)

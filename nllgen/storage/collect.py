@@ -17,7 +17,7 @@ from nllgen.errors import CorruptFileError, IncompleteError, MachineError, Nllge
 from nllgen.storage.checksum import verify_checksum
 from nllgen.storage.collect_part import Part, empty_part, join_parts, part_of_study, read_parts
 from nllgen.storage.dataset import NUMBERS, read_dataset
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS
 from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir

@@ -17,7 +17,7 @@ import numpy as np
 
 from nllgen.errors import CorruptFileError, MachineError, SchemaError
 from nllgen.storage.extra_metrics import with_extra_metrics
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.storage.result import Result, read_result
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS, TEXT_WIDTH
 from nllgen.storage.study_dir import TaskDir

@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 from h5py import h5d
 
-from nllgen.storage.hdf5 import MAX_TEXT_BYTES, Array, find, get_array, get_json, has, open_read, text_attr
+from nllgen.storage.hdf5 import find, get_array, get_json, has, open_read, schema_of, text_attr
+from nllgen.storage.hdf5_data import Array, UntrustedFile, check_local
 from nllgen.storage.schema import (
     CELL_NUMBER_COLUMNS,
     CELL_TEXT_COLUMNS,
@@ -27,6 +28,8 @@ OLD_SCHEMAS = (1, 2)
 # names of this schema → names of earlier ones
 _OLD_NAMES = {"container_sha256": "image_sha256", "extra_metrics": "supplements"}
 _MAX_ROWS = 2**28
+_PART_BYTES = 2**26  # of texts that are read at once
+_TEXT_BYTES = 64  # of a text beside its characters
 
 
 def read_any_study(path: Path) -> StudyFile:
@@ -38,13 +41,13 @@ def read_any_study(path: Path) -> StudyFile:
         MachineError: it cannot be read now.
     """
     with open_read(path) as file:
-        schema = file.attrs.get("schema")
+        schema = schema_of(file)
         if isinstance(schema, int | np.integer) and int(schema) in OLD_SCHEMAS:
             return _convert(file)
     return read_study(path)
 
 
-def _convert(file: h5py.File) -> StudyFile:
+def _convert(file: UntrustedFile) -> StudyFile:
     cells = {name: _texts(file, f"cells/{_old_name(file, 'cells', name)}") for name in CELL_TEXT_COLUMNS[:1]}
     num_cells = len(cells["id"])
     cells |= {name: _cell_texts(file, name, num_cells) for name in CELL_TEXT_COLUMNS[1:]}
@@ -67,12 +70,12 @@ def _convert(file: h5py.File) -> StudyFile:
     )
 
 
-def _old_name(file: h5py.File, group: str, name: str) -> str:
+def _old_name(file: UntrustedFile, group: str, name: str) -> str:
     old = _OLD_NAMES.get(name, name)
     return old if has(file, f"{group}/{old}") else name
 
 
-def _cell_texts(file: h5py.File, name: str, num_cells: int) -> Array:
+def _cell_texts(file: UntrustedFile, name: str, num_cells: int) -> Array:
     """Read a text column of /cells; empty texts where an earlier schema had no such column."""
     path = f"cells/{_old_name(file, 'cells', name)}"
     if has(file, path):
@@ -82,19 +85,27 @@ def _cell_texts(file: h5py.File, name: str, num_cells: int) -> Array:
     return texts
 
 
-def _texts(file: h5py.File, name: str) -> Array:
+def _texts(file: UntrustedFile, name: str) -> Array:
+    """Read a column of HDF5's texts of variable length; any number of rows may refer to one text of the heap."""
     item = find(file, name)
+    if isinstance(item, h5d.DatasetID):
+        check_local(item, name)
     if not isinstance(item, h5d.DatasetID) or item.rank != 1 or item.dtype.kind != "O":
         raise ValueError(f"{name} is not a column of texts")
-    if item.shape[0] > _MAX_ROWS or item.shape[0] * 16 > 1032 * max(1, item.get_storage_size()):
-        raise ValueError(f"{name} declares {item.shape[0]} texts, more than it can hold")
-    texts = h5py.Dataset(item).asstr()[()]
-    if sum(map(len, texts)) > MAX_TEXT_BYTES:
-        raise ValueError(f"{name} has more than {MAX_TEXT_BYTES} characters")
-    return np.asarray(texts, dtype=object)
+    (length,) = item.shape
+    if length > _MAX_ROWS:
+        raise ValueError(f"{name} has {length} rows, more than {_MAX_ROWS}")
+    file.charge(name, length * _TEXT_BYTES)
+    texts, column = np.empty(length, dtype=object), h5py.Dataset(item).asstr()
+    step = max(1, _PART_BYTES // file.id.get_filesize())  # no text is longer than the file
+    for begin in range(0, length, step):
+        part = column[begin : begin + step]
+        file.charge(name, 4 * sum(map(len, part)))
+        texts[begin : begin + step] = part
+    return texts
 
 
-def _long(file: h5py.File, name: str, known: Mapping[str, str], num_cells: int) -> Table:
+def _long(file: UntrustedFile, name: str, known: Mapping[str, str], num_cells: int) -> Table:
     table: Table = {"cell": get_array(file, f"{name}/cell", ndim=1, kind="iu", max_items=_MAX_ROWS)}
     for column in known:
         if not has(file, f"{name}/{column}"):

@@ -10,7 +10,8 @@ import numpy as np
 
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.checksum import with_checksum
-from nllgen.storage.hdf5 import Array, check_schema, find, get_array, number_attr, open_read, put_array, text_attr
+from nllgen.storage.hdf5 import check_schema, find, get_array, number_attr, open_read, put_array, text_attr
+from nllgen.storage.hdf5_data import Array, check_local
 from nllgen.storage.schema import SCHEMA, SPLITS
 
 NUMBERS = ("entropy_nats", "entropy_se_nats", "forward_inverse_nats", "fp32_fp64_nats", "inverse_error")
@@ -91,6 +92,8 @@ def read_dataset_head(path: Path) -> Dataset:
         x, log_prob = {}, {}
         for split in SPLITS:
             item = find(file, f"{split}/x")
+            if isinstance(item, h5py.h5d.DatasetID):
+                check_local(item, split)
             if not isinstance(item, h5py.h5d.DatasetID) or item.rank != 4:
                 raise ValueError(f"{split}/x is not an array of images")
             x[split] = np.empty((item.shape[0], 0), dtype=np.float32)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import h5py
 import numpy as np
 
 from nllgen.errors import CorruptFileError, MachineError
-from nllgen.storage.hdf5 import Array, get_array
+from nllgen.storage.hdf5 import get_array, has
+from nllgen.storage.hdf5_data import Array, UntrustedFile, budget_of
+from nllgen.storage.untrusted import open_regular
 
-MAX_BYTES = 2**34  # 16 GiB: five million images of MNIST's size
+FREE_BYTES = 2**29  # what any file may take: equal samples, which compress well, are scored, too
+_HEADER_BYTES = 2**14  # of an array; NumPy itself refuses one of more than 10,000
+_MAX_NAMES = 10
 _NPZ, _KINDS = b"PK", "fui"
 _DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -29,14 +36,15 @@ def read_array(path: Path, names: Sequence[str], ndim: int) -> Array:
 
     Raises:
         CorruptFileError: the file is neither, damaged, or has no such array; or that is of another type or number of
-            axes, or larger than 16 GiB.
+            axes, or expands to many times the size of the file.
         MachineError: it cannot be read, or there is not enough memory for it.
     """
     try:
-        with path.open("rb") as file:
-            npz = file.read(len(_NPZ)) == _NPZ
-        array = _from_npz(path, names, ndim) if npz else _from_hdf5(path, names, ndim)
-    except FileNotFoundError as error:
+        with open_regular(path) as file:
+            size, npz = os.fstat(file.fileno()).st_size, file.read(len(_NPZ)) == _NPZ
+            budget = budget_of(size, FREE_BYTES)
+            array = _from_npz(file, names, ndim, budget) if npz else _from_hdf5(path, names, ndim, budget)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise CorruptFileError(f"{path}: no such file", "check the path") from error
     except (PermissionError, IsADirectoryError) as error:
         raise MachineError(f"cannot read {path}: {error.strerror}", "give a file that you may read") from error
@@ -50,15 +58,17 @@ def read_array(path: Path, names: Sequence[str], ndim: int) -> Array:
     return array
 
 
-def _from_npz(path: Path, names: Sequence[str], ndim: int) -> Array:
-    with zipfile.ZipFile(path) as archive:
+def _from_npz(file: BinaryIO, names: Sequence[str], ndim: int, budget: int) -> Array:
+    with zipfile.ZipFile(file) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         name = _first(names, members)
         with archive.open(members[name]) as member:
-            shape, dtype = _npy_header(member)
+            shape, dtype = _npy_header(io.BytesIO(member.read(_HEADER_BYTES)))  # a header may declare gigabytes, too
         size = _checked(name, shape, dtype, ndim)
         if size > members[name].file_size:
             raise ValueError(f"{name} declares {size} bytes, more than it can hold")
+        if size > budget:
+            raise ValueError(f"{name} has {size} bytes, more than {budget} for a file of this size")
         with archive.open(members[name]) as member:
             return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
 
@@ -72,16 +82,15 @@ def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _from_hdf5(path: Path, names: Sequence[str], ndim: int) -> Array:
+def _from_hdf5(path: Path, names: Sequence[str], ndim: int, budget: int) -> Array:
     if not h5py.is_hdf5(path):
         raise ValueError("neither an .npz nor an HDF5 file")
-    with h5py.File(path, "r") as file:
-        name = _first(names, file)
-        item = file[name] if not isinstance(file.get(name, getlink=True), h5py.ExternalLink) else None
-        if not isinstance(item, h5py.Dataset):
-            raise ValueError(f"{name} is not an array in this file")
-        _checked(name, item.shape or (), item.dtype, ndim)
-        return get_array(file, name, ndim=ndim, kind=_KINDS, max_items=MAX_BYTES // item.dtype.itemsize)
+    with UntrustedFile(path, "r", locking=False) as file:
+        file.budget = budget
+        name = next((name for name in names if has(file, name)), "")
+        if not name:
+            _first(names, set(itertools.islice(file, _MAX_NAMES)))
+        return get_array(file, name, ndim=ndim, kind=_KINDS)
 
 
 def _first(names: Sequence[str], there: Any) -> str:
@@ -94,7 +103,4 @@ def _first(names: Sequence[str], there: Any) -> str:
 def _checked(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], ndim: int) -> int:
     if dtype.kind not in _KINDS or len(shape) != ndim:
         raise ValueError(f"{name} has {len(shape)} axes of {dtype}, expected {ndim} axes of numbers")
-    size = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
-    if size > MAX_BYTES:
-        raise ValueError(f"{name} has {size} bytes, more than {MAX_BYTES}")
-    return size
+    return int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize

@@ -6,40 +6,42 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
-from h5py import h5d, h5f, h5g, h5i, h5l, h5o, h5s, h5t
+from h5py import h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5t
 
 from nllgen.errors import CorruptFileError, MachineError
-from nllgen.storage.checksum import read_verified, verify_checksum
+from nllgen.storage.checksum import MAX_BYTES, read_verified, verify_checksum
+from nllgen.storage.hdf5_data import Array as Array
+from nllgen.storage.hdf5_data import UntrustedFile, budget_of, check_local, read_data
 from nllgen.storage.head import require_schema
 
-Array = npt.NDArray[Any]
 MAX_ITEMS = 2**33  # 32 GiB of float32: more than any study has
 MAX_TEXT_BYTES = 2**28
-_MOST_COMPRESSED = 1032  # gzip makes nothing smaller than this part of it
 _SMALL_ITEMS = 64  # compressing fewer makes nothing smaller
 _IMAGE_BYTES = 2**26  # smaller files are parsed from the very bytes that were verified
 _AGAIN = "remove it and run the command that made it again"
 
 
 @contextlib.contextmanager
-def open_read(path: Path) -> Iterator[h5py.File]:
+def open_read(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[UntrustedFile]:
     """Open a file that proves whole, without locks, which its checksum makes unnecessary.
+
+    What is read from it takes no more memory than :func:`hdf5_data.budget_of` allows for its size.
 
     Raises:
         CorruptFileError: its content is not what nllgen writes; errors of the block are taken for that, too.
         MachineError: it cannot be read now, or there is not enough memory for it.
     """
-    verify_checksum(path)
-    is_small = path.stat().st_size <= _IMAGE_BYTES
+    verify_checksum(path, max_bytes)
+    size = path.stat().st_size
     try:
-        with _open_image(read_verified(path)) if is_small else h5py.File(path, "r", locking=False) as file:
+        source = _image(read_verified(path)) if size <= _IMAGE_BYTES else path
+        with UntrustedFile(source, "r", locking=False) as file:
+            file.budget = budget_of(size)
             yield file
     except MemoryError as error:
         raise MachineError(f"{path}: not enough memory to read it", "read it on a machine with more") from error
@@ -51,8 +53,8 @@ def open_read(path: Path) -> Iterator[h5py.File]:
         raise CorruptFileError(f"{path}: not a readable HDF5 file of nllgen ({error})", _AGAIN) from error
 
 
-def _open_image(content: bytes) -> h5py.File:
-    return h5py.File(h5f.open_file_image(content))
+def _image(content: bytes) -> h5f.FileID:
+    return h5f.open_file_image(content)
 
 
 def check_schema(file: h5py.File, path: Path) -> None:
@@ -61,7 +63,12 @@ def check_schema(file: h5py.File, path: Path) -> None:
     Raises:
         SchemaError: it names both schemas.
     """
-    require_schema(file.attrs.get("schema"), path)
+    require_schema(schema_of(file), path)
+
+
+def schema_of(file: h5py.File) -> object:
+    """Return the schema that a file names, of whatever type; None where it names none."""
+    return _attr(file, "schema")
 
 
 def put_array(group: h5py.Group, name: str, data: Array, unit: str) -> None:
@@ -73,12 +80,12 @@ def put_array(group: h5py.Group, name: str, data: Array, unit: str) -> None:
 
 
 def get_array(
-    group: h5py.Group, name: str, *, ndim: int, kind: str, max_items: int = MAX_ITEMS, rows: slice | None = None
+    file: UntrustedFile, name: str, *, ndim: int, kind: str, max_items: int = MAX_ITEMS, rows: slice | None = None
 ) -> Array:
     """Read an array of numbers after a look at its shape and dtype.
 
     Args:
-        group: that holds it.
+        file: that holds it.
         name: its name.
         ndim: number of axes that it must have.
         kind: NumPy kind characters that it may have.
@@ -88,41 +95,17 @@ def get_array(
     Raises:
         ValueError: something else lies there; callers read inside :func:`open_read`, which types it.
     """
-    item = find(group, name)
+    item = find(file, name)
     if not isinstance(item, h5d.DatasetID):
         raise ValueError(f"{name} is not a dataset")
+    check_local(item, name)
     shape, dtype = item.shape, item.dtype
     if shape is None or len(shape) != ndim or dtype.kind not in kind:
         raise ValueError(f"{name} has {shape} items of {dtype}, expected {ndim} axes of kind {kind}")
     size = math.prod(shape)
     if size > max_items:
         raise ValueError(f"{name} has {size} items, more than {max_items}")
-    check_size(item, name, size * dtype.itemsize)
-    if rows is not None:
-        return np.asarray(h5py.Dataset(item)[rows])
-    data = np.empty(shape, dtype)
-    if data.size:
-        item.read(h5s.ALL, h5s.ALL, data, _memory_type(dtype))
-    return data
-
-
-def check_size(item: h5d.DatasetID, name: str, num_bytes: int) -> None:
-    """Refuse a dataset whose data lie in another file, or that declares more bytes than it can hold.
-
-    Raises:
-        ValueError: it is one.
-    """
-    if item.get_offset() is None:  # else its data lie in this file, in one piece
-        creation = item.get_create_plist()
-        if creation.get_layout() == h5d.VIRTUAL or creation.get_external_count():
-            raise ValueError(f"{name} takes its data from another file")
-    if num_bytes > _MOST_COMPRESSED * item.get_storage_size():
-        raise ValueError(f"{name} declares {num_bytes} bytes, more than it can hold")
-
-
-@cache
-def _memory_type(dtype: np.dtype[Any]) -> h5t.TypeID:
-    return h5t.py_create(dtype)
+    return read_data(file, item, name, rows)
 
 
 def find(group: h5py.Group, name: str) -> h5g.GroupID | h5d.DatasetID:
@@ -160,31 +143,34 @@ def put_json(group: h5py.Group, name: str, value: Any) -> None:
     group.attrs[name] = json.dumps(value)
 
 
-def get_json(group: h5py.Group, name: str) -> dict[str, Any]:
+def get_json(file: UntrustedFile, name: str) -> dict[str, Any]:
     """Read an attribute with a JSON object.
 
     Raises:
         ValueError: it is missing or something else.
     """
-    value = json.loads(text_attr(group, name))
+    text = text_attr(file, name)
+    file.charge_json(name, text)
+    value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError(f"attribute {name} is not a JSON object")
     return value
 
 
-def text_attr(group: h5py.Group, name: str) -> str:
+def text_attr(file: UntrustedFile, name: str) -> str:
     """Read a text attribute.
 
     Raises:
         ValueError: it is missing or not text.
     """
-    value = group.attrs.get(name)
+    value = _attr(file, name)
     if isinstance(value, bytes):
         value = value.decode()
     if not isinstance(value, str):
         raise ValueError(f"attribute {name} is missing or not text")
     if len(value) > MAX_TEXT_BYTES:
         raise ValueError(f"attribute {name} has {len(value)} characters")
+    file.charge(name, len(value))
     return value
 
 
@@ -194,7 +180,16 @@ def number_attr(group: h5py.Group, name: str) -> float:
     Raises:
         ValueError: it is missing or not a number.
     """
-    value = group.attrs.get(name)
+    value = _attr(group, name)
     if not isinstance(value, int | float | np.integer | np.floating):
         raise ValueError(f"attribute {name} is missing or not a number")
     return float(value)
+
+
+def _attr(group: h5py.Group, name: str) -> object:
+    """Return an attribute that is one number or text; None for anything else, which could hold one text many times."""
+    if not h5a.exists(group.id, name.encode()):
+        return None
+    attribute = h5a.open(group.id, name.encode())
+    is_plain = isinstance(attribute.get_type(), h5t.TypeIntegerID | h5t.TypeFloatID | h5t.TypeStringID)
+    return group.attrs.get(name) if is_plain and attribute.shape == () else None

@@ -13,8 +13,9 @@ import h5py
 from nllgen.errors import NllgenError
 from nllgen.storage.atomic import part_file, publish, write_part
 from nllgen.storage.checksum import with_checksum
-from nllgen.storage.hdf5 import Array, check_schema, get_array, get_json, open_read, put_array, put_json
-from nllgen.storage.head import checked_attrs
+from nllgen.storage.hdf5 import check_schema, get_array, get_json, open_read, put_array, put_json
+from nllgen.storage.hdf5_data import Array
+from nllgen.storage.head import RESULT_BYTES, checked_attrs
 from nllgen.storage.schema import (
     EVAL_COLUMNS,
     FINAL_COLUMNS,
@@ -109,7 +110,7 @@ def read_result(path: Path) -> Result:
         SchemaError: it was written with another schema.
         MachineError: it cannot be read now.
     """
-    with open_read(path) as file:
+    with open_read(path, RESULT_BYTES) as file:
         check_schema(file, path)
         attrs = checked_attrs(get_json(file, "attributes"), RESULT_ATTRS)
         tables = {name: read_table(file, name, known) for name, known in TABLES.items()}
@@ -136,7 +137,7 @@ def read_attrs(path: Path) -> dict[str, Any]:
     Raises:
         CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
     """
-    with open_read(path) as file:
+    with open_read(path, RESULT_BYTES) as file:
         check_schema(file, path)
         return checked_attrs(get_json(file, "attributes"), RESULT_ATTRS)
 

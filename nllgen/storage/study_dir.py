@@ -14,7 +14,7 @@ from pathlib import Path
 from nllgen.errors import ConfigError, CorruptFileError, MachineError
 from nllgen.storage.atomic import identity_of, make_folder, part_file, raise_os_error, replace, write_part
 from nllgen.storage.ownership import Opening, find_links, find_openings, folder_opening
-from nllgen.storage.untrusted import STUDY_BYTES, read_regular
+from nllgen.storage.untrusted import HEADER_BYTES, STUDY_BYTES, read_regular
 from nllgen.study.config import Study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
 
@@ -245,7 +245,8 @@ class StudyDir:
 @lru_cache(maxsize=4)
 def _read_frozen(study_dir: StudyDir, *_identities: tuple[int, ...]) -> Study:
     """Read and parse a frozen study, once for each content of its files."""
-    header, manifest = (read_regular(path, STUDY_BYTES).decode() for path in (study_dir.header, study_dir.manifest))
+    header = read_regular(study_dir.header, HEADER_BYTES).decode()
+    manifest = read_regular(study_dir.manifest, STUDY_BYTES).decode()
     return parse_frozen(header, manifest, str(study_dir.path))
 
 

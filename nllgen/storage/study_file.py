@@ -12,7 +12,6 @@ import numpy as np
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.checksum import with_checksum
 from nllgen.storage.hdf5 import (
-    Array,
     check_schema,
     get_array,
     get_json,
@@ -22,6 +21,7 @@ from nllgen.storage.hdf5 import (
     put_json,
     text_attr,
 )
+from nllgen.storage.hdf5_data import Array, UntrustedFile
 from nllgen.storage.schema import (
     CELL_NUMBER_COLUMNS,
     CELL_TEXT_COLUMNS,
@@ -133,13 +133,13 @@ def read_study(path: Path) -> StudyFile:
         )
 
 
-def read_reference(file: h5py.File) -> dict[str, Array]:
+def read_reference(file: UntrustedFile) -> dict[str, Array]:
     """Read the pictures of real data and of the truth, where there are any."""
     names = [name for name in REFERENCES if has(file, f"reference/{name}/x")]
     return {name: get_array(file, f"reference/{name}/x", ndim=4, kind="f", max_items=_MAX_PIXELS) for name in names}
 
 
-def _read_cells(file: h5py.File) -> Table:
+def _read_cells(file: UntrustedFile) -> Table:
     cells: Table = {name: get_texts(file, f"cells/{name}") for name in CELL_TEXT_COLUMNS}
     cells |= {name: get_array(file, f"cells/{name}", ndim=1, kind="f") for name in CELL_NUMBER_COLUMNS}
     check_cells(cells)
@@ -159,7 +159,7 @@ def check_cells(cells: Table) -> None:
         raise ValueError(f"outcome is {min(unknown)!r}, not one of {', '.join(OUTCOMES)} or missing")
 
 
-def _read_long(file: h5py.File, name: str, units: dict[str, str], num_cells: int) -> Table:
+def _read_long(file: UntrustedFile, name: str, units: dict[str, str], num_cells: int) -> Table:
     table = read_table(file, name, _ROW | units)
     if "cell" not in table or not is_within(table["cell"], num_cells):
         raise ValueError(f"{name} does not fit the cells")

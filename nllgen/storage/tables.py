@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5s, h5t
+from h5py import h5d, h5t
 
-from nllgen.storage.hdf5 import MAX_TEXT_BYTES, Array, check_size, find, get_array
+from nllgen.storage.hdf5 import MAX_TEXT_BYTES, find, get_array
+from nllgen.storage.hdf5_data import Array, UntrustedFile, check_local, read_data, types_of
 from nllgen.storage.schema import INTEGER_COLUMNS, TEXT_COLUMNS, TEXT_WIDTH
 
 Table = dict[str, Array]
 MAX_ROWS = 2**28
 _COMPRESSED_BYTES = 2**16  # a smaller table is read faster as it is
+_ROW_BYTES = 128  # of a row beside its values, where they become Python's
 
 
 def make_table(rows: list[dict[str, Any]], known: Mapping[str, str]) -> Table:
@@ -86,14 +87,14 @@ def _encoded(texts: Array) -> Array:
     return encoded.astype(f"S{TEXT_WIDTH}")
 
 
-def read_table(group: h5py.Group, name: str, known: Mapping[str, str], max_rows: int = MAX_ROWS) -> Table:
+def read_table(file: UntrustedFile, name: str, known: Mapping[str, str], max_rows: int = MAX_ROWS) -> Table:
     """Read the known columns of a table; columns that other programs have added are left.
 
     Raises:
         ValueError: it is no table, its columns have other types, or it declares more rows than it can hold.
         KeyError: it is not there.
     """
-    rows = read_rows(group, name, max_rows)
+    rows = read_rows(file, name, max_rows)
     table: Table = {}
     for column in known:
         if column not in (rows.dtype.names or ()):
@@ -102,7 +103,7 @@ def read_table(group: h5py.Group, name: str, known: Mapping[str, str], max_rows:
         expected = (
             "S" if known[column] == "text" or column in TEXT_COLUMNS else "i" if _is_integer(column, known) else "f"
         )
-        if data.dtype.kind != expected or data.ndim != 1:
+        if data.dtype.kind != expected or data.ndim != 1 or (expected == "S" and data.dtype.itemsize > TEXT_WIDTH):
             raise ValueError(f"{name}/{column} holds {data.dtype}, not what its schema says")
         # NumPy 1 decodes an empty array to numbers
         table[column] = np.char.decode(data, "utf-8").astype(str, copy=False) if expected == "S" else data
@@ -113,37 +114,27 @@ def _is_integer(column: str, known: Mapping[str, str]) -> bool:
     return column in INTEGER_COLUMNS or known[column].startswith("row of")
 
 
-def read_rows(group: h5py.Group, name: str, max_rows: int = MAX_ROWS) -> Array:
+def read_rows(file: UntrustedFile, name: str, max_rows: int = MAX_ROWS) -> Array:
     """Return a compound dataset as a structured array.
-
-    h5py's low level with a cache of types: a compound type of a hundred fields takes h5py two milliseconds to convert.
 
     Raises:
         ValueError, KeyError: as :func:`read_table`.
     """
-    item = find(group, name)
+    item = find(file, name)
     if not isinstance(item, h5d.DatasetID):
         raise ValueError(f"{name} is not a table")
+    check_local(item, name)
     file_type = item.get_type()
     if not isinstance(file_type, h5t.TypeCompoundID) or item.rank != 1:
         raise ValueError(f"{name} is not a table")
-    dtype, memory_type = _types(file_type.encode())
+    dtype = types_of(file_type.encode())[0]
+    if any(dtype[column].kind not in "ifS" for column in dtype.names or ()):
+        raise ValueError(f"a column of {name} is neither a number nor a text of fixed length")
     (length,) = item.shape
     if length > max_rows:
         raise ValueError(f"{name} has {length} rows, more than {max_rows}")
-    check_size(item, name, length * dtype.itemsize)
-    rows = np.empty(length, dtype)
-    if length:
-        item.read(h5s.ALL, h5s.ALL, rows, memory_type)
-    return rows
-
-
-@lru_cache(maxsize=4096)
-def _types(encoded: bytes) -> tuple[np.dtype[Any], h5t.TypeID]:
-    dtype = h5t.decode(encoded).dtype
-    if dtype.hasobject or any(dtype[name].kind not in "ifS" for name in dtype.names or ()):
-        raise ValueError("a column of a table is neither a number nor a text of fixed length")
-    return dtype, h5t.py_create(dtype)
+    file.charge(name, length * _ROW_BYTES)
+    return read_data(file, item, name)
 
 
 def put_texts(group: h5py.Group, name: str, texts: Iterable[str]) -> None:
@@ -155,13 +146,15 @@ def put_texts(group: h5py.Group, name: str, texts: Iterable[str]) -> None:
     group.create_dataset(name, data=content, compression="gzip", compression_opts=1).attrs["unit"] = "JSON"
 
 
-def get_texts(group: h5py.Group, name: str) -> Array:
+def get_texts(file: UntrustedFile, name: str) -> Array:
     """Read what :func:`put_texts` wrote, (n,) of Python's texts: one long text does not widen the others.
 
     Raises:
         ValueError, KeyError: it is not there, or something else.
     """
-    values = json.loads(get_array(group, name, ndim=1, kind="u", max_items=MAX_TEXT_BYTES).tobytes())
+    text = get_array(file, name, ndim=1, kind="u", max_items=MAX_TEXT_BYTES).tobytes()
+    file.charge_json(name, text)
+    values = json.loads(text)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError(f"{name} is not a list of texts")
     texts = np.empty(len(values), dtype=object)
@@ -182,7 +175,7 @@ def digest_table(digest: Any, name: str, table: Table) -> None:
     others = {column: table[column].tolist() for column in names if column not in numbers}
     digest.update(json.dumps([name, names, others]).encode())
     if numbers:
-        digest.update(canonical(np.array([table[column] for column in numbers], np.float64)).tobytes())
+        digest.update(canonical(np.array([table[column] for column in numbers], np.float64)).data)
 
 
 def digest_array(digest: Any, name: str, data: Array) -> None:

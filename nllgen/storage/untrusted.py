@@ -1,59 +1,34 @@
-"""Text files of a study folder, read without believing them: regular files only, no more than is sensible, no controls.
-
-A FIFO would be waited for and a device read for ever; a folder that was received may hold either.
-"""
+"""Text of a study folder, read without believing it: no control characters reach a terminal."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
-import stat
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-RECORD_BYTES = 64 << 20  # attempts, submissions: a line of a few hundred bytes each
+from nllgen.study.untrusted_files import RECORD_BYTES as RECORD_BYTES
+from nllgen.study.untrusted_files import open_regular as open_regular
+from nllgen.study.untrusted_files import read_regular as read_regular
+
 STUDY_BYTES = 512 << 20  # a manifest of 100,000 cells has a fifth of it
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read; a link is followed to what it names, and that is looked at before anything is read.
-
-    Raises:
-        OSError: it cannot be read, or is not a regular file (EINVAL).
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO that nobody writes opens at once
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return os.fdopen(fd, "rb")
-    os.close(fd)
-    raise OSError(errno.EINVAL, "is not a regular file", str(path))
-
-
-def read_regular(path: Path, max_bytes: int = RECORD_BYTES) -> bytes:
-    """Return a regular file's content.
-
-    Raises:
-        OSError: as :func:`open_regular`, or it has more than ``max_bytes`` (EFBIG).
-    """
-    with open_regular(path) as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise OSError(errno.EFBIG, f"has more than {max_bytes:,} bytes", str(path))
-    return content
+HEADER_BYTES = 1 << 18  # a study without its cells has a few thousand
+_MAX_VALUES = 2**21  # of a JSON text: a submission of 100,000 cells has a tenth of it
+# of terminals, of the direction of text, and separators of lines
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def parse_untrusted_json(text: str | bytes) -> Any:
     """Return the values of a JSON text, every text among them made harmless.
 
     Raises:
-        ValueError, RecursionError: it is no JSON, or nested too deeply.
+        ValueError, RecursionError: it is no JSON, nested too deeply, or has too many values.
     """
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    if sum(map(text.count, ",[{")) > _MAX_VALUES:  # an empty list takes 30 times its text
+        raise ValueError(f"it has more than {_MAX_VALUES:,} values")
     value = json.loads(text)
     # most have none, and are not gone through
-    return _without_controls(value) if "\\u00" in text or _CONTROLS.search(text) else value
+    return _without_controls(value) if "\\u" in text or _CONTROLS.search(text) else value
 
 
 def _without_controls(value: Any) -> Any:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import pickle
-import zipfile
-from collections import OrderedDict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,8 @@ import numpy.typing as npt
 
 from nllgen.errors import CorruptFileError
 from nllgen.storage.atomic import identity_of, raise_os_error
+from nllgen.study.tensor_archive import TensorArchive, TensorView, open_archive
+from nllgen.study.untrusted_files import open_regular
 
 # storage class of torch → numpy dtype, of all that a flow's state may hold
 _DTYPES = {
@@ -26,7 +24,6 @@ _DTYPES = {
     "IntStorage": "<i4",
     "BoolStorage": "|b1",
 }
-_MAX_BYTES = 2**30
 
 
 def weights_digest(path: Path) -> str:
@@ -53,70 +50,33 @@ def weights_digest(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _weights_digest(path: Path, identity: tuple[int, ...]) -> str:
+    digest = hashlib.sha256()
     try:
-        weights = _read_weights(path)
+        _update(digest, path)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # whatever a damaged archive or pickle raises
         raise CorruptFileError(
             f"{path}: not a file of weights ({type(error).__name__}: {error})", "remove it and submit the study again"
         ) from error
-    digest = hashlib.sha256()
-    for name, array in sorted(weights.items()):
-        digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
-        digest.update(array.tobytes())
     return digest.hexdigest()
 
 
-def _read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read ``{"weights": {name: tensor}}``, or ``{kind: {name: tensor}}`` there, from the archive of ``torch.save``."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError("its parts are compressed")
-        if sum(member.file_size for member in members) > _MAX_BYTES:
-            raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
-        (name,) = (member.filename for member in members if member.filename.endswith("/data.pkl"))
-        root = name.removesuffix("data.pkl")
-        if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
-            raise ValueError("it is big-endian")
-        with archive.open(name) as file:
-            content = _TensorUnpickler(file, archive, f"{root}data/").load()
-    weights = content["weights"]
-    if all(isinstance(part, dict) for part in weights.values()):
-        weights = {f"{kind}/{name}": value for kind, part in weights.items() for name, value in part.items()}
-    if not all(isinstance(value, np.ndarray) for value in weights.values()):
-        raise TypeError("its weights are no named tensors")
-    return dict(weights)
+def _update(digest: Any, path: Path) -> None:
+    """Hash ``{"weights": {name: tensor}}``, or ``{kind: {name: tensor}}`` there, one tensor at a time."""
+    with open_regular(path) as file, open_archive(file) as archive:
+        weights = archive.values["weights"]
+        if all(isinstance(part, dict) for part in weights.values()):
+            weights = {f"{kind}/{name}": value for kind, part in weights.items() for name, value in part.items()}
+        if not all(isinstance(value, TensorView) for value in weights.values()):
+            raise TypeError("its weights are no named tensors")
+        for name, tensor in sorted(weights.items()):
+            array = _array(archive, tensor)
+            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
+            digest.update(array.tobytes())
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    """An unpickler of dictionaries of tensors, as NumPy arrays; any other class is refused."""
-
-    def __init__(self, file: Any, archive: zipfile.ZipFile, prefix: str):
-        super().__init__(file)
-        self._archive, self._prefix = archive, prefix
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        raise pickle.UnpicklingError(f"holds {module}.{name}, which is no tensor")
-
-    def persistent_load(self, key: Any) -> npt.NDArray[Any]:
-        _, dtype, name, *_ = key
-        return np.frombuffer(self._archive.read(f"{self._prefix}{name}"), dtype=dtype)
-
-
-def _rebuild(storage: npt.NDArray[Any], offset: int, shape: Any, stride: Any, *_: Any) -> npt.NDArray[Any]:
-    """Return a tensor's array; its elements may lie apart, or be one element seen many times."""
-    last = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
-    if min((offset, *shape, *stride)) < 0 or (math.prod(shape) and last >= len(storage)):
-        raise ValueError("a tensor is larger than its storage")
-    if math.prod(shape) * storage.itemsize > _MAX_BYTES:
-        raise ValueError(f"a tensor has more than {_MAX_BYTES:,} bytes")
-    strides = [step * storage.itemsize for step in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides, writeable=False)
+def _array(archive: TensorArchive, tensor: TensorView) -> npt.NDArray[Any]:
+    data = np.frombuffer(archive.read(tensor.storage), dtype=_DTYPES[tensor.storage.kind])[tensor.offset :]
+    strides = [step * data.itemsize for step in tensor.stride]
+    return np.lib.stride_tricks.as_strided(data, tensor.shape, strides, writeable=False)

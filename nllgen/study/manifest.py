@@ -19,6 +19,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 }
 _SHARED = ("data", "flow", "dcgan", "model", "paradigm")
 
+_MAX_LINE = 1 << 20  # a cell has two thousand
+
 
 def header_text(study: Study) -> str:
     """Format study.yaml: the resolved study without its cells."""
@@ -51,8 +53,11 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
             )
         count = head.pop("num_cells", None)
         # the header is written last: an extension that was killed before it leaves further lines, which do not count
+        lines = manifest.splitlines()[: int(count or 0)]
+        if any(len(line) > _MAX_LINE for line in lines):  # an empty list takes 30 times its text
+            raise ValueError(f"a line of manifest.jsonl has more than {_MAX_LINE:,} characters")
         known: dict[tuple[str, str], Any] = {}
-        cells = [_parse_cell(json.loads(line), known) for line in manifest.splitlines()[: int(count or 0)]]
+        cells = [_parse_cell(json.loads(line), known) for line in lines]
         if count != len(cells):
             raise ValueError(f"study.yaml counts {count} cells, manifest.jsonl has {len(cells)}")
         return Study(cells=tuple(cells), **{name: _parse_section(name, value) for name, value in head.items()})

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from nllgen.errors import ConfigError
 from nllgen.study.diagnostics import Diagnostics, KeyPath, dotted, explain, show
+from nllgen.study.untrusted_files import open_regular
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
@@ -96,7 +97,7 @@ def read_text(path: Path) -> str:
         if not path.is_file():
             reason = "is a folder" if path.is_dir() else "does not exist or is not a file"
             raise ConfigError(f"{path} {reason}", "give the path of a YAML file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error

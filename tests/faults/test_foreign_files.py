@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nllgen.cli import cli
+from nllgen.data.mnist import load_mnist
 from nllgen.errors import CorruptFileError, MachineError, NllgenError
 from nllgen.launch.freeze import freeze
 from nllgen.launch.tasks import read_attempts
@@ -138,3 +139,34 @@ def test_a_study_that_cannot_be_read_now_is_not_called_damaged(
     monkeypatch.setattr("nllgen.storage.study_dir.read_regular", raise_os_error)
     with pytest.raises(MachineError, match="Permission denied"):
         folder.read_study()
+
+
+def test_no_file_that_a_command_is_given_is_waited_for(tmp_path: Path) -> None:
+    """Nothing writes into the pipe, and a device has no end."""
+    fifo(tmp_path / "pipe")
+    (tmp_path / "mnist").mkdir()
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        fifo(tmp_path / "mnist" / name)
+    with pytest.raises(CorruptFileError, match="is not a regular file"):
+        load_mnist(tmp_path / "mnist")
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(GRID)
+    for file in (str(tmp_path / "pipe"), "/dev/zero"):
+        for words in (
+            ["plan", "--grid", file],
+            ["submit", "--grid", str(grid), "--root", str(tmp_path), "--local", "--container", file],
+            ["submit", "--grid", str(grid), "--root", str(tmp_path), "--profile", file],
+            ["score", "--truth", file, "--log-probs", file],
+            ["draw", file],
+            ["report", file, "--out", str(tmp_path / "report")],
+        ):
+            assert isinstance(nllgen(*words).exception, NllgenError), words
+
+
+def test_a_file_of_any_declared_size_is_not_hashed(folder: StudyDir) -> None:
+    """A sparse file takes a byte on the disk and an hour to read."""
+    result = folder.cell(folder.read_study().cells[0].id).result
+    with result.open("wb") as file:
+        file.write(b"nllgen sha256 ")
+        file.truncate(1 << 42)
+    assert json.loads(nllgen("status", str(folder.path), "--json").output)["counts"]["damaged"] == 1

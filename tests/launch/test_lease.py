@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -309,3 +310,31 @@ def test_the_lease_of_a_gone_job_is_dropped_and_a_local_one_stays(tmp_path: Path
     assert LeaseManager().take(tmp_path / "lease") is not None
     LeaseManager().drop_of_gone_job(tmp_path / "lease")
     assert (tmp_path / "lease").exists()
+
+
+def test_no_lease_is_taken_over_without_its_lock(
+    path: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, a process with too many open files went on without."""
+    holder.kill()
+    holder.communicate()
+    content = path.read_text()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("nllgen.storage.atomic.fcntl.flock", refuse)
+    with pytest.raises(MachineError, match="too many open files"):
+        LeaseManager().take(path)
+    assert path.read_text() == content
+
+
+def test_a_lease_is_released_where_its_lock_cannot_be_taken(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = take(path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("nllgen.storage.atomic.fcntl.flock", refuse)
+    lease.release()
+    assert list(path.parent.glob("lease*")) == []

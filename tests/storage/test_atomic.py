@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -230,8 +232,12 @@ def test_however_many_want_a_lock_one_at_a_time_has_it(tmp_path: Path) -> None:
     assert (counter.read_text(), list(directory.iterdir())) == ("1600", [])
 
 
-def test_what_cannot_be_locked_is_done_without(tmp_path: Path) -> None:
-    with locked(tmp_path / "nowhere"):
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_used_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", raising(number))
+    with locked(tmp_path):
         done = True
     assert done
 
@@ -244,3 +250,40 @@ def test_a_file_that_another_process_moved_aside_is_no_error(tmp_path: Path) -> 
     assert set_aside(path) is None
     path.write_text("damaged again")
     assert set_aside(path) == tmp_path / "metrics.prdc.h5.damaged.2"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("call", ["open", "flock"])
+def test_a_lock_that_cannot_be_taken_now_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, call: str
+) -> None:
+    """Once, the block was entered without a lock."""
+    monkeypatch.setattr(os if call == "open" else fcntl, call, raising(number))
+    with pytest.raises(MachineError, match="cannot lock") as refused, locked(tmp_path):
+        pytest.fail("entered without the lock")
+    monkeypatch.undo()
+    assert refused.value.exit_code == 3
+    assert refused.value.hint
+    with locked(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_is_an_error_where_no_file_can_be_opened(tmp_path: Path) -> None:
+    """By the kernel itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(MachineError, match="Too many open files"), locked(tmp_path):
+            pytest.fail("entered without the lock")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == used
+
+
+def raising(number: int) -> Callable[..., int]:
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return fail

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from nllgen.errors import CorruptFileError, IncompleteError, MachineError, SchemaError
 from nllgen.launch.status import status
 from nllgen.planning.plan import ContainerRule, Plan, inspect_study, make_plan
-from nllgen.storage import states, weights
+from nllgen.storage import states
 from nllgen.storage.collect import collect
 from nllgen.storage.result import Result
 from nllgen.storage.states import Expected, ResultState, TaskFiles, inspect
@@ -256,19 +257,20 @@ def test_the_digest_of_a_shipped_truth_is_known_without_torch(monkeypatch: pytes
 
 @pytest.mark.parametrize("kind", ["text", "other class", "compressed", "too large", "no weights"])
 def test_what_are_no_weights_is_refused_and_not_run(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "truth.pt"
+    path, twice = tmp_path / "truth.pt", ["weights"]
+    for _ in range(40):
+        twice = [twice, twice]  # type: ignore[list-item]
     if kind == "text":
         path.write_text("weights")
     else:
         pickles = {
             "other class": b"cos\nsystem\n(S'touch ran'\ntR.",
             "no weights": b"(dS'weights'\nI3\ns.",
+            "too large": pickle.dumps({"weights": twice}),
         }
         method = zipfile.ZIP_DEFLATED if kind == "compressed" else zipfile.ZIP_STORED
         with zipfile.ZipFile(path, "w", method) as archive:
             archive.writestr("archive/data.pkl", pickles.get(kind, b"}."))
-    if kind == "too large":
-        monkeypatch.setattr(weights, "_MAX_BYTES", 1)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CorruptFileError, match="not a file of weights"):
         weights_digest(path)

@@ -94,11 +94,11 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_passed_over(
     path = tmp_path / "checkpoint.1.pt"
     save_checkpoint(path, stepped(make, 3), write_bytes)
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, max_bytes: int) -> bytes:
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", refuse)
+        patch.setattr("nllgen.data.truth.read_regular", refuse)
         with pytest.raises(MachineError, match=r"checkpoint\.1\.pt"):
             resume(make, [path], print)
     assert resume(make, [path], print).step == 3

@@ -16,6 +16,7 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmiss
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import Profile
 from nllgen.launch.sbatch_options import GPU_OPTIONS, multiplied
+from nllgen.launch.secrets import require_variables
 from nllgen.launch.slurm.arrays import COLLECT, Stage
 from nllgen.launch.slurm.commands import without_outer_job
 from nllgen.launch.slurm.job_script import script_lines
@@ -71,11 +72,12 @@ def _cells_at_once(stage: Stage, at_once: int) -> int:
 
 
 def check_submittable(study_dir: Path, profile: Profile, of_study: Resources) -> None:
-    """Check the path of a study and its time limit before anything is changed.
+    """Check the path of a study, its time limit and the variables of its jobs before anything is changed.
 
     Raises:
-        ConfigError: a batch script cannot hold the path, or the time limit is too short.
+        ConfigError: a batch script cannot hold the path, the time limit is too short, or a variable is not set.
     """
+    require_variables(profile.pass_environment)
     if match := _NOT_IN_SCRIPTS.search(str(study_dir)):
         raise ConfigError(
             f"a batch script cannot hold a path with {match[0]!r}: {str(study_dir)!r}",
