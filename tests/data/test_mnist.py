@@ -118,7 +118,7 @@ def test_missing_file_suggests_the_command(tmp_path: Path) -> None:
 
 
 def test_directory_in_place_of_a_file_is_a_typed_error(tmp_path: Path) -> None:
-    with pytest.raises(CorruptFileError, match="Is a directory"):
+    with pytest.raises(CorruptFileError, match="is not a regular file"):
         read_idx(tmp_path)
 
 
