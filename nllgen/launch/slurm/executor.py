@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-import warnings
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
+from submitit.core.utils import DelayedSubmission, JobPaths
 
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import COLLECT, Stage
-from nllgen.launch.slurm.commands import without_outer_job
+from nllgen.launch.slurm.clusters import split_names
+from nllgen.launch.slurm.commands import query_queue, submit_script
 from nllgen.launch.slurm.job_env import STARTED_VARIABLE
+from nllgen.storage.atomic import raise_os_error
 from nllgen.study.config import Resources
 
 _MAX_TIMEOUTS = 10**9  # submitit stops requeueing after so many time limits; the retry policy decides instead
@@ -36,15 +38,32 @@ class OnePickle(submitit.SlurmExecutor):
         super().__init__(directory, max_num_timeout=_MAX_TIMEOUTS, python=f"exec {shlex.quote(python)}")
         self.pickle = pickle
 
-    def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Any]:
-        (delayed,) = delayed_submissions
-        self.write(delayed)
-        return [self._submit_command(self._submitit_command_str)]
-
     def write(self, delayed: DelayedSubmission) -> None:
         """Write the pickle of the callable."""
         delayed.set_timeout(self.parameters["time"], _MAX_TIMEOUTS)
         delayed.dump(self.pickle)
+
+    def send(self) -> tuple[str, str]:
+        """Pass the script to sbatch, keep it under the job's number as submitit does, and return number and cluster.
+
+        submitit itself takes the first number of what sbatch prints, and kills an sbatch that prints another encoding.
+        """
+        script = self.folder / f".submission_file_{uuid.uuid4().hex}.sh"
+        script.write_text(self.script())
+        number, cluster = submit_script(script) or self._queued_id()
+        JobPaths(self.folder, number).move_temporary_file(script, "submission_file", keep_as_symlink=True)
+        return number, cluster
+
+    def _queued_id(self) -> tuple[str, str]:
+        """Return number and cluster of the job that sbatch accepted without printing a number: its name is unique."""
+        name: str = self.parameters["job_name"]
+        clusters = split_names(str(self.parameters["additional_parameters"].get("clusters", "")))
+        for job in query_queue(name, clusters=clusters).jobs:
+            if job.name == name:
+                return job.id, job.cluster
+        raise MachineError(
+            "sbatch printed no number of a job, and squeue has no job of this name", "run the same command again"
+        )
 
     def script(self) -> str:
         """Return the text for sbatch."""
@@ -104,6 +123,7 @@ def executor_for(
         ) from error
     options: dict[str, Any] = {name: value for name, value in profile.sbatch.items() if value is not False}
     options |= {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
+    options |= {"clusters": profile.clusters} if profile.clusters else {}
     conditions = {"afterok": after_ok, "afterany": after_any}
     dependency = ",".join(":".join([name, *jobs]) for name, jobs in conditions.items() if jobs)
     options |= {"kill-on-invalid-dep": "yes"} if dependency else {}
@@ -146,33 +166,24 @@ def _setup(submission_dir: Path, pickle: Path, profile: Profile, code: Path) -> 
         f'rm -f -- {quoted}/"$mine".save_tmp',
         f'ln -sfn -- {shlex.quote(pickle.name)} {quoted}/"$mine"',
         f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
+        "unset SLURM_CLUSTERS SBATCH_CLUSTERS",  # a job's programs ask its own cluster; its record names the others
         "export PYTHONSAFEPATH=1",  # no module of the working directory is imported
     ]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
     return [*lines[:3], *profile.setup, *lines[3:]]
 
 
-def send(executor: OnePickle, job_function: Callable[[], object]) -> str:
+def send(executor: OnePickle, job_function: Callable[[], object]) -> tuple[str, str]:
     """Send a stage to the scheduler.
 
     Returns:
-        The number of its array.
+        The number of its array, and its cluster; empty for the machine's own.
 
     Raises:
-        MachineError: sbatch refused it; the message has sbatch's reason.
+        MachineError: sbatch refused it; the message has sbatch's reason, and the hint fits it.
     """
     try:
-        with without_outer_job(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            job = executor.submit(job_function)
-    except (FailedJobError, FailedSubmissionError, OSError) as error:
-        raise MachineError(
-            f"sbatch refused the job: {_reason(str(error))}",
-            "check the profile against the cluster (nllgen doctor), then run the same command again",
-        ) from error
-    return str(job.job_id).partition("_")[0]
-
-
-def _reason(text: str) -> str:
-    lines = [line for line in text.splitlines() if "sbatch:" in line or "error" in line.lower()]
-    return "; ".join(lines[:3] or text.splitlines()[:1])
+        executor.write(DelayedSubmission(job_function))
+        return executor.send()
+    except OSError as error:
+        raise_os_error("write", executor.folder, error)

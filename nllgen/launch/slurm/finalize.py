@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from submitit.helpers import DelayedSubmission
 
 from nllgen.errors import CellsFailedError
 from nllgen.launch.attempt import record_lost_job, record_vanished
-from nllgen.launch.lease import LeaseManager
+from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
     FailureKind,
@@ -29,6 +30,7 @@ from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_fa
 from nllgen.launch.slurm.commands import Ends, ends_of, was_cancelled
 from nllgen.launch.slurm.live_jobs import query_live_jobs
 from nllgen.launch.slurm.submission import SubmissionRequest, submit
+from nllgen.launch.slurm.unnamed import tasks_that_may_run
 from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.atomic import make_folder
@@ -37,6 +39,7 @@ from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
+_POLL_S = 15.0  # between questions about tasks that may run
 _SIGNALLED = (FailureKind.PREEMPTED, FailureKind.TIMEOUT)  # a job cannot tell the signals of scancel from these
 
 
@@ -79,7 +82,8 @@ class Finalizer:
             live = query_live_jobs(study_dir, study.name)
             config = record.worker_config
             expected = Expected.of(study, study_dir, config.options.required_container)
-            memory_factors = tasks_to_resend(study_dir, study, expected, record.charged_to, live.tasks)
+            known = {*live.tasks, *_wait_for_unknown(study_dir, study, expected, live.tasks)}
+            memory_factors = tasks_to_resend(study_dir, study, expected, record.charged_to, known)
             if not memory_factors:
                 return 0
             profile, only, under = Profile.model_validate(record.profile), tuple(memory_factors), record.charged_to
@@ -87,6 +91,19 @@ class Finalizer:
             request = replace(request, echo=lambda text: print(text, flush=True))
             result = submit(request, Finalizer)
         return len(memory_factors) if result.submission else 0
+
+
+def _wait_for_unknown(study_dir: StudyDir, study: Study, expected: Expected, live: Collection[str]) -> dict[str, str]:
+    """Wait while tasks may run that the scheduler does not name, at most as long as a lease lasts; return the rest."""
+    ends_at = time.monotonic() + LEASE_S + _POLL_S
+    while True:
+        tasks = [task for task in tasks_of(study, study_dir) if task.name not in live]
+        to_run = [task for task in tasks if inspect(task, expected).state.is_to_run]
+        unknown = tasks_that_may_run(study_dir, to_run)
+        if not unknown or time.monotonic() > ends_at:
+            return unknown
+        print(f"{len(unknown)} tasks may run although the scheduler does not name them; asking again", flush=True)
+        time.sleep(_POLL_S)
 
 
 @dataclass
@@ -100,21 +117,24 @@ class LostJobs:
     # task → the element, ``<array>_<index>``, that it was last sent as; only the number of the array if its elements
     # share their tasks
     elements: Mapping[str, str]
+    clusters: Mapping[str, str] = field(default_factory=dict)  # array → its cluster, if not the machine's own
     _ends: dict[str, Ends] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(cls, study_dir: StudyDir, charged_to: str) -> LostJobs:
         """Read the elements of all submissions that are charged to one; jobs that were not noted are left out."""
         elements: dict[str, str] = {}
+        clusters: dict[str, str] = {}
         for submission_dir, submission in submissions(study_dir):  # newer ones replace older ones
             if submission.charged_to != charged_to:
                 continue
             numbers = submission_dir.job_ids()
+            clusters |= submission_dir.job_clusters()
             for stage in submission.stages:
                 number = numbers.get(stage.name, "")
                 for index, names in enumerate(stage.elements):
                     elements |= dict.fromkeys(names, number if stage.workers or not number else f"{number}_{index}")
-        return cls(charged_to, elements)
+        return cls(charged_to, elements, clusters)
 
     def record_lost(self, task: Task) -> bool:
         """Record a task as lost if it was sent and never started; return True if it was recorded.
@@ -134,7 +154,7 @@ class LostJobs:
 
     def _was_cancelled(self, element: str, array: str) -> bool:
         if array not in self._ends:
-            self._ends[array] = ends_of(array)
+            self._ends[array] = ends_of(array, cluster=self.clusters.get(array, ""))
         ends = self._ends[array]
         if "_" not in element:
             return any(state.startswith("CANCELLED") for state in ends.states.values())
@@ -193,9 +213,10 @@ def _may_be_retried(last: Line, lines: Sequence[Line], charged_to: str) -> bool:
     kind = failure_kind(last)
     if kind in (None, FailureKind.ASKED):
         return False
-    return not (kind in _SIGNALLED and was_cancelled(_job_of(last, lines)))
+    return not (kind in _SIGNALLED and was_cancelled(*_job_of(last, lines)))
 
 
-def _job_of(end: Line, lines: Sequence[Line]) -> str:
-    jobs = [str(line.get("job", "")) for line in lines if line.get("attempt") == end.get("attempt")]
-    return next((job for job in jobs if job), "")
+def _job_of(end: Line, lines: Sequence[Line]) -> tuple[str, str]:
+    """Return the job of an attempt, and its cluster; empty where none is recorded."""
+    of_attempt = [line for line in lines if line.get("attempt") == end.get("attempt") and line.get("job")]
+    return next(((str(line["job"]), str(line.get("cluster", ""))) for line in of_attempt), ("", ""))

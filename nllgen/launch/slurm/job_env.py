@@ -30,6 +30,7 @@ class Job:
     affinity: tuple[int, ...]  # processors that this process may use
     gpus: tuple[int, ...]  # numbers of the GPUs that it may use
     memory_bytes: int = 0  # memory that it may use; 0 if that is not known
+    cluster: str = ""  # name of the cluster that runs the job; empty outside Slurm
 
     @classmethod
     def current(cls, time_min: float | None = None, environ: Mapping[str, str] = os.environ) -> Job:
@@ -49,6 +50,7 @@ class Job:
             affinity=affinity,
             gpus=visible_gpus(environ),
             memory_bytes=_memory_bytes(environ),
+            cluster=environ.get("SLURM_CLUSTER_NAME", ""),
         )
 
     @property
@@ -65,7 +67,8 @@ class Job:
         """Return the facts that an attempt records; empty outside Slurm."""
         if not self.is_scheduled:
             return {}
-        return {"job": self.id, "restarts": self.restarts, "cpus": len(self.affinity), "gpus": len(self.gpus)}
+        facts = {"job": self.id, "restarts": self.restarts, "cpus": len(self.affinity), "gpus": len(self.gpus)}
+        return facts | ({"cluster": self.cluster} if self.cluster else {})
 
 
 class Signals:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from nllgen.launch.code_snapshot import snapshot, snapshot_folder
-from nllgen.launch.lease import LeaseManager
+from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import (
     COLLECT,
@@ -22,9 +22,11 @@ from nllgen.launch.slurm.arrays import (
     group_into_stages,
     newest_submission,
 )
+from nllgen.launch.slurm.clusters import choose_clusters, split_names, with_clusters
 from nllgen.launch.slurm.commands import max_array_size
 from nllgen.launch.slurm.executor import check_submittable, executor_for, resources_of, send
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
+from nllgen.launch.slurm.unnamed import tasks_that_may_run
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import longest_first, with_needs
 from nllgen.launch.worker_process import WorkerConfig
@@ -65,6 +67,18 @@ class SubmitResult:
     submission: Submission | None  # its record; None if there was nothing to send
     scripts: Mapping[str, str]  # stage → text for sbatch
     num_queued: int  # number of tasks that the scheduler had already
+    # task → why it may be running although the scheduler does not name it; it was not sent
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unknown_line(self) -> str:
+        """Return which tasks were not sent because they may be running, and what to do; there are some."""
+        name, reason = next(iter(self.unknown.items()))
+        more = f" and {len(self.unknown) - 1} more" if len(self.unknown) > 1 else ""
+        return (
+            f"not sent: {name}{more}: {reason}, and squeue does not name it, so that it may be running (on another "
+            f"cluster?); run the same command again in {LEASE_S / 60:.0f} minutes"
+        )
 
 
 def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitResult:
@@ -73,18 +87,25 @@ def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitR
     ``make_finalizer`` makes the callable of the last stage; it is :class:`nllgen.launch.slurm.finalize.Finalizer`.
 
     Raises:
-        ConfigError: Slurm cannot handle the folder's name, or the time is too short; nothing has been changed.
+        ConfigError: Slurm cannot handle the folder's name, the time is too short, or live jobs are on another cluster
+            than the profile's; nothing has been changed.
         MachineError: the scheduler is missing or refuses a job, or a folder cannot be written.
     """
     study_dir = request.study_dir
+    request = replace(request, profile=with_clusters(request.profile))
     check_submittable(study_dir.path, request.profile, request.study.resources)
-    is_unknown = request.dry_run and not study_dir.is_frozen
-    live = LiveJobs({}, {}, ()) if is_unknown else query_live_jobs(study_dir, request.study.name)
+    live = LiveJobs({}, {}, ())
+    if study_dir.is_frozen or not request.dry_run:
+        live = query_live_jobs(study_dir, request.study.name, clusters=request.profile.clusters or "")
+    clusters = choose_clusters(request.profile.clusters or "", live.clusters)
+    request = replace(request, profile=request.profile.model_copy(update={"clusters": clusters or None}))
     if not request.dry_run:
         study_dir.stop.unlink(missing_ok=True)  # an earlier cancel is over; not removed if the query failed
     tasks = tasks_to_send(request, live)
+    unknown = tasks_that_may_run(study_dir, tasks)
+    tasks = [task for task in tasks if task.name not in unknown]
     if not tasks and (not live.tasks or COLLECT in live.tasks):
-        return SubmitResult(None, {}, len(live.tasks))
+        return SubmitResult(None, {}, len(live.tasks), unknown)
     code = snapshot_folder(study_dir) if request.dry_run else snapshot(study_dir)
     options = replace(request.worker_config.options, code_sha256=code_sha256())
     request = replace(request, worker_config=replace(request.worker_config, code=code, options=options))
@@ -93,7 +114,7 @@ def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitR
     if not request.dry_run:
         _write_record(study_dir, submission_dir, record, tasks)
     scripts = _Sender(request, record, submission_dir, code).send_all(live, make_finalizer)
-    return SubmitResult(record, scripts, len(live.tasks))
+    return SubmitResult(record, scripts, len(live.tasks), unknown)
 
 
 def tasks_to_send(request: SubmissionRequest, live: LiveJobs) -> list[Task]:
@@ -106,7 +127,8 @@ def tasks_to_send(request: SubmissionRequest, live: LiveJobs) -> list[Task]:
 
 
 def _make_record(request: SubmissionRequest, tasks: Sequence[Task]) -> Submission:
-    limit = request.profile.max_array_size or max_array_size() or _DEFAULT_MAX_ARRAY_SIZE
+    cluster = split_names(request.profile.clusters or "")[0]
+    limit = request.profile.max_array_size or max_array_size(cluster) or _DEFAULT_MAX_ARRAY_SIZE
     stages = group_into_stages(tasks, request.shape, limit, request.memory_factors)
     name = uuid.uuid4().hex[:8]
     # a lone collection continues the newest submission, whose submitter was killed before sending it
@@ -142,15 +164,26 @@ class _Sender:
         jobs: dict[str, str] = {}
         scripts: dict[str, str] = {}
         predecessors = array_predecessors(self.record.stages, self.request.profile.array_parallelism)
+        sender = self
         for stage in self.record.stages:
             after_ok = tuple(dict.fromkeys(job_of_task[need] for need in stage.needs if need in job_of_task))
             after_any = (jobs[predecessors[stage.name]],) if stage.name in predecessors else ()
-            scripts[stage.name], jobs[stage.name] = self._send(stage, self._supervisor(stage), after_ok, after_any)
+            scripts[stage.name], jobs[stage.name], cluster = sender._send(
+                stage, self._supervisor(stage), after_ok, after_any
+            )
+            sender = sender._on(cluster)
             job_of_task |= dict.fromkeys(stage.tasks, jobs[stage.name])
         all_jobs = [*jobs.values(), *(live.jobs[name] for name in live.jobs if name != COLLECT)]
         finalizer = make_finalizer(self.request.study_dir.path, self.record.name)
-        scripts[COLLECT], jobs[COLLECT] = self._send(COLLECT_STAGE, finalizer, (), tuple(dict.fromkeys(all_jobs)))
+        scripts[COLLECT], _, _ = sender._send(COLLECT_STAGE, finalizer, (), tuple(dict.fromkeys(all_jobs)))
         return scripts
+
+    def _on(self, cluster: str) -> _Sender:
+        """Return a sender to the cluster that sbatch has chosen among several: later stages depend on its jobs."""
+        if not cluster:
+            return self
+        profile = self.request.profile.model_copy(update={"clusters": cluster})
+        return replace(self, request=replace(self.request, profile=profile))
 
     def _supervisor(self, stage: Stage) -> Supervisor:
         request = self.request
@@ -161,8 +194,8 @@ class _Sender:
 
     def _send(
         self, stage: Stage, job_function: Callable[[], object], after_ok: Sequence[str], after_any: Sequence[str]
-    ) -> tuple[str, str]:
-        """Send one stage; return its script and the number of its job, a placeholder in a dry run."""
+    ) -> tuple[str, str, str]:
+        """Send one stage; return its script, the number of its job, a placeholder in a dry run, and its cluster."""
         request = self.request
         resources = resources_of(stage, request.profile, request.study.resources, request.shape.pack)
         name = self.record.job_name(request.study.name, stage)
@@ -172,9 +205,10 @@ class _Sender:
         )
         script = executor.script()
         if request.dry_run:
-            return script, f"<{stage.name}>"
-        number = send(executor, job_function)
-        self.submission_dir.add_job(stage.name, number)
+            return script, f"<{stage.name}>", ""
+        number, cluster = send(executor, job_function)
+        self.submission_dir.add_job(stage.name, number, cluster)
         elements = f"{stage.num_elements} element{'s' * (stage.num_elements != 1)}"
-        request.echo(f"job {number}: {stage.name}, {elements}, {len(stage.tasks)} to run")
-        return script, number
+        place = f" on {cluster}" if cluster else ""
+        request.echo(f"job {number}{place}: {stage.name}, {elements}, {len(stage.tasks)} to run")
+        return script, number, cluster
