@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 MAX_ROWS = 40
@@ -47,11 +48,20 @@ def table(*headings: str) -> Table:
 
 def print_tables(*parts: Table | str) -> None:
     """Print tables and texts as wide as the terminal, or 160 columns wide into a file."""
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+    console = _console()
     for part in parts:
         console.print(part)
+
+
+def terminal_width() -> int:
+    """Return the number of columns that :func:`print_tables` fills."""
+    return _console().width
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
 
 
 def print_rows(rows: Table, num_rows: int) -> None:
