@@ -44,7 +44,8 @@ def run_program(command: Sequence[str], timeout_s: float, environment: Mapping[s
     answer = _answer(command, timeout_s, {**environment, "LC_ALL": "C"}, hint, has_session=True)
     if answer.code != 0:
         lines = (answer.errors or answer.output).strip().splitlines()
-        raise MachineError(f"{command[0]} failed: {lines[-1] if lines else f'exit code {answer.code}'}", hint)
+        reason = lines[-1].removeprefix(f"{command[0]}: ").removeprefix("error: ") if lines else ""
+        raise MachineError(f"{command[0]} failed: {reason or f'exit code {answer.code}'}", hint)
     return answer.output
 
 
