@@ -28,7 +28,7 @@ from nllgen.launch.retry_policy import (
 )
 from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors, submissions
 from nllgen.launch.slurm.commands import Ends, ends_of, was_cancelled
-from nllgen.launch.slurm.live_jobs import query_live_jobs
+from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.slurm.submission import SubmissionRequest, submit
 from nllgen.launch.slurm.unnamed import tasks_that_may_run
 from nllgen.launch.submission_lock import submission_lock
@@ -73,37 +73,39 @@ class Finalizer:
         return DelayedSubmission(self)
 
     def _resend(self, study_dir: StudyDir, record: Submission) -> int:
-        if study_dir.stop.exists():
-            return 0
+        """Send tasks again; wait before while others may run unnamed, at most as long as a lease lasts."""
+        ends_at = time.monotonic() + LEASE_S + _POLL_S
         study = study_dir.read_study()
-        with submission_lock(study_dir):
-            if study_dir.stop.exists():  # cancelled while this waited
-                return 0
-            live = query_live_jobs(study_dir, study.name)
-            config = record.worker_config
-            expected = Expected.of(study, study_dir, config.options.required_container)
-            known = {*live.tasks, *_wait_for_unknown(study_dir, study, expected, live.tasks)}
-            memory_factors = tasks_to_resend(study_dir, study, expected, record.charged_to, known)
-            if not memory_factors:
-                return 0
-            profile, only, under = Profile.model_validate(record.profile), tuple(memory_factors), record.charged_to
-            request = SubmissionRequest(study_dir, study, profile, config, record.shape, only, under, memory_factors)
-            request = replace(request, echo=lambda text: print(text, flush=True))
-            result = submit(request, Finalizer)
-        return len(memory_factors) if result.submission else 0
+        expected = Expected.of(study, study_dir, record.worker_config.options.required_container)
+        while not study_dir.stop.exists():
+            with submission_lock(study_dir):
+                if study_dir.stop.exists():  # cancelled while this waited
+                    return 0
+                live = query_live_jobs(study_dir, study.name)
+                unknown = _unknown_tasks(study_dir, study, expected, live)
+                if not unknown or time.monotonic() > ends_at:
+                    known = {*live.tasks, *unknown}
+                    factors = tasks_to_resend(study_dir, study, expected, record.charged_to, known)
+                    return _send_again(study_dir, study, record, factors)
+            print(f"{len(unknown)} tasks may run although the scheduler does not name them; asking again", flush=True)
+            time.sleep(_POLL_S)
+        return 0
 
 
-def _wait_for_unknown(study_dir: StudyDir, study: Study, expected: Expected, live: Collection[str]) -> dict[str, str]:
-    """Wait while tasks may run that the scheduler does not name, at most as long as a lease lasts; return the rest."""
-    ends_at = time.monotonic() + LEASE_S + _POLL_S
-    while True:
-        tasks = [task for task in tasks_of(study, study_dir) if task.name not in live]
-        to_run = [task for task in tasks if inspect(task, expected).state.is_to_run]
-        unknown = tasks_that_may_run(study_dir, to_run)
-        if not unknown or time.monotonic() > ends_at:
-            return unknown
-        print(f"{len(unknown)} tasks may run although the scheduler does not name them; asking again", flush=True)
-        time.sleep(_POLL_S)
+def _unknown_tasks(study_dir: StudyDir, study: Study, expected: Expected, live: LiveJobs) -> dict[str, str]:
+    unnamed = [task for task in tasks_of(study, study_dir) if task.name not in live.tasks]
+    return tasks_that_may_run(study_dir, [task for task in unnamed if inspect(task, expected).state.is_to_run])
+
+
+def _send_again(study_dir: StudyDir, study: Study, record: Submission, memory_factors: Mapping[str, float]) -> int:
+    """Send tasks, each with its multiple of the profile's memory, as a submission did; return their number."""
+    if not memory_factors:
+        return 0
+    profile, only, under = Profile.model_validate(record.profile), tuple(memory_factors), record.charged_to
+    config, shape = record.worker_config, record.shape
+    request = SubmissionRequest(study_dir, study, profile, config, shape, only, under, memory_factors)
+    result = submit(replace(request, echo=lambda text: print(text, flush=True)), Finalizer)
+    return len(memory_factors) if result.submission else 0
 
 
 @dataclass

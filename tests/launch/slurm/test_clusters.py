@@ -14,12 +14,14 @@ from nllgen.launch.cancel import cancel_study
 from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import LEASE_S
 from nllgen.launch.profile import Profile, parse_profile
+from nllgen.launch.slurm import finalize
 from nllgen.launch.slurm.arrays import ArrayShape, SubmissionDir, submissions
 from nllgen.launch.slurm.clusters import choose_clusters, clusters_of_environment
 from nllgen.launch.slurm.commands import sacct_state
 from nllgen.launch.slurm.submission import SubmissionRequest, SubmitResult
 from nllgen.launch.start import send
 from nllgen.launch.status import query_scheduler, status
+from nllgen.launch.tasks import read_attempts, record
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
@@ -215,8 +217,8 @@ def test_a_record_of_an_earlier_version_names_its_clusters_among_the_options_of_
     tiny: Study, folder: StudyDir, slurm: StandIn
 ) -> None:
     submit(folder, tiny)
-    ((submission_dir, record),) = submissions(folder)
-    old = {name: value for name, value in record.profile.items() if name != "clusters"} | {
+    ((submission_dir, sent),) = submissions(folder)
+    old = {name: value for name, value in sent.profile.items() if name != "clusters"} | {
         "sbatch": {"clusters": "alpha"}
     }
     text = json.loads(submission_dir.record.read_text()) | {"profile": old}
@@ -224,3 +226,23 @@ def test_a_record_of_an_earlier_version_names_its_clusters_among_the_options_of_
     live, _ = query_scheduler(folder, tiny)
     assert live is not None
     assert live.clusters == ("alpha",)
+
+
+def test_the_last_job_does_not_send_again_what_may_run(
+    tiny: Study, folder: StudyDir, slurm: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let all jobs end without a trace, but for one whose lease is renewed by a job that nobody names."""
+    first = submit(folder, tiny).submission
+    assert first is not None
+    slurm.write_jobs("alpha", [job | {"state": "COMPLETED"} for job in slurm.jobs("alpha")])
+    slurm.write_jobs("gamma", [])
+    task = cell(folder, tiny)
+    lease(task, "7_0")
+    record(task.attempts, event="started", attempt="1-a", submission=first.name, job="7_0")
+    monkeypatch.setattr(finalize, "LEASE_S", 0.0)
+    monkeypatch.setattr(finalize, "_POLL_S", 0.05)
+    assert finalize.Finalizer(folder.path, first.name)._resend(folder, first) > 0
+    again = submissions(folder)[-1][1]
+    assert task.name not in {name for stage in again.stages for name in stage.tasks}
+    assert task.lease.exists()
+    assert len(read_attempts(task.attempts)) == 1
