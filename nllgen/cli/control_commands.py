@@ -11,7 +11,11 @@ from nllgen.cli.options import example, study_argument
 from nllgen.cli.output import MAX_NAMED, echo, shortened, warn
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT
 
+_MANY_ASKED = "cells ran and were asked to save their state"
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nllgen.launch.cancel import CancelResult
     from nllgen.storage.study_dir import StudyDir
 
@@ -39,14 +43,27 @@ def cancel(study_dir: StudyDir, cells: tuple[str, ...], now: bool) -> None:
 
 
 def _print_cancelled(result: CancelResult) -> None:
-    if result.jobs:
-        echo(f"waiting jobs cancelled: {shortened(result.jobs)}")
+    if result.waiting:
+        echo(f"{_elements(result.waiting)} waited and will not start: {_jobs(result.waiting)}")
     if result.killed:
-        echo(f"running jobs ended by the scheduler: {shortened(result.killed)}")
+        echo(f"{_elements(result.killed)} ran and will be ended by the scheduler: {_jobs(result.killed)}")
+    if result.running:
+        itself = "itself" if sum(result.running.values()) == 1 else "themselves"
+        echo(f"{_elements(result.running)} ran and will end by {itself}: {_jobs(result.running)}")
     if result.asked:
-        echo(f"{len(result.asked)} running, asked to save their state and stop: {shortened(result.asked)}")
-    if not (result.jobs or result.asked or result.trouble):
+        asked = "cell ran and was asked to save its state" if len(result.asked) == 1 else _MANY_ASKED
+        echo(f"{len(result.asked)} {asked} and stop: {shortened(result.asked)}")
+    if not (result.waiting or result.killed or result.running or result.asked or result.trouble):
         echo("nothing waits or runs; a job that starts later will stop at once")
+
+
+def _elements(counts: Mapping[str, int]) -> str:
+    num = sum(counts.values())
+    return f"{num} job{'s' * (num != 1)}"
+
+
+def _jobs(counts: Mapping[str, int]) -> str:
+    return shortened(tuple(f"{job} ({num} elements)" if num > 1 else job for job, num in counts.items()))
 
 
 @cloup.command(epilog=example("nllgen retry smoke --dry-run", "nllgen retry smoke --kind timeout"))

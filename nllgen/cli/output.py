@@ -70,9 +70,18 @@ def make_console(width: int | None = None) -> Console:
 
 def print_tables(*parts: Table | str) -> None:
     """Print tables and texts as wide as the terminal, or 160 columns wide into a file."""
-    console = make_console(None if sys.stdout.isatty() else 160)
+    console = _console()
     for part in parts:
         console.print(part)
+
+
+def terminal_width() -> int:
+    """Return the number of columns that :func:`print_tables` fills."""
+    return _console().width
+
+
+def _console() -> Console:
+    return make_console(None if sys.stdout.isatty() else 160)
 
 
 def print_rows(rows: Table, num_rows: int) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from nllgen.cli.output import make_console
 from nllgen.launch.eta import Throughput, ThroughputMeter
+from nllgen.launch.slurm.waits import wait_lines
 from nllgen.launch.status import TaskReport, duration
 from nllgen.launch.watch import counts_line, is_over, query_status
 from nllgen.storage.states import TaskStatus
@@ -22,6 +23,8 @@ from nllgen.study.config import Study
 
 _REFRESH_S = 2.0
 _NUM_OTHER_LINES = 5  # counts, throughput, headings, rows that are left out, the scheduler
+_NUM_WAIT_LINES = 3  # reasons that are explained
+_LINES_OF_WAIT = 3  # of the screen, at 80 columns
 _ORDER = (
     TaskStatus.RUNNING,
     TaskStatus.FAILED,
@@ -53,19 +56,21 @@ def watch_on_screen(study_dir: StudyDir, study: Study) -> list[TaskReport]:
 
 def screen(rows: list[TaskReport], trouble: str, throughput: Throughput, height: int) -> Group:
     """Return the state in at most ``height`` lines, running tasks first."""
-    num_rows = max(1, height - _NUM_OTHER_LINES)
+    waits = wait_lines(row.wait for row in rows if row.wait)[:_NUM_WAIT_LINES]
+    num_rows = max(1, height - _NUM_OTHER_LINES - len(waits) * _LINES_OF_WAIT)
     ordered = sorted(rows, key=lambda row: _ORDER.index(row.status))
     tasks = Table("id", "run", "state", "progress", "", "measured", box=None, header_style="bold", pad_edge=False)
     for column in tasks.columns:
         column.no_wrap = True
     for row in ordered[:num_rows]:
         steps = f"{row.step}/{row.steps}" if row.steps else ""
-        detail = escape_controls(row.note if row.status is TaskStatus.RUNNING and row.note else row.detail)
+        detail = escape_controls(row.note if row.status is TaskStatus.RUNNING and row.note else row.short_detail)
         tasks.add_row(row.name, row.label, row.status, _bar(row), steps, detail)
     parts: list[RenderableType] = [Text(counts_line(rows)), Text(throughput_line(throughput)), tasks]
     if len(rows) > num_rows:
         left_out = Counter(row.status for row in ordered[num_rows:])
         parts.append(Text("… and " + ", ".join(f"{count} {state}" for state, count in left_out.items())))
+    parts += [Text(line) for line in waits]
     if trouble:
         parts.append(Text(trouble))
     return Group(*parts)

@@ -9,10 +9,23 @@ from typing import TYPE_CHECKING
 import cloup
 
 from nllgen.cli.options import JSON, example, study_argument
-from nllgen.cli.output import MAX_ROWS, echo, echo_part, print_json, print_rows, print_tables, table, warn
+from nllgen.cli.output import (
+    MAX_ROWS,
+    echo,
+    echo_part,
+    print_json,
+    print_rows,
+    print_tables,
+    table,
+    terminal_width,
+    warn,
+)
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, ConfigError
 
+_WIDE = 120  # columns of a terminal that hold all columns of the table
+
 if TYPE_CHECKING:
+    from nllgen.launch.slurm.live_jobs import LiveJobs
     from nllgen.launch.status import TaskReport
     from nllgen.storage.study_dir import StudyDir
 
@@ -26,17 +39,23 @@ def status(study_dir: StudyDir, watch: bool, as_json: bool) -> None:
 
     Ends with 1 if a cell failed."""
     from nllgen.launch.collection import collection_note
-    from nllgen.launch.status import to_json
-    from nllgen.launch.watch import has_failed, query_status
+    from nllgen.launch.status import query_scheduler, to_json
+    from nllgen.launch.status import status as report_status
+    from nllgen.launch.watch import has_failed
 
     if watch and as_json:
         raise ConfigError("--watch and --json exclude each other", "leave out one of them")
     if watch:
         rows = _watch(study_dir)
     else:
-        rows, trouble = query_status(study_dir, study_dir.read_study())
+        study = study_dir.read_study()
+        live, trouble = query_scheduler(study_dir, study)
+        rows = report_status(study_dir, study, live)
         note = collection_note(study_dir, rows, trouble)
-        print_json(to_json(rows, trouble) | {"collection": note}) if as_json else _print_status(rows, trouble, note)
+        if as_json:
+            print_json(to_json(rows, trouble, live) | {"uncollected": note})
+        else:
+            _print_status(rows, trouble, live, note)
     sys.exit(EXIT_CELLS_FAILED if has_failed(rows) else EXIT_DONE)
 
 
@@ -54,19 +73,38 @@ def _watch(study_dir: StudyDir) -> list[TaskReport]:
     return []
 
 
-def _print_status(rows: list[TaskReport], trouble: str, note: str) -> None:
+def _print_status(rows: list[TaskReport], trouble: str, live: LiveJobs | None, note: str) -> None:
+    from nllgen.launch.slurm.waits import collection_wait, wait_lines
     from nllgen.launch.watch import counts_line
 
     if trouble:
         warn(trouble)
-    lines = table("id", "run", "state", "attempts", "progress", "job", "detail", "log")
-    for row in rows[:MAX_ROWS]:
-        progress = f"{row.step}/{row.steps}" if row.steps else ""
-        lines.add_row(
-            row.name, row.label, row.status, str(row.attempts), progress, row.job, row.detail or row.note, row.log
-        )
+    if live and live.num_unread:
+        warn(f"{live.num_unread} lines that squeue printed are no lines of jobs; they were skipped")
+    columns = _columns(rows[:MAX_ROWS], is_narrow=terminal_width() < _WIDE)
+    lines = table(*columns)
+    for texts in zip(*columns.values(), strict=True):
+        lines.add_row(*texts)
     print_rows(lines, len(rows))
-    print_tables(counts_line(rows), *filter(None, [note]))
+    waits = wait_lines(filter(None, [*(row.wait for row in rows), collection_wait(live)]))
+    print_tables(counts_line(rows), *filter(None, [*waits, note]))
+
+
+def _columns(rows: list[TaskReport], *, is_narrow: bool) -> dict[str, list[str]]:
+    """Return heading → texts; a narrow terminal gets the columns that have something, without the logs' paths."""
+    columns = {
+        "id": [row.name for row in rows],
+        "run": [row.label for row in rows],
+        "state": [str(row.status) for row in rows],
+        "attempts": [str(row.attempts) for row in rows],
+        "progress": [f"{row.step}/{row.steps}" if row.steps else "" for row in rows],
+        "job": [row.job for row in rows],
+        "detail": [row.short_detail or row.note for row in rows],
+        "log": [row.log for row in rows],
+    }
+    if not is_narrow:
+        return columns
+    return {name: texts for name, texts in columns.items() if name not in ("attempts", "log") and any(texts)}
 
 
 @cloup.command(epilog=example("nllgen logs smoke truth", "nllgen logs -f smoke 3f2a"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from nllgen.errors import MachineError
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.slurm.arrays import COLLECT
 from nllgen.launch.slurm.commands import cancel
+from nllgen.launch.slurm.live_jobs import LiveJobs
 from nllgen.launch.status import query_scheduler
 from nllgen.launch.submission_lock import submission_lock
 from nllgen.storage.atomic import make_folder, raise_os_error
@@ -22,8 +23,9 @@ from nllgen.study.config import Study
 class CancelResult:
     """The outcome of a cancellation."""
 
-    jobs: tuple[str, ...]  # jobs of the scheduler whose waiting elements were removed
-    killed: tuple[str, ...]  # jobs of the scheduler whose running elements were ended
+    waiting: Mapping[str, int]  # job of the scheduler, or element → number of its waiting elements, which were removed
+    killed: Mapping[str, int]  # job of the scheduler, or element → number of its running elements, which were ended
+    running: Mapping[str, int]  # job of the scheduler → number of its running elements, which end by themselves
     asked: tuple[str, ...]  # names of running tasks that were asked to save their state and stop
     trouble: str  # why the scheduler could not be asked; empty if it could
 
@@ -41,11 +43,13 @@ def cancel_study(study_dir: StudyDir, study: Study, *, now: bool) -> CancelResul
     with submission_lock(study_dir):  # a submission in progress is cancelled as a whole
         _touch(study_dir.stop)
         live, trouble = query_scheduler(study_dir, study, patience_s=None)
-        ids = live.ids if live else ()
-        cancel(ids, states=("PENDING",))
-        collection = (live.jobs[COLLECT],) if live and COLLECT in live.jobs else ()
-        cancel(ids if now else collection)
-    return CancelResult(ids, ids if now else (), _running(tasks_of(study, study_dir)), trouble)
+        live = live or LiveJobs({}, {}, ())
+        cancel(live.ids, states=("PENDING",))
+        collection = (live.lines[COLLECT].job,) if COLLECT in live.lines else ()
+        cancel(live.ids if now else collection)
+        killed = {job: num for job, num in live.num_running.items() if now or job in collection}
+    running = {job: num for job, num in live.num_running.items() if job not in killed}
+    return CancelResult(live.num_waiting, killed, running, _running(tasks_of(study, study_dir)), trouble)
 
 
 def cancel_tasks(study_dir: StudyDir, study: Study, tasks: Sequence[Task], *, now: bool) -> CancelResult:
@@ -62,12 +66,13 @@ def cancel_tasks(study_dir: StudyDir, study: Study, tasks: Sequence[Task], *, no
             make_folder(task.stop.parent)
             _touch(task.stop)
         live, trouble = query_scheduler(study_dir, study, patience_s=None)
-        own = live.own_elements if live else {}
-        elements = {task.name: own[task.name] for task in tasks if task.name in own}
-        waiting = tuple(element for name, element in elements.items() if live and live.tasks[name] == "PENDING")
+        live = live or LiveJobs({}, {}, ())
+        elements = {task.name: live.own_elements[task.name] for task in tasks if task.name in live.own_elements}
+        waiting = dict.fromkeys((element for name, element in elements.items() if live.lines[name].is_waiting), 1)
         # by number only: with a filter by state, scancel takes all waiting elements of an array for one element
-        cancel(tuple(elements.values()) if now else waiting)
-    return CancelResult(waiting, tuple(elements.values()) if now else (), _running(tasks), trouble)
+        cancel(tuple(elements.values()) if now else tuple(waiting))
+        killed = dict.fromkeys((element for element in elements.values() if now and element not in waiting), 1)
+    return CancelResult(waiting, killed, {}, _running(tasks), trouble)
 
 
 def _touch(path: Path) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import platform
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -104,6 +106,7 @@ class LeaseManager:
     lease_s: float = LEASE_S  # seconds without renewal after which a lease of another host is stale
     job: str = ""  # the scheduler's job that this process runs in; empty without one
     restarts: int = 0  # number of times that the job was restarted
+    cluster: str = ""  # of the job; numbers of jobs are unique within one
     _observed: dict[Path, _Observation] = field(default_factory=dict)
 
     def take(self, path: Path) -> Lease | None:
@@ -129,13 +132,30 @@ class LeaseManager:
         Jobs that meet a held lease end at once instead of waiting until it is stale.
         """
         content = _read(path)
-        if content is not None and _job_of(content):
+        if content is not None and _parse(content).get("job"):
             with locked(path.parent):
                 _remove_stale(path, content)
 
     def is_of_job(self, path: Path) -> bool:
         """Return True if a job of a scheduler holds or held a lease."""
-        return bool(_job_of(_read(path) or ""))
+        return bool(self.job_of(path)[0])
+
+    def job_of(self, path: Path) -> tuple[str, str]:
+        """Return the job that holds or held a lease, and its cluster; empty where none is named."""
+        holder = _parse(_read(path) or "")
+        return str(holder.get("job") or ""), str(holder.get("cluster") or "")
+
+    def age_s(self, path: Path) -> float:
+        """Return the seconds since a lease was renewed, by the clock of its file system; infinite without a lease."""
+        try:
+            renewed_s = path.stat().st_mtime
+        except OSError:
+            return math.inf
+        try:
+            with tempfile.TemporaryFile(dir=path.parent) as now:
+                return os.fstat(now.fileno()).st_mtime - renewed_s
+        except OSError:  # the folder cannot be written
+            return time.time() - renewed_s
 
     def is_held(self, path: Path) -> bool:
         """Return True if a lease exists that is not known to be stale."""
@@ -144,7 +164,8 @@ class LeaseManager:
 
     def _new_content(self) -> str:
         holder = {"host": _host(), "process": process_identity(os.getpid()), "nonce": uuid.uuid4().hex}
-        return json.dumps(holder | ({"job": self.job, "restarts": self.restarts} if self.job else {}))
+        job = {"job": self.job, "restarts": self.restarts, "cluster": self.cluster} if self.job else {}
+        return json.dumps(holder | job)
 
     def _create(self, path: Path, content: str) -> bool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -171,8 +192,10 @@ class LeaseManager:
         return self._is_expired(path, content)
 
     def _is_of_earlier_start(self, holder: dict[str, Any]) -> bool:
+        if not self.job or holder.get("cluster", self.cluster) != self.cluster:
+            return False
         with contextlib.suppress(ValueError, TypeError):
-            return bool(self.job) and holder.get("job") == self.job and int(holder.get("restarts", "")) < self.restarts
+            return bool(holder.get("job") == self.job) and int(holder.get("restarts", "")) < self.restarts
         return False
 
     def _is_expired(self, path: Path, content: str) -> bool:
@@ -201,10 +224,6 @@ def _is_alive(identity: str) -> bool:
     with contextlib.suppress(ValueError):
         return process_identity(int(identity.partition(":")[0])) == identity
     return False
-
-
-def _job_of(content: str) -> str:
-    return str(_parse(content).get("job") or "")
 
 
 def _read(path: Path) -> str | None:

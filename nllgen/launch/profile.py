@@ -45,6 +45,8 @@ class Profile(Frozen):
 
     Attributes:
         partition, account, qos, constraint: sbatch's options of these names; omitted if None.
+        clusters: cluster that jobs are sent to, or several, ``a,b``, of which sbatch takes one; all of Slurm's programs
+            are asked about them. If None, those of $SBATCH_CLUSTERS or $SLURM_CLUSTERS, else the machine's own.
         time_min, memory_gb, cpus: resources of a job; the study's ``resources`` if None. Memory and processors are
             those of one cell; a job that runs several cells at once requests a multiple.
         gpus: GPUs of a job, as a number or with their type, ``a100:1``; the study's ``resources`` if None. The
@@ -77,6 +79,7 @@ class Profile(Frozen):
     account: Text | None = None
     qos: Text | None = None
     constraint: Text | None = None
+    clusters: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(,[A-Za-z0-9_.-]+)*$", max_length=1024)] | None = None
     time_min: Minutes | None = None
     memory_gb: Gibibytes | None = None
     cpus: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -100,6 +103,18 @@ class Profile(Frozen):
         dict[Annotated[str, AfterValidator(check_name)], Text | int | float | bool],
         AfterValidator(check_options),
     ] = Field(default={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_one_key_for_clusters(cls, values: Any) -> Any:
+        """Take sbatch's option ``clusters`` as the key of that name, so that all programs are asked there."""
+        sbatch = values.get("sbatch") if isinstance(values, dict) else None
+        if not isinstance(sbatch, dict) or "clusters" not in sbatch:
+            return values
+        if values.get("clusters") not in (None, sbatch["clusters"]):
+            raise ValueError("clusters and sbatch's clusters differ; allowed: one of them")
+        others = {name: value for name, value in sbatch.items() if name != "clusters"}
+        return {**values, "clusters": sbatch["clusters"], "sbatch": others}
 
     @model_validator(mode="after")
     def _has_time_to_save(self) -> Self:
@@ -203,7 +218,7 @@ def _without_refused_options(document: YamlDocument) -> Any:
     kept: dict[str, Any] = {}
     for name, value in options.items():
         try:
-            kept |= check_values({check_name(name): value})
+            kept |= check_options({check_name(name): value})
         except ValueError as error:
             document.add_error((_OPTIONS, name), str(error))
     return document.value | {_OPTIONS: kept}

@@ -248,9 +248,13 @@ def _retry_on_cluster(
         echo=echo,
     )
     result = send(request)
+    if result.unknown:
+        echo(result.unknown_line)
     if options.dry_run:
         for stage, script in result.scripts.items():
             echo(f"\n--- sbatch: {stage}\n{script}")
+    elif result.submission is None and result.unknown:
+        echo(f"nothing sent; next: nllgen status {study_dir.path}")
     elif result.submission is None:
         echo(f"nothing to send: all are queued, running or done by now; see: nllgen status {study_dir.path}")
     else:

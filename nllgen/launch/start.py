@@ -160,6 +160,8 @@ def _echo_notes(prepared: PreparedStudy, echo: Echo) -> None:
 def _budget(prepared: PreparedStudy, result: SubmitResult) -> str:
     assert prepared.profile is not None
     if result.submission is None:
+        if result.unknown:
+            return result.unknown_line
         return f"nothing to send: all is done or queued ({result.num_queued} queued)"
     resources = prepared.profile.resources(prepared.study.resources)
     elements = sum(stage.num_elements for stage in result.submission.stages)
@@ -194,7 +196,11 @@ def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, 
     echo(f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
     _echo_notes(prepared, echo)
     result = send(SubmissionRequest(study_dir, study, profile, prepared.config, prepared.shape, echo=echo))
-    if result.submission is None:
+    if result.unknown:
+        echo(result.unknown_line)
+    if result.submission is None and result.unknown:
+        echo(f"nothing sent; next: nllgen status {study_dir.path}")
+    elif result.submission is None:
         left = f"{result.num_queued} tasks are queued or running already" if result.num_queued else "all is done"
         echo(f"nothing to send: {left}; next: nllgen status {study_dir.path}")
     else:

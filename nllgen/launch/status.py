@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from nllgen.errors import MachineError
@@ -28,6 +28,7 @@ from nllgen.launch.slurm.arrays import is_copy, submissions
 from nllgen.launch.slurm.commands import HINT_S
 from nllgen.launch.slurm.early_ends import EarlyEnds
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
+from nllgen.launch.slurm.waits import Wait, collection_wait, why_waiting
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.states import Expected, ResultState, TaskFiles, TaskStatus, inspect
 from nllgen.storage.study_dir import StudyDir
@@ -51,7 +52,9 @@ class TaskReport:
     step: int = 0  # steps that the worker last reported as done; 0 if it reported none
     steps: int = 0  # steps in all; 0 if the worker reported none
     note: str = ""  # last measurement that the worker reported
-    job: str = ""  # number of the scheduler's job; empty without one
+    job: str = ""  # number of the scheduler's job, ``7_3`` for an element; empty without one
+    reason: str = ""  # why that job waits, in Slurm's word; empty unless it waits
+    starts_at: str = ""  # when Slurm expects it to start, in the cluster's time; empty where it does not
     finished_at: str = ""  # time at which its result was made; empty without one
     seconds_per_step: float = 0.0  # duration of a step according to the result; 0 without one
 
@@ -59,6 +62,16 @@ class TaskReport:
     def has_result(self) -> bool:
         """Return True if the task is complete; a divergence is a result."""
         return self.status in (TaskStatus.DONE, TaskStatus.DIVERGED)
+
+    @property
+    def short_detail(self) -> str:
+        """Return the detail for a column of a table; the words for a reason are on lines below it."""
+        return self.reason or self.detail
+
+    @property
+    def wait(self) -> Wait | None:
+        """Return why its job waits; None unless it waits for a reason."""
+        return Wait(self.reason, self.job, self.starts_at) if self.reason else None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; the status is called ``state``, and no kind is an empty string."""
@@ -119,8 +132,15 @@ def _report(
     state, detail, kind = _condition(task, files, lines, live, leases, early_ends)
     progress = progress_of(task) if lines else {}
     step, steps, note = progress.get("done", 0), progress.get("total", 0), str(progress.get("note", ""))
+    line = live.lines.get(task.name) if live else None
     job = "" if live is None else live.jobs.get(task.name, "")
-    return TaskReport(task.name, task.label, state, attempts, log, detail, kind, step, steps, note, job)
+    report = TaskReport(task.name, task.label, state, attempts, log, detail, kind, step, steps, note, job)
+    if live is None or line is None:
+        return report
+    job = live.own_elements.get(task.name, line.job)
+    if state is not TaskStatus.QUEUED or not line.is_waiting:
+        return replace(report, job=job)
+    return replace(report, job=job, reason=line.reason, starts_at=line.starts_at)
 
 
 def _done(task: Task, files: TaskFiles, log: str) -> TaskReport:
@@ -155,8 +175,17 @@ def _condition(
 
 def _held(task: Task, live: LiveJobs | None, leases: LeaseManager) -> _Condition | None:
     if task.lease.exists() and leases.is_held(task.lease) and not _is_abandoned(task, live, leases):
-        return _Condition(TaskStatus.RUNNING, _silence(task))
+        return _Condition(TaskStatus.RUNNING, "; ".join(filter(None, [_unnamed(task, live, leases), _silence(task)])))
     return None
+
+
+def _unnamed(task: Task, live: LiveJobs | None, leases: LeaseManager) -> str:
+    """Return that the scheduler does not name the job of a held lease: that job may run on another cluster."""
+    job, cluster = leases.job_of(task.lease)
+    if live is None or not job or task.name in live.tasks:
+        return ""
+    place = f" of {cluster}" if cluster else ""
+    return f"the scheduler does not name its job {job}{place}, which renewed its lease"
 
 
 def _cancelled_before_start(task: Task, lines: Sequence[Line]) -> _Condition | None:
@@ -174,7 +203,11 @@ def _scheduled(task: Task, lines: Sequence[Line], live: LiveJobs | None) -> _Con
         return None
     # a running job may hold many cells that have not been started yet
     is_running = job_state != "PENDING" and unfinished_start(lines) is not None
-    return _Condition(TaskStatus.RUNNING if is_running else TaskStatus.QUEUED, f"job {job} {job_state.lower()}")
+    if is_running:
+        return _Condition(TaskStatus.RUNNING, f"job {job} {job_state.lower()}")
+    line = live.lines.get(task.name)
+    why = f" ({why_waiting(line)})" if line and line.is_waiting and line.reason else ""
+    return _Condition(TaskStatus.QUEUED, f"job {job} {job_state.lower()}{why}")
 
 
 def _not_counting(files: TaskFiles) -> _Condition | None:
@@ -261,12 +294,18 @@ def duration(seconds: float) -> str:
     return f"{days} days {hours} h" if days else f"{hours} h {minutes % 60} min"
 
 
-def to_json(reports: Iterable[TaskReport], scheduler: str = "") -> dict[str, Any]:
-    """Return plain values: counts, why the scheduler could not be asked (empty if it could), and every task."""
+def to_json(reports: Iterable[TaskReport], scheduler: str = "", live: LiveJobs | None = None) -> dict[str, Any]:
+    """Return plain values: counts, why the scheduler could not be asked (empty if it could), and every task.
+
+    With the live jobs, they have why the collection waits, and how many lines of squeue are no lines of jobs.
+    """
+    collection = collection_wait(live)
     reports = list(reports)
     counts = Counter(report.status for report in reports)
     return {
         "counts": {str(state): counts[state] for state in TaskStatus},
         "scheduler": scheduler,
+        "num_unread_lines": live.num_unread if live else 0,
+        "collection": asdict(collection) if collection else None,
         "tasks": [report.to_json() for report in reports],
     }

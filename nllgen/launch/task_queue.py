@@ -43,7 +43,7 @@ class TaskQueue:
         self._submission = submission
         self._job = job
         self._container = worker_config.options.required_container
-        self._leases = LeaseManager(job=job.id, restarts=job.restarts)
+        self._leases = LeaseManager(job=job.id, restarts=job.restarts, cluster=job.cluster)
         self._study = study_dir.read_study()
         tasks = longest_first(tasks_of(self._study, study_dir), self._study)
         self._all = {task.name: task for task in tasks}

@@ -14,6 +14,7 @@ from nllgen.launch.retry_policy import STARTED, array_of
 from nllgen.launch.slurm.arrays import newest_submission
 from nllgen.launch.slurm.commands import HINT_S
 from nllgen.launch.slurm.early_ends import sent_jobs
+from nllgen.launch.slurm.waits import wait_lines
 from nllgen.launch.status import TaskReport, query_scheduler, status, to_json
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.states import TaskStatus
@@ -89,16 +90,21 @@ class ChangeReporter:
     hidden: Collection[str] = ()  # states that get no line
     _states: dict[str, TaskStatus] = field(default_factory=dict)
     _trouble: str = ""
+    _waits: list[str] = field(default_factory=list)  # last lines about tasks that wait
 
     def report(self, rows: Sequence[TaskReport], trouble: str = "") -> None:
         """Print a line for every task whose state has changed, and for a change of the scheduler's trouble."""
         if trouble != self._trouble:
             self.echo(trouble or "the scheduler answers again")
             self._trouble = trouble
+        waits = wait_lines(row.wait for row in rows if row.wait and row.status not in self.hidden)
+        for line in waits if waits != self._waits else ():
+            self.echo(f"{time.strftime('%H:%M:%S')}  {line}")
+        self._waits = waits
         num_done, num_tasks, _ = work_done(rows)
         for row in rows:
             if row.status != self._states.get(row.name, TaskStatus.WAITING) and row.status not in self.hidden:
-                line = f"{row.status:<9} {row.name}  {row.label}  {row.detail}".rstrip()
+                line = f"{row.status:<9} {row.name}  {row.label}  {row.short_detail}".rstrip()
                 self.echo(f"{time.strftime('%H:%M:%S')}  [{num_done}/{num_tasks}]  {line}")
             self._states[row.name] = row.status
 

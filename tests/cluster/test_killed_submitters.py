@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from nllgen.launch.slurm.arrays import submissions
-from nllgen.launch.slurm.commands import _parse
 from nllgen.launch.slurm.live_jobs import query_live_jobs
+from nllgen.launch.slurm.queue_lines import parse_line
 from tests.cluster.devcluster import PATIENCE_S, Cluster
 from tests.cluster.studies import REAL, OnCluster, wait
 
@@ -33,7 +33,7 @@ def covered(study: OnCluster) -> Counter[str]:
         for stage in submission.stages
     }
     for line in study.cluster.squeue("-r", "-o", "%i|%j|%T|%R"):
-        job = _parse(line)
+        job = parse_line(line)
         if job.name in stages:
             for element in job.elements or (0,):
                 found.update(stages[job.name].tasks_of(element))

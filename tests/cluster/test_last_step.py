@@ -91,7 +91,7 @@ def patient(study: OnCluster) -> dict[str, object]:
     answer = ends_by_itself(study)
     answer["calls"] = len(calls.read_text().split())
     (study.folder.path / "study.h5").unlink()
-    answer["uncollected"] = status_of(study)["collection"]
+    answer["uncollected"] = status_of(study)["uncollected"]
     answer["again"] = study.submit()
     study.wait_end()
     return answer

@@ -215,13 +215,17 @@ class SubmissionDir:
         """Write the record."""
         write_bytes(self.record, json.dumps(asdict(submission)).encode())
 
-    def add_job(self, stage: str, job_id: str) -> None:
-        """Append a job that the scheduler has accepted."""
-        record(self.jobs, stage=stage, job=job_id)
+    def add_job(self, stage: str, job_id: str, cluster: str = "") -> None:
+        """Append a job that the scheduler has accepted, with its cluster if that is not the machine's own."""
+        record(self.jobs, stage=stage, job=job_id, **({"cluster": cluster} if cluster else {}))
 
     def job_ids(self) -> dict[str, str]:
         """Return stage → number of its job, for the stages that were noted."""
         return {str(line.get("stage")): str(line.get("job")) for line in read_attempts(self.jobs)}
+
+    def job_clusters(self) -> dict[str, str]:
+        """Return number of a job → its cluster, for jobs on other clusters than the machine's own."""
+        return {str(line["job"]): str(line["cluster"]) for line in read_attempts(self.jobs) if line.get("cluster")}
 
     def read(self) -> Submission:
         """Read the record.

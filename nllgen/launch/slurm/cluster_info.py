@@ -9,9 +9,9 @@ import pwd
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from nllgen.errors import MachineError
+from nllgen.launch.slurm.clusters import cluster_options, clusters_of_environment, split_names
 from nllgen.launch.slurm.commands import run
 from nllgen.launch.slurm.limits import (
     ACCOUNT_FIELDS,
@@ -31,8 +31,15 @@ from nllgen.launch.slurm.values import (
 )
 
 _PATIENCE_S = 15.0  # Slurm's programs wait ten for a silent controller
-_run = partial(run, patience_s=_PATIENCE_S)
+_ASKED_ELSEWHERE = ("scontrol", "sinfo", "sacct")  # programs that are asked about another cluster than the own
 _SINFO_FORMAT = "%R|%D|%c|%m|%G"  # partition, nodes, CPUs, MB, gres
+
+
+def _run(command: Sequence[str]) -> str:
+    """Ask the cluster that a user's shell exports, or the first of several, else the machine's own."""
+    program, *rest = command
+    cluster = split_names(clusters_of_environment())[0] if program in _ASKED_ELSEWHERE else ""
+    return run([program, *cluster_options(cluster), *rest], _PATIENCE_S)
 
 
 @dataclass(frozen=True)

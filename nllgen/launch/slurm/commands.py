@@ -7,38 +7,33 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from nllgen.errors import MachineError
+from nllgen.launch.slurm.clusters import by_cluster, cluster_options
 from nllgen.launch.slurm.patience import ask
-from nllgen.launch.slurm.values import parse_config, parse_fields, parse_indices, parse_number
+from nllgen.launch.slurm.queue_lines import QUEUE_FORMAT, Queue, Queued, is_ended, is_state, parse_queue
+from nllgen.launch.slurm.refusals import hint_of, refusal
+from nllgen.launch.slurm.values import parse_config, parse_fields, parse_indices, parse_job_id, parse_number
 
 _PATIENCE_S = 30.0
 _SACCT_S = 10.0
+_SBATCH_S = 300.0  # a busy controller makes sbatch wait and ask again
 HINT_S = 5.0  # where somebody waits at the terminal
-# states of jobs that will run or are running
-_LIVE = frozenset(
-    (
-        *("PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"),
-        *("RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED"),
-    )
-)
 # where the cluster is and how a user proves who they are; a job has these from its user's shell
 _OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_KEY", "SLURM_SACK_SOCKET")
 _OUTER_JOB = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SINFO_", "SACCT_", "SALLOC_", "SUBMITIT_")
 
 
-@dataclass(frozen=True)
-class Queued:
-    """A line of squeue: a job, an array, or elements of one."""
+class _Answer(NamedTuple):
+    """The exit code and the texts of a program; bytes that are no UTF-8 are replaced."""
 
-    id: str  # number of the job or array
-    elements: range | tuple[int, ...]  # indices of the elements on this line; empty for a job that is no array
-    name: str
-    state: str  # in Slurm's words, such as ``PENDING``
-    reason: str  # why it waits, or where it runs
+    code: int
+    output: str
+    errors: str
 
 
 def run_program(command: Sequence[str], timeout_s: float, environment: Mapping[str, str], hint: str = "") -> str:
@@ -49,6 +44,18 @@ def run_program(command: Sequence[str], timeout_s: float, environment: Mapping[s
     Raises:
         MachineError: the program is missing, fails, or does not answer in time.
     """
+    answer = _answer(command, timeout_s, {**environment, "LC_ALL": "C"}, hint, has_session=True)
+    if answer.code != 0:
+        lines = (answer.errors or answer.output).strip().splitlines()
+        reason = lines[-1].removeprefix(f"{command[0]}: ").removeprefix("error: ") if lines else ""
+        raise MachineError(f"{command[0]} failed: {reason or f'exit code {answer.code}'}", hint)
+    return answer.output
+
+
+def _answer(
+    command: Sequence[str], timeout_s: float, environment: Mapping[str, str], hint: str, *, has_session: bool
+) -> _Answer:
+    """Run a program, in a session of its own if its children are to be killed with it after the timeout."""
     program = command[0]
     if shutil.which(program) is None:
         raise MachineError(f"{program} is not on PATH", hint)
@@ -58,8 +65,8 @@ def run_program(command: Sequence[str], timeout_s: float, environment: Mapping[s
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**environment, "LC_ALL": "C"},
-            start_new_session=True,  # a wrapper's children are killed with it
+            env=dict(environment),
+            start_new_session=has_session,
         )
     except OSError as error:
         raise MachineError(f"{program} cannot be run: {error.strerror or error}", hint) from error
@@ -68,18 +75,15 @@ def run_program(command: Sequence[str], timeout_s: float, environment: Mapping[s
     except subprocess.TimeoutExpired as error:
         raise MachineError(f"{program} did not answer in {timeout_s:g} s", hint) from error
     finally:
-        _kill(process)
-    if process.returncode != 0:
-        lines = (errors or output).decode(errors="replace").strip().splitlines()
-        raise MachineError(f"{program} failed: {lines[-1] if lines else f'exit code {process.returncode}'}", hint)
-    return output.decode(errors="replace")
+        _kill(process, has_session=has_session)
+    return _Answer(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes], *, has_session: bool) -> None:
     """Kill a program that still runs, without waiting for one that hangs in the kernel, as on a dead file server."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL) if has_session else process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=1)
     for pipe in (process.stdout, process.stderr):
@@ -95,55 +99,105 @@ def run(command: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
     """
     hint = "run this on a login node of the cluster, or with --local; see: nllgen doctor"
     is_accounting = command[0] in ("sacct", "sacctmgr")
-    return ask(lambda: run_program(command, patience_s, _environment(), hint), is_accounting=is_accounting)
+    try:
+        return ask(lambda: run_program(command, patience_s, _environment(), hint), is_accounting=is_accounting)
+    except MachineError as error:
+        raise MachineError(error.message, hint_of(error.message.partition(": ")[2], hint)) from error
 
 
-def queued(name_begins: str, owner: int | None = None, patience_s: float = _PATIENCE_S) -> list[Queued]:
+def query_queue(
+    name_begins: str, owner: int | None = None, patience_s: float = _PATIENCE_S, clusters: Sequence[str] = ("",)
+) -> Queue:
     """List the waiting and running jobs of this user and of an owner whose name begins with a text.
 
+    Each cluster is asked by itself, so that each line has its cluster and none is left out unnoticed.
+
     Raises:
-        MachineError: squeue is missing or does not answer.
+        MachineError: squeue is missing, does not answer for one of the clusters, or prints what cannot be read.
     """
     users = ",".join(map(str, dict.fromkeys((os.geteuid(), os.geteuid() if owner is None else owner))))
-    output = run(["squeue", "--noheader", f"--user={users}", "--states=all", "--format=%i|%j|%T|%R"], patience_s)
-    jobs = [_parse(line) for line in output.splitlines() if line.count("|") >= 3]
-    return [job for job in jobs if job.name.startswith(name_begins) and job.state in _LIVE]
+    command = ["squeue", "--noheader", f"--user={users}", "--states=all", f"--format={QUEUE_FORMAT}"]
+    jobs: dict[tuple[str, ...], Queued] = {}
+    num_unread = 0
+    for cluster in clusters:
+        queue = parse_queue(run([*command, *cluster_options(cluster)], patience_s), name_begins, cluster)
+        num_unread += queue.num_unread
+        # the machine's own cluster may be named, too: the named one replaces it
+        jobs |= {(job.id, str(job.elements), job.name): job for job in queue.jobs}
+    return Queue(tuple(jobs.values()), num_unread)
 
 
-def _parse(line: str) -> Queued:
-    job, name, state, reason = line.strip().split("|", 3)
-    number, _, indices = job.partition("_")
-    return Queued(number, tuple(parse_indices(indices)), name, state, reason)
+def submit_script(script: Path) -> tuple[str, str] | None:
+    """Pass a script to sbatch, in the session of this process, so that both are killed together.
+
+    The job gets this process's environment, without an outer job's variables.
+
+    Returns:
+        Number and cluster of the job; None if sbatch accepted it and printed no number.
+
+    Raises:
+        MachineError: sbatch is missing, refuses, or does not answer in time; the hint fits its message.
+    """
+    environment = {name: value for name, value in os.environ.items() if not leaks(name)}
+    hint = "the job may have been accepted: run the same command again; what is queued is not sent twice"
+    answer = _answer(["sbatch", "--parsable", str(script)], _SBATCH_S, environment, hint, has_session=False)
+    if answer.code != 0:
+        raise refusal(answer.errors or answer.output)
+    return parse_job_id(answer.output)
 
 
-def number_of(job_name: str) -> str:
-    """Return the number of the job or array of a name that is one job's; empty if the controller has none.
+def job_named(job_name: str, clusters: Sequence[str] = ("",)) -> tuple[str, str] | None:
+    """Return number and cluster of the job or array of a name that is one job's; None if no controller has one.
 
     Jobs that have ended count, which the controller remembers for some minutes.
 
     Raises:
         MachineError: squeue is missing or does not answer.
     """
-    output = run(["squeue", "--noheader", f"--user={os.geteuid()}", "--states=all", "--format=%F|%j"])
-    rows = (line.partition("|") for line in output.splitlines())
-    numbers = [number.strip() for number, _, name in rows if name.strip() == job_name]
-    return numbers[0] if numbers else ""
-
-
-def max_array_size() -> int | None:
-    """Return the bound that indices of an array stay below; None where Slurm does not answer."""
-    with contextlib.suppress(MachineError):
-        return parse_number(parse_config(run(["scontrol", "show", "config"])).get("maxarraysize", ""))
+    for cluster in clusters:
+        command = ["squeue", "--noheader", f"--user={os.geteuid()}", "--states=all", "--format=%F|%j"]
+        rows = (line.partition("|") for line in run([*command, *cluster_options(cluster)]).splitlines())
+        for number, _, name in rows:
+            if name.strip() == job_name and number.strip().isdecimal():
+                return number.strip(), cluster
     return None
 
 
-def was_cancelled(job: str) -> bool:
+def max_array_size(cluster: str = "") -> int | None:
+    """Return the bound that indices of an array stay below; None where Slurm does not answer."""
+    return parse_number(_config(cluster).get("maxarraysize", ""))
+
+
+def own_cluster() -> str:
+    """Return the name of the machine's own cluster; empty where Slurm does not answer."""
+    return _config("").get("clustername", "")
+
+
+def _config(cluster: str) -> dict[str, str]:
+    with contextlib.suppress(MachineError):
+        return parse_config(run(["scontrol", *cluster_options(cluster), "show", "config"]))
+    return {}
+
+
+def _show_job(job: str, cluster: str, patience_s: float = _PATIENCE_S) -> list[dict[str, str]]:
+    """Return the controller's record of a job or of each element of an array, which it forgets after some minutes.
+
+    Raises:
+        MachineError: it does not answer, or does not have the job.
+    """
+    command = ["scontrol", *cluster_options(cluster), "--oneliner", "show", "job", job]
+    return [fields for fields in map(parse_fields, run(command, patience_s).splitlines()) if "JobState" in fields]
+
+
+def was_cancelled(job: str, cluster: str = "") -> bool:
     """Return whether somebody ended a job by scancel, which its processes cannot tell from a preemption.
 
     The controller is asked: it remembers a job for some minutes and needs no accounting.
     """
     with contextlib.suppress(MachineError):
-        return bool(job) and "JobState=CANCELLED" in run(["scontrol", "--oneliner", "show", "job", job])
+        return bool(job) and any(
+            fields["JobState"].startswith("CANCELLED") for fields in _show_job(job, _other_cluster(cluster))
+        )
     return False
 
 
@@ -156,37 +210,63 @@ class Ends:
     are_all: bool  # whether they are sacct's, which forgets only elements that were cancelled while they waited
     exits: dict[str, str] = field(default_factory=dict, compare=False)  # element → ``exit code:signal``
 
+    def has_ended(self, element: str) -> bool | None:
+        """Return whether an element, or a whole job, has ended; None where nothing is known of it."""
+        states = [state for job, state in self.states.items() if element in (job, job.partition("_")[0])]
+        return all(map(is_ended, states)) if states else None
 
-def ends_of(array: str, patience_s: float = _PATIENCE_S) -> Ends:
+
+_End = tuple[str, str, str]  # indices of elements, empty for a job that is no array; state; ``exit code:signal``
+
+
+def ends_of(array: str, patience_s: float = _PATIENCE_S, cluster: str = "") -> Ends:
     """Ask sacct, and the controller, which forgets an element some minutes after its end.
 
-    The waiting rest of an array may have a line of its own under the array's number, which is no job's. Neither
-    remembers an element that was cancelled by itself while it waited.
+    Neither remembers an element that was cancelled by itself while it waited.
     """
-    rows: list[tuple[str, str, str]] = []  # indices, state, exit
+    rows: list[_End] = []
     with contextlib.suppress(MachineError):
-        for line in _sacct(array, "JobID,State,ExitCode", patience_s=patience_s).splitlines():
+        for line in _sacct(array, cluster, "JobID,State,ExitCode", patience_s=patience_s).splitlines():
             job, state, exited, *_ = [*line.split("|"), "", ""]
-            rows.append((job.partition("_")[2], state, exited))
+            if job.partition("_")[0] == array and is_state(state):
+                rows.append((job.partition("_")[2], state, exited))
     are_all = bool(rows)  # so far they are sacct's
+    return _ends(array, rows + _ends_by_controller(array, cluster, patience_s), are_all=are_all)
+
+
+def controller_ends_of(array: str, cluster: str = "") -> Ends:
+    """Ask the controller alone, where somebody waits at the terminal; states of live elements are among them."""
+    return _ends(array, _ends_by_controller(array, cluster, HINT_S), are_all=False)
+
+
+def _ends_by_controller(array: str, cluster: str, patience_s: float) -> list[_End]:
     with contextlib.suppress(MachineError):
-        for line in run(["scontrol", "--oneliner", "show", "job", array], patience_s).splitlines():
-            fields = parse_fields(line)
-            rows.append((fields.get("ArrayTaskId", ""), fields.get("JobState", ""), fields.get("ExitCode", "")))
-    ends: dict[str, str] = {}
+        records = _show_job(array, cluster, patience_s)
+        return [(job.get("ArrayTaskId", ""), job["JobState"], job.get("ExitCode", "")) for job in records]
+    return []
+
+
+def _ends(array: str, rows: Sequence[_End], *, are_all: bool) -> Ends:
+    """Spread rows over elements; the waiting rest of an array may have a row under its number, which is no job's."""
+    states: dict[str, str] = {}
     exits: dict[str, str] = {}
     for indices, state, exited in rows:
         elements = [f"{array}_{index}" for index in parse_indices(indices)] or [array]
-        ends |= dict.fromkeys(elements, state)
+        states |= dict.fromkeys(elements, state)
         exits |= dict.fromkeys(elements, exited)
-    if len(ends) > 1:
-        ends.pop(array, None)
-    return Ends(ends, are_all, exits)
+    if len(states) > 1:
+        states.pop(array, None)
+    return Ends(states, are_all, exits)
 
 
-def _sacct(job: str, columns: str, *options: str, patience_s: float = _PATIENCE_S) -> str:
+def _sacct(job: str, cluster: str, columns: str, *options: str, patience_s: float = _PATIENCE_S) -> str:
     command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", f"--format={columns}"]
-    return run([*command, *options], patience_s)
+    return run([*command, *cluster_options(cluster), *options], patience_s)
+
+
+def _other_cluster(cluster: str) -> str:
+    """Return a cluster unless this process runs in a job of it, where the programs need no name to ask it."""
+    return "" if cluster == os.environ.get("SLURM_CLUSTER_NAME") else cluster
 
 
 def sacct_state(start: Mapping[str, Any]) -> str:
@@ -197,26 +277,29 @@ def sacct_state(start: Mapping[str, Any]) -> str:
     job, restarts = str(start.get("job", "")), start.get("restarts", 0)
     if not job:
         return ""
+    cluster = _other_cluster(str(start.get("cluster", "")))
     try:
-        output = _sacct(job, "State", "--duplicates", patience_s=_SACCT_S)
+        output = _sacct(job, cluster, "State", "--duplicates", patience_s=_SACCT_S)
     except MachineError:
         return ""
-    states = [line.strip() for line in output.splitlines() if line.strip()]
+    states = [line.strip() for line in output.splitlines() if is_state(line)]
     if not isinstance(restarts, int) or not 0 <= restarts < len(states):
         return ""
-    is_over = states[restarts].split()[0] not in ("RUNNING", "PENDING", "COMPLETING", "RESIZING")
+    is_over = states[restarts].split()[0] not in ("RUNNING", "PENDING", "COMPLETING", "RESIZING", "SUSPENDED")
     return states[restarts] if is_over else ""
 
 
-def cancel(ids: Sequence[str], *, states: Sequence[str] = ()) -> None:
-    """Cancel jobs, arrays or elements (``7``, or ``7_3``), or only those in one of some states.
+def cancel(jobs: Sequence[str], *, states: Sequence[str] = ()) -> None:
+    """Cancel jobs, arrays or elements (``7``, ``7_3`` or ``7;alpha``), or only those in one of some states.
 
     Raises:
         MachineError: scancel is missing or fails.
     """
-    for start in range(0, len(ids), 500):
-        for state in states or ("",):
-            run(["scancel", *([f"--state={state}"] if state else []), *ids[start : start + 500]])
+    for cluster, numbers in by_cluster(jobs).items():
+        for start in range(0, len(numbers), 500):
+            for state in states or ("",):
+                options = [*cluster_options(cluster), *([f"--state={state}"] if state else [])]
+                run(["scancel", *options, *numbers[start : start + 500]])
 
 
 def _environment() -> dict[str, str]:
@@ -228,13 +311,3 @@ def _environment() -> dict[str, str]:
 def leaks(name: str) -> bool:
     """Return whether a variable of an outer job, or of a user's defaults, would change a command."""
     return name.startswith(_OUTER_JOB) and name not in _OF_THE_CLUSTER
-
-
-@contextlib.contextmanager
-def without_outer_job() -> Iterator[None]:
-    """Hide an outer job's variables from submitit for the length of a block."""
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if leaks(name)}
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)

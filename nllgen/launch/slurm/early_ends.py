@@ -11,7 +11,7 @@ from pathlib import Path
 from nllgen.errors import NllgenError
 from nllgen.launch.attempt import modified_ns
 from nllgen.launch.retry_policy import FailureKind, array_of, failure_kind_of_state
-from nllgen.launch.slurm.arrays import Submission, SubmissionDir, is_copy, submissions
+from nllgen.launch.slurm.arrays import COLLECT, Submission, SubmissionDir, is_copy, submissions
 from nllgen.launch.slurm.commands import HINT_S, Ends, ends_of
 from nllgen.launch.slurm.job_env import current_job
 from nllgen.launch.slurm.job_script import ENDED_EARLY
@@ -34,6 +34,7 @@ class SentAs:
 
     job: str  # ``<array>_<index>``, or the number of the array if its elements share their tasks
     submission_dir: SubmissionDir
+    cluster: str = ""  # empty for the machine's own
 
     @property
     def array(self) -> str:
@@ -69,13 +70,15 @@ def sent_jobs(study_dir: StudyDir, charged_to: str | None = None) -> dict[str, S
 
 
 def _jobs_of(submission_dir: SubmissionDir, submission: Submission) -> dict[str, SentAs]:
-    numbers = submission_dir.job_ids()
-    jobs = {stage: SentAs(f"{number}_0", submission_dir) for stage, number in numbers.items() if stage == "collect"}
+    numbers, clusters = submission_dir.job_ids(), submission_dir.job_clusters()
+    collection = numbers.get(COLLECT, "")
+    jobs = {COLLECT: SentAs(f"{collection}_0", submission_dir, clusters.get(collection, ""))} if collection else {}
     for stage in submission.stages:
         if not (number := numbers.get(stage.name, "")):
             continue
         for index, names in enumerate(stage.elements):
-            sent = SentAs(number if stage.workers else f"{number}_{index}", submission_dir)
+            job = number if stage.workers else f"{number}_{index}"
+            sent = SentAs(job, submission_dir, clusters.get(number, ""))
             jobs |= dict.fromkeys(names, sent)
     return jobs
 
@@ -129,7 +132,7 @@ class EarlyEnds:
     def _last_state(self, sent: SentAs) -> tuple[str, str]:
         """Return the element that explains an end, and its state; the state is empty if nobody remembers it."""
         if sent.array not in self._ends:
-            self._ends[sent.array] = ends_of(sent.array, self.patience_s)
+            self._ends[sent.array] = ends_of(sent.array, self.patience_s, sent.cluster)
         ends = self._ends[sent.array]
         if "_" in sent.job:
             # an element that is cancelled while it waits is forgotten at once, other elements of its array are not

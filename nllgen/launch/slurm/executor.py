@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-import warnings
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
+from submitit.core.utils import DelayedSubmission, JobPaths
 
 from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.profile import Profile
 from nllgen.launch.sbatch_options import GPU_OPTIONS, multiplied
 from nllgen.launch.secrets import require_variables
 from nllgen.launch.slurm.arrays import COLLECT, Stage
-from nllgen.launch.slurm.commands import without_outer_job
+from nllgen.launch.slurm.clusters import split_names
+from nllgen.launch.slurm.commands import query_queue, submit_script
 from nllgen.launch.slurm.job_script import script_lines
+from nllgen.storage.atomic import raise_os_error
 from nllgen.study.config import Resources
 
 _MAX_TIMEOUTS = 10**9  # submitit stops requeueing after so many time limits; the retry policy decides instead
@@ -38,15 +40,36 @@ class OnePickle(submitit.SlurmExecutor):
         super().__init__(directory, max_num_timeout=_MAX_TIMEOUTS, python=f"exec {shlex.quote(python)}")
         self.pickle = pickle
 
-    def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Any]:
-        (delayed,) = delayed_submissions
-        self.write(delayed)
-        return [self._submit_command(self._submitit_command_str)]
-
     def write(self, delayed: DelayedSubmission) -> None:
         """Write the pickle of the callable."""
         delayed.set_timeout(self.parameters["time"], _MAX_TIMEOUTS)
         delayed.dump(self.pickle)
+
+    def send(self) -> tuple[str, str]:
+        """Pass the script to sbatch, keep it under the job's number as submitit does, and return number and cluster.
+
+        submitit itself takes the first number of what sbatch prints, and kills an sbatch that prints another encoding.
+        """
+        script = self.folder / f".submission_file_{uuid.uuid4().hex}.sh"
+        script.write_text(self.script())
+        number, cluster = submit_script(script) or self._queued_id()
+        JobPaths(self.folder, number).move_temporary_file(script, "submission_file", keep_as_symlink=True)
+        return number, cluster
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Return the clusters that the job may go to; an empty name is the machine's own."""
+        return split_names(str(self.parameters["additional_parameters"].get("clusters", "")))
+
+    def _queued_id(self) -> tuple[str, str]:
+        """Return number and cluster of the job that sbatch accepted without printing a number: its name is unique."""
+        name: str = self.parameters["job_name"]
+        for job in query_queue(name, clusters=self.clusters).jobs:
+            if job.name == name:
+                return job.id, job.cluster
+        raise MachineError(
+            "sbatch printed no number of a job, and squeue has no job of this name", "run the same command again"
+        )
 
     def script(self) -> str:
         """Return the text for sbatch."""
@@ -114,6 +137,7 @@ def executor_for(
     options = _site_options(profile, resources, _cells_at_once(stage, at_once))
     options |= {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
     options |= {"begin": f"now+{stage.delay_s}"} if stage.delay_s else {}
+    options |= {"clusters": profile.clusters} if profile.clusters else {}
     conditions = {"afterok": after_ok, "afterany": after_any}
     dependency = ",".join(":".join([name, *jobs]) for name, jobs in conditions.items() if jobs)
     options |= {"kill-on-invalid-dep": "yes"} if dependency else {}
@@ -165,27 +189,17 @@ def _memory_option(profile: Profile, resources: Resources) -> dict[str, str]:
     return {"mem_per_cpu": f"{-(-mebibytes // resources.cpus)}M"}
 
 
-def send(executor: OnePickle, job_function: Callable[[], object]) -> str:
+def send(executor: OnePickle, job_function: Callable[[], object]) -> tuple[str, str]:
     """Send a stage to the scheduler.
 
     Returns:
-        The number of its array.
+        The number of its array, and its cluster; empty for the machine's own.
 
     Raises:
-        MachineError: sbatch refused it; the message has sbatch's reason.
+        MachineError: sbatch refused it; the message has sbatch's reason, and the hint fits it.
     """
     try:
-        with without_outer_job(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            job = executor.submit(job_function)
-    except (FailedJobError, FailedSubmissionError, OSError) as error:
-        raise MachineError(
-            f"sbatch refused the job: {_reason(str(error))}",
-            "check the profile against the cluster (nllgen doctor), then run the same command again",
-        ) from error
-    return str(job.job_id).partition("_")[0]
-
-
-def _reason(text: str) -> str:
-    lines = [line for line in text.splitlines() if "sbatch:" in line or "error" in line.lower()]
-    return "; ".join(lines[:3] or text.splitlines()[:1])
+        executor.write(DelayedSubmission(job_function))
+        return executor.send()
+    except OSError as error:
+        raise_os_error("write", executor.folder, error)

@@ -14,7 +14,7 @@ from submitit.helpers import DelayedSubmission
 
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, CellsFailedError, MachineError, NllgenError
 from nllgen.launch.attempt import record_lost_job, record_vanished
-from nllgen.launch.lease import LeaseManager
+from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
     DONE,
@@ -31,10 +31,11 @@ from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_fa
 from nllgen.launch.slurm.clock import job_end
 from nllgen.launch.slurm.commands import was_cancelled
 from nllgen.launch.slurm.early_ends import EarlyEnds
-from nllgen.launch.slurm.live_jobs import query_live_jobs
+from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.slurm.memory_limit import memory_limit
 from nllgen.launch.slurm.patience import UNATTENDED_S, unattended
 from nllgen.launch.slurm.submission import NotSentError, SubmissionRequest, submit
+from nllgen.launch.slurm.unnamed import tasks_that_may_run
 from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.atomic import make_folder
@@ -46,6 +47,7 @@ from nllgen.study.config import Study
 
 _FILE_SERVER_S = 10.0
 FINAL_S = 30.0  # patience with a program about jobs that are over
+_POLL_S = 15.0  # between questions about tasks that may run
 _SIGNALLED = (FailureKind.PREEMPTED, FailureKind.TIMEOUT)  # a job cannot tell the signals of scancel from these
 
 
@@ -90,31 +92,47 @@ class Finalizer:
         return DelayedSubmission(self)
 
     def _resend(self, study_dir: StudyDir, record: Submission) -> int:
-        if study_dir.stop.exists():
-            return 0
+        """Send tasks again; wait before while others may run unnamed, at most as long as a lease lasts."""
+        ends_at = time.monotonic() + LEASE_S + _POLL_S
         study = study_dir.read_study()
-        with submission_lock(study_dir):
-            if study_dir.stop.exists():  # cancelled while this waited
-                return 0
-            live = query_live_jobs(study_dir, study.name)
-            config = record.worker_config
-            expected = Expected.of(study, study_dir, config.options.required_container)
-            _await_files(study_dir, study, expected, live.tasks)
-            memory_factors = tasks_to_resend(study_dir, study, expected, record.charged_to, live.tasks)
-            profile, under = Profile.model_validate(record.profile), record.charged_to
-            memory_factors = _capped(study_dir, study, record, profile, memory_factors)
-            if not memory_factors:
-                return 0
-            only = tuple(memory_factors)
-            request = SubmissionRequest(study_dir, study, profile, config, record.shape, only, under, memory_factors)
-            request = replace(request, delays_s=_delays_s(study_dir, study, under), echo=_print)
-            try:
-                result = submit(request, Finalizer)
-            except MachineError as error:
-                refusals = error.refusals if isinstance(error, NotSentError) else dict.fromkeys(only, error)
-                _record_refusals(study_dir, study, under, refusals)
-                raise
-        return len(memory_factors) if result.submission else 0
+        expected = Expected.of(study, study_dir, record.worker_config.options.required_container)
+        while not study_dir.stop.exists():
+            with submission_lock(study_dir):
+                if study_dir.stop.exists():  # cancelled while this waited
+                    return 0
+                live = query_live_jobs(study_dir, study.name)
+                unknown = _unknown_tasks(study_dir, study, expected, live)
+                if not unknown or time.monotonic() > ends_at:
+                    known = {*live.tasks, *unknown}
+                    _await_files(study_dir, study, expected, known)
+                    factors = tasks_to_resend(study_dir, study, expected, record.charged_to, known)
+                    return _send_again(study_dir, study, record, factors)
+            _print(f"{len(unknown)} tasks may run although the scheduler does not name them; asking again")
+            time.sleep(_POLL_S)
+        return 0
+
+
+def _unknown_tasks(study_dir: StudyDir, study: Study, expected: Expected, live: LiveJobs) -> dict[str, str]:
+    unnamed = [task for task in tasks_of(study, study_dir) if task.name not in live.tasks]
+    return tasks_that_may_run(study_dir, [task for task in unnamed if inspect(task, expected).state.is_to_run])
+
+
+def _send_again(study_dir: StudyDir, study: Study, record: Submission, memory_factors: Mapping[str, float]) -> int:
+    """Send tasks, each with its multiple of the profile's memory, as a submission did; return their number."""
+    profile, under = Profile.model_validate(record.profile), record.charged_to
+    factors = _capped(study_dir, study, record, profile, memory_factors)
+    if not factors:
+        return 0
+    only, config = tuple(factors), record.worker_config
+    request = SubmissionRequest(study_dir, study, profile, config, record.shape, only, under, factors)
+    request = replace(request, delays_s=_delays_s(study_dir, study, under), echo=_print)
+    try:
+        result = submit(request, Finalizer)
+    except MachineError as error:
+        refusals = error.refusals if isinstance(error, NotSentError) else dict.fromkeys(only, error)
+        _record_refusals(study_dir, study, under, refusals)
+        raise
+    return len(factors) if result.submission else 0
 
 
 def _patience_s(record: Submission) -> float:
@@ -164,7 +182,7 @@ def _record_last(task: Task, submission: str, reason: str) -> None:
     if (end := last_end(lines)) is not None:
         kind = failure_kind(end) or FailureKind.LOST
         text = "; ".join(filter(None, [str(end.get("reason") or ""), reason]))
-        record_lost_job(task, submission, _job_of(end, lines), kind, text)
+        record_lost_job(task, submission, _job_of(end, lines)[0], kind, text)
 
 
 def _record_refusals(study_dir: StudyDir, study: Study, submission: str, refusals: Mapping[str, MachineError]) -> None:
@@ -251,9 +269,10 @@ def _may_be_retried(last: Line, lines: Sequence[Line], charged_to: str) -> bool:
     kind = failure_kind(last)
     if kind in (None, FailureKind.ASKED):
         return False
-    return not (kind in _SIGNALLED and was_cancelled(_job_of(last, lines)))
+    return not (kind in _SIGNALLED and was_cancelled(*_job_of(last, lines)))
 
 
-def _job_of(end: Line, lines: Sequence[Line]) -> str:
-    jobs = [str(line.get("job", "")) for line in lines if line.get("attempt") == end.get("attempt")]
-    return next((job for job in jobs if job), "")
+def _job_of(end: Line, lines: Sequence[Line]) -> tuple[str, str]:
+    """Return the job of an attempt, and its cluster; empty where none is recorded."""
+    of_attempt = [line for line in lines if line.get("attempt") == end.get("attempt") and line.get("job")]
+    return next(((str(line["job"]), str(line.get("cluster", ""))) for line in of_attempt), ("", ""))

@@ -31,6 +31,7 @@ class Job:
     gpus: tuple[Gpu, ...]  # GPUs that it may use, by number or UUID
     memory_bytes: int = 0  # memory that it may use; 0 if that is not known
     clock_problem: str = ""  # how the clock of its node differs from Slurm's; empty where they agree
+    cluster: str = ""  # name of the cluster that runs the job; empty outside Slurm
 
     @classmethod
     def current(cls, time_min: float | None = None, environ: Mapping[str, str] = os.environ) -> Job:
@@ -49,6 +50,7 @@ class Job:
             gpus=visible_gpus(environ),
             memory_bytes=_memory_bytes(environ),
             clock_problem=end.clock_problem,
+            cluster=environ.get("SLURM_CLUSTER_NAME", ""),
         )
 
     @property
@@ -66,7 +68,8 @@ class Job:
         if not self.is_scheduled:
             return {}
         facts = {"job": self.id, "restarts": self.restarts, "cpus": len(self.affinity), "gpus": len(self.gpus)}
-        return facts | ({"clock": self.clock_problem} if self.clock_problem else {})
+        facts |= {"clock": self.clock_problem} if self.clock_problem else {}
+        return facts | ({"cluster": self.cluster} if self.cluster else {})
 
 
 def current_job(environ: Mapping[str, str] = os.environ) -> str:

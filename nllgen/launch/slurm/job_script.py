@@ -61,6 +61,7 @@ def script_lines(
         # no module of the working directory is imported, which an empty part of the path would mean
         f'export PYTHONPATH={shlex.quote(str(code))}"$(tr -s : <<<":${{PYTHONPATH:-}}")"',
         'export PYTHONPATH="${PYTHONPATH%:}" PYTHONSAFEPATH=1',
+        "unset SLURM_CLUSTERS SBATCH_CLUSTERS",  # a job's programs ask its own cluster; its record names the others
         *(f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()),
     ]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from nllgen.errors import MachineError
-from nllgen.launch.slurm.commands import number_of
+from nllgen.launch.slurm.commands import job_named
 from nllgen.launch.slurm.executor import OnePickle, send
 from nllgen.launch.slurm.patience import FIRST_PAUSE_S, is_transient, patience_end, pause
 
@@ -15,8 +15,8 @@ _ATTENDED_S = 45.0  # where somebody waits at the terminal
 
 def send_patiently(
     executor: OnePickle, job_function: Callable[[], object], job_name: str, echo: Callable[[str], None]
-) -> str:
-    """Send a stage; return the number of its array.
+) -> tuple[str, str]:
+    """Send a stage; return the number of its array, and its cluster, which is empty for the machine's own.
 
     An sbatch that timed out may have been accepted. It is sent again only after the controller has said that it has no
     job of this name.
@@ -39,9 +39,9 @@ def send_patiently(
                 raise failure
             pause_s = pause(pause_s, end)
             try:
-                number = number_of(job_name)
+                job = job_named(job_name, executor.clusters)
             except MachineError:
                 continue
-            if number:
-                return number
+            if job is not None:
+                return job
             is_answered = True

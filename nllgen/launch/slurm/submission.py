@@ -10,7 +10,7 @@ from pathlib import Path
 from nllgen.errors import MachineError
 from nllgen.launch.code_snapshot import snapshot, snapshot_folder
 from nllgen.launch.collection import is_uncollected
-from nllgen.launch.lease import LeaseManager
+from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import (
     COLLECT,
@@ -24,11 +24,13 @@ from nllgen.launch.slurm.arrays import (
     group_into_stages,
     newest_submission,
 )
+from nllgen.launch.slurm.clusters import choose_clusters, split_names, with_clusters
 from nllgen.launch.slurm.commands import max_array_size
 from nllgen.launch.slurm.executor import check_submittable, executor_for, resources_of
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.slurm.patience import is_transient
 from nllgen.launch.slurm.patient_send import send_patiently
+from nllgen.launch.slurm.unnamed import tasks_that_may_run
 from nllgen.launch.supervisor import Supervisor
 from nllgen.launch.tasks import longest_first, with_needs
 from nllgen.launch.worker_process import WorkerConfig
@@ -70,6 +72,18 @@ class SubmitResult:
     submission: Submission | None  # its record; None if there was nothing to send
     scripts: Mapping[str, str]  # stage → text for sbatch
     num_queued: int  # number of tasks that the scheduler had already
+    # task → why it may be running although the scheduler does not name it; it was not sent
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unknown_line(self) -> str:
+        """Return which tasks were not sent because they may be running, and what to do; there are some."""
+        name, reason = next(iter(self.unknown.items()))
+        more = f" and {len(self.unknown) - 1} more" if len(self.unknown) > 1 else ""
+        return (
+            f"not sent: {name}{more}: {reason}, and squeue does not name it, so that it may be running (on another "
+            f"cluster?); run the same command again in {LEASE_S / 60:.0f} minutes"
+        )
 
 
 class NotSentError(MachineError):
@@ -89,18 +103,25 @@ def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitR
     ``make_finalizer`` makes the callable of the last stage; it is :class:`nllgen.launch.slurm.finalize.Finalizer`.
 
     Raises:
-        ConfigError: Slurm cannot handle the folder's name, or the time is too short; nothing has been changed.
+        ConfigError: Slurm cannot handle the folder's name, the time is too short, or live jobs are on another cluster
+            than the profile's; nothing has been changed.
         MachineError: the scheduler is missing or refuses a job, or a folder cannot be written.
     """
     study_dir = request.study_dir
+    request = replace(request, profile=with_clusters(request.profile))
     check_submittable(study_dir.path, request.profile, request.study.resources)
-    is_unknown = request.dry_run and not study_dir.is_frozen
-    live = LiveJobs({}, {}, ()) if is_unknown else query_live_jobs(study_dir, request.study.name)
+    live = LiveJobs({}, {}, ())
+    if study_dir.is_frozen or not request.dry_run:
+        live = query_live_jobs(study_dir, request.study.name, clusters=request.profile.clusters or "")
+    clusters = choose_clusters(request.profile.clusters or "", live.clusters)
+    request = replace(request, profile=request.profile.model_copy(update={"clusters": clusters or None}))
     if not request.dry_run:
         study_dir.stop.unlink(missing_ok=True)  # an earlier cancel is over; not removed if the query failed
     tasks = tasks_to_send(request, live)
+    unknown = tasks_that_may_run(study_dir, tasks)
+    tasks = [task for task in tasks if task.name not in unknown]
     if not tasks and (COLLECT in live.tasks or not (live.tasks or is_uncollected(study_dir, request.study))):
-        return SubmitResult(None, {}, len(live.tasks))
+        return SubmitResult(None, {}, len(live.tasks), unknown)
     if not tasks and not live.tasks:
         request.echo("all tasks have a result, and study.h5 lacks some of them: the collection is sent")
     code = snapshot_folder(study_dir) if request.dry_run else snapshot(study_dir)
@@ -111,7 +132,7 @@ def submit(request: SubmissionRequest, make_finalizer: MakeFinalizer) -> SubmitR
     if not request.dry_run:
         _write_record(study_dir, submission_dir, record, tasks)
     scripts = _Sender(request, record, submission_dir, code).send_all(live, make_finalizer)
-    return SubmitResult(record, scripts, len(live.tasks))
+    return SubmitResult(record, scripts, len(live.tasks), unknown)
 
 
 def tasks_to_send(request: SubmissionRequest, live: LiveJobs) -> list[Task]:
@@ -124,7 +145,8 @@ def tasks_to_send(request: SubmissionRequest, live: LiveJobs) -> list[Task]:
 
 
 def _make_record(request: SubmissionRequest, tasks: Sequence[Task]) -> Submission:
-    limit = request.profile.max_array_size or max_array_size() or _DEFAULT_MAX_ARRAY_SIZE
+    cluster = split_names(request.profile.clusters or "")[0]
+    limit = request.profile.max_array_size or max_array_size(cluster) or _DEFAULT_MAX_ARRAY_SIZE
     stages = group_into_stages(tasks, request.shape, limit, request.memory_factors, request.delays_s)
     name = uuid.uuid4().hex[:8]
     # a lone collection continues the newest submission, whose submitter was killed before sending it
@@ -163,14 +185,14 @@ class _Sender:
             NotSentError: some stages were sent, and others were refused.
             MachineError: nothing was sent.
         """
-        jobs, scripts, refusals = self._send_stages(live)
+        jobs, scripts, refusals, sender = self._send_stages(live)
         first = next(iter(refusals.values()), None)
         if first is not None and not (jobs or live.jobs):
             raise first
         all_jobs = [*jobs.values(), *(live.jobs[name] for name in live.jobs if name != COLLECT)]
         finalizer = make_finalizer(self.request.study_dir.path, self.record.name)
         try:
-            scripts[COLLECT], _ = self._send(COLLECT_STAGE, finalizer, (), tuple(dict.fromkeys(all_jobs)))
+            scripts[COLLECT], _, _ = sender._send(COLLECT_STAGE, finalizer, (), tuple(dict.fromkeys(all_jobs)))
         except MachineError as error:
             if not jobs:
                 raise
@@ -179,13 +201,18 @@ class _Sender:
             raise NotSentError(refusals, first.message) from first
         return scripts
 
-    def _send_stages(self, live: LiveJobs) -> tuple[dict[str, str], dict[str, str], dict[str, MachineError]]:
-        """Send the stages before the collection; return job and script of each that was sent, and task → refusal."""
+    def _send_stages(self, live: LiveJobs) -> tuple[dict[str, str], dict[str, str], dict[str, MachineError], _Sender]:
+        """Send the stages before the collection.
+
+        Returns:
+            Job and script of each that was sent, task → refusal, and the sender to the cluster that has the jobs.
+        """
         job_of_task: dict[str, str] = dict(live.jobs)
         jobs: dict[str, str] = {}
         scripts: dict[str, str] = {}
         refusals: dict[str, MachineError] = {}
         predecessors = array_predecessors(self.record.stages, self.request.profile.array_parallelism)
+        sender = self
         away: MachineError | None = None  # the controller does not answer, which further stages need not find out
         for stage in self.record.stages:
             before = predecessors.get(stage.name)
@@ -196,15 +223,23 @@ class _Sender:
             refusal = away or next((refusals[need] for need in stage.needs if need in refusals), None)
             if refusal is None:
                 try:
-                    script, number = self._send(stage, self._supervisor(stage), after_ok, after_any)
+                    script, number, cluster = sender._send(stage, self._supervisor(stage), after_ok, after_any)
                 except MachineError as error:
                     refusal, away = error, error if is_transient(error.message) else None
                 else:
+                    sender = sender._on(cluster)
                     scripts[stage.name], jobs[stage.name] = script, number
                     job_of_task |= dict.fromkeys(stage.tasks, number)
             if refusal is not None:
                 refusals |= dict.fromkeys(stage.tasks, refusal)
-        return jobs, scripts, refusals
+        return jobs, scripts, refusals, sender
+
+    def _on(self, cluster: str) -> _Sender:
+        """Return a sender to the cluster that sbatch has chosen among several: later stages depend on its jobs."""
+        if not cluster:
+            return self
+        profile = self.request.profile.model_copy(update={"clusters": cluster})
+        return replace(self, request=replace(self.request, profile=profile))
 
     def _supervisor(self, stage: Stage) -> Supervisor:
         request = self.request
@@ -215,8 +250,8 @@ class _Sender:
 
     def _send(
         self, stage: Stage, job_function: Callable[[], object], after_ok: Sequence[str], after_any: Sequence[str]
-    ) -> tuple[str, str]:
-        """Send one stage; return its script and the number of its job, a placeholder in a dry run."""
+    ) -> tuple[str, str, str]:
+        """Send one stage; return its script, the number of its job, a placeholder in a dry run, and its cluster."""
         request = self.request
         resources = resources_of(stage, request.profile, request.study.resources, request.shape.pack)
         name = self.record.job_name(request.study.name, stage)
@@ -225,9 +260,10 @@ class _Sender:
         executor = executor_for(path, stage, name, resources, profile, self.code, at_once=at_once, **after)
         script = executor.script()
         if request.dry_run:
-            return script, f"<{stage.name}>"
-        number = send_patiently(executor, job_function, name, request.echo)
-        self.submission_dir.add_job(stage.name, number)
+            return script, f"<{stage.name}>", ""
+        number, cluster = send_patiently(executor, job_function, name, request.echo)
+        self.submission_dir.add_job(stage.name, number, cluster)
         elements = f"{stage.num_elements} element{'s' * (stage.num_elements != 1)}"
-        request.echo(f"job {number}: {stage.name}, {elements}, {len(stage.tasks)} to run")
-        return script, number
+        place = f" on {cluster}" if cluster else ""
+        request.echo(f"job {number}{place}: {stage.name}, {elements}, {len(stage.tasks)} to run")
+        return script, number, cluster

@@ -59,9 +59,31 @@ def parse_config(text: str) -> dict[str, str]:
 
 
 def parse_fields(line: str) -> dict[str, str]:
-    """Read a line of ``scontrol --oneliner show``. Values may have blanks; keys begin with a capital."""
+    """Read a line of ``scontrol --oneliner show``. Values may have blanks; keys begin with a capital.
+
+    The first value of a key counts: later versions end a line with texts of users, such as ``SubmitLine``.
+    """
     words = re.split(r" +(?=[A-Z][A-Za-z]+=)", line.strip())
-    return {key: value for key, equals, value in (word.partition("=") for word in words) if equals}
+    fields: dict[str, str] = {}
+    for key, equals, value in (word.partition("=") for word in words):
+        if equals:
+            fields.setdefault(key, value)
+    return fields
+
+
+def parse_job_id(output: str) -> tuple[str, str] | None:
+    """Read the number of a job and its cluster, empty where none is named, from what sbatch prints.
+
+    Both documented forms are read, ``7;alpha`` of ``--parsable`` and ``Submitted batch job 7 on cluster alpha``, each
+    on a line of its own among lines of others.
+    """
+    for line in reversed(output.splitlines()):
+        match = re.fullmatch(r"(\d+)(?:;(\S+))?", line.strip()) or re.fullmatch(
+            r"Submitted batch job (\d+)(?: on cluster (\S+))?", line.strip()
+        )
+        if match:
+            return match[1], match[2] or ""
+    return None
 
 
 def parse_gpus(gres: str) -> list[tuple[str, int]]:

@@ -19,8 +19,8 @@ from nllgen.launch.slurm.arrays import (
     group_into_stages,
     submissions,
 )
-from nllgen.launch.slurm.commands import Queued
 from nllgen.launch.slurm.live_jobs import match_jobs
+from nllgen.launch.slurm.queue_lines import Queued
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, Study

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from nllgen.launch.freeze import freeze
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm import patience
 from nllgen.launch.slurm.arrays import COLLECT, ArrayShape
-from nllgen.launch.slurm.commands import queued, run
+from nllgen.launch.slurm.commands import query_queue, run, submit_script
 from nllgen.launch.slurm.patience import unattended
 from nllgen.launch.slurm.patient_send import send_patiently
 from nllgen.launch.slurm.submission import NotSentError, SubmissionRequest
@@ -62,12 +61,12 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 
 def test_a_question_is_asked_again_where_nobody_waits(stand_in: StandIn) -> None:
-    stand_in("squeue", "echo '7|nllgen:a|PENDING|(None)'", fails=2)
+    stand_in("squeue", "echo '7|nllgen:a|PENDING|(None)|N/A'", fails=2)
     with pytest.raises(MachineError, match="connect failure"):
-        queued("nllgen:")
+        query_queue("nllgen:")
     assert stand_in.num_calls("squeue") == 1
     with unattended(60.0):
-        assert [job.id for job in queued("nllgen:")] == ["7"]
+        assert [job.id for job in query_queue("nllgen:").jobs] == ["7"]
     assert stand_in.num_calls("squeue") == 3
 
 
@@ -77,7 +76,7 @@ def test_all_questions_share_one_limit(stand_in: StandIn) -> None:
     with unattended(1.0):
         for _ in range(3):
             with pytest.raises(MachineError, match="connect failure"):
-                queued("nllgen:")
+                query_queue("nllgen:")
     assert time.monotonic() - begin < 10
 
 
@@ -92,20 +91,22 @@ def test_an_answer_that_stays_is_taken(stand_in: StandIn, error: str) -> None:
 class Executor:
     """An executor whose sbatch is a program on PATH."""
 
-    def submit(self, job_function: Callable[[], object]) -> object:
-        """Run sbatch as submitit does."""
-        import subprocess
+    clusters = ("",)
+    folder = Path("/nonexistent")
 
-        from submitit.core.utils import FailedJobError
+    def write(self, delayed: object) -> None:
+        """Write nothing."""
 
-        done = subprocess.run(["sbatch"], capture_output=True, text=True)
-        if done.returncode:
-            raise FailedJobError(done.stderr)
-        return SimpleNamespace(job_id=done.stdout.strip())
+    def send(self) -> tuple[str, str]:
+        """Run sbatch as the real executor does."""
+        job = submit_script(Path("script.sh"))
+        assert job is not None
+        return job
 
 
 def sent(name: str = "nllgen:a:b:cells0") -> str:
-    return send_patiently(Executor(), lambda: None, name, lambda text: None)  # type: ignore[arg-type]
+    number, _ = send_patiently(Executor(), lambda: None, name, lambda text: None)  # type: ignore[arg-type]
+    return number
 
 
 def test_a_job_whose_sbatch_timed_out_is_not_sent_twice(stand_in: StandIn) -> None:
@@ -151,7 +152,7 @@ def request(study_dir: StudyDir, tiny: Study, told: list[str]) -> SubmissionRequ
 def refuses(stage: str) -> str:
     """Return the lines of an sbatch that refuses one stage."""
     refusal = f"{{ echo '{REFUSED}' >&2; exit 1; }}"
-    return f'grep -q "job-name=.*:{stage}$" "$1" && {refusal}\necho Submitted batch job $RANDOM'
+    return f'grep -q "job-name=.*:{stage}$" "${{@: -1}}" && {refusal}\necho Submitted batch job $RANDOM'
 
 
 def stages_sent(told: list[str]) -> list[str]:
