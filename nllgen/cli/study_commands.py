@@ -45,6 +45,7 @@ def plan(grid: str, root: Path, as_json: bool) -> None:
 def print_plan(plan: Plan) -> None:
     """Print a table of tasks, and the totals."""
     from nllgen.planning.study_plan import elsewhere_note, left_out_note
+    from nllgen.storage.states import weightless_note
 
     rows = table("id", "run", "", "does", "why", "core-minutes", "GB")
     for row in plan.rows[:MAX_ROWS]:
@@ -57,6 +58,7 @@ def print_plan(plan: Plan) -> None:
         f"{plan.evaluation_share:.0%} of them for evaluations; {plan.wall_seconds / 60:.0f} min on {plan.cores} cores",
         *map(left_out_note, plan.left_out),
         *(elsewhere_note(plan, study) for study in plan.elsewhere),
+        *filter(None, [weightless_note(plan.weightless, plan.study)]),
     )
 
 

@@ -28,6 +28,7 @@ from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.plan import ContainerRule, Plan
 from nllgen.planning.study_plan import load_study_at, merge_frozen, plan_study_at
 from nllgen.storage.atomic import closed_to_others
+from nllgen.storage.states import weightless_note
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.run_options import RunOptions
@@ -178,6 +179,7 @@ def start(
 def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, wait: bool) -> tuple[StudyDir, int]:
     study_dir, study, num_new = freeze_study(prepared.study, prepared.options.root, echo)
     echo(f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
+    _echo_weightless(prepared.plan, study_dir, echo)
     result = send(SubmissionRequest(study_dir, study, profile, prepared.config, prepared.shape, echo=echo))
     if result.submission is None:
         left = f"{result.num_queued} tasks are queued or running already" if result.num_queued else "all is done"
@@ -202,6 +204,7 @@ def _start_local(
     echo(
         f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {plan.num_run} to run, {plan.num_skip} done before"
     )
+    _echo_weightless(plan, study_dir, echo)
     if plan.num_run == 0:
         echo(f"nothing to run; next: nllgen collect {study_dir.path}")
         return study_dir, 0
@@ -216,6 +219,11 @@ def _start_local(
     for reason in reasons:
         warn(reason)
     return study_dir, num_failed + len(reasons)
+
+
+def _echo_weightless(plan: Plan, study_dir: StudyDir, echo: Echo) -> None:
+    if note := weightless_note(plan.weightless, study_dir.path):
+        echo(note)
 
 
 def _echo_next_step(study_dir: StudyDir, num_failed: int, echo: Echo) -> None:

@@ -33,6 +33,11 @@ from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
+_OF_RESULT = {
+    ResultState.COMPLETE: TaskStatus.DONE,
+    ResultState.DIVERGED: TaskStatus.DIVERGED,
+    ResultState.WEIGHTLESS: TaskStatus.WEIGHTLESS,
+}
 _QUIET_S = 120.0  # a running task that has written nothing for longer is pointed out
 
 
@@ -56,8 +61,8 @@ class TaskReport:
 
     @property
     def has_result(self) -> bool:
-        """Return True if the task is complete; a divergence is a result."""
-        return self.status in (TaskStatus.DONE, TaskStatus.DIVERGED)
+        """Return True if the task is complete; a divergence is a result, and numbers without weights are one."""
+        return self.status in _OF_RESULT.values()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; the status is called ``state``, and no kind is an empty string."""
@@ -108,11 +113,13 @@ def _report(
     attempts = sum(line.get("event") == STARTED for line in lines)
     files = inspect(task, expected)
     if files.state.is_done:
-        state = TaskStatus.DIVERGED if files.state is ResultState.DIVERGED else TaskStatus.DONE
+        state, detail = _OF_RESULT[files.state], files.detail if files.state is ResultState.WEIGHTLESS else ""
         seconds = files.seconds_per_step or 0.0
         seconds = seconds if math.isfinite(seconds) else 0.0
         when = files.finished_at
-        return TaskReport(task.name, task.label, state, attempts, log, finished_at=when, seconds_per_step=seconds)
+        return TaskReport(
+            task.name, task.label, state, attempts, log, detail, finished_at=when, seconds_per_step=seconds
+        )
     state, detail, kind = _condition(task, files, lines, live, leases)
     progress = progress_of(task) if lines else {}
     step, steps, note = progress.get("done", 0), progress.get("total", 0), str(progress.get("note", ""))
