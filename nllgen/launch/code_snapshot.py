@@ -77,12 +77,14 @@ def _files(package: Path) -> Iterator[Path]:
 
 
 def _is_equal(copy: Path) -> bool:
-    """Return True if a folder holds the running program's files and no others, which Python might import instead.
+    """Return True if a folder holds the running program's files, and no links and other files to import instead.
 
     Bytecode is removed, since it cannot be compared; Python writes it again.
     """
     for cached in [*copy.rglob("__pycache__")]:
         shutil.rmtree(cached, ignore_errors=True)
+    if any(path.is_symlink() for path in (copy, *copy.rglob("*"))):  # its target may change later
+        return False
     expected = {path.relative_to(_PACKAGE): path for path in _files(_PACKAGE)}
     present = {path.relative_to(copy / "nllgen") for path in (copy / "nllgen").rglob("*") if not path.is_dir()}
     if present != set(expected) or [path.name for path in copy.iterdir()] != ["nllgen"]:

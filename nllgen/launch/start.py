@@ -70,6 +70,7 @@ class StartOptions:
     workers: int = 0
     device: str = "auto"
     dry_run: bool = False  # submit nothing; without a profile show the plan alone
+    trust: bool = False  # accept what a directory would run that this user did not submit here
 
     def load_profile(self) -> Profile | None:
         """Load the profile; return None for a local run, and for a dry run that names none.
@@ -176,8 +177,12 @@ def start(
     return _start_on_cluster(prepared, prepared.profile, echo, wait=progress is not None)
 
 
+def _freeze(prepared: PreparedStudy, echo: Echo) -> tuple[StudyDir, Study, int]:
+    return freeze_study(prepared.study, prepared.options.root, echo, trust=prepared.options.trust)
+
+
 def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, wait: bool) -> tuple[StudyDir, int]:
-    study_dir, study, num_new = freeze_study(prepared.study, prepared.options.root, echo)
+    study_dir, study, num_new = _freeze(prepared, echo)
     echo(f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
     _echo_weightless(prepared.plan, study_dir, echo)
     result = send(SubmissionRequest(study_dir, study, profile, prepared.config, prepared.shape, echo=echo))
@@ -200,7 +205,7 @@ def _start_local(
         require_torch()
     assign_gpus(prepared.options.device)  # before anything is frozen
     plan = prepared.plan
-    study_dir, study, num_new = freeze_study(prepared.study, prepared.options.root, echo)
+    study_dir, study, num_new = _freeze(prepared, echo)
     echo(
         f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {plan.num_run} to run, {plan.num_skip} done before"
     )
