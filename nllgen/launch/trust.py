@@ -54,7 +54,7 @@ def _refusal(study_dir: StudyDir, unknown: list[Executable]) -> UntrustedError:
     lines = [line for each in unknown for line in each.lines]
     shown = [f"  {_shortened(escape_controls(line))}" for line in lines[:_MAX_LINES]]
     more = [f"  … and {len(lines) - _MAX_LINES} lines more"] if len(lines) > _MAX_LINES else []
-    head = f"{study_dir.path}: this study was not submitted by you on this site; it would run as you:"
+    head = f"{study_dir.path}: this study was not submitted by you on this site, and holds what can run as you:"
     return UntrustedError(
         "\n".join([head, *shown, *more]),
         "if you accept that, add --trust, once; so it is for a study of your own from an older nllgen, another account "
