@@ -43,7 +43,9 @@ def main() -> None:
 
     def run(order: TaskOrder) -> None:
         time.sleep(CELL_S)
-        write_result(study_dir.cell(order.task).result, small_result(cells[order.task]), order.attempt, lambda: None)
+        task_dir, result = study_dir.cell(order.task), small_result(cells[order.task])
+        weights = task_dir.model(result.attrs["model_sha256"])
+        write_result(task_dir.result, result, order.attempt, weights.touch)
 
     sys.exit(serve(StopRequest(watch_stdin=True).orders(), run))
 

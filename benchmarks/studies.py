@@ -37,4 +37,5 @@ def finish(cells: Iterable[Cell], study_dir: StudyDir) -> None:
             task_dir.path.mkdir(parents=True)
             task_dir.log.write_text("100/100\n")
             task_dir.attempts.write_text(_ATTEMPTS)
-            write_result(task_dir.result, small_result(cell), "1-a", lambda: None)
+            result = small_result(cell)
+            write_result(task_dir.result, result, "1-a", task_dir.model(result.attrs["model_sha256"]).touch)

@@ -41,6 +41,10 @@ class ConflictError(NllgenError):
     """A grid that contradicts the frozen study in its directory."""
 
 
+class UntrustedError(NllgenError):
+    """A study that this user did not submit on this site, where files of it would be executed."""
+
+
 class CorruptFileError(NllgenError):
     """A file that is truncated, damaged, or not of the type that its name says."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import cloup
 
-from nllgen.cli.options import example, study_argument
+from nllgen.cli.options import TRUST, example, study_argument
 from nllgen.cli.output import MAX_NAMED, echo, shortened, warn
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT
 
@@ -73,9 +73,11 @@ def _jobs(counts: Mapping[str, int]) -> str:
 @cloup.option("--profile", help="Profile of another cluster. [default: that of the last submission]")
 @cloup.option("--local", is_flag=True, help="Run on this machine.")
 @cloup.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing.")
+@TRUST
 def retry(
-    study_dir: StudyDir, cells: tuple[str, ...], kinds: tuple[str, ...], profile: str | None, local: bool, dry_run: bool
-) -> None:
+    study_dir: StudyDir, cells: tuple[str, ...], kinds: tuple[str, ...], profile: str | None, local: bool,
+    dry_run: bool, trust: bool,
+) -> None:  # fmt: skip
     """Run cells again that failed or were stopped.
 
     Their earlier failures no longer count.
@@ -83,7 +85,7 @@ def retry(
     from nllgen.assets import asset_folder
     from nllgen.launch.retry import RetryOptions, retry_study
 
-    retry_study(study_dir, RetryOptions(asset_folder(), cells, kinds, profile, local, dry_run), echo, warn)
+    retry_study(study_dir, RetryOptions(asset_folder(), cells, kinds, profile, local, dry_run, trust), echo, warn)
 
 
 @cloup.command(epilog=example("nllgen check smoke", "nllgen check smoke --repair"))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import cloup
 
-from nllgen.cli.options import DEVICE, JSON, NUM_THREADS, PATH, example, num_cores, study_argument
-from nllgen.cli.output import MAX_NAMED, echo, print_json
+from nllgen.cli.options import DEVICE, JSON, NUM_THREADS, PATH, TRUST, example, num_cores, study_argument
+from nllgen.cli.output import MAX_NAMED, echo, print_json, warn
 from nllgen.errors import CellsFailedError, ConfigError
 
 if TYPE_CHECKING:
@@ -29,15 +29,17 @@ def _count_option(name: str, default: int, text: str) -> Callable[[Any], Any]:
 @cloup.option("--metric", "metrics", multiple=True, required=True, help="A group of metrics; repeatable.")
 @cloup.option("--cell", "cell_ids", multiple=True, help="Id of a cell, or truth; repeatable. [default: all]")
 @NUM_THREADS
+@TRUST
 @DEVICE
 def evaluate(
-    study_dir: StudyDir, metrics: tuple[str, ...], cell_ids: tuple[str, ...], threads: int | None, device: str
-) -> None:
+    study_dir: StudyDir, metrics: tuple[str, ...], cell_ids: tuple[str, ...], threads: int | None, trust: bool,
+    device: str,
+) -> None:  # fmt: skip
     """Measure a further metric on finished cells.
 
     Reads their stored weights, and trains nothing.
     """
-    done = evaluate_study(study_dir, metrics, cell_ids, threads or num_cores(), device)
+    done = evaluate_study(study_dir, metrics, cell_ids, threads or num_cores(), device, trust=trust)
     echo(
         f"{done.measured} measured, {done.there} measured before, {done.unmeasurable} that lack what it needs, "
         f"{done.unfinished} without a result"
@@ -46,22 +48,32 @@ def evaluate(
 
 
 def evaluate_study(
-    study_dir: StudyDir, metrics: Sequence[str], cell_ids: Sequence[str], threads: int, device: str
+    study_dir: StudyDir,
+    metrics: Sequence[str],
+    cell_ids: Sequence[str],
+    threads: int,
+    device: str,
+    *,
+    trust: bool = False,
 ) -> Evaluated:
     """Measure groups of metrics on finished cells, and return how many were measured.
 
     Raises:
         ConfigError: a metric or cell does not exist, or a named cell has no result.
+        UntrustedError: this user did not submit the study here, and does not accept what would run.
         CellsFailedError: some cells could not be measured; the others were.
         StoppedError: Ctrl-C; measurements that are complete are kept.
     """
     from nllgen.assets import asset_folder
     from nllgen.launch.gpus import require_torch
     from nllgen.launch.stop_signal import StopRequest
+    from nllgen.launch.trust import require_trust
     from nllgen.planning.study_plan import cells_to_evaluate
     from nllgen.study.run_options import RunOptions
 
     cells = cells_to_evaluate(study_dir, metrics, cell_ids)
+    study_dir.guard()
+    require_trust(study_dir, study_dir.read_study(), accept=trust, echo=warn)
     require_torch("measuring")
     from nllgen.worker.setup import enter_evaluation
 

@@ -73,6 +73,9 @@ JSON = cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DEVICE = cloup.option(
     "--device", default="auto", show_default=True, callback=_device, help="One of auto, cpu, cuda and cuda:N."
 )
+TRUST = cloup.option(
+    "--trust", is_flag=True, help="Accept, once, what a study would run that you did not submit on this site."
+)
 NUM_THREADS = cloup.option("--threads", type=click.IntRange(1, 1024), help="Threads of torch. [default: one per core]")
 
 

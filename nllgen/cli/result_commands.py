@@ -29,6 +29,7 @@ def collect(study_dir: StudyDir, out: Path | None, allow_missing: bool, force: b
     from nllgen.assets import asset_folder, mnist_pictures
     from nllgen.storage.collect import collect as collect_results
     from nllgen.storage.find_study import require_replaceable
+    from nllgen.storage.states import weightless_note
 
     study = study_dir.read_study()
     if out is not None and not force:
@@ -39,6 +40,8 @@ def collect(study_dir: StudyDir, out: Path | None, allow_missing: bool, force: b
     path = out or study_dir.path / "study.h5"
     result = collect_results(study_dir, path, allow_missing=allow_missing, reference=reference)
     echo(f"{result.num_done} done, {result.num_diverged} diverged, {len(result.holes)} without a result: {result.path}")
+    if note := weightless_note(result.weightless, study_dir.path):
+        echo(note)
     echo(f"next: nllgen report {result.path} --out report")
 
 

@@ -31,6 +31,7 @@ _ORDER = (
     TaskStatus.DAMAGED,
     TaskStatus.STALE,
     TaskStatus.LOCKED,
+    TaskStatus.WEIGHTLESS,
     TaskStatus.STOPPED,
     TaskStatus.QUEUED,
     TaskStatus.WAITING,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import cloup
 
-from nllgen.cli.options import DEVICE, GRID, JSON, NUM_THREADS, PATH, ROOT, example, num_cores
+from nllgen.cli.options import DEVICE, GRID, JSON, NUM_THREADS, PATH, ROOT, TRUST, example, num_cores
 from nllgen.cli.output import MAX_ROWS, echo, ignore, print_json, print_rows, print_tables, table, warn
 from nllgen.errors import EXIT_CELLS_FAILED
 
@@ -45,6 +45,7 @@ def plan(grid: str, root: Path, as_json: bool) -> None:
 def print_plan(plan: Plan) -> None:
     """Print a table of tasks, and the totals."""
     from nllgen.planning.study_plan import elsewhere_note, left_out_note
+    from nllgen.storage.states import weightless_note
 
     rows = table("id", "run", "", "does", "why", "core-minutes", "GB")
     for row in plan.rows[:MAX_ROWS]:
@@ -57,6 +58,7 @@ def print_plan(plan: Plan) -> None:
         f"{plan.evaluation_share:.0%} of them for evaluations; {plan.wall_seconds / 60:.0f} min on {plan.cores} cores",
         *map(left_out_note, plan.left_out),
         *(elsewhere_note(plan, study) for study in plan.elsewhere),
+        *filter(None, [weightless_note(plan.weightless, plan.study)]),
     )
 
 
@@ -85,11 +87,12 @@ def print_plan(plan: Plan) -> None:
 )  # fmt: skip
 @cloup.option("--wait", is_flag=True, help="Wait until all cells have run.")
 @cloup.option("--dry-run", is_flag=True, help="Print the plan and, for a cluster, the batch scripts; submit nothing.")
+@TRUST
 @DEVICE
 @JSON
 def submit(
     grid: str, root: Path, profile: str | None, local: bool, container: Path | None, strict_container: bool,
-    pack: int, workers: int | None, wait: bool, dry_run: bool, device: str, as_json: bool,
+    pack: int, workers: int | None, wait: bool, dry_run: bool, trust: bool, device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Freeze a study and run its missing cells.
 
@@ -101,7 +104,7 @@ def submit(
 
     options = StartOptions(
         grid, root, asset_folder(), profile=profile, local=local, container=container,
-        strict_container=strict_container, pack=pack, workers=workers or 0, device=device, dry_run=dry_run,
+        strict_container=strict_container, pack=pack, workers=workers or 0, device=device, dry_run=dry_run, trust=trust,
     )  # fmt: skip
     prepared = prepare(options, is_available)
     if dry_run:
@@ -130,8 +133,9 @@ def _print_preview(prepared: PreparedStudy, *, as_json: bool) -> None:
 @ROOT
 @cloup.option("--cell", "cell_id", required=True, help="Id of a cell, as nllgen plan shows it; or truth or dataset.")
 @NUM_THREADS
+@TRUST
 @DEVICE
-def run(grid: str, root: Path, cell_id: str, threads: int | None, device: str) -> None:
+def run(grid: str, root: Path, cell_id: str, threads: int | None, trust: bool, device: str) -> None:
     """Run one cell in this terminal.
 
     The truth and the data set that it needs are made first."""
@@ -153,4 +157,4 @@ def run(grid: str, root: Path, cell_id: str, threads: int | None, device: str) -
         order = TaskOrder(attempt.task.name, attempt.name, attempt.number, attempt.threads)
         enter(study_dir, order, options, stop, task_display())
 
-    run_in_foreground(study, root, cell_id, num_threads, run_attempt, echo)
+    run_in_foreground(study, root, cell_id, num_threads, run_attempt, echo, trust=trust)

@@ -21,7 +21,9 @@ from nllgen.study.config import Study
 Run = Callable[[StudyDir, Attempt, StopRequest], None]
 
 
-def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, run: Run, echo: Echo) -> None:
+def run_in_foreground(
+    study: Study, root: Path, cell_id: str, threads: int, run: Run, echo: Echo, *, trust: bool = False
+) -> None:
     """Freeze a study and run a cell, ``truth`` or ``dataset``, after the truth and the data set that it needs.
 
     Raises:
@@ -31,7 +33,7 @@ def run_in_foreground(study: Study, root: Path, cell_id: str, threads: int, run:
     """
     if cell_id not in {"truth", "dataset", *(cell.id for cell in study.cells)}:
         raise ConfigError(f"study {study.name} has no cell {cell_id!r}", "`nllgen plan` lists the ids of its cells")
-    study_dir, frozen, _ = freeze_study(study, root, echo)
+    study_dir, frozen, _ = freeze_study(study, root, echo, trust=trust)
     tasks = {task.name: task for task in tasks_of(frozen, study_dir)}
     if cell_id not in tasks:
         raise ConfigError(f"study {study.name} has no {cell_id}", "its grid has no truth section, or needs none")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nllgen.launch.executables import record_own
 from nllgen.launch.submission_lock import submission_lock
+from nllgen.launch.trust import require_trust
 from nllgen.launch.watch import Echo
 from nllgen.planning.study_plan import left_out_note
 from nllgen.storage.atomic import make_folder, raise_os_error, write_bytes
@@ -15,8 +17,8 @@ from nllgen.study.extend import extend_study, rules_note
 from nllgen.study.pretrained import pretrained_weights
 
 
-def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
-    """Freeze a study in its folder, or add its new cells to the study that is frozen there.
+def freeze(study: Study, root: Path, echo: Echo = lambda text: None) -> tuple[StudyDir, Study, int]:
+    """Freeze a study in its folder, or add its new cells to the study that is frozen there; this user trusts it.
 
     Returns:
         The folder, the frozen study, and the number of cells that are new in it.
@@ -30,6 +32,8 @@ def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
     if not study_dir.is_frozen:
         require_publishing(root)
     before, merged = _merge_with_frozen(study_dir, study)
+    if note := record_own(merged):  # before anything is there: a command that is killed goes on without asking
+        echo(note)
     if merged != before:
         with submission_lock(study_dir):
             before, merged = _merge_with_frozen(study_dir, study)  # another process may have added cells meanwhile
@@ -38,9 +42,18 @@ def freeze(study: Study, root: Path) -> tuple[StudyDir, Study, int]:
     return study_dir, merged, len(merged.cells) - (len(before.cells) if before else 0)
 
 
-def freeze_study(study: Study, root: Path, echo: Echo) -> tuple[StudyDir, Study, int]:
-    """Freeze a study; print notes on changed rules of its verdicts and on missing data. See :func:`freeze`."""
-    study_dir, frozen, num_new = freeze(study, root)
+def freeze_study(study: Study, root: Path, echo: Echo, *, trust: bool = False) -> tuple[StudyDir, Study, int]:
+    """Freeze a study; print notes on changed rules of its verdicts and on missing data. See :func:`freeze`.
+
+    Raises:
+        UntrustedError: the folder would run something that this user has not accepted, and does not accept now.
+    """
+    study_dir = StudyDir(root / study.name)
+    if study_dir.path.is_dir():
+        study_dir.guard()
+        present = study_dir.read_study() if study_dir.is_frozen else study
+        require_trust(study_dir, present, accept=trust, echo=echo)
+    study_dir, frozen, num_new = freeze(study, root, echo)
     if note := rules_note(frozen, study):
         echo(note)
     for source in frozen.left_out:

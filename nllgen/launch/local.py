@@ -42,7 +42,10 @@ def start_local(
     code = snapshot(study_dir)
     options = replace(worker_config.options, device=worker_device, code_sha256=code_sha256())
     worker_config = replace(worker_config, code=code, options=options)
-    supervisor = Supervisor(study_dir.path, f"local-{uuid.uuid4().hex[:8]}", worker_config, threads=1)
+    name = f"local-{uuid.uuid4().hex[:8]}"
+    # a directory of its own: submitit would run a pickle that lies there under the number of a process that it starts
+    submission_dir = make_folder(study_dir.submitit / name)
+    supervisor = Supervisor(study_dir.path, name, worker_config, threads=1)
     supervisor.elements = None if only is None else (tuple(only),)
     jobs = []
     with (
@@ -52,7 +55,7 @@ def start_local(
         _environment_variables(isolated(code)),
     ):
         for number in range(num_workers):
-            executor = submitit.LocalExecutor(folder=study_dir.submitit)
+            executor = submitit.LocalExecutor(folder=submission_dir)
             gpu = gpus[number % len(gpus)] if gpus else None
             numbers = (gpu,) if isinstance(gpu, int) else ()  # submitit knows no UUIDs
             executor.update_parameters(timeout_min=_NO_LIMIT_MIN, gpus_per_node=len(numbers), visible_gpus=numbers)

@@ -18,6 +18,7 @@ from nllgen.launch.slurm.submission import SubmissionRequest
 from nllgen.launch.start import send
 from nllgen.launch.status import TaskReport
 from nllgen.launch.tasks import with_needs
+from nllgen.launch.trust import require_trust
 from nllgen.launch.watch import Echo, query_status, tasks_named
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.atomic import set_aside
@@ -127,6 +128,7 @@ class RetryOptions:
     profile: str | None = None  # path or name of a cluster's profile; that of the last submission where None
     local: bool = False  # run on this machine
     dry_run: bool = False  # print the tasks and batch scripts, and submit nothing
+    trust: bool = False  # accept what the directory would run if this user did not submit it here
 
 
 def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Echo) -> None:
@@ -134,12 +136,15 @@ def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Ec
 
     Raises:
         NllgenError: a cell, kind of failure or profile does not exist, or the scheduler refuses.
+        UntrustedError: this user did not submit the study here, and does not accept what would run.
     """
     if options.local and options.profile:
         raise ConfigError("--local and --profile exclude each other", "leave out one of them")
     kinds = parse_failure_kinds(options.kinds)
     study = study_dir.read_study()
     study_dir.guard()
+    if not options.dry_run:
+        require_trust(study_dir, study, accept=options.trust, echo=warn)
     tasks = tasks_named(study_dir, study, options.cells)
     wrong = _set_wrong_aside(study_dir, study, tasks, echo, dry_run=options.dry_run)
     rows, trouble = query_status(study_dir, study, patience_s=None)  # the selection depends on the answer

@@ -29,6 +29,7 @@ from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.plan import ContainerRule, Plan
 from nllgen.planning.study_plan import load_study_at, merge_frozen, plan_study_at
 from nllgen.storage.atomic import closed_to_others
+from nllgen.storage.states import weightless_note
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.run_options import RunOptions
@@ -70,6 +71,7 @@ class StartOptions:
     workers: int = 0
     device: str = "auto"
     dry_run: bool = False  # submit nothing; without a profile show the plan alone
+    trust: bool = False  # accept what a directory would run that this user did not submit here
 
     def load_profile(self) -> tuple[Profile | None, tuple[str, ...]]:
         """Load the profile, completed by options that the shell exports, and a line for each of these.
@@ -191,10 +193,15 @@ def start(
     return _start_on_cluster(prepared, prepared.profile, echo, wait=progress is not None)
 
 
+def _freeze(prepared: PreparedStudy, echo: Echo) -> tuple[StudyDir, Study, int]:
+    return freeze_study(prepared.study, prepared.options.root, echo, trust=prepared.options.trust)
+
+
 def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, wait: bool) -> tuple[StudyDir, int]:
-    study_dir, study, num_new = freeze_study(prepared.study, prepared.options.root, echo)
+    study_dir, study, num_new = _freeze(prepared, echo)
     echo(f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
     _echo_notes(prepared, echo)
+    _echo_weightless(prepared.plan, study_dir, echo)
     result = send(SubmissionRequest(study_dir, study, profile, prepared.config, prepared.shape, echo=echo))
     if result.unknown:
         echo(result.unknown_line)
@@ -219,10 +226,11 @@ def _start_local(
         require_torch()
     assign_gpus(prepared.options.device)  # before anything is frozen
     plan = prepared.plan
-    study_dir, study, num_new = freeze_study(prepared.study, prepared.options.root, echo)
+    study_dir, study, num_new = _freeze(prepared, echo)
     echo(
         f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {plan.num_run} to run, {plan.num_skip} done before"
     )
+    _echo_weightless(plan, study_dir, echo)
     if plan.num_run == 0:
         echo(f"nothing to run; next: nllgen collect {study_dir.path}")
         return study_dir, 0
@@ -237,6 +245,11 @@ def _start_local(
     for reason in reasons:
         warn(reason)
     return study_dir, num_failed + len(reasons)
+
+
+def _echo_weightless(plan: Plan, study_dir: StudyDir, echo: Echo) -> None:
+    if note := weightless_note(plan.weightless, study_dir.path):
+        echo(note)
 
 
 def _echo_next_step(study_dir: StudyDir, num_failed: int, echo: Echo) -> None:

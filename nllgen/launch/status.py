@@ -35,6 +35,11 @@ from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 
+_OF_RESULT = {
+    ResultState.COMPLETE: TaskStatus.DONE,
+    ResultState.DIVERGED: TaskStatus.DIVERGED,
+    ResultState.WEIGHTLESS: TaskStatus.WEIGHTLESS,
+}
 _QUIET_S = 120.0  # a running task that has written nothing for longer is pointed out
 
 
@@ -60,8 +65,8 @@ class TaskReport:
 
     @property
     def has_result(self) -> bool:
-        """Return True if the task is complete; a divergence is a result."""
-        return self.status in (TaskStatus.DONE, TaskStatus.DIVERGED)
+        """Return True if the task is complete; a divergence is a result, and numbers without weights are one."""
+        return self.status in _OF_RESULT.values()
 
     @property
     def short_detail(self) -> str:
@@ -145,12 +150,13 @@ def _report(
 
 def _done(task: Task, files: TaskFiles, log: str) -> TaskReport:
     """Report a task with a result, without its record of attempts: there may be ten thousand."""
-    state = TaskStatus.DIVERGED if files.state is ResultState.DIVERGED else TaskStatus.DONE
     attempts = files.attempts or sum(line.get("event") == STARTED for line in read_attempts(task.attempts))
     seconds = files.seconds_per_step or 0.0
     seconds = seconds if math.isfinite(seconds) else 0.0
     when = files.finished_at
-    detail = "" if files.dead_step is None else f"its generator's gradient is dead since step {files.dead_step}"
+    dead = "" if files.dead_step is None else f"its generator's gradient is dead since step {files.dead_step}"
+    detail = "; ".join(filter(None, [files.detail if files.state is ResultState.WEIGHTLESS else "", dead]))
+    state = _OF_RESULT[files.state]
     return TaskReport(task.name, task.label, state, attempts, log, detail, finished_at=when, seconds_per_step=seconds)
 
 

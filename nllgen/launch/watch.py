@@ -26,7 +26,7 @@ from nllgen.study.diagnostics import did_you_mean
 
 Echo = Callable[[str], None]
 _FAILED = (TaskStatus.FAILED, TaskStatus.DAMAGED)
-_ENDED = (TaskStatus.DONE, TaskStatus.DIVERGED, *_FAILED, TaskStatus.STOPPED, TaskStatus.STALE)
+_ENDED = (TaskStatus.DONE, TaskStatus.DIVERGED, TaskStatus.WEIGHTLESS, *_FAILED, TaskStatus.STOPPED, TaskStatus.STALE)
 _BUSY = (TaskStatus.RUNNING, TaskStatus.QUEUED)
 _PART_BYTES = 2**20
 _POLL_S = 0.5

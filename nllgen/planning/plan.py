@@ -78,6 +78,7 @@ class Plan:
         wall_seconds: truth, then dataset, then cells spread over the cores.
         left_out: sources of data that are not there, and whose cells are no rows.
         elsewhere: other study under the same root → number of the cells to run that have a result there.
+        weightless: names of the tasks whose numbers count and whose weights are gone.
     """
 
     study: str
@@ -87,6 +88,7 @@ class Plan:
     wall_seconds: float
     left_out: tuple[str, ...] = ()
     elsewhere: Mapping[str, int] = field(default_factory=dict)
+    weightless: tuple[str, ...] = ()
 
     @property
     def num_run(self) -> int:
@@ -135,7 +137,8 @@ def make_plan(
     seconds = [row.seconds for row in rows if row.kind is TaskKind.CELL and row.seconds]
     spread = _makespan(seconds, max(1, cores // study.resources.cpus))
     core_hours = (first + sum(seconds)) / 3600
-    return Plan(study.name, tuple(rows), cores, core_hours, first + spread, study.left_out)
+    weightless = tuple(name for name, file in files.items() if file.state is ResultState.WEIGHTLESS)
+    return Plan(study.name, tuple(rows), cores, core_hours, first + spread, study.left_out, weightless=weightless)
 
 
 def _speed_key(cell: Cell) -> tuple[object, ...]:
@@ -215,6 +218,8 @@ def _reason(task: Task, files: TaskFiles, container: ContainerRule | None) -> st
             return "diverged: nothing that needs it can run; change the truth in the grid"
         case ResultState.DIVERGED:
             reason = "diverged: a recorded outcome, not run again"
+        case ResultState.WEIGHTLESS:
+            reason = f"{detail}: the numbers count, nothing more can be measured"
         case ResultState.COMPLETE:
             reason = f"{detail}, done" if detail else "done"
     if container is None or task.kind is TaskKind.DATASET or files.container_sha256 == container.sha256:

@@ -19,7 +19,7 @@ from nllgen.storage.collect_part import Part, empty_part, join_parts, part_of_st
 from nllgen.storage.dataset import NUMBERS, read_dataset
 from nllgen.storage.hdf5_data import Array
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS
-from nllgen.storage.states import Expected, ResultState, inspect
+from nllgen.storage.states import Expected, ResultState, TaskFiles, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import StudyFile, read_study, write_study
 from nllgen.storage.tables import Table
@@ -40,6 +40,7 @@ class Collected:
         num_done, num_diverged: cells with a result, the truth not counted.
         holes: "id: why" of each cell without a result, or with a damaged file of extra metrics.
         num_read: results that were read now; the others were in the study.h5 that was there.
+        weightless: names of the runs whose numbers were collected and whose weights are gone.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Collected:
     num_diverged: int
     holes: list[str]
     num_read: int = 0
+    weightless: tuple[str, ...] = ()
 
 
 def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, reference: dict[str, Array]) -> Collected:
@@ -65,7 +67,8 @@ def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, refe
     study = study_dir.read_study()
     tasks, expected = tasks_of(study, study_dir), Expected.of(study, study_dir)
     runs = [task for task in tasks if task.kind is not TaskKind.DATASET]
-    holes = {row: why for row, task in enumerate(runs) if (why := _why_not(task, expected))}
+    files = [_inspect(task, expected) for task in runs]
+    holes = {row: why for row, task in enumerate(runs) if (why := _why_not(task, files[row]))}
     sources = ["" if row in holes else _source(task) for row, task in enumerate(runs)]
     part, num_read = _read_all(out, study.name, runs, sources, holes)
     datasets, pictures, lost = _read_datasets(study_dir, study, tasks, expected)
@@ -75,7 +78,8 @@ def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, refe
     read = _study_file(study, runs, part, sources, datasets, reference | pictures)
     write_study(out, read)
     outcomes = list(read.cells["outcome"][len(runs) - len(study.cells) :])
-    return Collected(out, outcomes.count("done"), outcomes.count("diverged"), named, num_read)
+    weightless = tuple(runs[row].name for row, file in enumerate(files) if file.state is ResultState.WEIGHTLESS)
+    return Collected(out, outcomes.count("done"), outcomes.count("diverged"), named, num_read, weightless)
 
 
 def _incomplete(holes: list[str], num_runs: int) -> IncompleteError:
@@ -87,18 +91,23 @@ def _incomplete(holes: list[str], num_runs: int) -> IncompleteError:
     )
 
 
-def _why_not(task: Task, expected: Expected) -> str:
-    """Return why a task has no result that counts; empty where it has one.
+def _inspect(task: Task, expected: Expected) -> TaskFiles:
+    """Judge the files of a task; those of another schema do not count.
 
     Raises:
-        MachineError: it cannot be read now.
+        MachineError: they cannot be read now.
     """
     try:
         files = inspect(task, expected)
     except SchemaError as error:
-        return error.message
+        return TaskFiles(ResultState.DAMAGED, error.message)
     if files.state is ResultState.LOCKED:
         raise MachineError(files.detail, "nothing was changed; collect again when it can be read")
+    return files
+
+
+def _why_not(task: Task, files: TaskFiles) -> str:
+    """Return why a task has no result that counts; empty where it has one."""
     if files.state.is_done:
         return ""
     is_unfinished = files.state is ResultState.PARTIAL and task.kind is TaskKind.CELL
@@ -156,7 +165,7 @@ def _read_datasets(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Array], list[str]]:
     """Return the attributes of the truth's data set, a few of its images as pixels, and why it is not there."""
     drawn = [task for task in tasks if task.kind is TaskKind.DATASET]
-    lost = [f"dataset.h5: {why}" for task in drawn if (why := _why_not(task, expected))]
+    lost = [f"dataset.h5: {why}" for task in drawn if (why := _why_not(task, _inspect(task, expected)))]
     if lost or study.truth is None or not study_dir.dataset(study.truth.id).exists():
         return {}, {}, lost
     try:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
 from nllgen.errors import CorruptFileError, MachineError
+from nllgen.storage.atomic import raise_os_error
 from nllgen.storage.checksum import verify_checksum
 from nllgen.storage.head import read_head
 from nllgen.storage.schema import SPLITS
-from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tasks import Task, TaskKind
 from nllgen.study.config import DatasetConfig, Study
 
+_MAX_NAMED = 5
 _OTHER_TRUTH = "with another truth than the study's, whose weights have changed since"
 
 
@@ -30,11 +33,12 @@ class ResultState(StrEnum):
     LOCKED = "locked"  # in use, or not to be read now: nothing is known of it
     COMPLETE = "complete"
     DIVERGED = "diverged"  # complete: training ended with a non-finite loss, which is a result
+    WEIGHTLESS = "weightless"  # its numbers count; the weights that they were measured on are gone
 
     @property
     def is_done(self) -> bool:
         """Return whether the task has a result that counts."""
-        return self in (ResultState.COMPLETE, ResultState.DIVERGED)
+        return self in (ResultState.COMPLETE, ResultState.DIVERGED, ResultState.WEIGHTLESS)
 
     @property
     def is_to_run(self) -> bool:
@@ -47,6 +51,7 @@ class TaskStatus(StrEnum):
 
     DONE = "done"
     DIVERGED = "diverged"
+    WEIGHTLESS = "weightless"
     DAMAGED = "damaged"
     STALE = "stale"
     LOCKED = "locked"
@@ -103,6 +108,17 @@ class Expected:
         return cls(truth_sha256, container_sha256, study.dataset)
 
 
+def weightless_note(names: Sequence[str], study: object) -> str:
+    """Return the note for tasks whose weights are gone; empty for none. ``study`` is a name or a directory."""
+    if not names:
+        return ""
+    more = ["…"] * (len(names) > _MAX_NAMED)
+    return (
+        f"{len(names)} without the weights that they were measured on: their numbers count, but nothing more can be "
+        f"measured; to train again: nllgen retry {study} {' '.join([*names[:_MAX_NAMED], *more])}"
+    )
+
+
 def inspect(task: Task, expected: Expected) -> TaskFiles:
     """Judge the files of a task.
 
@@ -148,9 +164,31 @@ def _inspect_run(task: Task, expected: Expected) -> TaskFiles:
         made_in = f"container {container[:12]}" if container else "no container"
         return TaskFiles(ResultState.STALE, f"result of {when}: made in {made_in}")
     state = ResultState.DIVERGED if head["outcome"] == "diverged" else ResultState.COMPLETE
+    detail = f"result of {when}"
+    if lost := _lost_weights(task.task_dir, head["model_sha256"]):
+        state, detail = ResultState.WEIGHTLESS, f"{detail}, whose weights are gone: {lost}"
     steps, seconds = task.cell.paradigm.steps, head["seconds_per_step"]
     dead_step = int(head["dead_step"]) if math.isfinite(head["dead_step"]) else None
-    return TaskFiles(state, f"result of {when}", steps, seconds, container, when, int(head["attempts"]), dead_step)
+    return TaskFiles(state, detail, steps, seconds, container, when, int(head["attempts"]), dead_step)
+
+
+def _lost_weights(task_dir: TaskDir, model_sha256: str) -> str:
+    """Return in words which file of weights a result lacks; empty where a file of that name is there.
+
+    The name holds the digest of the content, which ``nllgen check`` proves.
+
+    Raises:
+        MachineError: the directory cannot be read now.
+    """
+    path = task_dir.model(model_sha256)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        others = sorted(other.name for other in path.parent.glob("model.*.pt"))
+        return f"no {path.name}" + (f", but {others[0]} of another run" if others else "")
+    except OSError as error:
+        raise_os_error("read", path, error)
+    return ""
 
 
 def _inspect_checkpoints(task: Task) -> TaskFiles:
@@ -162,7 +200,7 @@ def _inspect_checkpoints(task: Task) -> TaskFiles:
 
 def _inspect_truth(files: TaskFiles, task: Task) -> TaskFiles:
     """Judge a truth that was trained: it is complete when its weights are frozen, too."""
-    if files.state is ResultState.COMPLETE and not _weights_digest(task.task_dir.weights):
+    if files.state.is_done and files.state is not ResultState.DIVERGED and not _weights_digest(task.task_dir.weights):
         return TaskFiles(ResultState.PARTIAL, "trained, its weights not yet frozen", files.step, files.seconds_per_step)
     return files
 

@@ -67,7 +67,7 @@ class PlainUser:
     def command(self, *argv: str) -> list[str]:
         """Return the command with which root runs a command as this user."""
         identity = [f"HOME={self.home}", f"USER={self.name}", f"LOGNAME={self.name}"]
-        return ["runuser", "-u", self.name, "--", "env", *identity, *argv]
+        return ["runuser", "-u", self.name, "--", "env", "-u", "XDG_STATE_HOME", *identity, *argv]
 
 
 @contextlib.contextmanager

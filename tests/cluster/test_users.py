@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from nllgen.storage.study_dir import StudyDir
 from tests.cluster.devcluster import Cluster, PlainUser
 from tests.cluster.studies import REAL, OnCluster
 
@@ -34,8 +37,12 @@ def shared(plain_user: PlainUser, mnist_assets: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def alices(cluster: Cluster, shared: Path, plain_user: PlainUser, plain_python: str) -> Iterator[OnCluster]:
-    """Return a plain user's study that the cluster has run."""
-    study = OnCluster(cluster, shared, shared / "assets", "alices", text=REAL, user=plain_user, python=plain_python)
+    """Return a plain user's study that the cluster has run; its jobs leave a file that names who ran them."""
+    profile = {"setup": [f"touch {shared}/ran-by-$(id -un)"]}
+    assets = shared / "assets"
+    study = OnCluster(
+        cluster, shared, assets, "alices", text=REAL, profile=profile, user=plain_user, python=plain_python
+    )
     study.submit("--wait")
     yield study
     study.cancel()
@@ -84,3 +91,36 @@ def test_another_user_sees_the_queue(alices: OnCluster, other_user: PlainUser) -
     finally:
         held.cancel()
     assert (states, told["scheduler"]) == (["queued"], "")
+
+
+@pytest.fixture
+def received(alices: OnCluster, other_user: PlainUser) -> StudyDir:
+    """Return a copy of the study that belongs to another user whole, as after ``tar -x`` or ``rsync``."""
+    root = alices.base / "received"
+    shutil.copytree(alices.folder.path, root / alices.name)
+    for path in (root, *root.rglob("*")):
+        os.chown(path, other_user.uid, -1, follow_symlinks=False)
+    return StudyDir(root / alices.name)
+
+
+def test_a_study_that_another_user_submitted_is_data_until_it_is_accepted(
+    alices: OnCluster, received: StudyDir, other_user: PlainUser
+) -> None:
+    def nllgen(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [alices.python, "-m", "nllgen", *map(str, words)]
+        return alices.cluster.run(*command, user=other_user, check=False)
+
+    assert (alices.base / "ran-by-nllgen-alice").exists()
+    again = ("submit", "--grid", alices.grid, "--root", received.path.parent, "--profile", alices.profile_file)
+    for reading in (("status", received.path), ("collect", received.path), ("retry", received.path, "--dry-run")):
+        done = nllgen(*reading)
+        assert done.returncode == 0, done.stderr
+    for running in (("retry", received.path), again):
+        done = nllgen(*running)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert f"setup: touch {alices.base}/ran-by-$(id -un)" in done.stderr
+        assert "--trust" in done.stderr
+    for accepted in (("retry", received.path, "--trust"), ("retry", received.path)):
+        done = nllgen(*accepted)
+        assert done.returncode == 0, done.stderr
+    assert not (alices.base / "ran-by-nllgen-bob").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from nllgen import errors
 from nllgen.cli import cli
 from nllgen.errors import MachineError
 from nllgen.launch.code_snapshot import snapshot
@@ -130,7 +131,7 @@ def test_what_another_user_owns_is_refused_and_cannot_be_repaired(folder: StudyD
 
 
 @pytest.mark.parametrize(
-    "change", ["a line more", "a module more", "a library in its place", "a file less", "bytecode"]
+    "change", ["a line more", "a module more", "a library in its place", "a file less", "a link", "bytecode"]
 )
 def test_a_copy_of_the_program_that_was_changed_is_made_anew(folder: StudyDir, change: str) -> None:
     """The copy may have come with the directory, or be half restored: its name proves nothing."""
@@ -146,11 +147,15 @@ def test_a_copy_of_the_program_that_was_changed_is_made_anew(folder: StudyDir, c
         (source.parent / "errors.abi3.so").write_bytes(b"\x7fELF")
     elif change == "a file less":
         source.unlink()
+    elif change == "a link":  # to an equal file, until somebody changes that
+        source.unlink()
+        source.symlink_to(Path(errors.__file__))
     else:
         cached.parent.mkdir(exist_ok=True)
         cached.write_bytes(b"foreign")
     assert snapshot(folder) == copy
     assert source.read_bytes() == original
+    assert not source.is_symlink()
     assert not cached.exists()
     assert not (source.parent / "torch.py").exists()
     assert not (source.parent / "errors.abi3.so").exists()

@@ -81,9 +81,9 @@ def make_result(make_cell: MakeCell) -> MakeResult:
 
 
 def write(task_dir: TaskDir, result: Result) -> None:
-    """Publish a result as a run does."""
+    """Publish a result as a run does, beside a file in place of its weights."""
     task_dir.path.mkdir(parents=True, exist_ok=True)
-    assert write_result(task_dir.result, result, "a", lambda: None)
+    assert write_result(task_dir.result, result, "a", task_dir.model(result.attrs["model_sha256"]).touch)
 
 
 def truth_id(study: Study) -> str:

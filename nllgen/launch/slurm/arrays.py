@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from nllgen.errors import CorruptFileError
+from nllgen.launch.executables import Executable, of_jobs
+from nllgen.launch.executables import record as record_trust
 from nllgen.launch.tasks import read_attempts, record
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.atomic import write_bytes
@@ -104,6 +106,10 @@ class Submission:
             NllgenError: the record is damaged, or of another version.
         """
         return WorkerConfig.from_record(self.options.get("setup", {}))
+
+    def executable(self, place: str = "") -> Executable:
+        """Return the jobs that a retry would submit again as this submission did; ``place`` names the record's file."""
+        return of_jobs(self.profile, self.options.get("setup"), place)
 
     def job_name(self, study: str, stage: Stage) -> str:
         """Return the job name of a stage, by which its jobs are recognised even if nothing was noted."""
@@ -212,7 +218,8 @@ class SubmissionDir:
         return self.path / "jobs.jsonl"
 
     def write(self, submission: Submission) -> None:
-        """Write the record."""
+        """Write the record; this user trusts it from now on, before a killed command could leave it."""
+        record_trust(submission.executable(str(self.record)))  # without a place for that, a later command asks
         write_bytes(self.record, json.dumps(asdict(submission)).encode())
 
     def add_job(self, stage: str, job_id: str, cluster: str = "") -> None:
