@@ -52,13 +52,23 @@ def find_links(paths: Iterable[Path]) -> Iterator[Opening]:
     paths = [path for path in paths if os.path.lexists(path)]
     verified = [Path(os.path.realpath(path.parent), path.name) for path in paths]
     for path in paths:
-        inner = (Path(parent, name) for parent, dirs, files in os.walk(path) for name in [*dirs, *files])
+        inner = (
+            Path(parent, name)
+            for parent, dirs, files in os.walk(path, onerror=_unless_gone)
+            for name in [*dirs, *files]
+        )
         for link in filter(Path.is_symlink, [path, *inner]):
             target = Path(os.path.realpath(link))
             if not any(target.is_relative_to(tree) for tree in verified):
                 is_ours = link.lstat().st_uid in (os.geteuid(), 0)
                 is_the_file = link in paths and target.is_file()  # without it, its content would be gone
                 yield Opening(link, f"a link to {target}", can_be_closed=is_ours and not is_the_file)
+
+
+def _unless_gone(error: OSError) -> None:
+    """Raise the error of a directory that cannot be listed; a file or what was removed has nothing in it."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def folder_opening(directory: Path) -> Iterator[Opening]:
