@@ -52,7 +52,12 @@ def find_links(paths: Iterable[Path]) -> Iterator[Opening]:
     paths = [path for path in paths if os.path.lexists(path)]
     verified = [Path(os.path.realpath(path.parent), path.name) for path in paths]
     for path in paths:
-        for link in filter(Path.is_symlink, [path, *_inner(path)]):
+        inner = (
+            Path(parent, name)
+            for parent, dirs, files in os.walk(path, onerror=_unless_gone)
+            for name in [*dirs, *files]
+        )
+        for link in filter(Path.is_symlink, [path, *inner]):
             target = Path(os.path.realpath(link))
             if not any(target.is_relative_to(tree) for tree in verified):
                 is_ours = link.lstat().st_uid in (os.geteuid(), 0)
@@ -60,19 +65,10 @@ def find_links(paths: Iterable[Path]) -> Iterator[Opening]:
                 yield Opening(link, f"a link to {target}", can_be_closed=is_ours and not is_the_file)
 
 
-def _inner(directory: Path) -> Iterator[Path]:
-    """Yield everything in a directory; nothing of a file.
-
-    Raises:
-        OSError: a part of it cannot be read, in which links may be.
-    """
-
-    def fail(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # removed meanwhile
-            raise error
-
-    for parent, directories, files in os.walk(directory, onerror=fail) if directory.is_dir() else ():
-        yield from (Path(parent, name) for name in (*directories, *files))
+def _unless_gone(error: OSError) -> None:
+    """Raise the error of a directory that cannot be listed; a file or what was removed has nothing in it."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def folder_opening(directory: Path) -> Iterator[Opening]:
