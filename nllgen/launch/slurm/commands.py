@@ -128,6 +128,16 @@ def number_of(job_name: str) -> str:
     return numbers[0] if numbers else ""
 
 
+def nodes_and_partitions() -> tuple[str, str]:
+    """Return ``partition|megabytes`` of each sort of nodes, and the partitions, a line each.
+
+    Raises:
+        MachineError: Slurm's programs are missing or do not answer.
+    """
+    nodes = run(["sinfo", "--noheader", "--exact", "--format=%P|%m"])
+    return nodes, run(["scontrol", "show", "partition", "--oneliner"])
+
+
 def max_array_size() -> int | None:
     """Return the bound that indices of an array stay below; None where Slurm does not answer."""
     with contextlib.suppress(MachineError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nllgen.errors import MachineError
 from nllgen.launch.profile import Profile
-from nllgen.launch.slurm.commands import run
+from nllgen.launch.slurm.commands import nodes_and_partitions
 from nllgen.launch.slurm.values import parse_fields, parse_number
 from nllgen.study.config import Resources
 
@@ -32,8 +32,7 @@ def memory_limit(profile: Profile, of_study: Resources, num_cells: int) -> Memor
     """Ask for the limit of jobs that run so many cells at once; None if Slurm does not answer or sets none."""
     one = profile.resources(of_study)
     try:
-        nodes = run(["sinfo", "--noheader", "--exact", "--format=%P|%m"])
-        partitions = run(["scontrol", "show", "partition", "--oneliner"])
+        nodes, partitions = nodes_and_partitions()
     except MachineError:
         return None
     names = (profile.partition or "").split(",") if profile.partition else _default_partition(nodes)
