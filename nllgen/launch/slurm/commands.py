@@ -163,6 +163,17 @@ def job_named(job_name: str, clusters: Sequence[str] = ("",)) -> tuple[str, str]
     return None
 
 
+def nodes_and_partitions(cluster: str = "") -> tuple[str, str]:
+    """Return ``partition|megabytes`` of each sort of nodes, and the partitions, a line each.
+
+    Raises:
+        MachineError: Slurm's programs are missing or do not answer.
+    """
+    options = cluster_options(cluster)
+    nodes = run(["sinfo", *options, "--noheader", "--exact", "--format=%P|%m"])
+    return nodes, run(["scontrol", *options, "show", "partition", "--oneliner"])
+
+
 def max_array_size(cluster: str = "") -> int | None:
     """Return the bound that indices of an array stay below; None where Slurm does not answer."""
     return parse_number(_config(cluster).get("maxarraysize", ""))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from nllgen.errors import MachineError
 from nllgen.launch.profile import Profile
-from nllgen.launch.slurm.commands import run
+from nllgen.launch.slurm.clusters import split_names
+from nllgen.launch.slurm.commands import nodes_and_partitions
 from nllgen.launch.slurm.values import parse_fields, parse_number
 from nllgen.study.config import Resources
 
@@ -30,10 +31,11 @@ class MemoryLimit:
 
 def memory_limit(profile: Profile, of_study: Resources, num_cells: int) -> MemoryLimit | None:
     """Ask for the limit of jobs that run so many cells at once; None if Slurm does not answer or sets none."""
+    if profile.memory_option == "none":
+        return MemoryLimit(1.0, "its profile asks for no memory (memory_option: none)")
     one = profile.resources(of_study)
     try:
-        nodes = run(["sinfo", "--noheader", "--exact", "--format=%P|%m"])
-        partitions = run(["scontrol", "show", "partition", "--oneliner"])
+        nodes, partitions = nodes_and_partitions(split_names(profile.clusters or "")[0])
     except MachineError:
         return None
     names = (profile.partition or "").split(",") if profile.partition else _default_partition(nodes)

@@ -32,7 +32,7 @@ _Answer = TypeVar("_Answer")
 
 @contextlib.contextmanager
 def unattended(limit_s: float = UNATTENDED_S) -> Iterator[None]:
-    """Within a block, let :func:`ask` ask again until the limit, which all questions of the block share."""
+    """Let :func:`ask` ask again within a block until the limit, which all questions of the block share."""
     token = _deadline.set(time.monotonic() + limit_s)
     try:
         yield
@@ -68,6 +68,6 @@ def ask(question: Callable[[], _Answer], *, is_accounting: bool = False) -> _Ans
 
 
 def pause(pause_s: float, end: float) -> float:
-    """Sleep, but not beyond a moment of the monotonic clock; return the length of the next pause."""
+    """Wait, but not beyond a moment of the monotonic clock; return the length of the next pause."""
     time.sleep(max(0.0, min(pause_s, end - time.monotonic())))
     return min(2 * pause_s, _MAX_PAUSE_S)
