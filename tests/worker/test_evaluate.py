@@ -15,6 +15,7 @@ import torch
 from nllgen.cli.measure_commands import evaluate_study
 from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.errors import CellsFailedError, ConfigError
+from nllgen.storage.atomic import set_aside
 from nllgen.storage.collect import collect
 from nllgen.storage.extra_metrics import read_extra_metrics
 from nllgen.storage.result import Result, model_of, read_result
@@ -219,6 +220,25 @@ def test_damaged_extra_metrics_are_named_by_collect_and_measured_again(
     assert evaluate(folder, ["kid"], study.cells, settings).measured == 1
     assert path.with_name("metrics.kid.h5.damaged").exists()
     assert collect(folder, tmp_path / "study.h5", reference={}).holes == []
+
+
+def test_damaged_extra_metrics_that_another_evaluate_has_moved_are_measured_all_the_same(
+    one: tuple[StudyDir, Study, Cell], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, the second of two ended with a bare FileNotFoundError, and all remaining cells with it."""
+    folder, study, cell = one
+    evaluate(folder, ["kid"], study.cells, settings)
+    path = folder.cell(cell.id).extra_metrics("kid")
+    path.write_bytes(path.read_bytes()[:-5])
+
+    def second(damaged: Path) -> Path | None:
+        assert set_aside(damaged) is not None  # by the first
+        return set_aside(damaged)
+
+    monkeypatch.setattr("nllgen.worker.settings.set_aside", second)
+    done = evaluate(folder, ["kid"], study.cells, settings)
+    assert (done.measured, done.failed) == (1, [])
+    assert [aside.name for aside in path.parent.glob("*.damaged*")] == ["metrics.kid.h5.damaged"]
 
 
 def test_extra_metrics_of_other_weights_are_not_merged(
