@@ -60,9 +60,9 @@ def test_a_finished_game_says_since_when_it_was_dead(
     task: Task, row: Callable[[], TaskReport], dead_step: float, detail: str
 ) -> None:
     result = small_result(task.cell)
-    write_result(
-        task.task_dir.result, replace(result, attrs=result.attrs | {"dead_step": dead_step}), "a", lambda: None
-    )
+    weights = task.task_dir.model(result.attrs["model_sha256"])
+    dead = replace(result, attrs=result.attrs | {"dead_step": dead_step})
+    write_result(task.task_dir.result, dead, "a", weights.touch)
     report = row()
     assert report.status == "done"
     assert report.detail.endswith(detail)

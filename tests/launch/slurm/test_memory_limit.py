@@ -51,6 +51,13 @@ def test_the_limit_is_that_of_the_partition(
     assert words in limit.reason
 
 
+def test_a_profile_that_asks_for_no_memory_gains_nothing_by_more() -> None:
+    limit = memory_limit(Profile(memory_option="none"), ONE, 1)
+    assert limit is not None
+    assert limit.cap(1.0, 2.0) == 0
+    assert "asks for no memory" in limit.reason
+
+
 def test_without_an_answer_there_is_no_limit(answers: Path) -> None:
     assert memory_limit(Profile(), ONE, 1) is None
 
