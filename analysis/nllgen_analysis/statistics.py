@@ -107,7 +107,7 @@ def lower_share(count: int, total: int, confidence: float = CONFIDENCE) -> float
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values by Holm (1979); NaN counts as 1 and stays NaN."""
+    """Return p-values corrected by Holm (1979); NaN counts as 1 and stays NaN."""
     order = sorted(range(len(p_values)), key=lambda i: np.inf if np.isnan(p_values[i]) else p_values[i])
     corrected, largest = list(p_values), 0.0
     for rank, i in enumerate(order):

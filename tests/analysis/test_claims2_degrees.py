@@ -146,10 +146,10 @@ def over(sign: int, late: bool = True) -> Override:
         size = (1 if cell.degree != "W" else 0) * sign
         factor = (1 + 0.02 * cell.seed) * 2.0**size
         train = 100 * (1 - step / STEPS) ** (4 / factor)
-        half = step >= STEPS / 2
+        late_half = step > 640
         gap = np.where(step == STEPS, 30.0, 10.0) * (factor if not late else np.where(step == STEPS, factor, 1))
         images = factor if not late else np.where(step == STEPS, factor, 1)
-        wave = 1 + 0.005 * factor * np.where(step // 20 % 2 == 0, 1, -1) * half
+        wave = 1 + 0.3 * factor * np.where(step // 20 % 2 == 0, 1, -1) * late_half
         val = np.where(step == 600, -500.0, 0.0)
         return {"train_nll_nats": train, "val_nll_nats": train + gap + val, "frechet_lenet": 20 * images * wave}
 
