@@ -37,6 +37,7 @@ PARTS = (
     "budget",
     "growth",
     "container",
+    "power",
 )
 OF_TESTS = ("planted_faults", "coverage")
 RESULTS = Path(__file__).with_name("results")

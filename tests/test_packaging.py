@@ -94,6 +94,7 @@ def test_the_wheel_has_every_file_that_is_read_at_run_time(wheel: Path) -> None:
         "nllgen/metrics/lenet.pt",
         "nllgen/metrics/lenet14.pt",
         "nllgen/study/claims.toml",
+        "nllgen/study/claims_v1.toml",
         "nllgen_analysis/report.html.j2",
         "nllgen/py.typed",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from nllgen_analysis.claims import Judged, Verdict
+from nllgen_analysis.claims.tables import verdict_text
 from nllgen_analysis.figures.capacity import capacity_data
 from nllgen_analysis.figures.nash import control_pairs
 from nllgen_analysis.frames import Frames
@@ -24,7 +25,7 @@ def _claims(judged: Judged) -> str:
     decided = [verdict for verdict in judged.verdicts if verdict.finding.verdict != "undecided"]
     if not decided:
         return f"None of {len(judged.verdicts)} claims is decided: each verdict says what it lacks."
-    texts = [f"{verdict.id} is {verdict.finding.verdict}{_in_words(verdict, len(decided))}" for verdict in decided]
+    texts = [f"{verdict.id} is {verdict_text(verdict)}{_in_words(verdict, len(decided))}" for verdict in decided]
     return f"{len(decided)} of {len(judged.verdicts)} claims are decided: {'; '.join(texts)}."
 
 

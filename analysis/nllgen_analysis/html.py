@@ -11,9 +11,10 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from nllgen.study.claims import PATHS
 from nllgen_analysis import tables
 from nllgen_analysis.claims import Finding, Judged, Verdict
-from nllgen_analysis.claims.tables import interval_text
+from nllgen_analysis.claims.tables import interval_text, verdict_text
 from nllgen_analysis.figures.style import Drawn, NotDrawn
 from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.page_tables import (
@@ -64,6 +65,8 @@ def render_report(
         findings=findings,
         verdicts=[_verdict_row(verdict) for verdict in judged.rows],
         rules_status=judged.status,
+        has_p=judged.has_p_values,
+        rules_file=PATHS[judged.version].name,
         rules_text=judged.status_text,
         warnings=tables.warnings_of(frames),
         figures=figures,
@@ -104,6 +107,8 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
         "parts": [] if verdict.subclaims else [line for part in finding.parts for line in _part_lines(part, 0)],
         "cells": finding.cells,
         **_shown(finding),
+        "text": verdict_text(verdict),
+        "p_holm": number(verdict.p_holm),
     }
 
 
@@ -118,6 +123,8 @@ def _shown(finding: Finding) -> dict[str, Any]:
     effect = number(finding.effect)
     return {
         "verdict": finding.verdict,
+        "text": finding.text,
+        "p_value": number(finding.p_value),
         "effect": effect if effect == "–" or finding.unit == "1" else f"{effect} {finding.unit}",
         "interval": interval_text(finding),
         "seeds": finding.num_seeds,

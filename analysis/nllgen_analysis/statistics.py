@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,38 @@ def half_width(
     several = count > 1
     quantile = stats.t.ppf((1 + confidence) / 2, np.where(several, count - 1, 1))
     return np.where(several, quantile * error, np.nan)
+
+
+def t_p_value(values: npt.ArrayLike, threshold: float = 0.0) -> float:
+    """Return the two-sided p-value of a t test of the mean of finite values; NaN for fewer than two."""
+    array = np.asarray(values, dtype=float).ravel()
+    if len(array) < 2:
+        return np.nan
+    distance, error = abs(array.mean() - threshold), stats.sem(array)
+    if error == 0:  # a statistic of ∞, or 0/0 at the threshold
+        return float(distance == 0)
+    return float(2 * stats.t.sf(distance / error, len(array) - 1))
+
+
+def sign_p_value(count: int, total: int, share: float = 0.5) -> float:
+    """Return the one-sided p-value of ``count`` or more out of ``total`` where each has the probability ``share``."""
+    return float(stats.binom.sf(count - 1, total, share))
+
+
+def lower_share(count: int, total: int, confidence: float = CONFIDENCE) -> float:
+    """Return the one-sided Clopper–Pearson lower bound of a share (Clopper & Pearson 1934)."""
+    return float(stats.beta.ppf(1 - confidence, count, total - count + 1)) if count else 0.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected by Holm (1979); NaN counts as 1 and stays NaN."""
+    order = sorted(range(len(p_values)), key=lambda i: np.inf if np.isnan(p_values[i]) else p_values[i])
+    corrected, largest = list(p_values), 0.0
+    for rank, i in enumerate(order):
+        if not np.isnan(p_values[i]):
+            largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+            corrected[i] = largest
+    return corrected
 
 
 def interquartile(frame: pd.DataFrame, by: list[str], value: str, confidence: float = CONFIDENCE) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nllgen.errors import ConflictError
+from nllgen.study.claims import version_of
 from nllgen.study.config import Study
 
 MAX_SHOWN = 20
@@ -50,9 +51,11 @@ def rules_note(frozen: Study, new: Study) -> str | None:
     if frozen.claims_sha256 == new.claims_sha256:
         return None
     registered = f"SHA-256 {frozen.claims_sha256}" if frozen.claims_sha256 else "none"
+    version = version_of(frozen.claims_sha256)
+    judged = "its report will say so" if version is None else f"its report judges by version {version}, which they are"
     return (
         f"the rules of the claims have changed since {frozen.name} was first submitted; the registered ones stay "
-        f"({registered}; this version's: {new.claims_sha256 or 'none'}), and its report will say so"
+        f"({registered}; this version's: {new.claims_sha256 or 'none'}), and {judged}"
     )
 
 

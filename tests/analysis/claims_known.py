@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from nllgen_analysis.claims import Finding, Verdict, judge
 from nllgen_analysis.frames import to_frames
 
 from nllgen.storage.hdf5 import Array
+from nllgen.study.claims import VERSION, claims_sha256
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, Degree, NSGANConfig
 from tests.analysis.conftest import STEPS, Override, Source, build_study, make_cell
 
@@ -18,15 +20,20 @@ SEEDS = 5
 NASH: dict[str, Any] = {"lr": 2e-4, "beta1": 0.5, "schedule": "constant"}
 
 
-def verdicts(cells: Sequence[Cell], override: Override | None = None, **settings: Any) -> dict[str, Verdict]:
-    """Judge a study with these cells and values; return the verdicts by claim id."""
-    settings = {"samples": 0} | settings
-    judged = judge(to_frames(build_study(cells, override=override, **settings)))
+def verdicts(
+    cells: Sequence[Cell], override: Override | None = None, version: int = VERSION, **settings: Any
+) -> dict[str, Verdict]:
+    """Judge a study with these cells and values by a version of the rules; return the verdicts by claim id."""
+    known: dict[str, Any] = {"samples": 0, "claims_sha256": claims_sha256(version)} | settings
+    judged = judge(to_frames(build_study(cells, override=override, **known)))
     return {row.id: row for row in judged.rows}
 
 
 def finding(claim: str, cells: Sequence[Cell], override: Override | None = None, **settings: Any) -> Finding:
     return verdicts(cells, override, **settings)[claim].finding
+
+
+verdicts1, finding1 = partial(verdicts, version=1), partial(finding, version=1)
 
 
 def degrees(*names: Degree, seeds: int = SEEDS, **settings: Any) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""C0, C1 and C2, on adversarial training, in studies with known verdicts."""
+"""Version 1: C0, C1 and C2, on adversarial training, in studies with known verdicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from scipy import stats
 
 from nllgen.storage.hdf5 import Array
 from nllgen.study.config import Cell
-from tests.analysis.claims_known import NASH, SEEDS, BySeed, both, dcgan, finding, is_gan, nash
+from tests.analysis.claims_known import NASH, SEEDS, BySeed, both, dcgan, is_gan, nash
+from tests.analysis.claims_known import finding1 as finding
 from tests.analysis.conftest import STEPS, Override, make_cell
 
 # C0

@@ -1,4 +1,4 @@
-"""C3 to C6, on misspecification and finite data, in studies with known verdicts."""
+"""Version 1: C3 to C6, on misspecification and finite data, in studies with known verdicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from scipy import stats
 
 from nllgen.storage.hdf5 import Array
 from nllgen.study.config import Cell
-from tests.analysis.claims_known import JITTER, LADDER, ORDERED, BySeed, degrees, ends, finding
+from tests.analysis.claims_known import JITTER, LADDER, ORDERED, BySeed, degrees, ends
+from tests.analysis.claims_known import finding1 as finding
 from tests.analysis.conftest import STEPS, Override, make_cell
 
 # C3

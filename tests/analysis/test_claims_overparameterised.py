@@ -1,4 +1,4 @@
-"""C7 and C8, on larger models and on likelihood against images, in studies with known verdicts."""
+"""Version 1: C7 and C8, on larger models and on likelihood against images, in studies with known verdicts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from nllgen_analysis.claims import judge
 from nllgen_analysis.frames import to_frames
 
 from nllgen.storage.hdf5 import Array
+from nllgen.study.claims import claims_sha256
 from nllgen.study.config import Cell
-from tests.analysis.claims_known import JITTER, degrees, finding, verdicts
+from tests.analysis.claims_known import JITTER, degrees
+from tests.analysis.claims_known import finding1 as finding
+from tests.analysis.claims_known import verdicts1 as verdicts
 from tests.analysis.conftest import STEPS, Override, build_study, make_cell
 
 # C7
@@ -70,7 +73,7 @@ def test_c7_judges_o1_alone_where_o2_has_one_seed() -> None:
 
 
 def test_c7a_does_not_compare_devices() -> None:
-    study = build_study(degrees("W", "O1"), override=over(), samples=0)
+    study = build_study(degrees("W", "O1"), override=over(), samples=0, claims_sha256=claims_sha256(1))
     study.cells["device"][:5] = "cuda"
     result = next(row for row in judge(to_frames(study)).rows if row.id == "C7a").finding
     assert result.verdict == "undecided"

@@ -8,7 +8,7 @@ import pytest
 
 from nllgen.errors import CorruptFileError
 from nllgen.study import claims
-from nllgen.study.claims import claims_rules, claims_sha256, claims_text
+from nllgen.study.claims import claims_rules, claims_sha256, claims_text, version_of
 from nllgen.study.load import parse_study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
 
@@ -16,11 +16,25 @@ GRID = "name: a\ncells: [{flow: {}, paradigm: {name: nll}}]"
 
 
 def test_the_digest_is_that_of_the_file() -> None:
-    assert claims_sha256() == hashlib.sha256(claims.PATH.read_bytes()).hexdigest()
+    assert claims_sha256() == hashlib.sha256(claims.PATHS[claims.VERSION].read_bytes()).hexdigest()
 
 
-def test_every_claim_has_a_statement_and_a_rule() -> None:
-    rules = claims_rules()
+VERSION_1 = "c1b66f6c65a05bbcbd1ece3abd8bcc717a5db49141e3b1d83b583bad0a156388"  # in published studies
+
+
+def test_the_rules_that_published_studies_registered_do_not_change() -> None:
+    assert claims_sha256(1) == VERSION_1
+    assert (version_of(VERSION_1), version_of(claims_sha256()), version_of("0" * 64), version_of("")) == (
+        1,
+        2,
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_every_claim_has_a_statement_and_a_rule(version: int) -> None:
+    rules = claims_rules(version)
     for id in (f"C{i}" for i in range(9)):
         assert rules[id]["statement"]
         assert rules[id]["rule"]
@@ -56,7 +70,7 @@ def test_a_digest_that_was_edited_is_damage() -> None:
 def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return the path of a file of rules, which is missing."""
     path = tmp_path / "claims.toml"
-    monkeypatch.setattr(claims, "PATH", path)
+    monkeypatch.setattr(claims, "PATHS", {claims.VERSION: path})
     claims_text.cache_clear()
     yield path
     claims_text.cache_clear()

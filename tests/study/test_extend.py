@@ -1,6 +1,7 @@
 import pytest
 
 from nllgen.errors import ConflictError
+from nllgen.study.claims import claims_sha256
 from nllgen.study.config import Precision, Study
 from nllgen.study.extend import extend_study, rules_note
 from nllgen.study.load import parse_study
@@ -104,3 +105,8 @@ def test_changed_rules_are_reported() -> None:
     assert "a" * 64 in str(rules_note(frozen, study()))
     assert "(none;" in str(rules_note(frozen.model_copy(update={"claims_sha256": ""}), study()))
     assert rules_note(study(), study()) is None
+
+
+def test_a_study_of_an_earlier_version_of_the_rules_keeps_it() -> None:
+    frozen = study().model_copy(update={"claims_sha256": claims_sha256(1)})
+    assert "judges by version 1" in str(rules_note(frozen, study()))

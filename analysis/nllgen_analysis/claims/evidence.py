@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Generic, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,14 @@ from pydantic import ValidationError
 
 from nllgen.study.config import Cell, Degree, FlowConfig
 from nllgen.study.degrees import DEGREES, student
-from nllgen_analysis.claims.rules import Rules
+from nllgen_analysis.claims.base_rules import AnyRules
 from nllgen_analysis.claims.verdict import NAN, Finding, Sample, Sense, compare
 from nllgen_analysis.frames import Frames
 
 FloatArray = npt.NDArray[np.float64]
 NO_VALUE = "no finite value"  # of a seed
 Rows = dict[tuple[int, str], pd.DataFrame]
+Size = Literal["finite", "fresh"]  # of a training set
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,10 @@ class Setting:
     arms: dict[Degree, Arm]
 
 
-class Evidence:
+class Evidence(Generic[AnyRules]):
     """A study with the queries that claims need."""
 
-    def __init__(self, frames: Frames, rules: Rules):
+    def __init__(self, frames: Frames, rules: AnyRules):
         self.frames = frames
         self.rules = rules
         self.min_seeds = rules.general.min_seeds
@@ -90,7 +92,9 @@ class Evidence:
         """Compare a sample with a threshold at the registered confidence, shared with ``num_parts`` − 1 others."""
         # each of several intervals that share one error (Bonferroni)
         confidence = 1 - (1 - self.rules.general.confidence) / max(1, num_parts)
-        return compare(label, sample, confidence, min_seeds or self.min_seeds, threshold, sense, unit)
+        min_seeds, min_finished = min_seeds or self.min_seeds, self.rules.general.min_finished
+        finding = compare(label, sample, confidence, min_seeds, threshold, sense, unit, min_finished)
+        return replace(finding, p_value=min(1.0, finding.p_value * max(1, num_parts)))
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -107,9 +111,21 @@ class Evidence:
 
     @cached_property
     def arms(self) -> list[Arm]:
-        """Return the arms in the order of the study."""
+        """Return the arms that are judged, in the order of the study."""
+        return self._arms([run for run in self.runs if not self._is_trial(run)])
+
+    @cached_property
+    def trials(self) -> list[Arm]:
+        """Return the arms of a tuning study, whose seeds are not judged."""
+        return self._arms([run for run in self.runs if self._is_trial(run)])
+
+    def _is_trial(self, run: Run) -> bool:
+        first = self.rules.general.first_trial_seed
+        return first is not None and run.cell.seed >= first
+
+    def _arms(self, runs: Sequence[Run]) -> list[Arm]:
         by_config: dict[str, list[Run]] = {}
-        for run in self.runs:
+        for run in runs:
             by_config.setdefault(run.cell.model_dump_json(exclude={"seed", "degree"}), []).append(run)
         groups = self.frames.cells["group"]
         return [Arm(str(groups[runs[0].row]), tuple(runs)) for runs in by_config.values()]
@@ -128,16 +144,17 @@ class Evidence:
         return cell.paradigm.name == "nsgan" and all(getattr(cell.paradigm, key) == value for key, value in settings)
 
     def degree_settings(
-        self, required: Sequence[Degree], extra: Sequence[Degree], min_extra: int = 0
-    ) -> tuple[list[Setting], list[str]]:
-        """Return settings in which degrees were trained by NLL on a finite synthetic set from a random start.
+        self, required: Sequence[Degree], extra: Sequence[Degree], min_extra: int = 0,
+        sizes: Sequence[Size] = ("finite",),
+    ) -> tuple[list[Setting], list[str]]:  # fmt: skip
+        """Return settings in which degrees were trained by NLL on a synthetic set from a random start.
 
         A setting has the ``required`` degrees with enough planned seeds in common, and at least ``min_extra`` of the
         ``extra`` ones. The texts give the reason for each setting and degree that is left out.
         """
         by_data: dict[str, dict[Degree, Arm]] = {}
         for arm in self.arms:
-            if arm.degree in (*required, *extra) and _is_finite_nll(arm.cell):
+            if arm.degree in (*required, *extra) and _is_nll(arm.cell, sizes):
                 key = arm.cell.model_dump_json(exclude={"flow", "seed", "degree"})
                 by_data.setdefault(key, {})[arm.degree] = arm
         labels = _setting_labels([next(iter(arms.values())).cell for arms in by_data.values()])
@@ -223,10 +240,10 @@ def _degrees(truth: FlowConfig | None) -> dict[FlowConfig, Degree]:
     return degrees
 
 
-def _is_finite_nll(cell: Cell) -> bool:
+def _is_nll(cell: Cell, sizes: Sequence[Size]) -> bool:
     is_trained = cell.paradigm.name == "nll" and cell.paradigm.steps > 0
-    is_finite = cell.data.source == "synthetic" and isinstance(cell.data.num_train, int)
-    return is_trained and is_finite and cell.start == "random"
+    size = "finite" if isinstance(cell.data.num_train, int) else "fresh"
+    return is_trained and cell.data.source == "synthetic" and size in sizes and cell.start == "random"
 
 
 def _setting_labels(cells: Sequence[Cell]) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nllgen_analysis.claims.degrees import curve_distance, normalised
+from nllgen_analysis.claims.curves import curve_distance, normalised
 from nllgen_analysis.figures import curves, panels, scales, style
 from nllgen_analysis.figures.style import FigureResult, degree_colour
 from nllgen_analysis.frames import Frames

@@ -1,24 +1,31 @@
-"""C0, C1 and C2: NSGAN beside NLL, from a random start on real and synthetic data and from the Nash equilibrium."""
+"""C0, C1 and C2 of version 1: NSGAN beside NLL, from a random start and from the Nash equilibrium."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-
-import numpy as np
 
 from nllgen.study.config import Cell
 from nllgen_analysis.claims.evidence import Arm, Evidence, Run, data_label, pair_up, pairs_of
+from nllgen_analysis.claims.partners import (
+    Pair,
+    best_of,
+    controlled,
+    is_nash_control,
+    is_trained_flow,
+    log_of,
+    log_ratio,
+    mean_of,
+    two_sides,
+    with_seeds,
+)
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement, undecided
+from nllgen_analysis.claims.version1.rules import Rules
 from nllgen_analysis.text import number
 
-Key = Callable[[Cell], tuple[object, ...]]
-Sides = tuple[list[Arm], list[Arm]]
-Pair = tuple[Run, Run]
 
-
-def judge_stability(evidence: Evidence) -> Finding:
+def judge_stability(evidence: Evidence[Rules]) -> Finding:
     """Judge C0: training by NSGAN is less stable than by NLL, on the same data, flow and steps."""
 
     def key(cell: Cell) -> tuple[object, ...]:
@@ -26,49 +33,24 @@ def judge_stability(evidence: Evidence) -> Finding:
 
     findings: list[Finding] = []
     skipped: list[str] = []
-    for likelihood, adversarial in _two_sides(evidence, key, skipped):
-        nll, gan = (_best(evidence, arms, ("raw",))[0] for arms in (likelihood, adversarial))
-        for partner in _with_seeds(evidence, gan, [nll], skipped):
+    for likelihood, adversarial in two_sides(evidence.arms, key, evidence.is_plain_nsgan, skipped):
+        nll, gan = (best_of(evidence, arms, ("raw",))[0] for arms in (likelihood, adversarial))
+        for partner in with_seeds(evidence, gan, [nll], skipped):
             findings.append(less_stable(evidence, f"{gan.label} against {partner.label}", gan, partner))
     return agreement(
         "C0", findings, skipped, "plain NSGAN and NLL from a random start on the same data, flow and steps"
     )
 
 
-def _two_sides(evidence: Evidence, key: Key, skipped: list[str]) -> list[Sides]:
-    """Group the arms of NLL and of plain NSGAN that train a flow from a random start by a key."""
-    groups: dict[tuple[object, ...], Sides] = {}
-    for arm in evidence.arms:
-        if _is_trained_flow(arm.cell, "random"):
-            if arm.cell.paradigm.name == "nll":
-                groups.setdefault(key(arm.cell), ([], []))[0].append(arm)
-            elif evidence.is_plain_nsgan(arm.cell):
-                groups.setdefault(key(arm.cell), ([], []))[1].append(arm)
-    skipped += [f"{gan[0].label} has no NLL partner" for nll, gan in groups.values() if gan and not nll]
-    return [sides for sides in groups.values() if all(sides)]
-
-
-def _is_trained_flow(cell: Cell, start: str) -> bool:
-    return cell.flow is not None and cell.start == start and cell.paradigm.steps > 0
-
-
-def _with_seeds(evidence: Evidence, arm: Arm, partners: Sequence[Arm], skipped: list[str]) -> Iterator[Arm]:
-    """Yield the partners that share enough planned seeds; add the others to ``skipped``."""
-    if not partners:
-        skipped.append(f"{arm.label} has no partner")
-    for partner in partners:
-        count = len(pairs_of(arm, partner))
-        if count >= evidence.min_seeds:
-            yield partner
-        else:
-            skipped.append(f"{arm.label} has {count} planned seeds in common with {partner.label}")
-
-
-def judge_quality(evidence: Evidence) -> Finding:
+def judge_quality(evidence: Evidence[Rules]) -> Finding:
     """Judge C1: NLL reaches about the Fréchet distance of NSGAN with the same flow on MNIST."""
     findings: list[Finding] = []
     skipped: list[str] = []
-    for likelihood, adversarial in _two_sides(evidence, lambda cell: (cell.data, cell.flow, cell.precision), skipped):
+
+    def key(cell: Cell) -> tuple[object, ...]:
+        return cell.data, cell.flow, cell.precision
+
+    for likelihood, adversarial in two_sides(evidence.arms, key, evidence.is_plain_nsgan, skipped):
         cell = likelihood[0].cell
         if cell.data.source != "mnist":
             continue
@@ -82,72 +64,37 @@ def judge_quality(evidence: Evidence) -> Finding:
 
 
 def _quality(
-    evidence: Evidence, likelihood: Sequence[Arm], adversarial: Sequence[Arm], skipped: list[str]
+    evidence: Evidence[Rules], likelihood: Sequence[Arm], adversarial: Sequence[Arm], skipped: list[str]
 ) -> Iterator[Finding]:
     frechet, rule = evidence.rules.general.frechet, evidence.rules.C1
-    nll, *_ = _best(evidence, likelihood, ("raw",))
-    gan, weights, _ = _best(evidence, adversarial, ("raw", "ema"))
-    for partner in _with_seeds(evidence, nll, [gan], skipped):
+    nll, *_ = best_of(evidence, likelihood, ("raw",))
+    gan, weights, _ = best_of(evidence, adversarial, ("raw", "ema"))
+    for partner in with_seeds(evidence, nll, [gan], skipped):
         sample = pair_up(
             nll,
             partner,
-            lambda a, b: _log(evidence.final(a, frechet)) - _log(evidence.final(b, frechet, weights)),
+            lambda a, b: log_of(evidence.final(a, frechet)) - log_of(evidence.final(b, frechet, weights)),
         )
         label, threshold = f"{nll.label} against {gan.label}", math.log(rule.max_ratio)
         finding = evidence.compare(label, sample, threshold=threshold, sense="below", unit="ln of the ratio")
         if sample.values:
             finding = replace(finding, why=f"{finding.why}; ratio {number(math.exp(finding.effect))}")
-        yield _controlled(evidence, finding, gan)
+        same_data = [arm for arm in evidence.arms if arm.cell.data == gan.cell.data]
+        controls = [arm for arm in same_data if arm.cell.dcgan is not None and evidence.is_plain_nsgan(arm.cell)]
+        yield controlled(evidence, finding, gan, controls, "a DCGAN generator trained by plain NSGAN on the same data")
 
 
-def _best(evidence: Evidence, arms: Sequence[Arm], kinds: Sequence[str]) -> tuple[Arm, str, float]:
-    """Return the arm with the lowest mean Fréchet distance on validation, the weights of its final row, the distance.
-
-    The distance is NaN if no arm has a result.
-    """
-    frechet = evidence.rules.general.frechet
-    means = {
-        (i, kind): _mean([evidence.last(run, frechet, kind) for run in arm.runs])
-        for i, arm in enumerate(arms)
-        for kind in kinds
-    }
-    index, kind = min(means, key=lambda key: math.inf if math.isnan(means[key]) else means[key])
-    return arms[index], "ema" if kind == "ema" else "last", means[index, kind]
-
-
-def _controlled(evidence: Evidence, finding: Finding, gan: Arm) -> Finding:
-    """Make a finding undecided unless the positive control reached its registered Fréchet distance."""
-    data = gan.cell.data
-    same_data = [arm for arm in evidence.arms if arm.cell.data == data]
-    controls = [arm for arm in same_data if arm.cell.dcgan is not None and evidence.is_plain_nsgan(arm.cell)]
-    lowest = _best(evidence, controls, ("raw", "ema"))[2] if controls else NAN
-    most = evidence.rules.C1.max_control.get(str(data.image_size))
-    cells = (*finding.cells, *(id for arm in controls for id in arm.ids))
-    if most is None:
-        problem = f"no Fréchet distance is registered for a control at {data.image_size}×{data.image_size}"
-    elif not controls:
-        problem = "the study has no positive control (a DCGAN generator trained by plain NSGAN on the same data)"
-    elif math.isnan(lowest):
-        problem = "the positive control has no result"
-    elif lowest > most:
-        problem = f"the positive control reached {number(lowest)}, more than the registered {number(most)}"
-    else:
-        passed = f"the positive control reached {number(lowest)}, at most {number(most)} is registered"
-        return replace(finding, why=f"{finding.why}; {passed}", cells=cells)
-    return replace(finding, verdict="undecided", why=f"{problem}; {finding.why}", cells=cells)
-
-
-def judge_nash(evidence: Evidence) -> Finding:
+def judge_nash(evidence: Evidence[Rules]) -> Finding:
     """Judge C2: NSGAN leaves the truth that it starts at, further than NLL training of the same kind."""
     counted: list[Finding] = []
     others: list[Finding] = []
     skipped: list[str] = []
     for arm in evidence.arms:
-        if not _is_trained_flow(arm.cell, "truth") or arm.cell.paradigm.name == "nll":
+        if not is_trained_flow(arm.cell, "truth") or arm.cell.paradigm.name == "nll":
             continue
-        controls = [other for other in evidence.arms if _is_nash_control(arm.cell, other.cell)]
+        controls = [other for other in evidence.arms if is_nash_control(arm.cell, other.cell)]
         counts = evidence.is_plain_nsgan(arm.cell) and math.isclose(arm.cell.paradigm.lr, evidence.rules.C2.counted_lr)
-        for control in _with_seeds(evidence, arm, controls, skipped):
+        for control in with_seeds(evidence, arm, controls, skipped):
             (counted if counts else others).append(_nash(evidence, arm, control))
     needs = f"plain NSGAN at {evidence.rules.C2.counted_lr:g} and NLL from the truth, same data, optimiser and steps"
     finding = agreement("C2", counted, skipped, needs)
@@ -155,20 +102,7 @@ def judge_nash(evidence: Evidence) -> Finding:
     return replace(finding, parts=(*finding.parts, *not_counted))
 
 
-def _is_nash_control(nash: Cell, other: Cell) -> bool:
-    if not _is_trained_flow(other, "truth") or other.paradigm.name != "nll" or other.paradigm.schedule != "constant":
-        return False
-    is_same_problem = (nash.data, nash.flow, nash.precision) == (other.data, other.flow, other.precision)
-    return is_same_problem and _optimisation(nash) == _optimisation(other)
-
-
-def _optimisation(cell: Cell) -> tuple[object, ...]:
-    training = cell.paradigm
-    moments = (training.beta1, training.beta2) if training.optimizer == "adam" else ()
-    return training.steps, training.batch_size, training.lr, training.optimizer, *moments
-
-
-def _nash(evidence: Evidence, arm: Arm, control: Arm) -> Finding:
+def _nash(evidence: Evidence[Rules], arm: Arm, control: Arm) -> Finding:
     """Compare the last KL with a multiple of the control's; divergence of every run decides as well."""
     label, factor = f"{arm.label} against {control.label}", evidence.rules.C2.factor
     pairs = pairs_of(arm, control)
@@ -182,8 +116,8 @@ def _nash(evidence: Evidence, arm: Arm, control: Arm) -> Finding:
     finding = evidence.compare(label, sample)
     if not sample.values:
         return finding if pairs else undecided(label, "no pair of seeds")
-    kl = _mean([_left(evidence, run) for run, _ in pairs])
-    control_kl = _mean([evidence.last(other, "kl_nats") for _, other in pairs])
+    kl = mean_of([_left(evidence, run) for run, _ in pairs])
+    control_kl = mean_of([evidence.last(other, "kl_nats") for _, other in pairs])
     why = f"{finding.why}; mean KL {number(kl)} nats against {number(control_kl)} of the control"
     num_diverged = sum(run.outcome == "diverged" for run, _ in pairs)
     if num_diverged:
@@ -191,21 +125,12 @@ def _nash(evidence: Evidence, arm: Arm, control: Arm) -> Finding:
     return replace(finding, why=why)
 
 
-def _left(evidence: Evidence, run: Run) -> float:
+def _left(evidence: Evidence[Rules], run: Run) -> float:
     """Return the last KL in nats; of a diverged run the last finite one."""
     return evidence.last(run, "kl_nats") if run.outcome == "done" else evidence.last_finite(run, "kl_nats")
 
 
-def _mean(values: Sequence[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return float(np.mean(finite)) if finite else NAN
-
-
-def _log(value: float) -> float:
-    return math.log(value) if value > 0 else NAN
-
-
-def less_stable(evidence: Evidence, label: str, first: Arm, second: Arm, num_parts: int = 1) -> Finding:
+def less_stable(evidence: Evidence[Rules], label: str, first: Arm, second: Arm, num_parts: int = 1) -> Finding:
     """Judge whether the first arm is less stable than the second (rule C0).
 
     Divergence decides if most runs of the first arm diverged and fewer of the second; else the scatter does.
@@ -229,14 +154,14 @@ def less_stable(evidence: Evidence, label: str, first: Arm, second: Arm, num_par
 
 
 def _compare_scatter(
-    evidence: Evidence, label: str, first: Arm, second: Arm, present: Sequence[Pair], num_parts: int
+    evidence: Evidence[Rules], label: str, first: Arm, second: Arm, present: Sequence[Pair], num_parts: int
 ) -> Finding:
     """Compare the late scatter; each pair that lost a run to divergence reduces the number of pairs that is needed."""
     rule = evidence.rules.C0
     sample = pair_up(
         first,
         second,
-        lambda a, b: _log_ratio(late_scatter(evidence, a), late_scatter(evidence, b)),
+        lambda a, b: log_ratio(late_scatter(evidence, a), late_scatter(evidence, b)),
         without=f"no scatter of {rule.min_evaluations} evaluations in the last third",
     )
     num_lost = sum(any(run.outcome != "done" for run in pair) for pair in present)
@@ -247,13 +172,8 @@ def _compare_scatter(
     return replace(finding, why=f"{finding.why}; SD ratio {number(math.exp(finding.effect))}")
 
 
-def late_scatter(evidence: Evidence, run: Run) -> float:
+def late_scatter(evidence: Evidence[Rules], run: Run) -> float:
     """Return the standard deviation of the Fréchet distance over the evaluations in the last third of training."""
     curve = evidence.curve(run, evidence.rules.general.frechet)
     late = curve[curve.index >= 2 * run.cell.paradigm.steps / 3]
     return float(late.std(ddof=1)) if len(late) >= evidence.rules.C0.min_evaluations else NAN
-
-
-def _log_ratio(first: float, second: float) -> float:
-    """Return ln(first / second), NaN unless both are positive."""
-    return math.log(first / second) if first > 0 and second > 0 else NAN

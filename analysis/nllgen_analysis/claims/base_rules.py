@@ -1,15 +1,16 @@
-"""The registered rules as typed values."""
+"""The parts of registered rules that every version has, as typed values."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field, ValidationError
 
 from nllgen.errors import CorruptFileError
-from nllgen.study.claims import PATH, claims_rules
+from nllgen.study.claims import PATHS, claims_rules
 from nllgen.study.config import Degree, Frozen
+
+Degrees = Annotated[tuple[Degree, ...], Field(strict=False)]
 
 
 def _text(value: object) -> str:
@@ -18,15 +19,22 @@ def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-Degrees = Annotated[tuple[Degree, ...], Field(strict=False)]
-
-
 class General(Frozen):
-    """Values that all claims share: confidence, seeds per interval, the feature extractor of Fréchet distances."""
+    """Values that all claims share.
+
+    Attributes:
+        confidence: of an interval.
+        min_seeds: seeds that an interval needs.
+        min_finished: of these, seeds with a finite value; the others count by their side.
+        extractor: of the features behind Fréchet distances.
+        first_trial_seed: cells from this seed on are trials of a tuning study; None where there are none.
+    """
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     min_seeds: Annotated[int, Field(ge=2)]
+    min_finished: Annotated[int, Field(ge=2)] = 2
     extractor: str
+    first_trial_seed: int | None = None
 
     @property
     def frechet(self) -> str:
@@ -40,24 +48,19 @@ class General(Frozen):
 
 
 class Claim(Frozen):
-    """A claim, and in words the rule that it is judged by."""
+    """A claim, in words the rule that it is judged by, and the effects that some numbers of seeds can see."""
 
     statement: str
     rule: str
+    power: str = ""  # not in version 1
 
     @property
     def rule_text(self) -> str:
         """Return the rule with its registered numbers."""
-        own = {name: value for name, value in self if name not in Claim.model_fields and not isinstance(value, Claim)}
+        own = {name: value for name, value in self if name not in Claim.model_fields and not isinstance(value, Frozen)}
         numbers = "; ".join(f"{name} = {_text(value)}" for name, value in own.items())
-        return f"{self.rule} Registered: {numbers}." if own else self.rule
-
-
-class Stability(Claim):
-    """C0: evaluations that the last third of training must have, finished pairs that an interval needs."""
-
-    min_evaluations: int
-    min_finished: int
+        text = f"{self.rule} Registered: {numbers}." if own else self.rule
+        return f"{text} Seen in 80 % of studies: {self.power}." if self.power else text
 
 
 class Quality(Claim):
@@ -117,15 +120,11 @@ class WorseImages(Claim):
     margin_floors: float
 
 
-class Overparameterised(Claim):
-    """C7: the well-specified degree, the larger ones, and the four parts."""
+class LargerModels(Claim):
+    """C7: the well-specified degree, and the larger ones; a version adds the four parts."""
 
     degree: Degree
     larger: Degrees
-    a: Slower
-    b: Claim
-    c: Claim
-    d: WorseImages
 
 
 class NllAgainstFrechet(Claim):
@@ -134,32 +133,32 @@ class NllAgainstFrechet(Claim):
     min_pairs: int
 
 
-class Rules(Frozen):
-    """The file of rules."""
+class BaseRules(Frozen):
+    """The rules that have the same form in every version."""
 
     general: General
-    plain_nsgan: dict[str, float | int | str]
-    C0: Stability
+    plain_nsgan: dict[str, float | int | str | bool]
     C1: Quality
     C2: Nash
     C3: Ladder
     C4: Convergence
     C5: Finite
     C6: Harm
-    C7: Overparameterised
     C8: NllAgainstFrechet
 
 
-@cache
-def load_rules() -> Rules:
-    """Load the rules that ship with this version.
+AnyRules = TypeVar("AnyRules", bound=BaseRules)
+
+
+def read_rules(kind: type[AnyRules], version: int) -> AnyRules:
+    """Read a version of the rules.
 
     Raises:
         CorruptFileError: the file is not a valid file of rules.
     """
     try:
-        return Rules.model_validate(claims_rules())
+        return kind.model_validate(claims_rules(version))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise CorruptFileError(f"{PATH}: {where}: {first['msg']}", "install nllgen again") from error
+        raise CorruptFileError(f"{PATHS[version]}: {where}: {first['msg']}", "install nllgen again") from error

@@ -1,0 +1,268 @@
+"""Version 2: C0, C1 and C2, on adversarial training, in studies with known verdicts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nllgen.storage.hdf5 import Array
+from nllgen.study.config import Cell, DataConfig, DCGANConfig, FlowConfig, NLLConfig, NoiseConfig, NSGANConfig
+from nllgen.study.degrees import student
+from tests.analysis.claims_known import NASH, BySeed, finding, is_gan, verdicts
+from tests.analysis.conftest import STEPS, TRUTH_FLOW, TRUTH_ID, Override, make_cell
+
+OFTEN: dict[str, Any] = {"eval_every": 50}
+TRIALS = range(100, 102)
+
+
+def cell(paradigm: Any, seed: int, *, start: Any = "random", source: Any = "synthetic", num: Any = 1000) -> Cell:
+    is_synthetic = source == "synthetic"
+    data = DataConfig(source=source, image_size=14, num_train=num if is_synthetic else "all",
+                      truth_id=TRUTH_ID if is_synthetic else None)  # fmt: skip
+    return Cell(data=data, flow=student(TRUTH_FLOW, "W"), paradigm=paradigm, start=start, seed=seed, degree="W")
+
+
+def both(seeds: int = 10, source: Any = "synthetic", **game: Any) -> list[Cell]:
+    """Return cells of W trained by NLL, then by NSGAN, evaluated often enough."""
+    kinds = NLLConfig(steps=STEPS, **OFTEN), NSGANConfig(steps=STEPS, **OFTEN, **game)
+    return [cell(kind, seed, source=source) for kind in kinds for seed in range(seeds)]
+
+
+# C0
+
+
+def rises(gan: BySeed, nll: BySeed = lambda s: 1.0 + s / 100, dead: int = 0, no_recall: int = 0) -> Override:
+    """Let Fréchet distances fall from 100 to 10, and end at a multiple of 10; kill the first seeds of NSGAN."""
+
+    def values(cell: Cell, step: Array) -> dict[str, Any]:
+        step = np.asarray(step, float)
+        ratio = (gan if is_gan(cell) else nll)(cell.seed)
+        fall = 10 + 90 * (1 - np.minimum(1, step / 800)) ** 2
+        is_dead, has_none = (is_gan(cell) and cell.seed < number for number in (dead, no_recall))
+        return {
+            "frechet_lenet": np.where(step == STEPS, 10 * ratio, fall),
+            "dead_step": 300.0 if is_dead else math.nan,
+            "recall_lenet": 0.05 if has_none else 0.6,
+            "recall_floor_lenet": 0.9,
+        }
+
+    return values
+
+
+@pytest.mark.parametrize(("num_failed", "expected"), [(9, "supported"), (8, "undecided")])
+@pytest.mark.parametrize("how", ["worse", "dead", "no_recall", "diverged"])
+def test_c0_is_supported_where_nine_of_ten_seeds_fail(num_failed: int, expected: str, how: str) -> None:
+    settings: dict[str, Any] = {}
+    values = rises(lambda s: 20.0 if how == "worse" and s < num_failed else 1.2)
+    if how == "dead":
+        values = rises(lambda s: 1.2, dead=num_failed)
+    elif how == "no_recall":
+        values = rises(lambda s: 1.2, no_recall=num_failed)
+    elif how == "diverged":
+        settings["diverged"] = tuple(range(10, 10 + num_failed))
+    result = finding("C0", both(), values, **settings)
+    assert result.verdict == expected
+    assert f"{num_failed} of 10 runs fail" in result.why
+    if expected == "supported":
+        assert (result.effect, result.low) == pytest.approx((0.9, stats.beta.ppf(0.05, 9, 2)))
+        assert result.p_value == pytest.approx(11 / 1024)
+        assert len(result.cells) == 20
+
+
+def test_c0_is_supported_by_a_late_rise() -> None:
+    result = finding("C0", both(), rises(lambda s: 2 + s / 10))
+    rise = np.log(2 + np.arange(10) / 10) - np.log(1 + np.arange(10) / 100)
+    test = stats.ttest_1samp(rise, math.log(1.25))
+    assert result.verdict == "supported"
+    assert (result.effect, result.p_value) == pytest.approx((rise.mean(), test.pvalue))
+    assert (result.low, result.high) == pytest.approx(tuple(test.confidence_interval()))
+
+
+def test_c0_is_refuted_where_nothing_rises() -> None:
+    assert finding("C0", both(), rises(lambda s: 1.05)).verdict == "refuted"
+
+
+def test_c0_is_not_refuted_where_one_seed_failed() -> None:
+    result = finding("C0", both(), rises(lambda s: 1.05, dead=1))
+    assert (result.verdict, result.p_value) == ("undecided", 1.0)
+    assert "beyond any number" in result.why
+
+
+def test_c0_is_undecided_where_seeds_disagree() -> None:
+    assert finding("C0", both(), rises(lambda s: 1.0 + s % 2)).verdict == "undecided"
+
+
+def test_c0_is_undecided_where_nll_fails_as_often() -> None:
+    assert finding("C0", both(), rises(lambda s: 20.0, lambda s: 20.0)).verdict == "undecided"
+
+
+def test_c0_needs_twenty_evaluations() -> None:
+    cells = [make_cell("W", name, seed=s) for name in ("nll", "nsgan") for s in range(10)]
+    result = finding("C0", cells, rises(lambda s: 20.0))
+    assert result.verdict == "undecided"
+    assert "planned with 11 evaluations, 20 are needed" in result.why
+
+
+def trials(gammas: tuple[float, ...] = (0.0, 1.0, 10.0), num_nll: int = 6, source: Any = "mnist") -> list[Cell]:
+    """Return trials of equally many rates of NLL and of NSGAN."""
+    rates = [1e-4 * (i + 1) for i in range(num_nll)]
+    nll = [NLLConfig(steps=STEPS, lr=rate, **OFTEN) for rate in rates]
+    games = [NSGANConfig(steps=STEPS, r1_gamma=gamma, lr=rate, **OFTEN) for gamma in gammas for rate in (1e-4, 2e-4)]
+    return [cell(kind, seed, source=source) for kind in (*nll, *games) for seed in TRIALS]
+
+
+WINNERS = (NLLConfig(steps=STEPS, lr=1e-4, **OFTEN), NSGANConfig(steps=STEPS, r1_gamma=1.0, lr=1e-4, **OFTEN))
+
+
+def winners(seeds: int = 10, source: Any = "mnist") -> list[Cell]:
+    return [cell(kind, seed, source=source) for kind in WINNERS for seed in range(seeds)]
+
+
+def is_winner(cell: Cell) -> bool:
+    return any(cell.paradigm == kind for kind in WINNERS)
+
+
+def test_c0_judges_plain_and_tuned_nsgan_apart() -> None:
+    cells = [*both(), *winners(source="synthetic"), *trials(source="synthetic")]
+
+    def values(cell: Cell, step: Array) -> dict[str, Any]:
+        is_plain = is_gan(cell) and not is_winner(cell)
+        return rises(lambda s: 20.0 if is_plain else 1.05)(cell, step)
+
+    result = verdicts(cells, values)
+    assert {id: result[id].finding.verdict for id in ("C0", "C0a", "C0b")} == {
+        "C0": "supported", "C0a": "supported", "C0b": "refuted",
+    }  # fmt: skip
+
+
+def test_c0_without_trials_has_no_verdict_on_tuned_nsgan() -> None:
+    result = finding("C0b", both(), rises(lambda s: 20.0))
+    assert result.verdict == "undecided"
+    assert "trials of NLL and of NSGAN" in result.why
+
+
+# C1
+
+
+def control(**game: Any) -> Cell:
+    data = DataConfig(source="mnist", image_size=14, num_train="all")
+    config = NSGANConfig(steps=STEPS, r1_gamma=1.0, **OFTEN, **game)
+    return Cell(data=data, dcgan=DCGANConfig(shape=(1, 14, 14)), paradigm=config)
+
+
+def quality(ratio: BySeed, reached: float = 15.0) -> Override:
+    """Set NLL's Fréchet distance to a ratio of NSGAN's; the winners are the best of the trials."""
+
+    def values(cell: Cell, step: Array) -> dict[str, Any]:
+        gan = 40.0 + cell.seed % 100
+        value = reached if cell.dcgan is not None else gan if is_gan(cell) else gan * ratio(cell.seed % 100)
+        return {"frechet_lenet": value * (1 if is_winner(cell) or cell.dcgan else 3)}
+
+    return values
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(lambda s: 1.1 + s / 100, "supported"), (lambda s: 2 + s / 100, "refuted"),
+                            (lambda s: (1.2, 1.8, 1.4, 1.6, 1.5)[s % 5], "undecided")]
+)  # fmt: skip
+def test_c1_is_the_ratio_of_the_winners(ratio: BySeed, expected: str) -> None:
+    result = finding("C1", [*winners(), *trials(), control()], quality(ratio))
+    assert result.verdict == expected
+    assert result.effect == pytest.approx(np.mean([math.log(ratio(s)) for s in range(10)]))
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        (winners(), "trials"),
+        ([*winners(), *trials(num_nll=5)], "unequal tuning budgets"),
+        ([*winners(), *trials((0.0, 1.0), 4)], "no trials of NSGAN with r1_gamma 10"),
+        (trials(), "no cells on seeds that are judged"),
+        ([*winners(), *trials()], "no positive control"),
+        ([*winners(), *trials(), control(disc_width=8)], "no positive control"),
+    ],
+)
+def test_c1_says_what_it_lacks(cells: list[Cell], why: str) -> None:
+    result = finding("C1", cells, quality(lambda s: 1.1 + s / 100))
+    assert result.verdict == "undecided"
+    assert why in result.why
+
+
+def test_c1_is_undecided_where_the_control_does_not_work() -> None:
+    result = finding("C1", [*winners(), *trials(), control()], quality(lambda s: 1.1 + s / 100, 24.0))
+    assert result.verdict == "undecided"
+    assert "reached" in result.why
+
+
+# C2
+
+
+def nash(seeds: int = 5, num: Any = "fresh", controls: tuple[str, ...] = ("nll", "noise"), **game: Any) -> list[Cell]:
+    kinds = [NSGANConfig(steps=STEPS, eval_every=100, **game)]
+    kinds += [NLLConfig(steps=STEPS, eval_every=100, **NASH)] if "nll" in controls else []  # type: ignore[list-item]
+    kinds += [NoiseConfig(steps=STEPS, eval_every=100)] if "noise" in controls else []  # type: ignore[list-item]
+    return [cell(kind, seed, start="truth", num=num) for kind in kinds for seed in range(seeds)]
+
+
+def left(gan: BySeed, noise: BySeed = lambda s: 10.0, nll: BySeed = lambda s: 1.0) -> Override:
+    by_name = {"nsgan": gan, "noise": noise, "nll": nll}
+    return lambda cell, step: {"kl_nats": by_name[cell.paradigm.name](cell.seed) * np.asarray(step, float) / STEPS}
+
+
+@pytest.mark.parametrize(
+    ("gan", "expected"), [(lambda s: 100.0 * 10**s, "supported"), (lambda s: 20.0 + s, "refuted"),
+                          (lambda s: 10.0 + 20 * s, "undecided")]
+)  # fmt: skip
+def test_c2_is_three_times_the_larger_control(gan: BySeed, expected: str) -> None:
+    result = finding("C2", nash(), left(gan))
+    logs = np.log([gan(s) / 30 for s in range(5)])
+    assert result.verdict == expected
+    assert result.effect == pytest.approx(logs.mean())
+    assert result.p_value == pytest.approx(stats.ttest_1samp(logs, 0).pvalue)
+    assert len(result.cells) == 15
+
+
+def test_c2_is_refuted_where_noise_goes_as_far() -> None:
+    assert finding("C2", nash(), left(lambda s: 20.0 + s, nll=lambda s: 0.1)).verdict == "refuted"
+
+
+@pytest.mark.parametrize(("controls", "why"), [(("nll",), "no control by noise"), (("noise",), "no control by NLL")])
+def test_c2_needs_both_controls(controls: tuple[str, ...], why: str) -> None:
+    result = finding("C2", nash(controls=controls), left(lambda s: 100.0 + s))
+    assert result.verdict == "undecided"
+    assert why in result.why
+
+
+def test_c2_a_control_without_a_value_is_no_control() -> None:
+    result = finding("C2", nash(), left(lambda s: 100.0 + s, noise=lambda s: math.nan))
+    assert (result.verdict, result.num_seeds) == ("undecided", 0)
+
+
+@pytest.mark.parametrize("game", [{"disc_start": "pretrained"}, {"r1_gamma": 1.0}])
+def test_c2_other_settings_are_shown_and_not_counted(game: dict[str, Any]) -> None:
+    result = finding("C2", nash(**game), left(lambda s: 100.0 + s))
+    assert result.verdict == "undecided"
+    assert [part.verdict for part in result.parts if "(not counted)" in part.label] == ["supported"]
+    assert finding("C2", nash(num=1000), left(lambda s: 100.0 + s)).verdict == "undecided"
+
+
+def test_c2_diverged_runs_count_with_their_last_kl() -> None:
+    result = finding("C2", nash(), left(lambda s: 1000.0), diverged=(0, 1))
+    assert (result.verdict, result.num_seeds) == ("supported", 5)
+    assert "2 runs diverged" in result.why
+
+
+def test_c2_a_control_below_its_error_counts_with_it() -> None:
+    values = left(lambda s: 30.0 + s, lambda s: -0.01, lambda s: -0.01)
+    result = finding("C2", nash(), lambda cell, step: values(cell, step) | {"kl_se_nats": 0.5})
+    assert result.effect == pytest.approx(np.mean(np.log((30 + np.arange(5)) / 1.5)))
+
+
+def test_a_flow_of_another_size_is_no_control() -> None:
+    wide = FlowConfig(shape=(1, 14, 14), width=8)
+    cells = [each.model_copy(update={"flow": wide}) if each.paradigm.name == "noise" else each for each in nash()]
+    assert "no control by noise" in finding("C2", cells, left(lambda s: 100.0 + s)).why
