@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nllgen_analysis.claims import judge
+from nllgen_analysis.claims.tables import printed_verdicts, verdicts_json
+from nllgen_analysis.frames import to_frames
 from scipy import stats
 
 from nllgen.storage.hdf5 import Array
+from nllgen.study.claims import claims_sha256
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, FlowConfig, NLLConfig, NoiseConfig, NSGANConfig
 from nllgen.study.degrees import student
 from tests.analysis.claims_known import NASH, BySeed, finding, is_gan, verdicts
-from tests.analysis.conftest import STEPS, TRUTH_FLOW, TRUTH_ID, Override, make_cell
+from tests.analysis.conftest import STEPS, TRUTH_FLOW, TRUTH_ID, Override, build_study, make_cell
 
 OFTEN: dict[str, Any] = {"eval_every": 50}
 TRIALS = range(100, 102)
@@ -266,3 +270,14 @@ def test_a_flow_of_another_size_is_no_control() -> None:
     wide = FlowConfig(shape=(1, 14, 14), width=8)
     cells = [each.model_copy(update={"flow": wide}) if each.paradigm.name == "noise" else each for each in nash()]
     assert "no control by noise" in finding("C2", cells, left(lambda s: 100.0 + s)).why
+
+
+def test_a_verdict_that_does_not_hold_after_the_correction_is_marked() -> None:
+    cells, values = both(), rises(lambda s: 20.0 if s < 9 else 1.2)
+    study = build_study(cells, override=values, samples=0, claims_sha256=claims_sha256())
+    judged = judge(to_frames(study))
+    assert printed_verdicts(judged)["verdict"][0] == "supported, not after Holm's correction"
+    content = verdicts_json(judged)
+    first = content["claims"][0]
+    assert (content["schema"], first["verdict"], first["holds_corrected"]) == (2, "supported", False)
+    assert first["p_holm"] == pytest.approx(8 * first["p_value"])  # the second smallest of nine, after C8

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nllgen_analysis.claims import judge
+from nllgen_analysis.claims.tables import verdict_lines, verdicts_json, verdicts_table
 from nllgen_analysis.claims.verdict import Qualifier
+from nllgen_analysis.frames import to_frames
 from scipy import stats
 
 from nllgen.storage.hdf5 import Array
 from nllgen.study.config import Cell, NLLConfig
 from tests.analysis.claims_known import JITTER, LADDER, ORDERED, BySeed, degrees, ends, finding, verdicts
-from tests.analysis.conftest import STEPS, Override, make_cell
+from tests.analysis.conftest import STEPS, Override, build_study, make_cell
 
 LATE = Qualifier.LATE_TRAINING
 
@@ -112,6 +115,16 @@ def test_c5_is_judged_at_last_and_best_weights(last: float, best: float, expecte
     assert (result.verdict, result.qualifier) == (expected, qualifier)
     text = "supported by late training alone" if qualifier else expected
     assert result.text == text
+
+
+def test_late_training_alone_is_in_files_and_tables() -> None:
+    study = build_study(degrees("U1", "W"), override=worse(30.0, 0.9, JITTERED), samples=0)
+    judged = judge(to_frames(study))
+    assert verdicts_json(judged)["claims"][5]["qualifier"] == "by late training alone"
+    table = verdicts_table(judged).set_index("claim")
+    assert table.loc["C5", "qualifier"] == "by late training alone"
+    assert np.isfinite(table.loc["C5", ["p_value", "p_holm"]].astype(float)).all()
+    assert any("supported by late training alone" in line for line in verdict_lines(judged))
 
 
 def test_c5_is_undecided_where_seeds_disagree() -> None:

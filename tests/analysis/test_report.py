@@ -21,11 +21,12 @@ import pandas as pd
 import pytest
 from nllgen_analysis import Frames, ReportPaths, load, report, write_report
 from nllgen_analysis.claims import Judged
+from scipy import stats
 
 from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.study_file import StudyFile, write_study
 from nllgen.study.config import Cell
-from tests.analysis.conftest import DIVERGED, MISSING, build_study, default_cells, make_cell
+from tests.analysis.conftest import DIVERGED, MISSING, STEPS, build_study, default_cells, kl, make_cell
 
 ROOT = Path(__file__).parents[2]
 ATTACKS = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}")
@@ -85,7 +86,7 @@ def test_figure_csv_holds_the_plotted_numbers(written: ReportPaths) -> None:
 def test_three_seeds_decide_no_claim(written: ReportPaths) -> None:
     """Three seeds are too few for every claim."""
     verdicts = json.loads(written.verdicts.read_text())
-    assert verdicts["schema"] == 1
+    assert verdicts["schema"] == 2
     assert [claim["id"] for claim in verdicts["claims"]] == [f"C{i}" for i in range(9)]
     assert {claim["verdict"] for claim in verdicts["claims"]} == {"undecided"}
     assert all(claim["why"] for claim in verdicts["claims"])
@@ -104,13 +105,17 @@ def test_verdicts_come_first_on_the_page(decided: tuple[ReportPaths, list[Cell]]
     text = decided[0].html.read_text()
     assert text.index('id="verdicts"') < text.index('id="summary"') < text.index('id="figures"')
     assert 'class="rules unregistered"' in text
+    assert "p (Holm)" in text
 
 
 def test_a_verdict_links_to_the_cells_behind_it(decided: tuple[ReportPaths, list[Cell]]) -> None:
     paths, cells = decided
     c5 = next(claim for claim in json.loads(paths.verdicts.read_text())["claims"] if claim["id"] == "C5")
     assert c5["verdict"] == "refuted"  # W is better than U2 by 20 nats in every seed
-    assert (c5["effect"], c5["interval"]) == (pytest.approx(-20), pytest.approx([-20, -20]))
+    logs = np.log([kl(make_cell("W", seed=s), STEPS) / kl(make_cell("U2", seed=s), STEPS) for s in range(5)])
+    interval = stats.ttest_1samp(logs, 0).confidence_interval()
+    assert (c5["effect"], c5["interval"]) == (pytest.approx(logs.mean()), pytest.approx(list(interval)))
+    assert c5["p_value"] == pytest.approx(stats.ttest_1samp(logs, 0).pvalue)
     assert set(c5["cells"]) == {cell.id for cell in cells if cell.degree in ("U2", "W")}
     hrefs = Page(paths.html.read_text()).values("href")
     assert {f"#cell-{id}" for id in c5["cells"]} <= set(hrefs)
@@ -120,7 +125,8 @@ def test_verdicts_are_a_table_as_well(decided: tuple[ReportPaths, list[Cell]]) -
     folder = decided[0].tables[0].parent
     table = pd.read_csv(folder / "claims.csv").set_index("claim")
     assert table.loc["C5", "verdict"] == "refuted"
-    assert table.loc["C5: W − U2", "effect"] == pytest.approx(-20)
+    assert table.loc["C5: last weights: W against U2", "effect"] == pytest.approx(table.loc["C5", "effect"])
+    assert table.loc["C5", "p_holm"] == pytest.approx(8 * table.loc["C5", "p_value"])  # after C8
     assert "C7d & worse images" in (folder / "claims.tex").read_text()
 
 
