@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from nllgen_analysis import Frames, to_frames
 from nllgen_analysis.figures import Drawn, draw_all, project_style
 from nllgen_analysis.figures.capacity import draw_capacity, draw_sample_size
@@ -218,7 +219,7 @@ def test_a_degree_with_one_paradigm_is_drawn_by_degree_alone() -> None:
 def test_where_values_explode_a_further_panel_shows_those_below_the_start() -> None:
     def late(cell: Cell, step: Array) -> dict[str, Any]:
         level = {"U2": 360.0, "U1": 350.0, "W": 340.0}[cell.degree]
-        grown = np.where((cell.degree == "W") & (step > 300), 1e6, level)
+        grown = np.where((cell.degree == "W") & (step > 300), 1e6 * (1 + cell.seed), level)
         value = np.where(step == 0, 500.0, grown)
         return {"val_nll_nats": value, "train_nll_nats": np.where(step == 0, 500.0, level)}
 
@@ -230,6 +231,9 @@ def test_where_values_explode_a_further_panel_shows_those_below_the_start() -> N
     assert below.get_yscale() == "linear"
     assert 500 < below.get_ylim()[1] < 1000
     assert "Below the start" in item.caption
+    bands = [vertex for band in below.collections for path in band.get_paths() for vertex in path.vertices[:, 1]
+             if isinstance(band, PolyCollection)]  # fmt: skip
+    assert min(bands) > 0  # that of W after its explosion would fill the panel
 
 
 def test_the_overfit_index_has_one_linear_axis_for_all_paradigms(frames: Frames) -> None:

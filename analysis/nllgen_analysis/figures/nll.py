@@ -23,9 +23,8 @@ BELOW = ", below the start"
 SPLITS = {"train_nll_nats": "training images", "val_nll_nats": "validation images"}
 GRID = panels.Grid(columns=2, x_label="optimiser steps", y_label="NLL (nats per image)")
 OVERFIT_NAME, OVERFIT_TITLE = "overfit", "Overfit index over training"
-OVERFIT_GRID = panels.Grid(
-    share_x=True, share_y=True, x_label="optimiser steps", y_label="overfit index (nats per image)"
-)
+_STEPS = "optimiser steps"
+OVERFIT_GRID = panels.Grid(share_x=True, share_y=True, x_label=_STEPS, y_label="overfit index (nats per image)")
 CONVERGENCE_NAME, CONVERGENCE_TITLE = "convergence", "Normalised convergence by degree"
 CONVERGENCE_GRID = panels.Grid(x_label="optimiser steps", y_label="training NLL still to be gained\n(share, unitless)")
 
@@ -58,7 +57,7 @@ def nll_data(rows: pd.DataFrame, entropy: float | None = None, is_by_degree: boo
     rows = curves.by_degree(rows) if is_by_degree else curves.by_paradigm(rows)
     hue = "student" if is_by_degree else "paradigm"
     parts = []
-    for paradigm, part in rows.groupby("paradigm") if is_by_degree else [("", rows)]:
+    for paradigm, part in rows.groupby("paradigm") if is_by_degree else [(_only(rows), rows)]:
         for value, split in SPLITS.items():
             panel = f"{paradigm}, {split}".removeprefix(", ")
             scale = _scale(part, value, entropy)
@@ -67,6 +66,11 @@ def nll_data(rows: pd.DataFrame, entropy: float | None = None, is_by_degree: boo
                 near = curves.curve_data(part, value, panel=f"{panel}{BELOW}", hue=hue)
                 parts.append(near.assign(paradigm=paradigm))
     return curves.in_order(pd.concat(parts, ignore_index=True), rows["series"])
+
+
+def _only(rows: pd.DataFrame) -> str:
+    """Return the paradigm of all rows, empty if there are several."""
+    return str(rows["paradigm"].iloc[0]) if rows["paradigm"].nunique() == 1 else ""
 
 
 def _scale(rows: pd.DataFrame, value: str, entropy: float | None) -> scales.Scale:
@@ -112,7 +116,7 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame, is_by_degree: bool = True)
             near = [name for name, split in zip(near, SPLITS.values(), strict=True) if split in zoomed]
         names += [*pair, *(near if zoomed else [])]
     grid = replace(GRID, columns=3) if len(zoomed) == 1 else GRID
-    figure, axes = _draw_panels(grid, names, data, degree_colour if is_by_degree else paradigm_colour)
+    figure, axes = _draw_panels(grid, names, _without_bands(data), degree_colour if is_by_degree else paradigm_colour)
     texts = [f"NLL of the weights in training (not their EMA) on {setting}.", curves.description(data)]
     texts += _limit(axes, data, entropy)
     for ax in axes.values():
@@ -128,6 +132,15 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame, is_by_degree: bool = True)
     texts.append(curves.diverged_text(data))
     planned = curves.planned_cells(frames, setting)
     return figure, data, dict.fromkeys(texts), planned[planned["paradigm"].isin(rows["paradigm"])]
+
+
+def _without_bands(data: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the intervals of means that are beyond a panel below the start, which they would fill."""
+    shown = data.copy()
+    for panel, part in data[data["panel"].str.endswith(BELOW)].groupby("panel"):
+        is_above = (data["panel"] == panel) & (data["kind"] == "mean") & (data["value"] > 1.05 * _start(part))
+        shown.loc[is_above, ["low", "high"]] = np.nan
+    return shown
 
 
 def _limit(axes: dict[str, Axes], data: pd.DataFrame, entropy: float | None) -> list[str]:
@@ -153,7 +166,7 @@ def _limit(axes: dict[str, Axes], data: pd.DataFrame, entropy: float | None) -> 
                 if len(kept) < np.isfinite(row.loc[(row["kind"] == "seed") & ~is_near, "value"]).sum() and is_linear:
                     texts.append("The vertical axis leaves out start-up values far from the rest of their series.")
             else:
-                scales.use_scale(axes[panel], "y", scale, [*kept, *level])
+                scales.use_scale(axes[panel], "y", scale, [*(seeds["value"] if scale == "log" else kept), *level])
     return texts
 
 
@@ -182,7 +195,7 @@ def overfit_data(rows: pd.DataFrame, is_by_degree: bool = True) -> pd.DataFrame:
     hue = "student" if is_by_degree else "paradigm"
     parts = [
         curves.curve_data(part, "overfit_nats", panel=str(paradigm), hue=hue)
-        for paradigm, part in (rows.groupby("paradigm") if is_by_degree else [("all paradigms", rows)])
+        for paradigm, part in (rows.groupby("paradigm") if is_by_degree else [(_only(rows) or "all", rows)])
     ]
     return curves.in_order(pd.concat(parts, ignore_index=True), rows["series"])
 
