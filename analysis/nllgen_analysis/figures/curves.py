@@ -81,7 +81,8 @@ def by_paradigm(rows: pd.DataFrame) -> pd.DataFrame:
     rows = by_degree(rows)
     heads = rows["paradigm"] + " " if rows["paradigm"].nunique() > 1 else ""
     rows = rows.assign(series=heads + rows["series"])
-    return rows.sort_values(["paradigm", "_student", "series"], kind="stable")
+    rows = rows.assign(_is_truth=rows["role"] == "truth")  # last, so that the others have the paradigm's own colour
+    return rows.sort_values(["paradigm", "_is_truth", "_student", "series"], kind="stable")
 
 
 def description(data: pd.DataFrame) -> str:
