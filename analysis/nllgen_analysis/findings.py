@@ -41,7 +41,7 @@ def _lowered(statement: str) -> str:
 
 def _capacity(frames: Frames) -> str:
     """Name the student with the smallest mean KL on the data set that has the most students."""
-    data = capacity_data(frames)
+    data = capacity_data(frames, "linear")
     means = data[(data["kind"] == "mean") & (data["weights"] == "last")]
     if means.empty:
         return ""

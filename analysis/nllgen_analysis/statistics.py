@@ -15,6 +15,8 @@ CONFIDENCE = 0.95
 NUM_RESAMPLES = 999
 ONE_SEED = "one seed, no interval"
 NO_VALUE = "no finite value"
+NOT_POSITIVE = "a value of 0 or less, no geometric mean"
+MAX_LOG = 700.0  # its exponential is finite
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,23 @@ def summarise(frame: pd.DataFrame, by: list[str], value: str, confidence: float 
         num_nonfinite=table["size"] - count,
         note=np.select([count == 0, count == 1], [NO_VALUE, ONE_SEED], ""),
     )
+
+
+def geometric_mean(frame: pd.DataFrame, by: list[str], value: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """Return the geometric mean and the interval of the logarithms, in the columns of :func:`summarise`.
+
+    A group with a value of 0 or less has neither. If no value is positive, the mean is the arithmetic one.
+    """
+    values = frame[value].astype(float)
+    table = summarise(frame.assign(_log=np.log(values.where(values > 0))), by, "_log", confidence)
+    arithmetic = summarise(frame, by, value, confidence)
+    is_lost = arithmetic["num_seeds"] > table["num_seeds"]
+    has_none = is_lost & (table["num_seeds"] == 0)
+    for column in ("mean", "low", "high"):
+        table[column] = np.exp(table[column].clip(-MAX_LOG, MAX_LOG)).where(~is_lost)
+    table["mean"] = table["mean"].where(~has_none, arithmetic["mean"])
+    counts = arithmetic[["num_seeds", "num_nonfinite"]]
+    return table.assign(**counts, note=table["note"].where(~is_lost, NOT_POSITIVE))
 
 
 def mean_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:

@@ -13,6 +13,11 @@ from collections.abc import Iterable
 MINUS = "−"
 # conditions of every interval over seeds
 CONDITION = "conditional on the truth, where there is one, and on the images held out"
+# of averages on logarithmic axes
+GEOMETRIC = (
+    "On a logarithmic axis the mean is geometric, with the interval of the logarithms, written (low … high); it has no "
+    "place for values of 0 or less."
+)
 _CITED = re.compile(r"⟦([^⟦⟧|]*)\|([^⟦⟧|]*)⟧")
 _MARKS = str.maketrans({"⟦": "[", "⟧": "]", "|": "/"})
 
@@ -49,6 +54,13 @@ def estimate(mean: float, high: float, num_seeds: float) -> str:
     if num_seeds == 1:
         return f"{number(mean, 4)} (one seed, no interval)"
     return f"{plus_minus(mean, high)} (n = {int(num_seeds)})"
+
+
+def between(mean: float, low: float, high: float, num_seeds: float) -> str:
+    """Return ``mean (low … high; n = 5)``, as an interval of logarithms is not symmetric."""
+    if num_seeds == 1 or not math.isfinite(low):
+        return estimate(mean, math.nan, num_seeds)
+    return f"{number(mean)} ({number(low)} … {number(high)}; n = {int(num_seeds)})"
 
 
 def listing(items: list[str], most: int = 12) -> str:

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.style import DARK_GREY, GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, ranked, student_order
-from nllgen_analysis.text import cite, estimate, listing
+from nllgen_analysis.text import GEOMETRIC, cite, listing
 
 NAME, TITLE = "kl_capacity", "KL against capacity"
 Y_LABEL = "KL(p‖q) (nats)"
@@ -24,7 +24,7 @@ WEIGHTS = {"last": "o", "best": "D"}
 REFERENCE_POINTS = 60
 COLUMNS = (
     "panel", "weights", "kind", "student", "variant", "num_parameters", "seed", "cell_id", "value", "low", "high",
-    "num_seeds",
+    "num_seeds", "scale",
 )  # fmt: skip
 SIZE_NAME, SIZE_TITLE = "kl_sample_size", "KL against sample size"
 SIZE_GRID = panels.Grid(
@@ -32,9 +32,10 @@ SIZE_GRID = panels.Grid(
 )
 SIZE_COLUMNS = (
     "panel", "weights", "kind", "student", "variant", "num_train", "seed", "cell_id", "outcome", "value", "low",
-    "high", "num_seeds",
+    "high", "num_seeds", "scale",
 )  # fmt: skip
 MAX_TICKS = 5  # sizes whose labels fit below a panel
+MIN_CLEAR = 0.16  # share of the axis between two sizes whose labels do not overlap
 
 
 def draw_capacity(frames: Frames) -> list[FigureResult]:
@@ -43,29 +44,34 @@ def draw_capacity(frames: Frames) -> list[FigureResult]:
     if data.empty:
         reason = f"no cell trained by nll from a random start on synthetic data has a KL ({frames.counts_text})"
         return [NotDrawn(NAME, TITLE, reason)]
-    names = list(data["panel"].unique())
+    sizes = data[data["kind"] == "mean"].groupby("panel", sort=False)["num_parameters"].nunique()
+    names, single = list(sizes.index[sizes > 1]), list(sizes.index[sizes == 1])
+    if not names:
+        reason = f"no setting has models of two sizes that were trained by nll from a random start: {listing(single)}"
+        return [NotDrawn(NAME, TITLE, f"{reason} ({frames.counts_text})")]
     shown, hidden = names[:MAX_PANELS], names[MAX_PANELS:]
     figure, axes = GRID.draw(shown)
     for name, ax in axes.items():
         _draw_panel(ax, data[data["panel"] == name])
     first = figure.axes[0]
-    first.set_xscale("log")
-    first.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))  # labels of all minor ticks would overlap
-    first.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(99, 99)))
-    first.xaxis.set_minor_formatter(NullFormatter())
-    _limit(first, data[data["panel"].isin(shown) & (data["kind"] != "reference")])
+    scales.use_scale(first, "x", "log", data["num_parameters"])
+    _scale_to_measured(first, data[data["panel"].isin(shown) & (data["kind"] != "reference")])
     style.legend_below(figure, _handles(data))
-    return [panels.finish(NAME, TITLE, figure, data, _caption(data, hidden), planned_cells(frames))]
+    return [panels.finish(NAME, TITLE, figure, data, _caption(data, hidden, single), planned_cells(frames))]
 
 
-def capacity_data(frames: Frames) -> pd.DataFrame:
-    """Return the plotted numbers: kind ``seed``, ``mean`` or ``reference`` (k/2N), by panel and weights."""
+def capacity_data(frames: Frames, scale: scales.Scale | None = None) -> pd.DataFrame:
+    """Return the plotted numbers: kind ``seed``, ``mean`` or ``reference`` (k/2N), by panel and weights.
+
+    Means suit the given scale, by default that of the axis: on a logarithmic one they are geometric.
+    """
     rows = final_kl(frames)
     if rows.empty:
         return pd.DataFrame(columns=list(COLUMNS))
     rows = ranked(rows.assign(panel=rows["setting"], value=rows["kl_nats"], cell_id=rows["id"]))
     rows = rows.sort_values(["_setting", "_student", "seed"])
-    both = panels.with_means(rows, ["panel", "weights", "student", "variant", "num_parameters"])
+    by = ["panel", "weights", "student", "variant", "num_parameters"]
+    both = panels.with_means(rows, by, scale or scales.scale_of(rows["value"], is_ratio=True))
     return pd.concat([both, _reference(rows)], ignore_index=True).reindex(columns=list(COLUMNS))
 
 
@@ -106,14 +112,6 @@ def _draw_panel(ax: Axes, data: pd.DataFrame) -> None:
         _draw_means(ax, rows, "num_parameters", colour, WEIGHTS[weights], 5, face)
 
 
-def _limit(ax: Axes, measured: pd.DataFrame) -> None:
-    if not _scale_to_measured(ax, measured):
-        values = measured[["value", "low", "high"]].to_numpy(float)
-        values = values[np.isfinite(values)]
-        positive = values[values > 0]
-        ax.set_ylim(0.7 * positive.min() if values.min() > 0 else values.min(), 1.4 * positive.max())
-
-
 def _handles(data: pd.DataFrame) -> list[Line2D]:
     handles = [style.marker_key(name, degree_colour(name)) for name in student_order(data["student"].dropna())]
     for weights, marker in WEIGHTS.items():
@@ -125,11 +123,12 @@ def _handles(data: pd.DataFrame) -> list[Line2D]:
     return handles
 
 
-def _caption(data: pd.DataFrame, hidden: list[str]) -> list[str]:
+def _caption(data: pd.DataFrame, hidden: list[str], single: list[str]) -> list[str]:
     texts = [
         "KL(p‖q) on test images against the number of parameters k; trained by nll from a random start.",
         "Small points: seeds; markers: mean with its 95 % t interval over seeds, conditional on the truth and the test "
         "images.",
+        GEOMETRIC if (data["scale"] == "log").any() else "",
     ]
     if (data["kind"] == "reference").any():
         texts.append(
@@ -139,7 +138,8 @@ def _caption(data: pd.DataFrame, hidden: list[str]) -> list[str]:
     for panel, rows in data[data["weights"] == "last"].groupby("panel", sort=False):
         means = _means_text(rows, ["student", "variant"], lambda row: f"{row['student']} {row['variant']}".strip())
         texts.append(f"{panel}, last weights, nats: {means}.")
-    return [*texts, panels.hidden_text(hidden)]
+    alone = f"Without a panel, as all models have one size: {listing(single)}." if single else ""
+    return [*texts, alone, panels.hidden_text(hidden)]
 
 
 def _means_text(rows: pd.DataFrame, keys: list[str], name: Callable[[Mapping[Hashable, Any]], str]) -> str:
@@ -148,7 +148,7 @@ def _means_text(rows: pd.DataFrame, keys: list[str], name: Callable[[Mapping[Has
     texts = []
     for row in rows[rows["kind"] == "mean"].to_dict("records"):
         behind = seeds.loc[(seeds[keys] == [row[key] for key in keys]).all(axis=1), "cell_id"]
-        texts.append(cite(f"{name(row)} {estimate(row['value'], row['high'], row['num_seeds'])}", behind))
+        texts.append(cite(f"{name(row)} {panels.average_text(row)}", behind))
     return listing(texts)
 
 
@@ -156,19 +156,19 @@ def _draw_means(ax: Axes, rows: pd.DataFrame, x: str, colour: str, fmt: str, siz
     """Draw faint seeds, and means with their intervals."""
     seeds, means = rows[rows["kind"] == "seed"], rows[rows["kind"] == "mean"]
     ax.plot(seeds[x], seeds["value"], ".", color=colour, alpha=0.35, markersize=3, zorder=2)
-    half = (means["high"] - means["value"]).fillna(0)
-    ax.errorbar(means[x], means["value"], yerr=half, fmt=fmt, color=colour, markersize=size, markerfacecolor=face,
+    bars = panels.bar_lengths(means["low"], means["value"], means["high"])
+    ax.errorbar(means[x], means["value"], yerr=bars, fmt=fmt, color=colour, markersize=size, markerfacecolor=face,
                 elinewidth=1, linewidth=1, capsize=2, zorder=3)  # fmt: skip
 
 
-def _scale_to_measured(ax: Axes, measured: pd.DataFrame) -> bool:
-    """Scale the vertical axis by the measured values, and return whether it is linear; k/(2N) may leave the figure."""
-    is_linear = scales.set_scale(ax, "y", measured["value"]) == "linear"
-    if is_linear:
+def _scale_to_measured(ax: Axes, measured: pd.DataFrame) -> None:
+    """Scale the vertical axis by the measured values; k/(2N) may leave the figure."""
+    scale = measured["scale"].iloc[0]
+    scales.use_scale(ax, "y", scale, measured.loc[measured["kind"] == "seed", "value"])
+    if scale == "linear":
         values = measured[["value", "low", "high"]].to_numpy(float)
         values = values[np.isfinite(values)]
         scales.pad_limits(ax, values, 0.08, least=max(abs(values[0]), 1.0))
-    return is_linear
 
 
 def draw_sample_size(frames: Frames) -> list[FigureResult]:
@@ -195,7 +195,9 @@ def sample_size_data(frames: Frames) -> pd.DataFrame:
     rows = ranked(rows).assign(num_train=size, panel=rows["weights"], value=rows["kl_nats"], cell_id=rows["id"])
     rows = rows.sort_values(["_student", "num_train", "seed"], kind="stable")
     both, reference = (
-        panels.with_means(rows, ["panel", "weights", "student", "variant", "num_train"]),
+        panels.with_means(
+            rows, ["panel", "weights", "student", "variant", "num_train"], scales.scale_of(rows["value"], is_ratio=True)
+        ),
         _size_reference(rows),
     )
     data = pd.concat([both, reference], ignore_index=True) if len(reference) else both
@@ -236,9 +238,10 @@ def _limit_sizes(ax: Axes, data: pd.DataFrame) -> None:
     sizes = data["num_train"][np.isfinite(data["num_train"])]
     if sizes.nunique():
         ax.set_xscale("log")
-        ax.set_xlim(sizes.min() / 1.6, sizes.max() * 1.6)
-        ticks = sorted(sizes[data["kind"] == "mean"].unique())
-        if len(ticks) <= MAX_TICKS:
+        scales.limit_log(ax, "x", sizes.min() / 1.6, sizes.max() * 1.6)
+        ticks = np.sort(sizes[data["kind"] == "mean"].unique())
+        clear = MIN_CLEAR * np.log(2.56 * ticks.max() / ticks.min())
+        if len(ticks) <= MAX_TICKS and (np.diff(np.log(ticks)) > clear).all():
             ax.set_xticks(ticks, [f"{int(size):,}" for size in ticks])
             ax.xaxis.set_minor_locator(NullLocator())
     _scale_to_measured(ax, data[data["kind"] != "reference"])
@@ -260,6 +263,7 @@ def _size_caption(data: pd.DataFrame) -> list[str]:
         "weights being those with the best validation value. Small points: seeds; markers: mean with its 95 % t "
         "interval over seeds, conditional on the truth and the test images. Dotted with its interval: the same "
         "training on fresh samples at every step, where the error of finite data is gone.",
+        GEOMETRIC if (data["scale"] == "log").any() else "",
     ]
     if (data["kind"] == "reference").any():
         texts.append("Dashed: k/(2N) for the k parameters of W, which holds only where N is far above k.")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.style import GREY, FigureResult, NotDrawn, paradigm_colour
 from nllgen_analysis.frames import Frames, ranked
-from nllgen_analysis.text import CONDITION, cite, estimate, listing
+from nllgen_analysis.text import CONDITION, GEOMETRIC, cite, listing
 
 NAME, TITLE = "divergences", "Exact divergences from the truth"
 PANELS = {
@@ -20,7 +20,7 @@ PANELS = {
     "jsd_nats": "JSD(p, q) (nats)",
 }
 GROUP = ["panel", "group", "student", "paradigm", "setting"]
-COLUMNS = (*GROUP, "row", "kind", "seed", "cell_id", "outcome", "value", "low", "high", "num_seeds")
+COLUMNS = (*GROUP, "row", "kind", "seed", "cell_id", "outcome", "value", "low", "high", "num_seeds", "scale")
 MIN_ROWS = 5  # so that the label of the axis fits
 MAX_ROWS = 24  # groups of cells on a page; the rest are in the CSV
 ROW_IN = 0.21  # height of a label of two lines
@@ -62,10 +62,21 @@ def divergence_data(frames: Frames) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=list(COLUMNS))
     seeds = pd.concat(parts, ignore_index=True)
-    both = panels.with_means(seeds, GROUP)
+    both = pd.concat(
+        [
+            panels.with_means(own, GROUP, _scale(panel, own["value"]))
+            for panel, own in seeds.groupby("panel", sort=False)
+        ],
+        ignore_index=True,
+    )
     order = {name: row for row, name in enumerate(_order(seeds))}
     both = both.assign(row=both["group"].map(order)).sort_values(["row", "kind", "seed"], kind="stable")
     return both.reindex(columns=list(COLUMNS)).reset_index(drop=True)
+
+
+def _scale(panel: str, values: pd.Series) -> scales.Scale:
+    """Return the scale of a panel; the Jensen–Shannon divergence is bounded by ln 2 and stays linear."""
+    return "linear" if panel == "jsd_nats" else scales.scale_of(values, is_ratio=True)
 
 
 def _order(seeds: pd.DataFrame) -> list[str]:
@@ -88,14 +99,16 @@ def _draw_panel(ax: Axes, data: pd.DataFrame, panel: str) -> None:
         colour = paradigm_colour(paradigm)
         seeds, means = rows[rows["kind"] == "seed"], rows[rows["kind"] == "mean"]
         ax.plot(seeds["value"], seeds["row"], ".", color=colour, alpha=0.35, markersize=3, zorder=2)
-        half = (means["high"] - means["value"]).fillna(0)
-        ax.errorbar(means["value"], means["row"], xerr=half, fmt="o", color=colour, markersize=4, elinewidth=1,
+        bars = panels.bar_lengths(means["low"], means["value"], means["high"])
+        ax.errorbar(means["value"], means["row"], xerr=bars, fmt="o", color=colour, markersize=4, elinewidth=1,
                     capsize=2, zorder=3)  # fmt: skip
+        if data["scale"].iloc[0] == "log":
+            scales.mark_below(ax, "x", seeds.loc[seeds["value"] <= 0, "row"], colour)
     if panel == "jsd_nats":
         ax.axvline(math.log(2), color=GREY, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0)
         ax.set_xlim(-0.03, math.log(2) + 0.03)
     else:
-        scales.set_scale(ax, "x", data["value"])
+        scales.use_scale(ax, "x", data["scale"].iloc[0], data.loc[data["kind"] == "seed", "value"])
     ax.set_title("")
     ax.set_xlabel(PANELS[panel])
 
@@ -107,10 +120,12 @@ def _caption(data: pd.DataFrame, hidden: list[str]) -> list[str]:
         f"points: seeds; markers: means with 95 % t intervals over seeds, {CONDITION}. Dashed: ln 2, the largest "
         "Jensen–Shannon divergence, of densities that do not overlap.",
     ]
+    if (data["scale"] == "log").any():
+        texts.append(f"{GEOMETRIC} A triangle at the left edge is a value of 0.")
     for group, rows in data[data["paradigm"] != "nll"].groupby("group", sort=False):
         means = [
-            f"{PANELS[row.panel].removesuffix(' (nats)')} {estimate(row.value, row.high, row.num_seeds)}"
-            for row in rows[rows["kind"] == "mean"].itertuples(index=False)
+            f"{PANELS[row['panel']].removesuffix(' (nats)')} {panels.average_text(row)}"
+            for row in rows[rows["kind"] == "mean"].to_dict("records")
         ]
         texts.append(f"{cite(f'{group}, nats: {listing(means)}', rows['cell_id'].dropna())}.")
     return [*texts, panels.hidden_text(hidden)]

@@ -21,9 +21,10 @@ from nllgen_analysis.text import cite, estimate, listing, number
 NAME, TITLE = "nash", "Started at the truth"
 GRID = panels.Grid(columns=2, row_height=2.5)
 LOSSES = {"loss_disc": ("discriminator", 2 * math.log(2), "2 ln 2"), "loss_gen": ("generator", math.log(2), "ln 2")}
-LOSS_COLOURS = {"discriminator": "#009E73", "generator": "#CC79A7"}
 CURVES = {
     "kl": ("distance from the truth", "KL(p‖q) (nats)"),
+    "loss_disc": ("discriminator's loss", "loss (nats)"),
+    "loss_gen": ("generator's loss", "loss (nats)"),
     "distance": ("distance of the discriminator from its optimum", "‖d − r‖ (nats)"),
 }
 NUM_BINS = 200  # of steps; more cannot be seen at a column's width
@@ -46,23 +47,33 @@ def draw_nash(frames: Frames) -> list[FigureResult]:
 
 
 def nash_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the plotted numbers of one setting: panel ``kl``; if known ``loss``, ``distance``, ``critical``."""
+    """Return the plotted numbers of one setting, a series per arm.
+
+    Panel ``kl``; if known ``loss_disc``, ``loss_gen``, ``distance`` and ``critical``.
+    """
     rows = rows.assign(series=series_names(rows)).sort_values("series", kind="stable")
+    names = rows.drop_duplicates("cell").set_index("cell")["series"]
     history = join_cells(frames.history[frames.history["cell"].isin(rows["cell"].unique())], frames.cells)
-    parts = [curves.curve_data(rows, "kl_nats", panel="kl", hue="paradigm")]
-    for column, (name, _, _) in LOSSES.items():
+    parts = [_curve(rows, "kl_nats", "kl", is_ratio=True)]
+    for column in LOSSES:
         losses = panels.finite(history, column)
         if len(losses):
-            losses = binned(losses, column).assign(series=name, loss=name)
-            parts.append(curves.curve_data(losses, column, panel="loss", hue="loss"))
+            losses = binned(losses, column)
+            losses = losses.assign(series=losses["cell"].map(names)).sort_values("series", kind="stable")
+            parts.append(_curve(losses, column, column, is_ratio=False))
     distance = curves.measured(rows, ["d_minus_r_nats"])
     distance = distance[distance["paradigm"] != "nll"]
     if len(distance):
-        parts.append(curves.curve_data(distance, "d_minus_r_nats", panel="distance", hue="paradigm"))
+        parts.append(_curve(distance, "d_minus_r_nats", "distance", is_ratio=True))
     predicted = critical_data(frames, rows)
     if len(predicted):
         parts.append(predicted)
     return pd.concat(parts, ignore_index=True)
+
+
+def _curve(rows: pd.DataFrame, value: str, panel: str, *, is_ratio: bool) -> pd.DataFrame:
+    scale = scales.scale_of(rows[value], is_ratio=is_ratio)
+    return curves.curve_data(rows, value, panel=panel, hue="paradigm", scale=scale)
 
 
 def series_names(rows: pd.DataFrame) -> pd.Series:
@@ -98,50 +109,45 @@ def control_pairs(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
 def _draw_setting(frames: Frames, rows: pd.DataFrame) -> panels.Parts:
     data, setting = nash_data(frames, rows), rows["setting"].iloc[0]
     parts = {str(name): part for name, part in data.groupby("panel", sort=False)}
-    kl = parts["kl"]
-    styles = curves.series_styles(kl)
-    handles = curves.legend_handles(kl, paradigm_colour, styles)
+    looks = curves.looks(parts["kl"], paradigm_colour)
+    handles = curves.legend_handles(parts["kl"], looks)
     figure, axes = GRID.draw(list(parts))
     for name, ax in axes.items():
         if name == "critical":
-            handles += draw_critical(ax, parts[name])
-        elif name == "loss":
-            _draw_losses(ax, parts[name])
-            names = parts[name]["series"].unique()
-            handles += [style.line_key(f"{name} loss", LOSS_COLOURS[name]) for name in names]
-        else:
-            curves.draw_curves(ax, parts[name], paradigm_colour, styles)
-            _label_curves(ax, *CURVES[name], parts[name]["value"])
+            handles += draw_critical(ax, parts[name], looks[0])
+            continue
+        curves.draw_curves(ax, parts[name], looks)
+        _label_curves(ax, *CURVES[name], parts[name])
+        if name in LOSSES:
+            _draw_equilibrium(ax, *LOSSES[name][1:])
     style.legend_below(figure, handles)
     cells = frames.cells[(frames.cells["setting"] == setting) & (frames.cells["start"] == "truth")]
     return figure, data, _caption(setting, parts, control_pairs(frames, rows)), cells[cells["steps"] > 0]
 
 
-def _label_curves(ax: Axes, title: str, y_label: str, values: pd.Series) -> None:
+def _label_curves(ax: Axes, title: str, y_label: str, data: pd.DataFrame) -> None:
     ax.set_title(title)
     ax.set_xlabel("optimiser steps")
     ax.set_ylabel(y_label)
-    scales.set_scale(ax, "y", values)
+    scales.use_scale(ax, "y", data["scale"].iloc[0], data.loc[data["kind"] == "seed", "value"])
     scales.minor_ticks(ax, "x")
 
 
-def _draw_losses(ax: Axes, loss: pd.DataFrame) -> None:
-    curves.draw_curves(ax, loss, lambda name: LOSS_COLOURS[name], dict.fromkeys(loss["series"], "-"))
-    _label_curves(ax, "losses and their equilibrium values", "loss (nats)", loss["value"])
-    for _, level, text in LOSSES.values():  # ln 2 is written below its line: both lines meet if the losses explode
-        style.reference_line(ax, level)
-        ax.annotate(text, (1, level), xycoords=("axes fraction", "data"), xytext=(2, 0), textcoords="offset points",
-                    va="bottom" if level > 1 else "top", fontsize=7, color="#555555")  # fmt: skip
+def _draw_equilibrium(ax: Axes, level: float, text: str) -> None:
+    style.reference_line(ax, level)
+    ax.annotate(text, (1, level), xycoords=("axes fraction", "data"), xytext=(2, 0), textcoords="offset points",
+                va="center", fontsize=7, color="#555555")  # fmt: skip
 
 
 def _caption(setting: str, parts: dict[str, pd.DataFrame], pairs: pd.DataFrame) -> list[str]:
     texts = [
         f"Cells that start at the truth's own weights, trained on {setting}.",
-        curves.DESCRIPTION,
+        curves.description(parts["kl"]),
+        "KL is 0 at the start, which a logarithmic axis does not have." if parts["kl"]["scale"].eq("log").any() else "",
         f"KL in nats at the last evaluation: {curves.ends_text(parts['kl'])}.",
         _pairs_text(pairs),
     ]
-    if "loss" in parts:
+    if any(name in parts for name in LOSSES):
         texts += [
             f"Losses are means within {NUM_BINS} bins of steps or finer; dashed: 2 ln 2 and ln 2, their values at the "
             "equilibrium.",
@@ -182,6 +188,7 @@ def critical_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
     controls = ends[(ends["paradigm"] == "nll") & (ends["optimizer"] == "sgd")]
     controls = controls[controls[_CONTROL].apply(tuple, axis=1).isin(set(predicted[_CONTROL].apply(tuple, axis=1)))]
     shown = pd.concat([predicted, controls])
+    shown = shown.assign(arm=shown["series"])
     seeds = shown.assign(kind="seed", x=shown["lr"], value=shown["kl_nats"], hue=shown["paradigm"])
     parts = [seeds.assign(series=shown["paradigm"])]
     parts += [
@@ -192,18 +199,18 @@ def critical_data(frames: Frames, rows: pd.DataFrame) -> pd.DataFrame:
     return both.assign(panel="critical", cell_id=both["id"]).reindex(columns=list(curves.COLUMNS))
 
 
-def draw_critical(ax: Axes, data: pd.DataFrame) -> list[Line2D]:
-    """Draw the panel and return its legend keys besides those of the paradigms."""
+def draw_critical(ax: Axes, data: pd.DataFrame, colours: dict[str, str]) -> list[Line2D]:
+    """Draw the panel in the colours of the arms and return its legend keys besides theirs."""
     seeds = data[data["kind"] == "seed"]
     is_diverged = seeds["outcome"] == "diverged"
-    for hue, rows in seeds[is_diverged].groupby("hue", sort=False):
+    for arm, rows in seeds[is_diverged].groupby("arm", sort=False):
         # the last KL is from before the divergence, so that the cross stands at the upper edge
-        ax.plot(rows["x"], np.ones(len(rows)), "x", color=paradigm_colour(hue), markersize=5, clip_on=False, zorder=3,
+        ax.plot(rows["x"], np.ones(len(rows)), "x", color=colours[arm], markersize=5, clip_on=False, zorder=3,
                 transform=ax.get_xaxis_transform())  # fmt: skip
-    for hue, rows in seeds[~is_diverged].groupby("hue", sort=False):
+    for (hue, arm), rows in seeds[~is_diverged].groupby(["hue", "arm"], sort=False):
         # an open square shows a control that lies under its partner
-        marker, size, face = ("o", 4, paradigm_colour(hue)) if hue == "nsgan" else ("s", 6, "none")
-        ax.plot(rows["x"], rows["value"], marker, color=paradigm_colour(hue), markersize=size, markerfacecolor=face,
+        marker, size, face = ("o", 4, colours[arm]) if hue == "nsgan" else ("s", 6, "none")
+        ax.plot(rows["x"], rows["value"], marker, color=colours[arm], markersize=size, markerfacecolor=face,
                 clip_on=False, zorder=3)  # fmt: skip
     handles = []
     for column, name in BOUNDS.items():
@@ -211,8 +218,8 @@ def draw_critical(ax: Axes, data: pd.DataFrame) -> list[Line2D]:
         if np.isfinite(median) and median > 0:
             ax.axvline(median, color=GREY, linewidth=1.1, linestyle=_STYLES[column], zorder=0)
             handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=_STYLES[column], label=name))
-    ax.set_xscale("log")
-    scales.set_scale(ax, "y", seeds.loc[~is_diverged, "value"])
+    scales.use_scale(ax, "x", "log", data["x"])
+    scales.set_scale(ax, "y", seeds.loc[~is_diverged, "value"], is_ratio=True)
     ax.set_title("last KL by learning rate, simultaneous SGD")
     ax.set_xlabel("learning rate")
     ax.set_ylabel("KL(p‖q) (nats)")

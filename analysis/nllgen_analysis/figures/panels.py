@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nllgen.storage.hdf5 import Array
+from nllgen.study.config import MNIST_TRAIN
+from nllgen_analysis.figures.scales import Scale
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, new_figure
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames, setting_order
-from nllgen_analysis.statistics import summarise
-from nllgen_analysis.text import cite
+from nllgen_analysis.statistics import geometric_mean, summarise
+from nllgen_analysis.text import between, cite, estimate, listing
 
 MAX_SETTINGS = 7  # figures per family: as many settings as a built-in study has
 NOT_DRAWN = "none"  # kind of the rows that name cells without a value
@@ -40,19 +43,23 @@ class Grid:
     is_wide: bool = False
 
     def draw(self, panels: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:
-        """Return a figure and the axes of each panel, titled by its name."""
+        """Return a figure and the axes of each panel, titled by its name; a place without a name stays empty."""
+
+        def at(rank: int) -> str:
+            return panels[rank] if rank < len(panels) else ""
+
         columns = min(self.columns, len(panels))
         rows = -(-len(panels) // columns)
         figure = new_figure(rows, max(2, columns) if self.is_wide else columns, self.row_height, self.extra)
         axes = figure.subplots(rows, columns, sharex=self.share_x, sharey=self.share_y, squeeze=False)
         for rank, ax in enumerate(axes.flat):
-            ax.set_visible(rank < len(panels))
-            if self.x_label and rank + columns >= len(panels):
+            ax.set_visible(bool(at(rank)))
+            if self.x_label and not at(rank + columns):
                 ax.set_xlabel(self.x_label)
                 ax.tick_params(labelbottom=True)
-            if self.y_label and rank % columns == 0:
+            if self.y_label and (rank % columns == 0 or not at(rank - 1)):
                 ax.set_ylabel(self.y_label)
-        named = dict(zip(panels, axes.flat, strict=False))
+        named = {name: ax for name, ax in zip(panels, axes.flat, strict=False) if name}
         for name, ax in named.items():
             ax.set_title(name)
         return figure, named
@@ -78,10 +85,45 @@ def draw_settings(
     return results
 
 
-def with_means(seeds: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def averages(seeds: pd.DataFrame, by: list[str], value: str, scale: Scale) -> pd.DataFrame:
+    """Return the averages that suit an axis: geometric ones on a logarithmic axis (science.md)."""
+    return geometric_mean(seeds, by, value) if scale == "log" else summarise(seeds, by, value)
+
+
+def with_means(seeds: pd.DataFrame, by: list[str], scale: Scale = "linear") -> pd.DataFrame:
     """Return the rows as kind ``seed`` and the mean of ``value`` per group with its interval as kind ``mean``."""
-    means = summarise(seeds, by, "value").rename(columns={"mean": "value"})
-    return pd.concat([seeds.assign(kind="seed"), means.assign(kind="mean")], ignore_index=True)
+    means = averages(seeds, by, "value", scale).rename(columns={"mean": "value"})
+    both = pd.concat([seeds.assign(kind="seed"), means.assign(kind="mean")], ignore_index=True)
+    return both.assign(scale=scale)
+
+
+def bar_lengths(low: pd.Series, value: pd.Series, high: pd.Series) -> Array:
+    """Return the lengths (2, n) of error bars below and above values, 0 where there is no interval."""
+    return np.array([(value - low).fillna(0), (high - value).fillna(0)], dtype=float)
+
+
+def average_text(row: Any) -> str:
+    """Return the mean of a row with ``value``, ``low``, ``high``, ``num_seeds`` and ``scale``, for a caption."""
+    if row["scale"] == "log":
+        return between(row["value"], row["low"], row["high"], row["num_seeds"])
+    return estimate(row["value"], row["high"], row["num_seeds"])
+
+
+def lengths_text(cells: pd.DataFrame) -> str:
+    """Return how long the cells were trained, empty if all took as many steps over as many images."""
+    trained = cells[cells["steps"] > 0]
+    size = pd.to_numeric(trained["num_train"].replace({"all": MNIST_TRAIN, "fresh": np.nan}))
+    trained = trained.assign(epochs=trained["steps"] * trained["batch_size"] / size)
+    if len(trained[["steps", "batch_size", "epochs"]].drop_duplicates()) < 2:
+        return ""
+    names = trained["student"] + " " + trained["paradigm"]
+    if trained["setting"].nunique() > 1:
+        names = names + ", " + trained["setting"]
+    runs = []
+    for (steps, batch, epochs), rows in trained.groupby(["steps", "batch_size", "epochs"], dropna=False):
+        length = f"{epochs:.3g} epochs" if np.isfinite(epochs) else "fresh samples"
+        runs.append(f"{steps:,} steps of {batch} images ({length}): {', '.join(names[rows.index].unique())}")
+    return f"The runs differ in length: {listing(runs, 8)}."
 
 
 def finite(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -105,7 +147,8 @@ def finish(
         planned: rows of ``frames.cells`` that belong in the figure.
     """
     absent = planned[~planned["id"].isin(data["cell_id"].dropna())].drop_duplicates("id")
-    caption = [text for text in texts if text]
+    lengths = lengths_text(planned[planned["id"].isin(data["cell_id"].dropna())])
+    caption = [text for text in (*texts, lengths) if text]
     if len(absent):
         counts = [
             cite(f"{len(ids)} {_REASONS[outcome]}", ids)

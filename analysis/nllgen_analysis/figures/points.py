@@ -5,7 +5,10 @@ Every seed is a faint point, the mean of a group with its t intervals lies in fr
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,16 +17,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nllgen_analysis.figures import panels, scales, style
-from nllgen_analysis.figures.style import DARK_GREY, EXTRACTORS, GREY, MARKERS, FigureResult, NotDrawn, degree_colour
+from nllgen_analysis.figures import panels, point_axes, style
+from nllgen_analysis.figures.point_axes import GROUP
+from nllgen_analysis.figures.style import DARK_GREY, EXTRACTORS, GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.statistics import rank_correlation, summarise
-from nllgen_analysis.text import CONDITION, MINUS, cite, estimate, listing, number
+from nllgen_analysis.text import CONDITION, GEOMETRIC, MINUS, between, cite, estimate, listing, number
 
-GROUP = ["panel", "x_label", "y_label", "student", "paradigm", "setting", "group"]
 COLUMNS = (
     *GROUP, "kind", "seed", "cell_id", "outcome", "x", "x_low", "x_high", "y", "y_low", "y_high", "num_seeds", "floor",
+    "x_scale", "y_scale",
 )  # fmt: skip
+MAX_KEYS = 16  # arms in a legend; of more the degrees alone have keys
+KEY_CHARACTERS = 23  # in a line of a key
 MAX_MEANS = 6  # groups in a caption, two numbers each
 NAMES = {"mnist": "MNIST", "synthetic": "synthetic MNIST"}
 # by source, in order of preference: column of final → axis label
@@ -55,7 +61,7 @@ def scatter_data(frames: Frames, extractor: str) -> pd.DataFrame:
         if measure := _likelihood(rows, source):
             x, label = measure
             parts.append(point_data(rows[rows["source"] == source], x, y, panel=name, labels=(label, y_label)))
-    return _join_panels(parts)
+    return point_axes.with_scales(_join_panels(parts))
 
 
 def _draw_scatter(frames: Frames, extractor: str) -> FigureResult:
@@ -67,7 +73,7 @@ def _draw_scatter(frames: Frames, extractor: str) -> FigureResult:
         return NotDrawn(name, title, f"{reason} ({frames.counts_text})")
     figure, correlations = _draw_panels(GRID, data, _decorate_scatter)
     texts = [
-        DESCRIPTION,
+        _description(data),
         "Dotted grey: floor at equal N. Spearman's ρ over cells, with its 95 % interval of a bootstrap over seeds, "
         f"describes and does not test; it is conditional on these groups: {'; '.join(correlations)}.",
     ]
@@ -80,8 +86,7 @@ def _decorate_scatter(ax: Axes, data: pd.DataFrame) -> str:
     floor = data["floor"].astype(float)
     if np.isfinite(floor).any():
         style.floor_line(ax, floor[np.isfinite(floor)].mean())
-    scales.set_scale(ax, "x", data["x"])
-    scales.set_scale(ax, "y", pd.concat([data["y"], floor]))
+    point_axes.use_scales(ax, data, data)
     correlation = rank_correlation(cells["x"], cells["y"], cells["seed"])
     num, rho = correlation.num, correlation.rho
     if np.isnan(rho):
@@ -110,7 +115,7 @@ def plane_data(frames: Frames, extractor: str) -> pd.DataFrame:
             x, y = known[floors].astype(float).mean()
             part = pd.concat([part, pd.DataFrame([{"panel": name, "kind": FLOOR, "x": x, "y": y}])])
         parts.append(part)
-    return _join_panels(parts)
+    return _join_panels(parts).assign(x_scale="linear", y_scale="linear")
 
 
 def _draw_plane(frames: Frames, extractor: str) -> FigureResult:
@@ -147,8 +152,8 @@ def draw_cost(frames: Frames) -> list[FigureResult]:
     name, title, data = "cost", "Cost against quality", cost_data(frames)
     if data.empty:
         return [NotDrawn(name, title, f"no trained cell has a time and a final metric ({frames.counts_text})")]
-    figure, means = _draw_panels(panels.Grid(columns=2, extra=0.6), data, _decorate_cost)
-    texts = [DESCRIPTION, _conditions(frames), *means]
+    figure, means = _draw_panels(panels.Grid(columns=2, extra=0.6), data, partial(_decorate_cost, every=data))
+    texts = [_description(data), _conditions(frames), *means]
     return [panels.finish(name, title, figure, data, texts, _trained(frames.cells))]
 
 
@@ -167,7 +172,7 @@ def cost_data(frames: Frames) -> pd.DataFrame:
         for column, (measured, label) in measures.items():
             labels = ("training time (s)", label)
             parts.append(point_data(own, "training_s", column, panel=f"{name}, {measured}", labels=labels))
-    return _join_panels(parts)
+    return point_axes.with_scales(_join_panels(parts))
 
 
 def _trained(rows: pd.DataFrame) -> pd.DataFrame:
@@ -175,10 +180,14 @@ def _trained(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["role"] != "truth") & (rows["steps"] > 0)]
 
 
-def _decorate_cost(ax: Axes, data: pd.DataFrame) -> str:
-    scales.set_scale(ax, "x", data["x"])
-    scales.set_scale(ax, "y", data["y"])
+def _decorate_cost(ax: Axes, data: pd.DataFrame, every: pd.DataFrame) -> str:
+    point_axes.use_scales(ax, data, every)
     return f"{data['panel'].iloc[0]}: {_means_text(data, ('seconds', 'value'))}."
+
+
+def _description(data: pd.DataFrame) -> str:
+    is_log = (data[["x_scale", "y_scale"]] == "log").any(axis=None)
+    return f"{DESCRIPTION} {GEOMETRIC} A triangle at an edge is a value of 0." if is_log else DESCRIPTION
 
 
 def _conditions(frames: Frames) -> str:
@@ -230,32 +239,38 @@ def _draw_panels(
     grid: panels.Grid, data: pd.DataFrame, decorate: Callable[[Axes, pd.DataFrame], str], more: Sequence[Line2D] = ()
 ) -> tuple[Figure, list[str]]:
     """Return the figure and the text of ``decorate`` for each panel; colours by degree, markers by paradigm."""
-    paradigms = sorted(data["paradigm"].dropna().unique())
-    markers = {name: MARKERS[rank % len(MARKERS)] for rank, name in enumerate(paradigms)}
+    markers = style.paradigm_markers(data["paradigm"].dropna().unique())
     figure, axes = grid.draw(list(data["panel"].unique()))
+    data = data.assign(arm=point_axes.arm_names(data))
+    arms = data[data["arm"] != ""].drop_duplicates("arm")
+    order = student_order(arms["student"])
+    arms = arms.sort_values("student", key=lambda column: column.map(order.index), kind="stable")
+    palette = style.arm_colours({row.arm: degree_colour(row.student) for row in arms.itertuples(index=False)})
     texts = []
     for panel, ax in axes.items():
         part = data[data["panel"] == panel]
         texts.append(decorate(ax, part))
-        _draw_points(ax, part, markers)
-    students = student_order(data["student"].dropna())
-    handles = [style.marker_key(student, degree_colour(student)) for student in students]
+        _draw_points(ax, part, markers, palette)
+    is_all = len(arms) <= MAX_KEYS
+    handles = [
+        style.marker_key(textwrap.fill(row.arm, KEY_CHARACTERS) if is_all else row.student, palette[row.arm])
+        for row in (arms if is_all else arms.drop_duplicates("student")).itertuples(index=False)
+    ]
     handles += [style.marker_key(name, DARK_GREY, mark, size=5, face="none") for name, mark in markers.items()]
     style.legend_below(figure, [*handles, *more])
     return figure, texts
 
 
-def _draw_points(ax: Axes, data: pd.DataFrame, markers: dict[str, str]) -> None:
+def _draw_points(ax: Axes, data: pd.DataFrame, markers: dict[str, str], palette: dict[str, str]) -> None:
     cells, means = data[data["kind"] == "cell"], data[data["kind"] == "mean"]
-    palette = {student: degree_colour(student) for student in cells["student"].unique()}
     marks = {name: markers[name] for name in cells["paradigm"].unique()}
     sns.scatterplot(
-        data=cells, x="x", y="y", hue="student", palette=palette, style="paradigm", markers=marks, ax=ax, legend=False,
+        data=cells, x="x", y="y", hue="arm", palette=palette, style="paradigm", markers=marks, ax=ax, legend=False,
         s=12, alpha=0.35, linewidth=0, zorder=2,
     )  # fmt: skip
     for row in means.itertuples(index=False):
         ax.errorbar(row.x, row.y, xerr=_arms(row.x, row.x_low, row.x_high), yerr=_arms(row.y, row.y_low, row.y_high),
-                    fmt=markers[row.paradigm], color=palette[row.student], markersize=4.5, markeredgewidth=0.5,
+                    fmt=markers[row.paradigm], color=palette[row.arm], markersize=4.5, markeredgewidth=0.5,
                     markeredgecolor="white", elinewidth=0.8, zorder=3)  # fmt: skip
     ax.set_xlabel(data["x_label"].iloc[0])
     ax.set_ylabel(data["y_label"].iloc[0])
@@ -265,12 +280,19 @@ def _arms(mean: float, low: float, high: float) -> list[list[float]] | None:
     return None if np.isnan(low) else [[mean - low], [high - mean]]
 
 
+def _average(row: Any, axis: str) -> str:
+    value, low, high = (getattr(row, name) for name in (axis, f"{axis}_low", f"{axis}_high"))
+    if getattr(row, f"{axis}_scale") == "log":
+        return between(value, low, high, row.num_seeds)
+    return estimate(value, high, row.num_seeds)
+
+
 def _means_text(data: pd.DataFrame, names: tuple[str, str]) -> str:
     """Return both means of every group of a panel with the cells behind them; ``names`` are those of x and y."""
     cells = data[data["kind"] == "cell"]
     texts = []
     for row in data[data["kind"] == "mean"].itertuples(index=False):
         behind = cells.loc[cells["group"] == row.group, "cell_id"]
-        x, y = estimate(row.x, row.x_high, row.num_seeds), estimate(row.y, row.y_high, row.num_seeds)
+        x, y = (_average(row, axis) for axis in ("x", "y"))
         texts.append(cite(f"{row.group}: {names[0]} {x}, {names[1]} {y}", behind))
     return listing(texts, MAX_MEANS)

@@ -1,4 +1,4 @@
-"""Sheets of samples by paradigm and degree, below images of the truth and of MNIST."""
+"""Sheets of samples: ten by ten images of each arm, after images of the truth and of MNIST."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from nllgen_analysis.figures import panels
 from nllgen_analysis.figures.style import WIDTH_IN, FigureResult
 from nllgen_analysis.frames import Frames, ranked
 
-NAME, TITLE = "samples", "Samples by paradigm and degree"
-COLUMNS = 12
-LABEL_CHARACTERS = 30  # in a line
-LABEL_IN = 1.45
-MAX_ROWS = 24
+NAME, TITLE = "samples", "Samples by arm"
+COLUMNS = ROWS = 10  # images of a sheet
+SHEETS = 3  # side by side
+MAX_SHEETS = 24
+TITLE_IN = 0.14  # height of a line of a title
+TITLE_CHARACTERS = 34  # in a line
+GAP_IN = 0.08
 REFERENCES = {"mnist": "MNIST", "truth": "truth"}
 
 
 def draw_samples(frames: Frames) -> list[FigureResult]:
-    """Draw one sheet per setting: a row per group with the first images of its first seed, not selected."""
+    """Draw one figure per setting: a sheet per arm with the first images of its first seed, not selected."""
     with_samples = frames.cells[frames.cells.index.isin(np.unique(frames.samples_cell))]
     with_samples = with_samples[with_samples["role"] != "truth"]
     return panels.draw_settings(frames, with_samples, NAME, TITLE, _draw_setting, "no cell kept samples")
 
 
-def sheet_rows(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cell with the lowest seed of each group, sorted by paradigm and degree, with its label as ``row``."""
+def arm_rows(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cell with the lowest seed of each arm, sorted by paradigm and degree, with its label as ``row``."""
     firsts = cells.sort_values("seed", kind="stable").drop_duplicates("group")
     firsts = ranked(firsts).sort_values(["paradigm", "_student", "variant"])
     mark = firsts["outcome"].map({"diverged": " (diverged)"}).fillna("")
     names = firsts["paradigm"] + " " + firsts["student"] + mark
-    is_varied = firsts["variant"] != ""
-    lines = firsts["variant"].map(lambda variant: textwrap.fill(variant, LABEL_CHARACTERS))
-    return firsts.assign(row=names.where(~is_varied, names + "\n" + lines))
+    lines = firsts["variant"].map(lambda variant: textwrap.fill(variant, TITLE_CHARACTERS))
+    return firsts.assign(row=names.where(firsts["variant"] == "", names + "\n" + lines))
 
 
 def strip(images: Array, count: int = COLUMNS) -> Array:
@@ -50,47 +51,69 @@ def strip(images: Array, count: int = COLUMNS) -> Array:
     return row
 
 
+def sheet(images: Array, num_rows: int = ROWS) -> Array:
+    """Place the first images (n, C, H, W) in ``num_rows`` strips of ten below each other; the rest is NaN."""
+    gap = max(1, images.shape[-1] // 14)
+    strips = [strip(images[rank * COLUMNS : (rank + 1) * COLUMNS]) for rank in range(num_rows)]
+    between = np.full((gap, strips[0].shape[1]), np.nan, dtype=np.float32)
+    return np.concatenate([part for row in strips for part in (row, between)][:-1])
+
+
 def _draw_setting(frames: Frames, cells: pd.DataFrame) -> panels.Parts:
-    rows = sheet_rows(cells)
-    strips: list[tuple[str, Array]] = []
+    arms = arm_rows(cells)
+    sheets: list[tuple[str, Array]] = []
     listed: list[dict[str, object]] = []
     for key, label in REFERENCES.items():
         if key in frames.reference and len(frames.reference[key]):
-            strips.append((label, frames.reference[key]))
+            sheets.append((label, frames.reference[key]))
             listed.append({"row": label, "cell_id": "", "seed": "", "outcome": ""})
-    references = [label for label, _ in strips]
-    for row in rows.iloc[:MAX_ROWS].itertuples():
-        strips.append((row.row, frames.samples[frames.samples_cell == row.Index]))
-        listed.append({"row": row.row, "cell_id": row.id, "seed": row.seed, "outcome": row.outcome})
+    references = [label for label, _ in sheets]
+    for arm in arms.iloc[:MAX_SHEETS].itertuples():
+        sheets.append((arm.row, frames.samples[frames.samples_cell == arm.Index]))
+        listed.append({"row": arm.row, "cell_id": arm.id, "seed": arm.seed, "outcome": arm.outcome})
+    most = max(len(images) for _, images in sheets[len(references) :])
+    num_rows = max(1, min(ROWS, most // COLUMNS))  # full ones
+    num_shown = num_rows * COLUMNS
     data = pd.DataFrame(listed)
-    data["num_shown"] = [min(COLUMNS, len(images)) for _, images in strips]
-    data["mean_pixel"] = [float(np.mean(images[:COLUMNS], dtype=np.float64)) for _, images in strips]
-    texts = _caption(cells["setting"].iloc[0], references, len(rows) - MAX_ROWS)
-    return _draw_sheet(strips), data, texts, cells.iloc[:0]
+    data["num_shown"] = [min(num_shown, len(images)) for _, images in sheets]
+    data["mean_pixel"] = [float(np.mean(images[:num_shown], dtype=np.float64)) for _, images in sheets]
+    texts = [*_caption(cells["setting"].iloc[0], references, num_shown, len(arms) - MAX_SHEETS)]
+    trained = frames.cells[frames.cells["id"].isin([*data["cell_id"], *cells["truth_id"]])]
+    return _draw_sheets(sheets, num_rows), data, [*texts, panels.lengths_text(trained)], cells.iloc[:0]
 
 
-def _caption(setting: str, references: list[str], num_hidden: int) -> list[str]:
+def _caption(setting: str, references: list[str], num_shown: int, num_hidden: int) -> list[str]:
     missing = [label for label in REFERENCES.values() if label not in references]
     texts = [
-        f"First {COLUMNS} samples of the lowest seed of each group trained on {setting}, not selected; above them "
-        f"{' and '.join(references) or 'no reference'}."
+        f"Up to {num_shown} samples of the lowest seed of each arm trained on {setting}, the first ones, not selected; "
+        f"before them {' and '.join(references) or 'no reference'}. Flows of one seed and base density draw the same "
+        "latents: images at one place in their sheets come from one latent."
     ]
     if missing:
         texts.append(f"The study has no reference images of {' and '.join(missing)}.")
     if num_hidden > 0:
-        texts.append(f"{num_hidden} further groups are not shown; study.h5 has their samples.")
+        texts.append(f"{num_hidden} further arms are not shown; study.h5 has their samples.")
     return texts
 
 
-def _draw_sheet(strips: list[tuple[str, Array]]) -> Figure:
-    image_in = (WIDTH_IN - LABEL_IN) / COLUMNS
-    figure = Figure(figsize=(WIDTH_IN, len(strips) * image_in * 1.04))
-    axes = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
-    figure.subplots_adjust(left=LABEL_IN / WIDTH_IN, right=0.998, top=0.999, bottom=0.001, hspace=0.08)
-    for ax, (label, images) in zip(axes, strips, strict=True):
-        ax.imshow(np.ma.masked_invalid(strip(images)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+def _draw_sheets(sheets: list[tuple[str, Array]], num_rows: int) -> Figure:
+    """Draw the sheets in rows of three, each below its title."""
+    titles = [textwrap.fill(title, TITLE_CHARACTERS) if "\n" not in title else title for title, _ in sheets]
+    width_in = (WIDTH_IN - (SHEETS - 1) * GAP_IN) / SHEETS
+    lines = [titles[rank : rank + SHEETS] for rank in range(0, len(titles), SHEETS)]
+    title_in = [TITLE_IN * (1 + max(title.count("\n") for title in row)) + GAP_IN for row in lines]
+    sheet_in = width_in * num_rows / COLUMNS
+    height_in = sum(title_in) + len(lines) * sheet_in
+    figure = Figure(figsize=(WIDTH_IN, height_in))
+    top = height_in
+    for rank, (title, (_, images)) in enumerate(zip(titles, sheets, strict=True)):
+        row, column = divmod(rank, SHEETS)
+        if column == 0:
+            top -= title_in[row] + sheet_in
+        left = column * (width_in + GAP_IN) / WIDTH_IN
+        ax = figure.add_axes((left, top / height_in, width_in / WIDTH_IN, sheet_in / height_in))
+        ax.imshow(np.ma.masked_invalid(sheet(images, num_rows)), cmap="gray", vmin=0, vmax=1, aspect="auto")
         ax.set_axis_off()
-        weight = "bold" if label in REFERENCES.values() else "normal"
-        size = 7 if label.count("\n") < 3 else 5  # so that a label of several lines fits beside its strip
-        ax.text(-0.012, 0.5, label, transform=ax.transAxes, ha="right", va="center", fontsize=size, fontweight=weight)
+        weight = "bold" if title in REFERENCES.values() else "normal"
+        ax.text(0, 1.01, title, transform=ax.transAxes, va="bottom", fontsize=6.5, fontweight=weight)
     return figure

@@ -2,47 +2,111 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import AutoMinorLocator, FixedLocator, NullFormatter, SymmetricalLogLocator
+from matplotlib.ticker import (
+    AutoMinorLocator,
+    FixedLocator,
+    FuncFormatter,
+    LogFormatterSciNotation,
+    NullFormatter,
+    SymmetricalLogLocator,
+)
 
+Scale = Literal["linear", "log", "symlog"]
+LOG_TICKS = 5  # at most; with more decades every second or third has a label
 SYMLOG_TICKS = 5  # at most, so that their labels do not overlap
 MIN_TICK_DISTANCE = 0.08  # between 0 and the next labelled tick, as a share of the axis
 
 
 def pad_limits(ax: Axes, values: npt.ArrayLike, share: float, least: float = 1.0) -> None:
     """Let the vertical axis end a share of the range of values beyond them; a range of zero counts as ``least``."""
+    ax.set_ylim(*padded(values, share, least))
+
+
+def padded(values: npt.ArrayLike, share: float, least: float = 1.0) -> tuple[float, float]:
+    """Return limits a share of the range of values beyond them; a range of zero counts as ``least``."""
     array = np.asarray(values, dtype=float)
     margin = share * (float(np.ptp(array)) or least)
-    ax.set_ylim(array.min() - margin, array.max() + margin)
+    return float(array.min()) - margin, float(array.max()) + margin
 
 
-def set_scale(ax: Axes, which: str, values: npt.ArrayLike) -> str:
-    """Set a linear, logarithmic or symlog scale by the values.
+def scale_of(values: npt.ArrayLike, *, is_ratio: bool = False) -> Scale:
+    """Return the scale of an axis for these values.
 
-    The scale is logarithmic if positive values span more than a factor of 30, symlog if some are not positive. A symlog
-    axis ends at the values: the interval of a mean reaches far below 0 if one seed is thousands of times the others.
-
-    Returns:
-        ``linear``, ``log`` or ``symlog``.
+    It is logarithmic if positive values span more than a factor of 30, symlog if some are not positive. Values of a
+    *ratio* scale, such as a divergence, have 0 as their lower bound: where they span decades, 0 is left out.
     """
     array = np.asarray(values, dtype=float)
     array = array[np.isfinite(array)]
+    if is_ratio and (array > 0).any():
+        array = array[array > 0]
     if not len(array):
         return "linear"
     size = np.abs(array)
     smallest = array.min() if array.min() > 0 else max(float(np.median(size)), 1e-12)
     if size.max() <= 30 * smallest:
         return "linear"
-    if array.min() <= 0:
+    return "log" if array.min() > 0 else "symlog"
+
+
+def set_scale(ax: Axes, which: str, values: npt.ArrayLike, *, is_ratio: bool = False) -> Scale:
+    """Give an axis the scale of the values, :func:`scale_of`, and return it."""
+    scale = scale_of(values, is_ratio=is_ratio)
+    use_scale(ax, which, scale, values)
+    return scale
+
+
+def use_scale(ax: Axes, which: str, scale: Scale, values: npt.ArrayLike) -> None:
+    """Set a scale. One that is not linear ends at the values: the interval of few seeds may reach far beyond them."""
+    array = np.asarray(values, dtype=float)
+    array = array[np.isfinite(array)]
+    if scale == "symlog":
         _set_symlog(ax, which, array)
-        return "symlog"
-    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
-    _axis(ax, which).set_minor_formatter(NullFormatter())
-    return "log"
+    elif scale == "log":
+        (ax.set_xscale if which == "x" else ax.set_yscale)("log", nonpositive="mask")
+        low, high = np.log10([array[array > 0].min(), array.max()])
+        margin = 0.06 * (high - low) or 0.1
+        limit_log(ax, which, 10 ** (low - margin), 10 ** (high + margin))
+
+
+def limit_log(ax: Axes, which: str, low: float, high: float) -> None:
+    """Limit a logarithmic axis, with few enough labels that none overlaps the next."""
+    (ax.set_xlim if which == "x" else ax.set_ylim)(low, high)
+    axis = _axis(ax, which)
+    first, last = int(np.ceil(np.log10(low))), int(np.floor(np.log10(high)))
+    if last > first:
+        every = -(-(last - first + 1) // LOG_TICKS)
+        ticks = 10.0 ** np.arange(first, last + 1, every)
+        axis.set_major_formatter(LogFormatterSciNotation())
+    else:
+        for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), np.arange(1, 10, 0.5), np.arange(1, 10, 0.1)):
+            ticks = np.array([step * 10.0**power for power in range(first - 1, last + 1) for step in steps])
+            ticks = ticks[(ticks >= low) & (ticks <= high)]
+            if len(ticks) > 1:
+                break
+        ticks = ticks[:: -(-len(ticks) // LOG_TICKS)]
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    axis.set_major_locator(FixedLocator(list(ticks)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def mark_below(ax: Axes, which: str, places: npt.ArrayLike, colour: str) -> None:
+    """Draw a triangle at the lower end of a logarithmic axis for each value of 0 or less, at its other coordinate."""
+    array = np.asarray(places, dtype=float)
+    if not len(array):
+        return
+    if which == "x":
+        ax.plot(np.zeros(len(array)), array, "<", color=colour, markersize=4, transform=ax.get_yaxis_transform(),
+                clip_on=False, zorder=4)  # fmt: skip
+    else:
+        ax.plot(array, np.zeros(len(array)), "v", color=colour, markersize=4, transform=ax.get_xaxis_transform(),
+                clip_on=False, zorder=4)  # fmt: skip
 
 
 def _set_symlog(ax: Axes, which: str, values: npt.NDArray[np.float64]) -> None:
@@ -61,6 +125,8 @@ def _set_symlog(ax: Axes, which: str, values: npt.NDArray[np.float64]) -> None:
     # near 0 the labels of the smallest powers would overlap that of 0
     is_clear = np.abs(transform.transform(ticks)) >= MIN_TICK_DISTANCE * (high - low)
     axis.set_major_locator(FixedLocator(ticks[is_clear | (ticks == 0)]))
+    ax.annotate(f"{which}: linear within ±{linthresh:,g}", (0.03, 0.97), xycoords="axes fraction", va="top",
+                fontsize=6, color="#555555")  # fmt: skip
 
 
 def _axis(ax: Axes, which: str) -> Axis:

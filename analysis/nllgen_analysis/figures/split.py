@@ -5,21 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.capacity import WEIGHTS, Y_LABEL, final_kl, planned_cells
 from nllgen_analysis.figures.style import DARK_GREY, FigureResult, NotDrawn, degree_colour
 from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.statistics import paired
-from nllgen_analysis.text import CONDITION, cite, estimate
+from nllgen_analysis.text import CONDITION, GEOMETRIC, cite
 
 NAME, TITLE = "kl_split", "KL split into approximation and estimation"
 GRID = panels.Grid(columns=2, extra=0.4, share_y=True, y_label=Y_LABEL, is_wide=True)
 PARTS = ("approximation", "estimation")
+SHOWN = {"approximation": "white", "total": ""}  # panel of the frame → the face of its markers, by default its colour
 # columns in which a cell on N images and its partner on fresh samples agree
 PAIR_ON = ["weights", "student", "image_size", "steps", "batch_size", "lr", "precision", "seed"]
-COLUMNS = ("panel", "weights", "student", "num_train", "kind", "seed", "cell_id", "value", "low", "high", "num_seeds")
+COLUMNS = ("panel", "weights", "student", "num_train", "kind", "seed", "cell_id", "value", "low", "high", "num_seeds",
+           "scale")  # fmt: skip
 
 
 def draw_split(frames: Frames) -> list[FigureResult]:
@@ -36,12 +37,11 @@ def draw_split(frames: Frames) -> list[FigureResult]:
     for weights, ax in axes.items():
         _draw_panel(ax, data[data["weights"] == weights], places)
         ax.set_title(f"{weights} weights")
-    means = data[data["kind"] == "mean"].groupby(["weights", "student", "num_train"])["value"]
-    scales.set_scale(figure.axes[0], "y", pd.concat([means.first(), means.sum()]))
+    shown = data[(data["kind"] == "seed") & data["panel"].isin(SHOWN)]
+    scales.use_scale(figure.axes[0], "y", shown["scale"].iloc[0], shown["value"])
     style.legend_below(figure, [
         style.marker_key("fresh samples: approximation", DARK_GREY, size=5, face="white"),
-        style.marker_key("N images", DARK_GREY, size=5),
-        Line2D([], [], color=DARK_GREY, alpha=0.3, linewidth=4, label="estimation"),
+        style.marker_key("N images: approximation and estimation", DARK_GREY, size=5),
     ])  # fmt: skip
     planned = planned_cells(frames)
     planned = planned[planned["student"].isin(data["student"])]
@@ -51,8 +51,9 @@ def draw_split(frames: Frames) -> list[FigureResult]:
 def split_data(frames: Frames) -> pd.DataFrame:
     """Return the plotted numbers, ``COLUMNS``, in nats.
 
-    Kind ``seed`` is a cell's own value: in panel ``estimation`` its KL minus that of its partner on fresh samples, in
-    ``approximation`` the partner's KL. Kind ``mean`` is over seeds, with its t interval.
+    Kind ``seed`` is a cell's own value: in panel ``total`` its KL, in ``approximation`` that of its partner on fresh
+    samples, in ``estimation`` their difference. Kind ``mean`` is over seeds with its interval, geometric on a
+    logarithmic axis; a difference has an arithmetic one.
     """
     rows = final_kl(frames).merge(frames.cells[["id", "steps", "batch_size", "lr", "precision"]], on="id")
     fresh, finite = rows[rows["num_train"] == "fresh"], rows[rows["num_train"] != "fresh"]
@@ -62,10 +63,12 @@ def split_data(frames: Frames) -> pd.DataFrame:
     both = both.assign(num_train=both["num_train"].astype(int))
     seeds = pd.concat([
         both.assign(panel="approximation", value=both["second"], cell_id=both["id_second"]),
-        both.assign(panel="estimation", value=both["difference"], cell_id=both["id_first"]),
+        both.assign(panel="total", value=both["first"], cell_id=both["id_first"]),
     ])  # fmt: skip
+    added = both.assign(panel="estimation", value=both["difference"], cell_id=both["id_first"])
+    scale, by = scales.scale_of(seeds["value"], is_ratio=True), ["panel", "weights", "student", "num_train"]
     ranks = {name: rank for rank, name in enumerate(student_order(seeds["student"]))}
-    data = panels.with_means(seeds, ["panel", "weights", "student", "num_train"])
+    data = pd.concat([panels.with_means(seeds, by, scale), panels.with_means(added, by)], ignore_index=True)
     data = data.assign(_student=data["student"].map(ranks)).sort_values(
         ["weights", "_student", "num_train", "panel", "kind", "seed"], kind="stable"
     )
@@ -74,15 +77,19 @@ def split_data(frames: Frames) -> pd.DataFrame:
 
 def _draw_panel(ax: Axes, data: pd.DataFrame, places: list[tuple[str, int]]) -> None:
     means = data[data["kind"] == "mean"].set_index(["student", "num_train", "panel"])
+    seeds = data[data["kind"] == "seed"]
     for place, (student, size) in enumerate(places):
-        if (student, size, PARTS[0]) not in means.index:
+        if (student, size, "total") not in means.index:
             continue
-        first, second = (means.loc[(student, size, part)] for part in PARTS)
-        colour, total = degree_colour(student), first["value"] + second["value"]
-        ax.plot([place, place], [first["value"], total], color=colour, linewidth=4, alpha=0.3, zorder=1)
-        ax.plot(place, first["value"], "o", color=colour, markerfacecolor="white", markersize=5, zorder=3)
-        half = np.nan_to_num(second["high"] - second["value"])
-        ax.errorbar(place, total, yerr=half, fmt="o", color=colour, markersize=5, capsize=3, elinewidth=1, zorder=3)
+        colour = degree_colour(student)
+        for part, face in SHOWN.items():
+            mean = means.loc[(student, size, part)]
+            bars = panels.bar_lengths(*(pd.Series([mean[name]]) for name in ("low", "value", "high")))
+            ax.errorbar(place, mean["value"], yerr=bars, fmt="o", color=colour, markerfacecolor=face or colour,
+                        markersize=5, capsize=3, elinewidth=1, zorder=3)  # fmt: skip
+            own = (seeds["student"] == student) & (seeds["num_train"] == size) & (seeds["panel"] == part)
+            values = seeds.loc[own, "value"]
+            ax.plot(np.full(len(values), place), values, ".", color=colour, alpha=0.35, markersize=3, zorder=2)
     ax.set_xticks(range(len(places)), [f"{student}\nN = {size:,}" for student, size in places])
     ax.margins(x=0.15)
 
@@ -93,14 +100,13 @@ def _caption(data: pd.DataFrame) -> list[str]:
         "training on fresh samples at every step. It holds what the class of models cannot reach and what so many "
         "steps have not reached yet; of W and larger degrees, whose class holds the truth, it is the second alone. "
         f"Estimation: what N images add, paired by seed, with its 95 % t interval over seeds, {CONDITION}. Hollow: the "
-        "first part; full: both, with the interval of the second."
+        "first part; full: both, that is the KL of the models trained on N images; each with its own interval."
     ]
+    if (data["scale"] == "log").any():
+        texts.append(GEOMETRIC)
     for (weights, student, size), rows in data.groupby(["weights", "student", "num_train"], sort=False):
         means = rows[rows["kind"] == "mean"].set_index("panel")
-        parts = [
-            f"{part} {estimate(means.at[part, 'value'], means.at[part, 'high'], means.at[part, 'num_seeds'])}"
-            for part in PARTS
-        ]
+        parts = [f"{part} {panels.average_text(means.loc[part])}" for part in PARTS]
         cells = rows.loc[rows["kind"] == "seed", "cell_id"]
         texts.append(f"{student}, N = {size:,}, {weights} weights, nats: {cite(', '.join(parts), cells)}.")
     return texts

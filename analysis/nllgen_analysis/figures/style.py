@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -31,6 +34,7 @@ DEGREE_COLOURS = {
     "custom": "#8C564B",
     "truth": GREY,
 }
+FROM_TRUTH = "#6A3D9A"  # a student that starts at the truth's weights and is trained, unlike W*
 PARADIGM_COLOURS = {
     "nll": "#0072B2",
     "nsgan": "#D55E00",
@@ -40,11 +44,26 @@ PARADIGM_COLOURS = {
     "r3gan": "#56B4E9",
     "noise": "#8C564B",
 }
+LEGEND_LINES = 3  # for which a figure has space below its panels; more make it higher
+LEGEND_LINE_IN = 0.15
 LineStyle = Literal["-", "--", ":", "-.", ""]
 LINESTYLES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 # feature extractor → its name in titles and labels
 EXTRACTORS = {"lenet": "LeNet", "inception": "Inception"}
-MARKERS = ("o", "^", "s", "D", "v", "P")
+# Tol 2021, muted: of further arms of a degree or paradigm
+MORE_COLOURS = ("#332288", "#882255", "#44AA99", "#999933", "#117733", "#AA4499", "#661100", "#88CCEE", "#DDCC77")
+MIN_DISTANCE = 0.22  # in RGB, of colours that are told apart
+NUM_FURTHER = 40
+PARADIGM_MARKERS = {
+    "nll": "^",
+    "nsgan": "s",
+    "hybrid": "o",
+    "wgan_gp": "D",
+    "nsgan_oracle": "P",
+    "r3gan": "v",
+    "noise": "X",
+}
+_MORE_MARKERS = ("<", ">", "p", "h", "*", "d")  # of paradigms of other packages
 # beside seaborn's context "paper" and style "ticks"
 _RC: dict[str, Any] = {
     **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
@@ -121,13 +140,48 @@ def render(figure: Figure, kind: str) -> bytes:
 
 
 def degree_colour(student: str) -> str:
-    """Return the colour of a degree; a student that starts at the truth has the colour of W*."""
-    return DEGREE_COLOURS["W*"] if student.endswith(" from truth") else DEGREE_COLOURS.get(student, GREY)
+    """Return the colour of a degree; a student that is trained from the truth has another than W*."""
+    return FROM_TRUTH if student.endswith(" from truth") else DEGREE_COLOURS.get(student, GREY)
 
 
 def paradigm_colour(paradigm: str) -> str:
     """Return the colour of a paradigm, grey if it is unknown."""
     return PARADIGM_COLOURS.get(paradigm, GREY)
+
+
+def paradigm_markers(paradigms: Iterable[str]) -> dict[str, str]:
+    """Return a marker per paradigm, each its own."""
+    others = iter(_MORE_MARKERS * 9)
+    return {name: PARADIGM_MARKERS.get(name) or next(others) for name in sorted(paradigms)}
+
+
+def arm_colours(bases: Mapping[str, str]) -> dict[str, str]:
+    """Return a colour of its own per arm: its base colour, or a shade of it where an arm before it has that."""
+    colours: dict[str, str] = {}
+    for arm, base in bases.items():
+        if to_hex(base) not in colours.values():
+            colours[arm] = to_hex(base)
+            continue
+        used = [*colours.values(), *bases.values()]
+        far = (c for c in itertools.islice(_further(base), NUM_FURTHER) if _distance(c, used) > MIN_DISTANCE)
+        colours[arm] = next(far, None) or next(c for c in _further(base) if _distance(c, used) > 0)
+    return colours
+
+
+def _distance(colour: str, others: Iterable[str]) -> float:
+    """Return the distance in RGB to the nearest of other colours."""
+    return float(min(np.linalg.norm(np.subtract(to_rgb(colour), to_rgb(other))) for other in others))
+
+
+def _further(colour: str) -> Iterator[str]:
+    """Yield a darker and a lighter shade of a colour, then other colours, then finer shades without end."""
+    own = to_rgb(colour)
+    for share in itertools.chain((0.5,), (0.1 + rank * 0.0618 % 0.8 for rank in itertools.count())):
+        for target in (0.0, 1.0):
+            red, green, blue = (float((1 - share) * value + share * target) for value in own)
+            yield to_hex((red, green, blue))
+        if share == 0.5:
+            yield from MORE_COLOURS
 
 
 def frechet_label(extractor: str) -> str:
@@ -153,9 +207,11 @@ def legend_below(figure: Figure, handles: Iterable[Line2D]) -> None:
     listed = list(handles)
     if not listed:
         return
-    lengths = [len(str(handle.get_label())) + 6 for handle in listed]
+    lengths = [max(map(len, str(handle.get_label()).split("\n"))) + 6 for handle in listed]
     line_length = figure.get_figwidth() * 14  # characters of the legend's font
     columns = len(listed) if sum(lengths) <= line_length else max(1, int(line_length / max(lengths)))
+    num_lines = -(-sum(1 + str(handle.get_label()).count("\n") for handle in listed) // columns)
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE_IN * max(0, num_lines - LEGEND_LINES))
     figure.legend(handles=listed, loc="outside lower center", ncols=columns, handlelength=2.2, columnspacing=1.6)
 
 
