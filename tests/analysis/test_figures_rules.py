@@ -231,9 +231,9 @@ def test_where_values_explode_a_further_panel_shows_those_below_the_start() -> N
     assert below.get_yscale() == "linear"
     assert 500 < below.get_ylim()[1] < 1000
     assert "Below the start" in item.caption
-    bands = [vertex for band in below.collections for path in band.get_paths() for vertex in path.vertices[:, 1]
-             if isinstance(band, PolyCollection)]  # fmt: skip
-    assert min(bands) > 0  # that of W after its explosion would fill the panel
+    polygons = [band for band in below.collections if isinstance(band, PolyCollection)]
+    bands = np.concatenate([np.asarray(path.vertices)[:, 1] for band in polygons for path in band.get_paths()])
+    assert bands.min() > 0  # that of W after its explosion would fill the panel
 
 
 def test_the_overfit_index_has_one_linear_axis_for_all_paradigms(frames: Frames) -> None:
