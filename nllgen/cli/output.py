@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nllgen.storage.untrusted import escape_controls
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -19,19 +17,25 @@ MAX_ROWS = 40
 MAX_NAMED = 20
 
 
+def _escaped(text: str) -> str:
+    from nllgen.storage.untrusted import escape_controls
+
+    return escape_controls(text)
+
+
 def echo(text: str = "") -> None:
     """Print a line; control characters in it are shown, not obeyed."""
-    click.echo(escape_controls(text))
+    click.echo(_escaped(text))
 
 
 def echo_part(text: str) -> None:
     """Print a part of a log, which may end within a line."""
-    click.echo(escape_controls(text), nl=False)
+    click.echo(_escaped(text), nl=False)
 
 
 def warn(text: str) -> None:
     """Print a line on standard error."""
-    click.echo(escape_controls(text), err=True)
+    click.echo(_escaped(text), err=True)
 
 
 def ignore(text: str) -> None:
@@ -62,7 +66,7 @@ def make_console(width: int | None = None) -> Console:
     class EscapingConsole(Console):
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
             for segment in super().render(renderable, options):
-                text = segment.text if segment.control else escape_controls(segment.text)
+                text = segment.text if segment.control else _escaped(segment.text)
                 yield segment if text is segment.text else Segment(text, segment.style)
 
     return EscapingConsole(width=width, highlight=False, markup=False)

@@ -13,7 +13,7 @@ from nllgen.cli.output import make_console
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from nllgen.launch.start import ProgressLine
+    from nllgen.launch.follow import ProgressLine
     from nllgen.worker.progress import Display, Update
 
 _LOG_INTERVAL_S = 15.0

@@ -28,7 +28,7 @@ from nllgen.launch.retry_policy import (
     last_end,
     unfinished_start,
 )
-from nllgen.launch.slurm.commands import sacct_state
+from nllgen.launch.slurm.ends import sacct_state
 from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular

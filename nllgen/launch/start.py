@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from nllgen.errors import ConfigError, StoppedError
-from nllgen.launch.eta import ThroughputMeter
+from nllgen.errors import ConfigError
+from nllgen.launch.follow import ProgressLine, follow_cluster, follow_local
 from nllgen.launch.freeze import freeze_study
 from nllgen.launch.gpus import assign_gpus, require_torch
 from nllgen.launch.local import failure_of_supervisor, start_local
@@ -22,9 +21,8 @@ from nllgen.launch.slurm.finalize import Finalizer
 from nllgen.launch.slurm.shell_options import with_shell_options
 from nllgen.launch.slurm.submission import SubmissionRequest, SubmitResult
 from nllgen.launch.slurm.submission import submit as submit_arrays
-from nllgen.launch.status import query_scheduler, status
 from nllgen.launch.submission_lock import submission_lock
-from nllgen.launch.watch import ChangeReporter, Echo, work_done
+from nllgen.launch.watch import Echo
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.plan import ContainerRule, Plan
 from nllgen.planning.study_plan import load_study_at, merge_frozen, plan_study_at
@@ -33,25 +31,6 @@ from nllgen.storage.states import weightless_note
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.run_options import RunOptions
-
-_HIDDEN = ("stopped", "queued")
-
-
-class ProgressLine(Protocol):
-    """A line of overall progress below the lines that stay."""
-
-    def echo(self, text: str) -> None:
-        """Print a line that stays."""
-
-    def update(self, num_done: int, num_tasks: int, share: float, seconds_left: float | None) -> None:
-        """Update the progress.
-
-        Args:
-            num_done: tasks with a result.
-            num_tasks: all tasks.
-            share: of all work that is done, in [0, 1].
-            seconds_left: estimated; None where there is no estimate.
-        """
 
 
 @dataclass(frozen=True)
@@ -266,61 +245,3 @@ def send(request: SubmissionRequest) -> SubmitResult:
     lock = contextlib.nullcontext() if request.dry_run else submission_lock(request.study_dir)
     with lock, closed_to_others():
         return submit_arrays(request, Finalizer)
-
-
-def follow_cluster(study_dir: StudyDir, study: Study, echo: Echo) -> int:
-    """Print state changes until the scheduler has no job of the study; Ctrl-C does not stop the jobs.
-
-    Returns:
-        Number of tasks without a result.
-    """
-    reporter = ChangeReporter(echo, _HIDDEN)
-    while True:
-        live, trouble = query_scheduler(study_dir, study, patience_s=None)
-        rows = status(study_dir, study, live)
-        reporter.report(rows, trouble)
-        if not trouble and not (live and live.ids):
-            return num_missing(study_dir, study)
-        time.sleep(5.0)
-
-
-def follow_local(
-    study_dir: StudyDir, study: Study, jobs: list[Any], progress: AbstractContextManager[ProgressLine], echo: Echo
-) -> int:
-    """Print state changes and progress until all local jobs have ended.
-
-    Returns:
-        Number of tasks without a result.
-
-    Raises:
-        StoppedError: Ctrl-C; the workers have saved their checkpoints.
-    """
-    try:
-        with progress as line:
-            _update_until_done(study_dir, study, jobs, line)
-    except KeyboardInterrupt:
-        echo("\nstopping: the workers save their state (Ctrl-C once more: do not wait for them)")
-        study_dir.stop.touch()
-        while not all(job.done() for job in jobs):
-            time.sleep(0.2)
-        hint = "run the same command again to resume"
-        raise StoppedError(f"{study_dir.path}: stopped, nothing is lost", hint) from None
-    return num_missing(study_dir, study)
-
-
-def _update_until_done(study_dir: StudyDir, study: Study, jobs: list[Any], progress: ProgressLine) -> None:
-    reporter, meter = ChangeReporter(progress.echo, _HIDDEN), ThroughputMeter(study)
-    while True:
-        has_ended = all(job.done() for job in jobs)
-        rows = status(study_dir, study)
-        reporter.report(rows)
-        if has_ended:
-            return
-        progress.update(*work_done(rows), meter.query(rows).seconds_left)
-        time.sleep(1.0 if len(rows) < 100 else 5.0)
-
-
-def num_missing(study_dir: StudyDir, study: Study) -> int:
-    """Return the number of tasks without a result."""
-    num_done, num_tasks, _ = work_done(status(study_dir, study))
-    return num_tasks - num_done

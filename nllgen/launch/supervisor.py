@@ -19,8 +19,8 @@ from submitit.helpers import DelayedSubmission
 from nllgen.errors import CellsFailedError, MachineError
 from nllgen.launch.gpus import Gpu
 from nllgen.launch.retry_policy import FailureKind
-from nllgen.launch.slurm.commands import sacct_state
 from nllgen.launch.slurm.early_ends import record_supervisor_error
+from nllgen.launch.slurm.ends import sacct_state
 from nllgen.launch.slurm.job_env import Job, MemoryKills, Signals
 from nllgen.launch.task_queue import TaskQueue
 from nllgen.launch.worker_process import WorkerConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nllgen.launch.slurm.commands import Ends, ends_of, sacct_state
+from nllgen.launch.slurm.ends import Ends, ends_of, sacct_state
 from tests.cluster.devcluster import Cluster
 
 

@@ -10,7 +10,7 @@ import pytest
 import submitit
 
 from nllgen.errors import MachineError
-from nllgen.launch import start
+from nllgen.launch import follow
 from nllgen.launch.freeze import freeze
 from nllgen.launch.local import failure_of_supervisor
 from nllgen.launch.slurm.live_jobs import LiveJobs
@@ -31,10 +31,10 @@ def test_a_scheduler_that_does_not_answer_is_waited_for(study_dir: StudyDir, mon
         [(LiveJobs({}, {}, ("7",)), ""), (None, "no answer"), (None, "no answer"), (LiveJobs({}, {}, ()), "")]
     )
     lines: list[str] = []
-    monkeypatch.setattr(start, "query_scheduler", lambda *_, **__: next(answers))
-    monkeypatch.setattr(start, "status", lambda *_: [])
+    monkeypatch.setattr(follow, "query_scheduler", lambda *_, **__: next(answers))
+    monkeypatch.setattr(follow, "status", lambda *_: [])
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    start.follow_cluster(study_dir, study_dir.read_study(), lines.append)
+    follow.follow_cluster(study_dir, study_dir.read_study(), lines.append)
     assert lines == ["no answer", "the scheduler answers again"]
     assert next(answers, None) is None
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from nllgen.errors import ConfigError
-from nllgen.launch import start
+from nllgen.launch import follow, start
 from nllgen.launch.freeze import freeze
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import Stage, Submission
@@ -95,7 +95,7 @@ def test_a_lost_supervisor_is_a_failure(options: StartOptions, monkeypatch: pyte
         done=lambda: True, paths=SimpleNamespace(result_pickle=Path("/nowhere"), stderr=Path("/log.err"))
     )
     monkeypatch.setattr(start, "start_local", lambda *_: [job])
-    monkeypatch.setattr(start, "num_missing", lambda *_: 0)
+    monkeypatch.setattr(follow, "num_missing", lambda *_: 0)
     warnings: list[str] = []
     progress = contextlib.nullcontext(Silent())
     _, num_failed = start.start(prepared(options), echo=lambda text: None, warn=warnings.append, progress=progress)

@@ -12,7 +12,8 @@ from nllgen.errors import NllgenError
 from nllgen.launch.attempt import modified_ns
 from nllgen.launch.retry_policy import FailureKind, array_of, failure_kind_of_state
 from nllgen.launch.slurm.arrays import COLLECT, Submission, SubmissionDir, is_copy, submissions
-from nllgen.launch.slurm.commands import HINT_S, Ends, ends_of
+from nllgen.launch.slurm.commands import HINT_S
+from nllgen.launch.slurm.ends import Ends, ends_of
 from nllgen.launch.slurm.job_env import current_job
 from nllgen.launch.slurm.job_script import ENDED_EARLY
 from nllgen.launch.tasks import read_attempts, record

@@ -29,8 +29,8 @@ from nllgen.launch.retry_policy import (
 )
 from nllgen.launch.slurm.arrays import Submission, SubmissionDir, last_memory_factors
 from nllgen.launch.slurm.clock import job_end
-from nllgen.launch.slurm.commands import was_cancelled
 from nllgen.launch.slurm.early_ends import EarlyEnds
+from nllgen.launch.slurm.ends import was_cancelled
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.slurm.memory_limit import memory_limit
 from nllgen.launch.slurm.patience import UNATTENDED_S, unattended

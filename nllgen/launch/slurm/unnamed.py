@@ -8,7 +8,8 @@ from functools import cached_property
 
 from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.slurm.arrays import is_copy, submissions
-from nllgen.launch.slurm.commands import Ends, controller_ends_of, ends_of, own_cluster
+from nllgen.launch.slurm.commands import own_cluster
+from nllgen.launch.slurm.ends import Ends, controller_ends_of, ends_of
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task
 

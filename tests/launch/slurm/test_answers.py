@@ -10,7 +10,7 @@ from nllgen.errors import MachineError
 from nllgen.launch.freeze import freeze
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import ArrayShape, submissions
-from nllgen.launch.slurm.commands import ends_of, sacct_state
+from nllgen.launch.slurm.ends import ends_of, sacct_state
 from nllgen.launch.slurm.refusals import refusal
 from nllgen.launch.slurm.submission import SubmissionRequest, SubmitResult
 from nllgen.launch.start import send

@@ -17,7 +17,7 @@ from nllgen.launch.profile import Profile, parse_profile
 from nllgen.launch.slurm import finalize
 from nllgen.launch.slurm.arrays import ArrayShape, SubmissionDir, submissions
 from nllgen.launch.slurm.clusters import choose_clusters, clusters_of_environment
-from nllgen.launch.slurm.commands import sacct_state
+from nllgen.launch.slurm.ends import sacct_state
 from nllgen.launch.slurm.submission import SubmissionRequest, SubmitResult
 from nllgen.launch.start import send
 from nllgen.launch.status import query_scheduler, status

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nllgen.launch.slurm.commands import leaks, run, sacct_state, was_cancelled
+from nllgen.launch.slurm.commands import leaks, run
+from nllgen.launch.slurm.ends import sacct_state, was_cancelled
 from nllgen.launch.slurm.queue_lines import parse_line
 
 
