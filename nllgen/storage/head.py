@@ -13,6 +13,7 @@ from nllgen.storage.checksum import verify_checksum
 from nllgen.storage.schema import HEAD_ATTRS, OUTCOMES, SCHEMA
 
 _NUMBERS = {"num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "dead_step", "schema"}
+_OF_NUMBERS, _OF_TEXTS = (int, float), (str,)
 RESULT_BYTES = 2**30  # a sparse file of any size is hashed no further
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -40,8 +41,7 @@ def checked_attrs(attrs: dict[str, Any], names: tuple[str, ...]) -> dict[str, An
         ValueError: one is missing, of another type, or has a value that no result has.
     """
     for name in names:
-        value = attrs.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float) if name in _NUMBERS else str):
+        if type(attrs.get(name)) not in (_OF_NUMBERS if name in _NUMBERS else _OF_TEXTS):  # a bool is no int here
             raise ValueError(f"attribute {name} is missing or of another type")
     if attrs["outcome"] not in OUTCOMES:
         raise ValueError(f"outcome is {attrs['outcome']!r}, not one of {', '.join(OUTCOMES)}")
