@@ -48,7 +48,7 @@ def plain_python(plain_user: PlainUser) -> Iterator[str]:
 def limited(cluster: Cluster, plain_user: PlainUser) -> Iterator[Cluster]:
     """Enforce limits for the plain user, in accounting and on the default partition."""
     for kind, name, *limits in RULES:
-        cluster.run("sacctmgr", "-iQ", "add", kind, name, *limits, check=False)  # it may be left of an earlier session
+        cluster.run("sacctmgr", "-iQ", "add", kind, name, *limits, check=False)  # it may be left of an earlier run
         cluster.run("sacctmgr", "-iQ", "modify", kind, name, "set", *limits, check=False)
     qos = (f"qos={QOS}", f"defaultqos={USER_QOS}")
     cluster.run("sacctmgr", "-iQ", "add", "user", plain_user.name, f"account={ACCOUNT}", *qos, check=False)
