@@ -13,6 +13,7 @@ from benchmarks.studies import finish
 from nllgen.launch.freeze import freeze
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Cell
+from nllgen.study.hardware import auto_precision
 from nllgen.study.load import parse_study
 
 Row = tuple[str, str, str]
@@ -66,7 +67,7 @@ def _commands(num: int) -> list[Row]:
         root = Path(name)
         path = root / "many.yaml"
         path.write_text(grid(num))
-        study_dir, study, _ = freeze(parse_study(grid(num), "many", precision="fp32"), root)
+        study_dir, study, _ = freeze(parse_study(grid(num), "many", precision=auto_precision()), root)
         table = _collections(study_dir, study.cells)
         table.append(_row("plan", f"{num:,} finished cells", num, "--grid", path, "--root", root))
         table.append(_row("status", f"{num:,} finished cells", num, study_dir.path))
