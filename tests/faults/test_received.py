@@ -323,8 +323,8 @@ def test_pickles_that_lie_in_a_study_are_not_read_by_a_local_submission(tmp_path
     study_dir, _, _ = freeze(parse_study(TINY, "tiny.yaml", precision="fp32"), tmp_path / "runs")
     study_dir.submitit.mkdir()
     (study_dir.submitit / "bait").write_bytes(pickle.dumps(Touch(tmp_path / "run")))
-    first, num_pids = os.getpid(), int(Path("/proc/sys/kernel/pid_max").read_text())
-    for number in ((first + i) % num_pids for i in range(6_000)):  # numbers of processes begin again at their end
+    latest, num_pids = Path("/proc/loadavg").read_text().split()[-1], int(Path("/proc/sys/kernel/pid_max").read_text())
+    for number in ((int(latest) + i) % num_pids for i in range(6_000)):  # numbers of processes begin again at their end
         for name in (f"{number}_submitted.pkl", f"{number}_0_result.pkl"):
             os.link(study_dir.submitit / "bait", study_dir.submitit / name)
     (job,) = local.start_local(study_dir, WorkerConfig(RunOptions(tmp_path, "cpu")), 1, only=[])
