@@ -20,6 +20,7 @@ import pytest
 MEASURED = Path(__file__).with_name("measured.json")
 QUICK_S = 4.0  # a file that takes longer is not quick
 _STARTS = "num_processes"
+_CONTAINED_JOBS = ("tests/container/test_jobs.py", "tests/container/test_journey.py")
 _started = 0
 
 
@@ -50,7 +51,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def scope_of(nodeid: str) -> str:
     """Return the tests to run in one process: a file, all on the devcluster, or all of the one container."""
     file = nodeid.partition("::")[0]
-    if file.startswith("tests/cluster/") or file == "tests/container/test_jobs.py":
+    if file.startswith("tests/cluster/") or file in _CONTAINED_JOBS:
         return "cluster"
     return "container" if file.startswith("tests/container/") else file
 

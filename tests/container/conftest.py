@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nllgen.container import Bind, Container, exec_command, verify_container
+from tests.cluster.devcluster import Cluster, PlainUser, why_not
 
 NLLGEN = str(Path(sys.executable).with_name("nllgen"))
 USER = "nllgen-test"
@@ -93,6 +94,30 @@ def copy(built: tuple[Path, str], open_folder: Path) -> Iterator[Path]:
     shutil.copyfile(built[0], path)
     yield path
     path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    if reason := why_not():
+        required = os.environ.get("NLLGEN_REQUIRE_CLUSTER") == "1"
+        pytest.fail(reason) if required else pytest.skip(f"NOT TESTED: no devcluster: {reason}")
+    found = Cluster()
+    done = found.up()
+    assert done.returncode == 0, done.stderr
+    return found
+
+
+@pytest.fixture(scope="session")
+def alice() -> PlainUser:
+    return PlainUser.made("nllgen-alice")
+
+
+@pytest.fixture(scope="session")
+def base(alice: PlainUser) -> Iterator[Path]:
+    """A folder that every user can reach."""
+    with tempfile.TemporaryDirectory(dir=alice.home, ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture(scope="session")

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from nllgen.assets import asset_folder
 from nllgen.container import Container
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.head import read_head
 from nllgen.storage.result import read_attrs
 from nllgen.storage.study_dir import StudyDir
-from tests.cluster.devcluster import Cluster, PlainUser, python_for, wait_for, why_not
+from tests.cluster.devcluster import Cluster, PlainUser, python_for, wait_for
+from tests.container.on_cluster import GRID, prepared
 
 pytestmark = pytest.mark.cluster
-
-GRID = """
-name: contained
-truth:
-  data: {source: mnist, image_size: 7, num_val: 50, num_test: 50}
-  flow: {width: 2, blocks: 0, scales: 1}
-  paradigm: {name: nll, steps: 10, batch_size: 16, eval_every: 5}
-dataset: {num_train: 200, num_val: 50, num_test: 50, num_entropy: 50}
-metrics: {frechet: [], num_samples: 50, num_train_eval: 50, num_kept: 4}
-cells:
-  - data: {source: synthetic, num_train: 100, num_val: 50, num_test: 50}
-    degree: W
-    paradigm: {name: nll, steps: 3_000, batch_size: 16, eval_every: 1_500}
-    seed: 0
-"""
 
 
 @dataclass
@@ -79,43 +61,6 @@ class Study:
 
     def is_done(self) -> bool:
         return (self.folder.path / "study.h5").exists()
-
-
-def prepared(root: Path, owner: PlainUser | None = None) -> Path:
-    """A folder with a profile for each partition, and MNIST."""
-    root.mkdir()
-    for partition in ("short", "preempt"):
-        text = f"partition: {partition}\ntime_min: 10\nmemory_gb: 1.5\ncpus: 1\nsignal_s: 15\n"
-        (root / f"{partition}.yaml").write_text(text)
-    shutil.copytree(asset_folder() / "mnist", root / "assets" / "mnist")
-    if owner:
-        for path in (root, *root.rglob("*")):
-            os.chown(path, owner.uid, owner.uid)
-    return root
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Cluster:
-    if reason := why_not():
-        required = os.environ.get("NLLGEN_REQUIRE_CLUSTER") == "1"
-        pytest.fail(reason) if required else pytest.skip(f"NOT TESTED: no devcluster: {reason}")
-    found = Cluster()
-    done = found.up()
-    assert done.returncode == 0, done.stderr
-    return found
-
-
-@pytest.fixture(scope="module")
-def alice() -> PlainUser:
-    return PlainUser.made("nllgen-alice")
-
-
-@pytest.fixture(scope="module")
-def base(alice: PlainUser) -> Iterator[Path]:
-    """A folder that every user can reach."""
-    with tempfile.TemporaryDirectory(dir=alice.home, ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @dataclass
