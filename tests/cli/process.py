@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -49,6 +50,23 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
     for word in words:
         assert word in done.stderr
     assert done.stderr.lower().startswith(("error: ", "usage: "))
+
+
+def shown_on_terminal(command: Sequence[str], env: Mapping[str, str] | None = None, *, is_error: bool = True) -> str:
+    """Run a command on a terminal and return what it shows there; standard error only with ``is_error``."""
+    ours, theirs = pty.openpty()
+    error = theirs if is_error else subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=theirs, stderr=error, env=env) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 4096):
+                shown += part
+        except OSError:  # the other end is closed
+            pass
+        os.close(ours)
+    assert process.returncode == 0
+    return shown.decode()
 
 
 def in_process(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

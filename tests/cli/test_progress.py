@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
 import sys
 
 import pytest
 
 from nllgen.cli.progress import progress_line, progress_text
+from tests.cli.process import shown_on_terminal
 
 ON_TERMINAL = """
 from nllgen.cli.progress import progress_line
@@ -44,21 +42,7 @@ def test_in_a_log_a_line_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatch
 
 
 def test_on_a_terminal_one_line_is_drawn_again() -> None:
-    ours, theirs = pty.openpty()
-    with subprocess.Popen([sys.executable, "-c", ON_TERMINAL], stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                part = os.read(ours, 4096)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            shown += part
-        os.close(ours)
-    assert process.returncode == 0
-    text = shown.decode()
+    text = shown_on_terminal([sys.executable, "-c", ON_TERMINAL])
     assert "began" in text
     assert "3 of 8 runs done, about 42 s left" in text
     assert "\r" in text

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
+
+from tests.cli.process import shown_on_terminal
 
 PROGRAM = """
 from nllgen.cli.progress import task_display
@@ -22,19 +23,8 @@ def test_a_log_gets_lines() -> None:
 
 
 def test_a_terminal_gets_a_bar_below_what_is_printed() -> None:
-    ours, theirs = pty.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=theirs, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while part := os.read(ours, 4096):
-                shown += part
-        except OSError:  # the other end is closed
-            pass
-        os.close(ours)
-    text = shown.decode()
-    assert process.returncode == 0
+    text = shown_on_terminal([sys.executable, "-c", PROGRAM], environment)
     assert "an evaluation" in text
     assert "[W] cell" in text
     assert "loss [2]" in text

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ import pytest
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import tasks_of
-from tests.cli.process import NLLGEN, Run, frozen
+from tests.cli.process import NLLGEN, Run, frozen, shown_on_terminal
 
 LINES = """Welcome, 7 users
 7_0|nllgen:tiny:abc:cells0|PENDING|(JobHeldUser)|N/A
@@ -61,22 +59,9 @@ def test_json_has_the_reason_the_job_and_the_start(nllgen: Run, folder: StudyDir
 
 
 def on_terminal(columns: int, *words: str, path: str) -> list[str]:
-    ours, theirs = pty.openpty()
     env = os.environ | {"PATH": path, "COLUMNS": str(columns), "TERM": "xterm"}
-    with subprocess.Popen([NLLGEN, *words], stdout=theirs, stderr=subprocess.DEVNULL, env=env) as process:
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                part = os.read(ours, 4096)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            shown += part
-        os.close(ours)
-    assert process.returncode == 0
-    return re.sub(r"\x1b\[[0-9;]*m|\r", "", shown.decode()).splitlines()
+    shown = shown_on_terminal([NLLGEN, *words], env, is_error=False)
+    return re.sub(r"\x1b\[[0-9;]*m|\r", "", shown).splitlines()
 
 
 def test_the_table_can_be_read_at_eighty_columns(folder: StudyDir, path: str) -> None:
