@@ -19,8 +19,9 @@ from nllgen_analysis.claims.verdict import Sample
 from nllgen_analysis.claims.version2.misspecification import curves_apart
 from nllgen_analysis.claims.version2.overparameterised import successive_change
 from nllgen_analysis.claims.version2.rules import Rules, load_rules
-from nllgen_analysis.claims.version2.values import at_best, at_end, difference, log, on_test, sample, signed_difference
+from nllgen_analysis.claims.version2.values import at_best, at_end, difference, on_test, sample, signed_difference
 from nllgen_analysis.frames import load
+from nllgen_analysis.statistics import log
 from nllgen_analysis.text import number
 
 from nllgen.study.config import DataConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,16 @@ class RankCorrelation:
     high: float
     num: int
     note: str
+
+
+def log(value: float) -> float:
+    """Return the natural logarithm; ∞ stays, and what is not positive has none."""
+    return math.log(value) if value > 0 else math.nan
+
+
+def log_ratio(first: float, second: float) -> float:
+    """Return ln(first / second), NaN unless both are positive."""
+    return math.log(first / second) if first > 0 and second > 0 else math.nan
 
 
 def summarise(frame: pd.DataFrame, by: list[str], value: str, confidence: float = CONFIDENCE) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 from pydantic import Field, ValidationError
@@ -9,6 +10,7 @@ from pydantic import Field, ValidationError
 from nllgen.errors import CorruptFileError
 from nllgen.study.claims import PATHS, claims_rules
 from nllgen.study.config import Degree, Frozen
+from nllgen_analysis.claims.verdict import Finding, Verdict
 
 Degrees = Annotated[tuple[Degree, ...], Field(strict=False)]
 
@@ -162,3 +164,9 @@ def read_rules(kind: type[AnyRules], version: int) -> AnyRules:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CorruptFileError(f"{PATHS[version]}: {where}: {first['msg']}", "install nllgen again") from error
+
+
+def verdicts_of(rules: BaseRules, findings: Mapping[str, Finding]) -> list[Verdict]:
+    """Return the verdicts on claims without parts, given a finding for each by its id."""
+    claims: dict[str, Claim] = {id: getattr(rules, id) for id in findings}
+    return [Verdict(id, claims[id].statement, claims[id].rule_text, finding) for id, finding in findings.items()]

@@ -113,13 +113,3 @@ def mean_of(values: Sequence[float]) -> float:
     """Return the mean of the finite values, NaN if there are none."""
     finite = [value for value in values if math.isfinite(value)]
     return float(np.mean(finite)) if finite else NAN
-
-
-def log_of(value: float) -> float:
-    """Return the natural logarithm, NaN unless the value is positive."""
-    return math.log(value) if value > 0 else NAN
-
-
-def log_ratio(first: float, second: float) -> float:
-    """Return ln(first / second), NaN unless both are positive."""
-    return math.log(first / second) if first > 0 and second > 0 else NAN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nllgen_analysis.claims.base_rules import verdicts_of
 from nllgen_analysis.claims.evidence import Evidence
 from nllgen_analysis.claims.overfitting import judge_harm
 from nllgen_analysis.claims.verdict import Verdict
@@ -31,8 +32,5 @@ def judge_version1(frames: Frames) -> tuple[Verdict, ...]:
         "C6": judge_harm(evidence),
         "C8": judge_nll_against_frechet(evidence),
     }
-    verdicts = [
-        Verdict(id, getattr(rules, id).statement, getattr(rules, id).rule_text, finding)
-        for id, finding in whole.items()
-    ]
+    verdicts = verdicts_of(rules, whole)
     return (*verdicts[:-1], judge_overparameterised(evidence), verdicts[-1])

@@ -14,14 +14,13 @@ from nllgen_analysis.claims.partners import (
     controlled,
     is_nash_control,
     is_trained_flow,
-    log_of,
-    log_ratio,
     mean_of,
     two_sides,
     with_seeds,
 )
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement, undecided
 from nllgen_analysis.claims.version1.rules import Rules
+from nllgen_analysis.statistics import log, log_ratio
 from nllgen_analysis.text import number
 
 
@@ -73,7 +72,7 @@ def _quality(
         sample = pair_up(
             nll,
             partner,
-            lambda a, b: log_of(evidence.final(a, frechet)) - log_of(evidence.final(b, frechet, weights)),
+            lambda a, b: log(evidence.final(a, frechet)) - log(evidence.final(b, frechet, weights)),
         )
         label, threshold = f"{nll.label} against {gan.label}", math.log(rule.max_ratio)
         finding = evidence.compare(label, sample, threshold=threshold, sense="below", unit="ln of the ratio")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -15,6 +14,7 @@ from nllgen_analysis.claims.overfitting import NEEDS
 from nllgen_analysis.claims.verdict import NAN, Finding, Verdict, agreement, all_of, any_of
 from nllgen_analysis.claims.version1.adversarial import less_stable
 from nllgen_analysis.claims.version1.rules import Rules
+from nllgen_analysis.statistics import log_ratio
 
 
 def judge_ladder(evidence: Evidence[Rules]) -> Finding:
@@ -92,13 +92,12 @@ def judge_overparameterised(evidence: Evidence[Rules]) -> Verdict:
 def slower(evidence: Evidence[Rules], label: str, larger: Arm, well: Arm, num_parts: int) -> Finding:
     """Judge C7a: the larger model takes longer to make the registered share of its improvement."""
 
-    def log_ratio(first: Run, second: Run) -> float:
+    def ratio(first: Run, second: Run) -> float:
         if evidence.text(first, "device") != evidence.text(second, "device"):
             return NAN
-        times = time_to(evidence, first), time_to(evidence, second)
-        return math.log(times[0] / times[1]) if min(times) > 0 else NAN
+        return log_ratio(time_to(evidence, first), time_to(evidence, second))
 
-    sample = pair_up(larger, well, log_ratio, without="no time, or another device")
+    sample = pair_up(larger, well, ratio, without="no time, or another device")
     return evidence.compare(label, sample, num_parts, unit="ln of the ratio of seconds")
 
 

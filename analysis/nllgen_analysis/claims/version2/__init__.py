@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nllgen_analysis.claims.base_rules import verdicts_of
 from nllgen_analysis.claims.evidence import Evidence
 from nllgen_analysis.claims.overfitting import judge_harm
 from nllgen_analysis.claims.verdict import Verdict
@@ -31,10 +32,7 @@ def judge_version2(frames: Frames) -> tuple[Verdict, ...]:
         "C6": judge_harm(evidence),
         "C8": judge_nll_against_frechet(evidence),
     }
-    verdicts = [
-        Verdict(id, getattr(rules, id).statement, getattr(rules, id).rule_text, finding)
-        for id, finding in whole.items()
-    ]
+    verdicts = verdicts_of(rules, whole)
     every = (judge_stability(evidence), *verdicts[:-1], judge_overparameterised(evidence), verdicts[-1])
     corrected = holm([verdict.finding.p_value for verdict in every])
     return tuple(replace(verdict, p_holm=p_holm) for verdict, p_holm in zip(every, corrected, strict=True))

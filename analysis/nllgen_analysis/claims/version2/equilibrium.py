@@ -10,7 +10,8 @@ from nllgen_analysis.claims.evidence import Arm, Evidence, Run
 from nllgen_analysis.claims.partners import is_nash_control, is_trained_flow, mean_of, optimiser_steps
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement
 from nllgen_analysis.claims.version2.rules import Rules
-from nllgen_analysis.claims.version2.values import INF, at_end, log, sample
+from nllgen_analysis.claims.version2.values import INF, at_end, sample
+from nllgen_analysis.statistics import log
 from nllgen_analysis.text import number
 
 UNIT = "ln of the ratio of KLs"

@@ -11,7 +11,8 @@ from nllgen_analysis.claims.ladder import judge_steps
 from nllgen_analysis.claims.overfitting import NEEDS
 from nllgen_analysis.claims.verdict import Finding, agreement, all_of, any_of, by_weights
 from nllgen_analysis.claims.version2.rules import Rules
-from nllgen_analysis.claims.version2.values import INF, at_best, at_end, best_step, difference, log, sample
+from nllgen_analysis.claims.version2.values import INF, at_best, at_end, best_step, difference, sample
+from nllgen_analysis.statistics import log
 
 
 def judge_ladder(evidence: Evidence[Rules]) -> Finding:

@@ -19,13 +19,12 @@ from nllgen_analysis.claims.version2.values import (
     INF,
     at_best,
     at_end,
-    log,
     num_evaluations,
     on_test,
     sample,
     signed_difference,
 )
-from nllgen_analysis.statistics import holm
+from nllgen_analysis.statistics import holm, log
 
 
 def judge_overparameterised(evidence: Evidence[Rules]) -> Verdict:

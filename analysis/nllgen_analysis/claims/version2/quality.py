@@ -11,7 +11,8 @@ from nllgen_analysis.claims.partners import controlled, with_seeds
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement
 from nllgen_analysis.claims.version2.rules import Rules
 from nllgen_analysis.claims.version2.tuning import Winners, is_tunable, tuned
-from nllgen_analysis.claims.version2.values import log, on_test, sample
+from nllgen_analysis.claims.version2.values import on_test, sample
+from nllgen_analysis.statistics import log
 from nllgen_analysis.text import number
 
 

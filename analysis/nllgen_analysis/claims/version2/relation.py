@@ -6,7 +6,8 @@ from nllgen_analysis.claims.evidence import Arm, Evidence
 from nllgen_analysis.claims.opposites import Differences, judge_pairs, pair_label
 from nllgen_analysis.claims.verdict import Finding
 from nllgen_analysis.claims.version2.rules import Rules
-from nllgen_analysis.claims.version2.values import difference, log, on_test, signed_difference
+from nllgen_analysis.claims.version2.values import difference, on_test, signed_difference
+from nllgen_analysis.statistics import log
 
 
 def judge_nll_against_frechet(evidence: Evidence[Rules]) -> Finding:

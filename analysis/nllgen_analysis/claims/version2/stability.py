@@ -14,8 +14,8 @@ from nllgen_analysis.claims.partners import Pair, best_of, two_sides, with_seeds
 from nllgen_analysis.claims.verdict import Finding, Verdict, agreement, undecided
 from nllgen_analysis.claims.version2.rules import Rules
 from nllgen_analysis.claims.version2.tuning import tuned
-from nllgen_analysis.claims.version2.values import INF, at_end, difference, log, num_evaluations
-from nllgen_analysis.statistics import lower_share, sign_p_value
+from nllgen_analysis.claims.version2.values import INF, at_end, difference, num_evaluations
+from nllgen_analysis.statistics import log, lower_share, sign_p_value
 
 
 class Failure(StrEnum):

@@ -49,11 +49,6 @@ def signed_log(value: float) -> float:
     return math.copysign(math.log1p(abs(value)), value)
 
 
-def log(value: float) -> float:
-    """Return the natural logarithm; ∞ stays, and what is not positive has none."""
-    return math.log(value) if value > 0 else NAN
-
-
 def at_end(evidence: Evidence[Rules], run: Run, column: str, weights: str = "raw") -> float:
     """Return a value of the last evaluation, ∞ for a diverged run."""
     return INF if run.outcome == "diverged" else evidence.last(run, column, weights)
