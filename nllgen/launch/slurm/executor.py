@@ -138,8 +138,7 @@ def executor_for(
     options |= {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
     options |= {"begin": f"now+{stage.delay_s}"} if stage.delay_s else {}
     options |= {"clusters": profile.clusters} if profile.clusters else {}
-    conditions = {"afterok": after_ok, "afterany": after_any}
-    dependency = ",".join(":".join([name, *jobs]) for name, jobs in conditions.items() if jobs)
+    dependency = _dependency(after_ok, after_any)
     options |= {"kill-on-invalid-dep": "yes"} if dependency else {}
     executor.update_parameters(
         job_name=job_name,
@@ -161,6 +160,12 @@ def executor_for(
     )
     executor.parameters["map_count"] = stage.num_elements
     return executor
+
+
+def _dependency(after_ok: Sequence[str], after_any: Sequence[str]) -> str:
+    """Return sbatch's words for jobs that must have succeeded, and for jobs that must have ended; may be empty."""
+    conditions = {"afterok": after_ok, "afterany": after_any}
+    return ",".join(":".join([name, *jobs]) for name, jobs in conditions.items() if jobs)
 
 
 def _site_options(profile: Profile, resources: Resources, num_cells: int) -> dict[str, Any]:
