@@ -97,6 +97,12 @@ def keys_page() -> str:
     parts.append("`truth: {pretrained: NAME}` takes a truth that ships with nllgen:\n\n" + "\n".join(shipped) + "\n")
     meanings = attribute_docs(Study)
     parts.append(f"`plugins: [MODULE]`: {meanings['plugins']}\n\n`optional: [mnist]`: {meanings['optional']}\n")
+    parts.append(f"`purpose`: {meanings['purpose']}\n")
+    parts.append(
+        "`tuning: {file: PATH, sha256: DIGEST}`: the tuning.json that the report of a tuning study wrote, its path "
+        "relative to this file, and its SHA-256. `paradigm.tuned: true` takes the settings of its winner "
+        "([Tuning](studies.md#tuning)).\n"
+    )
     parts.append(f"## data\n\n{_keys_of('data.', DataConfig, ('truth_id',))}")
     parts += [f"## {name}\n\n{_keys_of(f'{name}.', model, ('shape',))}" for name, model in ARCHITECTURES.items()]
     parts.append(_paradigms_section())

@@ -18,6 +18,7 @@ from nllgen.storage.study_file import StudyFile
 from nllgen.storage.tables import Table
 from nllgen.study.config import MNIST_TRAIN, Cell
 from nllgen.study.degrees import DEGREES
+from nllgen.study.tuning import Tuning
 
 DEGREE_ORDER = (*DEGREES, "custom")
 OUTCOME_ORDER = ("done", "diverged", "missing")
@@ -92,6 +93,25 @@ class Frames:
             raise CorruptFileError(
                 "the study names a pretrained truth but does not contain it", "collect it again"
             ) from error
+
+    @property
+    def is_tuning(self) -> bool:
+        """Return whether all cells are trials, which choose settings for another study."""
+        return self.study.get("purpose") == "tuning"
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """Return the trials that cells took their settings from, None if there are none.
+
+        Raises:
+            CorruptFileError: the study's header does not hold them as they were frozen.
+        """
+        if not self.study.get("tuning"):
+            return None
+        try:
+            return Tuning.model_validate(self.study["tuning"])
+        except ValidationError as error:
+            raise CorruptFileError("the study's trials of tuning are damaged", "collect it again") from error
 
     @property
     def counts_text(self) -> str:

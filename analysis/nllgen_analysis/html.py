@@ -25,8 +25,10 @@ from nllgen_analysis.page_tables import (
     outcome_cells,
     plain_rows,
     resource_rows,
+    trial_rows,
 )
 from nllgen_analysis.text import CONDITION, number, spans
+from nllgen_analysis.trials import Trials
 
 PIXELS_PER_INCH = 132  # 8-point letters of a figure are as large as small text of the page
 
@@ -50,8 +52,12 @@ def render_report(
     figures: list[dict[str, Any]],
     absent: list[NotDrawn],
     source_sha256: str,
+    trials: Trials | None = None,
 ) -> str:
-    """Return the whole page: ``findings`` at its head, rows of ``figures``, ``absent`` ones with the reasons."""
+    """Return the whole page: ``findings`` at its head, rows of ``figures``, ``absent`` ones with the reasons.
+
+    ``trials`` of a tuning study take the place of the verdicts.
+    """
     script = _resource("report.js")
     return _template(_resource("report.html.j2")).render(
         # files of the package are not escaped, unlike the texts of the study
@@ -64,6 +70,7 @@ def render_report(
         ran=what_ran(frames),
         findings=findings,
         verdicts=[_verdict_row(verdict) for verdict in judged.rows],
+        trials=trial_rows(trials) if trials else None,
         rules_status=judged.status,
         has_p=judged.has_p_values,
         rules_file=PATHS[judged.version].name,

@@ -11,6 +11,7 @@ import pandas as pd
 from nllgen_analysis import tables
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames
 from nllgen_analysis.text import MINUS, number
+from nllgen_analysis.trials import Trials
 
 # column of the cells table → heading; columns without any value are left out
 CELL_COLUMNS = {
@@ -110,6 +111,17 @@ def resource_rows(frames: Frames) -> dict[str, Any]:
         ids = str(row.pop("cell_ids")).split()
         rows.append([Value("") if pd.isna(value) else _value(value, ids) for value in row.values()])
     columns = table.drop(columns="cell_ids", errors="ignore").rename(columns=CELL_COLUMNS)
+    return {"columns": _headings(columns), "rows": rows}
+
+
+def trial_rows(trials: Trials) -> dict[str, Any]:
+    """Return the trials of a tuning study, each number with its runs."""
+    rows = []
+    for row in trials.table.to_dict("records"):
+        ids = str(row.pop("cell_ids")).split()
+        row["is_winner"] = "wins" if row["is_winner"] else ""
+        rows.append([_value(value, ids) for value in row.values()])
+    columns = trials.table.drop(columns="cell_ids").rename(columns={"is_winner": ""})
     return {"columns": _headings(columns), "rows": rows}
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen.storage.checksum import read_verified, verify_checksum
+from nllgen.study.tuning import FILE_NAME
 from nllgen_analysis import tables
 from nllgen_analysis.claims import Judged, judge
 from nllgen_analysis.claims.tables import printed_verdicts, verdict_lines, verdicts_json, verdicts_table
@@ -21,6 +22,7 @@ from nllgen_analysis.frames import Frames, load
 from nllgen_analysis.html import figure_row, render_report
 from nllgen_analysis.latex import to_latex
 from nllgen_analysis.text import CONDITION, with_notes
+from nllgen_analysis.trials import Trials, read_trials, trial_sentences
 
 # columns of texts beside the numbers of a group, as shares of a line
 NARROW = {"degree": 0.1, "data": 0.12}
@@ -49,15 +51,18 @@ def write_report(study_h5: Path, out: Path) -> ReportPaths:
     """
     frames, sha256 = _load(study_h5)
     judged = judge(frames)
-    sentences = findings(frames, judged)
+    trials = read_trials(frames, sha256) if frames.is_tuning else None
+    sentences = trial_sentences(trials, f"{out}/{FILE_NAME}") if trials else findings(frames, judged)
     make_folder(out)
     shown, absent, figures = _write_figures(frames, make_folder(out / "figures"))
     table_paths = _write_tables(frames, judged, make_folder(out / "tables"))
+    if trials:
+        table_paths += _write_trials(trials, out)
     verdicts = out / "verdicts.json"
     write_bytes(verdicts, _json(verdicts_json(judged)))
     html = out / "report.html"
     # last, so that a new report.html never stands beside old files
-    write_bytes(html, render_report(frames, judged, sentences, shown, absent, sha256).encode())
+    write_bytes(html, render_report(frames, judged, sentences, shown, absent, sha256, trials).encode())
     not_drawn = {item.name: item.reason for item in absent}
     lines = (*verdict_lines(judged), judged.status_text)
     return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), not_drawn, lines, tuple(sentences))
@@ -110,6 +115,15 @@ def _write_tables(frames: Frames, judged: Judged, directory: Path) -> list[Path]
     for name, data in contents.items():
         write_bytes(directory / name, data)
     return [directory / name for name in contents]
+
+
+def _write_trials(trials: Trials, out: Path) -> list[Path]:
+    """Write the table of the trials, and the file that another study names once every trial has a result."""
+    table = out / "tables" / "trials.csv"
+    write_bytes(table, tables.to_csv(trials.table))
+    if trials.content is not None:
+        write_bytes(out / FILE_NAME, trials.content)
+    return [table]
 
 
 def _latex_tables(frames: Frames, judged: Judged) -> dict[str, bytes]:

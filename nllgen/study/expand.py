@@ -21,7 +21,8 @@ from nllgen.study.config import (
 )
 from nllgen.study.degrees import DEGREES, student
 from nllgen.study.diagnostics import dotted, explain, not_allowed, show
-from nllgen.study.sweep import ARCHITECTURES, PARADIGMS, SECTIONS, Assignment, Product
+from nllgen.study.sweep import ARCHITECTURES, PARADIGMS, SECTIONS, TUNED, TUNED_KEY, Assignment, Product
+from nllgen.study.tuning import Tuning, find_winner
 from nllgen.study.yaml_documents import YamlDocument
 
 Model = TypeVar("Model", bound=Frozen)
@@ -36,6 +37,8 @@ class StudyContext:
         truth: reference of degrees and synthetic data; None if there is none, or it is wrong.
         has_truth: the file has a truth section, right or wrong, so that none is reported as missing.
         dataset: None if that section is wrong.
+        tuning: trials whose winners cells can take; None if there are none, or the section is wrong.
+        has_tuning: the file has a tuning section, right or wrong.
     """
 
     document: YamlDocument
@@ -44,6 +47,8 @@ class StudyContext:
     has_truth: bool = False
     dataset: DatasetConfig | None = field(default_factory=DatasetConfig)
     plugins: tuple[str, ...] = ()
+    tuning: Tuning | None = None
+    has_tuning: bool = False
 
 
 def expand(product: Product, context: StudyContext) -> Iterator[Cell]:
@@ -75,8 +80,10 @@ class _Expander:
         data = self._cached("data", assignment, (), lambda: self._data(assignment))
         depends_on = (type(degree), degree, None if data is None else data.shape)
         model = self._cached(self.architecture, assignment, depends_on, lambda: self._model(assignment, data))
-        paradigm = self._cached("paradigm", assignment, (is_control,), lambda: self._paradigm(assignment, is_control))
         precision = self._precision(assignment.get("precision", "auto"))
+        like = self._like(assignment, data, model, precision)
+        keys = (is_control, *(part.canonical if isinstance(part, Frozen) else part for part in like.values()))
+        paradigm = self._cached("paradigm", assignment, keys, lambda: self._paradigm(assignment, is_control, like))
         if data is None or model is None or paradigm is None or precision is None:
             return None
         fields: dict[str, Any] = {
@@ -89,7 +96,7 @@ class _Expander:
             "degree": degree,
         }
         cell = self._validate(Cell, "", fields, assignment)
-        return cell if cell is not None and self._can_start(cell) else None
+        return cell if cell is not None and self._can_start(cell) and self._is_no_trial(cell) else None
 
     def check_pool(self, cell: Cell) -> None:
         """Check that the dataset has the training images that a cell needs."""
@@ -192,7 +199,16 @@ class _Expander:
                 self._add_error("degree", f"degree {degree} of this truth has no valid flow: {key}: {text}", degree)
             return None
 
-    def _paradigm(self, assignment: Assignment, is_control: bool) -> ParadigmConfig | None:
+    def _like(
+        self, assignment: Assignment, data: DataConfig | None, model: Frozen | None, precision: Precision | None
+    ) -> dict[str, Frozen | str | None]:
+        """Return what a trial must share with a cell that takes its settings; empty for any other cell."""
+        is_tuned = assignment.get(TUNED_KEY) is True
+        return {"data": data, self.architecture: model, "precision": precision} if is_tuned else {}
+
+    def _paradigm(
+        self, assignment: Assignment, is_control: bool, like: dict[str, Frozen | str | None]
+    ) -> ParadigmConfig | None:
         payload = self._payload("paradigm", assignment)
         name = payload.get("name")
         if name is None:
@@ -201,9 +217,45 @@ class _Expander:
         if name not in PARADIGMS:
             self._add_error("paradigm.name", not_allowed(name, PARADIGMS), name)
             return None
+        is_tuned = payload.pop(TUNED, False)
+        if not isinstance(is_tuned, bool):
+            self._add_error(TUNED_KEY, not_allowed(is_tuned, ("true", "false")), is_tuned)
+            return None
+        if is_tuned:
+            return self._tuned(payload, assignment, like)
         if is_control:
             payload["steps"] = 0  # measures the truth and trains nothing
         return self._validate(PARADIGMS[name], "paradigm", payload, assignment)
+
+    def _tuned(
+        self, payload: dict[str, Any], assignment: Assignment, like: dict[str, Frozen | str | None]
+    ) -> ParadigmConfig | None:
+        """Return the winner's paradigm, evaluated as often as the cell says; what else it gives selects trials."""
+        tuning, key = self.context.tuning, TUNED_KEY
+        if tuning is None:
+            if not self.context.has_tuning:
+                text = "takes the winner of a tuning study, and this study names none: tuning: {file: …, sha256: …}"
+                self._add_error(key, text, True)
+            return None
+        if None in like.values():
+            return None  # reported already
+        values = {name: value for name, value in payload.items() if name != "eval_every"}
+        try:
+            trained = find_winner(tuning, like, values).cell.paradigm.model_dump()
+        except ValueError as error:
+            self._add_error(key, str(error), True)
+            return None
+        return self._validate(PARADIGMS[payload["name"]], "paradigm", trained | payload, assignment)
+
+    def _is_no_trial(self, cell: Cell) -> bool:
+        """Check that the tuning study did not run a cell's seed on the same data and model."""
+        tuning = self.context.tuning
+        if tuning is None or (cell.data.canonical, cell.architecture.canonical, cell.seed) not in tuning.runs:
+            return True
+        self._add_error(
+            "seed", f"seed {cell.seed} was tried by the tuning study {tuning.study}; take others", cell.seed
+        )
+        return False
 
     def _validate(
         self, model: type[Model], section: str, payload: dict[str, Any], assignment: Assignment

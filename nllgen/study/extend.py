@@ -17,6 +17,7 @@ MAX_SHOWN = 20
 _MAY_CHANGE: dict[str, bool | set[str]] = {
     **dict.fromkeys(("cells", "resources", "claims_sha256", "optional", "plugins", "left_out"), True),
     "dataset": {"num_train"},
+    "tuning": {"trials"},  # its digest stands for them
 }
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from nllgen.errors import ConfigError
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.claims import claims_sha256
-from nllgen.study.config import Cell, DatasetConfig, MetricsConfig, Precision, Resources, Study
+from nllgen.study.config import Cell, DatasetConfig, Frozen, MetricsConfig, Precision, Resources, Study
 from nllgen.study.diagnostics import KeyPath, did_you_mean, dotted, explain, not_allowed, unknown_key
 from nllgen.study.expand import StudyContext, expand
 from nllgen.study.pretrained import pretrained_card, pretrained_names
-from nllgen.study.sweep import TRUTH_KEYS, Product, SweepReader
+from nllgen.study.sections import LENET_SIZES
+from nllgen.study.sweep import TRUTH_KEYS, TUNED_KEY, Product, SweepReader
+from nllgen.study.tuning import Tuning, read_tuning
 from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
 MAX_CELLS = 100_000
-_KEYS = ("name", "truth", "dataset", "metrics", "resources", "plugins", "optional", "cells")
+_KEYS = ("name", "purpose", "tuning", "truth", "dataset", "metrics", "resources", "plugins", "optional", "cells")
 _TRUTH: KeyPath = ("truth",)
 _TRUTH_VALUES = {"paradigm.name": "nll", "data.source": "mnist", "start": "random"}  # the only ones of a truth
 
@@ -54,13 +56,15 @@ def parse_study(text: str, file_name: str, *, precision: Precision) -> Study:
         "resources": document.validate(("resources",), root.get("resources", {}), Resources),
     }
     fields: dict[str, Any] = {key: section for key, section in sections.items() if section is not None}
-    fields |= {key: root[key] for key in ("name", "plugins", "optional") if key in root}
+    fields |= {key: root[key] for key in ("name", "purpose", "plugins", "optional") if key in root}
     truth, pretrained = _truth(document, root["truth"], precision) if "truth" in root else (None, "")
     plugins = root["plugins"] if isinstance(root.get("plugins"), list) else []
     names = tuple(name for name in plugins if isinstance(name, str))  # validation reports the rest
-    context = StudyContext(document, precision, truth, "truth" in root, dataset, names)
+    tuning = _tuning(document, root["tuning"]) if "tuning" in root else None
+    context = StudyContext(document, precision, truth, "truth" in root, dataset, names, tuning, "tuning" in root)
     cells = _cells(context, root["cells"]) if root.get("cells") is not None else ()
     fields |= {"truth": truth, "pretrained": pretrained, "cells": cells, "claims_sha256": claims_sha256()}
+    fields["tuning"] = tuning
     try:
         study = Study.model_validate(fields)
     except ValidationError as error:
@@ -68,6 +72,7 @@ def parse_study(text: str, file_name: str, *, precision: Precision) -> Study:
             if root.get(key) is not None:
                 document.add_error((key,), sentence)
         raise document.diagnostics.error() from error
+    _check_purpose(document, study)
     document.diagnostics.check()
     return study
 
@@ -95,6 +100,37 @@ def _check_keys(document: YamlDocument, root: dict[str, Any]) -> None:
     for key in ("name", "cells"):
         if isinstance(document.value, dict) and root.get(key) is None:
             document.add_error((key,), "is required")
+
+
+class _TuningFile(Frozen):
+    """The section ``tuning``: the file that the report of a tuning study wrote, and its SHA-256."""
+
+    file: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _tuning(document: YamlDocument, value: Any) -> Tuning | None:
+    """Read the trials of a tuning study; a relative path begins at the folder of the study's file."""
+    section = document.validate(("tuning",), value, _TuningFile)
+    if section is None:
+        return None
+    try:
+        return read_tuning(Path(document.diagnostics.file_name).parent / section.file, section.sha256)
+    except ConfigError as error:
+        document.add_error(("tuning",), f"{error.message}; {error.hint}" if error.hint else error.message)
+        return None
+
+
+def _check_purpose(document: YamlDocument, study: Study) -> None:
+    """Check that the trials of a tuning study can be compared by their Fréchet distances."""
+    if study.purpose != "tuning":
+        return
+    if "frechet" not in study.metrics.every or "lenet" not in study.metrics.frechet:
+        text = "a tuning study compares Fréchet distances: it needs frechet in every, and lenet in frechet"
+        document.add_error(("metrics",), text)
+    if sizes := {cell.data.image_size for cell in study.cells} - set(LENET_SIZES):
+        text = f"tuning compares Fréchet distances, which images of {min(sizes)}×{min(sizes)} do not have"
+        document.add_error(("purpose",), text)
 
 
 def _truth(document: YamlDocument, value: Any, precision: Precision) -> tuple[Cell | None, str]:
@@ -143,7 +179,7 @@ def _cells(context: StudyContext, value: Any) -> tuple[Cell, ...]:
     for product in products:
         for cell in expand(product, context):
             first, path = cells.setdefault(cell.id, (cell, product.path))
-            if first is not cell:
+            if first is not cell and TUNED_KEY not in product.axes:  # a winner may be a cell that the file has anyway
                 label = first.label if first.label == cell.label else f"{first.label} = {cell.label}"
                 duplicates.setdefault((path, product.path), []).append(label)
     for (path, repeated), labels in duplicates.items():

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from nllgen.errors import CorruptFileError, SchemaError
 from nllgen.study.config import SCHEMA, Cell, DatasetConfig, MetricsConfig, Resources, Study
+from nllgen.study.tuning import Tuning
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "truth": Cell,
+    "tuning": Tuning,
     "dataset": DatasetConfig,
     "metrics": MetricsConfig,
     "resources": Resources,

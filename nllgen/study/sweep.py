@@ -20,6 +20,8 @@ from nllgen.study.yaml_documents import YamlDocument
 Scalar = str | int | float | bool
 Assignment = dict[str, Any]  # dotted key → Scalar, or a mapping for OPTIONS
 OPTIONS = "model.options"
+TUNED = "tuned"  # key of a paradigm whose settings are those of a tuning study's winner
+TUNED_KEY = f"paradigm.{TUNED}"
 
 PARADIGMS: dict[str, type[ParadigmConfig]] = {
     model.model_fields["name"].default: model for model in get_args(get_args(AnyParadigm)[0])
@@ -28,7 +30,9 @@ ARCHITECTURES: dict[str, type[Frozen]] = {"flow": FlowConfig, "dcgan": DCGANConf
 SECTIONS: dict[str, tuple[str, ...]] = {
     "data": tuple(key for key in DataConfig.model_fields if key != "truth_id"),
     **{name: tuple(key for key in model.model_fields if key != "shape") for name, model in ARCHITECTURES.items()},
-    "paradigm": tuple(dict.fromkeys(key for model in PARADIGMS.values() for key in ("name", *model.model_fields))),
+    "paradigm": tuple(
+        dict.fromkeys(key for model in PARADIGMS.values() for key in ("name", TUNED, *model.model_fields))
+    ),
 }
 SINGLES = ("degree", "start", "precision", "seed")
 KEYS = (*(f"{section}.{key}" for section, keys in SECTIONS.items() for key in keys), *SINGLES)

@@ -18,8 +18,19 @@ import pytest
 from nllgen.storage.hdf5 import Array
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS
 from nllgen.storage.study_file import StudyFile, write_study
-from nllgen.study.config import Cell, DataConfig, Degree, FlowConfig, MetricsConfig, NLLConfig, NSGANConfig, Study
+from nllgen.study.config import (
+    Cell,
+    DataConfig,
+    Degree,
+    FlowConfig,
+    MetricsConfig,
+    NLLConfig,
+    NSGANConfig,
+    Purpose,
+    Study,
+)
 from nllgen.study.degrees import student
+from nllgen.study.tuning import Tuning
 
 ENTROPY = -300.0
 TRUTH_ID = "truth0123456789a"
@@ -135,6 +146,8 @@ def build_study(
     samples: int = 12,
     override: Override | None = None,
     claims_sha256: str = "",
+    purpose: Purpose = "claims",
+    tuning: Tuning | None = None,
 ) -> StudyFile:
     """A study.h5's content; ``missing`` and ``diverged`` are positions in ``cells``.
 
@@ -168,8 +181,9 @@ def build_study(
         for key, value in text.items():
             columns[key][i] = value
     study = Study(
-        name=name, cells=tuple(cells), metrics=MetricsConfig(num_samples=500), claims_sha256=claims_sha256
-    ).model_dump(mode="json")
+        name=name, purpose=purpose, tuning=tuning, cells=tuple(cells), metrics=MetricsConfig(num_samples=500),
+        claims_sha256=claims_sha256,
+    ).model_dump(mode="json")  # fmt: skip
     return StudyFile(
         name=name, study=study, cells=columns, eval=_stack(evals), history=_stack(history), final=_stack(finals),
         samples=np.concatenate(images) if images else np.zeros((0, 1, 14, 14), np.float32),

@@ -95,10 +95,11 @@ def test_verdicts_do_not_depend_on_the_order_of_rows() -> None:
 
 
 # Published studies, which registered version 1 of the rules, and studies that still have the cells of version 1.
-OF_VERSION_1 = {"laptop", "equilibrium", "mnist", "misspec", "nash", "sample-size", "hybrid"}
+OF_VERSION_1 = {"laptop", "equilibrium", "misspec", "nash", "sample-size", "hybrid"}
+SERVE_NONE = {"smoke", "known-mnist", "known-mnist-14", "tuning"}
 
 
-@pytest.mark.parametrize("name", sorted({*builtin_names("jobs")} - {"smoke", "known-mnist", "known-mnist-14"}))
+@pytest.mark.parametrize("name", sorted({*builtin_names("jobs")} - SERVE_NONE))
 def test_a_study_has_the_cells_of_the_claims_that_it_serves(name: str) -> None:
     """With all cells missing, a claim lacks results but neither arms nor seeds."""
     study = load_study(name, precision="bf16")

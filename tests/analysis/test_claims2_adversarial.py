@@ -16,11 +16,11 @@ from nllgen.storage.hdf5 import Array
 from nllgen.study.claims import claims_sha256
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, FlowConfig, NLLConfig, NoiseConfig, NSGANConfig
 from nllgen.study.degrees import student
+from nllgen.study.tuning import Trial, Tuning
 from tests.analysis.claims_known import NASH, BySeed, finding, is_gan, verdicts
 from tests.analysis.conftest import STEPS, TRUTH_FLOW, TRUTH_ID, Override, build_study, make_cell
 
 OFTEN: dict[str, Any] = {"eval_every": 50}
-TRIALS = range(100, 102)
 
 
 def cell(paradigm: Any, seed: int, *, start: Any = "random", source: Any = "synthetic", num: Any = 1000) -> Cell:
@@ -111,12 +111,18 @@ def test_c0_needs_twenty_evaluations() -> None:
     assert "planned with 11 evaluations, 20 are needed" in result.why
 
 
-def trials(gammas: tuple[float, ...] = (0.0, 1.0, 10.0), num_nll: int = 6, source: Any = "mnist") -> list[Cell]:
-    """Return trials of equally many rates of NLL and of NSGAN."""
+def tuned(gammas: tuple[float, ...] = (0.0, 1.0, 10.0), num_nll: int = 6, source: Any = "mnist") -> Tuning:
+    """Return trials of equally many rates of NLL and of NSGAN, of which WINNERS have the lowest distance."""
     rates = [1e-4 * (i + 1) for i in range(num_nll)]
-    nll = [NLLConfig(steps=STEPS, lr=rate, **OFTEN) for rate in rates]
-    games = [NSGANConfig(steps=STEPS, r1_gamma=gamma, lr=rate, **OFTEN) for gamma in gammas for rate in (1e-4, 2e-4)]
-    return [cell(kind, seed, source=source) for kind in (*nll, *games) for seed in TRIALS]
+    kinds = [NLLConfig(steps=STEPS, lr=rate) for rate in rates]
+    games = [NSGANConfig(steps=STEPS, r1_gamma=gamma, lr=rate) for gamma in gammas for rate in (1e-4, 2e-4)]
+    trials = []
+    for kind in (*kinds, *games):
+        is_best = any(kind.model_copy(update=OFTEN) == best for best in WINNERS)
+        trials.append(
+            Trial(cell=cell(kind, 100, source=source), seeds=(100, 101), frechet={"raw": 40.0 + 9 * (not is_best)})
+        )
+    return Tuning(study="tuning", study_sha256="5" * 64, trials=tuple(trials), sha256="7" * 64)
 
 
 WINNERS = (NLLConfig(steps=STEPS, lr=1e-4, **OFTEN), NSGANConfig(steps=STEPS, r1_gamma=1.0, lr=1e-4, **OFTEN))
@@ -131,13 +137,13 @@ def is_winner(cell: Cell) -> bool:
 
 
 def test_c0_judges_plain_and_tuned_nsgan_apart() -> None:
-    cells = [*both(), *winners(source="synthetic"), *trials(source="synthetic")]
+    cells = [*both(), *winners(source="synthetic")]
 
     def values(cell: Cell, step: Array) -> dict[str, Any]:
         is_plain = is_gan(cell) and not is_winner(cell)
         return rises(lambda s: 20.0 if is_plain else 1.05)(cell, step)
 
-    result = verdicts(cells, values)
+    result = verdicts(cells, values, tuning=tuned(source="synthetic"))
     assert {id: result[id].finding.verdict for id in ("C0", "C0a", "C0b")} == {
         "C0": "supported", "C0a": "supported", "C0b": "refuted",
     }  # fmt: skip
@@ -146,7 +152,7 @@ def test_c0_judges_plain_and_tuned_nsgan_apart() -> None:
 def test_c0_without_trials_has_no_verdict_on_tuned_nsgan() -> None:
     result = finding("C0b", both(), rises(lambda s: 20.0))
     assert result.verdict == "undecided"
-    assert "trials of NLL and of NSGAN" in result.why
+    assert "names no tuning study" in result.why
 
 
 # C1
@@ -159,12 +165,11 @@ def control(**game: Any) -> Cell:
 
 
 def quality(ratio: BySeed, reached: float = 15.0) -> Override:
-    """Set NLL's Fréchet distance to a ratio of NSGAN's; the winners are the best of the trials."""
+    """Set NLL's Fréchet distance to a ratio of NSGAN's, and that of the control."""
 
     def values(cell: Cell, step: Array) -> dict[str, Any]:
-        gan = 40.0 + cell.seed % 100
-        value = reached if cell.dcgan is not None else gan if is_gan(cell) else gan * ratio(cell.seed % 100)
-        return {"frechet_lenet": value * (1 if is_winner(cell) or cell.dcgan else 3)}
+        gan = 40.0 + cell.seed
+        return {"frechet_lenet": reached if cell.dcgan is not None else gan if is_gan(cell) else gan * ratio(cell.seed)}
 
     return values
 
@@ -174,30 +179,43 @@ def quality(ratio: BySeed, reached: float = 15.0) -> Override:
                             (lambda s: (1.2, 1.8, 1.4, 1.6, 1.5)[s % 5], "undecided")]
 )  # fmt: skip
 def test_c1_is_the_ratio_of_the_winners(ratio: BySeed, expected: str) -> None:
-    result = finding("C1", [*winners(), *trials(), control()], quality(ratio))
+    result = finding("C1", [*winners(), control()], quality(ratio), tuning=tuned())
     assert result.verdict == expected
     assert result.effect == pytest.approx(np.mean([math.log(ratio(s)) for s in range(10)]))
+    assert "tuned by tuning, SHA-256 7777" in result.why
+
+
+def diverged_trial(tuning: Tuning) -> Tuning:
+    """Let every trial of NLL diverge."""
+    trials = [
+        trial.model_copy(update={"frechet": {"raw": None}}) if not is_gan(trial.cell) else trial
+        for trial in tuning.trials
+    ]
+    return tuning.model_copy(update={"trials": tuple(trials)})
 
 
 @pytest.mark.parametrize(
-    ("cells", "why"),
+    ("cells", "tuning", "why"),
     [
-        (winners(), "trials"),
-        ([*winners(), *trials(num_nll=5)], "unequal tuning budgets"),
-        ([*winners(), *trials((0.0, 1.0), 4)], "no trials of NSGAN with r1_gamma 10"),
-        (trials(), "no cells on seeds that are judged"),
-        ([*winners(), *trials()], "no positive control"),
-        ([*winners(), *trials(), control(disc_width=8)], "no positive control"),
+        ([*winners(), control()], None, "names no tuning study"),
+        ([*winners(), control()], tuned(num_nll=5), "unequal tuning budgets"),
+        ([*winners(), control()], tuned((0.0, 1.0), 4), "no trials of NSGAN with r1_gamma 10"),
+        ([*winners(), control()], diverged_trial(tuned()), "every trial of NLL diverged"),
+        ([*winners(), cell(WINNERS[0], 101, source="mnist"), control()], tuned(), "seeds 101 of"),
+        ([control()], tuned(), "the winner of NLL (lr 0.0001) has no cells"),
+        (winners(), tuned(), "no positive control"),
+        ([*winners(), control(disc_width=8)], tuned(), "no positive control"),
+        ([*winners(), control(batch_size=64)], tuned(), "no positive control"),
     ],
 )
-def test_c1_says_what_it_lacks(cells: list[Cell], why: str) -> None:
-    result = finding("C1", cells, quality(lambda s: 1.1 + s / 100))
+def test_c1_says_what_it_lacks(cells: list[Cell], tuning: Tuning | None, why: str) -> None:
+    result = finding("C1", cells, quality(lambda s: 1.1 + s / 100), tuning=tuning)
     assert result.verdict == "undecided"
     assert why in result.why
 
 
 def test_c1_is_undecided_where_the_control_does_not_work() -> None:
-    result = finding("C1", [*winners(), *trials(), control()], quality(lambda s: 1.1 + s / 100, 24.0))
+    result = finding("C1", [*winners(), control()], quality(lambda s: 1.1 + s / 100, 24.0), tuning=tuned())
     assert result.verdict == "undecided"
     assert "reached" in result.why
 

@@ -30,7 +30,7 @@ def stated(name: str, then: str = "") -> float:
 
 def test_the_studies_of_the_science_ship() -> None:
     names = ("equilibrium", "hybrid", "known-mnist", "laptop", "misspec", "mnist", "nash", "sample-size", "smoke")
-    assert {*names, "demo", "known-mnist-14"} == set(builtin_names("jobs"))
+    assert {*names, "demo", "known-mnist-14", "tuning"} == set(builtin_names("jobs"))
 
 
 @pytest.mark.parametrize("name", COSTED)
@@ -64,9 +64,17 @@ def test_every_arm_of_a_study_has_five_seeds(name: str) -> None:
     seeds: dict[str, set[int]] = {}
     for cell in study.cells:
         seeds.setdefault(cell.model_dump_json(exclude={"seed"}), set()).add(cell.seed)
+    # tuning has trials instead of arms
     # on a laptop: O2 is too dear, W* and the control need no interval; and no seed moves the oracle at the truth
     few = [key for key, values in seeds.items() if len(values) < 5]
-    assert len(few) == {"laptop": 3, "equilibrium": 1, "known-mnist": 1, "known-mnist-14": 1, "demo": 5}.get(name, 0)
+    assert len(few) == {
+        "laptop": 3,
+        "equilibrium": 1,
+        "known-mnist": 1,
+        "known-mnist-14": 1,
+        "demo": 5,
+        "tuning": 12,
+    }.get(name, 0)
 
 
 @pytest.mark.parametrize("name", ["mnist", "nash", "sample-size", "hybrid", "laptop"])

@@ -57,7 +57,12 @@ def test_an_empty_mapping_lacks_a_name_and_cells() -> None:
 
 CASES = {
     # name: (old, new, line, what the message says)
-    "unknown top key": ("metrics:", "metrisc:", 8, 'metrisc: unknown key "metrisc"; allowed: name, truth'),
+    "unknown top key": (
+        "metrics:",
+        "metrisc:",
+        8,
+        'metrisc: unknown key "metrisc"; allowed: name, purpose, tuning, truth',
+    ),
     "near top key": ("metrics:", "metrisc:", 8, "did you mean metrics?"),
     "name": ("name: small", "name: a/b", 1, 'name: "a/b" is not allowed'),
     "name missing": ("name: small", "# none", 2, "name: is required"),

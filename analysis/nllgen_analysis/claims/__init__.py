@@ -19,7 +19,7 @@ _JUDGES = {1: judge_version1, VERSION: judge_version2}
 class Judged:
     """The verdict of every claim, and the status of the rules."""
 
-    verdicts: tuple[Verdict, ...]  # C0 to C8
+    verdicts: tuple[Verdict, ...]  # C0 to C8; none of a tuning study
     rules_sha256: str  # of the rules that were used
     registered_sha256: str  # of the rules that were registered at submission, or empty
     version: int  # of the rules that were used
@@ -34,6 +34,8 @@ class Judged:
     @property
     def status_text(self) -> str:
         """Return the status as a sentence."""
+        if not self.verdicts:
+            return "The cells of a tuning study choose settings for another study, and no claim is judged by them."
         return {
             "registered": "The rules are those registered when the study was submitted",
             "changed": "The rules have changed since the study was submitted, so that these verdicts are not "
@@ -54,7 +56,11 @@ class Judged:
 
 
 def judge(frames: Frames) -> Judged:
-    """Judge all claims by the version of the rules that the study registered, by the current one if by none of them."""
+    """Judge all claims by the version of the rules that the study registered, by the current one if by none of them.
+
+    A tuning study has no verdicts.
+    """
     registered = str(frames.study.get("claims_sha256", ""))
     version = version_of(registered) or VERSION
-    return Judged(_JUDGES[version](frames), claims_sha256(version), registered, version)
+    verdicts = () if frames.is_tuning else _JUDGES[version](frames)
+    return Judged(verdicts, claims_sha256(version), registered, version)

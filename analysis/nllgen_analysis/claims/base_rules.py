@@ -29,14 +29,12 @@ class General(Frozen):
         min_seeds: seeds that an interval needs.
         min_finished: of these, seeds with a finite value; the others count by their side.
         extractor: of the features behind Fréchet distances.
-        first_trial_seed: cells from this seed on are trials of a tuning study; None where there are none.
     """
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     min_seeds: Annotated[int, Field(ge=2)]
     min_finished: Annotated[int, Field(ge=2)] = 2
     extractor: str
-    first_trial_seed: int | None = None
 
     @property
     def frechet(self) -> str:

@@ -111,21 +111,9 @@ class Evidence(Generic[AnyRules]):
 
     @cached_property
     def arms(self) -> list[Arm]:
-        """Return the arms that are judged, in the order of the study."""
-        return self._arms([run for run in self.runs if not self._is_trial(run)])
-
-    @cached_property
-    def trials(self) -> list[Arm]:
-        """Return the arms of a tuning study, whose seeds are not judged."""
-        return self._arms([run for run in self.runs if self._is_trial(run)])
-
-    def _is_trial(self, run: Run) -> bool:
-        first = self.rules.general.first_trial_seed
-        return first is not None and run.cell.seed >= first
-
-    def _arms(self, runs: Sequence[Run]) -> list[Arm]:
+        """Return the arms in the order of the study."""
         by_config: dict[str, list[Run]] = {}
-        for run in runs:
+        for run in self.runs:
             by_config.setdefault(run.cell.model_dump_json(exclude={"seed", "degree"}), []).append(run)
         groups = self.frames.cells["group"]
         return [Arm(str(groups[runs[0].row]), tuple(runs)) for runs in by_config.values()]

@@ -26,8 +26,7 @@ def judge_quality(evidence: Evidence[Rules]) -> Finding:
         if list(with_seeds(evidence, winners.nll, [winners.gan], skipped)):
             findings.append(_quality(evidence, winners))
     needs = (
-        f"trials of NLL and of NSGAN with one flow on MNIST on seeds from {evidence.rules.general.first_trial_seed}, "
-        "equally many, and cells of both winners on other seeds"
+        "a tuning study with equally many trials of NLL and of NSGAN with one flow on MNIST, and cells of both winners"
     )
     return agreement("C1", findings, skipped, needs)
 
@@ -42,9 +41,8 @@ def _quality(evidence: Evidence[Rules], winners: Winners) -> Finding:
     finding = evidence.compare(label, values, threshold=threshold, sense="below", unit="ln of the ratio")
     if math.isfinite(finding.effect):
         finding = replace(finding, why=f"{finding.why}; ratio {number(math.exp(finding.effect))}")
-    trials = tuple(id for arm in winners.trials for id in arm.ids)
-    finding = replace(finding, cells=(*finding.cells, *trials))
-    controls = [arm for arm in (*evidence.arms, *evidence.trials) if _is_control(evidence, winners.gan.cell, arm.cell)]
+    finding = replace(finding, why=f"{finding.why}; settings tuned by {winners.source}")
+    controls = [arm for arm in evidence.arms if _is_control(evidence, winners.gan.cell, arm.cell)]
     needed = "a DCGAN generator trained on the same data, with the discriminator, steps and batch of NSGAN"
     judged = controlled(evidence, finding, winners.gan, controls, needed)
     return judged if judged.verdict == finding.verdict else replace(judged, p_value=NAN)

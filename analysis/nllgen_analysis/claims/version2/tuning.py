@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nllgen.study.config import Cell, NSGANConfig
+from nllgen.study.tuning import Trial, Tuning, Weights, best_trial
 from nllgen_analysis.claims.evidence import Arm, Evidence, data_label
-from nllgen_analysis.claims.partners import Sides, best_of, two_sides
 from nllgen_analysis.claims.version2.rules import Rules
+
+Sides = tuple[list[Trial], list[Trial]]  # of NLL, of NSGAN
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Winners:
     nll: Arm
     gan: Arm
     weights: str
-    trials: tuple[Arm, ...]
+    source: str  # name and digest of the tuning study
 
 
 def is_tunable(evidence: Evidence[Rules], cell: Cell) -> bool:
@@ -29,51 +31,84 @@ def is_tunable(evidence: Evidence[Rules], cell: Cell) -> bool:
 
 
 def tuned(evidence: Evidence[Rules], skipped: list[str]) -> list[Winners]:
-    """Return the winners of every tuning study; add those without winners to ``skipped``."""
-
-    def key(cell: Cell) -> tuple[object, ...]:
-        return cell.data, cell.flow, cell.precision, cell.paradigm.steps, cell.paradigm.batch_size
-
+    """Return the winners on every problem that the tuning study tried; add those without to ``skipped``."""
+    tuning = evidence.frames.tuning
+    if tuning is None:
+        skipped.append("the study names no tuning study")
+        return []
     winners = []
-    for likelihood, adversarial in two_sides(evidence.trials, key, lambda cell: is_tunable(evidence, cell), skipped):
-        problem = _unequal(evidence, (likelihood, adversarial))
-        nll, (gan, weights, _) = best_of(evidence, likelihood, ("raw",))[0], best_of(evidence, adversarial, _KINDS)
-        judged = [_judged(evidence, arm) for arm in (nll, gan)]
-        if problem or None in judged:
-            lacking = [arm.label for arm, own in zip((nll, gan), judged, strict=True) if own is None]
-            skipped.append(problem or f"the winner {' and '.join(lacking)} has no cells on seeds that are judged")
-        elif judged[0] and judged[1]:
-            winners.append(Winners(judged[0], judged[1], weights, (*likelihood, *adversarial)))
+    for sides in _sides(evidence, tuning):
+        outcome = _unequal(evidence, sides) or _winners(evidence, tuning, sides)
+        if isinstance(outcome, Winners):
+            winners.append(outcome)
+        else:
+            skipped.append(f"{data_label(sides[0][0].cell)}: {outcome}")
     return winners
 
 
-_KINDS = ("raw", "ema")
+def _sides(evidence: Evidence[Rules], tuning: Tuning) -> list[Sides]:
+    """Group the trials of a flow from a random start by data, flow, precision, steps and batch."""
+    groups: dict[tuple[object, ...], Sides] = {}
+    for trial in tuning.trials:
+        cell, training = trial.cell, trial.cell.paradigm
+        if cell.flow is None or cell.start != "random":
+            continue
+        sides = groups.setdefault((cell.data, cell.flow, cell.precision, training.steps, training.batch_size), ([], []))
+        if training.name == "nll":
+            sides[0].append(trial)
+        elif is_tunable(evidence, cell):
+            sides[1].append(trial)
+    return [sides for sides in groups.values() if all(sides)]
+
+
+def _winners(evidence: Evidence[Rules], tuning: Tuning, sides: Sides) -> Winners | str:
+    """Return the winners of both sides with the arms that are judged, or what is missing."""
+    kinds: tuple[tuple[Weights, ...], ...] = (("raw",), ("raw", "ema"))
+    bests = [best_trial(trials, kind) for trials, kind in zip(sides, kinds, strict=True)]
+    arms = []
+    for best, name in zip(bests, ("NLL", "NSGAN"), strict=True):
+        if best is None:
+            return f"every trial of {name} diverged"
+        arm = _judged(evidence, best[0])
+        if arm is None:
+            return f"the winner of {name} ({_settings(best[0])}) has no cells in the study"
+        if tried := set(arm.by_seed) & {seed for trial in (*sides[0], *sides[1]) for seed in trial.seeds}:
+            return f"seeds {', '.join(map(str, sorted(tried)))} of {arm.label} were trials"
+        arms.append(arm)
+    gan = bests[1]
+    weights = "ema" if gan is not None and gan[1] == "ema" else "last"
+    return Winners(arms[0], arms[1], weights, f"{tuning.study}, SHA-256 {tuning.sha256[:16]}")
+
+
+def _settings(trial: Trial) -> str:
+    training = trial.cell.paradigm
+    gamma = f", r1_gamma {training.r1_gamma:g}" if isinstance(training, NSGANConfig) else ""
+    return f"lr {training.lr:g}{gamma}"
 
 
 def _unequal(evidence: Evidence[Rules], sides: Sides) -> str:
     """Return how the budgets of the two sides differ or what the trials lack; empty if nothing is wrong."""
-    rule, data = evidence.rules.tuning, data_label(sides[0][0].cell)
-    likelihood, adversarial = (f"{len(arms)} configurations ({_num_runs(arms)} trials)" for arms in sides)
+    rule = evidence.rules.tuning
+    likelihood, adversarial = (f"{len(trials)} configurations ({_num_runs(trials)} trials)" for trials in sides)
     if likelihood != adversarial:
-        return f"{data}: unequal tuning budgets, {likelihood} of NLL and {adversarial} of NSGAN"
-    games = [arm.cell.paradigm for arm in sides[1] if isinstance(arm.cell.paradigm, NSGANConfig)]
+        return f"unequal tuning budgets, {likelihood} of NLL and {adversarial} of NSGAN"
+    games = [trial.cell.paradigm for trial in sides[1] if isinstance(trial.cell.paradigm, NSGANConfig)]
     lacking = sorted(set(rule.r1_gammas) - {game.r1_gamma for game in games})
     if lacking:
-        return f"{data}: no trials of NSGAN with r1_gamma {', '.join(f'{gamma:g}' for gamma in lacking)}"
+        return f"no trials of NSGAN with r1_gamma {', '.join(f'{gamma:g}' for gamma in lacking)}"
     num_rates = len({game.lr for game in games})
-    return (
-        "" if num_rates >= rule.min_rates else f"{data}: trials of {num_rates} learning rate, {rule.min_rates} needed"
-    )
+    return "" if num_rates >= rule.min_rates else f"trials of {num_rates} learning rate, {rule.min_rates} needed"
 
 
-def _num_runs(arms: Sequence[Arm]) -> int:
-    return sum(len(arm.runs) for arm in arms)
+def _num_runs(trials: Sequence[Trial]) -> int:
+    return sum(len(trial.seeds) for trial in trials)
 
 
-def _judged(evidence: Evidence[Rules], trial: Arm) -> Arm | None:
-    """Return the arm of the same configuration with other seeds."""
+def _judged(evidence: Evidence[Rules], trial: Trial) -> Arm | None:
+    """Return the arm of the same configuration, however often it is evaluated."""
 
-    def config(arm: Arm) -> str:
-        return arm.cell.model_dump_json(exclude={"seed", "degree"})
+    def config(cell: Cell) -> dict[str, object]:
+        return cell.model_dump(exclude={"seed": True, "degree": True, "paradigm": {"eval_every"}})
 
-    return next((arm for arm in evidence.arms if config(arm) == config(trial)), None)
+    wanted = config(trial.cell)
+    return next((arm for arm in evidence.arms if config(arm.cell) == wanted), None)

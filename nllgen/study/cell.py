@@ -1,0 +1,177 @@
+"""Configuration of a cell, one training run: all that changes its science is here, and so in its id."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from nllgen.study.models import (
+    MNIST_SIZE,
+    AnyArchitecture,
+    Count,
+    DCGANConfig,
+    FlowConfig,
+    Frozen,
+    ImportedConfig,
+)
+from nllgen.study.paradigms import AdversarialConfig, AnyParadigm, NLLConfig, NSGANConfig
+from nllgen.study.sections import MetricsConfig
+
+SCHEMA = 2
+MNIST_TRAIN = 50_000
+MNIST_HELD_OUT = 10_000
+
+Degree = Literal["U3", "U2", "U1", "W", "W*", "O1", "O2"]
+Precision = Literal["fp32", "bf16"]
+
+
+class DataConfig(Frozen):
+    """The images that a cell is trained and measured on.
+
+    Attributes:
+        source: ``mnist``, or ``synthetic`` images drawn from the study's truth.
+        image_size: height and width that MNIST is averaged down to: 28, 14 or 7. Synthetic images have the truth's.
+        alpha: squeeze of pixels towards 0.5 before the logit, w = α + (1 − 2α)v; within what fp32 inverts to 1 % of a
+            level.
+        num_train: training images; ``all`` of MNIST's 50,000, or ``fresh`` synthetic images at every step.
+        num_val, num_test: held-out images that densities are measured on.
+        truth_id: id of the truth that synthetic images are drawn from; filled in when the study is loaded.
+    """
+
+    source: Literal["mnist", "synthetic"] = "mnist"
+    image_size: Literal[28, 14, 7] = MNIST_SIZE
+    alpha: Annotated[float, Field(ge=1e-9, le=0.49)] = 1e-6
+    num_train: Count | Literal["all", "fresh"] = "all"
+    num_val: Annotated[int, Field(ge=2, le=10**6)] = MNIST_HELD_OUT
+    num_test: Annotated[int, Field(ge=2, le=10**6)] = MNIST_HELD_OUT
+    truth_id: str | None = None
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if self.source == "mnist":
+            self._check_mnist()
+        elif self.num_train == "all":
+            raise ValueError("num_train of synthetic data is a number or fresh, not all")
+        return self
+
+    def _check_mnist(self) -> None:
+        if self.num_train == "fresh":
+            raise ValueError("num_train: fresh needs source: synthetic; MNIST has 50,000 training images")
+        if self.num_train != "all" and self.num_train > MNIST_TRAIN:
+            raise ValueError(f"num_train is {self.num_train}, MNIST has {MNIST_TRAIN} training images")
+        if max(self.num_val, self.num_test) > MNIST_HELD_OUT:
+            raise ValueError(f"num_val and num_test are at most {MNIST_HELD_OUT} on MNIST")
+        if self.truth_id is not None:
+            raise ValueError("truth_id goes with source: synthetic")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return the shape of an image, (C, H, W)."""
+        return (1, self.image_size, self.image_size)
+
+
+_SECTIONS = ("data", "dcgan", "flow", "model", "paradigm")  # of a cell, sorted, as in canonical JSON
+_SAMPLE_PARADIGMS = [
+    config.model_fields["name"].default for config in get_args(get_args(AnyParadigm)[0]) if not config.needs_log_prob
+]
+
+
+class Cell(Frozen):
+    """One training run.
+
+    Attributes:
+        flow, dcgan, model: architecture of the model; exactly one of them is set.
+        start: initial weights: ``random``, or ``truth`` for the truth's own.
+        precision: arithmetic of training, resolved at submission; reported densities are always fp32.
+        seed: seed of every random stream; on synthetic data also the number of the disjoint block of training images.
+        degree: name of the flow relative to the truth. It is a label and not in the id, since the flow itself is.
+    """
+
+    data: DataConfig
+    flow: FlowConfig | None = None
+    dcgan: DCGANConfig | None = None
+    model: ImportedConfig | None = None
+    paradigm: AnyParadigm = NLLConfig()
+    start: Literal["random", "truth"] = "random"
+    precision: Precision = "fp32"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    degree: Degree | Literal["custom"] = "custom"
+
+    @model_validator(mode="after")
+    def _check_combination(self) -> Self:
+        if (count := sum(part is not None for part in (self.flow, self.dcgan, self.model))) != 1:
+            raise ValueError(f"exactly one of flow, dcgan and model is needed, not {count}")
+        shape, name = self.architecture.shape, self.paradigm.name
+        if shape != self.data.shape:
+            raise ValueError(f"the flow is for images of shape {shape}, the data are {self.data.shape}")
+        if self.dcgan and self.paradigm.needs_log_prob:
+            raise ValueError(
+                f"dcgan has no density, and paradigm {name} needs one; allowed: {', '.join(_SAMPLE_PARADIGMS)}"
+            )
+        if self.start == "truth" and self.flow is None:
+            raise ValueError("start: truth takes the truth's weights, which fit only a flow")
+        if self.paradigm.needs_truth and self.data.source != "synthetic":
+            raise ValueError(f"paradigm {name} needs the data's density: source: synthetic, not {self.data.source}")
+        return self
+
+    @property
+    def architecture(self) -> AnyArchitecture:
+        """Return the architecture of the model that is trained."""
+        architecture = self.flow or self.dcgan or self.model
+        assert architecture is not None
+        return architecture
+
+    @property
+    def has_prediction(self) -> bool:
+        """Return whether the linearised game predicts its training.
+
+        The prediction holds for NSGAN from the truth, on the truth's data, by simultaneous gradient steps. Adam's steps
+        are no gradient steps, alternating steps have another Jacobian, and decaying instance noise changes the game.
+        """
+        config = self.paradigm
+        return (
+            isinstance(config, NSGANConfig)
+            and self.start == "truth"
+            and self.data.source == "synthetic"
+            and (config.optimizer, config.updates, config.instance_noise) == ("sgd", "simultaneous", 0.0)
+            and (config.r2_gamma, config.spectral_norm) == (0.0, False)
+            and config.steps > 0
+        )
+
+    @property
+    def real_nvp(self) -> FlowConfig:
+        """Return the flow of a cell that must have one, such as a truth."""
+        assert self.flow is not None
+        return self.flow
+
+    @cached_property
+    def id(self) -> str:
+        """Hash the schema version and the cell without its label to 16 hexadecimal digits."""
+        sections = ((name, getattr(self, name)) for name in _SECTIONS)
+        parts = ",".join(f'"{name}":{section.canonical if section else "null"}' for name, section in sections)
+        rest = f'"precision":"{self.precision}","seed":{self.seed},"start":"{self.start}"'
+        return hashlib.sha256(f'{{"cell":{{{parts},{rest}}},"schema":{SCHEMA}}}'.encode()).hexdigest()[:16]
+
+    def groups_every(self, metrics: MetricsConfig) -> tuple[str, ...]:
+        """Return the groups of metrics at every evaluation: those of the study, and of a game's images the recall.
+
+        A game that drops modes can have a small Fréchet distance; its recall shows it.
+        """
+        is_game = isinstance(self.paradigm, AdversarialConfig) and "frechet" in metrics.every
+        return (*metrics.every, "prdc") if is_game and "prdc" not in metrics.every else metrics.every
+
+    @property
+    def kind(self) -> str:
+        """Return the model's short name: the degree of a flow, ``dcgan``, or the name of a factory."""
+        if self.model is not None:
+            return self.model.factory.partition(":")[2]
+        return "dcgan" if self.dcgan is not None else self.degree
+
+    @property
+    def label(self) -> str:
+        """Return a short text for tables and logs: kind, paradigm, data with their number, start, seed."""
+        data = f"{self.data.source}:{self.data.num_train}"
+        return f"{self.kind} {self.paradigm.name} {data} {self.start} seed {self.seed}"
