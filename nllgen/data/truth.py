@@ -120,8 +120,14 @@ def truth_bytes(cell: Cell, weights: dict[str, Tensor]) -> bytes:
     return to_bytes({"schema": SCHEMA, "cell": cell.model_dump_json(), "weights": weights})
 
 
-def load_truth(path: Path | str, device: torch.device) -> Truth:
+def load_truth(path: Path | str, device: torch.device, cell: Cell | None = None) -> Truth:
     """Read truth.pt.
+
+    Args:
+        path: of the file.
+        device: of the flow.
+        cell: the study's truth, whose base may have another scale than that of a truth that ships; None takes the
+            truth as it was trained.
 
     Raises:
         CorruptFileError: it is damaged, or its weights do not match its configuration.
@@ -133,15 +139,22 @@ def load_truth(path: Path | str, device: torch.device) -> Truth:
     if not isinstance(schema, int) or schema != SCHEMA:
         raise SchemaError(f"{path}: schema {schema}, this version reads {SCHEMA}", "train the truth again")
     try:
-        cell = Cell.model_validate_json(content["cell"])
-        flow = RealNVP(cell.real_nvp)
+        trained = Cell.model_validate_json(content["cell"])
+        flow = RealNVP((cell or trained).real_nvp)
         flow.load_state_dict(content["weights"])
     except MemoryError:
         raise
     except Exception as error:  # torch and pydantic raise many types on wrong content
         raise CorruptFileError(f"{path}: not a truth: {error}", "remove it and submit the study again") from error
     flow.requires_grad_(False).eval().to(device)
-    return Truth(cell, flow, weights_sha256(flow.state_dict()))
+    if cell is not None and _unscaled(cell) != _unscaled(trained):
+        raise CorruptFileError(f"{path}: holds another truth, {trained.id}", "remove it and submit the study again")
+    return Truth(cell or trained, flow, weights_sha256(flow.state_dict()))
+
+
+def _unscaled(cell: Cell) -> str:
+    """Return the id of a truth whose base has the scale 1."""
+    return cell.model_copy(update={"flow": cell.real_nvp.model_copy(update={"base_scale": 1.0})}).id
 
 
 def check_fits(truth: Truth, cell: Cell) -> None:

@@ -6,6 +6,7 @@ The map is the same in both directions and in train and eval mode.
 from __future__ import annotations
 
 import copy
+import math
 from typing import cast
 
 import torch
@@ -184,13 +185,19 @@ class RealNVP(DensityModel):
 
     def base_log_prob(self, z: Tensor) -> Tensor:
         """Return the log-density of latents (N, C, H, W) under the base distribution → (N,) in float64, nats."""
-        return normal_log_prob(z) if self.config.dof is None else student_t_log_prob(z, self.config.dof)
+        scale, dof = self.config.base_scale, self.config.dof
+        if scale != 1.0:
+            z = z / scale
+        log_prob = normal_log_prob(z) if dof is None else student_t_log_prob(z, dof)
+        return log_prob if scale == 1.0 else log_prob - self.config.num_dims * math.log(scale)
 
     def sample_base(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw latents (n, C, H, W) in the model's dtype and on its device."""
         like = next(self.parameters())
         z = torch.randn(n, *self.config.shape, generator=generator, device=like.device, dtype=like.dtype)
-        return z if self.config.dof is None else student_t_from_normal(z, self.config.dof, generator)
+        if self.config.dof is not None:
+            z = student_t_from_normal(z, self.config.dof, generator)
+        return z if self.config.base_scale == 1.0 else z * self.config.base_scale
 
 
 @torch.no_grad()

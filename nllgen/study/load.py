@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from nllgen.errors import ConfigError
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.claims import claims_sha256
-from nllgen.study.config import Cell, DatasetConfig, Frozen, MetricsConfig, Precision, Resources, Study
+from nllgen.study.config import Cell, DatasetConfig, FlowConfig, Frozen, MetricsConfig, Precision, Resources, Study
 from nllgen.study.diagnostics import KeyPath, did_you_mean, dotted, explain, not_allowed, unknown_key
 from nllgen.study.expand import StudyContext, expand
 from nllgen.study.pretrained import pretrained_card, pretrained_names
@@ -139,12 +139,18 @@ def _truth(document: YamlDocument, value: Any, precision: Precision) -> tuple[Ce
     if not isinstance(value, dict) or "pretrained" not in value:
         cell = _trained_truth(document, value, precision)
         return (cell if len(document.diagnostics) == num_before else None), ""
-    for key in [key for key in value if key != "pretrained"]:
+    for key in [key for key in value if key not in ("pretrained", "base_scale")]:
         document.add_error((*_TRUTH, key), "goes with a truth that is trained; leave out either it or pretrained")
     name, names = value["pretrained"], pretrained_names()
     if name not in names:
         document.add_error((*_TRUTH, "pretrained"), not_allowed(name, names))
-    return (pretrained_card(name).cell, name) if len(document.diagnostics) == num_before else (None, "")
+        return None, ""
+    cell = pretrained_card(name).cell
+    flow = cell.real_nvp.model_dump() | ({"base_scale": value["base_scale"]} if "base_scale" in value else {})
+    scaled = document.validate(_TRUTH, flow, FlowConfig)
+    if scaled is None or len(document.diagnostics) > num_before:
+        return None, ""
+    return cell.model_copy(update={"flow": scaled}), name
 
 
 def _trained_truth(document: YamlDocument, value: Any, precision: Precision) -> Cell | None:

@@ -99,7 +99,7 @@ def _check_keys(cell: Cell, values: dict[str, Any]) -> None:
     """Refuse a cell that was frozen before one of its keys existed: its default may not be what was trained."""
     sections = {name: section for name in _SHARED if isinstance(section := getattr(cell, name), BaseModel)}
     for name, section in sections.items():
-        if missing := sorted(type(section).model_fields.keys() - dict(values[name]).keys()):
+        if missing := sorted(section.model_dump().keys() - dict(values[name]).keys()):
             raise SchemaError(
                 f"the study was frozen by an earlier version of nllgen, which had no {name}.{missing[0]}",
                 "use the nllgen that made it, or submit the grid with another name or --root",

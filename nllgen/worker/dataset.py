@@ -18,6 +18,7 @@ from nllgen.study.config import DatasetConfig
 from nllgen.train.streams import generator
 from nllgen.worker.progress import Display, TaskProgress
 from nllgen.worker.settings import Stop, echo, move_aside
+from nllgen.worker.study_truth import study_truth
 
 _CPU = torch.device("cpu")
 _CHECKED = 64  # images of a data set whose numerical errors are measured
@@ -38,9 +39,9 @@ def draw_dataset(weights: Path, path: Path, config: DatasetConfig, stop: Stop, d
         AssetError, CorruptFileError: the truth is missing or damaged.
         StoppedError: a stop was asked for; nothing was written.
     """
-    truth = load_truth(weights, _CPU)
+    truth = load_truth(weights, _CPU, study_truth(weights))
     old = _old_dataset(path)
-    if old is not None and old.truth_sha256 != truth.sha256:
+    if old is not None and (old.truth_sha256, old.truth_id) != (truth.sha256, truth.id):
         raise ConfigError(f"{path} was drawn from another truth than {weights}", "remove it and run the same again")
     wanted = {"train": config.num_train, "val": config.num_val, "test": config.num_test}
     if old is not None:

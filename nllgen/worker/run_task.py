@@ -117,7 +117,7 @@ def truth_of(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) 
         return None
     if study.truth is None:
         raise ConfigError(f"study {study.name} has no truth", "add a truth section to its grid")
-    truth = load_truth(study_dir.truth_weights(study.truth.id), settings.device)
+    truth = load_truth(study_dir.truth_weights(study.truth.id), settings.device, study.truth)
     check_fits(truth, cell)
     return truth
 

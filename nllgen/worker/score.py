@@ -22,6 +22,7 @@ from nllgen.storage.dataset import Dataset, read_dataset
 from nllgen.storage.external import read_array
 from nllgen.storage.study_dir import StudyDir
 from nllgen.train.streams import generator
+from nllgen.worker.study_truth import study_truth
 
 Space = Literal["logits", "pixels"]
 GROUPS = ("frechet", "frechet_inf", "kid", "prdc", "critic")
@@ -164,8 +165,9 @@ def score_samples(files: TruthFiles, path: str | Path, space: Space, device: tor
 
 
 def _truth_and_dataset(files: TruthFiles, device: torch.device, train_rows: slice | None) -> tuple[Truth, Dataset]:
-    truth, dataset = load_truth(files.weights, device), read_dataset(files.dataset, train_rows=train_rows)
-    if dataset.truth_sha256 != truth.sha256:
+    truth = load_truth(files.weights, device, study_truth(files.weights))
+    dataset = read_dataset(files.dataset, train_rows=train_rows)
+    if (dataset.truth_sha256, dataset.truth_id) != (truth.sha256, truth.id):
         raise ConfigError(
             f"{files.dataset} was drawn from another truth than {files.weights}", "give one truth's folder"
         )

@@ -147,3 +147,27 @@ def test_numerical_errors_are_small_and_not_zero(truth: Truth) -> None:
     density, inverse = numerical_errors(truth.flow, x)
     assert 0 < density < 1e-3
     assert 0 < inverse < 1e-4
+
+
+def scaled(cell: Cell, scale: float) -> Cell:
+    return cell.model_copy(update={"flow": cell.real_nvp.model_copy(update={"base_scale": scale})})
+
+
+def test_a_truth_can_be_read_with_another_scale_of_its_base(truth: Truth, truth_file: Path) -> None:
+    loaded = load_truth(truth_file, CPU, scaled(CELL, 0.8))
+    assert loaded.id == scaled(CELL, 0.8).id != truth.id
+    assert loaded.sha256 == truth.sha256
+    drawn = loaded.flow.sample(4, torch.Generator().manual_seed(0))
+    z = truth.flow.forward(drawn)[0]
+    assert torch.allclose(z, 0.8 * truth.flow.sample_base(4, torch.Generator().manual_seed(0)), atol=1e-4)
+
+
+def test_a_scale_of_one_is_the_cell_of_before() -> None:
+    assert scaled(CELL, 1.0).id == CELL.id
+    assert "base_scale" not in CELL.model_dump_json()
+
+
+def test_another_truth_than_the_study_s_is_refused(truth_file: Path) -> None:
+    other = CELL.model_copy(update={"seed": 5})
+    with pytest.raises(CorruptFileError, match="holds another truth"):
+        load_truth(truth_file, CPU, other)

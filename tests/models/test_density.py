@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -85,3 +86,23 @@ def test_log_prob_of_samples_is_that_of_their_latents_minus_the_log_det_of_the_i
     z = flow.sample_base(8, torch.Generator().manual_seed(0))
     x, log_det = flow.inverse(z)
     torch.testing.assert_close(flow.log_prob(x), flow.base_log_prob(z) - log_det, rtol=1e-10, atol=1e-8)
+
+
+@pytest.mark.parametrize("base", [{}, {"base": "student_t", "dof": 8.0}])
+def test_a_scaled_base_is_a_density_too(base: dict[str, Any], make_flow: MakeFlow) -> None:
+    flow = make_flow(FlowConfig.model_validate(TWO_PIXELS.model_dump() | base | {"base_scale": 0.7}), noise=0.2)
+    points, area = grid(HALF_WIDTH, NUM)
+    assert abs(float(flow.log_prob(points).exp().sum()) * area - 1) < 3e-3
+
+
+def test_a_scaled_base_is_the_normal_of_that_deviation(make_flow: MakeFlow) -> None:
+    flow = make_flow(TWO_PIXELS.model_copy(update={"base_scale": 0.7}))
+    z = torch.randn(5, 1, 1, 2, dtype=torch.float64)
+    expected = Normal(0.0, 0.7).log_prob(z).sum((1, 2, 3))  # type: ignore[no-untyped-call]
+    assert torch.allclose(flow.base_log_prob(z), expected)
+
+
+def test_latents_of_a_scaled_base_are_the_same_draws_times_the_scale(make_flow: MakeFlow) -> None:
+    one, scaled = make_flow(TWO_PIXELS), make_flow(TWO_PIXELS.model_copy(update={"base_scale": 0.7}))
+    first, second = (flow.sample_base(9, torch.Generator().manual_seed(1)) for flow in (one, scaled))
+    assert torch.equal(second, 0.7 * first)

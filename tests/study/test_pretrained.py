@@ -17,11 +17,16 @@ from nllgen.errors import AssetError, ConfigError, ConflictError, CorruptFileErr
 from nllgen.launch.freeze import freeze
 from nllgen.planning.plan import make_plan
 from nllgen.planning.study_plan import load_study_at
+from nllgen.storage.dataset import read_dataset
 from nllgen.storage.tasks import tasks_of
 from nllgen.study import pretrained
 from nllgen.study.config import Study
 from nllgen.study.load import load_study, parse_study
 from nllgen.study.pretrained import pretrained_card, pretrained_names, pretrained_weights
+from nllgen.worker.dataset import draw_dataset
+from nllgen.worker.progress import plain_lines
+from nllgen.worker.settings import NeverStop
+from nllgen.worker.study_truth import study_truth
 
 GRID = """
 name: begun
@@ -131,6 +136,8 @@ def test_a_frozen_study_keeps_the_truth_that_it_has(tmp_path: Path) -> None:
         ("{pretrained: known-mnist-15}", "did you mean known-mnist-14"),
         ("{pretrained: [known-mnist-14]}", "is not allowed"),
         ("{pretrained: ../known-mnist-14}", "is not allowed"),
+        ("{pretrained: known-mnist-14, base_scale: 0}", "truth.base_scale: 0 is not allowed"),
+        ("{pretrained: known-mnist-14, base_scale: cold}", 'truth.base_scale: "cold" is not allowed'),
         ("{pretrained: known-mnist-14, seed: 1}", "truth.seed: goes with a truth that is trained"),
     ],
 )
@@ -163,3 +170,24 @@ def test_cells_on_mnist_are_left_out_where_it_is_missing_and_join_where_it_is_th
 def test_only_data_that_may_be_missing_can_be_optional() -> None:
     with pytest.raises(ConfigError, match="optional"):
         parsed(OPTIONAL.replace("[mnist]", "[synthetic]"))
+
+
+def test_a_pretrained_truth_can_have_another_scale_of_its_base(tmp_path: Path) -> None:
+    scaled = parsed(GRID.replace("known-mnist-14}", "known-mnist-14, base_scale: 0.8}"))
+    plain = parsed(GRID)
+    assert scaled.truth is not None
+    assert scaled.truth.real_nvp.base_scale == 0.8
+    assert scaled.cells[0].data.truth_id == scaled.truth.id != plain.cells[0].data.truth_id
+    folder, frozen, _ = freeze(scaled, tmp_path)
+    weights = folder.truth_weights(scaled.truth.id)
+    assert weights.read_bytes() == pretrained_weights("known-mnist-14")
+    assert study_truth(weights) == frozen.truth
+    draw_dataset(weights, folder.dataset(scaled.truth.id), frozen.dataset, NeverStop(), plain_lines)
+    drawn, truth = read_dataset(folder.dataset(scaled.truth.id)), load_truth(weights, torch.device("cpu"))
+    z = truth.flow.forward(torch.from_numpy(drawn.x["val"]))[0]
+    assert drawn.truth_id == scaled.truth.id
+    assert float(z.std()) == pytest.approx(0.8, abs=0.02)
+
+
+def test_a_scale_of_one_is_the_pretrained_truth_itself() -> None:
+    assert parsed(GRID.replace("known-mnist-14}", "known-mnist-14, base_scale: 1.0}")).cells == parsed(GRID).cells
