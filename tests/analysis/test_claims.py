@@ -94,8 +94,8 @@ def test_verdicts_do_not_depend_on_the_order_of_rows() -> None:
     assert verdicts_json(judge(to_frames(mixed))) == verdicts_json(judge(to_frames(study)))
 
 
-# Published studies, which registered version 1 of the rules, and studies that still have the cells of version 1.
-OF_VERSION_1 = {"laptop", "equilibrium", "misspec", "nash", "sample-size", "hybrid"}
+# Published studies, which registered version 1 of the rules.
+OF_VERSION_1 = {"laptop", "equilibrium"}
 SERVE_NONE = {"smoke", "known-mnist", "known-mnist-14", "tuning"}
 
 
