@@ -21,6 +21,8 @@ from nllgen.study.degrees import DEGREES
 from nllgen.study.tuning import Tuning
 
 DEGREE_ORDER = (*DEGREES, "custom")
+# ends of the names of students: with the truth's weights, and with noise on them
+STARTED_AT_TRUTH = (" from truth", " near truth")
 OUTCOME_ORDER = ("done", "diverged", "missing")
 # columns of a cell that the long tables carry; join_cells adds others
 KEYS = (
@@ -42,12 +44,13 @@ class Frames:
 
             - ``id``, ``role`` (cell or truth), ``outcome`` (done, diverged or missing), ``label``;
             - configuration: ``degree``, ``paradigm``, ``source``, ``num_train``, ``image_size``, ``truth_id``,
-              ``start``, ``seed``, ``steps``, ``batch_size``, ``lr``, ``precision``, ``width``, ``blocks``, ``scales``,
-              ``coupling``, ``num_dims``;
+              ``start``, ``start_noise``, ``seed``, ``steps``, ``batch_size``, ``lr``, ``precision``, ``width``,
+              ``blocks``, ``scales``, ``coupling``, ``num_dims``;
             - results and provenance, the other columns of /cells in docs/schema.md, for example ``num_parameters``,
               ``seconds_per_step``, ``device`` and ``code_sha256``;
-            - names: ``student`` is the degree, with *from truth* if that is not the degree's own start; ``setting`` is
-              the data (source and N), ``slug`` the same for file names; ``variant`` holds what varies between cells of
+            - names: ``student`` is the degree, with *from truth* if that is not the degree's own start, and *near
+              truth* if there is noise on that start; ``setting`` is the data (source and N), ``slug`` the same for file
+              names; ``variant`` holds what varies between cells of
               one student, paradigm and setting; cells of one ``group`` differ in the seed alone.
         eval: one row per evaluation: ``cell`` (row of ``cells``), ``step``, ``epoch``, ``weights`` (raw or ema), the
             metrics, and the columns ``KEYS`` of the cell. A metric that no cell has is a column of NaN.
@@ -170,8 +173,10 @@ def _cells(table: Table, parsed: Sequence[Cell]) -> pd.DataFrame:
     config = pd.DataFrame([_config_row(cell) for cell in parsed], columns=list(_config_row(_EXAMPLE)))
     frame = frame.drop(columns=["config", "precision"]).join(config)
     frame["student"] = [
-        _student(role, degree, start)
-        for role, degree, start in zip(frame["role"], frame["degree"], frame["start"], strict=True)
+        _student(role, degree, start, noise)
+        for role, degree, start, noise in zip(
+            frame["role"], frame["degree"], frame["start"], frame["start_noise"], strict=True
+        )
     ]
     frame["setting"], frame["slug"] = _settings(frame)
     frame["variant"] = _variants(frame, [_settings_of(cell) for cell in parsed])
@@ -202,6 +207,7 @@ def _config_row(cell: Cell) -> dict[str, Hashable]:
         "image_size": cell.data.image_size,
         "truth_id": cell.data.truth_id or "",
         "start": cell.start,
+        "start_noise": cell.start_noise,
         "seed": cell.seed,
         "precision": cell.precision,
         "steps": cell.paradigm.steps,
@@ -216,10 +222,12 @@ def _config_row(cell: Cell) -> dict[str, Hashable]:
 _EXAMPLE = Cell.model_validate({"data": {}, "flow": {}})
 
 
-def _student(role: str, degree: str, start: str) -> str:
+def _student(role: str, degree: str, start: str, noise: float) -> str:
     if role == "truth":
         return "truth"
-    return f"{degree} from truth" if start == "truth" and degree != "W*" else degree
+    if start != "truth" or degree == "W*":
+        return degree
+    return f"{degree} near truth" if noise else f"{degree} from truth"
 
 
 def _size(num_train: str) -> str:
@@ -251,7 +259,8 @@ def _settings_of(cell: Cell) -> dict[str, Hashable]:
 def _variants(frame: pd.DataFrame, settings: list[dict[str, Hashable]]) -> list[str]:
     variants = [""] * len(frame)
     for _, rows in frame.groupby(["student", "paradigm", "setting"], sort=False).groups.items():
-        varied = [key for key in settings[rows[0]] if len({settings[row].get(key) for row in rows}) > 1]
+        keys = dict.fromkeys(key for row in rows for key in settings[row])
+        varied = [key for key in keys if len({settings[row].get(key) for row in rows}) > 1]
         for row in rows:
             variants[row] = ", ".join(f"{key}={settings[row].get(key)}" for key in varied)
     return variants
@@ -273,7 +282,9 @@ def student_order(students: pd.Series) -> list[str]:
     """Return the students: the truth, then the degrees from the smallest model to the largest."""
 
     def rank(student: str) -> tuple[int, str]:
-        degree = student.removesuffix(" from truth")
+        degree = student
+        for suffix in STARTED_AT_TRUTH:
+            degree = degree.removesuffix(suffix)
         return (DEGREE_ORDER.index(degree) if degree in DEGREE_ORDER else -1), student
 
     return sorted(students.unique(), key=rank)

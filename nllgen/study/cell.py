@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cached_property
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from nllgen.study.models import (
     MNIST_SIZE,
@@ -16,6 +17,7 @@ from nllgen.study.models import (
     FlowConfig,
     Frozen,
     ImportedConfig,
+    without_defaults,
 )
 from nllgen.study.paradigms import AdversarialConfig, AnyParadigm, NLLConfig, NSGANConfig
 from nllgen.study.sections import MetricsConfig
@@ -85,6 +87,8 @@ class Cell(Frozen):
     Attributes:
         flow, dcgan, model: architecture of the model; exactly one of them is set.
         start: initial weights: ``random``, or ``truth`` for the truth's own.
+        start_noise: standard deviation of normal noise on the truth's weights, as a share of the root mean square of
+            each array of weights; for ``start: truth``. At the truth itself the oracle's gradient is 0.
         precision: arithmetic of training, resolved at submission; reported densities are always fp32.
         seed: seed of every random stream; on synthetic data also the number of the disjoint block of training images.
         degree: name of the flow relative to the truth. It is a label and not in the id, since the flow itself is.
@@ -96,9 +100,14 @@ class Cell(Frozen):
     model: ImportedConfig | None = None
     paradigm: AnyParadigm = NLLConfig()
     start: Literal["random", "truth"] = "random"
+    start_noise: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     precision: Precision = "fp32"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     degree: Degree | Literal["custom"] = "custom"
+
+    @model_serializer(mode="wrap")
+    def _dump_as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_defaults(dump(self), {"start_noise": 0.0})
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
@@ -111,6 +120,8 @@ class Cell(Frozen):
             raise ValueError(
                 f"dcgan has no density, and paradigm {name} needs one; allowed: {', '.join(_SAMPLE_PARADIGMS)}"
             )
+        if self.start_noise and self.start != "truth":
+            raise ValueError("start_noise is noise on the truth's weights, which needs start: truth")
         if self.start == "truth" and self.flow is None:
             raise ValueError("start: truth takes the truth's weights, which fit only a flow")
         if self.paradigm.needs_truth and self.data.source != "synthetic":
@@ -134,7 +145,7 @@ class Cell(Frozen):
         config = self.paradigm
         return (
             isinstance(config, NSGANConfig)
-            and self.start == "truth"
+            and (self.start, self.start_noise) == ("truth", 0.0)
             and self.data.source == "synthetic"
             and (config.optimizer, config.updates, config.instance_noise) == ("sgd", "simultaneous", 0.0)
             and (config.r2_gamma, config.spectral_norm) == (0.0, False)
@@ -153,6 +164,8 @@ class Cell(Frozen):
         sections = ((name, getattr(self, name)) for name in _SECTIONS)
         parts = ",".join(f'"{name}":{section.canonical if section else "null"}' for name, section in sections)
         rest = f'"precision":"{self.precision}","seed":{self.seed},"start":"{self.start}"'
+        if self.start_noise:
+            rest += f',"start_noise":{json.dumps(self.start_noise)}'
         return hashlib.sha256(f'{{"cell":{{{parts},{rest}}},"schema":{SCHEMA}}}'.encode()).hexdigest()[:16]
 
     def groups_every(self, metrics: MetricsConfig) -> tuple[str, ...]:
@@ -174,4 +187,5 @@ class Cell(Frozen):
     def label(self) -> str:
         """Return a short text for tables and logs: kind, paradigm, data with their number, start, seed."""
         data = f"{self.data.source}:{self.data.num_train}"
-        return f"{self.kind} {self.paradigm.name} {data} {self.start} seed {self.seed}"
+        start = f"{self.start} + {self.start_noise:g} noise" if self.start_noise else self.start
+        return f"{self.kind} {self.paradigm.name} {data} {start} seed {self.seed}"

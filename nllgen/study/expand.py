@@ -91,6 +91,7 @@ class _Expander:
             self.architecture: model,
             "paradigm": paradigm,
             "start": "truth" if is_control else assignment.get("start", "random"),
+            "start_noise": assignment.get("start_noise", 0.0),
             "precision": precision,
             "seed": assignment.get("seed", 0),
             "degree": degree,

@@ -34,11 +34,11 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         dict.fromkeys(key for model in PARADIGMS.values() for key in ("name", TUNED, *model.model_fields))
     ),
 }
-SINGLES = ("degree", "start", "precision", "seed")
+SINGLES = ("degree", "start", "start_noise", "precision", "seed")
 KEYS = (*(f"{section}.{key}" for section, keys in SECTIONS.items() for key in keys), *SINGLES)
 MODIFIERS = ("zip", "exclude", "include")
 SWEEP_KEYS = (*SECTIONS, *SINGLES, *MODIFIERS)
-TRUTH_KEYS = tuple(key for key in (*SECTIONS, *SINGLES) if key not in ("degree", "dcgan", "model"))
+TRUTH_KEYS = tuple(key for key in (*SECTIONS, *SINGLES) if key not in ("degree", "start_noise", "dcgan", "model"))
 
 
 @dataclass(frozen=True)

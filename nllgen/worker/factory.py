@@ -105,7 +105,7 @@ def synthetic_data(
     Raises:
         ConfigError: the data set was drawn from another truth or is too small.
     """
-    if dataset.truth_sha256 != truth.sha256:
+    if (dataset.truth_sha256, dataset.truth_id) != (truth.sha256, truth.id):
         raise ConfigError(
             "the data set was drawn from another truth than truth.pt", "remove dataset.h5 and submit the study again"
         )
@@ -139,9 +139,20 @@ def make_flow(cell: Cell, truth: Truth | None, source: Source, device: torch.dev
     if cell.start == "truth":
         assert truth is not None
         flow.load_state_dict(truth.flow.state_dict())
+        if cell.start_noise:
+            perturb(flow, cell.start_noise, generator(torch.device("cpu"), run_seed(cell), "start_noise"))
     else:
         flow.initialise(source.next(_INIT_BATCH))
     return flow
+
+
+@torch.no_grad()
+def perturb(model: Model, scale: float, noise: torch.Generator) -> None:
+    """Add normal noise to every array of parameters, of ``scale`` times the root mean square of its values."""
+    for parameter in model.parameters():
+        size = scale * parameter.square().mean().sqrt()
+        drawn = torch.randn(parameter.shape, generator=noise, dtype=parameter.dtype)  # the same bits on every device
+        parameter.add_(size * drawn.to(parameter.device))
 
 
 def make_state(cell: Cell, data: CellData, truth: Truth | None, device: torch.device) -> TrainState:

@@ -14,7 +14,16 @@ from scipy import stats
 
 from nllgen.storage.hdf5 import Array
 from nllgen.study.claims import claims_sha256
-from nllgen.study.config import Cell, DataConfig, DCGANConfig, FlowConfig, NLLConfig, NoiseConfig, NSGANConfig
+from nllgen.study.config import (
+    Cell,
+    DataConfig,
+    DCGANConfig,
+    FlowConfig,
+    NLLConfig,
+    NoiseConfig,
+    NSGANConfig,
+    OracleConfig,
+)
 from nllgen.study.degrees import student
 from nllgen.study.tuning import Trial, Tuning
 from tests.analysis.claims_known import NASH, BySeed, finding, is_gan, verdicts
@@ -299,3 +308,28 @@ def test_a_verdict_that_does_not_hold_after_the_correction_is_marked() -> None:
     first = content["claims"][0]
     assert (content["schema"], first["verdict"], first["holds_corrected"]) == (2, "supported", False)
     assert first["p_holm"] == pytest.approx(8 * first["p_value"])  # the second smallest of nine, after C8
+
+
+def perturbed(noise: float, controls_noise: float) -> list[Cell]:
+    """Return an oracle that starts near the truth, with controls whose start has a noise of its own."""
+    kinds: list[Any] = [OracleConfig(steps=STEPS, eval_every=100), NLLConfig(steps=STEPS, eval_every=100, **NASH)]
+    kinds.append(NoiseConfig(steps=STEPS, eval_every=100))
+    cells = [cell(kind, seed, start="truth", num="fresh") for kind in kinds for seed in range(5)]
+    return [
+        each.model_copy(update={"start_noise": noise if each.paradigm.name == "nsgan_oracle" else controls_noise})
+        for each in cells
+    ]
+
+
+def test_c2_shows_the_oracle_from_a_perturbed_truth_beside_controls_from_there() -> None:
+    values: Override = lambda cell, step: {"kl_nats": np.asarray(step, float) / STEPS * (1 + cell.seed)}  # noqa: E731
+    parts = finding("C2", perturbed(0.02, 0.02), values).parts
+    assert [part.label for part in parts if "(not counted)" in part.label and "W near truth" in part.label]
+    assert not finding("C2", perturbed(0.02, 0.0), values).parts
+
+
+def test_c2_does_not_count_a_game_that_starts_beside_the_truth() -> None:
+    cells = [each.model_copy(update={"start_noise": 0.02}) for each in nash()]
+    result = finding("C2", cells, left(lambda s: 100.0 * 10**s))
+    assert result.verdict == "undecided"
+    assert len(result.parts) == 1

@@ -93,8 +93,12 @@ def is_nash_control(nash: Cell, other: Cell) -> bool:
     """Return whether a cell is trained by NLL from the truth as the game of ``nash`` is."""
     if not is_trained_flow(other, "truth") or other.paradigm.name != "nll" or other.paradigm.schedule != "constant":
         return False
-    is_same_problem = (nash.data, nash.flow, nash.precision) == (other.data, other.flow, other.precision)
-    return is_same_problem and optimisation(nash) == optimisation(other)
+    return problem(nash) == problem(other) and optimisation(nash) == optimisation(other)
+
+
+def problem(cell: Cell) -> tuple[object, ...]:
+    """Return what a game from the truth and its controls share: data, flow, precision, noise on the start."""
+    return cell.data, cell.flow, cell.precision, cell.start_noise
 
 
 def optimisation(cell: Cell) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from nllgen_analysis.figures import panels, style
 from nllgen_analysis.figures.scales import Scale
 from nllgen_analysis.figures.style import DARK_GREY, LINESTYLES, LineStyle, line_key, marker_key
-from nllgen_analysis.frames import Frames, ranked
+from nllgen_analysis.frames import STARTED_AT_TRUTH, Frames, ranked
 from nllgen_analysis.text import CONDITION, GEOMETRIC, cite, listing, number
 
 COLUMNS = (
@@ -44,12 +44,12 @@ def measured(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 def raw_from_random(frames: Frames) -> pd.DataFrame:
     """Return the evaluations of raw weights, without students that start *from truth*."""
-    return frames.eval[(frames.eval["weights"] == "raw") & ~frames.eval["student"].str.endswith(" from truth")]
+    return frames.eval[(frames.eval["weights"] == "raw") & ~frames.eval["student"].str.endswith(STARTED_AT_TRUTH)]
 
 
 def planned_cells(frames: Frames, setting: str) -> pd.DataFrame:
     """Return the cells of a setting, without students that start *from truth*."""
-    return frames.cells[(frames.cells["setting"] == setting) & ~frames.cells["student"].str.endswith(" from truth")]
+    return frames.cells[(frames.cells["setting"] == setting) & ~frames.cells["student"].str.endswith(STARTED_AT_TRUTH)]
 
 
 def by_degree(rows: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.style import GREY, FigureResult, NotDrawn, paradigm_colour
-from nllgen_analysis.frames import Frames, ranked
+from nllgen_analysis.frames import STARTED_AT_TRUTH, Frames, ranked
 from nllgen_analysis.text import CONDITION, GEOMETRIC, cite, listing
 
 NAME, TITLE = "divergences", "Exact divergences from the truth"
@@ -82,7 +82,7 @@ def _scale(panel: str, values: pd.Series) -> scales.Scale:
 def _order(seeds: pd.DataFrame) -> list[str]:
     """Return the groups by paradigm, setting and degree."""
     groups = ranked(seeds.drop_duplicates("group"))
-    groups = groups.assign(_trained=groups["student"].str.endswith(" from truth"))
+    groups = groups.assign(_trained=groups["student"].str.endswith(STARTED_AT_TRUTH))
     return list(groups.sort_values(["_trained", "paradigm", "_setting", "_student", "group"], kind="stable")["group"])
 
 

@@ -18,6 +18,8 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nllgen_analysis.frames import STARTED_AT_TRUTH
+
 WIDTH_IN = 6.3  # the text width of an A4 page
 COLUMN_IN = 3.4  # a column of a two-column page
 GREY = "#7F7F7F"
@@ -141,7 +143,7 @@ def render(figure: Figure, kind: str) -> bytes:
 
 def degree_colour(student: str) -> str:
     """Return the colour of a degree; a student that is trained from the truth has another than W*."""
-    return FROM_TRUTH if student.endswith(" from truth") else DEGREE_COLOURS.get(student, GREY)
+    return FROM_TRUTH if student.endswith(STARTED_AT_TRUTH) else DEGREE_COLOURS.get(student, GREY)
 
 
 def paradigm_colour(paradigm: str) -> str:

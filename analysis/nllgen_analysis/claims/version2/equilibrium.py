@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nllgen.study.config import Cell, NSGANConfig
 from nllgen_analysis.claims.evidence import Arm, Evidence, Run
-from nllgen_analysis.claims.partners import is_nash_control, is_trained_flow, mean_of, optimiser_steps
+from nllgen_analysis.claims.partners import is_nash_control, is_trained_flow, mean_of, optimiser_steps, problem
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement
 from nllgen_analysis.claims.version2.rules import Rules
 from nllgen_analysis.claims.version2.values import INF, at_end, sample
@@ -42,7 +42,8 @@ def _counts(evidence: Evidence[Rules], cell: Cell) -> bool:
     if not (isinstance(game, NSGANConfig) and evidence.is_plain_nsgan(cell)):
         return False
     has_rate = math.isclose(game.lr, evidence.rules.C2.counted_lr)
-    return has_rate and (game.disc_start, cell.data.num_train, cell.precision) == ("zero", "fresh", "fp32")
+    start = game.disc_start, cell.start_noise
+    return has_rate and (*start, cell.data.num_train, cell.precision) == ("zero", 0.0, "fresh", "fp32")
 
 
 def _controls(evidence: Evidence[Rules], arm: Arm, skipped: list[str]) -> tuple[Arm, Arm] | None:
@@ -62,8 +63,7 @@ def _controls(evidence: Evidence[Rules], arm: Arm, skipped: list[str]) -> tuple[
 
 def _is_noise(nash: Cell, other: Cell) -> bool:
     is_noise = is_trained_flow(other, "truth") and other.paradigm.name == "noise"
-    is_same_problem = (nash.data, nash.flow, nash.precision) == (other.data, other.flow, other.precision)
-    return is_noise and is_same_problem and optimiser_steps(nash) == optimiser_steps(other)
+    return is_noise and problem(nash) == problem(other) and optimiser_steps(nash) == optimiser_steps(other)
 
 
 def _nash(evidence: Evidence[Rules], arm: Arm, nll: Arm, noise: Arm) -> Finding:
