@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import cloup
 
+from nllgen.cli.analysis import importing_analysis
 from nllgen.cli.options import COLLECTED, PATH, STUDY_ROOT, example, study_argument
 from nllgen.cli.output import echo
-from nllgen.errors import MachineError
 
 if TYPE_CHECKING:
     from nllgen.storage.study_dir import StudyDir
@@ -56,12 +56,8 @@ def report(study_h5: Path, out: Path) -> None:
 
     Needs neither torch nor a network.
     """
-    try:
+    with importing_analysis():
         from nllgen_analysis.report import write_report
-    except ImportError as error:
-        raise MachineError(
-            f"the analysis packages are not installed ({error.name})", "pip install 'nllgen[analysis]'"
-        ) from error
     written = write_report(study_h5, out)
     for line in written.lines:
         echo(line)

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 import cloup
 
+from nllgen.cli.analysis import importing_analysis
 from nllgen.cli.options import DEVICE, GRID, JSON, NUM_THREADS, PATH, ROOT, TRUST, example, num_cores
 from nllgen.cli.output import MAX_ROWS, echo, ignore, print_json, print_rows, print_tables, table, warn
 from nllgen.errors import EXIT_CELLS_FAILED
 
 if TYPE_CHECKING:
+    from nllgen_analysis.planned import PlannedClaim
+
     from nllgen.launch.attempt import Attempt
     from nllgen.launch.start import PreparedStudy
     from nllgen.launch.stop_signal import StopRequest
     from nllgen.planning.plan import Plan
     from nllgen.storage.study_dir import StudyDir
+    from nllgen.study.config import Study
 
 
 def is_available(source: str) -> bool:
@@ -27,19 +31,40 @@ def is_available(source: str) -> bool:
     return source != "mnist" or has_mnist(asset_folder())
 
 
-@cloup.command(epilog=example("nllgen plan --grid smoke", "nllgen plan --grid mine.yaml --json"))
+@cloup.command(epilog=example("nllgen plan --grid smoke", "nllgen plan --grid mine.yaml --power"))
 @GRID
 @ROOT
+@cloup.option("--power", is_flag=True, help="Show the effects that the rules of the claims can see with these seeds.")
 @JSON
-def plan(grid: str, root: Path, as_json: bool) -> None:
+def plan(grid: str, root: Path, power: bool, as_json: bool) -> None:
     """Show which cells would run, why, and at what cost.
 
     Changes nothing.
     """
     from nllgen.planning.study_plan import load_study_at, plan_study_at
 
-    study_plan = plan_study_at(load_study_at(grid, root, is_available), root, num_cores())
-    print_json(study_plan.to_json()) if as_json else print_plan(study_plan)
+    study = load_study_at(grid, root, is_available)
+    study_plan = plan_study_at(study, root, num_cores())
+    claims = _planned_claims(study) if power else []
+    if as_json:
+        print_json(study_plan.to_json() | ({"claims": [vars(claim) for claim in claims]} if power else {}))
+        return
+    print_plan(study_plan)
+    if power:
+        _print_power(claims)
+
+
+def _planned_claims(study: Study) -> list[PlannedClaim]:
+    with importing_analysis():
+        from nllgen_analysis.planned import planned_claims
+    return planned_claims(study)
+
+
+def _print_power(claims: list[PlannedClaim]) -> None:
+    from nllgen_analysis.planned import power_lines
+
+    for line in power_lines(claims):
+        echo(line)
 
 
 def print_plan(plan: Plan) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 from nllgen_analysis.claims.power import visible_effect, visible_share
+from nllgen_analysis.planned import PlannedClaim, planned_claims, power_lines
 from nllgen_analysis.statistics import holm, lower_share, sign_p_value, t_p_value
+from nllgen_analysis.text import number
 from scipy import stats
+
+from nllgen.study.claims import VERSION, claims_rules
+from nllgen.study.load import load_study
 
 
 @pytest.mark.parametrize("num_seeds", [5, 10])
@@ -39,3 +44,35 @@ def test_holm_is_that_of_the_textbook() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     nan = float("nan")
     assert holm([0.01, nan, nan]) == pytest.approx([0.03, nan, nan], nan_ok=True)
+
+
+def by_claim(grid: str) -> dict[str, PlannedClaim]:
+    return {claim.claim: claim for claim in planned_claims(load_study(grid, precision="bf16"))}
+
+
+def test_a_planned_study_says_what_its_seeds_can_see() -> None:
+    claims = by_claim("misspec")
+    assert {claim.num_seeds for id, claim in claims.items() if id in ("C3", "C4", "C5", "C6", "C7a", "C8")} == {5}
+    confidence = 1 - 0.05 / 2  # two parts
+    assert claims["C5"].effect == f"{number(visible_effect(0.19, 5, confidence), 2)} ln of the ratio of KLs"
+
+
+def test_a_study_of_games_says_which_share_of_failing_runs_its_ten_seeds_see() -> None:
+    assert by_claim("mnist")["C0a"] == PlannedClaim("C0a", 10, "a share of 92% of failing runs")
+
+
+def test_claims_that_a_study_has_no_cells_for_are_named_together() -> None:
+    lines = power_lines(list(by_claim("nash").values()))
+    assert lines[1].startswith("  C2   5 seeds: ")
+    assert lines[-1] == ("  not judged by this study's cells: C0a, C0b, C1, C3, C4, C5, C6, C7a, C7b, C7c, C7d, C8")
+
+
+@pytest.mark.parametrize("claim", ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C8", "C7.a", "C7.b", "C7.c", "C7.d"])
+def test_the_effects_beside_a_rule_are_those_of_its_spread(claim: str) -> None:
+    """The sentence of the file of rules, which names five and ten seeds, agrees with the spread below it."""
+    value = claims_rules(VERSION)
+    for name in claim.split("."):
+        value = value[name]
+    parts = {"C3": 3, "C4": 6, "C5": 2, "C8": 6}.get(claim, 1)
+    for num in (5, 10):
+        assert number(visible_effect(value["spread"], num, 1 - 0.05 / parts), 2).rstrip("0") in value["power"]

@@ -48,11 +48,16 @@ class General(Frozen):
 
 
 class Claim(Frozen):
-    """A claim, in words the rule that it is judged by, and the effects that some numbers of seeds can see."""
+    """A claim, in words the rule that it is judged by, and the effects that some numbers of seeds can see.
+
+    Attributes:
+        spread: standard deviation over seeds of what is compared, as it was measured; None in version 1, as ``power``.
+    """
 
     statement: str
     rule: str
-    power: str = ""  # not in version 1
+    power: str = ""
+    spread: float | None = None
 
     @property
     def rule_text(self) -> str:
