@@ -162,10 +162,7 @@ def _long(table: Table, columns: Mapping[str, str], name: str) -> pd.DataFrame:
     missing = [column for column in ("step", "weights") if column in columns and column not in frame]
     if missing and len(frame):
         raise CorruptFileError(f"/{name} of the study has no column {missing[0]}", "collect the study again")
-    for column in columns:
-        if column not in frame:
-            frame[column] = float("nan")
-    return frame[["cell", *columns]]
+    return frame.reindex(columns=["cell", *columns])  # at once: hundreds of single inserts would fragment it
 
 
 def _cells(table: Table, parsed: Sequence[Cell]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 OF_DENSITIES = frozenset({"divergence", "pareto"})
-OF_IMAGES = frozenset({"frechet", "frechet_inf", "kid", "prdc", "memorisation", "fld", "resampling"})
+OF_IMAGES = frozenset({"frechet", "frechet_inf", "kid", "prdc", "memorisation", "fld", "pr_curve", "resampling"})
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def image_metric_seconds(
     for cost in [COSTS[name] for name in extractors] if asked else ():
         equal = min(n, num_held_out)
         kid = (n**2 + num_held_out**2 + n * num_held_out) / 10  # in ten blocks
-        pairs = {"kid": kid, "prdc": 3 * equal**2, "memorisation": n * num_train}
+        pairs = {"kid": kid, "prdc": 3 * equal**2, "pr_curve": equal**2, "memorisation": n * num_train}
         halves = 2 * ("resampling" in asked)  # sets of as many images more
         seconds += (
             (1 + halves) * n * cost.image

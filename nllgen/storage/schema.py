@@ -19,6 +19,8 @@ HISTORY_COLUMNS: Final = {
     "time_s": "s",
 }
 
+NUM_PR_POINTS: Final = 9  # of a precision–recall curve
+
 EXTRACTORS: Final = ("lenet", "inception")
 
 # of images, by the features of each extractor: <name>_<extractor>; all but the standard errors also have
@@ -36,6 +38,7 @@ IMAGE_METRICS: Final = {
     "copying_ct": "1",
     "fld": "1",  # hundredths of a nat a feature
     "fld_gap": "1",
+    **{f"pr_alpha_{i}": "1" for i in range(1, NUM_PR_POINTS + 1)},  # precision where it is tan(9° i) times the recall
     "frechet_fine": "1",
     "frechet_coarse": "1",
 }

@@ -18,6 +18,7 @@ MetricGroup = Literal[
     "prdc",
     "memorisation",
     "fld",
+    "pr_curve",
     "critic",
     "resampling",
     "numerics",

@@ -145,7 +145,7 @@ def evaluation(metrics: Any, data: Any = "{source: mnist}", paradigm: Any = "nam
 
 
 @pytest.mark.parametrize(
-    "group", ["frechet", "frechet_inf", "kid", "prdc", "memorisation", "fld", "critic", "resampling"]
+    "group", ["frechet", "frechet_inf", "kid", "prdc", "memorisation", "fld", "pr_curve", "critic", "resampling"]
 )
 def test_every_metric_of_images_costs_something(group: Any) -> None:
     assert evaluation(f"every: [], final: [{group}]") > evaluation("every: [], final: []")

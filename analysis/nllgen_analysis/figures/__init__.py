@@ -10,6 +10,7 @@ from nllgen_analysis.figures.frechet import draw_frechet
 from nllgen_analysis.figures.nash import draw_nash
 from nllgen_analysis.figures.nll import draw_convergence, draw_nll, draw_overfit
 from nllgen_analysis.figures.points import draw_cost, draw_plane, draw_scatter
+from nllgen_analysis.figures.pr_curve import draw_pr_curve
 from nllgen_analysis.figures.samples import draw_samples
 from nllgen_analysis.figures.split import draw_split
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, project_style, render
@@ -17,7 +18,7 @@ from nllgen_analysis.frames import Frames
 
 FAMILIES: tuple[Callable[[Frames], list[FigureResult]], ...] = (
     draw_nll, draw_convergence, draw_overfit, draw_capacity, draw_sample_size, draw_split, draw_divergences,
-    draw_frechet, draw_scatter, draw_plane, draw_cost, draw_nash, draw_samples,
+    draw_frechet, draw_pr_curve, draw_scatter, draw_plane, draw_cost, draw_nash, draw_samples,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "Drawn", "FigureResult", "NotDrawn", "draw_all", "project_style", "render"]
