@@ -86,6 +86,8 @@ def _comparisons(finding: Finding) -> Iterator[Finding]:
 
 def power_lines(claims: Sequence[PlannedClaim]) -> list[str]:
     """Return a line for each claim that a study can decide, and one for the others."""
+    if not claims:
+        return ["the cells of a tuning study are judged by no claim"]
     lines = [f"effects beyond their thresholds that the rules decide in {POWER:.0%} of such studies:"]
     lines += [f"  {claim.claim:<4} {claim.num_seeds} seeds: {claim.effect}" for claim in claims if claim.num_seeds]
     others = [claim.claim for claim in claims if not claim.num_seeds]

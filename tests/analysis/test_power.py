@@ -67,6 +67,11 @@ def test_claims_that_a_study_has_no_cells_for_are_named_together() -> None:
     assert lines[-1] == ("  not judged by this study's cells: C0a, C0b, C1, C3, C4, C5, C6, C7a, C7b, C7c, C7d, C8")
 
 
+def test_a_tuning_study_decides_no_claim() -> None:
+    assert planned_claims(load_study("tuning", precision="bf16")) == []
+    assert power_lines([]) == ["the cells of a tuning study are judged by no claim"]
+
+
 @pytest.mark.parametrize("claim", ["C0", "C1", "C2", "C3", "C4", "C5", "C6", "C8", "C7.a", "C7.b", "C7.c", "C7.d"])
 def test_the_effects_beside_a_rule_are_those_of_its_spread(claim: str) -> None:
     """The sentence of the file of rules, which names five and ten seeds, agrees with the spread below it."""
