@@ -101,6 +101,9 @@ class Signals:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:
+        if not self._job.is_scheduled:  # whoever signals a local run wants it to stop, however often
+            self.kind, self.may_requeue = FailureKind.ASKED, False
+            return
         is_term = number == signal.SIGTERM
         self.is_ending = self.is_ending or is_term
         if self.kind is not None:
@@ -108,10 +111,8 @@ class Signals:
                 # cancelled, or the grace time is over; Slurm restarts preempted jobs itself
                 self.kind, self.may_requeue = FailureKind.PREEMPTED, False
             return
-        self.may_requeue = not is_term and self._job.is_scheduled
-        if not self._job.is_scheduled:
-            self.kind = FailureKind.ASKED
-        elif self._job.remaining_s <= (_CLOCKS_S if is_term else self._warning_s + _EARLY_S):
+        self.may_requeue = not is_term
+        if self._job.remaining_s <= (_CLOCKS_S if is_term else self._warning_s + _EARLY_S):
             self.kind = FailureKind.TIMEOUT
             self.may_requeue = True  # Slurm would not restart the job
         else:

@@ -100,9 +100,11 @@ def test_the_first_signal_decides_except_for_a_cancellation_before_the_limit(
     assert (signals.kind, signals.may_requeue) == (kind, requeue)
 
 
-def test_outside_a_scheduler_a_signal_asks() -> None:
+@pytest.mark.parametrize("times", [1, 2])  # the second comes from a group that is signalled, or from somebody in haste
+def test_outside_a_scheduler_a_signal_asks(times: int) -> None:
     signals = Signals(Job("", 0, 0, float("inf"), 1, (0,), ()), 20.0)
-    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(times):
+        os.kill(os.getpid(), signal.SIGTERM)
     assert (signals.kind, signals.may_requeue) == (FailureKind.ASKED, False)
 
 
