@@ -14,6 +14,10 @@ EXIT_SOFTWARE = 70  # sysexits' EX_SOFTWARE: an unexpected exception
 EXIT_STOPPED = 75  # sysexits' EX_TEMPFAIL: stopped and resumable
 
 
+# nothing that a user made is removed, nor is that suggested: what is damaged moves aside
+MADE_ANEW = "`nllgen check STUDY --repair` moves damaged files of a study aside; what made them then makes them anew"
+
+
 class NllgenError(Exception):
     """Base class of every expected failure.
 

@@ -177,3 +177,33 @@ def test_a_vague_name_is_found(source: str) -> None:
 @pytest.mark.parametrize("source", ["# the way out", 'x = "behind doors"', '"""The rooms."""'])
 def test_a_private_word_is_found(source: str) -> None:
     assert len(wrong_prose("nllgen/x.py", source)) == 1
+
+
+# Strings in which these words are no advice: commands of a script, and the verb of an operation that failed.
+REMOVING = re.compile(r"\b(remove|delete|erase|rm|unlink)\b", re.IGNORECASE)
+NO_ADVICE = {
+    ("nllgen/launch/local.py", "remove"),  # raise_os_error names what could not be done
+    ("nllgen/launch/slurm/job_script.py", "rm -f -- "),  # a link that the launcher itself makes
+}
+
+
+def advice_to_remove(path: str, source: str) -> list[str]:
+    """Messages that tell a user to remove something: whatever is damaged moves aside."""
+    tree = ast.parse(source)
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [(node.lineno, str(node.value)) for node in nodes if id(node) not in docstrings]
+    return [
+        f"{path}:{line}: {text}"
+        for line, text in texts
+        if REMOVING.search(text) and not any(path == name and part in text for name, part in NO_ADVICE)
+    ]
+
+
+def test_no_message_suggests_to_remove_anything() -> None:
+    assert not wrong_in(PRODUCT, advice_to_remove)
+
+
+def test_advice_to_remove_is_found() -> None:
+    assert advice_to_remove("x.py", 'raise E("x is damaged", f"remove {x} and run it again")') != []
+    assert advice_to_remove("x.py", 'def f():\n    """Remove a file."""') == []

@@ -50,7 +50,7 @@ def build(request: Request, echo: Echo) -> Container | None:
         hint = "install it again, from a wheel or a checkout"
         raise ContainerError("this nllgen came without its container recipe", hint)
     if request.out.is_dir() or (request.sandbox and request.out.exists()):
-        raise ContainerError(f"{request.out} exists", "remove it, or choose another name with -o")
+        raise ContainerError(f"{request.out} exists", "choose another name with -o")
     source = find_source(request.wheel)
     job = _Build(request, gather(request, containers, source), containers, source, echo)
     if request.sandbox:

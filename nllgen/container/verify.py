@@ -19,7 +19,7 @@ from nllgen.container.wheels import normalised
 from nllgen.errors import ContainerError, MachineError
 from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen.study.config import SCHEMA
-from nllgen.study.user_directories import expand_home, user_directory
+from nllgen.study.user_directories import expand_home, plain_path, user_directory
 
 _QUERY_S = 120
 _ANEW = "nllgen build -o SIF makes a container anew"
@@ -28,7 +28,7 @@ _ANEW = "nllgen build -o SIF makes a container anew"
 def cache_folder() -> Path:
     """Return ``$NLLGEN_CACHE``, else ``nllgen`` in the user's cache (``$XDG_CACHE_HOME`` or ``~/.cache``)."""
     if chosen := os.environ.get("NLLGEN_CACHE"):
-        return expand_home(chosen).absolute()
+        return plain_path(expand_home(chosen))
     return user_directory("CACHE")
 
 
@@ -125,7 +125,10 @@ def _require_bill(container: Container) -> dict[str, int]:
     content = read_bill(container)
     beside = bill_path(container.path)
     if beside.exists() and beside.read_bytes() != content:
-        raise ContainerError(f"{beside} is not the bill of materials of {container.path}", "remove it, or build anew")
+        raise ContainerError(
+            f"{beside} is not the bill of materials of {container.path}",
+            "build it anew; a bill that was written by hand: give it another name",
+        )
     python = [f"{PREFIX}/bin/python", "-I"]
     pip = json.loads(_run(container, *python, "-m", "pip", "--disable-pip-version-check", "list", "--format", "json"))
     code = "import json; from nllgen.container.bill import installed_debs; print(json.dumps(installed_debs()))"

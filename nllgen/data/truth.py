@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nllgen.errors import AssetError, ConfigError, CorruptFileError, MachineError, SchemaError, reading
+from nllgen.errors import MADE_ANEW, AssetError, ConfigError, CorruptFileError, MachineError, SchemaError, reading
 from nllgen.models import RealNVP
 from nllgen.study.config import SCHEMA, Cell
 from nllgen.study.tensor_archive import check_archive
@@ -81,7 +81,7 @@ def load_tensors(path: Path | str) -> dict[str, Any]:
         why = "" if isinstance(error, pickle.UnpicklingError) else f": {str(error)[:200].partition(chr(10))[0]}"
         raise CorruptFileError(
             f"{path}: not a file of weights ({type(error).__name__}{why})",
-            "give another file, or remove it and submit the study again",
+            f"is it the right file? {MADE_ANEW}",
         ) from error
     return value
 
@@ -145,7 +145,7 @@ def load_truth(path: Path | str, device: torch.device, cell: Cell | None = None)
     except MemoryError:
         raise
     except Exception as error:  # torch and pydantic raise many types on wrong content
-        raise CorruptFileError(f"{path}: not a truth: {error}", "remove it and submit the study again") from error
+        raise CorruptFileError(f"{path}: not a truth: {error}", MADE_ANEW) from error
     flow.requires_grad_(False).eval().to(device)
     if cell is not None and _unscaled(cell) != _unscaled(trained):
         raise CorruptFileError(f"{path}: holds another truth, {trained.id}", "remove it and submit the study again")

@@ -102,7 +102,7 @@ def _free_space(state: DirectoryState) -> Finding:
     value = f"{state.free_gb:.0f} GB" + (f", {files:,} files" if files is not None else "")
     if state.free_gb < _LITTLE_GB or (files is not None and files < _FEW_FILES):
         means = "ten thousand cells take about 60,000 files and 10 GB or more"
-        return _finding("free", value, "note", means, "remove files, or choose another folder with --root")
+        return _finding("free", value, "note", means, "choose another folder with --root, or ask for a larger quota")
     return _finding("free", value, "ok", "your quota may be less")
 
 

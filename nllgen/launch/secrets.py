@@ -60,7 +60,7 @@ def require_variables(names: Iterable[str]) -> None:
     """
     if missing := [name for name in names if name not in os.environ]:
         raise ConfigError(
-            f"pass_environment: {', '.join(missing)} is not set here", "export it, or remove it from the profile"
+            f"pass_environment: {', '.join(missing)} is not set here", "export it, or take its name out of the profile"
         )
 
 

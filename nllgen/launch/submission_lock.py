@@ -29,7 +29,8 @@ def submission_lock(study_dir: StudyDir) -> Iterator[None]:
     while (lease := leases.take(path)) is None:
         if time.monotonic() > deadline:
             raise MachineError(
-                f"somebody else is submitting {study_dir.path}", f"try again; if nobody is, remove {path}"
+                f"somebody else is submitting {study_dir.path}",
+                f"try again in a minute: a lock whose holder is gone ends by itself; this one is {path}",
             )
         time.sleep(_POLL_S)
     try:

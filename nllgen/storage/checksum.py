@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nllgen.errors import CorruptFileError
+from nllgen.errors import MADE_ANEW, CorruptFileError
 from nllgen.storage.atomic import identity_of, raise_os_error
 from nllgen.study.untrusted_files import open_regular, read_regular
 
@@ -31,7 +31,6 @@ _DIGEST = slice(len(_MARK), len(_MARK) + 64)
 _PART = 2**20
 MAX_BYTES = 2**36  # a study of 10,000 cells with images of 28×28 has a tenth of it
 _NOT_OURS = "is not an HDF5 file of nllgen"
-_AGAIN = "remove it and run the command that made it again"
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,13 @@ def verify_checksum(path: Path, max_bytes: int = MAX_BYTES) -> Checksum:
         info = path.stat()
         identity = identity_of(info)
         if not stat.S_ISREG(info.st_mode):
-            raise CorruptFileError(f"{path}: is not a file", _AGAIN)
+            raise CorruptFileError(f"{path}: is not a file", MADE_ANEW)
         is_ours = info.st_size <= max_bytes  # a sparse file has any size
         problem, head, digest = _verify_file(path, identity) if is_ours else (_NOT_OURS, "", "")
     except OSError as error:
         _raise_unreadable(path, error)
     if problem:
-        raise CorruptFileError(f"{path}: {problem}", _AGAIN)
+        raise CorruptFileError(f"{path}: {problem}", MADE_ANEW)
     return Checksum(identity, head, digest)
 
 
@@ -106,12 +105,12 @@ def read_verified(path: Path) -> bytes:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise CorruptFileError(f"{path}: is not a file", _AGAIN)
+            raise CorruptFileError(f"{path}: is not a file", MADE_ANEW)
         content = read_regular(path, MAX_BYTES)
     except OSError as error:
         _raise_unreadable(path, error)
     if problem := _problem(content[:SIZE], hashlib.sha256(memoryview(content)[_DIGEST.stop :]).hexdigest()):
-        raise CorruptFileError(f"{path}: {problem}", _AGAIN)
+        raise CorruptFileError(f"{path}: {problem}", MADE_ANEW)
     return content
 
 

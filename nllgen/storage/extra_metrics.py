@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nllgen.errors import CorruptFileError
+from nllgen.errors import MADE_ANEW, CorruptFileError
 from nllgen.storage.atomic import part_file, publish, write_part
 from nllgen.storage.checksum import with_checksum
 from nllgen.storage.hdf5 import check_schema, get_json, open_read, put_json
@@ -115,5 +115,5 @@ def _rows_of(extra_metrics: ExtraMetrics, weights: list[str], path: Path) -> lis
     """Return the rows in the order of a result's kept weights."""
     names = [str(name) for name in extra_metrics.final["weights"]]
     if sorted(names) != sorted(weights):
-        raise CorruptFileError(f"{path}: has not the weights that result.h5 has", "remove it and evaluate again")
+        raise CorruptFileError(f"{path}: has not the weights that result.h5 has", MADE_ANEW)
     return [names.index(name) for name in weights]

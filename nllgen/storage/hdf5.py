@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5t
 
-from nllgen.errors import CorruptFileError, MachineError
+from nllgen.errors import MADE_ANEW, CorruptFileError, MachineError
 from nllgen.storage.checksum import MAX_BYTES, read_verified, verify_checksum
 from nllgen.storage.hdf5_data import Array as Array
 from nllgen.storage.hdf5_data import UntrustedFile, budget_of, check_local, read_data
@@ -23,7 +23,6 @@ MAX_ITEMS = 2**33  # 32 GiB of float32: more than any study has
 MAX_TEXT_BYTES = 2**28
 _SMALL_ITEMS = 64  # compressing fewer makes nothing smaller
 _IMAGE_BYTES = 2**26  # smaller files are parsed from the very bytes that were verified
-_AGAIN = "remove it and run the command that made it again"
 
 
 @contextlib.contextmanager
@@ -48,9 +47,9 @@ def open_read(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[UntrustedFile]
     except OSError as error:
         if "errno" in str(error) or error.errno:  # of the disk, not of HDF5
             raise MachineError(f"cannot read {path}: {error}", "run the same command again") from error
-        raise CorruptFileError(f"{path}: not a readable HDF5 file of nllgen ({error})", _AGAIN) from error
+        raise CorruptFileError(f"{path}: not a readable HDF5 file of nllgen ({error})", MADE_ANEW) from error
     except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
-        raise CorruptFileError(f"{path}: not a readable HDF5 file of nllgen ({error})", _AGAIN) from error
+        raise CorruptFileError(f"{path}: not a readable HDF5 file of nllgen ({error})", MADE_ANEW) from error
 
 
 def _image(content: bytes) -> h5f.FileID:

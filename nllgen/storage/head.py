@@ -8,7 +8,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from nllgen.errors import CorruptFileError, SchemaError
+from nllgen.errors import MADE_ANEW, CorruptFileError, SchemaError
 from nllgen.storage.checksum import verify_checksum
 from nllgen.storage.schema import HEAD_ATTRS, OUTCOMES, SCHEMA
 
@@ -31,7 +31,7 @@ def read_head(path: Path) -> dict[str, Any]:
         require_schema(head["schema"], path)
         return checked_attrs(head, HEAD_ATTRS)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CorruptFileError(f"{path}: not a result ({error})", "remove it and submit the study again") from error
+        raise CorruptFileError(f"{path}: not a result ({error})", MADE_ANEW) from error
 
 
 def checked_attrs(attrs: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nllgen.errors import CorruptFileError
+from nllgen.errors import MADE_ANEW, CorruptFileError
 from nllgen.storage.atomic import identity_of, raise_os_error
 from nllgen.study.tensor_archive import TensorArchive, TensorView, open_archive
 from nllgen.study.untrusted_files import open_regular
@@ -56,9 +56,7 @@ def _weights_digest(path: Path, identity: tuple[int, ...]) -> str:
     except (OSError, MemoryError):
         raise
     except Exception as error:  # whatever a damaged archive or pickle raises
-        raise CorruptFileError(
-            f"{path}: not a file of weights ({type(error).__name__}: {error})", "remove it and submit the study again"
-        ) from error
+        raise CorruptFileError(f"{path}: not a file of weights ({type(error).__name__}: {error})", MADE_ANEW) from error
     return digest.hexdigest()
 
 

@@ -114,7 +114,7 @@ class Product:
                 if not dropped_by:
                     yield assignment
         for path in unused:
-            document.add_error(path, "matches no cell of its sweep; remove it or correct a value")
+            document.add_error(path, "matches no cell of its sweep; correct a value or leave it out")
 
 
 class SweepReader:

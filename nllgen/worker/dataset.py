@@ -42,7 +42,10 @@ def draw_dataset(weights: Path, path: Path, config: DatasetConfig, stop: Stop, d
     truth = load_truth(weights, _CPU, study_truth(weights))
     old = _old_dataset(path)
     if old is not None and (old.truth_sha256, old.truth_id) != (truth.sha256, truth.id):
-        raise ConfigError(f"{path} was drawn from another truth than {weights}", "remove it and run the same again")
+        raise ConfigError(
+            f"{path} was drawn from another truth than {weights}",
+            "rename it, for example to dataset.other.h5, and run the same again",
+        )
     wanted = {"train": config.num_train, "val": config.num_val, "test": config.num_test}
     if old is not None:
         wanted = {split: max(wanted[split], size) for split, size in old.sizes().items()}

@@ -15,7 +15,7 @@ from nllgen.data.logits import dequantise, from_logits, log_det_levels, to_logit
 from nllgen.data.mnist import load_mnist
 from nllgen.data.sources import Dequantised, Finite, Fresh, Source
 from nllgen.data.truth import Truth
-from nllgen.errors import ConfigError
+from nllgen.errors import MADE_ANEW, ConfigError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.features import Extractor
 from nllgen.metrics.lenet import LeNetExtractor
@@ -106,9 +106,7 @@ def synthetic_data(
         ConfigError: the data set was drawn from another truth or is too small.
     """
     if (dataset.truth_sha256, dataset.truth_id) != (truth.sha256, truth.id):
-        raise ConfigError(
-            "the data set was drawn from another truth than truth.pt", "remove dataset.h5 and submit the study again"
-        )
+        raise ConfigError("the data set was drawn from another truth than truth.pt", MADE_ANEW)
     counts = {"train": metrics.num_train_eval, "val": cell.data.num_val, "test": cell.data.num_test}
     needed = {**counts, "train": 2 if cell.data.num_train == "fresh" else int(cell.data.num_train)}
     sizes = dataset.sizes()

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from nllgen.data.truth import Truth, load_tensors, to_bytes, weights_sha256
-from nllgen.errors import CorruptFileError, StoppedError
+from nllgen.errors import MADE_ANEW, CorruptFileError, StoppedError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import draw
 from nllgen.metrics.play import Opponent, dead_step
@@ -260,4 +260,4 @@ def load_model(task_dir: TaskDir, cell: Cell) -> Weights:
             raise ValueError("its weights are not those that result.h5 was measured on")
         return weights
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptFileError(f"{path}: {error}", "remove it with its result.h5 and submit again") from error
+        raise CorruptFileError(f"{path}: {error}", MADE_ANEW) from error

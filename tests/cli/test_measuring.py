@@ -85,7 +85,7 @@ def test_a_data_set_of_another_truth_is_not_written_over(nllgen: Run, truth: Pat
     torch.manual_seed(1)
     (truth / "truth.pt").write_bytes(truth_bytes(cell, RealNVP(cell.real_nvp).state_dict()))
     before = (truth / "dataset.h5").read_bytes()
-    refused(nllgen("draw", truth), USAGE, "was drawn from another truth than", "remove it")
+    refused(nllgen("draw", truth), USAGE, "was drawn from another truth than", "rename it")
     assert (truth / "dataset.h5").read_bytes() == before
 
 

@@ -244,7 +244,8 @@ class SubmissionDir:
             return _SUBMISSION.validate_python(parse_untrusted_json(read_regular(self.record)))
         except (OSError, ValueError, RecursionError) as error:
             raise CorruptFileError(
-                f"{self.record}: not a submission ({one_line(error)})", "remove its folder"
+                f"{self.record}: not a submission ({one_line(error)})",
+                "move its folder out of the study, for example into your home; no job that runs needs it",
             ) from error
 
 
