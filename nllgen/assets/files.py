@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nllgen.study.user_directories import expand_home, user_directory
+from nllgen.study.user_directories import expand_home, plain_path, user_directory
 
 INCEPTION_NAME = "pt_inception-2015-12-05-6726825d.pth"
 
@@ -64,7 +64,7 @@ INCEPTION = AssetFile(
 def asset_folder() -> Path:
     """Return ``$NLLGEN_ASSETS``, else ``nllgen`` in ``$XDG_DATA_HOME``, which defaults to ``~/.local/share``."""
     if chosen := os.environ.get("NLLGEN_ASSETS"):
-        return expand_home(chosen)
+        return plain_path(expand_home(chosen))
     return user_directory("DATA")
 
 
