@@ -77,7 +77,7 @@ def _section(title: str, *commands: click.Command) -> cloup.Section:
         _section("Measure trained models", measure.evaluate, measure.score, measure.draw),
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=example("nllgen plan --grid smoke", "nllgen submit --grid smoke --local --wait", "nllgen status smoke"),
+    epilog=example("nllgen plan smoke", "nllgen submit smoke --local --wait", "nllgen status smoke"),
 )
 @click.version_option(__version__, prog_name="nllgen")
 def cli() -> None:

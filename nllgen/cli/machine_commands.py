@@ -95,7 +95,7 @@ def doctor(root: Path, name: str | None, out: Path | None, partition: str | None
     if as_json:
         print_json(report.to_json() | {"profile": str(target) if target else None})
     elif target is not None:
-        echo(f"wrote {target}; next: nllgen submit --grid smoke --profile {name or target} --dry-run")
+        echo(f"wrote {target}; next: nllgen submit smoke --profile {name or target} --dry-run")
     elif report.can_submit:
         echo("next: nllgen doctor --write NAME makes a profile of this cluster")
     sys.exit(report.exit_code)

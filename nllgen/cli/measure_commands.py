@@ -7,11 +7,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import click
 import cloup
 
-from nllgen.cli.options import DEVICE, JSON, NUM_THREADS, PATH, TRUST, example, num_cores, study_argument
+from nllgen.cli.options import (
+    DEVICE,
+    JSON,
+    NUM_THREADS,
+    PATH,
+    STUDY_ROOT,
+    TRUST,
+    TRUTH_ARGUMENT,
+    TRUTH_OPTION,
+    example,
+    num_cores,
+    study_argument,
+)
 from nllgen.cli.output import MAX_NAMED, echo, print_json, warn
 from nllgen.errors import CellsFailedError, ConfigError
+from nllgen.study.metric_groups import METRIC_GROUPS, group_name
 
 if TYPE_CHECKING:
     from nllgen.storage.study_dir import StudyDir
@@ -24,9 +38,16 @@ def _count_option(name: str, default: int, text: str) -> Callable[[Any], Any]:
     return cloup.option(name, type=cloup.IntRange(2, 10**6), default=default, show_default=True, help=text)
 
 
+def _groups(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(group_name, value))
+
+
 @cloup.command(epilog=example("nllgen evaluate smoke --metric frechet_inf --metric kid"))
 @study_argument
-@cloup.option("--metric", "metrics", multiple=True, required=True, help="A group of metrics; repeatable.")
+@cloup.option(
+    "--metric", "metrics", multiple=True, required=True, callback=_groups,
+    help=f"A group of metrics; repeatable. One of {', '.join(METRIC_GROUPS)}.",
+)  # fmt: skip
 @cloup.option("--cell", "cell_ids", multiple=True, help="Id of a cell, or truth; repeatable. [default: all]")
 @NUM_THREADS
 @TRUST
@@ -88,8 +109,9 @@ def evaluate_study(
     return done
 
 
-@cloup.command(epilog=example("nllgen draw runs/smoke/truths/3f2a0c --num-train 50000"))
-@cloup.argument("truth", type=PATH, help="A truth.pt, its directory, or that of its study.")
+@cloup.command(epilog=example("nllgen draw smoke", "nllgen draw runs/smoke/truths/3f2a0c --num-train 50000"))
+@STUDY_ROOT
+@TRUTH_ARGUMENT
 @_count_option("--num-train", 50_000, "Training images.")
 @_count_option("--num-val", 10_000, "Validation images.")
 @_count_option("--num-test", 10_000, "Test images.")
@@ -118,11 +140,12 @@ def draw(truth: Path, num_train: int, num_val: int, num_test: int, num_entropy: 
 
 @cloup.command(
     epilog=example(
-        "nllgen score --truth smoke/truths/3f2a0c --log-probs mine.npz",
+        "nllgen score --truth smoke --log-probs mine.npz",
         "nllgen score --truth truth.pt --samples mine.npz --space pixels --json",
     )
 )
-@cloup.option("--truth", type=PATH, required=True, help="A truth.pt, its directory, or that of its study.")
+@STUDY_ROOT
+@TRUTH_OPTION
 @cloup.option("--samples", type=PATH, help="Samples to score: .npz or HDF5 with x or samples/x, shape (N, C, H, W).")
 @cloup.option("--log-probs", type=PATH, help="Log-densities to score: .npz or HDF5 with log_prob, shape (N,), in nats.")
 @cloup.option(

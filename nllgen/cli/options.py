@@ -14,8 +14,24 @@ import cloup
 if TYPE_CHECKING:
     from nllgen.storage.study_dir import StudyDir
 
-PATH = click.Path(path_type=Path)
-_ROOT_KEY = "nllgen.root"
+_ROOT_KEY, _GRID_KEY = "nllgen.root", "nllgen.grid"
+
+
+class PlainPath(click.Path):
+    """A path without ``..``, so that whatever is printed of it can be read."""
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path; one with ``..`` becomes absolute."""
+        return Path(_plain(str(super().convert(value, param, ctx))))
+
+
+PATH = PlainPath()
+
+
+def _plain(path: str) -> str:
+    from nllgen.study.user_directories import plain_path
+
+    return str(plain_path(path)) if ".." in Path(path).parts else path
 
 
 def example(*lines: str) -> str:
@@ -35,20 +51,47 @@ def _study(ctx: click.Context, _: click.Parameter, value: str | None) -> StudyDi
     return None if value is None else find_study(value, ctx.meta[_ROOT_KEY])
 
 
-def _collected(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
-    """Return the study.h5 that is named by its path, or by its study."""
-    if value.endswith(".h5") or Path(value).is_file():
-        return Path(value)
-    study_dir = _study(ctx, parameter, value)
-    return study_dir.path / "study.h5" if study_dir else Path(value)
+def _collected(ctx: click.Context, parameter: click.Parameter, value: str) -> StudyDir | Path:
+    """Return the study that is named, or the file: a study.h5 that is not there stands for its study."""
+    from nllgen.storage.find_study import find_collected
+
+    return find_collected(_plain(value), ctx.meta[_ROOT_KEY])
+
+
+def _truth(ctx: click.Context, _: click.Parameter, value: Path) -> Path:
+    """Return the path of a truth, or the directory of the study of that name under the root."""
+    from nllgen.study.path_kinds import is_study
+
+    named = ctx.meta[_ROOT_KEY] / value.name
+    return named if value.name == str(value) and not value.exists() and is_study(named) else value
 
 
 def _root(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
-    from nllgen.study.user_directories import expand_home
+    from nllgen.storage.find_study import require_root
+    from nllgen.study.user_directories import expand_home, plain_path
 
-    root = expand_home(value or os.environ.get("NLLGEN_ROOT") or "runs").absolute()
+    root = plain_path(expand_home(value or os.environ.get("NLLGEN_ROOT") or "runs"))
+    require_root(root)
     ctx.meta[_ROOT_KEY] = root
     return root
+
+
+def _keep_grid(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    ctx.meta[_GRID_KEY] = value
+
+
+def _grid(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    """Return the grid, which is given as the argument or as the option."""
+    from nllgen.storage.find_study import require_no_study
+
+    option = ctx.meta.get(_GRID_KEY)
+    if value is None and option is None:
+        raise click.MissingParameter(ctx=ctx, param=parameter)
+    if value is not None and option is not None:
+        raise click.UsageError(f"the grid is named twice, {value} and --grid {option}; leave out one", ctx)
+    grid = _plain(value if value is not None else str(option))
+    require_no_study(grid, ctx.meta[_ROOT_KEY])
+    return grid
 
 
 def _device(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -59,16 +102,25 @@ def _device(_: click.Context, __: click.Parameter, value: str) -> str:
 
 
 _ROOT_HELP = "Directory of all studies. [default: $NLLGEN_ROOT, or ./runs]"
-ROOT = cloup.option("--root", type=PATH, callback=_root, help=_ROOT_HELP)
+ROOT = cloup.option("--root", type=PATH, callback=_root, help=_ROOT_HELP, is_eager=True)
 STUDY_ROOT = cloup.option("--root", type=PATH, callback=_root, help=_ROOT_HELP, is_eager=True, expose_value=False)
 COLLECTED = cloup.argument(
-    "study_h5", metavar="STUDY", callback=_collected, help="A study.h5; or a study, by name or directory."
+    "study", metavar="STUDY", callback=_collected, help="Name of a study, its directory, or a study.h5."
 )
 STUDY_OPTION = cloup.option(
     "--study", "study_dir", metavar="STUDY", callback=_study, help="Bind a study's directory, writable."
 )
 _STUDY = cloup.argument("study_dir", metavar="STUDY", callback=_study, help="Name of a study, or its directory.")
-GRID = cloup.option("--grid", "-g", required=True, help="A study: a YAML file, or the name of a built-in one.")
+_GRID = cloup.argument(
+    "grid", metavar="GRID", required=False, callback=_grid, help="A study: a YAML file, or the name of a built-in one."
+)
+_GRID_OPTION = cloup.option(
+    "--grid", "-g", "grid_option", metavar="GRID", callback=_keep_grid, is_eager=True, expose_value=False,
+    help="The same as the argument.",
+)  # fmt: skip
+_TRUTH_HELP = "A truth.pt, its directory, or a study that has a truth, by name or directory."
+TRUTH_ARGUMENT = cloup.argument("truth", metavar="TRUTH", type=PATH, callback=_truth, help=_TRUTH_HELP)
+TRUTH_OPTION = cloup.option("--truth", type=PATH, required=True, callback=_truth, help=_TRUTH_HELP)
 JSON = cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DEVICE = cloup.option(
     "--device", default="auto", show_default=True, callback=_device, help="One of auto, cpu, cuda and cuda:N."
@@ -77,6 +129,11 @@ TRUST = cloup.option(
     "--trust", is_flag=True, help="Accept, once, what a study would run that you did not submit on this site."
 )
 NUM_THREADS = cloup.option("--threads", type=click.IntRange(1, 1024), help="Threads of torch. [default: one per core]")
+
+
+def grid_argument(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the argument GRID, which may be written as the option --grid, and the option --root."""
+    return _GRID(_GRID_OPTION(ROOT(command)))
 
 
 def study_argument(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cloup
 
 from nllgen.cli.analysis import importing_analysis
-from nllgen.cli.options import DEVICE, GRID, JSON, NUM_THREADS, PATH, ROOT, TRUST, example, num_cores
+from nllgen.cli.options import DEVICE, JSON, NUM_THREADS, PATH, TRUST, example, grid_argument, num_cores
 from nllgen.cli.output import MAX_ROWS, echo, ignore, print_json, print_rows, print_tables, table, warn
 from nllgen.errors import EXIT_CELLS_FAILED
 
@@ -31,9 +31,8 @@ def is_available(source: str) -> bool:
     return source != "mnist" or has_mnist(asset_folder())
 
 
-@cloup.command(epilog=example("nllgen plan --grid smoke", "nllgen plan --grid mine.yaml --power"))
-@GRID
-@ROOT
+@cloup.command(epilog=example("nllgen plan smoke", "nllgen plan mine.yaml --power"))
+@grid_argument
 @cloup.option("--power", is_flag=True, help="Show the effects that the rules of the claims can see with these seeds.")
 @JSON
 def plan(grid: str, root: Path, power: bool, as_json: bool) -> None:
@@ -89,12 +88,11 @@ def print_plan(plan: Plan) -> None:
 
 @cloup.command(
     epilog=example(
-        "nllgen submit --grid smoke --local --wait",
-        "nllgen submit --grid misspec --profile mine --container nllgen.sif --dry-run",
+        "nllgen submit smoke --local --wait",
+        "nllgen submit misspec --profile mine --container nllgen.sif --dry-run",
     )
 )
-@GRID
-@ROOT
+@grid_argument
 @cloup.option("--profile", help="Profile of the cluster: a file, or a name. [default: $NLLGEN_PROFILE]")
 @cloup.option("--local", is_flag=True, help="Run on this machine instead of a cluster.")
 @cloup.option(
@@ -153,9 +151,8 @@ def _print_preview(prepared: PreparedStudy, *, as_json: bool) -> None:
         print_json({"plan": prepared.plan.to_json()} | submission)
 
 
-@cloup.command(epilog=example("nllgen run --grid smoke --cell truth"))
-@GRID
-@ROOT
+@cloup.command(epilog=example("nllgen run smoke --cell truth"))
+@grid_argument
 @cloup.option("--cell", "cell_id", required=True, help="Id of a cell, as nllgen plan shows it; or truth or dataset.")
 @NUM_THREADS
 @TRUST

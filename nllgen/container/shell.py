@@ -11,6 +11,7 @@ from typing import NoReturn
 from nllgen.container.exec import Bind, Container, exec_command, require_apptainer
 from nllgen.container.verify import verify_container
 from nllgen.errors import ConfigError
+from nllgen.study.path_kinds import PathKind, path_kind
 
 _PASSED_ON = ("TERM", "LANG", "COLUMNS", "LINES")
 
@@ -33,7 +34,8 @@ def enter_container(
     """
     require_apptainer()
     # a sandbox has no SHA-256 and no job runs in it
-    container = Container(path.absolute(), "", {}) if path.is_dir() else verify_container(path)
+    is_sandbox = path_kind(path) is PathKind.DIRECTORY
+    container = Container(path.absolute(), "", {}) if is_sandbox else verify_container(path)
     mounts = [Bind(study_dir.absolute(), writable=True)] if study_dir else []
     mounts += [Bind(assets)] if assets.exists() else []
     mounts += [_bind(text) for text in binds]

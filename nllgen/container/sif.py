@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nllgen.errors import ContainerError
+from nllgen.study.path_kinds import PathKind, not_a_container, path_kind
 from nllgen.study.untrusted_files import open_regular
 
 _HEADER = struct.Struct("<32s10s3s3s16s8q")
@@ -75,8 +76,11 @@ def read_sif(path: Path) -> Sif:
     """Read the table of data objects.
 
     Raises:
+        ConfigError: it is a file of another kind.
         ContainerError: there is no such file, it is no SIF, or it is truncated.
     """
+    if path_kind(path) not in (PathKind.CONTAINER, PathKind.FILE, PathKind.DIRECTORY, PathKind.MISSING):
+        raise not_a_container(path)
     if path.is_dir():
         raise ContainerError(f"{path} is a folder, not a container file", "a sandbox is for `nllgen shell` alone")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from pathlib import Path
@@ -17,6 +16,7 @@ from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.config import Resources
 from nllgen.study.diagnostics import did_you_mean, show
 from nllgen.study.models import Count, Frozen
+from nllgen.study.path_kinds import PathKind, not_a_profile, path_kind
 from nllgen.study.quantities import Gibibytes, Minutes, SignalSeconds
 from nllgen.study.user_directories import user_directory
 from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
@@ -174,14 +174,15 @@ def find_profile(name: str | None) -> Path:
     if not wanted:
         raise ConfigError("no profile of the cluster is named", f"add --profile NAME, or --local; {hint}")
     path = Path(wanted)
-    with contextlib.suppress(OSError):  # the name is not valid for a file
-        if path.is_file():
-            return path
+    if (kind := path_kind(path)) in (PathKind.PROFILE, PathKind.FILE):
+        return path
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", wanted):
         own = user_folder() / f"{wanted.removesuffix('.yaml')}.yaml"
         builtin_or_own = own if own.is_file() else builtin_path("profiles", wanted)
         if builtin_or_own is not None:
             return builtin_or_own
+    if kind is not PathKind.MISSING:
+        raise not_a_profile(path)
     raise ConfigError(
         f"profile {wanted[:200]!r} does not exist{did_you_mean(path.stem, known)}", f"give a path or a name; {hint}"
     )

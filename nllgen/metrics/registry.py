@@ -1,7 +1,7 @@
 """Registry of the metric groups.
 
 A new group needs an entry here, and its names in packages without torch: ``MetricGroup`` in
-``study/config.py`` and its columns with their units in ``storage/schema.py``.
+``study/metric_groups.py`` and its columns with their units in ``storage/schema.py``.
 """
 
 from __future__ import annotations

@@ -6,17 +6,17 @@ import contextlib
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 from nllgen.errors import ConfigError, ConflictError
 from nllgen.planning.plan import Action, ContainerRule, Plan, inspect_study, make_plan
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import TaskKind
-from nllgen.study.config import Cell, MetricGroup, Precision, Study
+from nllgen.study.config import Cell, Precision, Study
 from nllgen.study.diagnostics import did_you_mean, not_allowed
 from nllgen.study.extend import extend_study
 from nllgen.study.hardware import auto_precision
 from nllgen.study.load import load_study
+from nllgen.study.metric_groups import METRIC_GROUPS
 
 
 def load_study_at(
@@ -110,10 +110,9 @@ def cells_to_evaluate(study_dir: StudyDir, metrics: Sequence[str], cell_ids: Seq
     Raises:
         ConfigError: a metric or cell does not exist, or a named cell has no result.
     """
-    allowed = get_args(MetricGroup)
     for name in metrics:
-        if name not in allowed:
-            raise ConfigError(f"--metric: {not_allowed(name, allowed)}")
+        if name not in METRIC_GROUPS:
+            raise ConfigError(f"--metric: {not_allowed(name, METRIC_GROUPS)}")
     study = study_dir.read_study()
     cells = {cell.id: cell for cell in study.cells}
     if study.truth is not None and study.trains_truth:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from nllgen.errors import ConfigError, CorruptFileError, SchemaError
 from nllgen.storage.study_dir import StudyDir, studies
+from nllgen.study.builtin import builtin_path
 from nllgen.study.diagnostics import did_you_mean
+from nllgen.study.path_kinds import COLLECTED, PathKind, is_study, not_a_grid, not_a_study, not_collected, path_kind
+from nllgen.study.user_directories import plain_path
+
+# kinds of files that a report may be of: an HDF5 file's own content tells more
+_COLLECTED = (PathKind.STUDY_H5, PathKind.HDF5, PathKind.DATASET_H5, PathKind.METRICS_H5)
 
 
 def find_study(name: str, root: Path) -> StudyDir:
@@ -21,20 +27,65 @@ def find_study(name: str, root: Path) -> StudyDir:
         root: directory of all studies.
 
     Raises:
-        ConfigError: neither the path nor a study of that name exists.
+        ConfigError: neither the path nor a study of that name exists, or the path is of another kind.
     """
-    path = Path(name).absolute()
+    path = plain_path(name)
     named = StudyDir(root / name)
     is_plain = Path(name).name == name
     if is_plain and not StudyDir(path).is_frozen and named.is_frozen:
-        return StudyDir(named.path.absolute())
+        return StudyDir(plain_path(named.path))
     if is_plain and not os.path.lexists(path):
         names = [study_dir.path.name for study_dir in studies(root)]
         raise ConfigError(
             f"there is no study {name}, neither here ({path}) nor under {root}{did_you_mean(name, names)}",
             "give a study's directory, or its name with --root DIR",
         )
+    if not StudyDir(path).is_frozen:
+        raise not_a_study(path, root)
     return StudyDir(path)
+
+
+def find_collected(name: str, root: Path) -> StudyDir | Path:
+    """Return the study that is named by its name, its directory or a study.h5 that is yet to be written; else the file.
+
+    Args:
+        name: of the study, or path of its directory or of a study.h5.
+        root: directory of all studies.
+
+    Raises:
+        ConfigError: it is a path of another kind, or there is no study of that name.
+    """
+    path = Path(name)
+    kind = path_kind(path)
+    if kind is PathKind.MISSING and path.name == COLLECTED and is_study(path.absolute().parent):
+        return find_study(str(path.absolute().parent), root)
+    if kind in _COLLECTED or (kind is PathKind.MISSING and path.suffix == ".h5"):
+        return path
+    if kind in (PathKind.MISSING, PathKind.STUDY) or is_study(root / name):
+        return find_study(name, root)
+    raise not_collected(path, root)
+
+
+def require_root(root: Path) -> None:
+    """Check that a directory of all studies is no study itself.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if is_study(root):
+        hint = f"did you mean --root {root.parent}?"
+        raise ConfigError(f"{root} is a study folder, not the folder of all studies", hint)
+
+
+def require_no_study(grid: str, root: Path) -> None:
+    """Check that a grid is not the name of a study under a root alone.
+
+    Raises:
+        ConfigError: it is: no file and no built-in study has that name.
+    """
+    is_name = grid and Path(grid).name == grid and not os.path.lexists(grid) and not builtin_path("jobs", grid)
+    if is_name and is_study(root / grid):
+        raise not_a_grid(root / grid)
 
 
 def require_replaceable(out: Path, name: str) -> None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from nllgen.errors import ConfigError, CorruptFileError, MachineError
+from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.atomic import identity_of, make_folder, part_file, raise_os_error, replace, write_part
 from nllgen.storage.ownership import Opening, find_links, find_openings, folder_opening
 from nllgen.storage.untrusted import HEADER_BYTES, STUDY_BYTES, read_regular
 from nllgen.study.config import Study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
+from nllgen.study.path_kinds import COLLECTED, HEADER, MANIFEST, is_study, not_a_study, studies_in
 
 _MAX_NAMED = 5
 _DIGITS = 16  # of a digest, in a file name
@@ -128,12 +129,17 @@ class StudyDir:
     @property
     def header(self) -> Path:
         """Return study.yaml: the resolved study without its cells."""
-        return self.path / "study.yaml"
+        return self.path / HEADER
 
     @property
     def manifest(self) -> Path:
         """Return manifest.jsonl: one cell a line."""
-        return self.path / "manifest.jsonl"
+        return self.path / MANIFEST
+
+    @property
+    def collected(self) -> Path:
+        """Return study.h5: all results in one file, once they were collected."""
+        return self.path / COLLECTED
 
     @property
     def submitit(self) -> Path:
@@ -169,7 +175,7 @@ class StudyDir:
     @property
     def is_frozen(self) -> bool:
         """Return whether a study was submitted here."""
-        return self.manifest.exists() and self.header.exists()
+        return is_study(self.path)
 
     def guard(self) -> None:
         """Refuse a directory that somebody else could write to: workers load its files.
@@ -223,10 +229,7 @@ class StudyDir:
             CorruptFileError, SchemaError: it cannot be read.
         """
         if not self.is_frozen:
-            raise ConfigError(
-                f"{self.path} is not a study folder: it has no study.yaml and manifest.jsonl",
-                "give the folder that `nllgen submit` named, <root>/<study>",
-            )
+            raise not_a_study(self.path, self.path.parent)
         try:
             return _read_frozen(self, identity_of(self.header.stat()), identity_of(self.manifest.stat()))
         except UnicodeDecodeError as error:
@@ -255,14 +258,6 @@ def _read_frozen(study_dir: StudyDir, *_identities: tuple[int, ...]) -> Study:
     return parse_frozen(header, manifest, str(study_dir.path))
 
 
-def _names(directory: Path) -> set[str]:
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        return {entry.name for entry in entries}
-    return set()
-
-
 def studies(root: Path) -> Iterator[StudyDir]:
     """Yield the studies under a root, by name."""
-    for name in sorted(_names(root)):
-        if (study := StudyDir(root / name)).is_frozen:
-            yield study
+    yield from map(StudyDir, studies_in(root))

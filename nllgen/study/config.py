@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from nllgen.study.cell import MNIST_HELD_OUT, MNIST_TRAIN, SCHEMA, Cell, DataConfig, Degree, Precision
+from nllgen.study.metric_groups import MetricGroup
 from nllgen.study.models import (
     MNIST_SIZE,
     AnyArchitecture,
@@ -36,7 +37,7 @@ from nllgen.study.paradigms import (
     R3GANConfig,
     WGANGPConfig,
 )
-from nllgen.study.sections import DatasetConfig, MetricGroup, MetricsConfig, Resources
+from nllgen.study.sections import DatasetConfig, MetricsConfig, Resources
 from nllgen.study.tuning import Tuning
 
 __all__ = [

@@ -14,6 +14,7 @@ from nllgen.study.claims import claims_sha256
 from nllgen.study.config import Cell, DatasetConfig, FlowConfig, Frozen, MetricsConfig, Precision, Resources, Study
 from nllgen.study.diagnostics import KeyPath, did_you_mean, dotted, explain, not_allowed, unknown_key
 from nllgen.study.expand import StudyContext, expand
+from nllgen.study.path_kinds import PathKind, not_a_grid, path_kind
 from nllgen.study.pretrained import pretrained_card, pretrained_names
 from nllgen.study.sections import LENET_SIZES
 from nllgen.study.sweep import TRUTH_KEYS, TUNED_KEY, Product, SweepReader
@@ -80,16 +81,17 @@ def parse_study(text: str, file_name: str, *, precision: Precision) -> Study:
 def _find(grid: str | Path) -> Path:
     path = Path(grid)
     try:
-        if path.is_file():
-            return path
-        exists = path.exists()
+        is_file, exists = path.is_file(), path.exists()
     except OSError as error:
         raise ConfigError(f"grid {str(grid)[:200]!r} cannot be read: {error.strerror}") from error
-    if builtin := builtin_path("jobs", str(grid)):
+    if not is_file and (builtin := builtin_path("jobs", str(grid))):
         return builtin
+    if exists and path_kind(path) not in (PathKind.GRID, PathKind.FILE):
+        raise not_a_grid(path)
+    if is_file:
+        return path
     names = builtin_names("jobs")
-    reason = "is not a file" if exists else "does not exist"
-    message = f"grid {str(grid)!r} {reason}{did_you_mean(path.name.removesuffix('.yaml'), names)}"
+    message = f"grid {str(grid)!r} does not exist{did_you_mean(path.name.removesuffix('.yaml'), names)}"
     raise ConfigError(message, f"give the path of a YAML file or a built-in study: {', '.join(names) or 'none'}")
 
 

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from nllgen.study.metric_groups import METRIC_GROUPS, MetricGroup, group_name
 from nllgen.study.models import Count, Frozen
 from nllgen.study.quantities import Gibibytes, Minutes
-
-MetricGroup = Literal[
-    "divergence",
-    "pareto",
-    "frechet",
-    "frechet_inf",
-    "kid",
-    "prdc",
-    "memorisation",
-    "fld",
-    "pr_curve",
-    "critic",
-    "resampling",
-    "numerics",
-]  # beside likelihood, which is always measured
-
 
 LENET_SIZES = (28, 14)  # height and width of images that have a LeNet; at 7×7 half of the digits cannot be told apart
 
@@ -40,13 +25,26 @@ class DatasetConfig(Frozen):
     num_entropy: Annotated[int, Field(ge=2, le=10**7)] = 50_000
 
 
+def _known_group(value: Any) -> Any:
+    return group_name(value) if isinstance(value, str) else value
+
+
+def _once(groups: tuple[MetricGroup, ...]) -> tuple[MetricGroup, ...]:
+    return tuple(dict.fromkeys(groups))
+
+
+_Groups = Annotated[
+    tuple[Annotated[MetricGroup, BeforeValidator(_known_group)], ...], Field(strict=False), AfterValidator(_once)
+]
+
+
 class MetricsConfig(Frozen):
     """The choice of metrics. It is not part of a cell's id, since it does not change the training.
 
     Likelihood is always measured, and of a game the distance that chooses its best weights.
 
     Attributes:
-        every: groups of metrics at every evaluation, on validation.
+        every: groups of metrics at every evaluation, on validation; ``fid`` is another name of ``frechet``.
         final: groups at the end, on the test split, for the last, the best and the averaged weights.
         frechet: feature extractors of Fréchet distances and the other metrics of images. ``lenet`` reads images of
             28×28 and 14×14; at 7×7 it measures nothing.
@@ -60,8 +58,8 @@ class MetricsConfig(Frozen):
             prediction.
     """
 
-    every: Annotated[tuple[MetricGroup, ...], Field(strict=False)] = ("divergence", "pareto", "frechet")
-    final: Annotated[tuple[MetricGroup, ...], Field(strict=False)] = get_args(MetricGroup)
+    every: _Groups = ("divergence", "pareto", "frechet")
+    final: _Groups = METRIC_GROUPS
     frechet: Annotated[tuple[Literal["lenet", "inception"], ...], Field(strict=False)] = ("lenet",)
     num_samples: Annotated[int, Field(ge=2, le=10**6)] = 2_000
     num_samples_every: Annotated[int | None, Field(ge=2, le=10**6)] = None

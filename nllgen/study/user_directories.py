@@ -1,4 +1,7 @@
-"""Directories of the user for data, caches, profiles and logs (XDG Base Directory Specification 0.8)."""
+"""Paths as users write them, and their directories for data, caches, profiles and logs.
+
+The directories are those of the XDG Base Directory Specification 0.8.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,18 @@ def expand_home(path: str | Path) -> Path:
     with contextlib.suppress(RuntimeError):
         return Path(path).expanduser()
     return Path(path)
+
+
+def plain_path(path: str | Path) -> Path:
+    """Return the absolute path without ``..`` that leads to the same place; a link stays where it is not left again."""
+    absolute = Path(path).absolute()
+    plain = Path(absolute.anchor)
+    for part in absolute.parts[1:]:
+        if part == "..":
+            plain = (plain.resolve() if plain.is_symlink() else plain).parent
+        else:
+            plain /= part
+    return plain
 
 
 def user_directory(kind: Literal["DATA", "CACHE", "CONFIG", "STATE"]) -> Path:

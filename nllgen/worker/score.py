@@ -21,6 +21,7 @@ from nllgen.models import Model
 from nllgen.storage.dataset import Dataset, read_dataset
 from nllgen.storage.external import read_array
 from nllgen.storage.study_dir import StudyDir
+from nllgen.study.path_kinds import PathKind, not_weights, path_kind
 from nllgen.train.streams import generator
 from nllgen.worker.study_truth import study_truth
 
@@ -46,7 +47,7 @@ def find_weights(path: str | Path) -> Path:
         path: truth.pt, its folder, or a study's folder.
 
     Raises:
-        ConfigError: the study has no truth, or there is no such file.
+        ConfigError: the study has no truth, or there is no such file, or it is of another kind.
     """
     path = Path(path)
     if StudyDir(path).is_frozen:
@@ -54,6 +55,8 @@ def find_weights(path: str | Path) -> Path:
         if study.truth is None:
             raise ConfigError(f"study {study.name} has no truth", "use a study on synthetic data, or a truth.pt")
         path = StudyDir(path).truth(study.truth.id).path
+    if path_kind(path) not in (PathKind.TRUTH, PathKind.DIRECTORY, PathKind.WEIGHTS, PathKind.FILE, PathKind.MISSING):
+        raise not_weights(path)
     return _require_file(path / "truth.pt" if path.is_dir() else path, "truth")
 
 

@@ -71,7 +71,7 @@ STUDY_COMMANDS = {
     "check": 0,
     "collect": 1,  # nothing is complete
     "evaluate": 0,
-    "report": USAGE,  # it was not collected
+    "report": 1,  # there is nothing to collect
 }
 _REST = {"logs": ["truth"], "evaluate": ["--metric", "kid"], "report": ["--out", "report"]}
 

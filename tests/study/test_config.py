@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from nllgen.study.config import SCHEMA, Cell, DataConfig, DCGANConfig, FlowConfig, ImportedConfig, NSGANConfig
 from nllgen.study.load import load_study
+from nllgen.study.sections import MetricsConfig
 
 
 def _id_of_everything(cell: Cell) -> str:
@@ -45,3 +46,8 @@ def test_a_changed_copy_of_a_cell_has_its_own_id() -> None:
 def test_real_images_are_never_fresh() -> None:
     with pytest.raises(ValidationError, match="fresh needs source: synthetic"):
         DataConfig(source="mnist", num_train="fresh")
+
+
+def test_the_frechet_distance_is_known_as_fid() -> None:
+    metrics = MetricsConfig.model_validate({"every": ["fid"], "final": ["kid", "fid", "frechet"]})
+    assert (metrics.every, metrics.final) == (("frechet",), ("kid", "frechet"))

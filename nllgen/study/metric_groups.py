@@ -1,0 +1,28 @@
+"""Names of the groups of metrics, and other names that they are known by. Help shows them: it imports nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+MetricGroup = Literal[
+    "divergence",
+    "pareto",
+    "frechet",
+    "frechet_inf",
+    "kid",
+    "prdc",
+    "memorisation",
+    "fld",
+    "pr_curve",
+    "critic",
+    "resampling",
+    "numerics",
+]  # beside likelihood, which is always measured
+
+METRIC_GROUPS: tuple[MetricGroup, ...] = get_args(MetricGroup)
+_OTHER_NAMES: dict[str, MetricGroup] = {"fid": "frechet"}
+
+
+def group_name(word: str) -> str:
+    """Return the name of the group that a word stands for: ``frechet`` for ``fid``; other words stay as they are."""
+    return _OTHER_NAMES.get(word.lower(), word)
