@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cloup
 
 from nllgen.cli.analysis import importing_analysis
+from nllgen.cli.collecting import collect_study, up_to_date
 from nllgen.cli.options import COLLECTED, PATH, STUDY_ROOT, example, study_argument
-from nllgen.cli.output import echo
+from nllgen.cli.output import echo, warn
+from nllgen.errors import EXIT_CELLS_FAILED, CorruptFileError
 
 if TYPE_CHECKING:
     from nllgen.storage.study_dir import StudyDir
-
-_NUM_PICTURES = 64  # of MNIST, beside the samples of a report
 
 
 @cloup.command(epilog=example("nllgen collect smoke", "nllgen collect smoke -o smoke.h5 --allow-missing"))
@@ -25,43 +26,62 @@ _NUM_PICTURES = 64  # of MNIST, beside the samples of a report
 def collect(study_dir: StudyDir, out: Path | None, allow_missing: bool, force: bool) -> None:
     """Check that a study is complete; write its results into one file.
 
-    The file is study.h5, and `nllgen report` reads nothing else."""
-    from nllgen.assets import asset_folder, mnist_pictures
-    from nllgen.storage.collect import collect as collect_results
+    The file is study.h5, and `nllgen report` reads nothing else. Ends with 1 if no cell has a result, and without
+    --allow-missing if any lacks one."""
     from nllgen.storage.find_study import require_replaceable
     from nllgen.storage.states import weightless_note
 
-    study = study_dir.read_study()
     if out is not None and not force:
-        require_replaceable(out, study.name)
-    size = (study.truth or study.cells[0]).data.image_size
-    pictures = mnist_pictures(asset_folder(), _NUM_PICTURES, size)
-    reference = {} if pictures is None else {"mnist": pictures}
-    path = out or study_dir.path / "study.h5"
-    result = collect_results(study_dir, path, allow_missing=allow_missing, reference=reference)
+        require_replaceable(out, study_dir.read_study().name)
+    result = collect_study(study_dir, out or study_dir.collected, allow_missing=allow_missing)
     echo(f"{result.num_done} done, {result.num_diverged} diverged, {len(result.holes)} without a result: {result.path}")
     if note := weightless_note(result.weightless, study_dir.path):
         echo(note)
+    if not result.num_with_result:
+        echo(result.share_text)
+        sys.exit(EXIT_CELLS_FAILED)
     echo(f"next: nllgen report {result.path} --out report")
 
 
-@cloup.command(epilog=example("nllgen report smoke --out report", "nllgen report study.h5 --out report"))
+@cloup.command(epilog=example("nllgen report smoke --out report", "nllgen report runs/smoke/study.h5 --out report"))
 @COLLECTED
 @STUDY_ROOT
 @cloup.option("--out", type=PATH, required=True, help="Directory for figures, tables and report.html.")
-def report(study_h5: Path, out: Path) -> None:
+def report(study: StudyDir | Path, out: Path) -> None:
     """Draw figures and tables, and judge the study's claims.
 
-    Writes one report.html.
+    Writes one report.html. The study is collected first if its study.h5 is missing or older than a result.
 
     Needs neither torch nor a network.
     """
+    from nllgen.study.path_kinds import PathKind, not_collected, path_kind
+
     with importing_analysis():
         from nllgen_analysis.report import write_report
-    written = write_report(study_h5, out)
+    if isinstance(study, Path):
+        study_h5 = study
+        _note_newer_results(study_h5)
+    else:
+        study_h5 = up_to_date(study, echo, warn)
+    try:
+        written = write_report(study_h5, out)
+    except CorruptFileError as error:
+        if path_kind(study_h5) in (PathKind.DATASET_H5, PathKind.METRICS_H5):
+            raise not_collected(study_h5, study_h5.absolute().parent) from error
+        raise
     for line in written.lines:
         echo(line)
     echo()
     for sentence in written.findings:
         echo(f"• {sentence}")
     echo(f"open {written.html}")
+
+
+def _note_newer_results(study_h5: Path) -> None:
+    """Print that a study.h5 in its study's directory is older than a result there: it is reported as it is."""
+    from nllgen.launch.collection import is_behind
+    from nllgen.storage.study_dir import StudyDir
+
+    study_dir = StudyDir(study_h5.absolute().parent)
+    if study_dir.is_frozen and study_h5.name == study_dir.collected.name and is_behind(study_dir):
+        warn(f"{study_h5} is older than some results; nllgen report {study_dir.path} collects them first")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from nllgen.launch.attempt import modified_ns
 from nllgen.launch.slurm.arrays import COLLECT
@@ -21,10 +22,25 @@ def is_uncollected(study_dir: StudyDir, study: Study) -> bool:
     return all(inspect(task, expected).state.is_done for task in tasks) and _lacks_results(study_dir)
 
 
+def is_behind(study_dir: StudyDir) -> bool:
+    """Return True if study.h5 is not there, or is older than a result, a metric measured later or a new cell."""
+    later = (study_dir.manifest, *study_dir.path.glob("*/*/metrics.*.h5"))
+    return _lacks_results(study_dir) or _is_older(study_dir, later)
+
+
+def has_result(study_dir: StudyDir) -> bool:
+    """Return True if a cell has a result, whatever it is worth."""
+    return next(study_dir.path.glob("cells/*/result.h5"), None) is not None
+
+
 def _lacks_results(study_dir: StudyDir) -> bool:
-    collected_ns = modified_ns(study_dir.path / "study.h5")
     results = (*study_dir.path.glob("cells/*/result.h5"), *study_dir.path.glob("truths/*/result.h5"))
-    return not collected_ns or any(modified_ns(path) > collected_ns for path in results)
+    return not study_dir.collected.exists() or _is_older(study_dir, results)
+
+
+def _is_older(study_dir: StudyDir, paths: Iterable[Path]) -> bool:
+    collected_ns = modified_ns(study_dir.collected)
+    return any(modified_ns(path) > collected_ns for path in paths)
 
 
 def collection_note(study_dir: StudyDir, rows: Sequence[TaskReport], trouble: str) -> str:
@@ -34,7 +50,7 @@ def collection_note(study_dir: StudyDir, rows: Sequence[TaskReport], trouble: st
     """
     if not all(row.has_result for row in rows) or not _lacks_results(study_dir):
         return ""
-    state = "is older than some of them" if (study_dir.path / "study.h5").exists() else "is not there"
+    state = "is older than some of them" if (study_dir.collected).exists() else "is not there"
     ends = EarlyEnds(study_dir)
     sent = None if trouble else ends.jobs.get(COLLECT)
     end = ends.end_of_job(sent, when="") if sent else None

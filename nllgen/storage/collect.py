@@ -37,18 +37,35 @@ class Collected:
 
     Attributes:
         path: study.h5.
-        num_done, num_diverged: cells with a result, the truth not counted.
+        num_cells: cells of the study, the truth not counted.
+        num_done, num_diverged: those with a result.
         holes: "id: why" of each cell without a result, or with a damaged file of extra metrics.
         num_read: results that were read now; the others were in the study.h5 that was there.
         weightless: names of the runs whose numbers were collected and whose weights are gone.
     """
 
     path: Path
+    num_cells: int
     num_done: int
     num_diverged: int
     holes: list[str]
     num_read: int = 0
     weightless: tuple[str, ...] = ()
+
+    @property
+    def num_with_result(self) -> int:
+        """Return the number of cells with a result, diverged ones included."""
+        return self.num_done + self.num_diverged
+
+    @property
+    def share_text(self) -> str:
+        """Return for example ``3 of 4 cells have a result``."""
+        return share_text(self.num_with_result, self.num_cells)
+
+
+def share_text(num_with_result: int, num_cells: int) -> str:
+    """Return for example ``3 of 4 cells have a result``."""
+    return f"{num_with_result} of {num_cells} cells have a result"
 
 
 def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, reference: dict[str, Array]) -> Collected:
@@ -74,20 +91,24 @@ def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, refe
     datasets, pictures, lost = _read_datasets(study_dir, study, tasks, expected)
     named = [f"{runs[row].cell.id} ({runs[row].cell.label}): {why}" for row, why in sorted(holes.items())] + lost
     if named and not allow_missing:
-        raise _incomplete(named, len(runs) + study.needs_dataset)
+        num_missing = sum(runs[row].kind is TaskKind.CELL for row in holes)
+        raise _incomplete(
+            named, len(runs) + study.needs_dataset, share_text(len(study.cells) - num_missing, len(study.cells))
+        )
     read = _study_file(study, runs, part, sources, datasets, reference | pictures)
     write_study(out, read)
     outcomes = list(read.cells["outcome"][len(runs) - len(study.cells) :])
     weightless = tuple(runs[row].name for row, file in enumerate(files) if file.state is ResultState.WEIGHTLESS)
-    return Collected(out, outcomes.count("done"), outcomes.count("diverged"), named, num_read, weightless)
+    num_done, num_diverged = outcomes.count("done"), outcomes.count("diverged")
+    return Collected(out, len(study.cells), num_done, num_diverged, named, num_read, weightless)
 
 
-def _incomplete(holes: list[str], num_runs: int) -> IncompleteError:
+def _incomplete(holes: list[str], num_runs: int, share: str) -> IncompleteError:
     shown = "\n  ".join(holes[:_MAX_NAMED])
     more = f"\n  and {len(holes) - _MAX_NAMED} more" if len(holes) > _MAX_NAMED else ""
     return IncompleteError(
         f"{len(holes)} of {num_runs} runs have no result:\n  {shown}{more}",
-        "submit the grid again to run them, or collect with --allow-missing",
+        f"{share}; submit the grid again to run the others, or collect with --allow-missing",
     )
 
 
