@@ -19,4 +19,4 @@ def importing_analysis() -> Iterator[None]:
         yield
     except ImportError as error:
         message = f"the analysis packages are not installed ({error.name})"
-        raise MachineError(message, "pip install '.[analysis]' in nllgen's checkout") from error
+        raise MachineError(message, "pip install 'nllgen[analysis]'") from error

@@ -93,7 +93,7 @@ def test_a_data_set_of_another_truth_is_not_written_over(nllgen: Run, truth: Pat
     ("arguments", "words"),
     [
         ("nowhere", ["no truth at", "nowhere"]),
-        ("truth/dataset.h5", ["not a file of weights (BadZipFile", "give another file"]),
+        ("truth/dataset.h5", ["is not a truth: it is the dataset.h5 of a truth"]),
         ("truth --num-train 1", ["1 is not in the range 2<=x<=1000000"]),
     ],
 )

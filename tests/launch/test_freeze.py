@@ -148,7 +148,7 @@ def test_a_submission_waits_for_another_and_keeps_its_cells(parts: list[Study], 
 def test_a_submission_does_not_wait_for_ever(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_PATIENCE_S", 0.1)
     LeaseManager().take(tmp_path / ".tiny.submitting")
-    with pytest.raises(MachineError, match=r"somebody else is submitting(.|\n)*remove .*\.tiny\.submitting"):
+    with pytest.raises(MachineError, match=r"somebody else is submitting(.|\n)*ends by itself.*\.tiny\.submitting"):
         freeze(tiny, tmp_path)
 
 

@@ -242,7 +242,7 @@ def test_a_missing_grid_names_the_built_in_ones(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_grid(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a file"):
+    with pytest.raises(ConfigError, match="is not the YAML file of a study: it is a folder"):
         load_study(tmp_path, precision="fp32")
 
 
