@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,12 +16,12 @@ from nllgen.study.tuning import FILE_NAME
 from nllgen_analysis import tables
 from nllgen_analysis.claims import Judged, judge
 from nllgen_analysis.claims.tables import printed_verdicts, verdict_lines, verdicts_json, verdicts_table
-from nllgen_analysis.figures import Drawn, NotDrawn, draw_all, render
+from nllgen_analysis.figure_files import write_figures
 from nllgen_analysis.findings import findings
 from nllgen_analysis.frames import Frames, load
-from nllgen_analysis.html import figure_row, render_report
+from nllgen_analysis.html import render_report
 from nllgen_analysis.latex import to_latex
-from nllgen_analysis.text import CONDITION, with_notes
+from nllgen_analysis.text import CONDITION
 from nllgen_analysis.trials import Trials, read_trials, trial_sentences
 
 # columns of texts beside the numbers of a group, as shares of a line
@@ -41,8 +41,16 @@ class ReportPaths:
     findings: tuple[str, ...]
 
 
-def write_report(study_h5: Path, out: Path) -> ReportPaths:
+def write_report(
+    study_h5: Path, out: Path, *, processes: int = 1, progress: Callable[[int, int], None] | None = None
+) -> ReportPaths:
     """Write the report of the file that ``nllgen collect`` wrote, and replace files of an older report.
+
+    Args:
+        study_h5: the file.
+        out: directory of the report.
+        processes: that draw figures at once.
+        progress: is told how many of how many families of figures are drawn.
 
     Raises:
         CorruptFileError: study_h5 is missing, damaged or another file.
@@ -54,7 +62,7 @@ def write_report(study_h5: Path, out: Path) -> ReportPaths:
     trials = read_trials(frames, sha256) if frames.is_tuning else None
     sentences = trial_sentences(trials, f"{out}/{FILE_NAME}") if trials else findings(frames, judged)
     make_folder(out)
-    shown, absent, figures = _write_figures(frames, make_folder(out / "figures"))
+    figures = write_figures(frames, make_folder(out / "figures"), processes, progress)
     table_paths = _write_tables(frames, judged, make_folder(out / "tables"))
     if trials:
         table_paths += _write_trials(trials, out)
@@ -62,10 +70,11 @@ def write_report(study_h5: Path, out: Path) -> ReportPaths:
     write_bytes(verdicts, _json(verdicts_json(judged)))
     html = out / "report.html"
     # last, so that a new report.html never stands beside old files
-    write_bytes(html, render_report(frames, judged, sentences, shown, absent, sha256, trials).encode())
-    not_drawn = {item.name: item.reason for item in absent}
+    page = render_report(frames, judged, sentences, figures.shown, figures.absent, sha256, trials)
+    write_bytes(html, page.encode())
+    not_drawn = {item.name: item.reason for item in figures.absent}
     lines = (*verdict_lines(judged), judged.status_text)
-    return ReportPaths(html, verdicts, tuple(figures), tuple(table_paths), not_drawn, lines, tuple(sentences))
+    return ReportPaths(html, verdicts, tuple(figures.paths), tuple(table_paths), not_drawn, lines, tuple(sentences))
 
 
 def _load(study_h5: Path) -> tuple[Frames, str]:
@@ -75,29 +84,6 @@ def _load(study_h5: Path) -> tuple[Frames, str]:
         sha256, frames = hashlib.sha256(read_verified(study_h5)).hexdigest(), load(study_h5)
         if verify_checksum(study_h5).identity == identity:
             return frames, sha256
-
-
-def _write_figures(frames: Frames, directory: Path) -> tuple[list[dict[str, Any]], list[NotDrawn], list[Path]]:
-    """Return rows of the page for the figures, those that are not drawn, and the files."""
-    shown: list[dict[str, Any]] = []
-    absent: list[NotDrawn] = []
-    paths: list[Path] = []
-    for result in draw_all(frames):
-        if isinstance(result, NotDrawn):
-            absent.append(result)
-            continue
-        shown.append(_write_figure(result, directory))
-        paths += [directory / f"{result.name}.{kind}" for kind in ("pdf", "png", "csv", "txt")]
-    return shown, absent, paths
-
-
-def _write_figure(drawn: Drawn, directory: Path) -> dict[str, Any]:
-    png = render(drawn.figure, "png")
-    write_bytes(directory / f"{drawn.name}.pdf", render(drawn.figure, "pdf"))
-    write_bytes(directory / f"{drawn.name}.png", png)
-    write_bytes(directory / f"{drawn.name}.csv", tables.to_csv(drawn.data))
-    write_bytes(directory / f"{drawn.name}.txt", f"{drawn.title}\n\n{with_notes(drawn.caption)}".encode())
-    return figure_row(drawn, png)
 
 
 def _write_tables(frames: Frames, judged: Judged, directory: Path) -> list[Path]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _NUM_PICTURES = 64  # of MNIST, beside the samples of a report
 
 
-def collect_study(study_dir: StudyDir, out: Path, *, allow_missing: bool) -> Collected:
+def collect_study(study_dir: StudyDir, out: Path, echo: Callable[[str], None], *, allow_missing: bool) -> Collected:
     """Write the results of a study, and some pictures of MNIST where it is on this machine, into one file.
 
     Raises:
@@ -24,13 +24,15 @@ def collect_study(study_dir: StudyDir, out: Path, *, allow_missing: bool) -> Col
         MachineError: a result cannot be read now, or the file cannot be written.
     """
     from nllgen.assets import asset_folder, mnist_pictures
+    from nllgen.cli.progress import counted
     from nllgen.storage.collect import collect
 
     study = study_dir.read_study()
     size = (study.truth or study.cells[0]).data.image_size
     pictures = mnist_pictures(asset_folder(), _NUM_PICTURES, size)
     reference = {} if pictures is None else {"mnist": pictures}
-    return collect(study_dir, out, allow_missing=allow_missing, reference=reference)
+    with counted("reading results", echo) as progress:
+        return collect(study_dir, out, allow_missing=allow_missing, reference=reference, progress=progress)
 
 
 def up_to_date(study_dir: StudyDir, echo: Callable[[str], None], warn: Callable[[str], None]) -> Path:
@@ -52,7 +54,7 @@ def up_to_date(study_dir: StudyDir, echo: Callable[[str], None], warn: Callable[
         raise IncompleteError(share_text(0, len(study.cells)), f"see: nllgen status {study_dir.path}")
     state = "was older than some results" if path.exists() else "was not there"
     try:
-        collected = collect_study(study_dir, path, allow_missing=True)
+        collected = collect_study(study_dir, path, echo, allow_missing=True)
     except MachineError as error:
         if not path.exists():
             hint = f"nllgen collect {study_dir.path} --allow-missing -o FILE, then: nllgen report FILE"

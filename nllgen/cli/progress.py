@@ -1,4 +1,4 @@
-"""Progress of a study, and of one task: redrawn on a terminal, repeated now and then in a log."""
+"""Progress of a study, of one task, and of a command: redrawn on a terminal, repeated now and then in a log."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 from nllgen.cli.output import make_console
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
     from nllgen.launch.follow import ProgressLine
     from nllgen.worker.progress import Display, Update
 
 _LOG_INTERVAL_S = 15.0
+_SILENT_S = 5.0  # a command that ends sooner prints no line into a log
+_REDRAW_S = 0.1
+
+Count = Callable[[int, int], None]  # (number that is done, number of all) is shown
 
 
 @contextlib.contextmanager
@@ -34,7 +38,7 @@ def progress_line(echo: Callable[[str], None]) -> Iterator[ProgressLine]:
 
 def progress_text(num_done: int, num_tasks: int, seconds_left: float | None) -> str:
     """Return for example ``12 of 30 runs done, about 2 min left``."""
-    from nllgen.launch.status import duration
+    from nllgen.study.quantities import duration
 
     left = "" if seconds_left is None else f", about {duration(seconds_left)} left"
     return f"{num_done} of {num_tasks} runs done{left}"
@@ -63,6 +67,54 @@ class _TerminalLine:
         self._bar.update(self._task, completed=share, description=progress_text(num_done, num_tasks, seconds_left))
 
 
+@contextlib.contextmanager
+def counted(title: str, echo: Callable[[str], None]) -> Iterator[Count]:
+    """Yield a function that is told how much of a command's work is done; ``echo`` prints lines into a log.
+
+    No thread is started, so that a command may fork.
+    """
+    if not sys.stdout.isatty():
+        yield _LogCount(title, echo).update
+        return
+    from rich.progress import Progress
+
+    with Progress(*_columns(), console=make_console(), transient=True, auto_refresh=False) as bar:
+        task, drawn_at = bar.add_task(title, total=None, note=""), 0.0
+        bar.refresh()
+
+        def update(done: int, total: int) -> None:
+            nonlocal drawn_at
+            bar.update(task, completed=done, total=total)
+            if time.monotonic() - drawn_at >= _REDRAW_S or done == total:
+                drawn_at = time.monotonic()
+                bar.refresh()
+
+        yield update
+
+
+class _LogCount:
+    """Lines of a command's progress: the first after five seconds, then one every quarter of a minute."""
+
+    def __init__(self, title: str, echo: Callable[[str], None]):
+        self._title, self._echo = title, echo
+        self._started = time.monotonic()
+        self._due = self._started + _SILENT_S
+
+    def update(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now >= self._due and done < total:
+            self._due = now + _LOG_INTERVAL_S
+            self._echo(f"{time.strftime('%H:%M:%S')}  {self._title}: {count_text(done, total, now - self._started)}")
+
+
+def count_text(done: int, total: int, elapsed_s: float) -> str:
+    """Return for example ``3 of 13, about 20 s left``."""
+    from nllgen.study.quantities import duration
+
+    left = f", about {duration(elapsed_s / done * (total - done))} left" if done else ""
+    return f"{done:,} of {total:,}{left}"
+
+
 def task_display() -> Display:
     """Return the display that fits standard output."""
     from nllgen.worker.progress import plain_lines
@@ -73,11 +125,16 @@ def task_display() -> Display:
 @contextlib.contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Update]:
     """Show a bar that is redrawn in place and removed at the end; lines that are printed meanwhile stay above it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # neither titles nor notes are rich's markup
-    texts = [TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[note]")]
-    with Progress(texts[0], *columns, texts[1], console=make_console(), transient=True) as bar:
+    with Progress(*_columns(), console=make_console(), transient=True) as bar:
         task = bar.add_task(title, total=total, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)
+
+
+def _columns() -> list[ProgressColumn]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    # neither titles nor notes are rich's markup
+    texts = [TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[note]")]
+    return [texts[0], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), texts[1]]

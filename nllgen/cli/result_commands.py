@@ -33,7 +33,7 @@ def collect(study_dir: StudyDir, out: Path | None, allow_missing: bool, force: b
 
     if out is not None and not force:
         require_replaceable(out, study_dir.read_study().name)
-    result = collect_study(study_dir, out or study_dir.collected, allow_missing=allow_missing)
+    result = collect_study(study_dir, out or study_dir.collected, echo, allow_missing=allow_missing)
     echo(f"{result.num_done} done, {result.num_diverged} diverged, {len(result.holes)} without a result: {result.path}")
     if note := weightless_note(result.weightless, study_dir.path):
         echo(note)
@@ -58,13 +58,17 @@ def report(study: StudyDir | Path, out: Path) -> None:
 
     with importing_analysis():
         from nllgen_analysis.report import write_report
+    from nllgen.cli.progress import counted
+    from nllgen.storage.processes import num_processes
+
     if isinstance(study, Path):
         study_h5 = study
         _note_newer_results(study_h5)
     else:
         study_h5 = up_to_date(study, echo, warn)
     try:
-        written = write_report(study_h5, out)
+        with counted("drawing figures", echo) as progress:
+            written = write_report(study_h5, out, processes=num_processes(), progress=progress)
     except CorruptFileError as error:
         if path_kind(study_h5) in (PathKind.DATASET_H5, PathKind.METRICS_H5):
             raise not_collected(study_h5, study_h5.absolute().parent) from error

@@ -14,12 +14,13 @@ from rich.text import Text
 from nllgen.cli.output import make_console
 from nllgen.launch.eta import Throughput, ThroughputMeter
 from nllgen.launch.slurm.waits import wait_lines
-from nllgen.launch.status import TaskReport, duration
+from nllgen.launch.status import TaskReport
 from nllgen.launch.watch import counts_line, is_over, query_status
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.untrusted import escape_controls
 from nllgen.study.config import Study
+from nllgen.study.quantities import duration
 
 _REFRESH_S = 2.0
 _NUM_OTHER_LINES = 5  # counts, throughput, headings, rows that are left out, the scheduler

@@ -34,6 +34,7 @@ from nllgen.storage.states import Expected, ResultState, TaskFiles, TaskStatus, 
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
+from nllgen.study.quantities import duration
 
 _OF_RESULT = {
     ResultState.COMPLETE: TaskStatus.DONE,
@@ -287,17 +288,6 @@ def _silence(task: Task) -> str:
     newest_s = max(modified_ns(task.lease), modified_ns(task.task_dir.progress)) / 1e9
     age_s = time.time() - newest_s
     return f"no sign of life for {duration(age_s)}" if newest_s and age_s > _QUIET_S else ""
-
-
-def duration(seconds: float) -> str:
-    """Return for example ``3 h 20 min``, in seconds below two minutes."""
-    if seconds < 119.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    days, hours = divmod(minutes // 60, 24)
-    return f"{days} days {hours} h" if days else f"{hours} h {minutes % 60} min"
 
 
 def to_json(reports: Iterable[TaskReport], scheduler: str = "", live: LiveJobs | None = None) -> dict[str, Any]:

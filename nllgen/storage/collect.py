@@ -6,7 +6,7 @@ A second collection reads the results that are new or changed, and takes the res
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,14 @@ def share_text(num_with_result: int, num_cells: int) -> str:
     return f"{num_with_result} of {num_cells} cells have a result"
 
 
-def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, reference: dict[str, Array]) -> Collected:
+def collect(
+    study_dir: StudyDir,
+    out: Path,
+    *,
+    allow_missing: bool = False,
+    reference: dict[str, Array],
+    progress: Callable[[int, int], None] | None = None,
+) -> Collected:
     """Write study.h5 from every result of a study.
 
     Args:
@@ -76,6 +83,7 @@ def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, refe
         out: the file to write.
         allow_missing: write it with the holes marked instead of refusing.
         reference: pictures of real data to go with it (``mnist``: (n, C, H, W) pixels in [0, 1]).
+        progress: is told how many of how many results were read.
 
     Raises:
         IncompleteError: some cells have no valid result; it names them.
@@ -87,7 +95,7 @@ def collect(study_dir: StudyDir, out: Path, *, allow_missing: bool = False, refe
     files = [_inspect(task, expected) for task in runs]
     holes = {row: why for row, task in enumerate(runs) if (why := _why_not(task, files[row]))}
     sources = ["" if row in holes else _source(task) for row, task in enumerate(runs)]
-    part, num_read = _read_all(out, study.name, runs, sources, holes)
+    part, num_read = _read_all(out, study.name, runs, sources, holes, progress)
     datasets, pictures, lost = _read_datasets(study_dir, study, tasks, expected)
     named = [f"{runs[row].cell.id} ({runs[row].cell.label}): {why}" for row, why in sorted(holes.items())] + lost
     if named and not allow_missing:
@@ -147,7 +155,12 @@ def _source(task: Task) -> str:
 
 
 def _read_all(
-    out: Path, name: str, runs: Sequence[Task], sources: list[str], holes: dict[int, str]
+    out: Path,
+    name: str,
+    runs: Sequence[Task],
+    sources: list[str],
+    holes: dict[int, str],
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[Part, int]:
     """Read the results that ``out`` does not have as they are; damaged ones are added to ``holes``.
 
@@ -163,7 +176,7 @@ def _read_all(
             kept[old] = row
     reused = set(kept.values())
     wanted = [(row, runs[row].task_dir) for row in range(len(runs)) if row not in holes and row not in reused]
-    parts = read_parts(wanted)
+    parts = read_parts(wanted, progress)
     before = part_of_study(known, kept) if known and kept else empty_part()
     part = join_parts([before, *parts])
     for row, why in part.holes.items():

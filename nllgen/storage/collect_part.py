@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from nllgen.errors import CorruptFileError, MachineError, SchemaError
+from nllgen.errors import CorruptFileError, SchemaError
 from nllgen.storage.extra_metrics import with_extra_metrics
 from nllgen.storage.hdf5_data import Array
+from nllgen.storage.processes import completed, num_processes
 from nllgen.storage.result import Result, read_result
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS, TEXT_WIDTH
 from nllgen.storage.study_dir import TaskDir
@@ -27,7 +21,6 @@ from nllgen.storage.tables import Table
 Wanted = Sequence[tuple[int, TaskDir]]  # (row of /cells, folder)
 _MANY = 500  # results: reading fewer takes no longer than starting processes
 _CHUNK = 200
-_MOST_PROCESSES = 8
 
 
 @dataclass
@@ -53,46 +46,25 @@ def empty_part() -> Part:
     return join_parts([])
 
 
-def read_parts(wanted: Wanted) -> list[Part]:
+def read_parts(wanted: Wanted, progress: Callable[[int, int], None] | None = None) -> list[Part]:
     """Read results, in several processes where there are many: HDF5 reads one file at a time in a process.
 
     Raises:
         MachineError: a result cannot be read now, or a process was killed.
     """
-    allowed = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds a job to what it asked for
-    num_processes = min(len(os.sched_getaffinity(0)), int(allowed) if allowed.isdecimal() else _MOST_PROCESSES)
     chunks = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
-    if num_processes <= 1 or len(wanted) < _MANY:
-        return list(map(read_part, chunks))
-    return map_in_processes(read_part, chunks, num_processes)
-
-
-def map_in_processes(function: Callable[[Any], Any], items: Sequence[Any], num_processes: int) -> list[Any]:
-    """Apply a function in processes that end with this one.
-
-    Raises:
-        MachineError: a process was killed.
-    """
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(min(num_processes, _MOST_PROCESSES), context, _end_with, (os.getpid(),)) as pool:
-            return list(pool.map(function, items))
-    except BrokenProcessPool as error:
-        raise MachineError(
-            "a process that read results was killed", "give it more memory, then collect again; nothing was changed"
-        ) from error
-
-
-def _end_with(parent: int) -> None:
-    """Leave Ctrl-C to the parent process, and end when it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    num = num_processes()
+    parts: list[Part] = []
+    read: Iterable[Part] = map(read_part, chunks)
+    if num > 1 and len(wanted) >= _MANY:
+        read = (part for _, part in completed(read_part, chunks, num, "reads results"))
+    num_read = 0
+    for part in read:
+        parts.append(part)
+        num_read += len(part.attrs) + len(part.holes)
+        if progress:
+            progress(num_read, len(wanted))
+    return parts
 
 
 def read_part(wanted: Wanted) -> Part:

@@ -1,4 +1,4 @@
-"""Quantities of jobs in the units of their keys; a value in another unit is refused with what it is in this one."""
+"""Quantities in the units of their keys; a value in another unit is refused with what it is in this one."""
 
 from __future__ import annotations
 
@@ -65,3 +65,14 @@ Minutes = Annotated[
 ]
 Gibibytes = Annotated[float, Field(gt=0, le=16_384), _refusing("GiB", _as_gibibytes)]
 SignalSeconds = Annotated[int, Field(ge=10, le=3600), _refusing("seconds", _as_seconds)]
+
+
+def duration(seconds: float) -> str:
+    """Return for example ``3 h 20 min``, in seconds below two minutes."""
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    days, hours = divmod(minutes // 60, 24)
+    return f"{days} days {hours} h" if days else f"{hours} h {minutes % 60} min"

@@ -214,7 +214,7 @@ def spoilt() -> StudyFile:
 
 @pytest.fixture(scope="session")
 def written(spoilt: StudyFile, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Its report, written once by the first test process that needs it."""
+    """Its report, written once, by two processes, by the first test process that needs it."""
     from nllgen_analysis import write_report  # here, as building a study alone needs no matplotlib
 
     base = tmp_path_factory.getbasetemp()
@@ -225,7 +225,7 @@ def written(spoilt: StudyFile, tmp_path_factory: pytest.TempPathFactory) -> Any:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             write_study(folder / "study.h5", spoilt)
-            made.write_bytes(pickle.dumps(write_report(folder / "study.h5", folder / "out")))
+            made.write_bytes(pickle.dumps(write_report(folder / "study.h5", folder / "out", processes=2)))
         return pickle.loads(made.read_bytes())
 
 

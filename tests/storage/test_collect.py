@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -275,35 +271,3 @@ def test_a_result_that_this_machine_cannot_read_is_no_hole(folder: StudyDir, mon
     monkeypatch.setattr("nllgen.storage.collect_part.read_result", unreadable)
     with pytest.raises(MachineError, match="Input/output error"):
         collected(folder, allow_missing=True)
-
-
-POOL = """
-import os, sys, time
-from nllgen.storage.collect_part import map_in_processes
-def die(item): os.kill(os.getpid(), 9)
-def sleep(item):
-    print(os.getpid(), flush=True)
-    time.sleep(600)
-if __name__ == "__main__":
-    map_in_processes(globals()[sys.argv[1]], list(range(200)), 2)
-"""
-
-
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: no processes are started")
-def test_processes_that_read_end_with_the_one_that_started_them(tmp_path: Path) -> None:
-    (tmp_path / "pool.py").write_text(POOL)
-    with subprocess.Popen([sys.executable, tmp_path / "pool.py", "sleep"], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pids = [int(parent.stdout.readline()) for _ in range(2)]
-        parent.kill()
-    end = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: no processes are started")
-def test_a_killed_process_that_reads_is_told_of_in_words(tmp_path: Path) -> None:
-    (tmp_path / "pool.py").write_text(POOL)
-    done = subprocess.run([sys.executable, tmp_path / "pool.py", "die"], capture_output=True, text=True)
-    assert "MachineError: a process that read results was killed" in done.stderr

@@ -16,17 +16,22 @@ from nllgen_analysis.figures.split import draw_split
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, project_style, render
 from nllgen_analysis.frames import Frames
 
-FAMILIES: tuple[Callable[[Frames], list[FigureResult]], ...] = (
+Family = Callable[[Frames], list[FigureResult]]
+FAMILIES: tuple[Family, ...] = (
     draw_nll, draw_convergence, draw_overfit, draw_capacity, draw_sample_size, draw_split, draw_divergences,
     draw_frechet, draw_pr_curve, draw_scatter, draw_plane, draw_cost, draw_nash, draw_samples,
 )  # fmt: skip
 
-__all__ = ["FAMILIES", "Drawn", "FigureResult", "NotDrawn", "draw_all", "project_style", "render"]
+__all__ = ["FAMILIES", "Drawn", "FigureResult", "NotDrawn", "draw_all", "draw_family", "project_style", "render"]
 
 
 def draw_all(frames: Frames) -> Iterator[FigureResult]:
     """Yield the figures of every family in the report's order; one without data gives its reason."""
     for family in FAMILIES:
-        with project_style():
-            results = family(frames)
-        yield from results
+        yield from draw_family(family, frames)
+
+
+def draw_family(family: Family, frames: Frames) -> list[FigureResult]:
+    """Return the figures of one family."""
+    with project_style():
+        return family(frames)
