@@ -38,25 +38,29 @@ def status(study_dir: StudyDir, watch: bool, as_json: bool) -> None:
     """Show the state of every cell.
 
     Ends with 1 if a cell failed."""
-    from nllgen.launch.collection import collection_note
-    from nllgen.launch.status import query_scheduler, to_json
-    from nllgen.launch.status import status as report_status
     from nllgen.launch.watch import has_failed
 
     if watch and as_json:
         raise ConfigError("--watch and --json exclude each other", "leave out one of them")
-    if watch:
-        rows = _watch(study_dir)
-    else:
-        study = study_dir.read_study()
-        live, trouble = query_scheduler(study_dir, study)
-        rows = report_status(study_dir, study, live)
-        note = collection_note(study_dir, rows, trouble)
-        if as_json:
-            print_json(to_json(rows, trouble, live) | {"uncollected": note})
-        else:
-            _print_status(rows, trouble, live, note)
+    rows = _watch(study_dir) if watch else _status(study_dir, as_json=as_json)
     sys.exit(EXIT_CELLS_FAILED if has_failed(rows) else EXIT_DONE)
+
+
+def _status(study_dir: StudyDir, *, as_json: bool) -> list[TaskReport]:
+    """Print the state of every task once, and return it."""
+    from nllgen.launch.collection import collection_note
+    from nllgen.launch.status import query_scheduler, to_json
+    from nllgen.launch.status import status as report_status
+
+    study = study_dir.read_study()
+    live, trouble = query_scheduler(study_dir, study)
+    rows = report_status(study_dir, study, live)
+    note = collection_note(study_dir, rows, trouble)
+    if as_json:
+        print_json(to_json(rows, trouble, live) | {"uncollected": note})
+    else:
+        _print_status(rows, trouble, live, note)
+    return rows
 
 
 def _watch(study_dir: StudyDir) -> list[TaskReport]:

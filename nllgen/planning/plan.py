@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -111,14 +111,21 @@ class Plan:
         return {**vars(self), **totals, "rows": [vars(row).copy() for row in self.rows]}
 
 
-def inspect_study(study: Study, study_dir: StudyDir, container: ContainerRule | None = None) -> dict[str, TaskFiles]:
+def inspect_study(
+    study: Study, study_dir: StudyDir, container: ContainerRule | None = None, tasks: Sequence[Task] = ()
+) -> dict[str, TaskFiles]:
     """Judge the files of every task; return them by the task's name."""
     expected = Expected.of(study, study_dir, container.sha256 if container and container.strict else None)
-    return {task.name: inspect(task, expected) for task in tasks_of(study, study_dir)}
+    return {task.name: inspect(task, expected) for task in tasks or tasks_of(study, study_dir)}
 
 
 def make_plan(
-    study: Study, files: Mapping[str, TaskFiles], *, cores: int = 1, container: ContainerRule | None = None
+    study: Study,
+    files: Mapping[str, TaskFiles],
+    *,
+    cores: int = 1,
+    container: ContainerRule | None = None,
+    tasks: Sequence[Task] = (),
 ) -> Plan:
     """Decide what runs. Reads no file.
 
@@ -127,9 +134,10 @@ def make_plan(
         files: name of a task → its files; a task that is absent has none.
         cores: that work is spread over, each cell taking ``resources.cpus``.
         container: that runs are to be made in, None without one.
+        tasks: of the study, where they are known already.
     """
     assert cores >= 1
-    tasks = tasks_of(study, StudyDir(Path(study.name)))  # no path of theirs is looked at
+    tasks = tasks or tasks_of(study, StudyDir(Path(study.name)))  # no path of theirs is looked at
     pricer = _Pricer(study, _measured_speeds(tasks, files))
     missing = TaskFiles(ResultState.MISSING)
     rows = [_row(task, files.get(task.name, missing), pricer, container) for task in tasks]
@@ -148,14 +156,28 @@ def _speed_key(cell: Cell) -> tuple[object, ...]:
     return (cell.architecture, paradigm.name, paradigm.batch_size, cell.precision, fresh, has_penalty(cell), *disc)
 
 
-def _measured_speeds(tasks: list[Task], files: Mapping[str, TaskFiles]) -> dict[tuple[object, ...], float]:
+def _measured_speeds(tasks: Sequence[Task], files: Mapping[str, TaskFiles]) -> dict[tuple[object, ...], float]:
     """Return the mean seconds of a step over all that was measured, for each kind of step."""
-    speeds: dict[tuple[object, ...], list[float]] = {}
+    cells: dict[tuple[object, ...], Cell] = {}
+    seconds_of: dict[tuple[object, ...], list[float]] = {}
     for task in tasks if files else ():
         seconds = files[task.name].seconds_per_step if task.name in files else None
         if task.kind is not TaskKind.DATASET and seconds and math.isfinite(seconds):
-            speeds.setdefault(_speed_key(task.cell), []).append(seconds)
+            key = _identity_key(task.cell)
+            cells.setdefault(key, task.cell)
+            seconds_of.setdefault(key, []).append(seconds)
+    speeds: dict[tuple[object, ...], list[float]] = {}
+    for key, cell in cells.items():
+        speeds.setdefault(_speed_key(cell), []).extend(seconds_of[key])
     return {key: sum(values) / len(values) for key, values in speeds.items()}
+
+
+def _identity_key(cell: Cell) -> tuple[object, ...]:
+    """Return what differs between cells that differ in more than seed and start.
+
+    A grid's cells share equal sections, and identity is looked up ten times faster than equality.
+    """
+    return (id(cell.data), id(cell.architecture), id(cell.paradigm), cell.precision)
 
 
 class _Pricer:
@@ -164,15 +186,14 @@ class _Pricer:
     def __init__(self, study: Study, speeds: Mapping[tuple[object, ...], float]):
         self.study = study
         self.speeds = speeds
-        self.costs: dict[tuple[int, ...], tuple[CellCost, float | None]] = {}
+        self.costs: dict[tuple[object, ...], tuple[CellCost, float | None]] = {}
 
     def price(self, row: PlanRow, task: Task, files: TaskFiles) -> PlanRow:
         """Return the row of a task that runs with its costs."""
         if task.kind is TaskKind.DATASET:
             return replace(row, seconds=dataset_seconds(self.study), estimate=Estimate.ANALYTIC)
         cell = task.cell
-        # the grid shares equal sub-models, and identity is looked up ten times faster than equality
-        key = (id(cell.data), id(cell.architecture), id(cell.paradigm), cell.precision == "bf16")
+        key = _identity_key(cell)
         if key not in self.costs:
             self.costs[key] = (cell_cost(cell, self.study), self.speeds.get(_speed_key(cell)))
         cost, measured = self.costs[key]

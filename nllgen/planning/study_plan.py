@@ -6,11 +6,12 @@ import contextlib
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from nllgen.errors import ConfigError, ConflictError
 from nllgen.planning.plan import Action, ContainerRule, Plan, inspect_study, make_plan
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import TaskKind
+from nllgen.storage.tasks import TaskKind, tasks_of
 from nllgen.study.config import Cell, Precision, Study
 from nllgen.study.diagnostics import did_you_mean, not_allowed
 from nllgen.study.extend import extend_study
@@ -36,17 +37,36 @@ def load_study_at(
         ConfigError: the file has errors; the message names each with its line.
     """
     own = precision or auto_precision()
-    study = load_study(grid, precision=own)
+    study = load_study(grid, precision=lambda name: _frozen_precision(StudyDir(root / Path(name).name)) or own)
     study_dir = StudyDir(root / study.name)
     frozen = study_dir.read_study() if study_dir.is_frozen else None
     if frozen is not None and not _extends(study, frozen):
-        with contextlib.suppress(ConfigError):  # two cells can be equal in the other precision
-            other = load_study(grid, precision="fp32" if own == "bf16" else "bf16")
-            study = other if _extends(other, frozen) else study
+        study = _in_another_precision(grid, study, frozen, own)
     if not study.optional:
         return study
     reduced = study.without_missing([source for source in study.optional if not is_available(source)])
     return reduced if frozen is None or _extends(reduced, frozen) else study
+
+
+def _frozen_precision(study_dir: StudyDir) -> Precision | None:
+    """Return the precision that a frozen study was probably submitted with; None where nothing shows it."""
+    if not study_dir.is_frozen:
+        return None
+    frozen = study_dir.read_study()
+    trained = (frozen.truth,) if frozen.truth and frozen.trains_truth else frozen.cells
+    used = {cell.precision for cell in trained}
+    return used.pop() if len(used) == 1 else None
+
+
+def _in_another_precision(grid: str, study: Study, frozen: Study, own: Precision) -> Study:
+    """Return the study of a file in the precision that extends the frozen one; in this machine's if none does."""
+    for precision in get_args(Precision):
+        with contextlib.suppress(ConfigError):  # two cells can be equal in the other precision
+            other = load_study(grid, precision=precision)
+            if _extends(other, frozen):
+                return other
+            study = other if precision == own else study
+    return study
 
 
 def _extends(study: Study, frozen: Study) -> bool:
@@ -74,7 +94,9 @@ def plan_study_at(study: Study, root: Path, cores: int, container: ContainerRule
     """
     study_dir = StudyDir(root / study.name)
     study = merge_frozen(study, study_dir)
-    plan = make_plan(study, inspect_study(study, study_dir, container), cores=cores, container=container)
+    tasks = tasks_of(study, study_dir)
+    files = inspect_study(study, study_dir, container, tasks)
+    plan = make_plan(study, files, cores=cores, container=container, tasks=tasks)
     missing = {row.id for row in plan.rows if row.kind is TaskKind.CELL and row.action is Action.RUN}
     return replace(plan, elsewhere=_results_elsewhere(study_dir, missing))
 

@@ -129,7 +129,7 @@ def _verify_file(path: Path, identity: tuple[int, ...]) -> tuple[str, str, str]:
         if not block.startswith(_MARK):
             return _NOT_OURS, "", ""
         digest = hashlib.sha256(memoryview(part)[_DIGEST.stop :])
-        while part := file.read(_PART):
+        while len(part) == _PART and (part := file.read(_PART)):  # a shorter part is the last
             digest.update(part)
     sha256 = digest.hexdigest()
     problem = _problem(block, sha256)

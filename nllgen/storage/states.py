@@ -206,7 +206,7 @@ def _inspect_truth(files: TaskFiles, task: Task) -> TaskFiles:
 
 
 def _weights_digest(path: Path) -> str:
-    from nllgen.storage.weights import weights_digest  # imports NumPy
+    from nllgen.storage.weights import weights_digest  # imports zipfile and pickle
 
     return weights_digest(path) if path.exists() else ""
 

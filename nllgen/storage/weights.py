@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from nllgen.errors import MADE_ANEW, CorruptFileError
 from nllgen.storage.atomic import identity_of, raise_os_error
-from nllgen.study.tensor_archive import TensorArchive, TensorView, open_archive
+from nllgen.study.tensor_archive import ITEM_BYTES, TensorView, open_archive
 from nllgen.study.untrusted_files import open_regular
 
 # storage class of torch → numpy dtype, of all that a flow's state may hold
@@ -69,12 +67,22 @@ def _update(digest: Any, path: Path) -> None:
         if not all(isinstance(value, TensorView) for value in weights.values()):
             raise TypeError("its weights are no named tensors")
         for name, tensor in sorted(weights.items()):
-            array = _array(archive, tensor)
-            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
-            digest.update(array.tobytes())
+            digest.update(f"{name}{_DTYPES[tensor.storage.kind]}{tensor.shape}".encode())
+            digest.update(_items(archive.read(tensor.storage), tensor))
 
 
-def _array(archive: TensorArchive, tensor: TensorView) -> npt.NDArray[Any]:
-    data = np.frombuffer(archive.read(tensor.storage), dtype=_DTYPES[tensor.storage.kind])[tensor.offset :]
-    strides = [step * data.itemsize for step in tensor.stride]
-    return np.lib.stride_tricks.as_strided(data, tensor.shape, strides, writeable=False)
+def _items(storage: bytes, tensor: TensorView) -> bytes:
+    """Return the bytes of a tensor's items in its order."""
+    size = ITEM_BYTES[tensor.storage.kind]
+    if tensor.stride == _contiguous(tensor.shape):
+        return storage[tensor.offset * size : (tensor.offset + math.prod(tensor.shape)) * size]
+    import numpy as np  # here, as it takes longer than reading the truth of a plan
+
+    data = np.frombuffer(storage, dtype=_DTYPES[tensor.storage.kind])[tensor.offset :]
+    strides = [step * size for step in tensor.stride]
+    return np.lib.stride_tricks.as_strided(data, tensor.shape, strides, writeable=False).tobytes()
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides of a tensor whose items lie in order."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))

@@ -75,7 +75,6 @@ class DataConfig(Frozen):
         return (1, self.image_size, self.image_size)
 
 
-_SECTIONS = ("data", "dcgan", "flow", "model", "paradigm")  # of a cell, sorted, as in canonical JSON
 _SAMPLE_PARADIGMS = [
     config.model_fields["name"].default for config in get_args(get_args(AnyParadigm)[0]) if not config.needs_log_prob
 ]
@@ -161,12 +160,14 @@ class Cell(Frozen):
     @cached_property
     def id(self) -> str:
         """Hash the schema version and the cell without its label to 16 hexadecimal digits."""
-        sections = ((name, getattr(self, name)) for name in _SECTIONS)
-        parts = ",".join(f'"{name}":{section.canonical if section else "null"}' for name, section in sections)
-        rest = f'"precision":"{self.precision}","seed":{self.seed},"start":"{self.start}"'
-        if self.start_noise:
-            rest += f',"start_noise":{json.dumps(self.start_noise)}'
-        return hashlib.sha256(f'{{"cell":{{{parts},{rest}}},"schema":{SCHEMA}}}'.encode()).hexdigest()[:16]
+        dcgan, flow, model = (part.canonical if part else "null" for part in (self.dcgan, self.flow, self.model))
+        noise = f',"start_noise":{json.dumps(self.start_noise)}' if self.start_noise else ""
+        text = (  # sorted by key, as canonical JSON is
+            f'{{"cell":{{"data":{self.data.canonical},"dcgan":{dcgan},"flow":{flow},"model":{model},'
+            f'"paradigm":{self.paradigm.canonical},"precision":"{self.precision}","seed":{self.seed},'
+            f'"start":"{self.start}"{noise}}},"schema":{SCHEMA}}}'
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def groups_every(self, metrics: MetricsConfig) -> tuple[str, ...]:
         """Return the groups of metrics at every evaluation: those of the study, and of a game's images the recall.

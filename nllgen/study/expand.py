@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast, get_args
 
@@ -69,12 +69,26 @@ class _Expander:
         self.context = context
         self.cache: dict[tuple[object, ...], Any] = {}
         keys = [*product.axes, *product.zipped]
+        self.shared_keys = [key for key in keys if key != "seed"]
+        self.shared: dict[tuple[object, ...], dict[str, Any] | None] = {}
         self.keys = {name: [key for key in keys if key.startswith(f"{name}.")] for name in SECTIONS}
         # an architecture without keys is an axis under its own name
         self.architecture = next((name for name in ARCHITECTURES if name in keys or self.keys[name]), "flow")
 
     def cell(self, assignment: Assignment) -> Cell | None:
         """Build the cell of an assignment; add its errors and return None where it is wrong."""
+        values = _typed(assignment, self.shared_keys)
+        if values not in self.shared:
+            self.shared[values] = self._shared_fields(assignment)
+        shared = self.shared[values]
+        if shared is None:
+            return None
+        fields = {**shared, "seed": assignment.get("seed", 0)}
+        cell = self._validate(Cell, "", fields, assignment)
+        return cell if cell is not None and self._can_start(cell) and self._is_no_trial(cell) else None
+
+    def _shared_fields(self, assignment: Assignment) -> dict[str, Any] | None:
+        """Return all fields but the seed, which thousands of cells share; None where one is wrong."""
         degree = assignment.get("degree", "custom")
         is_control = degree == "W*"
         data = self._cached("data", assignment, (), lambda: self._data(assignment))
@@ -86,18 +100,15 @@ class _Expander:
         paradigm = self._cached("paradigm", assignment, keys, lambda: self._paradigm(assignment, is_control, like))
         if data is None or model is None or paradigm is None or precision is None:
             return None
-        fields: dict[str, Any] = {
+        return {
             "data": data,
             self.architecture: model,
             "paradigm": paradigm,
             "start": "truth" if is_control else assignment.get("start", "random"),
             "start_noise": assignment.get("start_noise", 0.0),
             "precision": precision,
-            "seed": assignment.get("seed", 0),
             "degree": degree,
         }
-        cell = self._validate(Cell, "", fields, assignment)
-        return cell if cell is not None and self._can_start(cell) and self._is_no_trial(cell) else None
 
     def check_pool(self, cell: Cell) -> None:
         """Check that the dataset has the training images that a cell needs."""
@@ -117,9 +128,7 @@ class _Expander:
     def _cached(
         self, section: str, assignment: Assignment, depends_on: tuple[object, ...], build: Callable[[], Model | None]
     ) -> Model | None:
-        # with types, since 1 == 1.0 == True and only one of them is a seed
-        values = tuple((type(assignment[key]), _hashable(assignment[key])) for key in self.keys[section])
-        key = (section, values, depends_on)
+        key = (section, _typed(assignment, self.keys[section]), depends_on)
         if key not in self.cache:
             self.cache[key] = build()
         return cast("Model | None", self.cache[key])
@@ -292,6 +301,11 @@ def _pool_size(cell: Cell) -> int:
     """Return the number of synthetic training images up to the end of a cell's block; 0 where it has none."""
     num = cell.data.num_train
     return (cell.seed + 1) * num if cell.data.source == "synthetic" and isinstance(num, int) else 0
+
+
+def _typed(assignment: Assignment, keys: Sequence[str]) -> tuple[object, ...]:
+    """Return the values of keys with their types, since 1 == 1.0 == True and only one of them is a seed."""
+    return tuple((type(assignment[key]), _hashable(assignment[key])) for key in keys)
 
 
 def _hashable(value: Any) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,18 +21,19 @@ from nllgen.study.sweep import TRUTH_KEYS, TUNED_KEY, Product, SweepReader
 from nllgen.study.tuning import Tuning, read_tuning
 from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
+PrecisionOf = Callable[[str], Precision]
 MAX_CELLS = 100_000
 _KEYS = ("name", "purpose", "tuning", "truth", "dataset", "metrics", "resources", "plugins", "optional", "cells")
 _TRUTH: KeyPath = ("truth",)
 _TRUTH_VALUES = {"paradigm.name": "nll", "data.source": "mnist", "start": "random"}  # the only ones of a truth
 
 
-def load_study(grid: str | Path, *, precision: Precision) -> Study:
+def load_study(grid: str | Path, *, precision: Precision | PrecisionOf) -> Study:
     """Load the study of a file, or the built-in one of that name where there is no such file.
 
     Args:
         grid: path of a YAML file, or for example ``misspec`` or ``misspec.yaml``.
-        precision: meaning of ``precision: auto``.
+        precision: meaning of ``precision: auto``, or a function that returns it for the study's name.
 
     Raises:
         ConfigError: there is no such file or study, or it has errors.
@@ -41,7 +42,7 @@ def load_study(grid: str | Path, *, precision: Precision) -> Study:
     return parse_study(read_text(path), str(path), precision=precision)
 
 
-def parse_study(text: str, file_name: str, *, precision: Precision) -> Study:
+def parse_study(text: str, file_name: str, *, precision: Precision | PrecisionOf) -> Study:
     """Parse the YAML text of a study, as :func:`load_study` does its file.
 
     Raises:
@@ -58,6 +59,7 @@ def parse_study(text: str, file_name: str, *, precision: Precision) -> Study:
     }
     fields: dict[str, Any] = {key: section for key, section in sections.items() if section is not None}
     fields |= {key: root[key] for key in ("name", "purpose", "plugins", "optional") if key in root}
+    precision = precision(str(root.get("name"))) if callable(precision) else precision
     truth, pretrained = _truth(document, root["truth"], precision) if "truth" in root else (None, "")
     plugins = root["plugins"] if isinstance(root.get("plugins"), list) else []
     names = tuple(name for name in plugins if isinstance(name, str))  # validation reports the rest

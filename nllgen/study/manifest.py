@@ -20,6 +20,10 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "resources": Resources,
 }
 _SHARED = ("data", "flow", "dcgan", "model", "paradigm")
+# a line as manifest_text writes it: the id, the sections, and what follows them
+_ID = '{"id": "'
+_ID_START, _ID_END = len(_ID), len(_ID) + 16
+_AFTER_SECTIONS = '"start": '
 
 _MAX_LINE = 1 << 20  # a cell has two thousand
 
@@ -58,8 +62,8 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
         lines = manifest.splitlines()[: int(count or 0)]
         if any(len(line) > _MAX_LINE for line in lines):  # an empty list takes 30 times its text
             raise ValueError(f"a line of manifest.jsonl has more than {_MAX_LINE:,} characters")
-        known: dict[tuple[str, str], Any] = {}
-        cells = [_parse_cell(json.loads(line), known) for line in lines]
+        reader = _CellReader()
+        cells = [reader.read(line) for line in lines]
         if count != len(cells):
             raise ValueError(f"study.yaml counts {count} cells, manifest.jsonl has {len(cells)}")
         return Study(cells=tuple(cells), **{name: _parse_section(name, value) for name, value in head.items()})
@@ -82,17 +86,42 @@ def _parse_section(name: str, value: Any) -> Any:
     return _SECTIONS[name].model_validate(value) if name in _SECTIONS and value is not None else value
 
 
-def _parse_cell(line: dict[str, Any], known: dict[tuple[str, str], Any]) -> Cell:
-    """Parse a cell; sections that it shares with earlier ones, as thousands of cells do, are taken from ``known``."""
-    values = dict(line["cell"])
-    keys = {name: (name, repr(values[name])) for name in _SHARED if values.get(name)}
-    cell = Cell.model_validate(values | {name: known[key] for name, key in keys.items() if key in known})
-    for name, key in keys.items():
-        known.setdefault(key, getattr(cell, name))
-    if cell.id != line["id"]:
-        _check_keys(cell, values)
-        raise ValueError(f"cell {line['id']} has the content of {cell.id}")
-    return cell
+class _CellReader:
+    """A reader of lines that parses what cells share once, as thousands of them do."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Any] = {}
+        self._beginnings: dict[str, dict[str, Any]] = {}  # text of the sections → their models
+
+    def read(self, line: str) -> Cell:
+        """Parse a cell and verify it by its id."""
+        cell, cell_id = self._read_end(line) or self._read_whole(line)
+        if cell.id != cell_id:
+            raise ValueError(f"cell {cell_id} has the content of {cell.id}")
+        return cell
+
+    def _read_end(self, line: str) -> tuple[Cell, str] | None:
+        """Parse what follows sections that are known by their text; None where they are not."""
+        beginning, mark, end = line[_ID_END:].partition(_AFTER_SECTIONS)
+        if not mark or not line.startswith(_ID) or beginning not in self._beginnings:
+            return None
+        values = json.loads(f'{{"cell": {{{mark}{end}')["cell"]
+        return Cell.model_validate(values | self._beginnings[beginning]), line[_ID_START:_ID_END]
+
+    def _read_whole(self, line: str) -> tuple[Cell, str]:
+        parsed = json.loads(line)
+        values = dict(parsed["cell"])
+        keys = {name: (name, repr(values[name])) for name in _SHARED if values.get(name)}
+        shared = {name: self._known[key] for name, key in keys.items() if key in self._known}
+        cell = Cell.model_validate(values | shared)
+        for name, key in keys.items():
+            self._known.setdefault(key, getattr(cell, name))
+        if cell.id != parsed["id"]:
+            _check_keys(cell, values)
+        elif line.startswith(_ID):
+            beginning = line[_ID_END:].partition(_AFTER_SECTIONS)[0]
+            self._beginnings[beginning] = {name: getattr(cell, name) for name in _SHARED}
+        return cell, parsed["id"]
 
 
 def _check_keys(cell: Cell, values: dict[str, Any]) -> None:

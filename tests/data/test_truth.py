@@ -14,6 +14,7 @@ from nllgen.errors import AssetError, ConfigError, CorruptFileError, SchemaError
 from nllgen.models import RealNVP
 from nllgen.models.actnorm import ActNorm
 from nllgen.models.realnvp import numerical_errors
+from nllgen.storage.weights import weights_digest
 from nllgen.study.config import Cell, DataConfig, FlowConfig
 from nllgen.train.streams import generator
 
@@ -55,6 +56,25 @@ def test_a_truth_comes_back_from_its_file_to_the_bit(truth: Truth, truth_file: P
 
 def test_a_loaded_truth_has_no_gradients(truth_file: Path) -> None:
     assert not any(p.requires_grad for p in load_truth(truth_file, CPU).flow.parameters())
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(12.0).view(3, 4),
+        torch.arange(12.0).view(3, 4).T,
+        torch.arange(12.0)[3:8],
+        torch.arange(12.0)[::2],
+        torch.tensor(5),
+        torch.zeros(0, 3),
+        torch.tensor([True, False]),
+    ],
+    ids=["in order", "transposed", "a part", "every second", "a number", "empty", "bool"],
+)
+def test_weights_on_disk_have_the_digest_of_those_in_memory(tmp_path: Path, tensor: torch.Tensor) -> None:
+    path = tmp_path / "truth.pt"
+    path.write_bytes(to_bytes({"weights": {"a": tensor}}))
+    assert weights_digest(path) == weights_sha256({"a": tensor})
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.9, 0.999])

@@ -13,7 +13,7 @@ from nllgen.planning import study_plan
 from nllgen.planning.study_plan import elsewhere_note, load_study_at, plan_study_at
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Precision, Study
-from nllgen.study.load import parse_study
+from nllgen.study.load import PrecisionOf, parse_study
 
 GRID = """
 name: tiny
@@ -82,6 +82,22 @@ def test_a_grid_that_has_no_other_precision_is_this_machines(grid: Path, monkeyp
     study = load(grid)
     assert study.truth is not None
     assert study.truth.precision == "fp32"
+
+
+def test_a_study_frozen_in_another_precision_is_expanded_once(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid.write_text(GRID.replace("CELLS", "auto"))
+    frozen(grid, "fp32")
+    monkeypatch.setattr(study_plan, "auto_precision", lambda: "bf16")
+    precisions: list[str] = []
+
+    def counted(text: str, name: str, *, precision: PrecisionOf) -> Study:
+        study = parse_study(text, name, precision=precision)
+        precisions.extend(cell.precision for cell in study.cells)
+        return study
+
+    monkeypatch.setattr("nllgen.study.load.parse_study", counted)
+    load(grid)
+    assert precisions == ["fp32", "fp32"]
 
 
 # plans
