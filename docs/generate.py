@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from nllgen_analysis.columns import COLUMNS, MEASURED
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -29,7 +30,12 @@ BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 def pages() -> dict[str, str]:
     """Generate the pages: file name → text."""
-    return {"commands.md": commands_page(), "keys.md": keys_page(), "schema.md": schema_page()}
+    return {
+        "commands.md": commands_page(),
+        "keys.md": keys_page(),
+        "schema.md": schema_page(),
+        "frames.md": frames_page(),
+    }
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -208,6 +214,24 @@ def schema_page() -> str:
     cells += [(f"`{name}`", "float64", unit) for name, unit in schema.CELL_NUMBER_COLUMNS.items()]
     parts.append("## study.h5: /cells\n\n" + table(("column", "type", "unit"), cells))
     return "\n".join(parts)
+
+
+def frames_page() -> str:
+    """Describe the columns of the frames that ``nllgen_analysis.load`` returns."""
+    parts = [
+        f"# Frames\n\n{NOTE}\n\nColumns of the frames of `nllgen_analysis.load`; [analyse results](analyse.md) uses"
+        " them, and `nllgen_analysis.COLUMNS` has them in Python. A value that was not measured is NaN.\n"
+    ]
+    for frame, columns in COLUMNS.items():
+        rows = [(f"`{name}`", unit, meaning) for name, (unit, meaning) in columns.items() if meaning != MEASURED]
+        parts.append(f"## {frame}\n\n" + table(("column", "unit", "meaning"), rows))
+        if any(column.meaning == MEASURED for column in columns.values()):
+            parts.append(f"And the measures, {_of_schema(frame)}, which [Measures](science.md#measures) defines.\n")
+    return "\n".join(parts)
+
+
+def _of_schema(frame: str) -> str:
+    return f"with the names and units of [/{frame}](schema.md#resulth5-{frame})"
 
 
 def _names(names: Iterable[str]) -> str:

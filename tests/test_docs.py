@@ -31,7 +31,7 @@ from nllgen.study.load import parse_study
 from nllgen.study.sweep import KEYS
 from tests.cli.pages import CHECKOUT, DOCS, FENCE, NEW_PARADIGM, PAGES, TUTORIAL, blocks
 
-GENERATED = ["commands.md", "keys.md", "schema.md"]
+GENERATED = ["commands.md", "keys.md", "schema.md", "frames.md"]
 
 
 def shell_lines() -> Iterator[str]:

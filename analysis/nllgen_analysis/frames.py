@@ -1,4 +1,4 @@
-"""A study.h5 as pandas frames: cells with their configuration in columns, evaluations and final metrics."""
+"""A study as pandas frames: cells with their configuration in columns, evaluations and final metrics."""
 
 from __future__ import annotations
 
@@ -7,58 +7,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from nllgen.errors import CorruptFileError
+from nllgen.errors import ConfigError, CorruptFileError
+from nllgen.storage.collect import read_results
 from nllgen.storage.convert import read_any_study
 from nllgen.storage.hdf5 import Array
 from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
+from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import StudyFile
 from nllgen.storage.tables import Table
 from nllgen.study.config import MNIST_TRAIN, Cell
 from nllgen.study.degrees import DEGREES
 from nllgen.study.tuning import Tuning
+from nllgen.study.user_directories import expand_home
+from nllgen_analysis.columns import KEYS
 
 DEGREE_ORDER = (*DEGREES, "custom")
 # ends of the names of students: with the truth's weights, and with noise on them
 STARTED_AT_TRUTH = (" from truth", " near truth")
 OUTCOME_ORDER = ("done", "diverged", "missing")
-# columns of a cell that the long tables carry; join_cells adds others
-KEYS = (
-    "id", "role", "outcome", "degree", "student", "paradigm", "source", "num_train", "image_size", "setting", "slug",
-    "start", "seed", "variant", "group", "num_parameters",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Frames:
-    """A study as frames.
+    """A study as frames; :data:`COLUMNS` has the unit and the meaning of every column, and docs/frames.md lists them.
 
-    Metrics carry their units in their names (``kl_nats``, ``time_s``); docs/schema.md describes each column.
+    Metrics carry their units in their names (``kl_nats``, ``time_s``).
 
     Attributes:
         name: of the study.
         study: its resolved YAML as JSON-like values.
         cells: one row per cell and for the truth's own training, index 0…n−1.
-
-            - ``id``, ``role`` (cell or truth), ``outcome`` (done, diverged or missing), ``label``;
-            - configuration: ``degree``, ``paradigm``, ``source``, ``num_train``, ``image_size``, ``truth_id``,
-              ``start``, ``start_noise``, ``seed``, ``steps``, ``batch_size``, ``lr``, ``precision``, ``width``,
-              ``blocks``, ``scales``, ``coupling``, ``num_dims``;
-            - results and provenance, the other columns of /cells in docs/schema.md, for example ``num_parameters``,
-              ``seconds_per_step``, ``device`` and ``code_sha256``;
-            - names: ``student`` is the degree, with *from truth* if that is not the degree's own start, and *near
-              truth* if there is noise on that start; ``setting`` is the data (source and N), ``slug`` the same for file
-              names; ``variant`` holds what varies between cells of
-              one student, paradigm and setting; cells of one ``group`` differ in the seed alone.
         eval: one row per evaluation: ``cell`` (row of ``cells``), ``step``, ``epoch``, ``weights`` (raw or ema), the
             metrics, and the columns ``KEYS`` of the cell. A metric that no cell has is a column of NaN.
         final: one row per cell and kind of ``weights`` (last, best, ema), likewise.
         history: one row per logged step, with ``cell`` but without ``KEYS``; :func:`join_cells` adds them.
+        samples: one row per kept image of a model: ``cell``, ``number`` and ``image``, an array (C, H, W) in [0, 1].
         datasets: one row per truth, with the attributes of its dataset.
-        samples: images (M, C, H, W) in [0, 1] of the cells ``samples_cell`` (M,).
-        samples_cell: rows of ``cells``.
         reference: images (m, C, H, W) under ``mnist`` and ``truth``, if the study has them.
         configs: the configuration of each row of ``cells``.
     """
@@ -69,11 +57,15 @@ class Frames:
     eval: pd.DataFrame
     final: pd.DataFrame
     history: pd.DataFrame
+    samples: pd.DataFrame
     datasets: pd.DataFrame
-    samples: Array
-    samples_cell: Array
     reference: dict[str, Array]
     configs: tuple[Cell, ...]
+
+    def images_of(self, row: int) -> Array:
+        """Return the kept images (n, C, H, W) of a row of ``cells``."""
+        images = self.samples.loc[self.samples["cell"] == row, "image"]
+        return np.stack(list(images)) if len(images) else np.zeros((0, *self.configs[row].data.shape), np.float32)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -124,13 +116,30 @@ class Frames:
 
 
 def load(path: Path | str) -> Frames:
-    """Read a study.h5, the file that ``nllgen collect`` writes.
+    """Read a study: a study.h5, the directory of a study, or a directory with a study.h5.
+
+    From the directory of a study, the results that are there now are read, also while it runs; nothing is written.
 
     Raises:
-        CorruptFileError: it is missing or damaged, or holds an invalid configuration.
+        ConfigError: there is nothing at this path, or a directory without a study.
+        CorruptFileError: the file is damaged or no study.h5, or holds an invalid configuration.
         SchemaError: it was written with another schema.
+        MachineError: it cannot be read now.
     """
-    return to_frames(read_any_study(Path(path)))
+    return to_frames(_read(expand_home(Path(path))))
+
+
+def _read(path: Path) -> StudyFile:
+    study_dir = StudyDir(path.absolute())
+    if study_dir.is_frozen:
+        return read_results(study_dir)
+    if path.is_dir():
+        path = study_dir.collected
+    if not path.exists():
+        raise ConfigError(
+            f"there is no study at {path}", "give the directory of a study, <root>/<study>, or a study.h5"
+        )
+    return read_any_study(path)
 
 
 def to_frames(study: StudyFile) -> Frames:
@@ -144,9 +153,8 @@ def to_frames(study: StudyFile) -> Frames:
         eval=join_cells(_long(study.eval, EVAL_COLUMNS, "eval"), cells),
         final=join_cells(_long(study.final, FINAL_COLUMNS, "final"), cells),
         history=_long(study.history, HISTORY_COLUMNS, "history"),
+        samples=_samples(study),
         datasets=pd.DataFrame([{"truth_id": truth, **attrs} for truth, attrs in study.datasets.items()]),
-        samples=study.samples,
-        samples_cell=study.samples_cell,
         reference=study.reference,
         configs=configs,
     )
@@ -155,6 +163,13 @@ def to_frames(study: StudyFile) -> Frames:
 def join_cells(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """Add the columns ``KEYS`` to a table with a column ``cell``."""
     return table.join(cells[list(KEYS)], on="cell")
+
+
+def _samples(study: StudyFile) -> pd.DataFrame:
+    frame = pd.DataFrame({"cell": study.samples_cell.astype(np.int64)})
+    frame["number"] = frame.groupby("cell").cumcount()
+    frame["image"] = pd.Series([*study.samples], dtype=object)
+    return frame
 
 
 def _long(table: Table, columns: Mapping[str, str], name: str) -> pd.DataFrame:

@@ -68,6 +68,23 @@ def share_text(num_with_result: int, num_cells: int) -> str:
     return f"{num_with_result} of {num_cells} cells have a result"
 
 
+@dataclass(frozen=True)
+class _Gathered:
+    """All results of a study as they are now, with what is missing, as in :class:`Collected`."""
+
+    study: Study
+    runs: list[Task]
+    file: StudyFile
+    holes: list[str]
+    num_read: int
+    weightless: tuple[str, ...]
+
+    @property
+    def outcomes(self) -> list[str]:
+        """Return the outcome of each cell, without the truth's."""
+        return list(self.file.cells["outcome"][len(self.runs) - len(self.study.cells) :])
+
+
 def collect(
     study_dir: StudyDir,
     out: Path,
@@ -89,26 +106,45 @@ def collect(
         IncompleteError: some cells have no valid result; it names them.
         MachineError: a result cannot be read now, which says nothing about it; or out cannot be written.
     """
+    gathered = _gather(study_dir, out, reference, progress)
+    holes, num_cells = gathered.holes, len(gathered.study.cells)
+    num_done, num_diverged = (gathered.outcomes.count(outcome) for outcome in ("done", "diverged"))
+    if holes and not allow_missing:
+        num_runs = len(gathered.runs) + gathered.study.needs_dataset
+        raise _incomplete(holes, num_runs, share_text(num_done + num_diverged, num_cells))
+    write_study(out, gathered.file)
+    return Collected(out, num_cells, num_done, num_diverged, holes, gathered.num_read, gathered.weightless)
+
+
+def read_results(study_dir: StudyDir) -> StudyFile:
+    """Read every result that a study has now, and write nothing; cells without one have the outcome ``missing``.
+
+    Raises:
+        ConfigError: nothing was submitted there.
+        MachineError: a result cannot be read now.
+    """
+    return _gather(study_dir, study_dir.collected, {}).file
+
+
+def _gather(
+    study_dir: StudyDir,
+    known: Path,
+    reference: dict[str, Array],
+    progress: Callable[[int, int], None] | None = None,
+) -> _Gathered:
+    """Read the results that a study has, those that are in ``known`` already from there."""
     study = study_dir.read_study()
     tasks, expected = tasks_of(study, study_dir), Expected.of(study, study_dir)
     runs = [task for task in tasks if task.kind is not TaskKind.DATASET]
     files = [_inspect(task, expected) for task in runs]
     holes = {row: why for row, task in enumerate(runs) if (why := _why_not(task, files[row]))}
     sources = ["" if row in holes else _source(task) for row, task in enumerate(runs)]
-    part, num_read = _read_all(out, study.name, runs, sources, holes, progress)
+    part, num_read = _read_all(known, study.name, runs, sources, holes, progress)
     datasets, pictures, lost = _read_datasets(study_dir, study, tasks, expected)
     named = [f"{runs[row].cell.id} ({runs[row].cell.label}): {why}" for row, why in sorted(holes.items())] + lost
-    if named and not allow_missing:
-        num_missing = sum(runs[row].kind is TaskKind.CELL for row in holes)
-        raise _incomplete(
-            named, len(runs) + study.needs_dataset, share_text(len(study.cells) - num_missing, len(study.cells))
-        )
     read = _study_file(study, runs, part, sources, datasets, reference | pictures)
-    write_study(out, read)
-    outcomes = list(read.cells["outcome"][len(runs) - len(study.cells) :])
     weightless = tuple(runs[row].name for row, file in enumerate(files) if file.state is ResultState.WEIGHTLESS)
-    num_done, num_diverged = outcomes.count("done"), outcomes.count("diverged")
-    return Collected(out, len(study.cells), num_done, num_diverged, named, num_read, weightless)
+    return _Gathered(study, runs, read, named, num_read, weightless)
 
 
 def _incomplete(holes: list[str], num_runs: int, share: str) -> IncompleteError:

@@ -1,22 +1,22 @@
-"""nllgen_analysis.load: a study.h5 as documented pandas frames."""
+"""nllgen_analysis: a study as documented pandas frames."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import nllgen_analysis
+import numpy as np
 import pytest
-from nllgen_analysis.frames import KEYS, join_cells
+from nllgen_analysis.columns import COLUMNS, KEYS
+from nllgen_analysis.frames import join_cells
 
 from nllgen.errors import CorruptFileError
-from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS, EVAL_COLUMNS, FINAL_COLUMNS
+from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS
 from nllgen.storage.study_file import StudyFile
 from nllgen.study.config import Cell, DataConfig, FlowConfig
 from tests.analysis.conftest import DIVERGED, GRID, MISSING, build_study, default_cells, make_cell
 
-STORED = {*CELL_TEXT_COLUMNS, *CELL_NUMBER_COLUMNS}  # documented in docs/schema.md
 Saved = Callable[[StudyFile], Path]
 
 
@@ -30,9 +30,34 @@ def test_a_study_is_loaded_from_a_path_or_a_string(saved: Saved) -> None:
     assert nllgen_analysis.load(str(path)).cells.equals(frames.cells)
 
 
-def test_every_column_of_the_cells_is_documented(study: StudyFile) -> None:
-    documented = {*re.findall(r"``(\w+)``", str(nllgen_analysis.Frames.__doc__)), *STORED}
-    assert set(nllgen_analysis.to_frames(study).cells.columns) <= documented
+@pytest.mark.parametrize("name", COLUMNS)
+def test_every_column_is_documented_and_there(study: StudyFile, name: str) -> None:
+    frame = getattr(nllgen_analysis.to_frames(study), name)
+    assert set(frame.columns) == set(COLUMNS[name])
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_in_nats_or_seconds_says_so_in_its_name(name: str) -> None:
+    units = {column: text.unit for column, text in COLUMNS[name].items()}
+    suffixes = {"_nats": "nats", "_s": "s", "_per_dim": "bits"}
+    assert [
+        column
+        for column, unit in units.items()
+        if unit in ("nats", "s", "bits")
+        and not any(column.endswith(end) and unit == of for end, of in suffixes.items())
+        and column not in ("loss_disc", "loss_gen", "seconds_per_step")
+    ] == []
+
+
+def test_samples_have_the_images_of_their_cells(study: StudyFile) -> None:
+    frames = nllgen_analysis.to_frames(study)
+    np.testing.assert_array_equal(frames.images_of(2), study.samples[study.samples_cell == 2])
+    assert list(frames.samples.loc[frames.samples["cell"] == 2, "number"]) == list(range(12))
+
+
+def test_a_cell_without_samples_has_none_of_its_shape() -> None:
+    frames = nllgen_analysis.to_frames(build_study(default_cells(1), samples=0))
+    assert frames.images_of(0).shape == (0, 1, 14, 14)
 
 
 def test_evaluations_have_every_metric_and_the_keys_of_their_cell(study: StudyFile) -> None:

@@ -25,7 +25,7 @@ REFERENCES = {"mnist": "MNIST", "truth": "truth"}
 
 def draw_samples(frames: Frames) -> list[FigureResult]:
     """Draw one figure per setting: a sheet per arm with the first images of its first seed, not selected."""
-    with_samples = frames.cells[frames.cells.index.isin(np.unique(frames.samples_cell))]
+    with_samples = frames.cells[frames.cells.index.isin(frames.samples["cell"].unique())]
     with_samples = with_samples[with_samples["role"] != "truth"]
     return panels.draw_settings(frames, with_samples, NAME, TITLE, _draw_setting, "no cell kept samples")
 
@@ -69,7 +69,7 @@ def _draw_setting(frames: Frames, cells: pd.DataFrame) -> panels.Parts:
             listed.append({"row": label, "cell_id": "", "seed": "", "outcome": ""})
     references = [label for label, _ in sheets]
     for arm in arms.iloc[:MAX_SHEETS].itertuples():
-        sheets.append((arm.row, frames.samples[frames.samples_cell == arm.Index]))
+        sheets.append((arm.row, frames.images_of(arm.Index)))
         listed.append({"row": arm.row, "cell_id": arm.id, "seed": arm.seed, "outcome": arm.outcome})
     most = max(len(images) for _, images in sheets[len(references) :])
     num_rows = max(1, min(ROWS, most // COLUMNS))  # full ones
