@@ -53,6 +53,7 @@ ONLY = {
 OWNERS = {
     "yaml": {"study"},
     "h5py": {"storage"},
+    "tensorboardX": {"storage"},
     "submitit": {"launch"},
     "matplotlib": {"analysis"},
     "seaborn": {"analysis"},

@@ -45,7 +45,7 @@ _CONFIGURATION = {
     "num_dims": Column("1", "dimensions of an image, C · H · W"),
 }
 _NAMES = {
-    "student": Column(TEXT, "the degree, with *from truth* where that is not the degree's own start, *near truth* with noise on it"),
+    "student": Column(TEXT, "the degree; *from truth* or, with noise, *near truth* where that is not its own start"),
     "setting": Column(TEXT, "the data in words: source and N, the size where there are several"),
     "slug": Column(TEXT, "the same for file names"),
     "variant": Column(TEXT, "what varies between cells of one student, paradigm and setting; empty where nothing does"),

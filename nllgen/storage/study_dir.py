@@ -142,6 +142,11 @@ class StudyDir:
         return self.path / COLLECTED
 
     @property
+    def events(self) -> Path:
+        """Return the directory of event files, for ``tensorboard --logdir``; one directory in it is one run."""
+        return self.path / "tensorboard"
+
+    @property
     def submitit(self) -> Path:
         """Return the directory of submitit's pickles and logs."""
         return self.path / "submitit"

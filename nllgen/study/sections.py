@@ -74,9 +74,19 @@ class MetricsConfig(Frozen):
 
 
 class Resources(Frozen):
-    """The resources of a job."""
+    """The resources of a job, and what is written while it runs.
+
+    Attributes:
+        log: ``[tensorboard]`` writes event files, which TensorBoard reads while the cells train; they change no result.
+    """
 
     time_min: Minutes = 240
     memory_gb: Gibibytes = 4.0
     cpus: Annotated[int, Field(ge=1, le=1024)] = 1
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    log: Annotated[tuple[Literal["tensorboard"], ...], Field(strict=False)] = ()
+
+    @property
+    def writes_events(self) -> bool:
+        """Return whether cells write event files for TensorBoard."""
+        return "tensorboard" in self.log

@@ -13,6 +13,7 @@ from nllgen.metrics.extractors import load_extractor
 from nllgen.metrics.features import Extractor
 from nllgen.storage.atomic import create_bytes
 from nllgen.storage.dataset import read_dataset
+from nllgen.storage.event_file import run_name
 from nllgen.storage.result import read_attrs
 from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir, TaskDir
@@ -133,7 +134,9 @@ def prepare_run(
     """
     data, metrics = _load_data(study_dir, study, cell, truth, settings), study.metrics
     evaluator = make_evaluator(cell, data, truth, metrics, _load_extractors(study, cell, settings), settings.device)
-    return CellRun(cell, study.name, task_dir, data, truth, evaluator, metrics, settings)
+    role = "truth" if cell is study.truth else "cell"
+    events = study_dir.events / run_name(cell, role) if study.resources.writes_events else None
+    return CellRun(cell, study.name, task_dir, data, truth, evaluator, metrics, settings, events)
 
 
 def _load_data(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | None, settings: Settings) -> CellData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +38,7 @@ from nllgen.train.loop import Hooks, train
 from nllgen.train.precision import require_precision
 from nllgen.train.state import TrainState
 from nllgen.worker.equilibrium import predict_critical_step
+from nllgen.worker.event_log import EventLog
 from nllgen.worker.factory import CellData, make_state
 from nllgen.worker.progress import TaskProgress
 from nllgen.worker.settings import Settings, echo
@@ -58,6 +61,7 @@ class CellRun:
         evaluator: measures its models.
         metrics: configuration of the measurements.
         settings: settings of the run.
+        events: directory of its event files for TensorBoard; None writes none.
     """
 
     cell: Cell
@@ -68,6 +72,7 @@ class CellRun:
     evaluator: Evaluator
     metrics: MetricsConfig
     settings: Settings
+    events: Path | None = None
 
 
 def run_cell(run: CellRun) -> bool:
@@ -85,15 +90,8 @@ def run_cell(run: CellRun) -> bool:
     make_folder(task_dir.path)
     state = resume(lambda: make_state(cell, run.data, run.truth, settings.device), task_dir.checkpoints(), echo)
     echo(f"{cell.label}: {state.flow.num_parameters:,} parameters, {cell.precision}, step {state.step}")
-    num_steps = cell.paradigm.steps
-    with settings.display(cell.label, num_steps) as update:
-        train(state, _hooks(run, state, TaskProgress(update, num_steps, task_dir.progress, state.step)))
-    try:
-        with settings.stop.interruptible():
-            result, weights = _measure(run, state)
-    except StoppedError:
-        save_checkpoint(task_dir.checkpoint(settings.order.attempt), state, write_bytes)
-        raise
+    with contextlib.closing(EventLog(run.events, settings.order.attempt)) as log:
+        result, weights = _train_and_measure(run, state, log)
     model = task_dir.model(result.attrs["model_sha256"])
     published = write_result(task_dir.result, result, settings.order.attempt, lambda: write_bytes(model, weights))
     task_dir.remove_leftovers(model_of(task_dir))
@@ -101,7 +99,28 @@ def run_cell(run: CellRun) -> bool:
     return published
 
 
-def _hooks(run: CellRun, state: TrainState, progress: TaskProgress) -> Hooks:
+def _train_and_measure(run: CellRun, state: TrainState, log: EventLog) -> tuple[Result, bytes]:
+    """Train to the last step and measure; return the result, and the weights as the bytes of their file.
+
+    Raises:
+        StoppedError: a stop was asked for; the checkpoint is kept.
+    """
+    cell, task_dir, settings = run.cell, run.task_dir, run.settings
+    num_steps = cell.paradigm.steps
+    log.start(state)
+    with settings.display(cell.label, num_steps) as update:
+        train(state, _hooks(run, state, TaskProgress(update, num_steps, task_dir.progress, state.step), log))
+    try:
+        with settings.stop.interruptible():
+            result, weights = _measure(run, state)
+    except StoppedError:
+        save_checkpoint(task_dir.checkpoint(settings.order.attempt), state, write_bytes)
+        raise
+    log.add_result(result)
+    return result, weights
+
+
+def _hooks(run: CellRun, state: TrainState, progress: TaskProgress, log: EventLog) -> Hooks:
     settings = run.settings
     checkpoint = run.task_dir.checkpoint(settings.order.attempt)
 
@@ -111,11 +130,13 @@ def _hooks(run: CellRun, state: TrainState, progress: TaskProgress) -> Hooks:
             row = _evaluate(run, state, flow, role)
         note = "  ".join(f"{name} {row[name]:.4g}" for name in _SHOWN if name in row)
         echo(f"step {state.step} {role}: {note}{_dead_note([row])}")
+        log.add_evaluation(state.step, role, row)
         return row
 
     def report(step: int, scalars: Scalars) -> None:
         note = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items() if name != "lr")
         progress.set(step, f"{note}{_dead_note(state.evals[-2:])}")
+        log.add_history(step, scalars)
 
     def save(current: TrainState) -> None:
         save_checkpoint(checkpoint, current, write_bytes)
