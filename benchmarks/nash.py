@@ -23,7 +23,8 @@ from nllgen.metrics.equilibrium import critical_step, predict
 from nllgen.metrics.exact import draw, kl, log_densities
 from nllgen.metrics.game import Game, nsgan_game
 from nllgen.models import RealNVP
-from nllgen.paradigms.base import Context, Diverged
+from nllgen.paradigms.base import Context
+from nllgen.paradigms.guard import Diverged
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.study.config import FlowConfig, NSGANConfig
 from nllgen.train.streams import RandomStreams
@@ -83,7 +84,7 @@ def fixed_batch_steps(nsgan: NSGAN, real: Tensor, steps: int) -> list[float]:
             scalars = nsgan.step(lambda n: real, step)
         except Diverged:
             return [*norms, math.inf]
-        norms.append(math.hypot(scalars["grad_norm"], scalars["grad_norm_disc"]))
+        norms.append(math.hypot(float(scalars["grad_norm"]), float(scalars["grad_norm_disc"])))
     return norms
 
 

@@ -40,7 +40,7 @@ def _step(
     keep_freed_memory()
     state = _state(paradigm, width, blocks, x, precision)
     counter = iter(range(10**9))
-    return lambda: state.paradigm.step(lambda n: x, next(counter))[loss]
+    return lambda: float(state.paradigm.step(lambda n: x, next(counter))[loss])
 
 
 def _state(

@@ -44,7 +44,7 @@ class Finite(Source):
         self.images = images
         self.num_images = len(images)
         self._order = order
-        self._permutation = torch.empty(0, dtype=torch.int64)
+        self._set_permutation(torch.empty(0, dtype=torch.int64))
         self._position = 0
 
     @override
@@ -52,13 +52,22 @@ class Finite(Source):
         batch = []
         while n > 0:
             if self._position == len(self._permutation):
-                self._permutation = torch.randperm(len(self.images), generator=self._order)
+                self._set_permutation(torch.randperm(len(self.images), generator=self._order))
                 self._position = 0
-            rows = self._permutation[self._position : self._position + n]
+            rows = self._rows[self._position : self._position + n]
             batch.append(rows)
             self._position += len(rows)
             n -= len(rows)
-        return self.images.index_select(0, torch.cat(batch).to(self.images.device))
+        return self.images.index_select(0, torch.cat(batch))
+
+    def _set_permutation(self, permutation: Tensor) -> None:
+        """Set the order of an epoch, and copy it to the images' device, where batches are made.
+
+        A GPU copies pinned memory while the host goes on.
+        """
+        device = self.images.device
+        self._permutation = permutation if device.type == "cpu" else permutation.pin_memory()
+        self._rows = self._permutation.to(device, non_blocking=True)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -66,7 +75,8 @@ class Finite(Source):
 
     @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._permutation, self._position = state["permutation"], state["position"]
+        self._set_permutation(state["permutation"])
+        self._position = state["position"]
 
 
 class Dequantised(Finite):

@@ -16,14 +16,13 @@ from nllgen.paradigms.base import (
     Context,
     NextBatch,
     Paradigm,
-    Scalars,
     backward,
-    check_finite,
     frozen,
     make_optimizer,
     require_gradient,
 )
 from nllgen.paradigms.discriminator import Discriminator, normalise_layers
+from nllgen.paradigms.guard import Columns
 from nllgen.study.config import AdversarialConfig
 
 
@@ -49,8 +48,8 @@ class Adversarial(Paradigm):
         if config.spectral_norm:
             normalise_layers(disc, cpu_init)
         self.disc = disc.to(context.device)
-        self.optimizer = make_optimizer(config, flow, config.lr)
-        self.disc_optimizer = make_optimizer(config, self.disc, config.disc_lr)
+        self.optimizer = make_optimizer(config, flow, config.lr, context.guard)
+        self.disc_optimizer = make_optimizer(config, self.disc, config.disc_lr, context.guard)
         self.pretrained = 0
 
     @abstractmethod
@@ -69,28 +68,28 @@ class Adversarial(Paradigm):
         del real, fake, noise
         return None
 
-    def extra_gen_loss(self, real: Tensor) -> tuple[Tensor | None, Scalars]:
+    def extra_gen_loss(self, real: Tensor) -> tuple[Tensor | None, Columns]:
         """Compute a term of the generator's loss from training images (logits), and its columns of the history."""
         del real
         return None, {}
 
     @override
-    def step(self, next_batch: NextBatch, step: int) -> Scalars:
+    def step(self, next_batch: NextBatch, step: int) -> Columns:
         noise_std, noise = self._noise_std(step), self.context.streams["disc"]
         for i in range(self.game.disc_steps):
             last = i == self.game.disc_steps - 1
             with torch.set_grad_enabled(last):
                 fake = self._sample(self.context.streams["latent"])
             real = next_batch(self.game.batch_size)
-            scalars = self._disc_gradient(real, fake.detach(), noise_std, noise)
+            columns = self._disc_gradient(real, fake.detach(), noise_std, noise)
             if not (last and self.game.updates == "simultaneous"):
                 self.disc_optimizer.step()
         require_gradient(fake)
-        scalars |= self._gen_gradient(real, fake, noise_std, noise)
+        columns |= self._gen_gradient(real, fake, noise_std, noise)
         if self.game.updates == "simultaneous":
             self.disc_optimizer.step()
         self.optimizer.step()
-        return scalars | {"lr": self.game.lr}
+        return columns | {"lr": self.game.lr}
 
     @property
     @override
@@ -98,16 +97,16 @@ class Adversarial(Paradigm):
         return self.game.pretrain_steps - self.pretrained
 
     @override
-    def prepare(self) -> Scalars:
+    def prepare(self) -> Columns:
         """Take one step of the discriminator alone, with random streams of its own and the instance noise of step 0."""
         stream = self.context.streams["pretrain"]
         with torch.no_grad():
             fake = self._sample(stream)
         real = self._pretrain_batches.next(self.game.batch_size)
-        scalars = self._disc_gradient(real, fake, self._noise_std(0), stream)
+        columns = self._disc_gradient(real, fake, self._noise_std(0), stream)
         self.disc_optimizer.step()
         self.pretrained += 1
-        return scalars
+        return columns
 
     @property
     def _pretrain_batches(self) -> Batches:
@@ -118,31 +117,29 @@ class Adversarial(Paradigm):
         with self.context.autocast():
             return self.flow.sample(self.game.batch_size, stream)
 
-    def _disc_gradient(self, real: Tensor, fake: Tensor, noise_std: float, noise: torch.Generator) -> Scalars:
+    def _disc_gradient(self, real: Tensor, fake: Tensor, noise_std: float, noise: torch.Generator) -> Columns:
         inputs = self._view(torch.cat((real, fake)), noise_std, noise)
         with self.context.autocast():
             d_real, d_fake = self.disc(inputs).chunk(2)
         loss = self.disc_loss(d_real, d_fake)
-        scalars = {"loss_disc": loss.item()}
+        columns: Columns = {"loss_disc": loss.detach()}
         real_inputs, fake_inputs = inputs.chunk(2)
         penalty = self.penalty(real_inputs, fake_inputs, noise)
         if penalty is not None:
-            scalars["penalty_disc"] = penalty.item()
+            columns["penalty_disc"] = penalty.detach()
             loss = loss + penalty
-        scalars["grad_norm_disc"] = backward(loss, self.disc_optimizer, self.disc).item()
-        check_finite(scalars)
-        return scalars
+        columns["grad_norm_disc"] = backward(loss, self.disc_optimizer, self.disc)
+        return self.context.guard.check(columns)
 
-    def _gen_gradient(self, real: Tensor, fake: Tensor, noise_std: float, noise: torch.Generator) -> Scalars:
+    def _gen_gradient(self, real: Tensor, fake: Tensor, noise_std: float, noise: torch.Generator) -> Columns:
         with frozen(self.disc), self.context.autocast():
             d_fake = self.disc(self._view(fake, noise_std, noise))
             loss = self.gen_loss(d_fake, self._real_logits(real, noise_std, noise))
-        scalars = {"loss_gen": loss.item()}
-        extra, columns = self.extra_gen_loss(real)
+        columns: Columns = {"loss_gen": loss.detach()}
+        extra, extra_columns = self.extra_gen_loss(real)
         loss = loss if extra is None else loss + extra
-        scalars |= columns | {"grad_norm": backward(loss, self.optimizer, self.flow).item()}
-        check_finite(scalars)
-        return scalars
+        columns |= extra_columns | {"grad_norm": backward(loss, self.optimizer, self.flow)}
+        return self.context.guard.check(columns)
 
     @torch.no_grad()
     def _real_logits(self, real: Tensor, noise_std: float, noise: torch.Generator) -> Tensor | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -14,21 +13,10 @@ from torch import Tensor, nn
 
 from nllgen.errors import ConfigError
 from nllgen.models import DensityModel, Model
+from nllgen.paradigms.guard import Columns, Guard
 from nllgen.study.config import ParadigmConfig
 
 NextBatch = Callable[[int], Tensor]
-Scalars = dict[str, float]
-
-
-class Diverged(Exception):  # noqa: N818  an outcome, not an error
-    """A loss or gradient that is not finite, with the measurements of its step.
-
-    It is raised before the optimiser's step, so the weights are the last finite ones.
-    """
-
-    def __init__(self, scalars: Scalars):
-        super().__init__(", ".join(f"{name} {value}" for name, value in scalars.items()))
-        self.scalars = scalars
 
 
 class Streams(Protocol):
@@ -62,6 +50,7 @@ class Context:
         max_logit: largest |logit| that data can have, from α.
         pretrain_batches: training images for the preparation before the first step, separate from those of the steps.
         truth: the density that the data are drawn from; None on real data.
+        guard: checks the numbers of each step before they are used.
     """
 
     device: torch.device
@@ -71,15 +60,21 @@ class Context:
     max_logit: float
     pretrain_batches: Batches | None = None
     truth: DensityModel | None = None
+    guard: Guard = field(default_factory=Guard)
 
 
 class Paradigm(ABC):
     """A method that trains a model step by step. Its state between steps is in its state dict.
 
+    With a GPU nothing in a step may make the host wait for the device: no ``.item()``, no ``bool`` of a tensor. Numbers
+    are returned as tensors, and ``context.guard`` checks them.
+
     Attributes:
-        optimizer: of the model.
+        context: properties of the run.
+        optimizer: of the model, from :func:`make_optimizer`.
     """
 
+    context: Context
     optimizer: torch.optim.Optimizer
 
     @property
@@ -87,7 +82,7 @@ class Paradigm(ABC):
         """Return the number of calls of :meth:`prepare` that are due before the first step."""
         return 0
 
-    def prepare(self) -> Scalars:
+    def prepare(self) -> Columns:
         """Take one step of preparation, which does not change the model.
 
         Raises:
@@ -96,7 +91,7 @@ class Paradigm(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def step(self, next_batch: NextBatch, step: int) -> Scalars:
+    def step(self, next_batch: NextBatch, step: int) -> Columns:
         """Take one optimiser step of the model.
 
         Args:
@@ -104,7 +99,7 @@ class Paradigm(ABC):
             step: number of steps taken before this one.
 
         Returns:
-            Columns of the history, by name.
+            Columns of the history, by name: at least one.
 
         Raises:
             Diverged: before any weight is changed.
@@ -117,12 +112,6 @@ class Paradigm(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of optimisers and further players."""
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def check_finite(scalars: Scalars) -> None:
-    """Raise :class:`Diverged` if any number is not finite."""
-    if not all(math.isfinite(value) for value in scalars.values()):
-        raise Diverged(scalars)
 
 
 def require_density(model: Model, name: str) -> DensityModel:
@@ -153,11 +142,15 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def make_optimizer(config: ParadigmConfig, module: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """Create Adam, or SGD without momentum."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(module.parameters(), lr=lr, fused=True)
-    return torch.optim.Adam(module.parameters(), lr=lr, betas=(config.beta1, config.beta2), fused=True)
+def make_optimizer(config: ParadigmConfig, module: nn.Module, lr: float, guard: Guard) -> torch.optim.Optimizer:
+    """Create Adam, or SGD without momentum; the guard stops it."""
+    optimizer = (
+        torch.optim.SGD(module.parameters(), lr=lr, fused=True)
+        if config.optimizer == "sgd"
+        else torch.optim.Adam(module.parameters(), lr=lr, betas=(config.beta1, config.beta2), fused=True)
+    )
+    guard.watch(optimizer, module)
+    return optimizer
 
 
 def backward(loss: Tensor, optimizer: torch.optim.Optimizer, module: nn.Module) -> Tensor:

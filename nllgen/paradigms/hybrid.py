@@ -8,7 +8,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from nllgen.models import Model
-from nllgen.paradigms.base import Context, Scalars, require_density
+from nllgen.paradigms.base import Context, require_density
+from nllgen.paradigms.guard import Columns
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.study.config import HybridConfig
 
@@ -26,7 +27,7 @@ class Hybrid(NSGAN):
         self._weight = config.nll_weight / math.prod(flow.shape)  # λ/D
 
     @override
-    def extra_gen_loss(self, real: Tensor) -> tuple[Tensor | None, Scalars]:
+    def extra_gen_loss(self, real: Tensor) -> tuple[Tensor | None, Columns]:
         with self.context.autocast():
             nll = -self._density.log_prob(real).mean()
-        return self._weight * nll, {"train_nll_nats": nll.item()}
+        return self._weight * nll, {"train_nll_nats": nll.detach()}

@@ -12,13 +12,12 @@ from nllgen.paradigms.base import (
     Context,
     NextBatch,
     Paradigm,
-    Scalars,
     backward,
-    check_finite,
     make_optimizer,
     require_density,
     set_lr,
 )
+from nllgen.paradigms.guard import Columns
 from nllgen.study.config import NLLConfig
 
 WARMUP_STEPS = 100
@@ -31,21 +30,20 @@ class NLL(Paradigm):
         self.config = config
         self.flow = require_density(flow, config.name)
         self.context = context
-        self.optimizer = make_optimizer(config, flow, config.lr)
+        self.optimizer = make_optimizer(config, flow, config.lr, context.guard)
 
     @override
-    def step(self, next_batch: NextBatch, step: int) -> Scalars:
+    def step(self, next_batch: NextBatch, step: int) -> Columns:
         lr = learning_rate(self.config, step)
         set_lr(self.optimizer, lr)
         x = next_batch(self.config.batch_size)
         with self.context.autocast():
             loss = -self.flow.log_prob(x).mean()
         norm = backward(loss, self.optimizer, self.flow)
-        scalars = {"train_nll_nats": loss.item(), "grad_norm": norm.item(), "lr": lr}
-        check_finite(scalars)
+        columns = self.context.guard.check({"train_nll_nats": loss.detach(), "grad_norm": norm, "lr": lr})
         torch.nn.utils.clip_grads_with_norm_(self.flow.parameters(), self.config.clip_norm, norm)
         self.optimizer.step()
-        return scalars
+        return columns
 
 
 def learning_rate(config: NLLConfig, step: int) -> float:

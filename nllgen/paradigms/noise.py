@@ -11,7 +11,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from nllgen.models import Model
-from nllgen.paradigms.base import Context, NextBatch, Paradigm, Scalars, make_optimizer
+from nllgen.paradigms.base import Context, NextBatch, Paradigm, make_optimizer
+from nllgen.paradigms.guard import Columns
 from nllgen.study.config import NoiseConfig
 
 
@@ -22,10 +23,10 @@ class Noise(Paradigm):
         self.config = config
         self.flow = flow
         self.context = context
-        self.optimizer = make_optimizer(config, flow, config.lr)
+        self.optimizer = make_optimizer(config, flow, config.lr, context.guard)
 
     @override
-    def step(self, next_batch: NextBatch, step: int) -> Scalars:
+    def step(self, next_batch: NextBatch, step: int) -> Columns:
         del next_batch, step
         stream = self.context.streams["latent"]
         for parameter in self.flow.parameters():
@@ -33,7 +34,7 @@ class Noise(Paradigm):
                 parameter.grad = _normal_like(parameter, stream)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.flow.parameters() if p.grad is not None])
         self.optimizer.step()
-        return {"grad_norm": norm.item(), "lr": self.config.lr}
+        return {"grad_norm": norm, "lr": self.config.lr}
 
 
 def _normal_like(parameter: Tensor, generator: torch.Generator) -> Tensor:

@@ -17,14 +17,13 @@ from nllgen.paradigms.base import (
     Context,
     NextBatch,
     Paradigm,
-    Scalars,
     backward,
-    check_finite,
     frozen,
     make_optimizer,
     require_density,
     require_gradient,
 )
+from nllgen.paradigms.guard import Columns
 from nllgen.study.config import OracleConfig
 
 
@@ -44,7 +43,7 @@ class NSGANOracle(Paradigm):
         self.flow = require_density(flow, config.name)
         self.truth = context.truth
         self.context = context
-        self.optimizer = make_optimizer(config, flow, config.lr)
+        self.optimizer = make_optimizer(config, flow, config.lr, context.guard)
 
     def loss(self, x: Tensor) -> Tensor:
         """Compute E softplus(−r) at draws x (N, C, H, W) of the model; its gradient passes through x only."""
@@ -53,14 +52,13 @@ class NSGANOracle(Paradigm):
         return softplus(-r).mean()
 
     @override
-    def step(self, next_batch: NextBatch, step: int) -> Scalars:
+    def step(self, next_batch: NextBatch, step: int) -> Columns:
         del next_batch, step
         with self.context.autocast():
             x = self.flow.sample(self.config.batch_size, self.context.streams["latent"])
         require_gradient(x)
         loss = self.loss(x)
         norm = backward(loss, self.optimizer, self.flow)
-        scalars = {"loss_gen": loss.item(), "grad_norm": norm.item(), "lr": self.config.lr}
-        check_finite(scalars)
+        columns = self.context.guard.check({"loss_gen": loss.detach(), "grad_norm": norm, "lr": self.config.lr})
         self.optimizer.step()
-        return scalars
+        return columns

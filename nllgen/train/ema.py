@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class EMA:
@@ -19,7 +19,12 @@ class EMA:
         self._decay = decay
 
     @torch.no_grad()
-    def update(self, flow: nn.Module, step: int) -> None:
-        """Update the average with the weights after ``step`` steps."""
+    def update(self, flow: nn.Module, step: int, stopped: Tensor | None = None) -> None:
+        """Update the average with the weights after ``step`` steps, unless ``stopped`` is 1.0 on their device."""
         beta = min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.flow.parameters()), list(flow.parameters()), 1 - beta)
+        averages: list[Tensor] = list(self.flow.parameters())
+        weights: list[Tensor] = list(flow.parameters())
+        if stopped is None:
+            torch._foreach_lerp_(averages, weights, 1 - beta)
+        else:
+            torch._foreach_lerp_(averages, weights, [(1 - stopped) * (1 - beta)] * len(averages))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nllgen.data.sources import Source
 from nllgen.errors import CorruptFileError
 from nllgen.paradigms.base import Paradigm
+from nllgen.paradigms.guard import Guard, StepNumbers
 from nllgen.study.config import SCHEMA, Cell
 from nllgen.train.ema import EMA
 from nllgen.train.streams import RandomStreams
@@ -39,6 +40,8 @@ class TrainState:
         best: weights with the lowest validation NLL of all evaluations, with their step and value.
         diverged: whether the run ended with a number that is not finite.
         train_s: seconds spent in training steps, over all attempts.
+        unread: numbers of the latest steps, which are still on the device; none are left when a state is saved.
+        unread_since_s: ``train_s`` before the first of these steps.
     """
 
     cell: Cell
@@ -54,9 +57,17 @@ class TrainState:
     best: Row = field(default_factory=dict)
     diverged: bool = False
     train_s: float = 0.0
+    unread: list[StepNumbers] = field(default_factory=list)
+    unread_since_s: float = 0.0
+
+    @property
+    def guard(self) -> Guard:
+        """Return the guard of the run's steps."""
+        return self.paradigm.context.guard
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state, ready for ``torch.save`` and ``weights_only=True``."""
+        assert not self.unread
         return {
             "schema": SCHEMA,
             "cell_id": self.cell.id,

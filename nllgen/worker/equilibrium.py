@@ -7,7 +7,7 @@ import torch
 from nllgen.metrics.equilibrium import predict
 from nllgen.metrics.game import nsgan_game
 from nllgen.models import RealNVP
-from nllgen.paradigms.base import Scalars
+from nllgen.paradigms.guard import Scalars
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.study.config import NSGANConfig
 from nllgen.train.state import TrainState

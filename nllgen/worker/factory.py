@@ -23,6 +23,7 @@ from nllgen.metrics.measurement import EvalSet, References
 from nllgen.models import Model, make_model
 from nllgen.paradigms import make_paradigm
 from nllgen.paradigms.base import Context
+from nllgen.paradigms.guard import Guard
 from nllgen.storage.dataset import Dataset
 from nllgen.study.config import Cell, MetricsConfig
 from nllgen.study.sections import LENET_SIZES
@@ -168,6 +169,7 @@ def make_state(cell: Cell, data: CellData, truth: Truth | None, device: torch.de
         max_logit=math.log((1 - alpha) / alpha),
         pretrain_batches=data.make_source(streams["pretrain_data"], streams["pretrain"]),
         truth=truth.flow if truth is not None and cell.data.source == "synthetic" else None,
+        guard=Guard.of(device),
     )
     ema = EMA(flow, cell.paradigm.ema_decay) if cell.paradigm.ema_decay else None
     source = data.make_source(streams["data"], streams["noise"])

@@ -24,7 +24,7 @@ from nllgen.metrics.exact import draw
 from nllgen.metrics.play import Opponent, dead_step
 from nllgen.models import Model, make_model
 from nllgen.paradigms.adversarial import Adversarial
-from nllgen.paradigms.base import Scalars
+from nllgen.paradigms.guard import Scalars
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen.storage.provenance import code_sha256, nllgen_version

@@ -18,6 +18,7 @@ from nllgen.metrics import critic
 from nllgen.metrics.extractors import load_extractor
 from nllgen.metrics.measurement import EvalSet
 from nllgen.paradigms.adversarial import Adversarial
+from nllgen.paradigms.guard import Columns
 from nllgen.storage.result import Result, read_result
 from nllgen.storage.study_dir import TaskDir
 from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig
@@ -97,7 +98,7 @@ def with_fault(state: TrainState, fault: Inject) -> TrainState:
             left.pop()(state, x)
         return x
 
-    def faulty_step(take: Callable[[int], Tensor], number: int) -> dict[str, float]:
+    def faulty_step(take: Callable[[int], Tensor], number: int) -> Columns:
         if number == BROKEN_AT and fault not in IN_DATA:
             left.pop()(state, torch.empty(0))
         return step(take, number)

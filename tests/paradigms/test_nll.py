@@ -12,7 +12,8 @@ from torch import Tensor
 
 from nllgen.models import RealNVP
 from nllgen.paradigms import REGISTRY, make_paradigm
-from nllgen.paradigms.base import Context, Diverged
+from nllgen.paradigms.base import Context
+from nllgen.paradigms.guard import Diverged
 from nllgen.paradigms.nll import learning_rate
 from nllgen.study.config import FlowConfig, NLLConfig
 from nllgen.study.sweep import PARADIGMS

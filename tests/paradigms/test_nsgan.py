@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from nllgen.models import RealNVP
-from nllgen.paradigms.base import Context, Diverged
+from nllgen.paradigms.base import Context
 from nllgen.paradigms.discriminator import Discriminator
+from nllgen.paradigms.guard import Diverged
 from nllgen.paradigms.nsgan import NSGAN
 from nllgen.study.config import NSGANConfig
 from tests.paradigms.games import gradients, make_game

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from nllgen.paradigms.base import Scalars
+from nllgen.paradigms.guard import Scalars
 from nllgen.train.loop import Hooks
 from nllgen.train.state import TrainState
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from nllgen.paradigms.base import Scalars
+from nllgen.paradigms.guard import Scalars
 from nllgen.train.loop import train
 from tests.train.runs import MakeRun, hooks
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 import torch
 
 from nllgen.data.truth import load_tensors, to_bytes
-from nllgen.errors import CorruptFileError, MachineError
+from nllgen.errors import CorruptFileError, MachineError, StoppedError
 from nllgen.storage.atomic import write_bytes
 from nllgen.train.checkpoint import resume, save_checkpoint
-from nllgen.train.loop import _step
+from nllgen.train.loop import train
 from nllgen.train.state import TrainState
-from tests.train.runs import MakeRun, MakeState
+from tests.train.runs import MakeRun, MakeState, hooks
 
 
 def stepped(make: MakeState, steps: int) -> TrainState:
     state = make()
-    for _ in range(steps):
-        _step(state)
+    with contextlib.suppress(StoppedError):
+        train(state, hooks(steps, state=state))
     return state
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nllgen.errors import StoppedError
 from nllgen.models import RealNVP
 from nllgen.paradigms.adversarial import Adversarial
-from nllgen.paradigms.base import Scalars
+from nllgen.paradigms.guard import Scalars
 from nllgen.train.loop import MAX_HISTORY, train
 from nllgen.train.state import TrainState
 from tests.train.runs import MakeRun, MakeState, hooks

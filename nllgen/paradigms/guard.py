@@ -1,0 +1,149 @@
+"""Watch on the numbers of training steps: nothing is updated any more after the first that is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+Scalars = dict[str, float]
+Columns = dict[str, Tensor | float]  # columns of the history, by name; those still on the device have no dimension
+
+
+class Diverged(Exception):  # noqa: N818  an outcome, not an error
+    """A loss or gradient that is not finite, with the measurements of its step.
+
+    It is raised before the optimiser's step, so the weights are the last finite ones.
+    """
+
+    def __init__(self, scalars: Scalars):
+        super().__init__(", ".join(f"{name} {value}" for name, value in scalars.items()))
+        self.scalars = scalars
+
+
+@dataclass(frozen=True)
+class StepNumbers:
+    """Numbers of a step, which may still be on the device.
+
+    Attributes:
+        columns: of the history; empty where the step ended early.
+        checked: columns of each part of the step that must be finite, in order, as far as they were not read.
+    """
+
+    columns: Columns
+    checked: tuple[Columns, ...] = ()
+
+    @property
+    def ended_early(self) -> bool:
+        """Return True if a number was not finite, and the rest of the step was left out."""
+        return not self.columns
+
+
+@dataclass
+class _Buffer:
+    """A buffer that forward passes may change, such as a running mean, and its value at the latest check."""
+
+    module: nn.Module
+    name: str
+    kept: Tensor
+
+    @property
+    def current(self) -> Tensor:
+        return self.module.get_buffer(self.name)
+
+
+@dataclass
+class Guard:
+    """Stops training at the first number that is not finite, such that the weights are still those that led there.
+
+    On the CPU each number is read where it is computed, and the first that is not finite ends its step. On a GPU the
+    host would wait for every number. There a flag on the device makes the optimisers skip their updates, and the
+    numbers of several steps are read at once.
+
+    Attributes:
+        stopped: 1.0 on the device after a number that was not finite, else 0.0; None where numbers are read at once.
+    """
+
+    stopped: Tensor | None = None
+    _checked: list[Columns] = field(default_factory=list, init=False, repr=False)
+    _buffers: list[_Buffer] = field(default_factory=list, init=False, repr=False)
+
+    @classmethod
+    def of(cls, device: torch.device) -> Guard:
+        """Create the guard of a device."""
+        return cls(None if device.type == "cpu" else torch.zeros((), device=device))
+
+    def watch(self, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
+        """Make the flag stop a fused optimiser, and changes of the buffers of its module."""
+        if self.stopped is None:
+            return
+        optimizer.found_inf = self.stopped  # type: ignore[attr-defined]  # read by fused optimisers, as for a GradScaler
+        for part in module.modules():
+            for name in sorted(part._buffers.keys() - part._non_persistent_buffers_set):
+                if (buffer := part.get_buffer(name)).dtype != torch.bool:
+                    self._buffers.append(_Buffer(part, name, buffer.clone()))
+
+    def check(self, columns: Columns) -> Columns:
+        """Return columns that must be finite before the next update: read, or as they are with a GPU.
+
+        Raises:
+            Diverged: one that was read is not finite.
+        """
+        if self.stopped is None:
+            (scalars,) = _to_host([columns])
+            if not _is_finite(scalars):
+                raise Diverged(scalars)
+            return {**scalars}
+        numbers = torch.stack([value for value in columns.values() if isinstance(value, Tensor)])
+        before = self.stopped.bool()
+        self.stopped.logical_or_(numbers.isfinite().all().logical_not_())
+        for buffer in self._buffers:
+            buffer.kept = torch.where(before, buffer.kept, buffer.current)
+        self._checked.append({**columns})
+        return columns
+
+    def run(self, work: Callable[[], Columns]) -> StepNumbers:
+        """Run the work of a step and return its numbers."""
+        self._checked = []
+        try:
+            columns = work()
+        except Diverged as divergence:
+            return StepNumbers({}, ({**divergence.scalars},))
+        for buffer in self._buffers:
+            assert self.stopped is not None
+            buffer.current.copy_(torch.where(self.stopped.bool(), buffer.kept, buffer.current))
+        return StepNumbers(columns, tuple(self._checked))
+
+
+def read_numbers(steps: Sequence[StepNumbers]) -> tuple[list[Scalars], bool]:
+    """Read the numbers of several steps, for which the host waits once.
+
+    Returns:
+        The row of each step up to the first that diverged, whose row has only the columns of the part that did; and
+        whether there is one.
+    """
+    parts = iter(_to_host([part for each in steps for part in (*each.checked, each.columns)]))
+    rows = []
+    for each in steps:
+        *checked, row = [next(parts) for _ in range(len(each.checked) + 1)]
+        bad = next((part for part in checked if not _is_finite(part)), None)
+        rows.append(row if bad is None else bad)
+        if bad is not None:
+            return rows, True
+    return rows, False
+
+
+def _is_finite(scalars: Scalars) -> bool:
+    return all(math.isfinite(value) for value in scalars.values())
+
+
+def _to_host(groups: Sequence[Mapping[str, Tensor | float]]) -> list[Scalars]:
+    tensors = [value for columns in groups for value in columns.values() if isinstance(value, Tensor)]
+    values = iter(torch.stack(tensors).tolist() if tensors else [])  # fp32 beside fp64 is read exactly
+    return [
+        {name: next(values) if isinstance(value, Tensor) else value for name, value in columns.items()}
+        for columns in groups
+    ]
