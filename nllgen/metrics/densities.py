@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from nllgen.metrics.exact import BATCH, FloatArray, bits_per_dim, jsd, mean_and_se
+from nllgen.metrics.batches import in_batches
+from nllgen.metrics.exact import BATCH, FloatArray, bits_per_dim, jsd, mean_and_se, to_array
 from nllgen.metrics.measurement import Measurement, Row
 from nllgen.metrics.metric_group import MetricGroup
 from nllgen.models.realnvp import RealNVP, numerical_errors
@@ -74,7 +74,7 @@ def distance_to_optimum(m: Measurement, logit: Callable[[Tensor], Tensor]) -> Ro
 
 
 def _discriminate(logit: Callable[[Tensor], Tensor], x: Tensor) -> FloatArray:
-    return np.concatenate([logit(part).double().cpu().numpy() for part in torch.split(x, BATCH)])
+    return to_array(in_batches(logit, x, batch=BATCH))
 
 
 # always measured, because validation selects the best weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nllgen.models import DensityModel, Model
+from nllgen.metrics.batches import in_batches
+from nllgen.models import DensityModel, Model, RealNVP
 from nllgen.models.model import eval_mode
 
 BATCH = 500  # images scored at a time; densities depend on it by about 3e-5 nats
@@ -67,10 +68,22 @@ def measuring(model: Model, device: torch.device) -> Iterator[None]:
 def log_densities(model: DensityModel, x: Tensor) -> FloatArray:
     """Compute log q of images (N, C, H, W) → (N,) float64 nats."""
     with measuring(model, x.device):
-        return np.concatenate([model.log_prob(part).double().cpu().numpy() for part in torch.split(x, BATCH)])
+        return to_array(in_batches(model.log_prob, x, batch=BATCH))
 
 
 def draw(model: Model, n: int, generator: torch.Generator) -> Tensor:
-    """Draw n images (n, C, H, W). A larger n gives the same first images."""
+    """Draw n images (n, C, H, W). A larger n gives the same first images, and so does a GPU with less memory."""
     with measuring(model, generator.device):
-        return torch.cat([model.sample(min(BATCH, n - i), generator) for i in range(0, n, BATCH)])
+        return torch.cat([_draw(model, min(BATCH, n - i), generator) for i in range(0, n, BATCH)])
+
+
+def _draw(model: Model, n: int, generator: torch.Generator) -> Tensor:
+    if type(model) is not RealNVP:
+        return model.sample(n, generator)
+    latents = model.sample_base(n, generator)  # of the whole batch: smaller ones would be other random numbers
+    return torch.cat([*in_batches(lambda z: model.inverse(z)[0], latents, batch=BATCH)])
+
+
+def to_array(parts: Iterable[Tensor]) -> FloatArray:
+    """Concatenate tensors (n,) as float64."""
+    return np.concatenate([part.double().cpu().numpy() for part in parts])

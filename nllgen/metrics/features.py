@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from nllgen.errors import CorruptFileError, MetricInputError, reading
+from nllgen.metrics.batches import in_batches
 from nllgen.study.untrusted_files import read_regular
 
 LEVELS = 256
@@ -96,20 +97,24 @@ class Extractor(ABC):
         Args:
             images: (N, C, H, W) in [0, 1] on any device, or uint8 levels 0…255. NaN pixels, as a diverged model draws
                 them, give NaN features.
-            batch: images at a time.
+            batch: images at a time; fewer where a GPU has no memory for so many.
             quantised: round the images to 8 bit first (:func:`quantise`).
 
         Raises:
             MetricInputError: a wrong shape, or pixels outside [0, 1].
         """
         self._check(images)
-        rows = np.empty((len(images), self.dim))
-        for start in range(0, len(images), batch):
-            part = images[start : start + batch].to(self.device)
+        rows, start = np.empty((len(images), self.dim)), 0
+
+        def features_of(part: Tensor) -> Tensor:
+            part = part.to(self.device)
             pixels = part.float() / (LEVELS - 1) if part.dtype == torch.uint8 else part.float()
             with _exact_convolutions():
-                features = self._forward(quantise(pixels) if quantised else pixels)
-            rows[start : start + batch] = features.double().cpu().numpy()
+                return self._forward(quantise(pixels) if quantised else pixels)
+
+        for features in in_batches(features_of, images, batch=batch):
+            rows[start : start + len(features)] = features.double().cpu().numpy()
+            start += len(features)
         return rows
 
     def _check(self, images: Tensor) -> None:

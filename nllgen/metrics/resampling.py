@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nllgen.metrics.batches import in_batches
 from nllgen.metrics.exact import BATCH
 from nllgen.metrics.feature_metrics import FeatureMetrics, FeatureSets
 from nllgen.metrics.frechet import distance_to_reference
@@ -32,14 +33,19 @@ def resample_half(flow: RealNVP, x: Tensor, half: Half, generator: torch.Generat
     The flow has more than one scale. Its ``fine`` latents are those split off at the first scale; all others are
     ``coarse``. The new latents come from ``generator``, on the flow's device.
     """
-    images = []
+
+    def resample(images: Tensor, latents: Tensor) -> Tensor:
+        coarse, fine = squeeze(flow.forward(images)[0]).chunk(2, dim=1)
+        new_coarse, new_fine = squeeze(latents).chunk(2, dim=1)
+        mixed = (coarse, new_fine) if half == "fine" else (new_coarse, fine)
+        return flow.inverse(unsqueeze(torch.cat(mixed, dim=1)))[0]
+
+    resampled: list[Tensor] = []
     with torch.autocast(x.device.type, enabled=False):
-        for batch in torch.split(x, BATCH):
-            coarse, fine = squeeze(flow.forward(batch)[0]).chunk(2, dim=1)
-            new_coarse, new_fine = squeeze(flow.sample_base(len(batch), generator)).chunk(2, dim=1)
-            mixed = (coarse, new_fine) if half == "fine" else (new_coarse, fine)
-            images.append(flow.inverse(unsqueeze(torch.cat(mixed, dim=1)))[0])
-    return torch.cat(images)
+        for images in torch.split(x, BATCH):
+            latents = flow.sample_base(len(images), generator)
+            resampled += in_batches(resample, images, latents, batch=BATCH)
+    return torch.cat(resampled)
 
 
 def _resampled_images(measurement: Measurement, half: Half) -> Tensor | None:
