@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from nllgen.errors import ConfigError, ConflictError
+from nllgen.errors import ConfigError
 from nllgen.planning.plan import Action, ContainerRule, Plan, inspect_study, make_plan
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import TaskKind, tasks_of
 from nllgen.study.config import Cell, Precision, Study
 from nllgen.study.diagnostics import did_you_mean, not_allowed
+from nllgen.study.difference import is_extension
 from nllgen.study.extend import extend_study
 from nllgen.study.hardware import auto_precision
 from nllgen.study.load import load_study
@@ -40,12 +41,12 @@ def load_study_at(
     study = load_study(grid, precision=lambda name: _frozen_precision(StudyDir(root / Path(name).name)) or own)
     study_dir = StudyDir(root / study.name)
     frozen = study_dir.read_study() if study_dir.is_frozen else None
-    if frozen is not None and not _extends(study, frozen):
+    if frozen is not None and not is_extension(frozen, study):
         study = _in_another_precision(grid, study, frozen, own)
     if not study.optional:
         return study
     reduced = study.without_missing([source for source in study.optional if not is_available(source)])
-    return reduced if frozen is None or _extends(reduced, frozen) else study
+    return reduced if frozen is None or is_extension(frozen, reduced) else study
 
 
 def _frozen_precision(study_dir: StudyDir) -> Precision | None:
@@ -63,18 +64,10 @@ def _in_another_precision(grid: str, study: Study, frozen: Study, own: Precision
     for precision in get_args(Precision):
         with contextlib.suppress(ConfigError):  # two cells can be equal in the other precision
             other = load_study(grid, precision=precision)
-            if _extends(other, frozen):
+            if is_extension(frozen, other):
                 return other
             study = other if precision == own else study
     return study
-
-
-def _extends(study: Study, frozen: Study) -> bool:
-    try:
-        extend_study(frozen, study)
-    except ConflictError:
-        return False
-    return True
 
 
 def merge_frozen(study: Study, study_dir: StudyDir) -> Study:

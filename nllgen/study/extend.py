@@ -5,20 +5,12 @@ Nothing else may change. The rules of its claims stay those that were registered
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
-
 from nllgen.errors import ConflictError
 from nllgen.study.claims import version_of
 from nllgen.study.config import Study
+from nllgen.study.difference import is_extension, study_differences
 
-MAX_SHOWN = 20
-_MAY_CHANGE: dict[str, bool | set[str]] = {
-    **dict.fromkeys(("cells", "resources", "claims_sha256", "optional", "plugins", "left_out"), True),
-    "dataset": {"num_train"},
-    "tuning": {"trials"},  # its digest stands for them
-}
+MAX_SHOWN = 5
 
 
 def extend_study(frozen: Study, new: Study) -> Study:
@@ -30,14 +22,8 @@ def extend_study(frozen: Study, new: Study) -> Study:
     Raises:
         ConflictError: ``new`` lacks frozen cells or differs in a value that results depend on.
     """
-    if conflicts := [*_changed_values(frozen, new), *_missing_cells(frozen, new)]:
-        shown = conflicts[:MAX_SHOWN]
-        if len(conflicts) > MAX_SHOWN:
-            shown.append(f"… and {len(conflicts) - MAX_SHOWN} more")
-        raise ConflictError(
-            "\n  ".join([f"the grid contradicts the frozen study {frozen.name}:", *shown]),
-            "undo the change, or give the grid another name or another --root; cells can be added but not removed",
-        )
+    if not is_extension(frozen, new):
+        raise _conflict(frozen, new)
     known = {cell.id for cell in frozen.cells}
     cells = (*frozen.cells, *(cell for cell in new.cells if cell.id not in known))
     num_train = max(frozen.dataset.num_train, new.dataset.num_train)
@@ -60,26 +46,12 @@ def rules_note(frozen: Study, new: Study) -> str | None:
     )
 
 
-def _changed_values(frozen: Study, new: Study) -> Iterator[str]:
-    before = dict(_flatten("", frozen.model_dump(mode="json", exclude=_MAY_CHANGE)))
-    after = dict(_flatten("", new.model_dump(mode="json", exclude=_MAY_CHANGE)))
-    for key in dict.fromkeys([*before, *after]):
-        # whole values, since long ones may differ at their ends only
-        old, now = (json.dumps(values[key]) if key in values else "not given" for values in (before, after))
-        if old != now:
-            yield f"{key}: frozen {old}, now {now}"
-
-
-def _missing_cells(frozen: Study, new: Study) -> Iterator[str]:
-    present = {cell.id for cell in new.cells}
-    for cell in frozen.cells:
-        if cell.id not in present:
-            yield f"cells: frozen {cell.id} ({cell.label}), now not in the grid"
-
-
-def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _flatten(f"{prefix}.{key}" if prefix else key, item)
-    else:
-        yield prefix, value
+def _conflict(frozen: Study, new: Study) -> ConflictError:
+    differences = list(study_differences(frozen, new))
+    shown = differences[:MAX_SHOWN]
+    if len(differences) > MAX_SHOWN:
+        shown.append(f"… and {len(differences) - MAX_SHOWN} more")
+    return ConflictError(
+        "\n  ".join([f"the grid contradicts the frozen study {frozen.name}:", *shown]),
+        "undo the change, or give the grid another name or another --root; cells can be added but not removed",
+    )

@@ -68,9 +68,9 @@ def test_a_folder_that_others_may_write(nllgen: Run, tiny: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("num_samples: 16", "num_samples: 32"), ["metrics.num_samples: frozen 16, now 32"]),
-        (("steps: 2", "steps: 3"), ["now not in the grid", "seed 1"]),
-        (("range: [0, 2]", "range: [0, 1]"), ["now not in the grid", "seed 1"]),
+        (("num_samples: 16", "num_samples: 32"), ["metrics.num_samples: was 16, is 32"]),
+        (("steps: 2", "steps: 3"), ["paradigm.steps: was 2, is 3"]),
+        (("range: [0, 2]", "range: [0, 1]"), ["seed: was 1, is gone"]),
     ],
     ids=["metrics", "science", "fewer seeds"],
 )

@@ -39,19 +39,63 @@ def test_new_cells_follow_the_frozen_ones() -> None:
     assert [cell.seed for cell in merged.cells] == [0, 1, 2]
 
 
-def test_a_frozen_cell_that_is_missing_is_a_conflict() -> None:
-    error = conflict(("[0, 2]", "[1, 3]"))
-    assert study().cells[0].id in error.message
-    assert "now not in the grid" in error.message
+def differences(*changes: tuple[str, str]) -> list[str]:
+    return [line.strip() for line in conflict(*changes).message.splitlines()[1:]]
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("width: 8", "width: 9"), "truth.flow.width: frozen 8, now 9"),
-        (("name: small", "name: other"), 'name: frozen "small", now "other"'),
-        (("num_train: 300", "num_train: 300, num_val: 9"), "dataset.num_val: frozen 10000, now 9"),
-        (("cells:", "metrics: {num_samples: 9}\ncells:"), "metrics.num_samples: frozen 2000, now 9"),
+        (("[0, 2]", "[1, 3]"), "seed: was 0, is 2 (1 cell)"),
+        (("[0, 2]", "[0, 1]"), "seed: was 1, is gone (1 cell)"),
+        (("degree: W", "degree: U1"), 'degree: was "W", is "U1" (2 cells)'),
+        (("{name: nll}", "{name: nll, steps: 9}"), "paradigm.steps: was 20000, is 9 (2 cells)"),
+        (("{name: nll}", "{name: nsgan}"), 'paradigm.name: was "nll", is "nsgan" (2 cells)'),
+        (
+            ("degree: W, paradigm: {name: nll}", "dcgan: {}, paradigm: {name: nsgan}"),
+            "flow: was given, is not given; dcgan: was not given, is given",
+        ),
+        (("num_train: 100", "num_train: fresh"), 'data.num_train: was 100, is "fresh" (2 cells)'),
+    ],
+)
+def test_cells_that_are_gone_are_described_by_what_distinguishes_them(change: tuple[str, str], says: str) -> None:
+    assert says in "\n".join(differences(change))
+
+
+def test_several_seeds_that_are_gone_are_one_difference() -> None:
+    frozen = study(("[0, 2]", "[0, 9]"), ("num_train: 300", "num_train: 900"))
+    with pytest.raises(ConflictError, match=r"seed: was 1, 2, 3, 4, 5, …, is gone \(8 cells\)"):
+        extend_study(frozen, study(("[0, 2]", "[0, 1]")))
+
+
+def test_two_keys_that_change_together_are_one_line() -> None:
+    assert differences(("degree: W, paradigm: {name: nll}", "degree: U1, paradigm: {name: nll, steps: 9}")) == [
+        'degree: was "W", is "U1"; paradigm.steps: was 20000, is 9 (2 cells)'
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("width: 8", "width: 9"), ("num_train: 300", "num_train: 300, num_val: 9"), ("truth: {", "truth: {seed: 4, ")],
+)
+def test_what_follows_from_a_difference_is_not_another_one(change: tuple[str, str]) -> None:
+    assert len(differences(change)) == 1
+
+
+def test_a_truth_that_is_gone_is_one_difference() -> None:
+    frozen = parse_study("name: a\ntruth: {}\ncells: [{flow: {}, paradigm: {name: nll}}]", "g.yaml", precision="fp32")
+    with pytest.raises(ConflictError) as caught:
+        extend_study(frozen, frozen.model_copy(update={"truth": None}))
+    assert caught.value.message.splitlines()[1:] == ["  truth: was given, is not given"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("width: 8", "width: 9"), "truth.flow.width: was 8, is 9"),
+        (("name: small", "name: other"), 'name: was "small", is "other"'),
+        (("num_train: 300", "num_train: 300, num_val: 9"), "dataset.num_val: was 10000, is 9"),
+        (("cells:", "metrics: {num_samples: 9}\ncells:"), "metrics.num_samples: was 2000, is 9"),
     ],
 )
 def test_a_conflict_names_key_and_both_values(change: tuple[str, str], says: str) -> None:
@@ -69,8 +113,10 @@ def test_a_conflict_has_a_hint() -> None:
 
 
 def test_a_long_conflict_is_reported_in_short() -> None:
-    with pytest.raises(ConflictError, match="… and "):
-        extend_study(study(("num_train: 300", "num_train: 9000"), ("[0, 2]", "[0, 80]")), study())
+    keys = ("num_samples", "num_train_eval", "num_kept", "num_equilibrium", "num_samples_every")
+    metrics = ", ".join(f"{key}: 7" for key in keys)
+    message = conflict(("cells:", f"metrics: {{{metrics}}}\ncells:"), ("[0, 2]", "[1, 2]")).message
+    assert message.splitlines()[-1] == "  … and 1 more"
 
 
 def test_a_study_of_real_data_does_not_conflict_with_itself() -> None:
@@ -90,7 +136,7 @@ def test_resources_may_change() -> None:
 
 
 def test_another_precision_is_a_conflict() -> None:
-    assert 'truth.precision: frozen "fp32", now "bf16"' in conflict(precision="bf16").message
+    assert 'truth.precision: was "fp32", is "bf16"' in conflict(precision="bf16").message
 
 
 @pytest.mark.parametrize("first", ["a" * 64, ""])
