@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from nllgen.errors import ConfigError, CorruptFileError
 from nllgen.storage.collect import read_results
@@ -21,6 +20,7 @@ from nllgen.storage.study_file import StudyFile
 from nllgen.storage.tables import Table
 from nllgen.study.config import MNIST_TRAIN, Cell
 from nllgen.study.degrees import DEGREES
+from nllgen.study.stored import parse_cell, parse_cell_json, parse_section
 from nllgen.study.tuning import Tuning
 from nllgen.study.user_directories import expand_home
 from nllgen_analysis.columns import KEYS
@@ -83,8 +83,8 @@ class Frames:
         if not self.study.get("pretrained"):
             return None
         try:
-            return Cell.model_validate(self.study.get("truth"))
-        except ValidationError as error:
+            return parse_cell(self.study.get("truth"), "truth")
+        except ValueError as error:
             raise CorruptFileError(
                 "the study names a pretrained truth but does not contain it", "collect it again"
             ) from error
@@ -104,8 +104,8 @@ class Frames:
         if not self.study.get("tuning"):
             return None
         try:
-            return Tuning.model_validate(self.study["tuning"])
-        except ValidationError as error:
+            return parse_section(Tuning, self.study["tuning"], "tuning")
+        except ValueError as error:
             raise CorruptFileError("the study's trials of tuning are damaged", "collect it again") from error
 
     @property
@@ -199,13 +199,12 @@ def _cells(table: Table, parsed: Sequence[Cell]) -> pd.DataFrame:
 
 
 def _parse(text: str, row: int) -> Cell:
+    where = f"/cells row {row} of the study"
     try:
-        return Cell.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        return parse_cell_json(text, where)
+    except ValueError as error:
         raise CorruptFileError(
-            f"/cells row {row} of the study: invalid configuration ({where or 'config'}: {first['msg']})",
+            f"{where}: invalid configuration ({error})",
             "collect the study again with this version of nllgen",
         ) from error
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from nllgen.errors import MADE_ANEW, AssetError, ConfigError, CorruptFileError, MachineError, SchemaError, reading
 from nllgen.models import RealNVP
 from nllgen.study.config import SCHEMA, Cell
+from nllgen.study.stored import parse_cell_json
 from nllgen.study.tensor_archive import check_archive
 from nllgen.study.untrusted_files import read_regular
 
@@ -131,7 +132,7 @@ def load_truth(path: Path | str, device: torch.device, cell: Cell | None = None)
 
     Raises:
         CorruptFileError: it is damaged, or its weights do not match its configuration.
-        SchemaError: it was written with another schema.
+        SchemaError: it was written with another schema, or its model is unknown here.
         AssetError: it does not exist.
     """
     content = load_tensors(path)
@@ -139,10 +140,10 @@ def load_truth(path: Path | str, device: torch.device, cell: Cell | None = None)
     if not isinstance(schema, int) or schema != SCHEMA:
         raise SchemaError(f"{path}: schema {schema}, this version reads {SCHEMA}", "train the truth again")
     try:
-        trained = Cell.model_validate_json(content["cell"])
+        trained = parse_cell_json(content["cell"], str(path))
         flow = RealNVP((cell or trained).real_nvp)
         flow.load_state_dict(content["weights"])
-    except MemoryError:
+    except (MemoryError, SchemaError):
         raise
     except Exception as error:  # torch and pydantic raise many types on wrong content
         raise CorruptFileError(f"{path}: not a truth: {error}", MADE_ANEW) from error

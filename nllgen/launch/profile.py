@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from nllgen.errors import ConfigError
 from nllgen.launch.sbatch_options import check_name, check_options
@@ -19,6 +20,7 @@ from nllgen.study.models import Count, Frozen
 from nllgen.study.path_kinds import PathKind, not_a_profile, path_kind
 from nllgen.study.quantities import Gibibytes, Minutes, SignalSeconds
 from nllgen.study.user_directories import user_directory
+from nllgen.study.validation import one_line
 from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
 VARIABLE = "NLLGEN_PROFILE"
@@ -124,6 +126,20 @@ class Profile(Frozen):
                 "allowed: at least twice signal_s"
             )
         return self
+
+    @classmethod
+    def of_record(cls, values: Mapping[str, Any]) -> Profile:
+        """Return the profile of a submission.
+
+        Raises:
+            ConfigError: another version wrote it, with options that are refused now.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(
+                f"the profile of the last submission cannot be used: {one_line(error)}", "add --profile NAME"
+            ) from error
 
     @property
     def gpu_type(self) -> str:

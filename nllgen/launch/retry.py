@@ -28,7 +28,7 @@ from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import Study
 from nllgen.study.diagnostics import did_you_mean
-from nllgen.study.run_options import RunOptions, one_line
+from nllgen.study.run_options import RunOptions
 
 _RETRIED = (TaskStatus.FAILED, TaskStatus.STOPPED, TaskStatus.DAMAGED, TaskStatus.STALE)
 _MAX_ROWS = 10
@@ -205,20 +205,6 @@ def _within_limit(factors: dict[str, float], limit: MemoryLimit | None, echo: Ec
     return {name: min(factor, limit.factor) for name, factor in factors.items()}
 
 
-def _recorded_profile(last: Submission) -> Profile:
-    """Return the profile of a submission.
-
-    Raises:
-        ConfigError: another version wrote it, with options that are refused now.
-    """
-    try:
-        return Profile.model_validate(last.profile)
-    except ValueError as error:
-        raise ConfigError(
-            f"the profile of the last submission cannot be used: {one_line(error)}", "add --profile NAME"
-        ) from error
-
-
 def _retry_on_cluster(
     study_dir: StudyDir,
     study: Study,
@@ -231,7 +217,7 @@ def _retry_on_cluster(
     """Send the selected tasks as the last submission did, or with another profile."""
     shape = last.shape if last else ArrayShape()
     if last is not None and options.profile is None:
-        profile = _recorded_profile(last)
+        profile = Profile.of_record(last.profile)
     else:
         profile, notes = with_shell_options(load_profile(options.profile), os.environ)
         for note in notes:

@@ -20,7 +20,8 @@ from nllgen.errors import EXIT_CELLS_FAILED, ConfigError, NllgenError
 from nllgen.launch.gpus import Gpu
 from nllgen.launch.profile import Profile
 from nllgen.launch.secrets import passed_variables
-from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder, one_line
+from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder
+from nllgen.study.validation import one_line
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

@@ -26,7 +26,7 @@ from nllgen.storage.schema import (
 )
 from nllgen.storage.study_dir import TaskDir
 from nllgen.storage.tables import Table, digest_array, digest_table, read_table, write_table
-from nllgen.study.config import Cell
+from nllgen.study.stored import parse_cell_json
 
 TABLES = {"history": HISTORY_COLUMNS, "eval": EVAL_COLUMNS, "final": FINAL_COLUMNS}
 _TIME_UNIT = "s"  # columns that measure time stay out of the science digest
@@ -107,7 +107,7 @@ def read_result(path: Path) -> Result:
 
     Raises:
         CorruptFileError: it is damaged, truncated, inconsistent or something else.
-        SchemaError: it was written with another schema.
+        SchemaError: it was written with another schema, or its paradigm or model is unknown here.
         MachineError: it cannot be read now.
     """
     with open_read(path, RESULT_BYTES) as file:
@@ -116,12 +116,12 @@ def read_result(path: Path) -> Result:
         tables = {name: read_table(file, name, known) for name, known in TABLES.items()}
         samples = get_array(file, "samples/x", ndim=4, kind="f", max_items=_MAX_SAMPLES)
         result = Result(attrs=attrs, samples=samples, **tables)
-        _validate(result)
+        _validate(result, path)
     return result
 
 
-def _validate(result: Result) -> None:
-    cell = Cell.model_validate_json(result.attrs["cell"])
+def _validate(result: Result, path: Path) -> None:
+    cell = parse_cell_json(result.attrs["cell"], str(path))
     if cell.id != result.attrs["cell_id"]:
         raise ValueError(f"cell_id is {result.attrs['cell_id']}, its cell's id is {cell.id}")
     for name, table in (("eval", result.eval), ("final", result.final)):

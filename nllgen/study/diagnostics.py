@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
-from collections.abc import Iterable, Iterator
-from typing import Any
-
-from pydantic import ValidationError
+from collections.abc import Iterable
 
 from nllgen.errors import ConfigError
 
@@ -73,27 +69,3 @@ def not_allowed(value: object, allowed: Iterable[str]) -> str:
     """Describe a value that is not one of the allowed names."""
     allowed = list(allowed)
     return f"{show(value)} is not allowed; allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}"
-
-
-def explain(error: ValidationError, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Translate pydantic's errors of a flat model to (key, text); contradicting values have an empty key."""
-    by_key: dict[str, list[Any]] = {}
-    for item in error.errors(include_url=False):
-        by_key.setdefault(str(item["loc"][0]) if item["loc"] else "", []).append(item)
-    for key, items in by_key.items():
-        yield key, _explain_key(key, items, keys)
-
-
-def _explain_key(key: str, items: list[Any], keys: Iterable[str]) -> str:
-    first = items[0]
-    match first["type"]:
-        case "extra_forbidden":
-            return unknown_key(key, keys)
-        case "missing":
-            return "is required"
-        case "value_error":
-            return str(first["msg"]).removeprefix("Value error, ")
-    # a union has one item for each of its members
-    allowed = " or ".join(item["msg"].removeprefix("Input should be ") for item in items)
-    names = re.findall(r"'([^']*)'", allowed) if isinstance(first["input"], str) else []
-    return f"{show(first['input'])} is not allowed; allowed: {allowed}{did_you_mean(first['input'], names)}"

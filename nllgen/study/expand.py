@@ -20,9 +20,10 @@ from nllgen.study.config import (
     Precision,
 )
 from nllgen.study.degrees import DEGREES, student
-from nllgen.study.diagnostics import dotted, explain, not_allowed, show
+from nllgen.study.diagnostics import dotted, not_allowed, show
 from nllgen.study.sweep import ARCHITECTURES, PARADIGMS, SECTIONS, TUNED, TUNED_KEY, Assignment, Product
 from nllgen.study.tuning import Tuning, find_winner
+from nllgen.study.validation import faults_of, one_line
 from nllgen.study.yaml_documents import YamlDocument
 
 Model = TypeVar("Model", bound=Frozen)
@@ -205,8 +206,8 @@ class _Expander:
         try:
             return student(truth.real_nvp, degree)
         except ValidationError as error:
-            for key, text in explain(error, SECTIONS["flow"]):
-                self._add_error("degree", f"degree {degree} of this truth has no valid flow: {key}: {text}", degree)
+            text = f"degree {degree} of this truth has no valid flow: {one_line(error)}"
+            self._add_error("degree", text, degree)
             return None
 
     def _like(
@@ -273,9 +274,10 @@ class _Expander:
         try:
             return model.model_validate(payload)
         except ValidationError as error:
-            for name, text in explain(error, [key for key in model.model_fields if key not in ("truth_id", "shape")]):
-                key = ".".join(part for part in (section, name) if part)
-                if not name:  # values that contradict each other: point at one that the text names
+            keys = [key for key in model.model_fields if key not in ("truth_id", "shape")]
+            for path, text in faults_of(error, keys):
+                key = ".".join(map(str, (section, *path) if section else path))
+                if not path:  # values that contradict each other: point at one that the text names
                     key = next((key for key in self.keys.get(section, ()) if key.split(".")[1] in text), section)
                 self._add_error(key, text, assignment.get(key))
             return None

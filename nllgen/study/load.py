@@ -12,13 +12,14 @@ from nllgen.errors import ConfigError
 from nllgen.study.builtin import builtin_names, builtin_path
 from nllgen.study.claims import claims_sha256
 from nllgen.study.config import Cell, DatasetConfig, FlowConfig, Frozen, MetricsConfig, Precision, Resources, Study
-from nllgen.study.diagnostics import KeyPath, did_you_mean, dotted, explain, not_allowed, unknown_key
+from nllgen.study.diagnostics import KeyPath, did_you_mean, dotted, not_allowed, unknown_key
 from nllgen.study.expand import StudyContext, expand
 from nllgen.study.path_kinds import PathKind, not_a_grid, path_kind
 from nllgen.study.pretrained import pretrained_card, pretrained_names
 from nllgen.study.sections import LENET_SIZES
 from nllgen.study.sweep import TRUTH_KEYS, TUNED_KEY, Product, SweepReader
 from nllgen.study.tuning import Tuning, read_tuning
+from nllgen.study.validation import faults_of
 from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
 PrecisionOf = Callable[[str], Precision]
@@ -71,9 +72,9 @@ def parse_study(text: str, file_name: str, *, precision: Precision | PrecisionOf
     try:
         study = Study.model_validate(fields)
     except ValidationError as error:
-        for key, sentence in explain(error, _KEYS):
-            if root.get(key) is not None:
-                document.add_error((key,), sentence)
+        for path, text in faults_of(error, _KEYS):
+            if path and root.get(str(path[0])) is not None:
+                document.add_error(path, text)
         raise document.diagnostics.error() from error
     _check_purpose(document, study)
     document.diagnostics.check()

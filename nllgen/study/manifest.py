@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from nllgen.errors import CorruptFileError, SchemaError
 from nllgen.study.config import SCHEMA, Cell, DatasetConfig, MetricsConfig, Resources, Study
+from nllgen.study.stored import parse_cell, parse_section
 from nllgen.study.tuning import Tuning
 
 _SECTIONS: dict[str, type[BaseModel]] = {
-    "truth": Cell,
     "tuning": Tuning,
     "dataset": DatasetConfig,
     "metrics": MetricsConfig,
@@ -46,7 +46,7 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
 
     Raises:
         CorruptFileError: the text is damaged or was edited.
-        SchemaError: the study was frozen with another schema.
+        SchemaError: the study was frozen with another schema, or with a paradigm or model that is unknown here.
     """
     try:
         head: Any = _load_yaml(header)
@@ -62,12 +62,13 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
         lines = manifest.splitlines()[: int(count or 0)]
         if any(len(line) > _MAX_LINE for line in lines):  # an empty list takes 30 times its text
             raise ValueError(f"a line of manifest.jsonl has more than {_MAX_LINE:,} characters")
-        reader = _CellReader()
+        reader = _CellReader(where)
         cells = [reader.read(line) for line in lines]
         if count != len(cells):
             raise ValueError(f"study.yaml counts {count} cells, manifest.jsonl has {len(cells)}")
-        return Study(cells=tuple(cells), **{name: _parse_section(name, value) for name, value in head.items()})
-    except (yaml.YAMLError, ValidationError, ValueError, TypeError, KeyError, RecursionError) as error:
+        sections = {name: _parse_section(name, value, where) for name, value in head.items()}
+        return parse_section(Study, {**sections, "cells": tuple(cells)}, where)
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptFileError(
             f"{where}: the frozen study is damaged or was edited: {error}",
             "submit the grid with another name or --root; results here can still be collected from a backup",
@@ -82,14 +83,18 @@ def _load_yaml(text: str) -> Any:
     return yaml.load(text, Loader=loader)
 
 
-def _parse_section(name: str, value: Any) -> Any:
-    return _SECTIONS[name].model_validate(value) if name in _SECTIONS and value is not None else value
+def _parse_section(name: str, value: Any, where: str) -> Any:
+    if name == "truth" and value is not None:
+        return parse_cell(value, where)
+    is_section = name in _SECTIONS and value is not None
+    return parse_section(_SECTIONS[name], value, where, name) if is_section else value
 
 
 class _CellReader:
     """A reader of lines that parses what cells share once, as thousands of them do."""
 
-    def __init__(self) -> None:
+    def __init__(self, where: str):
+        self._where = where
         self._known: dict[tuple[str, str], Any] = {}
         self._beginnings: dict[str, dict[str, Any]] = {}  # text of the sections → their models
 
@@ -106,14 +111,15 @@ class _CellReader:
         if not mark or not line.startswith(_ID) or beginning not in self._beginnings:
             return None
         values = json.loads(f'{{"cell": {{{mark}{end}')["cell"]
-        return Cell.model_validate(values | self._beginnings[beginning]), line[_ID_START:_ID_END]
+        cell_id = line[_ID_START:_ID_END]
+        return parse_cell(values | self._beginnings[beginning], self._where, cell_id), cell_id
 
     def _read_whole(self, line: str) -> tuple[Cell, str]:
         parsed = json.loads(line)
         values = dict(parsed["cell"])
         keys = {name: (name, repr(values[name])) for name in _SHARED if values.get(name)}
         shared = {name: self._known[key] for name, key in keys.items() if key in self._known}
-        cell = Cell.model_validate(values | shared)
+        cell = parse_cell(values | shared, self._where, str(parsed["id"]))
         for name, key in keys.items():
             self._known.setdefault(key, getattr(cell, name))
         if cell.id != parsed["id"]:

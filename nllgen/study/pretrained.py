@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from nllgen.errors import AssetError, CorruptFileError
 from nllgen.study.config import Cell, Frozen
+from nllgen.study.validation import one_line
 
 TRUTHS = Path(__file__).with_name("truths")
 _CARD, WEIGHTS_NAME = "card.json", "truth.pt"
@@ -56,7 +57,7 @@ def pretrained_card(name: str) -> Card:
     try:
         return Card.model_validate_json(_read(path))
     except ValidationError as error:
-        raise CorruptFileError(f"{path}: not the card of a truth: {error}", "install nllgen again") from error
+        raise CorruptFileError(f"{path}: not the card of a truth: {one_line(error)}", "install nllgen again") from error
 
 
 def pretrained_weights(name: str) -> bytes:

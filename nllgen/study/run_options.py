@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from nllgen.errors import ConfigError
+from nllgen.study.validation import one_line
 
 _STRICT = ConfigDict(extra="forbid")
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,4})?)$")]
@@ -39,13 +40,6 @@ class _Message:
             raise ConfigError(
                 f"{cls.__name__}: {one_line(error)}", "run supervisor and worker from one version of nllgen"
             ) from error
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's text; for pydantic's, ``key: problem; …``."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -17,8 +17,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from nllgen.errors import ConfigError
-from nllgen.study.diagnostics import Diagnostics, KeyPath, dotted, explain, show
+from nllgen.study.diagnostics import Diagnostics, KeyPath, dotted, show
 from nllgen.study.untrusted_files import open_regular
+from nllgen.study.validation import faults_of
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
@@ -82,8 +83,8 @@ class YamlDocument:
         try:
             validated = model.model_validate(self.mapping(path, value))
         except ValidationError as error:
-            for key, text in explain(error, model.model_fields):
-                self.add_error((*path, key) if key else path, text)
+            for fault in faults_of(error, model.model_fields):
+                self.add_error((*path, *fault.path), fault.text)
         return validated if len(self.diagnostics) == num_before else None
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from nllgen.paradigms.base import Scalars
+from nllgen.paradigms.guard import Scalars
 from nllgen.storage.event_file import EventFile, add_run
 from nllgen.storage.result import Result
 from nllgen.train.state import TrainState

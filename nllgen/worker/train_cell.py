@@ -33,6 +33,7 @@ from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.storage.study_dir import TaskDir
 from nllgen.storage.tables import make_table
 from nllgen.study.config import SCHEMA, Cell, GeneratorConfig, MetricsConfig
+from nllgen.study.stored import parse_cell_json
 from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import Hooks, train
 from nllgen.train.precision import require_precision
@@ -274,7 +275,7 @@ def load_model(task_dir: TaskDir, cell: Cell) -> Weights:
     path = task_dir.model(measured)
     content = load_tensors(path)
     try:
-        if Cell.model_validate_json(content["cell"]).id != cell.id:
+        if parse_cell_json(content["cell"], str(path)).id != cell.id:
             raise ValueError("it is another cell's")
         weights: Weights = content["weights"]
         if _model_sha256(weights) != measured:

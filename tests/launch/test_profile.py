@@ -72,7 +72,7 @@ def test_an_unknown_profile_is_refused(name: str) -> None:
         ("memory_gb: 8G", "a number of GiB; write 8"),
         ("memory_gb: 512M", "write 0.5"),
         ("signal_s: 2m", "a number of seconds; write 120"),
-        ("memory_option: exact", "'mem', 'mem-per-cpu', 'mem-per-gpu' or 'none'"),
+        ("memory_option: exact", "mem, mem-per-cpu, mem-per-gpu or none"),
         ("sbatch: {p: gpu}", "p is short for partition; the profile's key for it is partition"),
         ("sbatch: {c: 4}", "c is short for cpus-per-task; the profile's key for it is cpus"),
         ("sbatch: {A: ml}", "the profile's key for it is account"),

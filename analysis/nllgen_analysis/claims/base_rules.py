@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from nllgen.errors import CorruptFileError
 from nllgen.study.claims import PATHS, claims_rules
 from nllgen.study.config import Degree, Frozen
+from nllgen.study.validation import one_line
 from nllgen_analysis.claims.verdict import Finding, Verdict
 
 Degrees = Annotated[tuple[Degree, ...], Field(strict=False)]
@@ -164,9 +165,7 @@ def read_rules(kind: type[AnyRules], version: int) -> AnyRules:
     try:
         return kind.model_validate(claims_rules(version))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CorruptFileError(f"{PATHS[version]}: {where}: {first['msg']}", "install nllgen again") from error
+        raise CorruptFileError(f"{PATHS[version]}: {one_line(error)}", "install nllgen again") from error
 
 
 def verdicts_of(rules: BaseRules, findings: Mapping[str, Finding]) -> list[Verdict]:

@@ -22,7 +22,7 @@ from nllgen.storage.atomic import write_bytes
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind
 from nllgen.storage.untrusted import parse_untrusted_json, read_regular
-from nllgen.study.run_options import one_line
+from nllgen.study.validation import one_line
 
 COLLECT = "collect"
 # largest number of jobs that a study has beside those of its cells: truth, data set, collection, and the earlier

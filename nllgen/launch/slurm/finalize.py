@@ -119,7 +119,7 @@ def _unknown_tasks(study_dir: StudyDir, study: Study, expected: Expected, live: 
 
 def _send_again(study_dir: StudyDir, study: Study, record: Submission, memory_factors: Mapping[str, float]) -> int:
     """Send tasks, each with its multiple of the profile's memory, as a submission did; return their number."""
-    profile, under = Profile.model_validate(record.profile), record.charged_to
+    profile, under = Profile.of_record(record.profile), record.charged_to
     factors = _capped(study_dir, study, record, profile, memory_factors)
     if not factors:
         return 0

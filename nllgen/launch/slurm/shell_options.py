@@ -17,6 +17,7 @@ from nllgen.launch.sbatch_options import key_of, name_of, split_gres
 from nllgen.launch.slurm.values import parse_minutes
 from nllgen.study.diagnostics import show
 from nllgen.study.quantities import parse_gibibytes
+from nllgen.study.validation import one_line
 
 _PREFIX = "SBATCH_"
 _Values = dict[str, Any]  # key of the profile → value; nothing where sbatch's default is meant
@@ -109,9 +110,9 @@ def _completed(profile: Profile, values: _Values, variable: str, text: str) -> P
     try:
         return Profile.model_validate(own | values)
     except ValidationError as error:
-        reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(
-            f"{variable}={text!r} of your shell cannot be used: {reason}", f"unset {variable}, or set it in the profile"
+            f"{variable}={text!r} of your shell cannot be used: {one_line(error)}",
+            f"unset {variable}, or set it in the profile",
         ) from error
 
 
