@@ -149,7 +149,7 @@ def load_truth(path: Path | str, device: torch.device, cell: Cell | None = None)
         raise CorruptFileError(f"{path}: not a truth: {error}", MADE_ANEW) from error
     flow.requires_grad_(False).eval().to(device)
     if cell is not None and _unscaled(cell) != _unscaled(trained):
-        raise CorruptFileError(f"{path}: holds another truth, {trained.id}", "remove it and submit the study again")
+        raise CorruptFileError(f"{path}: holds another truth, {trained.id}", MADE_ANEW)
     return Truth(cell or trained, flow, weights_sha256(flow.state_dict()))
 
 

@@ -85,5 +85,5 @@ def _draw(model: Model, n: int, generator: torch.Generator) -> Tensor:
 
 
 def to_array(parts: Iterable[Tensor]) -> FloatArray:
-    """Concatenate tensors (n,) as float64."""
+    """Join tensors (n,) as one float64 array."""
     return np.concatenate([part.double().cpu().numpy() for part in parts])
