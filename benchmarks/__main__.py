@@ -31,6 +31,7 @@ PARTS = (
     "mnist",
     "logit_alpha",
     "learning",
+    "minutes",
     "games",
     "nash",
     "memory",

@@ -71,22 +71,27 @@ def deeprob_nll(width: int, blocks: int, x: Tensor) -> Step:
     return _nll(flow, flow, x)
 
 
-def torchflows_nll(x: Tensor) -> Step:
-    """Return an NLL step of torchflows' multi-scale Real NVP at its defaults."""
+def torchflows_flow(shape: tuple[int, int, int]) -> Any:
+    """Return torchflows' multi-scale Real NVP at its defaults."""
     from torchflows.bijections.finite.multiscale.architectures import MultiscaleRealNVP
     from torchflows.flows import Flow
 
     torch.manual_seed(0)
-    flow = Flow(MultiscaleRealNVP(tuple(x.shape[1:]))).train()
+    return Flow(MultiscaleRealNVP(shape)).train()
+
+
+def torchflows_nll(x: Tensor) -> Step:
+    """Return an NLL step of torchflows' flow."""
+    flow = torchflows_flow((x.shape[1], x.shape[2], x.shape[3]))
     return _nll(flow, flow.log_prob, x)
 
 
-def normflows_nll(width: int, x: Tensor) -> Step:
-    """Return an NLL step of normflows' Glow at two scales of four blocks, built as in its image example."""
+def normflows_glow(width: int, height: int) -> Any:
+    """Return normflows' Glow at two scales of four blocks, built as in its image example."""
     import normflows
 
     torch.manual_seed(0)
-    _, channels, height, _ = x.shape
+    channels = 1
     flows, merges, bases = [], [], []
     for i in range(2):
         blocks = [normflows.flows.GlowBlock(channels * 2 ** (3 - i), width) for _ in range(4)]
@@ -94,7 +99,12 @@ def normflows_nll(width: int, x: Tensor) -> Step:
         merges += [normflows.flows.Merge()] if i else []
         shape = (channels * 2 ** (2 - i), height // 2 ** (2 - i)) if i else (channels * 8, height // 4)
         bases.append(normflows.distributions.DiagGaussian((*shape, shape[1])))
-    flow = normflows.MultiscaleFlow(bases, flows, merges, class_cond=False).train()
+    return normflows.MultiscaleFlow(bases, flows, merges, class_cond=False).train()
+
+
+def normflows_nll(width: int, x: Tensor) -> Step:
+    """Return an NLL step of normflows' Glow."""
+    flow = normflows_glow(width, x.shape[2])
     return _nll(flow, lambda images: -flow.forward_kld(images), x)
 
 

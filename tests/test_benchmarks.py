@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks import growth, logit_alpha, metrics
+from benchmarks import minutes as minutes_part
 from benchmarks.__main__ import processor, write
 from benchmarks.growth import GROWN, SMALL
 from benchmarks.memory import GRID
@@ -85,3 +86,42 @@ def test_a_table_replaces_that_of_the_same_processor_alone(tmp_path: Path) -> No
     assert "| old | 1 | |" in text
     assert "| new | 3 |  |" in text
     assert "| new | 2 |" not in text
+
+
+# the best model per minute
+
+
+def record(name: str, bits: float, minutes: float = 2, seed: int = 0) -> minutes_part.Record:
+    return minutes_part.Record(name, minutes, seed, 100, bits)
+
+
+def test_a_candidate_learns_in_its_minutes(mnist_assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NLLGEN_ASSETS", str(mnist_assets))
+    small = minutes_part._ours("small", {"width": 4, "blocks": 1}, minutes_part.WARM | {"lr": 3e-3, "ema_decay": 0.9})
+    short, longer = (minutes_part.run_candidate(small, minutes, 0, num_val=100) for minutes in (0.001, 0.1))
+    assert longer.steps > short.steps
+    assert longer.bits < short.bits
+
+
+def test_a_mark_has_one_lowest_mean() -> None:
+    records = [
+        record("a", 1.5),
+        record("a", 1.4, seed=1),
+        record("b", 1.3),
+        record("b", 1.7, seed=1),
+        record("a", 1.2, 5),
+    ]
+    assert minutes_part.table(records) == [
+        ("2 min: a", "1.4500 ± 0.0707 bits/dim, 2 seeds, 100 steps", "lowest"),
+        ("2 min: b", "1.5000 ± 0.2828 bits/dim, 2 seeds, 100 steps", ""),
+        ("5 min: a", "1.2000 bits/dim, 1 seeds, 100 steps", "lowest"),
+    ]
+
+
+def test_recorded_runs_are_not_repeated() -> None:
+    first = minutes_part.CANDIDATES[0].name
+    left = list(minutes_part.missing([record(first, 1.5, mark, seed) for mark in (2, 5, 10) for seed in (0, 1)]))
+    assert [(each.name, mark, seed) for each, mark, seed in left if each.name == first] == [
+        (first, mark, 2) for mark in (2, 5, 10)
+    ]
+    assert len(left) == 9 * len(minutes_part.CANDIDATES) - 6
