@@ -25,10 +25,10 @@ from nllgen.cli import cli
 from nllgen.errors import ConfigError
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.storage.schema import METRIC_COLUMNS
+from nllgen.study.allowed_keys import KEYS
 from nllgen.study.builtin import builtin_names
 from nllgen.study.config import DatasetConfig, MetricsConfig, Resources, Study
 from nllgen.study.load import parse_study
-from nllgen.study.sweep import KEYS
 from tests.cli.pages import CHECKOUT, DOCS, FENCE, NEW_PARADIGM, PAGES, TUTORIAL, blocks
 
 GENERATED = ["commands.md", "keys.md", "schema.md", "frames.md"]

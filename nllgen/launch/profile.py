@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from typing_extensions import override
 
 from nllgen.errors import ConfigError
 from nllgen.launch.sbatch_options import check_name, check_options
@@ -20,7 +21,7 @@ from nllgen.study.models import Count, Frozen
 from nllgen.study.path_kinds import PathKind, not_a_profile, path_kind
 from nllgen.study.quantities import Gibibytes, Minutes, SignalSeconds
 from nllgen.study.user_directories import user_directory
-from nllgen.study.validation import one_line
+from nllgen.study.validation import Contradiction, one_line
 from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
 VARIABLE = "NLLGEN_PROFILE"
@@ -118,14 +119,12 @@ class Profile(Frozen):
         others = {name: value for name, value in sbatch.items() if name != "clusters"}
         return {**values, "clusters": sbatch["clusters"], "sbatch": others}
 
-    @model_validator(mode="after")
-    def _has_time_to_save(self) -> Self:
+    @override
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Yield a time limit that leaves no time to save."""
         if self.time_min is not None and self.time_min * 60 < 2 * self.signal_s:
-            raise ValueError(
-                f"time_min is {self.time_min} min, too short for a signal {self.signal_s} s before its end; "
-                "allowed: at least twice signal_s"
-            )
-        return self
+            text = f"time_min is {self.time_min} min, too short for a signal {self.signal_s} s before its end"
+            yield Contradiction(("signal_s", "time_min"), f"{text}; allowed: at least twice signal_s")
 
     @classmethod
     def of_record(cls, values: Mapping[str, Any]) -> Profile:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from typing_extensions import override
 
 from nllgen.study.models import (
     MNIST_SIZE,
@@ -21,6 +23,7 @@ from nllgen.study.models import (
 )
 from nllgen.study.paradigms import AdversarialConfig, AnyParadigm, NLLConfig, NSGANConfig
 from nllgen.study.sections import MetricsConfig
+from nllgen.study.validation import Contradiction
 
 SCHEMA = 2
 MNIST_TRAIN = 50_000
@@ -51,23 +54,26 @@ class DataConfig(Frozen):
     num_test: Annotated[int, Field(ge=2, le=10**6)] = MNIST_HELD_OUT
     truth_id: str | None = None
 
-    @model_validator(mode="after")
-    def _check_source(self) -> Self:
+    @override
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Yield numbers of images that the source does not have."""
         if self.source == "mnist":
-            self._check_mnist()
+            yield from self._contradictions_of_mnist()
         elif self.num_train == "all":
-            raise ValueError("num_train of synthetic data is a number or fresh, not all")
-        return self
+            text = "num_train of synthetic data is a number or fresh, not all"
+            yield Contradiction(("source", "num_train"), text)
 
-    def _check_mnist(self) -> None:
+    def _contradictions_of_mnist(self) -> Iterator[Contradiction]:
+        keys = ("source", "num_train")
         if self.num_train == "fresh":
-            raise ValueError("num_train: fresh needs source: synthetic; MNIST has 50,000 training images")
-        if self.num_train != "all" and self.num_train > MNIST_TRAIN:
-            raise ValueError(f"num_train is {self.num_train}, MNIST has {MNIST_TRAIN} training images")
-        if max(self.num_val, self.num_test) > MNIST_HELD_OUT:
-            raise ValueError(f"num_val and num_test are at most {MNIST_HELD_OUT} on MNIST")
+            yield Contradiction(keys, "num_train: fresh needs source: synthetic; MNIST has 50,000 training images")
+        elif self.num_train != "all" and self.num_train > MNIST_TRAIN:
+            yield Contradiction(keys, f"num_train is {self.num_train}, MNIST has {MNIST_TRAIN} training images")
+        for key, number in (("num_val", self.num_val), ("num_test", self.num_test)):
+            if number > MNIST_HELD_OUT:
+                yield Contradiction(("source", key), f"{key} is {number}, at most {MNIST_HELD_OUT} on MNIST")
         if self.truth_id is not None:
-            raise ValueError("truth_id goes with source: synthetic")
+            yield Contradiction(("source", "truth_id"), "truth_id goes with source: synthetic")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -78,6 +84,28 @@ class DataConfig(Frozen):
 _SAMPLE_PARADIGMS = [
     config.model_fields["name"].default for config in get_args(get_args(AnyParadigm)[0]) if not config.needs_log_prob
 ]
+
+
+def contradictions_between(
+    data: DataConfig | None,
+    architecture: AnyArchitecture | None,
+    paradigm: AnyParadigm | None,
+    start: object,
+    start_noise: object = 0.0,
+) -> Iterator[Contradiction]:
+    """Yield the parts of a cell that do not go together, by their dotted keys; a part that is None is not known."""
+    if isinstance(architecture, DCGANConfig) and paradigm and paradigm.needs_log_prob:
+        allowed = ", ".join(_SAMPLE_PARADIGMS)
+        text = f"dcgan has no density, and paradigm {paradigm.name} needs one; allowed: {allowed}"
+        yield Contradiction(("dcgan", "paradigm.name"), text)
+    if start == "truth" and architecture and not isinstance(architecture, FlowConfig):
+        yield Contradiction(("start",), "start: truth takes the truth's weights, which fit only a flow")
+    if start == "random" and isinstance(start_noise, float) and start_noise:
+        text = "start_noise is noise on the truth's weights, which needs start: truth"
+        yield Contradiction(("start", "start_noise"), text)
+    if data and paradigm and paradigm.needs_truth and data.source != "synthetic":
+        text = f"paradigm {paradigm.name} needs the data's density: source: synthetic, not {data.source}"
+        yield Contradiction(("data.source", "paradigm.name"), text)
 
 
 class Cell(Frozen):
@@ -108,24 +136,17 @@ class Cell(Frozen):
     def _dump_as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return without_defaults(dump(self), {"start_noise": 0.0})
 
-    @model_validator(mode="after")
-    def _check_combination(self) -> Self:
+    @override
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Yield a number of models other than one, a model of other images, and parts that do not go together."""
         if (count := sum(part is not None for part in (self.flow, self.dcgan, self.model))) != 1:
-            raise ValueError(f"exactly one of flow, dcgan and model is needed, not {count}")
-        shape, name = self.architecture.shape, self.paradigm.name
-        if shape != self.data.shape:
-            raise ValueError(f"the flow is for images of shape {shape}, the data are {self.data.shape}")
-        if self.dcgan and self.paradigm.needs_log_prob:
-            raise ValueError(
-                f"dcgan has no density, and paradigm {name} needs one; allowed: {', '.join(_SAMPLE_PARADIGMS)}"
-            )
-        if self.start_noise and self.start != "truth":
-            raise ValueError("start_noise is noise on the truth's weights, which needs start: truth")
-        if self.start == "truth" and self.flow is None:
-            raise ValueError("start: truth takes the truth's weights, which fit only a flow")
-        if self.paradigm.needs_truth and self.data.source != "synthetic":
-            raise ValueError(f"paradigm {name} needs the data's density: source: synthetic, not {self.data.source}")
-        return self
+            text = f"exactly one of flow, dcgan and model is needed, not {count}"
+            yield Contradiction(("flow", "dcgan", "model"), text)
+            return
+        if self.architecture.shape != self.data.shape:
+            text = f"the flow is for images of shape {self.architecture.shape}, the data are {self.data.shape}"
+            yield Contradiction(("data", "flow"), text)
+        yield from contradictions_between(self.data, self.architecture, self.paradigm, self.start, self.start_noise)
 
     @property
     def architecture(self) -> AnyArchitecture:

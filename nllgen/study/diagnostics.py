@@ -53,10 +53,15 @@ def show(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def nearest(word: object, allowed: Iterable[str], likeness: float = 0.5) -> str | None:
+    """Return the name that is most like a word; None where none is as like as ``likeness``, from 0 to 1."""
+    return next(iter(difflib.get_close_matches(str(word)[:100], list(allowed), n=1, cutoff=likeness)), None)
+
+
 def did_you_mean(word: object, allowed: Iterable[str]) -> str:
     """Suggest the nearest match as ``; did you mean X?``; return an empty text where nothing is similar."""
-    match = difflib.get_close_matches(str(word)[:100], list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean {match[0]}?" if match else ""
+    match = nearest(word, allowed)
+    return f"; did you mean {match}?" if match else ""
 
 
 def unknown_key(key: str, allowed: Iterable[str]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 from typing_extensions import override
+
+from nllgen.study.validation import Contradiction, ContradictionError
 
 MNIST_SIZE: Final = 28
 OWN: Final = "nllgen"  # a package that ``plugins`` need not list
@@ -35,6 +38,16 @@ class Frozen(BaseModel):
     """An immutable, strict model that forbids unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Yield the values that are allowed each and not together."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _check_contradictions(self) -> Self:
+        if contradictions := tuple(self.contradictions()):
+            raise ContradictionError(self, contradictions)
+        return self
 
     @cached_property
     def canonical(self) -> str:
@@ -100,18 +113,17 @@ class FlowConfig(Architecture):
     def _dump_as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return without_defaults(dump(self), {"base_scale": 1.0})
 
-    @model_validator(mode="after")
-    def _check_scales_and_base(self) -> Self:
+    @override
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Yield scales that do not divide the image, and degrees of freedom without their density or the reverse."""
         factor = 2 ** (self.scales - 1)
         if self.shape[1] % factor or self.shape[2] % factor:
-            raise ValueError(
-                f"{self.scales} scales need a height and width divisible by {factor}, the image is {self.shape}"
-            )
+            text = f"{self.scales} scales need a height and width divisible by {factor}, the image is {self.shape}"
+            yield Contradiction(("shape", "scales"), text)
         if self.base == "student_t" and self.dof is None:
-            raise ValueError("base: student_t needs dof, its degrees of freedom, for example 20")
+            yield Contradiction(("dof", "base"), "base: student_t needs dof, its degrees of freedom, for example 20")
         if self.base == "normal" and self.dof is not None:
-            raise ValueError(f"dof is {self.dof}, which needs base: student_t")
-        return self
+            yield Contradiction(("base", "dof"), f"dof is {self.dof}, which needs base: student_t")
 
 
 class DCGANConfig(Architecture):
@@ -126,6 +138,21 @@ class DCGANConfig(Architecture):
     latent_dim: Annotated[int, Field(ge=1, le=4096)] = 64
 
 
+def _check_options(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if wrong := [key for key in options if not key.isidentifier() or key == "shape"]:
+        names = ", ".join(map(repr, wrong))
+        raise ValueError(f"options has {names}, which is no name of a keyword argument other than shape")
+    _options_json(options)
+    return options
+
+
+def _options_json(options: dict[str, JsonValue]) -> str:
+    try:
+        return json.dumps(options, sort_keys=True, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"options hold a number that is not finite: {error}") from error
+
+
 class ImportedConfig(Architecture):
     """A user's model, built by ``factory(shape, **options)`` in the worker (see ``nllgen.models.imported``).
 
@@ -135,7 +162,7 @@ class ImportedConfig(Architecture):
     """
 
     factory: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", max_length=200)]
-    options: dict[str, JsonValue] = {}
+    options: Annotated[dict[str, JsonValue], AfterValidator(_check_options)] = {}
 
     @property
     def module(self) -> str:
@@ -146,22 +173,9 @@ class ImportedConfig(Architecture):
         """Return whether the module is one of ``plugins``, lies in one of them, or is part of nllgen."""
         return any(self.module == plugin or self.module.startswith(f"{plugin}.") for plugin in (OWN, *plugins))
 
-    @model_validator(mode="after")
-    def _check_options(self) -> Self:
-        if wrong := [key for key in self.options if not key.isidentifier() or key == "shape"]:
-            raise ValueError(f"options has {wrong[0]!r}, which is no name of a keyword argument other than shape")
-        self._options_json()
-        return self
-
-    def _options_json(self) -> str:
-        try:
-            return json.dumps(self.options, sort_keys=True, allow_nan=False)
-        except ValueError as error:
-            raise ValueError(f"options hold a number that is not finite: {error}") from error
-
     @override
     def __hash__(self) -> int:
-        return hash((self.shape, self.factory, self._options_json()))
+        return hash((self.shape, self.factory, _options_json(self.options)))
 
 
 AnyArchitecture = FlowConfig | DCGANConfig | ImportedConfig

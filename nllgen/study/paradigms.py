@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from typing_extensions import override
 
 from nllgen.study.models import Count, Frozen, Rate, Weight
+from nllgen.study.validation import Contradiction
 
 
 class ParadigmConfig(Frozen):
@@ -119,19 +121,15 @@ class AdversarialConfig(GeneratorConfig):
     instance_noise: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
     instance_noise_decay: Literal["linear", "constant"] = "linear"
 
-    @model_validator(mode="after")
-    def _check_updates(self) -> Self:
+    @override
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Yield simultaneous steps of unequal number, and norms of a layer of zeros."""
         if self.updates == "simultaneous" and self.disc_steps != 1:
-            raise ValueError(f"updates: simultaneous needs disc_steps 1, it is {self.disc_steps}")
-        return self
-
-    @model_validator(mode="after")
-    def _check_spectral_norm(self) -> Self:
+            text = f"updates: simultaneous needs disc_steps 1, it is {self.disc_steps}"
+            yield Contradiction(("disc_steps", "updates"), text)
         if self.spectral_norm and self.disc_start != "fresh":
-            raise ValueError(
-                f"spectral_norm needs disc_start: fresh, it is {self.disc_start}: a layer of zeros has no norm"
-            )
-        return self
+            text = f"spectral_norm needs disc_start: fresh, it is {self.disc_start}: a layer of zeros has no norm"
+            yield Contradiction(("disc_start", "spectral_norm"), text)
 
     @property
     @override

@@ -6,12 +6,15 @@ Its own text never reaches a user: every ValidationError that becomes a message 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from nllgen.study.diagnostics import KeyPath, did_you_mean, dotted, show, unknown_key
+
+Model = TypeVar("Model", bound=BaseModel)
 
 # Parts of pydantic's locations that are no keys: members of a union, validators.
 _NO_KEY = re.compile(r"[\w-]*\[.*|constrained-\w+|int|float|str|bool|none|nullable|function-.*", re.DOTALL)
@@ -53,16 +56,82 @@ _BOUNDS = {
 }
 
 
+class Contradiction(NamedTuple):
+    """Values that are allowed each and not together; the text names their keys."""
+
+    keys: tuple[str, ...]
+    text: str
+
+
+class ContradictionError(ValueError):
+    """All contradictions of a model, whose values are allowed otherwise."""
+
+    def __init__(self, model: BaseModel, contradictions: Collection[Contradiction]):
+        super().__init__("; ".join(each.text for each in contradictions))
+        self.model = model
+        self.contradictions = contradictions
+
+
 class Fault(NamedTuple):
     """A fault of a model's values.
 
     Attributes:
         path: keys from the model to the value; empty for values that contradict each other.
         text: without the key, except for values that contradict each other.
+        keys: of values that contradict each other.
     """
 
     path: KeyPath
     text: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Validated(Generic[Model]):
+    """A model of the values that have no fault, and the faults of the others.
+
+    Attributes:
+        model: has defaults instead of wrong values; None where a required one is wrong or missing.
+        wrong: keys with a fault, or whose value is not known.
+        faults: those that were not known before.
+    """
+
+    model: Model | None
+    wrong: frozenset[str] = frozenset()
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def is_right(self) -> bool:
+        """Return whether every value is known and right."""
+        return self.model is not None and not self.wrong
+
+
+def validate(model: type[Model], values: Mapping[str, Any], unknown: Collection[str] = ()) -> Validated[Model]:
+    """Validate values so that no fault hides another: what is right is validated without what is wrong.
+
+    Args:
+        model: the type.
+        values: key → value.
+        unknown: keys whose value is not known, since it has a fault that is reported elsewhere.
+    """
+    wrong = set(unknown)
+    built, first = _attempt(model, {key: value for key, value in values.items() if key not in wrong})
+    faults = [fault for fault in first if fault.path and str(fault.path[0]) not in wrong]
+    wrong |= {str(fault.path[0]) for fault in first if fault.path}
+    if built is None:
+        built, first = _attempt(model, {key: value for key, value in values.items() if key not in wrong})
+    contradictions = [fault for fault in first if fault.keys and wrong.isdisjoint(fault.keys)]
+    wrong.update(key for fault in contradictions for key in fault.keys)
+    return Validated(built, frozenset(wrong), (*faults, *contradictions))
+
+
+def _attempt(model: type[Model], values: Mapping[str, Any]) -> tuple[Model | None, list[Fault]]:
+    try:
+        return model.model_validate(values), []
+    except ValidationError as error:
+        causes = [item["ctx"]["error"] for item in error.errors() if item["type"] == "value_error" and not item["loc"]]
+        built = next((cause.model for cause in causes if isinstance(cause, ContradictionError)), None)
+        return built if isinstance(built, model) else None, list(faults_of(error, model.model_fields))
 
 
 def faults_of(error: ValidationError, keys: Iterable[str]) -> Iterator[Fault]:
@@ -71,14 +140,18 @@ def faults_of(error: ValidationError, keys: Iterable[str]) -> Iterator[Fault]:
     for item in error.errors(include_url=False):
         by_path.setdefault(key_path(item["loc"]), []).append(item)
     for path, items in by_path.items():
-        yield Fault(path, _text(path, items, keys))
+        causes = [item["ctx"]["error"] for item in items if item["type"] == "value_error"]
+        if causes and isinstance(causes[0], ContradictionError):
+            yield from (Fault(path, text, of_keys) for of_keys, text in causes[0].contradictions)
+        else:
+            yield Fault(path, _text(path, items, keys))
 
 
 def one_line(error: Exception) -> str:
     """Return an error's text; for pydantic's, ``key: fault; …``."""
     if not isinstance(error, ValidationError):
         return str(error)
-    return "; ".join(": ".join(filter(None, (dotted(path), text))) for path, text in faults_of(error, ()))
+    return "; ".join(": ".join(filter(None, (dotted(path), text))) for path, text, _ in faults_of(error, ()))
 
 
 def key_path(location: tuple[str | int, ...]) -> KeyPath:

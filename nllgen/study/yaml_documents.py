@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from nllgen.errors import ConfigError
-from nllgen.study.diagnostics import Diagnostics, KeyPath, dotted, show
+from nllgen.study.diagnostics import Diagnostics, KeyPath, dotted, nearest, show, unknown_key
 from nllgen.study.untrusted_files import open_regular
-from nllgen.study.validation import faults_of
+from nllgen.study.validation import Validated, validate
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
 MAX_NODES = 200_000
+_MISSPELT = 0.75  # likeness from which on a key is taken for another
 MAX_DIGITS = 40  # Python refuses to convert 4,300 and more
 
 _INT = re.compile(r"[-+]?[0-9][0-9_]*")
@@ -47,21 +48,25 @@ class YamlDocument:
         value: dicts with text keys, lists, str, int, float, bool and None.
         lines: path of a value → its line, from 1.
         diagnostics: errors of the file.
+        misspelt: path of a key as it is meant → as it is written.
     """
 
     value: Any
     lines: dict[KeyPath, int]
     diagnostics: Diagnostics
+    misspelt: dict[KeyPath, KeyPath] = field(default_factory=dict)
 
     def line(self, path: KeyPath) -> int:
         """Return the line of ``path``, or of its nearest parent in the file."""
+        for end in range(1, len(path) + 1 if self.misspelt else 0):
+            path = self.misspelt.get(path[:end], path[:end]) + path[end:]
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
-    def add_error(self, path: KeyPath, text: str) -> None:
-        """Add an error of the value at ``path``."""
-        self.diagnostics.add(self.line(path), f"{dotted(path)}: {text}")
+    def add_error(self, path: KeyPath, text: str, *, name: KeyPath | None = None) -> None:
+        """Add an error of the value at ``path``, which the message calls ``name`` where that is given."""
+        self.diagnostics.add(self.line(path), f"{dotted(path if name is None else name)}: {text}")
 
     def mapping(self, path: KeyPath, value: Any) -> dict[str, Any]:
         """Return ``value`` if it is a mapping; otherwise add an error and return an empty one."""
@@ -77,15 +82,47 @@ class YamlDocument:
         self.add_error(path, f"{show(value)} is not a list")
         return []
 
+    def known(
+        self,
+        path: KeyPath,
+        value: Any,
+        allowed: Collection[str],
+        describe: Callable[[str], str] | None = None,
+        meant: Collection[str] = (),
+    ) -> tuple[dict[str, Any], bool]:
+        """Return the entries of a mapping that have an allowed key, and whether those are all.
+
+        An error is added for each other key. One that is misspelt is read as the key that it is most like, so that
+        neither errors in its value are hidden nor the key is reported as missing; ``meant`` narrows down which.
+        """
+        entries = self.mapping(path, value)
+        known = {key: item for key, item in entries.items() if key in allowed}
+        num_read = len(known)
+        for key in [key for key in entries if key not in allowed]:
+            self.add_error((*path, key), describe(key) if describe else unknown_key(key, allowed))
+            likely = nearest(key, meant or allowed, _MISSPELT)
+            if likely is not None and likely not in known:
+                self.misspelt[(*path, likely)] = (*path, key)
+                known[likely] = entries[key]
+                num_read += 1
+        return known, isinstance(value, dict) and num_read == len(entries)
+
+    def validated(
+        self, path: KeyPath, value: Any, model: type[Model], describe: Callable[[str], str] | None = None
+    ) -> Validated[Model]:
+        """Validate the mapping at ``path`` and add its errors; keys that an unknown one may stand for are not known."""
+        entries, is_whole = self.known(path, value, model.model_fields, describe)
+        missing = () if is_whole else model.model_fields.keys() - entries.keys()
+        validated = validate(model, entries, missing)
+        for fault in validated.faults:
+            key = (next((key for key in reversed(fault.keys) if key in entries), None),) if fault.keys else fault.path
+            self.add_error((*path, *(part for part in key if part is not None)), fault.text)
+        return validated
+
     def validate(self, path: KeyPath, value: Any, model: type[Model]) -> Model | None:
         """Validate the mapping at ``path``; add its errors and return None where it is wrong."""
-        num_before = len(self.diagnostics)
-        try:
-            validated = model.model_validate(self.mapping(path, value))
-        except ValidationError as error:
-            for fault in faults_of(error, model.model_fields):
-                self.add_error((*path, *fault.path), fault.text)
-        return validated if len(self.diagnostics) == num_before else None
+        validated = self.validated(path, value, model)
+        return validated.model if validated.is_right else None
 
 
 def read_text(path: Path) -> str:
@@ -163,7 +200,7 @@ class _Composer:
         next(self.events)  # end of the document
         after = next(self.events)
         if not isinstance(after, yaml.StreamEndEvent):
-            self._stop(_line(after), "a second document begins here; a file has one document")
+            self.diagnostics.add(_line(after), "a second document begins here; a file has one document")
         return root
 
     def _stop(self, line: int, text: str) -> NoReturn:
@@ -211,7 +248,10 @@ class _Composer:
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key_line = _line(event)
             if not isinstance(event, yaml.ScalarEvent):
-                self._stop(key_line, f"{dotted(path) or 'the file'}: a key must be a word")
+                self.diagnostics.add(key_line, f"{dotted(path) or 'the file'}: a key must be a word")
+                self._node(event, (*path, ""))
+                self._node(next(self.events), (*path, ""))
+                continue
             key, key_path = event.value, (*path, event.value)
             if key in entries:
                 self.diagnostics.add(key_line, f"{dotted(key_path)}: given twice, first on line {entries[key][0]}")

@@ -21,9 +21,9 @@ from nllgen.paradigms.adversarial import Adversarial
 from nllgen.paradigms.guard import Columns
 from nllgen.storage.result import Result, read_result
 from nllgen.storage.study_dir import TaskDir
+from nllgen.study.allowed_keys import PARADIGMS
 from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig
 from nllgen.study.run_options import RunOptions, TaskOrder
-from nllgen.study.sweep import PARADIGMS
 from nllgen.train.state import TrainState
 from nllgen.worker import train_cell
 from nllgen.worker.factory import CellData, make_evaluator, make_state

@@ -15,8 +15,8 @@ from nllgen.paradigms import REGISTRY, make_paradigm
 from nllgen.paradigms.base import Context
 from nllgen.paradigms.guard import Diverged
 from nllgen.paradigms.nll import learning_rate
+from nllgen.study.allowed_keys import PARADIGMS
 from nllgen.study.config import FlowConfig, NLLConfig
-from nllgen.study.sweep import PARADIGMS
 from tests.paradigms.games import gradients
 
 

@@ -231,7 +231,8 @@ def test_an_immense_zip_is_refused_before_it_is_expanded() -> None:
 
 
 def test_thousands_of_errors_are_reported_in_short() -> None:
-    message = refusal("name: a\ncells: [{flow: {}, paradigm: {name: nll}, seed: {range: [-1000, 0]}}]")
+    seeds = ", ".join(map(str, range(-1000, 0)))
+    message = refusal(f"name: a\ncells: [{{flow: {{}}, paradigm: {{name: nll}}, seed: [{seeds}]}}]")
     assert len(message.splitlines()) < 60
     assert "… and 950 more" in message
 

@@ -8,10 +8,10 @@ from pydantic import JsonValue
 from nllgen.errors import ConfigError
 from nllgen.planning.plan import make_plan
 from nllgen.storage.states import ResultState, TaskFiles
+from nllgen.study.allowed_keys import PARADIGMS
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, FlowConfig, ImportedConfig, Study
 from nllgen.study.load import parse_study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
-from nllgen.study.sweep import PARADIGMS
 
 TRUTH = "name: a\nplugins: [a]\ntruth: {data: {image_size: 14}, flow: {width: 8}}\n"
 DATA = {"mnist": "{source: mnist, image_size: 14}", "synthetic": "{source: synthetic, num_train: 100}"}
@@ -98,7 +98,7 @@ def test_a_student_t_flow_is_a_flow() -> None:
     [
         (
             block("dcgan: {}"),
-            "cells[0]: dcgan has no density, and paradigm nll needs one; allowed: nsgan, r3gan, wgan_gp, noise",
+            "paradigm.name: dcgan has no density, and paradigm nll needs one; allowed: nsgan, r3gan, wgan_gp, noise",
         ),
         (block("dcgan: {}", "name: hybrid"), "dcgan has no density, and paradigm hybrid needs one"),
         (block("dcgan: {}", "name: nsgan_oracle", "synthetic"), "dcgan has no density, and paradigm nsgan_oracle"),

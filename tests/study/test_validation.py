@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from nllgen.errors import NllgenError
 from nllgen.launch.profile import Profile
+from nllgen.study.allowed_keys import ARCHITECTURES, PARADIGMS
 from nllgen.study.config import Cell, DataConfig, DatasetConfig, MetricsConfig, Resources, Study
 from nllgen.study.run_options import RunOptions
-from nllgen.study.sweep import ARCHITECTURES, PARADIGMS
 from nllgen.study.validation import faults_of, one_line
 
 MODELS: list[type[BaseModel]] = [

@@ -12,8 +12,8 @@ import torch
 from nllgen.data.sources import Dequantised, Finite, Fresh
 from nllgen.data.truth import Truth
 from nllgen.models import RealNVP
+from nllgen.study.allowed_keys import PARADIGMS
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, FlowConfig, ImportedConfig
-from nllgen.study.sweep import PARADIGMS
 from nllgen.worker.factory import CellData, make_state
 from tests.train.runs import MakeRun, MakeState
 

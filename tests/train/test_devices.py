@@ -16,7 +16,7 @@ from nllgen.metrics.exact import log_densities
 from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.models import RealNVP
 from nllgen.storage.atomic import write_bytes
-from nllgen.study.sweep import PARADIGMS
+from nllgen.study.allowed_keys import PARADIGMS
 from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import READ_EVERY, train
 from nllgen.train.state import Row
