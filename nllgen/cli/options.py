@@ -118,6 +118,10 @@ _GRID_OPTION = cloup.option(
     "--grid", "-g", "grid_option", metavar="GRID", callback=_keep_grid, is_eager=True, expose_value=False,
     help="The same as the argument.",
 )  # fmt: skip
+SET = cloup.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Set a key of the study, dotted as in the YAML: paradigm.steps=100, or cells.0.seed=[0,1]. Repeatable.",
+)  # fmt: skip
 _TRUTH_HELP = "A truth.pt, its directory, or a study that has a truth, by name or directory."
 TRUTH_ARGUMENT = cloup.argument("truth", metavar="TRUTH", type=PATH, callback=_truth, help=_TRUTH_HELP)
 TRUTH_OPTION = cloup.option("--truth", type=PATH, required=True, callback=_truth, help=_TRUTH_HELP)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cloup
 
 from nllgen.cli.analysis import importing_analysis
-from nllgen.cli.options import DEVICE, JSON, NUM_THREADS, PATH, TRUST, example, grid_argument, num_cores
+from nllgen.cli.options import DEVICE, JSON, NUM_THREADS, PATH, SET, TRUST, example, grid_argument, num_cores
 from nllgen.cli.output import MAX_ROWS, echo, ignore, print_json, print_rows, print_tables, table, warn
 from nllgen.errors import EXIT_CELLS_FAILED
 
@@ -31,18 +31,21 @@ def is_available(source: str) -> bool:
     return source != "mnist" or has_mnist(asset_folder())
 
 
-@cloup.command(epilog=example("nllgen plan smoke", "nllgen plan mine.yaml --power"))
+@cloup.command(
+    epilog=example("nllgen plan smoke", "nllgen plan mine.yaml --set paradigm.steps=100", "nllgen plan misspec --power")
+)
 @grid_argument
+@SET
 @cloup.option("--power", is_flag=True, help="Show the effects that the rules of the claims can see with these seeds.")
 @JSON
-def plan(grid: str, root: Path, power: bool, as_json: bool) -> None:
+def plan(grid: str, overrides: tuple[str, ...], root: Path, power: bool, as_json: bool) -> None:
     """Show which cells would run, why, and at what cost.
 
     Changes nothing.
     """
     from nllgen.planning.study_plan import load_study_at, plan_study_at
 
-    study = load_study_at(grid, root, is_available)
+    study = load_study_at(grid, root, is_available, None, overrides, ignore if as_json else echo)
     study_plan = plan_study_at(study, root, num_cores())
     claims = _planned_claims(study) if power else []
     if as_json:
@@ -93,6 +96,7 @@ def print_plan(plan: Plan) -> None:
     )
 )
 @grid_argument
+@SET
 @cloup.option("--profile", help="Profile of the cluster: a file, or a name. [default: $NLLGEN_PROFILE]")
 @cloup.option("--local", is_flag=True, help="Run on this machine instead of a cluster.")
 @cloup.option(
@@ -114,8 +118,9 @@ def print_plan(plan: Plan) -> None:
 @DEVICE
 @JSON
 def submit(
-    grid: str, root: Path, profile: str | None, local: bool, container: Path | None, strict_container: bool,
-    pack: int, workers: int | None, wait: bool, dry_run: bool, trust: bool, device: str, as_json: bool,
+    grid: str, overrides: tuple[str, ...], root: Path, profile: str | None, local: bool, container: Path | None,
+    strict_container: bool, pack: int, workers: int | None, wait: bool, dry_run: bool, trust: bool, device: str,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Freeze a study and run its missing cells.
 
@@ -127,13 +132,14 @@ def submit(
 
     options = StartOptions(
         grid, root, asset_folder(), profile=profile, local=local, container=container,
-        strict_container=strict_container, pack=pack, workers=workers or 0, device=device, dry_run=dry_run, trust=trust,
+        strict_container=strict_container, pack=pack, workers=workers or 0, device=device, dry_run=dry_run,
+        overrides=overrides, trust=trust,
     )  # fmt: skip
-    prepared = prepare(options, is_available)
+    line = ignore if as_json else echo
+    prepared = prepare(options, is_available, line)
     if dry_run:
         _print_preview(prepared, as_json=as_json)
         return
-    line = ignore if as_json else echo
     study_dir, num_failed = start(prepared, echo=line, warn=warn, progress=progress_line(line) if wait else None)
     if as_json:
         print_json({"study_dir": str(study_dir.path), "plan": prepared.plan.to_json()})
@@ -153,11 +159,14 @@ def _print_preview(prepared: PreparedStudy, *, as_json: bool) -> None:
 
 @cloup.command(epilog=example("nllgen run smoke --cell truth"))
 @grid_argument
+@SET
 @cloup.option("--cell", "cell_id", required=True, help="Id of a cell, as nllgen plan shows it; or truth or dataset.")
 @NUM_THREADS
 @TRUST
 @DEVICE
-def run(grid: str, root: Path, cell_id: str, threads: int | None, trust: bool, device: str) -> None:
+def run(
+    grid: str, overrides: tuple[str, ...], root: Path, cell_id: str, threads: int | None, trust: bool, device: str
+) -> None:
     """Run one cell in this terminal.
 
     The truth and the data set that it needs are made first."""
@@ -168,7 +177,7 @@ def run(grid: str, root: Path, cell_id: str, threads: int | None, trust: bool, d
     from nllgen.planning.study_plan import load_study_at
     from nllgen.study.run_options import RunOptions, TaskOrder
 
-    study = load_study_at(grid, root, is_available)
+    study = load_study_at(grid, root, is_available, None, overrides, echo)
     require_torch()
     from nllgen.worker.setup import enter
 

@@ -50,6 +50,7 @@ class StartOptions:
     workers: int = 0
     device: str = "auto"
     dry_run: bool = False  # submit nothing; without a profile show the plan alone
+    overrides: tuple[str, ...] = ()  # KEY=VALUE each, values that replace those of the grid
     trust: bool = False  # accept what a directory would run that this user did not submit here
 
     def load_profile(self) -> tuple[Profile | None, tuple[str, ...]]:
@@ -86,16 +87,20 @@ class PreparedStudy:
         return ArrayShape(self.options.pack, self.options.workers or of_profile or 0)
 
 
-def prepare(options: StartOptions, is_available: Callable[[str], bool]) -> PreparedStudy:
+def prepare(
+    options: StartOptions, is_available: Callable[[str], bool], echo: Echo = lambda text: None
+) -> PreparedStudy:
     """Read the study, the profile and the container, and plan the study.
 
-    ``is_available`` tells whether a source of optional data is on this machine.
+    ``is_available`` tells whether a source of optional data is on this machine. ``echo`` receives a line about what
+    each value that was set reaches.
 
     Raises:
         NllgenError: one of them has errors.
     """
     profile, notes = options.load_profile()
-    study = load_study_at(options.grid, options.root, is_available, profile.precision if profile else None)
+    precision = profile.precision if profile else None
+    study = load_study_at(options.grid, options.root, is_available, precision, options.overrides, echo)
     config = _worker_config(options, profile)
     rule = ContainerRule(config.options.container_sha256, options.strict_container) if config.container else None
     plan = plan_study_at(study, options.root, len(os.sched_getaffinity(0)), rule)

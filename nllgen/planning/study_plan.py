@@ -17,12 +17,17 @@ from nllgen.study.diagnostics import did_you_mean, not_allowed
 from nllgen.study.difference import is_extension
 from nllgen.study.extend import extend_study
 from nllgen.study.hardware import auto_precision
-from nllgen.study.load import load_study
+from nllgen.study.load import Echo, PrecisionOf, load_study
 from nllgen.study.metric_groups import METRIC_GROUPS
 
 
 def load_study_at(
-    grid: str, root: Path, is_available: Callable[[str], bool], precision: Precision | None = None
+    grid: str,
+    root: Path,
+    is_available: Callable[[str], bool],
+    precision: Precision | None = None,
+    overrides: Sequence[str] = (),
+    echo: Echo = lambda text: None,
 ) -> Study:
     """Load a study file, in agreement with the study of that name that is frozen under a root.
 
@@ -33,16 +38,22 @@ def load_study_at(
             out, unless they are frozen.
         precision: meaning of ``precision: auto``; this machine's where None. A frozen study keeps that of its first
             submission.
+        overrides: ``KEY=VALUE`` each, values that replace those of the file.
+        echo: receives a line about what each of them reaches.
 
     Raises:
         ConfigError: the file has errors; the message names each with its line.
     """
     own = precision or auto_precision()
-    study = load_study(grid, precision=lambda name: _frozen_precision(StudyDir(root / Path(name).name)) or own)
+
+    def load(meaning: Precision | PrecisionOf, echo: Echo = lambda text: None) -> Study:
+        return load_study(grid, precision=meaning, overrides=overrides, echo=echo)
+
+    study = load(lambda name: _frozen_precision(StudyDir(root / Path(name).name)) or own, echo)
     study_dir = StudyDir(root / study.name)
     frozen = study_dir.read_study() if study_dir.is_frozen else None
     if frozen is not None and not is_extension(frozen, study):
-        study = _in_another_precision(grid, study, frozen, own)
+        study = _in_another_precision(load, study, frozen, own)
     if not study.optional:
         return study
     reduced = study.without_missing([source for source in study.optional if not is_available(source)])
@@ -59,11 +70,11 @@ def _frozen_precision(study_dir: StudyDir) -> Precision | None:
     return used.pop() if len(used) == 1 else None
 
 
-def _in_another_precision(grid: str, study: Study, frozen: Study, own: Precision) -> Study:
+def _in_another_precision(load: Callable[[Precision], Study], study: Study, frozen: Study, own: Precision) -> Study:
     """Return the study of a file in the precision that extends the frozen one; in this machine's if none does."""
     for precision in get_args(Precision):
         with contextlib.suppress(ConfigError):  # two cells can be equal in the other precision
-            other = load_study(grid, precision=precision)
+            other = load(precision)
             if is_extension(frozen, other):
                 return other
             study = other if precision == own else study

@@ -89,6 +89,7 @@ class Study(Frozen):
         plugins: modules that ``model.factory`` may be imported from, beside nllgen's own.
         optional: sources of data whose cells are left out where the data are missing.
         left_out: optional sources that were missing at submission.
+        overrides: values that ``--set`` replaced, ``KEY=VALUE`` each.
         claims_sha256: SHA-256 of the claims' rules, registered at the first submission; empty where none were.
     """
 
@@ -102,6 +103,7 @@ class Study(Frozen):
     plugins: Annotated[tuple[Module, ...], Field(strict=False)] = ()
     optional: Sources = ()
     left_out: Sources = ()
+    overrides: Annotated[tuple[str, ...], Field(strict=False)] = ()
     metrics: MetricsConfig = MetricsConfig()
     resources: Resources = Resources()
     claims_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""

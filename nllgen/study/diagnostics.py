@@ -23,13 +23,14 @@ class Diagnostics:
     def __len__(self) -> int:
         return len(self._errors)
 
-    def add(self, line: int, text: str) -> None:
-        """Add an error; a repeated one counts once."""
-        self._errors[line, text] = None
+    def add(self, line: int, text: str, option: str = "") -> None:
+        """Add an error of a line, or of an option of the command line; a repeated one counts once."""
+        message = f"{option}: {text}" if option else f"{self.file_name}:{line}: {text}"
+        self._errors[0 if option else line, message] = None
 
     def error(self) -> ConfigError:
         """Combine all errors into one, sorted by line."""
-        messages = [f"{self.file_name}:{line}: {text}" for line, text in sorted(self._errors, key=lambda item: item[0])]
+        messages = [message for _, message in sorted(self._errors, key=lambda item: item[0])]
         if len(messages) == 1:
             return ConfigError(messages[0])
         if len(messages) > MAX_SHOWN:

@@ -13,7 +13,7 @@ from nllgen.study.config import Cell, Study
 from nllgen.study.models import Frozen
 
 _MAY_CHANGE: dict[str, bool | set[str]] = {
-    **dict.fromkeys(("cells", "resources", "claims_sha256", "optional", "plugins", "left_out"), True),
+    **dict.fromkeys(("cells", "resources", "claims_sha256", "optional", "plugins", "left_out", "overrides"), True),
     "dataset": {"num_train"},
     "tuning": {"trials"},  # its digest stands for them
 }
@@ -127,7 +127,7 @@ class _Comparison:
             changes = self._compare(cell, other)
             if nearest is None or _distance(changes) < _distance(nearest):
                 nearest = changes
-            if not nearest or (len(nearest) == 1 and not self.explained):  # none can be nearer
+            if not nearest or (_distance(nearest) == 1 and not self.explained):  # none can be nearer
                 break
         return nearest
 

@@ -5,6 +5,8 @@ Nothing else may change. The rules of its claims stay those that were registered
 
 from __future__ import annotations
 
+import shlex
+
 from nllgen.errors import ConflictError
 from nllgen.study.claims import version_of
 from nllgen.study.config import Study
@@ -29,7 +31,9 @@ def extend_study(frozen: Study, new: Study) -> Study:
     num_train = max(frozen.dataset.num_train, new.dataset.num_train)
     dataset = new.dataset.model_copy(update={"num_train": num_train})
     left_out = tuple(source for source in new.left_out if all(cell.data.source != source for cell in cells))
-    kept = {"cells": cells, "dataset": dataset, "claims_sha256": frozen.claims_sha256, "left_out": left_out}
+    overrides = tuple(dict.fromkeys((*frozen.overrides, *new.overrides)))
+    kept = {"cells": cells, "dataset": dataset, "left_out": left_out, "overrides": overrides}
+    kept["claims_sha256"] = frozen.claims_sha256
     return new.model_copy(update=kept)
 
 
@@ -51,7 +55,10 @@ def _conflict(frozen: Study, new: Study) -> ConflictError:
     shown = differences[:MAX_SHOWN]
     if len(differences) > MAX_SHOWN:
         shown.append(f"… and {len(differences) - MAX_SHOWN} more")
-    return ConflictError(
-        "\n  ".join([f"the grid contradicts the frozen study {frozen.name}:", *shown]),
-        "undo the change, or give the grid another name or another --root; cells can be added but not removed",
-    )
+    hint = "undo the change, or give the grid another name or another --root; cells can be added but not removed"
+    if frozen.overrides != new.overrides:
+        options = " ".join(f"--set {shlex.quote(each)}" for each in frozen.overrides)
+        hint = (
+            f"the frozen study was made {f'with {options}' if options else 'without --set'}; give the same, or {hint}"
+        )
+    return ConflictError("\n  ".join([f"the grid contradicts the frozen study {frozen.name}:", *shown]), hint)

@@ -59,7 +59,7 @@ class _Duplicates:
         """Add an error for each two sweeps with equal cells."""
         for (path, repeated), labels in self.labels.items():
             shown = "; ".join(labels[:3]) + ("; …" if len(labels) > 3 else "")
-            already = f"already in {dotted(path)} on line {self.document.line(path)}"
+            already = f"already in {dotted(path)} {self.document.where(path)}"
             self.document.add_error(repeated, f"{len(labels)} duplicate cells, {already}: {shown}")
 
 

@@ -18,6 +18,7 @@ from nllgen.study.config import Cell, DatasetConfig, FlowConfig, Frozen, Metrics
 from nllgen.study.diagnostics import KeyPath, did_you_mean, not_allowed
 from nllgen.study.expand import expand_truth
 from nllgen.study.grid import read_cells
+from nllgen.study.overrides import apply_overrides
 from nllgen.study.parts import StudyContext
 from nllgen.study.path_kinds import PathKind, not_a_grid, path_kind
 from nllgen.study.pretrained import pretrained_card, pretrained_names
@@ -29,33 +30,50 @@ from nllgen.study.validation import Validated, faults_of
 from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
 PrecisionOf = Callable[[str], Precision]
+Echo = Callable[[str], None]
 _Truth = tuple[Cell | None, frozenset[str], str]  # built from what is right, the keys that are not, a name that ships
 _NO_TRUTH: _Truth = (None, frozenset(), "")
 _TRUTH: KeyPath = ("truth",)
 _TRUTH_VALUES = {"paradigm.name": "nll", "data.source": "mnist", "start": "random"}  # the only ones of a truth
 
 
-def load_study(grid: str | Path, *, precision: Precision | PrecisionOf) -> Study:
+def load_study(
+    grid: str | Path,
+    *,
+    precision: Precision | PrecisionOf,
+    overrides: Sequence[str] = (),
+    echo: Echo = lambda text: None,
+) -> Study:
     """Load the study of a file, or the built-in one of that name where there is no such file.
 
     Args:
         grid: path of a YAML file, or for example ``misspec`` or ``misspec.yaml``.
         precision: meaning of ``precision: auto``, or a function that returns it for the study's name.
+        overrides: ``KEY=VALUE`` each, values that replace those of the file.
+        echo: receives a line about what each of them reaches.
 
     Raises:
         ConfigError: there is no such file or study, or it has errors.
     """
     path = _find(grid)
-    return parse_study(read_text(path), str(path), precision=precision)
+    return parse_study(read_text(path), str(path), precision=precision, overrides=overrides, echo=echo)
 
 
-def parse_study(text: str, file_name: str, *, precision: Precision | PrecisionOf) -> Study:
+def parse_study(
+    text: str,
+    file_name: str,
+    *,
+    precision: Precision | PrecisionOf,
+    overrides: Sequence[str] = (),
+    echo: Echo = lambda text: None,
+) -> Study:
     """Parse the YAML text of a study, as :func:`load_study` does its file.
 
     Raises:
         ConfigError: all errors of the file.
     """
     document = read_yaml(text, file_name)
+    apply_overrides(document, overrides, echo)
     root = _root(document)
     precision = precision(str(root.get("name"))) if callable(precision) else precision
     sections = {
@@ -76,7 +94,7 @@ def parse_study(text: str, file_name: str, *, precision: Precision | PrecisionOf
     if root.get("purpose") == "tuning":
         _check_tuning(document, cast("Validated[MetricsConfig]", sections["metrics"]), cells)
     fields |= {"truth": truth, "pretrained": pretrained, "cells": cells, "claims_sha256": claims_sha256()}
-    fields["tuning"] = tuning
+    fields |= {"tuning": tuning, "overrides": tuple(overrides)}
     try:
         study = Study.model_validate(fields)
     except ValidationError as error:

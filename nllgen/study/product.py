@@ -122,4 +122,6 @@ class Product:
                 if not dropped_by:
                     yield assignment
         for path in unused:
+            if any(document.option(self.path_of(key)) for key in self.excludes[path]):
+                continue  # the value that it excludes was replaced
             document.add_error(path, "matches no cell of its sweep; remove it or correct a value")

@@ -42,7 +42,7 @@ class SweepReader:
         self.partial, self.is_whole = set(), True
         entries, is_whole = self.document.known(path, value, SWEEP_KEYS, self._unknown("cells", SWEEP_KEYS))
         self.is_whole = is_whole
-        self.paradigms = _paradigms(entries)
+        self.paradigms = paradigm_names(entries)
         axes = self.axes(path, {key: item for key, item in entries.items() if key not in MODIFIERS})
         zipped = self._zip((*path, "zip"), entries["zip"], axes) if "zip" in entries else {}
         axes = {key: axis for key, axis in axes.items() if key not in zipped}
@@ -104,8 +104,8 @@ class SweepReader:
             if not axis.is_list and not axis.is_wrong:
                 self._add_error(axis.path, "zip needs a list")
             if key in axes:
-                line = self.document.line(axes[key].path)
-                self._add_error(axis.path, f"given twice: in zip and on line {line}; keep one of them")
+                place = self.document.where(axes[key].path)
+                self._add_error(axis.path, f"given twice: in zip and {place}; keep one of them")
         lengths = {key: axis.count for key, axis in zipped.items() if axis.is_list}
         if len(set(lengths.values())) > 1:
             counts = ", ".join(f"{key} has {count}" for key, count in lengths.items())
@@ -201,7 +201,7 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _paradigms(entries: dict[str, Any]) -> list[Any]:
+def paradigm_names(entries: dict[str, Any]) -> list[Any]:
     """Return the names of paradigms that a sweep gives, right or wrong."""
     paradigm, zipped = entries.get("paradigm"), entries.get("zip")
     names = _as_list(paradigm.get("name")) if isinstance(paradigm, dict) else []

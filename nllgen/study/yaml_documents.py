@@ -49,12 +49,14 @@ class YamlDocument:
         lines: path of a value → its line, from 1.
         diagnostics: errors of the file.
         misspelt: path of a key as it is meant → as it is written.
+        options: path of a value that the command line sets → its option.
     """
 
     value: Any
     lines: dict[KeyPath, int]
     diagnostics: Diagnostics
     misspelt: dict[KeyPath, KeyPath] = field(default_factory=dict)
+    options: dict[KeyPath, str] = field(default_factory=dict)
 
     def line(self, path: KeyPath) -> int:
         """Return the line of ``path``, or of its nearest parent in the file."""
@@ -64,8 +66,20 @@ class YamlDocument:
             path = path[:-1]
         return self.lines.get(path, 1)
 
+    def option(self, path: KeyPath) -> str:
+        """Return the option that set the value at ``path`` or around it; empty where it is the file's."""
+        return next((self.options[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.options), "")
+
+    def where(self, path: KeyPath) -> str:
+        """Return the place of ``path`` in words: a line of the file, or an option."""
+        option = self.option(path)
+        return f"in {option}" if option else f"on line {self.line(path)}"
+
     def add_error(self, path: KeyPath, text: str, *, name: KeyPath | None = None) -> None:
         """Add an error of the value at ``path``, which the message calls ``name`` where that is given."""
+        if option := self.option(path):
+            self.diagnostics.add(0, text, option)
+            return
         self.diagnostics.add(self.line(path), f"{dotted(path if name is None else name)}: {text}")
 
     def mapping(self, path: KeyPath, value: Any) -> dict[str, Any]:

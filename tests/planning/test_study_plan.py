@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,8 +91,8 @@ def test_a_study_frozen_in_another_precision_is_expanded_once(grid: Path, monkey
     monkeypatch.setattr(study_plan, "auto_precision", lambda: "bf16")
     precisions: list[str] = []
 
-    def counted(text: str, name: str, *, precision: PrecisionOf) -> Study:
-        study = parse_study(text, name, precision=precision)
+    def counted(text: str, name: str, *, precision: PrecisionOf, **others: Any) -> Study:
+        study = parse_study(text, name, precision=precision, **others)
         precisions.extend(cell.precision for cell in study.cells)
         return study
 
