@@ -1,4 +1,4 @@
-"""Write the reference pages from the code: commands, keys of a study, schema of the files. Run by ``make docs``."""
+"""Write the reference pages and the JSON schema of a study from the code. Run by ``make docs``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from nllgen.launch.profile import Profile
 from nllgen.storage import schema
 from nllgen.study.allowed_keys import ARCHITECTURES, PARADIGMS
 from nllgen.study.config import Cell, DataConfig, DatasetConfig, MetricsConfig, Resources, Study
+from nllgen.study.json_schema import SCHEMA_PATH, attribute_docs, schema_text
 from nllgen.study.pretrained import pretrained_card, pretrained_names
 
 DOCS = Path(__file__).parent
@@ -180,16 +181,6 @@ def _default(field: FieldInfo) -> str:
     return f"`{field.get_default(call_default_factory=True)}`" if field.default_factory else "required"
 
 
-def attribute_docs(model: type) -> dict[str, str]:
-    """Collect the ``Attributes:`` sections of a model and its bases: name → meaning."""
-    meanings: dict[str, str] = {}
-    for base in reversed(model.__mro__):
-        section = (base.__doc__ or "").partition("Attributes:\n")[2]
-        for names, meaning in re.findall(r"^ {8}([\w, ]+): (.*(?:\n {12}.*)*)", section, re.MULTILINE):
-            meanings |= dict.fromkeys(names.split(", "), meaning.replace("``", "`"))
-    return meanings
-
-
 # HDF5
 
 
@@ -246,3 +237,5 @@ if __name__ == "__main__":
     for file_name, text in pages().items():
         (DOCS / file_name).write_text(text, "utf-8")
         print(DOCS / file_name, file=sys.stderr)
+    SCHEMA_PATH.write_text(schema_text(), "utf-8")
+    print(SCHEMA_PATH, file=sys.stderr)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from nllgen.errors import ConfigError
 from nllgen.study.allowed_keys import STUDY_KEYS, STUDY_SECTIONS, TRUTH_KEYS, unknown_key_of
@@ -25,7 +25,7 @@ from nllgen.study.pretrained import pretrained_card, pretrained_names
 from nllgen.study.product import Axis, Product
 from nllgen.study.sections import LENET_SIZES
 from nllgen.study.sweep import SweepReader
-from nllgen.study.tuning import Tuning, read_tuning
+from nllgen.study.tuning import Tuning, TuningFile, read_tuning
 from nllgen.study.validation import Validated, faults_of
 from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
@@ -136,16 +136,9 @@ def _unknown_key(section: str, model: type[Frozen], key: str) -> str:
     return unknown_key_of(section, key, list(model.model_fields))
 
 
-class _TuningFile(Frozen):
-    """The section ``tuning``: the file that the report of a tuning study wrote, and its SHA-256."""
-
-    file: Annotated[str, Field(min_length=1)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
 def _tuning(document: YamlDocument, value: Any) -> Tuning | None:
     """Read the trials of a tuning study; a relative path begins at the folder of the study's file."""
-    section = document.validate(("tuning",), value, _TuningFile)
+    section = document.validate(("tuning",), value, TuningFile)
     if section is None:
         return None
     try:

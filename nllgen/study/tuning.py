@@ -28,6 +28,13 @@ WEIGHTS: tuple[Weights, ...] = ("raw", "ema")
 _LIKE = {"data": "on these data", "precision": "in this precision"}
 
 
+class TuningFile(Frozen):
+    """The section ``tuning``: the file that the report of a tuning study wrote, and its SHA-256."""
+
+    file: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Trial(Frozen):
     """A configuration that a tuning study tried.
 
