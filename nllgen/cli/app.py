@@ -24,6 +24,7 @@ from nllgen.cli import result_commands as result
 from nllgen.cli import study_commands as study
 from nllgen.cli import watch_commands as watch
 from nllgen.cli.crash import report_crash
+from nllgen.cli.init_command import init
 from nllgen.cli.options import PATH, example
 from nllgen.cli.output import warn
 from nllgen.errors import EXIT_DONE, EXIT_STOPPED, MachineError, NllgenError
@@ -70,7 +71,7 @@ def _section(title: str, *commands: click.Command) -> cloup.Section:
 @cloup.group(
     cls=CommandGroup,
     sections=[
-        _section("First steps", machine.assets, machine.doctor, machine.build, machine.shell),
+        _section("First steps", init, machine.assets, machine.doctor, machine.build, machine.shell),
         _section("Run a study", study.plan, study.submit, study.run),
         _section("Watch and control a study", watch.status, watch.logs, control.cancel, control.retry, control.check),
         _section("Results", result.collect, result.report),

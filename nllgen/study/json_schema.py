@@ -171,7 +171,8 @@ def _sweep() -> Schema:
 
 def _pretrained() -> Schema:
     meaning = "a truth that ships with nllgen"
-    return _object({"pretrained": {"enum": pretrained_names(), "description": meaning}}, required=["pretrained"])
+    name = {"enum": pretrained_names(), "description": meaning}
+    return _object({"pretrained": name, "base_scale": _value("flow.base_scale")}, required=["pretrained"])
 
 
 def _trained_truth() -> Schema:
@@ -180,7 +181,7 @@ def _trained_truth() -> Schema:
         "data": _section("data", is_single=True),
         "flow": _object({key: _value(f"flow.{key}") for key in FlowConfig.model_fields if key != "shape"}),
         "paradigm": _object({key: _with_underscores(schema) for key, schema in paradigm.items()}),
-        **{key: _value(key) for key in SINGLES if key != "degree"},
+        **{key: _value(key) for key in SINGLES if key not in ("degree", "start_noise")},
     }
     properties["data"]["properties"]["source"] = {"const": "mnist"}
     properties["start"] = {"const": "random"}
