@@ -1,3 +1,4 @@
+# make         show this
 # make demo    install, run a small study whose truth ships, write its report; MNIST joins where it can be fetched
 # make quick   lint, types, and the short tests that start no process: a minute
 # make test    install, fetch MNIST, start the devcluster where possible, lint, types, all tests
@@ -34,21 +35,24 @@ define PIP_PROGRESS
 /^Installing collected/ { if (terminal) printf "\r\033[K"; print "        all fetched; unpacking them, which takes the longest"; fflush() }
 endef
 
-.PHONY: demo quick test measure coverage lint docs bench soak lowest newest install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
+.DEFAULT_GOAL := help
+.PHONY: help demo quick test measure coverage lint docs bench soak lowest newest install mnist constraints lock apptainer apptainer-if-possible programs-if-possible cluster-up cluster-down cluster-if-possible
+
+help:
+	@sed -n '/^# /s/^# //p;/^$$/q' $(firstword $(MAKEFILE_LIST))
 
 demo: install
 	@echo "2 of 4  MNIST, for the runs on real images; at most a minute"
 	@timeout 60 $(NLLGEN) assets fetch mnist || \
 		echo "MNIST cannot be fetched here: the runs on it are left out, and the report says so"
 	@echo "3 of 4  the study: about 30 runs, 1 to 3 minutes on 2 cores"
-	@$(NLLGEN) submit --grid demo --local --wait --root $(ROOT)
+	@$(NLLGEN) submit demo --local --wait --root $(ROOT)
 	@echo "4 of 4  the report: about 15 seconds"
-	@$(NLLGEN) collect $(STUDY)
-	@$(NLLGEN) report $(STUDY)/study.h5 --out $(STUDY)/report
+	@$(NLLGEN) report $(STUDY) --out $(STUDY)/report
 	@echo
 	@echo "the report: $(abspath $(STUDY)/report/report.html)"
 	@echo "next: $(NLLGEN) status $(STUDY)        the state of each run"
-	@echo "      $(NLLGEN) plan --grid laptop     the same questions in two hours; docs/tutorial.md: a study of your own"
+	@echo "      $(NLLGEN) plan laptop            the same questions in two hours; docs/tutorial.md: a study of your own"
 
 quick: lint
 	$(BIN)/python -m pytest --numprocesses $$(nproc) --quick -q
@@ -101,7 +105,7 @@ cluster-down:
 apptainer-if-possible:
 	@containers/apptainer-up --if-possible || test "$$NLLGEN_REQUIRE_CONTAINER" != 1
 
-# Chromium and pdfLaTeX for tests/analysis: NLLGEN_REQUIRE_BROWSER=1, NLLGEN_REQUIRE_LATEX=1.
+# Chromium and pdfLaTeX for tests/analysis, zsh and fish for tests/cli: NLLGEN_REQUIRE_BROWSER=1, NLLGEN_REQUIRE_LATEX=1.
 programs-if-possible:
 	@tests/analysis/programs-up --if-possible || \
 		test "$$NLLGEN_REQUIRE_BROWSER" != 1 -a "$$NLLGEN_REQUIRE_LATEX" != 1

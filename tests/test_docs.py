@@ -131,6 +131,15 @@ def test_a_mentioned_make_target_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (CHECKOUT / "Makefile").read_text("utf-8"), re.MULTILINE)
 
 
+def test_make_alone_shows_its_targets_and_starts_nothing() -> None:
+    done = subprocess.run(["make", "--no-print-directory"], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("make ")
+    assert {"make demo", "make test"} <= {" ".join(line.split()[:2]) for line in lines}
+    assert len(lines) < 25
+
+
 # pages
 
 
