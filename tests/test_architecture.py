@@ -296,6 +296,7 @@ def test_a_command_imports_what_it_needs_when_it_runs() -> None:
     imported = imported_at_start_up("nllgen.cli.app")
     assert {name for name in imported if not name.startswith("nllgen.cli.")} == {
         "click",
+        "click.shell_completion",  # its items, which the completers of options return
         "cloup",
         "nllgen",
         "nllgen.errors",

@@ -71,7 +71,7 @@ def _section(title: str, *commands: click.Command) -> cloup.Section:
 @cloup.group(
     cls=CommandGroup,
     sections=[
-        _section("First steps", init, machine.assets, machine.doctor, machine.build, machine.shell),
+        _section("First steps", init, machine.assets, machine.doctor, machine.build, machine.shell, machine.completion),
         _section("Run a study", study.plan, study.submit, study.run),
         _section("Watch and control a study", watch.status, watch.logs, control.cancel, control.retry, control.check),
         _section("Results", result.collect, result.report),

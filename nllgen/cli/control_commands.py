@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import cloup
 
+from nllgen.cli.completion import complete_cells, complete_failures, complete_profiles
 from nllgen.cli.options import TRUST, example, study_argument
 from nllgen.cli.output import MAX_NAMED, echo, shortened, warn
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 
 @cloup.command(epilog=example("nllgen cancel smoke", "nllgen cancel smoke 3f2a --now"))
 @study_argument
-@cloup.argument("cells", nargs=-1, metavar="[CELL]...", help="Ids of cells, or beginnings of ids. [default: all]")
+@cloup.argument(
+    "cells",
+    nargs=-1,
+    metavar="[CELL]...",
+    help="Ids of cells, or beginnings of ids. [default: all]",
+    shell_complete=complete_cells,
+)
 @cloup.option("--now", is_flag=True, help="Also end running jobs through the scheduler.")
 def cancel(study_dir: StudyDir, cells: tuple[str, ...], now: bool) -> None:
     """Stop a study, or some of its cells.
@@ -68,9 +75,25 @@ def _jobs(counts: Mapping[str, int]) -> str:
 
 @cloup.command(epilog=example("nllgen retry smoke --dry-run", "nllgen retry smoke --kind timeout"))
 @study_argument
-@cloup.argument("cells", nargs=-1, metavar="[CELL]...", help="Ids of cells, or beginnings of ids. [default: all]")
-@cloup.option("--kind", "kinds", multiple=True, help="A kind of failure, such as timeout; repeatable. [default: all]")
-@cloup.option("--profile", help="Profile of another cluster. [default: that of the last submission]")
+@cloup.argument(
+    "cells",
+    nargs=-1,
+    metavar="[CELL]...",
+    help="Ids of cells, or beginnings of ids. [default: all]",
+    shell_complete=complete_cells,
+)
+@cloup.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    help="A kind of failure, such as timeout; repeatable. [default: all]",
+    shell_complete=complete_failures,
+)
+@cloup.option(
+    "--profile",
+    help="Profile of another cluster. [default: that of the last submission]",
+    shell_complete=complete_profiles,
+)
 @cloup.option("--local", is_flag=True, help="Run on this machine.")
 @cloup.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing.")
 @TRUST

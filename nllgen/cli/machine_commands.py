@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import cloup
 
+from nllgen.cli.completion import SHELLS, script
 from nllgen.cli.options import JSON, PATH, ROOT, STUDY_OPTION, STUDY_ROOT, example
 from nllgen.cli.output import echo, print_json, print_tables, table
 from nllgen.errors import MachineError
@@ -198,3 +199,16 @@ def shell(
 
     path = study_dir.path if study_dir else None
     enter_container(container, command, assets=asset_folder(), study_dir=path, binds=binds, gpus=gpus)
+
+
+@cloup.command(epilog=example("nllgen completion bash", "nllgen completion fish"))
+@cloup.argument("shell_name", metavar="SHELL", type=cloup.Choice(SHELLS), help="One of bash, zsh and fish.")
+@click.pass_context
+def completion(ctx: click.Context, shell_name: str) -> None:
+    """Print the script that completes nllgen's command lines in a shell.
+
+    For this shell: eval "$(nllgen completion bash)", likewise in zsh; nllgen completion fish | source. In ~/.bashrc,
+    ~/.zshrc (after compinit) or ~/.config/fish/config.fish, the same line is for all shells."""
+    group = ctx.find_root().command
+    assert isinstance(group, click.Group)
+    click.echo(script(group, shell_name))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import cloup
 
+from nllgen.cli.completion import complete_cells, complete_metrics
 from nllgen.cli.options import (
     DEVICE,
     JSON,
@@ -45,10 +46,16 @@ def _groups(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tu
 @cloup.command(epilog=example("nllgen evaluate smoke --metric frechet_inf --metric kid"))
 @study_argument
 @cloup.option(
-    "--metric", "metrics", multiple=True, required=True, callback=_groups,
+    "--metric", "metrics", multiple=True, required=True, callback=_groups, shell_complete=complete_metrics,
     help=f"A group of metrics; repeatable. One of {', '.join(METRIC_GROUPS)}.",
 )  # fmt: skip
-@cloup.option("--cell", "cell_ids", multiple=True, help="Id of a cell, or truth; repeatable. [default: all]")
+@cloup.option(
+    "--cell",
+    "cell_ids",
+    multiple=True,
+    help="Id of a cell, or truth; repeatable. [default: all]",
+    shell_complete=complete_cells,
+)
 @NUM_THREADS
 @TRUST
 @DEVICE

@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING
 import click
 import cloup
 
+from nllgen.cli.completion import (
+    GRID_KEY,
+    ROOT_KEY,
+    STUDY_KEY,
+    complete_devices,
+    complete_directories,
+    complete_grids,
+    complete_studies,
+)
+
 if TYPE_CHECKING:
     from nllgen.storage.study_dir import StudyDir
-
-_ROOT_KEY, _GRID_KEY = "nllgen.root", "nllgen.grid"
 
 
 class PlainPath(click.Path):
@@ -46,51 +54,61 @@ def num_cores() -> int:
 
 def _study(ctx: click.Context, _: click.Parameter, value: str | None) -> StudyDir | None:
     """Return the directory of a study that is named by its directory, or by its name under the root."""
+    ctx.meta[STUDY_KEY] = value
+    if value is None or ctx.resilient_parsing:  # for a completion the name will do
+        return None
     from nllgen.storage.find_study import find_study
 
-    return None if value is None else find_study(value, ctx.meta[_ROOT_KEY])
+    return find_study(value, ctx.meta[ROOT_KEY])
 
 
 def _collected(ctx: click.Context, parameter: click.Parameter, value: str) -> StudyDir | Path:
     """Return the study that is named, or the file: a study.h5 that is not there stands for its study."""
+    if ctx.resilient_parsing:
+        return Path(value)
     from nllgen.storage.find_study import find_collected
 
-    return find_collected(_plain(value), ctx.meta[_ROOT_KEY])
+    return find_collected(_plain(value), ctx.meta[ROOT_KEY])
 
 
 def _truth(ctx: click.Context, _: click.Parameter, value: Path) -> Path:
     """Return the path of a truth, or the directory of the study of that name under the root."""
+    if ctx.resilient_parsing:
+        return value
     from nllgen.study.path_kinds import is_study
 
-    named = ctx.meta[_ROOT_KEY] / value.name
+    named = ctx.meta[ROOT_KEY] / value.name
     return named if value.name == str(value) and not value.exists() and is_study(named) else value
 
 
 def _root(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
-    from nllgen.storage.find_study import require_root
+    from nllgen.study.path_kinds import require_root
     from nllgen.study.user_directories import expand_home, plain_path
 
     root = plain_path(expand_home(value or os.environ.get("NLLGEN_ROOT") or "runs"))
     require_root(root)
-    ctx.meta[_ROOT_KEY] = root
+    ctx.meta[ROOT_KEY] = root
     return root
 
 
 def _keep_grid(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    ctx.meta[_GRID_KEY] = value
+    ctx.meta[GRID_KEY] = value
 
 
 def _grid(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str:
     """Return the grid, which is given as the argument or as the option."""
-    from nllgen.storage.find_study import require_no_study
-
-    option = ctx.meta.get(_GRID_KEY)
+    option = ctx.meta.get(GRID_KEY)
+    if ctx.resilient_parsing:
+        ctx.meta[GRID_KEY] = option or value
+        return value or ""
     if value is None and option is None:
         raise click.MissingParameter(ctx=ctx, param=parameter)
     if value is not None and option is not None:
         raise click.UsageError(f"the grid is named twice, {value} and --grid {option}; leave out one", ctx)
+    from nllgen.storage.find_study import require_no_study
+
     grid = _plain(value if value is not None else str(option))
-    require_no_study(grid, ctx.meta[_ROOT_KEY])
+    require_no_study(grid, ctx.meta[ROOT_KEY])
     return grid
 
 
@@ -102,32 +120,63 @@ def _device(_: click.Context, __: click.Parameter, value: str) -> str:
 
 
 _ROOT_HELP = "Directory of all studies. [default: $NLLGEN_ROOT, or ./runs]"
-ROOT = cloup.option("--root", type=PATH, callback=_root, help=_ROOT_HELP, is_eager=True)
-STUDY_ROOT = cloup.option("--root", type=PATH, callback=_root, help=_ROOT_HELP, is_eager=True, expose_value=False)
+ROOT = cloup.option(
+    "--root", type=PATH, callback=_root, help=_ROOT_HELP, is_eager=True, shell_complete=complete_directories
+)
+STUDY_ROOT = cloup.option(
+    "--root", type=PATH, callback=_root, help=_ROOT_HELP, is_eager=True, expose_value=False,
+    shell_complete=complete_directories,
+)  # fmt: skip
 COLLECTED = cloup.argument(
-    "study", metavar="STUDY", callback=_collected, help="Name of a study, its directory, or a study.h5."
+    "study",
+    metavar="STUDY",
+    callback=_collected,
+    help="Name of a study, its directory, or a study.h5.",
+    shell_complete=complete_studies,
 )
 STUDY_OPTION = cloup.option(
-    "--study", "study_dir", metavar="STUDY", callback=_study, help="Bind a study's directory, writable."
+    "--study",
+    "study_dir",
+    metavar="STUDY",
+    callback=_study,
+    help="Bind a study's directory, writable.",
+    shell_complete=complete_studies,
 )
-_STUDY = cloup.argument("study_dir", metavar="STUDY", callback=_study, help="Name of a study, or its directory.")
+_STUDY = cloup.argument(
+    "study_dir", metavar="STUDY", callback=_study, help="Name of a study, or its directory.",
+    shell_complete=complete_studies,
+)  # fmt: skip
 _GRID = cloup.argument(
-    "grid", metavar="GRID", required=False, callback=_grid, help="A study: a YAML file, or the name of a built-in one."
+    "grid",
+    metavar="GRID",
+    required=False,
+    callback=_grid,
+    help="A study: a YAML file, or the name of a built-in one.",
+    shell_complete=complete_grids,
 )
 _GRID_OPTION = cloup.option(
     "--grid", "-g", "grid_option", metavar="GRID", callback=_keep_grid, is_eager=True, expose_value=False,
-    help="The same as the argument.",
+    help="The same as the argument.", shell_complete=complete_grids,
 )  # fmt: skip
 SET = cloup.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Set a key of the study, dotted as in the YAML: paradigm.steps=100, or cells.0.seed=[0,1]. Repeatable.",
 )  # fmt: skip
 _TRUTH_HELP = "A truth.pt, its directory, or a study that has a truth, by name or directory."
-TRUTH_ARGUMENT = cloup.argument("truth", metavar="TRUTH", type=PATH, callback=_truth, help=_TRUTH_HELP)
-TRUTH_OPTION = cloup.option("--truth", type=PATH, required=True, callback=_truth, help=_TRUTH_HELP)
+TRUTH_ARGUMENT = cloup.argument(
+    "truth", metavar="TRUTH", type=PATH, callback=_truth, help=_TRUTH_HELP, shell_complete=complete_studies
+)
+TRUTH_OPTION = cloup.option(
+    "--truth", type=PATH, required=True, callback=_truth, help=_TRUTH_HELP, shell_complete=complete_studies
+)
 JSON = cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DEVICE = cloup.option(
-    "--device", default="auto", show_default=True, callback=_device, help="One of auto, cpu, cuda and cuda:N."
+    "--device",
+    default="auto",
+    show_default=True,
+    callback=_device,
+    help="One of auto, cpu, cuda and cuda:N.",
+    shell_complete=complete_devices,
 )
 TRUST = cloup.option(
     "--trust", is_flag=True, help="Accept, once, what a study would run that you did not submit on this site."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import cloup
 
 from nllgen.cli.analysis import importing_analysis
+from nllgen.cli.completion import complete_cells, complete_profiles
 from nllgen.cli.options import DEVICE, JSON, NUM_THREADS, PATH, SET, TRUST, example, grid_argument, num_cores
 from nllgen.cli.output import MAX_ROWS, echo, ignore, print_json, print_rows, print_tables, table, warn
 from nllgen.errors import EXIT_CELLS_FAILED
@@ -97,7 +98,10 @@ def print_plan(plan: Plan) -> None:
 )
 @grid_argument
 @SET
-@cloup.option("--profile", help="Profile of the cluster: a file, or a name. [default: $NLLGEN_PROFILE]")
+@cloup.option(
+    "--profile", help="Profile of the cluster: a file, or a name. [default: $NLLGEN_PROFILE]",
+    shell_complete=complete_profiles,
+)  # fmt: skip
 @cloup.option("--local", is_flag=True, help="Run on this machine instead of a cluster.")
 @cloup.option(
     "--container", "--image", "container", type=PATH, metavar="SIF",
@@ -160,7 +164,10 @@ def _print_preview(prepared: PreparedStudy, *, as_json: bool) -> None:
 @cloup.command(epilog=example("nllgen run smoke --cell truth"))
 @grid_argument
 @SET
-@cloup.option("--cell", "cell_id", required=True, help="Id of a cell, as nllgen plan shows it; or truth or dataset.")
+@cloup.option(
+    "--cell", "cell_id", required=True, help="Id of a cell, as nllgen plan shows it; or truth or dataset.",
+    shell_complete=complete_cells,
+)  # fmt: skip
 @NUM_THREADS
 @TRUST
 @DEVICE

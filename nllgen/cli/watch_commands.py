@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import cloup
 
+from nllgen.cli.completion import complete_cells
 from nllgen.cli.options import JSON, example, study_argument
 from nllgen.cli.output import (
     MAX_ROWS,
@@ -113,7 +114,7 @@ def _columns(rows: list[TaskReport], *, is_narrow: bool) -> dict[str, list[str]]
 
 @cloup.command(epilog=example("nllgen logs smoke truth", "nllgen logs -f smoke 3f2a"))
 @study_argument
-@cloup.argument("cell", help="Id of a cell, a unique beginning of it, truth or dataset.")
+@cloup.argument("cell", help="Id of a cell, a unique beginning of it, truth or dataset.", shell_complete=complete_cells)
 @cloup.option("-f", "--follow", is_flag=True, help="Print further lines until the cell has ended.")
 @cloup.option("--job", "of_job", is_flag=True, help="Print the log of the job that ran the cell last.")
 def logs(study_dir: StudyDir, cell: str, follow: bool, of_job: bool) -> None:

@@ -18,9 +18,9 @@ from nllgen.doctor.probe import Finding
 from nllgen.doctor.profile import profile_text
 from nllgen.doctor.rules import judge
 from nllgen.errors import EXIT_DONE, EXIT_ENVIRONMENT, ConfigError
-from nllgen.launch.profile import user_folder
 from nllgen.launch.slurm.cluster_info import ClusterInfo, query_cluster
 from nllgen.storage.atomic import create_bytes, make_folder, write_bytes
+from nllgen.study.profile_names import user_folder
 
 
 @dataclass(frozen=True)

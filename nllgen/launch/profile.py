@@ -14,13 +14,13 @@ from typing_extensions import override
 from nllgen.errors import ConfigError
 from nllgen.launch.sbatch_options import check_name, check_options
 from nllgen.launch.secrets import check_lines, check_values
-from nllgen.study.builtin import builtin_names, builtin_path
+from nllgen.study.builtin import builtin_path
 from nllgen.study.config import Resources
 from nllgen.study.diagnostics import did_you_mean, show
 from nllgen.study.models import Count, Frozen
 from nllgen.study.path_kinds import PathKind, not_a_profile, path_kind
+from nllgen.study.profile_names import profile_names, user_folder
 from nllgen.study.quantities import Gibibytes, Minutes, SignalSeconds
-from nllgen.study.user_directories import user_directory
 from nllgen.study.validation import Contradiction, one_line
 from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
@@ -172,11 +172,6 @@ class Profile(Frozen):
         return resources
 
 
-def user_folder() -> Path:
-    """Return the folder of a user's own profiles."""
-    return user_directory("CONFIG") / "profiles"
-
-
 def find_profile(name: str | None) -> Path:
     """Return the path of a profile by its path or its name; of $NLLGEN_PROFILE if None.
 
@@ -184,7 +179,7 @@ def find_profile(name: str | None) -> Path:
         ConfigError: the profile does not exist, or none was named.
     """
     wanted = name or os.environ.get(VARIABLE)
-    known = sorted({path.stem for path in user_folder().glob("*.yaml")} | set(builtin_names("profiles")))
+    known = profile_names()
     hint = f"profiles: {', '.join(known) or 'none'}; `nllgen doctor --write NAME` makes one for this cluster"
     if not wanted:
         raise ConfigError("no profile of the cluster is named", f"add --profile NAME, or --local; {hint}")

@@ -66,17 +66,6 @@ def find_collected(name: str, root: Path) -> StudyDir | Path:
     raise not_collected(path, root)
 
 
-def require_root(root: Path) -> None:
-    """Check that a directory of all studies is no study itself.
-
-    Raises:
-        ConfigError: it is one.
-    """
-    if is_study(root):
-        hint = f"did you mean --root {root.parent}?"
-        raise ConfigError(f"{root} is a study folder, not the folder of all studies", hint)
-
-
 def require_no_study(grid: str, root: Path) -> None:
     """Check that a grid is not the name of a study under a root alone.
 

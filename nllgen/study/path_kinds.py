@@ -169,6 +169,17 @@ def refusal(path: Path, wanted: str, hint: str, *, meant: Path | str | None = No
     return ConfigError(f"{path} is not {wanted}: {state}", f"did you mean {meant}?" if meant else hint)
 
 
+def require_root(root: Path) -> None:
+    """Check that a directory of all studies is no study itself.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if is_study(root):
+        hint = f"did you mean --root {root.parent}?"
+        raise ConfigError(f"{root} is a study folder, not the folder of all studies", hint)
+
+
 def not_a_study(path: Path, root: Path) -> ConfigError:
     """Return the error of a path that is no study directory, where one is wanted."""
     hint = "give the folder that `nllgen submit` named, <root>/<study>, or the name of a study under --root"

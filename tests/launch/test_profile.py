@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from nllgen.errors import ConfigError
-from nllgen.launch.profile import VARIABLE, find_profile, load_profile, parse_profile, user_folder
+from nllgen.launch.profile import VARIABLE, find_profile, load_profile, parse_profile
 from nllgen.study.builtin import builtin_names
 from nllgen.study.config import Resources
+from nllgen.study.profile_names import user_folder
 
 
 @pytest.fixture(autouse=True)
