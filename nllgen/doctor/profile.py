@@ -24,7 +24,8 @@ _COMMENTED = [
     "# container: /shared/nllgen.sif",
     "# scratch: /tmp          # node-local folder for temporary files",
     '# setup: ["module load apptainer"]',
-    "# sbatch: {mail-type: FAIL}   # any further option of sbatch, by its name",
+    "# mail_type: [END, FAIL]      # mail of Slurm itself, to you or to mail_user",
+    "# sbatch: {comment: mine}     # any further option of sbatch, by its name",
 ]
 
 

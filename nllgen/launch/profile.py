@@ -26,6 +26,7 @@ from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
 VARIABLE = "NLLGEN_PROFILE"
 _OPTIONS = "sbatch"
+_KEYS_OF_OPTIONS = {"clusters": "clusters", "mail-type": "mail_type", "mail-user": "mail_user"}
 
 # sbatch reads a value up to the end of its line, and a shell reads the batch script
 Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -41,6 +42,21 @@ def _check_gpus(value: Any) -> Any:
     if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9_.-]+:[0-9]{1,2}", value):
         raise ValueError(f"{show(value)} is not allowed; allowed: a number, or a type with a number, such as a100:1")
     return value
+
+
+# sbatch's own words, in the order of its manual
+MailType = Literal[
+    "NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "INVALID_DEPEND", "STAGE_OUT",
+    "TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50", "ARRAY_TASKS",
+]  # fmt: skip
+
+
+def _mail_types(value: Any) -> Any:
+    """Return the words of a list or of sbatch's own form, ``END,FAIL``, in capitals as Slurm prints them."""
+    words = value.split(",") if isinstance(value, str) else value
+    if not isinstance(words, list | tuple):
+        return value
+    return [word.strip().upper() if isinstance(word, str) else word for word in words]
 
 
 class Profile(Frozen):
@@ -68,6 +84,9 @@ class Profile(Frozen):
         precision: meaning of a study's ``precision: auto`` on the nodes; as on the submitting machine if None.
         container: SIF that jobs run in.
         binds: further folders to mount in the container, ``SOURCE[:TARGET]``, read-only.
+        mail_type: events of its jobs of which Slurm itself sends mail, such as ``[END, FAIL]``; one mail for each
+            array, or with ARRAY_TASKS for each element.
+        mail_user: address or user that Slurm sends mail to; who submits if None.
         environment: environment variables of every job, by name; recorded with each submission.
         pass_environment: names of variables that every job gets from the environment of ``nllgen submit``. Their
             values, such as tokens, are not recorded.
@@ -97,6 +116,8 @@ class Profile(Frozen):
     precision: Literal["bf16", "fp32"] | None = None
     container: Text | None = None
     binds: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    mail_type: Annotated[tuple[MailType, ...], BeforeValidator(_mail_types), Field(strict=False)] = ()
+    mail_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]+(@[A-Za-z0-9.-]+)?$", max_length=254)] | None = None
     environment: Annotated[dict[VariableName, Text], AfterValidator(check_values)] = Field(default={})
     pass_environment: Annotated[tuple[VariableName, ...], Field(strict=False)] = ()
     scratch: Text | None = None
@@ -109,15 +130,24 @@ class Profile(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_one_key_for_clusters(cls, values: Any) -> Any:
-        """Take sbatch's option ``clusters`` as the key of that name, so that all programs are asked there."""
+    def _with_one_key_for_each_option(cls, values: Any) -> Any:
+        """Take sbatch's options that have a key of their own as that key, so that it alone is read."""
         sbatch = values.get("sbatch") if isinstance(values, dict) else None
-        if not isinstance(sbatch, dict) or "clusters" not in sbatch:
+        if not isinstance(sbatch, dict):
             return values
-        if values.get("clusters") not in (None, sbatch["clusters"]):
-            raise ValueError("clusters and sbatch's clusters differ; allowed: one of them")
-        others = {name: value for name, value in sbatch.items() if name != "clusters"}
-        return {**values, "clusters": sbatch["clusters"], "sbatch": others}
+        for option in (option for option in _KEYS_OF_OPTIONS if option in sbatch):
+            key = _KEYS_OF_OPTIONS[option]
+            if values.get(key) not in (None, sbatch[option]):
+                raise ValueError(f"{key} and sbatch's {option} differ; allowed: one of them")
+            values = values | {key: sbatch[option]}
+        others = {name: value for name, value in sbatch.items() if name not in _KEYS_OF_OPTIONS}
+        return values | {"sbatch": others}
+
+    @model_validator(mode="after")
+    def _mails_somebody_something(self) -> Self:
+        if self.mail_user is not None and not self.mail_type:
+            raise ValueError("mail_user without mail_type sends nothing; add for example mail_type: [END, FAIL]")
+        return self
 
     @override
     def contradictions(self) -> Iterator[Contradiction]:

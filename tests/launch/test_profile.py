@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,24 @@ def test_a_time_limit_too_short_for_the_signal_is_refused() -> None:
     assert profile.resources(Resources(time_min=3)).time_min == 3
     with pytest.raises(ConfigError, match="too short for a signal 90 s before"):
         profile.resources(Resources(time_min=2))
+
+
+@pytest.mark.parametrize("text", ["mail_type: [END, FAIL]", "mail_type: end,fail", "sbatch: {mail-type: 'END,FAIL'}"])
+def test_mail_has_one_key_in_any_form(text: str) -> None:
+    profile = parse_profile(f"{text}\nmail_user: me@example.org", "p.yaml")
+    assert (profile.mail_type, profile.mail_user, profile.sbatch) == (("END", "FAIL"), "me@example.org", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("mail_type: [ENDE]", "did you mean END?"),
+        ("mail_type: 3", "mail_type"),
+        ("mail_type: END\nmail_user: me, you", "mail_user"),
+        ("mail_user: me@example.org", "mail_user without mail_type sends nothing"),
+        ("mail_type: END\nsbatch: {mail-type: FAIL}", "mail_type and sbatch's mail-type differ"),
+    ],
+)
+def test_wrong_mail_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        parse_profile(text, "p.yaml")

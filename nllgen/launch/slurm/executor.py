@@ -138,6 +138,8 @@ def executor_for(
     options |= {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
     options |= {"begin": f"now+{stage.delay_s}"} if stage.delay_s else {}
     options |= {"clusters": profile.clusters} if profile.clusters else {}
+    options |= {"mail-type": ",".join(profile.mail_type)} if profile.mail_type else {}
+    options |= {"mail-user": profile.mail_user} if profile.mail_user else {}
     dependency = _dependency(after_ok, after_any)
     options |= {"kill-on-invalid-dep": "yes"} if dependency else {}
     executor.update_parameters(

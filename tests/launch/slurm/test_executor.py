@@ -194,3 +194,8 @@ def test_nothing_that_a_user_writes_is_run_by_the_script_of_a_job(tmp_path: Path
     assert list(tmp_path.rglob("STRUCK")) == []
     told_sbatch = [shlex.split(line, comments=False) for line in script.splitlines() if line.startswith("#SBATCH")]
     assert ["#SBATCH", f"--comment={HOSTILE}"] in told_sbatch
+
+
+def test_mail_is_asked_for_as_the_profile_says(tmp_path: Path) -> None:
+    found = options(text(tmp_path, Profile(mail_type=("END", "FAIL"), mail_user="me@example.org")))
+    assert (found["mail-type"], found["mail-user"]) == ("END,FAIL", "me@example.org")
