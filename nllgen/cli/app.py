@@ -25,6 +25,7 @@ from nllgen.cli import study_commands as study
 from nllgen.cli import watch_commands as watch
 from nllgen.cli.crash import report_crash
 from nllgen.cli.init_command import init
+from nllgen.cli.notifying import notify
 from nllgen.cli.options import PATH, example
 from nllgen.cli.output import warn
 from nllgen.errors import EXIT_DONE, EXIT_STOPPED, MachineError, NllgenError
@@ -148,6 +149,9 @@ def _prepare_streams() -> None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+
+
+cli.add_command(notify)
 
 
 @cli.command(hidden=True)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import cloup
 
 from nllgen.cli.analysis import importing_analysis
@@ -90,10 +91,20 @@ def print_plan(plan: Plan) -> None:
     )
 
 
+def _notify(_: click.Context, __: click.Parameter, value: str | None) -> str:
+    """Return the command; empty without one."""
+    if value is None:
+        return ""
+    from nllgen.launch.notification import check_command
+
+    return check_command(value)
+
+
 @cloup.command(
     epilog=example(
         "nllgen submit smoke --local --wait",
         "nllgen submit misspec --profile mine --container nllgen.sif --dry-run",
+        "nllgen submit misspec --profile mine --notify 'echo \"$NLLGEN_MESSAGE\" | mail -s nllgen me@example.org'",
     )
 )
 @grid_argument
@@ -117,14 +128,18 @@ def print_plan(plan: Plan) -> None:
     "once [default: one per core].",
 )  # fmt: skip
 @cloup.option("--wait", is_flag=True, help="Wait until all cells have run.")
+@cloup.option(
+    "--notify", metavar="COMMAND", callback=_notify,
+    help="Run this shell command once, when all has ended; $NLLGEN_MESSAGE and other variables tell how.",
+)  # fmt: skip
 @cloup.option("--dry-run", is_flag=True, help="Print the plan and, for a cluster, the batch scripts; submit nothing.")
 @TRUST
 @DEVICE
 @JSON
 def submit(
     grid: str, overrides: tuple[str, ...], root: Path, profile: str | None, local: bool, container: Path | None,
-    strict_container: bool, pack: int, workers: int | None, wait: bool, dry_run: bool, trust: bool, device: str,
-    as_json: bool,
+    strict_container: bool, pack: int, workers: int | None, wait: bool, notify: str, dry_run: bool, trust: bool,
+    device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Freeze a study and run its missing cells.
 
@@ -137,7 +152,7 @@ def submit(
     options = StartOptions(
         grid, root, asset_folder(), profile=profile, local=local, container=container,
         strict_container=strict_container, pack=pack, workers=workers or 0, device=device, dry_run=dry_run,
-        overrides=overrides, trust=trust,
+        overrides=overrides, trust=trust, notify=notify,
     )  # fmt: skip
     line = ignore if as_json else echo
     prepared = prepare(options, is_available, line)

@@ -15,6 +15,7 @@ from nllgen.launch.follow import ProgressLine, follow_cluster, follow_local
 from nllgen.launch.freeze import freeze_study
 from nllgen.launch.gpus import assign_gpus, require_torch
 from nllgen.launch.local import failure_of_supervisor, start_local
+from nllgen.launch.notification import notify_here, notify_when_over
 from nllgen.launch.profile import VARIABLE, Profile, load_profile
 from nllgen.launch.slurm.arrays import ArrayShape
 from nllgen.launch.slurm.finalize import Finalizer
@@ -52,6 +53,7 @@ class StartOptions:
     dry_run: bool = False  # submit nothing; without a profile show the plan alone
     overrides: tuple[str, ...] = ()  # KEY=VALUE each, values that replace those of the grid
     trust: bool = False  # accept what a directory would run that this user did not submit here
+    notify: str = ""  # command that the user is told by at the end
 
     def load_profile(self) -> tuple[Profile | None, tuple[str, ...]]:
         """Load the profile, completed by options that the shell exports, and a line for each of these.
@@ -186,7 +188,10 @@ def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, 
     echo(f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
     _echo_notes(prepared, echo)
     _echo_weightless(prepared.plan, study_dir, echo)
-    result = send(SubmissionRequest(study_dir, study, profile, prepared.config, prepared.shape, echo=echo))
+    notify = prepared.options.notify
+    result = send(
+        SubmissionRequest(study_dir, study, profile, prepared.config, prepared.shape, echo=echo, notify=notify)
+    )
     if result.unknown:
         echo(result.unknown_line)
     if result.submission is None and result.unknown:
@@ -220,7 +225,10 @@ def _start_local(
         return study_dir, 0
     num_workers = min(prepared.options.workers or len(os.sched_getaffinity(0)), plan.num_run)
     jobs = start_local(study_dir, prepared.config, num_workers)
+    command = prepared.options.notify
     if progress is None:
+        if command:
+            notify_when_over(study_dir, command, jobs)
         echo(f"{num_workers} workers run in the background; next: nllgen status {study_dir.path}")
         return study_dir, 0
     num_failed = follow_local(study_dir, study, jobs, progress, echo)
@@ -228,6 +236,8 @@ def _start_local(
     reasons = [*filter(None, map(failure_of_supervisor, jobs))]
     for reason in reasons:
         warn(reason)
+    if command:
+        notify_here(study_dir, command)
     return study_dir, num_failed + len(reasons)
 
 

@@ -114,6 +114,14 @@ def verdict_text(verdict: Verdict) -> str:
     return verdict.finding.text + (", not after Holm's correction" if holds_corrected(verdict) is False else "")
 
 
+def decided_text(judged: Judged) -> str:
+    """Return for example ``C2 supported; C5 refuted; 7 undecided``."""
+    decided = [verdict for verdict in judged.verdicts if verdict.finding.verdict != "undecided"]
+    rest = len(judged.verdicts) - len(decided)
+    texts = [f"{verdict.id} {verdict_text(verdict)}" for verdict in decided]
+    return "; ".join([*texts, *([f"{rest} undecided"] if rest else [])])
+
+
 def interval_text(finding: Finding) -> str:
     """Return ``low … high``, or a dash if there is no interval."""
     return "–" if math.isnan(finding.low) else f"{number(finding.low)} … {number(finding.high)}"

@@ -107,6 +107,11 @@ class Submission:
         """
         return WorkerConfig.from_record(self.options.get("setup", {}))
 
+    @property
+    def notify(self) -> str:
+        """Return the command that its user is told by at the end; empty without one."""
+        return str(self.options.get("notify", ""))
+
     def executable(self, place: str = "") -> Executable:
         """Return the jobs that a retry would submit again as this submission did; ``place`` names the record's file."""
         return of_jobs(self.profile, self.options.get("setup"), place)

@@ -15,6 +15,7 @@ from submitit.helpers import DelayedSubmission
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, CellsFailedError, MachineError, NllgenError
 from nllgen.launch.attempt import record_lost_job, record_vanished
 from nllgen.launch.lease import LEASE_S, LeaseManager
+from nllgen.launch.notification import notify_here
 from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
     DONE,
@@ -68,8 +69,10 @@ class Finalizer:
         """
         study_dir = StudyDir(self.study_dir)
         study_dir.guard()
+        command = ""
         try:
             record = SubmissionDir(study_dir.submitit / self.submission).read()
+            command = record.notify
             with unattended(_patience_s(record)):
                 num_sent = self._resend(study_dir, record)
         except (NllgenError, OSError) as error:
@@ -77,11 +80,27 @@ class Finalizer:
             num_sent = 0
         if num_sent:
             return f"{num_sent} sent again; they bring their own collection"
-        if (code := self._collect()) == EXIT_DONE:
+        is_complete = self._collect_all()
+        if command and self._is_first():
+            notify_here(study_dir, command)
+        if is_complete:
             return "collected"
+        raise CellsFailedError(f"{self.study_dir} is not complete", f"see: nllgen status {self.study_dir}")
+
+    def _collect_all(self) -> bool:
+        """Collect what there is; return whether that is everything."""
+        code = self._collect()
         if code == EXIT_CELLS_FAILED and any(self.study_dir.glob("cells/*/result.h5")):
             self._collect("--allow-missing")
-        raise CellsFailedError(f"{self.study_dir} is not complete", f"see: nllgen status {self.study_dir}")
+        return code == EXIT_DONE
+
+    def _is_first(self) -> bool:
+        """Return whether this is the first time that the end is reached: a job that is requeued tells nobody twice."""
+        try:
+            (self.study_dir / "submitit" / self.submission / "notified").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
     def _collect(self, *options: str) -> int:
         command = [sys.executable, "-m", "nllgen", "collect", str(self.study_dir), *options]
@@ -125,7 +144,7 @@ def _send_again(study_dir: StudyDir, study: Study, record: Submission, memory_fa
         return 0
     only, config = tuple(factors), record.worker_config
     request = SubmissionRequest(study_dir, study, profile, config, record.shape, only, under, factors)
-    request = replace(request, delays_s=_delays_s(study_dir, study, under), echo=_print)
+    request = replace(request, delays_s=_delays_s(study_dir, study, under), echo=_print, notify=record.notify)
     try:
         result = submit(request, Finalizer)
     except MachineError as error:

@@ -62,6 +62,7 @@ class SubmissionRequest:
     memory_factors: Mapping[str, float] = field(default_factory=dict)
     delays_s: Mapping[str, int] = field(default_factory=dict)  # task → seconds to wait, if not 0
     dry_run: bool = False  # write nothing and send nothing
+    notify: str = ""  # command that the user is told by at the end
     echo: Callable[[str], None] = lambda text: None  # prints each job that was sent
 
 
@@ -153,6 +154,7 @@ def _make_record(request: SubmissionRequest, tasks: Sequence[Task]) -> Submissio
     continued = None if tasks else newest_submission(request.study_dir)
     charged_to = request.charged_to or (continued.charged_to if continued else name)
     options = {"setup": request.worker_config.to_record(), "shape": asdict(request.shape), "under": charged_to}
+    options |= {"notify": request.notify} if request.notify else {}
     return Submission(name, stages, request.profile.model_dump(mode="json"), options)
 
 
