@@ -143,18 +143,15 @@ class Profile(Frozen):
         others = {name: value for name, value in sbatch.items() if name not in _KEYS_OF_OPTIONS}
         return values | {"sbatch": others}
 
-    @model_validator(mode="after")
-    def _mails_somebody_something(self) -> Self:
-        if self.mail_user is not None and not self.mail_type:
-            raise ValueError("mail_user without mail_type sends nothing; add for example mail_type: [END, FAIL]")
-        return self
-
     @override
     def contradictions(self) -> Iterator[Contradiction]:
-        """Yield a time limit that leaves no time to save."""
+        """Yield a time limit that leaves no time to save, and somebody who is mailed nothing."""
         if self.time_min is not None and self.time_min * 60 < 2 * self.signal_s:
             text = f"time_min is {self.time_min} min, too short for a signal {self.signal_s} s before its end"
             yield Contradiction(("signal_s", "time_min"), f"{text}; allowed: at least twice signal_s")
+        if self.mail_user is not None and not self.mail_type:
+            text = "mail_user without mail_type sends nothing; add for example mail_type: [END, FAIL]"
+            yield Contradiction(("mail_type", "mail_user"), text)
 
     @classmethod
     def of_record(cls, values: Mapping[str, Any]) -> Profile:
