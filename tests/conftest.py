@@ -11,6 +11,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; the other cores run other tests
 # the record of trusted studies: one for all processes of the tests, and not the developer's
+os.environ["NLLGEN_CALIBRATION"] = "off"  # no plan measures this machine, and all have the same times
 os.environ["XDG_STATE_HOME"] = str(Path(__file__).parents[1] / ".pytest_cache" / "state")
 
 pytest_plugins = ["tests.sharing", "tests.tiny_studies"]

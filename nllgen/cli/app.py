@@ -104,7 +104,7 @@ def main() -> None:
 
         _fail_with(MachineError(f"{error.filename or 'a file'}: {error.strerror or error}", hint_for(error)))
     except Exception as error:
-        if sys.argv[1:2] == ["worker"]:  # its standard error is a log
+        if sys.argv[1:2] in (["worker"], ["time"]):  # whose standard error another process reads
             raise
         report_crash(error)
 
@@ -170,3 +170,12 @@ def worker(study_dir: Path, options: str) -> None:
     check_code(run_options.code_sha256)
     directory, stop = StudyDir(study_dir.absolute()), StopRequest(watch_stdin=True)
     sys.exit(serve(stop.orders(), lambda order: enter(directory, order, run_options, stop)))
+
+
+@cli.command(hidden=True)
+def time() -> None:
+    """Time cells for a plan, which orders them on standard input."""
+    from nllgen.study.run_options import TimingOrder
+    from nllgen.worker.timing import answer
+
+    click.echo(answer(TimingOrder.from_json(sys.stdin.read())).to_json())

@@ -43,12 +43,13 @@ def is_available(source: str) -> bool:
 def plan(grid: str, overrides: tuple[str, ...], root: Path, power: bool, as_json: bool) -> None:
     """Show which cells would run, why, and at what cost.
 
-    Changes nothing.
+    Changes nothing. The first plan on a machine measures its speed, in about ten seconds.
     """
+    from nllgen.launch.calibrate import calibrate
     from nllgen.planning.study_plan import load_study_at, plan_study_at
 
     study = load_study_at(grid, root, is_available, None, overrides, ignore if as_json else echo)
-    study_plan = plan_study_at(study, root, num_cores())
+    study_plan = plan_study_at(study, root, num_cores(), calibration=calibrate(warn))
     claims = _planned_claims(study) if power else []
     if as_json:
         print_json(study_plan.to_json() | ({"claims": [vars(claim) for claim in claims]} if power else {}))
@@ -75,6 +76,7 @@ def print_plan(plan: Plan) -> None:
     """Print a table of tasks, and the totals."""
     from nllgen.planning.study_plan import elsewhere_note, left_out_note
     from nllgen.storage.states import weightless_note
+    from nllgen.study.quantities import duration
 
     rows = table("id", "run", "", "does", "why", "core-minutes", "GB")
     for row in plan.rows[:MAX_ROWS]:
@@ -84,7 +86,8 @@ def print_plan(plan: Plan) -> None:
     print_rows(rows, len(plan.rows))
     print_tables(
         f"study {plan.study}: {plan.num_run} to run, {plan.num_skip} to skip; about {plan.core_hours:.2f} core-hours, "
-        f"{plan.evaluation_share:.0%} of them for evaluations; {plan.wall_seconds / 60:.0f} min on {plan.cores} cores",
+        f"{plan.evaluation_share:.0%} of them for evaluations; {duration(plan.wall_seconds)} on {plan.cores} cores",
+        *([plan.calibration.note] if plan.num_run else []),
         *map(left_out_note, plan.left_out),
         *(elsewhere_note(plan, study) for study in plan.elsewhere),
         *filter(None, [weightless_note(plan.weightless, plan.study)]),

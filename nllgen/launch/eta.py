@@ -11,6 +11,7 @@ from datetime import datetime
 
 from nllgen.launch.status import TaskReport
 from nllgen.launch.tasks import seconds_of
+from nllgen.planning.calibration import known_calibration
 from nllgen.planning.cost import cell_cost
 from nllgen.storage.states import TaskStatus
 from nllgen.study.config import Study
@@ -41,7 +42,9 @@ class ThroughputMeter:
 
     def __post_init__(self) -> None:
         self._seconds = seconds_of(self.study)
-        self._seconds_per_step = {cell.id: cell_cost(cell, self.study).seconds_per_step for cell in self.study.cells}
+        calibration = known_calibration().values
+        costs = {cell.id: cell_cost(cell, self.study, calibration) for cell in self.study.cells}
+        self._seconds_per_step = {cell_id: cost.seconds_per_step for cell_id, cost in costs.items()}
         self._steps = {cell.id: cell.paradigm.steps for cell in self.study.cells}
 
     def query(self, reports: Sequence[TaskReport], now: float | None = None) -> Throughput:

@@ -69,11 +69,16 @@ def _num_device_files() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
+def has_torch() -> bool:
+    """Return whether this Python has torch, which is not imported."""
+    return importlib.util.find_spec("torch") is not None
+
+
 def require_torch(purpose: str = "training") -> None:
     """Check that this Python has torch.
 
     Raises:
         MachineError: torch is not installed.
     """
-    if importlib.util.find_spec("torch") is None:
+    if not has_torch():
         raise MachineError(f"torch is not installed, and {purpose} needs it", "pip install 'nllgen[train]'")

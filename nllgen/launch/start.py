@@ -25,6 +25,7 @@ from nllgen.launch.slurm.submission import submit as submit_arrays
 from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.watch import Echo
 from nllgen.launch.worker_process import WorkerConfig
+from nllgen.planning.calibration import KnownCalibration, known_calibration
 from nllgen.planning.plan import ContainerRule, Plan
 from nllgen.planning.study_plan import load_study_at, merge_frozen, plan_study_at
 from nllgen.storage.atomic import closed_to_others
@@ -105,7 +106,9 @@ def prepare(
     study = load_study_at(options.grid, options.root, is_available, precision, options.overrides, echo)
     config = _worker_config(options, profile)
     rule = ContainerRule(config.options.container_sha256, options.strict_container) if config.container else None
-    plan = plan_study_at(study, options.root, len(os.sched_getaffinity(0)), rule)
+    # the nodes of a cluster are other machines than this one
+    known = KnownCalibration(reason="the nodes are not known") if profile else known_calibration()
+    plan = plan_study_at(study, options.root, len(os.sched_getaffinity(0)), rule, known)
     return PreparedStudy(options, study, plan, profile, config, notes)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from nllgen.planning.calibration import known_calibration
 from nllgen.planning.cost import cell_cost
 from nllgen.storage.atomic import raise_os_error
 from nllgen.storage.tasks import Task
@@ -37,7 +38,8 @@ def with_needs(tasks: Sequence[Task], names: Collection[str]) -> list[Task]:
 
 def seconds_of(study: Study) -> dict[str, float]:
     """Return cell id → seconds that a whole run takes on one core, estimated by :mod:`nllgen.planning.cost`."""
-    return {cell.id: cell_cost(cell, study).seconds(cell.paradigm.steps) for cell in study.cells}
+    calibration = known_calibration().values
+    return {cell.id: cell_cost(cell, study, calibration).seconds(cell.paradigm.steps) for cell in study.cells}
 
 
 def record(path: Path, **fields: Any) -> None:

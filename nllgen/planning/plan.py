@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from nllgen.planning.calibration import AS_SHIPPED, Calibration, KnownCalibration
 from nllgen.planning.cost import CellCost, cell_cost, dataset_seconds, has_penalty
 from nllgen.storage.states import Expected, ResultState, TaskFiles, inspect
 from nllgen.storage.study_dir import StudyDir
@@ -75,10 +76,11 @@ class Plan:
     Attributes:
         study: its name.
         core_hours: of everything that runs.
-        wall_seconds: truth, then dataset, then cells spread over the cores.
+        wall_seconds: truth, then dataset, then cells spread over the cores, and the starts of their workers.
         left_out: sources of data that are not there, and whose cells are no rows.
         elsewhere: other study under the same root → number of the cells to run that have a result there.
         weightless: names of the tasks whose numbers count and whose weights are gone.
+        calibration: by which times are estimated.
     """
 
     study: str
@@ -89,6 +91,7 @@ class Plan:
     left_out: tuple[str, ...] = ()
     elsewhere: Mapping[str, int] = field(default_factory=dict)
     weightless: tuple[str, ...] = ()
+    calibration: KnownCalibration = AS_SHIPPED
 
     @property
     def num_run(self) -> int:
@@ -108,7 +111,8 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain values, for ``plan --json``."""
         totals = {"num_run": self.num_run, "num_skip": self.num_skip, "evaluation_share": self.evaluation_share}
-        return {**vars(self), **totals, "rows": [vars(row).copy() for row in self.rows]}
+        calibration = self.calibration.to_json()
+        return {**vars(self), **totals, "rows": [vars(row).copy() for row in self.rows], "calibration": calibration}
 
 
 def inspect_study(
@@ -126,6 +130,7 @@ def make_plan(
     cores: int = 1,
     container: ContainerRule | None = None,
     tasks: Sequence[Task] = (),
+    calibration: KnownCalibration = AS_SHIPPED,
 ) -> Plan:
     """Decide what runs. Reads no file.
 
@@ -135,18 +140,32 @@ def make_plan(
         cores: that work is spread over, each cell taking ``resources.cpus``.
         container: that runs are to be made in, None without one.
         tasks: of the study, where they are known already.
+        calibration: by which times are estimated.
     """
     assert cores >= 1
     tasks = tasks or tasks_of(study, StudyDir(Path(study.name)))  # no path of theirs is looked at
-    pricer = _Pricer(study, _measured_speeds(tasks, files))
+    pricer = _Pricer(study, _measured_speeds(tasks, files), calibration.values)
     missing = TaskFiles(ResultState.MISSING)
     rows = [_row(task, files.get(task.name, missing), pricer, container) for task in tasks]
     first = sum(row.seconds for row in rows if row.kind is not TaskKind.CELL)
     seconds = [row.seconds for row in rows if row.kind is TaskKind.CELL and row.seconds]
-    spread = _makespan(seconds, max(1, cores // study.resources.cpus))
+    wall = _wall_seconds(first, seconds, max(1, cores // study.resources.cpus), cores, calibration.values)
     core_hours = (first + sum(seconds)) / 3600
     weightless = tuple(name for name, file in files.items() if file.state is ResultState.WEIGHTLESS)
-    return Plan(study.name, tuple(rows), cores, core_hours, first + spread, study.left_out, weightless=weightless)
+    return Plan(study.name, tuple(rows), cores, core_hours, wall, study.left_out, weightless=weightless,
+                calibration=calibration)  # fmt: skip
+
+
+def _wall_seconds(first: float, cells: list[float], workers: int, cores: int, calibration: Calibration) -> float:
+    """Return the wall time of the first tasks in turn and of cells on workers at once, and of the workers' starts.
+
+    The more of the cores are busy, the slower is each.
+    """
+    busy = min(workers, len(cells))
+    slower = 1 + (calibration.busy_ratio - 1) * (busy - 1) / max(1, cores - 1) if busy else 1.0
+    # the worker of the first tasks goes on with cells, and others start when these can run
+    starts = (first > 0) + (busy > 1 or (busy == 1 and not first))
+    return first + slower * _makespan(cells, workers) + starts * calibration.start_s
 
 
 def _speed_key(cell: Cell) -> tuple[object, ...]:
@@ -183,19 +202,20 @@ def _identity_key(cell: Cell) -> tuple[object, ...]:
 class _Pricer:
     """Prices of tasks; all of a cell but its seed and its number of steps is looked up once."""
 
-    def __init__(self, study: Study, speeds: Mapping[tuple[object, ...], float]):
+    def __init__(self, study: Study, speeds: Mapping[tuple[object, ...], float], calibration: Calibration):
         self.study = study
+        self.calibration = calibration
         self.speeds = speeds
         self.costs: dict[tuple[object, ...], tuple[CellCost, float | None]] = {}
 
     def price(self, row: PlanRow, task: Task, files: TaskFiles) -> PlanRow:
         """Return the row of a task that runs with its costs."""
         if task.kind is TaskKind.DATASET:
-            return replace(row, seconds=dataset_seconds(self.study), estimate=Estimate.ANALYTIC)
+            return replace(row, seconds=dataset_seconds(self.study, self.calibration), estimate=Estimate.ANALYTIC)
         cell = task.cell
         key = _identity_key(cell)
         if key not in self.costs:
-            self.costs[key] = (cell_cost(cell, self.study), self.speeds.get(_speed_key(cell)))
+            self.costs[key] = (cell_cost(cell, self.study, self.calibration), self.speeds.get(_speed_key(cell)))
         cost, measured = self.costs[key]
         step = files.step or 0 if files.state is ResultState.PARTIAL else 0
         steps = max(0, cell.paradigm.steps - step)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from nllgen.errors import ConfigError
+from nllgen.planning.calibration import AS_SHIPPED, KnownCalibration
 from nllgen.planning.plan import Action, ContainerRule, Plan, inspect_study, make_plan
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import TaskKind, tasks_of
@@ -90,7 +91,13 @@ def merge_frozen(study: Study, study_dir: StudyDir) -> Study:
     return extend_study(study_dir.read_study(), study) if study_dir.is_frozen else study
 
 
-def plan_study_at(study: Study, root: Path, cores: int, container: ContainerRule | None = None) -> Plan:
+def plan_study_at(
+    study: Study,
+    root: Path,
+    cores: int,
+    container: ContainerRule | None = None,
+    calibration: KnownCalibration = AS_SHIPPED,
+) -> Plan:
     """Plan a study of :func:`load_study_at`, given its results under a root, for so many cores.
 
     Raises:
@@ -100,7 +107,7 @@ def plan_study_at(study: Study, root: Path, cores: int, container: ContainerRule
     study = merge_frozen(study, study_dir)
     tasks = tasks_of(study, study_dir)
     files = inspect_study(study, study_dir, container, tasks)
-    plan = make_plan(study, files, cores=cores, container=container, tasks=tasks)
+    plan = make_plan(study, files, cores=cores, container=container, tasks=tasks, calibration=calibration)
     missing = {row.id for row in plan.rows if row.kind is TaskKind.CELL and row.action is Action.RUN}
     return replace(plan, elsewhere=_results_elsewhere(study_dir, missing))
 

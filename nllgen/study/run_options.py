@@ -1,4 +1,7 @@
-"""Messages between a supervisor and its worker: options at the start, an order for each task, an answer to it."""
+"""Messages between a process without torch and one with it, each a line of JSON.
+
+A supervisor gives its worker options at the start and an order for each task, which is answered. A plan orders timings.
+"""
 
 from __future__ import annotations
 
@@ -101,3 +104,52 @@ class TaskAnswer(_Message):
     exit_code: int
     reason: str = ""
     attempt: str = ""
+
+
+_Seconds = Annotated[float, Field(ge=0, lt=1e6, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TimingOrder(_Message):
+    """An order to time cells on one core of this machine.
+
+    Attributes:
+        cells: configurations as JSON; their data are random, so that no file is read.
+        processes: in which steps of the first cell are repeated at once; 0 leaves that out.
+    """
+
+    cells: tuple[str, ...]
+    processes: Annotated[int, Field(ge=0, le=1024)] = 0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CellTiming:
+    """Seconds of processor time of one cell.
+
+    Attributes:
+        step_s: a step of training.
+        density_s, sample_s: of an image in fp32, without gradients.
+        reason: why it could not be timed; empty where it was.
+    """
+
+    step_s: _Seconds = 0.0
+    density_s: _Seconds = 0.0
+    sample_s: _Seconds = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TimingAnswer(_Message):
+    """Seconds of processor time on this machine.
+
+    Attributes:
+        cells: in the order of the order.
+        start_s: until this process could begin.
+        pair_s: of a distance between the features of two images; 0 where nothing was to be repeated at once.
+        busy_ratio: seconds of a step in several processes at once, relative to a step alone.
+    """
+
+    cells: tuple[CellTiming, ...]
+    start_s: _Seconds
+    pair_s: _Seconds = 0.0
+    busy_ratio: _Seconds = 1.0

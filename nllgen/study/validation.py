@@ -120,7 +120,7 @@ def validate(model: type[Model], values: Mapping[str, Any], unknown: Collection[
     wrong |= {str(fault.path[0]) for fault in first if fault.path}
     if built is None:
         built, first = _attempt(model, {key: value for key, value in values.items() if key not in wrong})
-    contradictions = [fault for fault in first if fault.keys and wrong.isdisjoint(fault.keys)]
+    contradictions = [fault for fault in first if not fault.path and wrong.isdisjoint(fault.keys)]
     wrong.update(key for fault in contradictions for key in fault.keys)
     return Validated(built, frozenset(wrong), (*faults, *contradictions))
 

@@ -2,9 +2,11 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
+from nllgen.planning.calibration import SHIPPED, KnownCalibration
 from nllgen.planning.cost import cell_cost
 from nllgen.planning.plan import ContainerRule, PlanRow, make_plan
 from nllgen.storage.states import ResultState, TaskFiles
@@ -116,10 +118,19 @@ def test_the_share_of_evaluations_is_told(study: Study) -> None:
 
 def test_more_cores_shorten_the_wall_time_but_not_the_stages(study: Study) -> None:
     one, four, many = (make_plan(study, {}, cores=cores) for cores in (1, 4, 100))
-    assert one.wall_seconds == pytest.approx(one.core_hours * 3600)
+    assert one.wall_seconds == pytest.approx(one.core_hours * 3600 + SHIPPED.start_s)
     assert four.wall_seconds == many.wall_seconds
     first = sum(row.seconds for row in many.rows[:2])
-    assert many.wall_seconds == pytest.approx(first + max(row.seconds for row in many.rows[2:]))
+    assert many.wall_seconds == pytest.approx(first + max(row.seconds for row in many.rows[2:]) + 2 * SHIPPED.start_s)
+
+
+def test_the_more_cores_are_busy_the_slower_is_each(study: Study) -> None:
+    shared = KnownCalibration(replace(SHIPPED, busy_ratio=1.5))
+    alone, half, all_busy = (make_plan(study, {}, cores=cores, calibration=shared) for cores in (1, 8, 4))
+    cells = [row.seconds for row in alone.rows[2:]]
+    first = sum(row.seconds for row in alone.rows[:2])
+    assert alone.wall_seconds == pytest.approx(first + sum(cells) + SHIPPED.start_s)
+    assert half.wall_seconds < all_busy.wall_seconds == pytest.approx(first + 1.5 * max(cells) + 2 * SHIPPED.start_s)
 
 
 def test_a_finished_study_takes_no_time(study: Study) -> None:

@@ -73,7 +73,7 @@ FAULTS = [
     Planted("plugins: [numpy]", 'plugins: [numpy, "a b", 3]', 'plugins[1]: "a b" is not allowed', also="plugins[2]: 3"),
     Planted("optional: [mnist]", "optional: [minst]", "optional[0]: "),
     Planted("optional: [mnist]", "optinal: [mnist]", 'optinal: unknown key "optinal"', "optional: [mnist]"),
-    Planted("image_size: 14, num_val: 900", "image_size: 13, num_val: 900", "truth.data.image_size: 13", "size"),
+    Planted("image_size: 14, num_val", "image_size: 13, num_val", "truth.data.image_size: 13", "size"),
     Planted("num_val: 900", "num_val: 10001", "num_val is 10001, at most 10000 on MNIST"),
     Planted("width: 16, blocks: 2", "width: 0, blocks: 2", "truth.flow.width: 0 is not allowed"),
     Planted("width: 16, blocks: 2", "width: 16, blocs: 2", 'truth.flow.blocs: unknown key "blocs"'),

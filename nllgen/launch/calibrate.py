@@ -1,0 +1,72 @@
+"""The measurement of this machine that plans estimate times by, in a process with torch, once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from nllgen.errors import ConfigError
+from nllgen.launch.gpus import has_torch
+from nllgen.launch.worker_process import THREAD_VARIABLES
+from nllgen.planning.calibration import VARIABLE, KnownCalibration, Source, known_calibration, write_calibration
+from nllgen.planning.fit import cells_to_time, fit
+from nllgen.study.config import Cell
+from nllgen.study.hardware import auto_precision
+from nllgen.study.run_options import TimingAnswer, TimingOrder
+
+_IN_JOB = "SLURM_JOB_ID"
+_MOST_PROCESSES = 32
+_TIMEOUT_S = 300.0
+
+
+def calibrate(echo: Callable[[str], None]) -> KnownCalibration:
+    """Return this machine's calibration; measure it where that was not done before, and keep it for this user.
+
+    A job is not kept waiting, and a machine without torch has nothing to measure: they take the shipped values.
+
+    Args:
+        echo: prints a line before the measurement.
+    """
+    known = known_calibration()
+    if known.source is Source.MEASURED or os.environ.get(VARIABLE) == "off":
+        return known
+    if os.environ.get(_IN_JOB):
+        return replace(known, reason="a job does not measure its machine")
+    if not has_torch():
+        return replace(known, reason="torch is not installed here")
+    assert known.machine is not None
+    echo("measuring the speed of this machine, once: about ten seconds")
+    cells = cells_to_time(auto_precision())
+    try:
+        answer = time_cells(cells, processes=min(known.machine.cores, _MOST_PROCESSES))
+        values = write_calibration(known.machine, fit(cells, answer))
+    except (ConfigError, OSError, ValueError, subprocess.SubprocessError) as error:
+        return replace(known, reason=f"measuring this machine failed ({_reason(error)})")
+    return KnownCalibration(values, Source.MEASURED, "", known.machine)
+
+
+def time_cells(cells: Sequence[Cell], processes: int = 0) -> TimingAnswer:
+    """Time cells in a process of their own, with one thread.
+
+    Raises:
+        ConfigError: it answered with something else.
+        SubprocessError: it failed, or took minutes.
+        OSError: it could not be started.
+    """
+    order = TimingOrder(tuple(cell.model_dump_json() for cell in cells), processes)
+    variables = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "nllgen", "time"], input=order.to_json(), capture_output=True, text=True, check=True,
+        timeout=_TIMEOUT_S, env=os.environ | variables,
+    )  # fmt: skip
+    return TimingAnswer.from_json(done.stdout.strip().rpartition("\n")[2])
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = str(error.stderr or "").strip().splitlines()
+        return lines[-1][:200] if lines else f"exit code {error.returncode}"
+    return str(error).splitlines()[0][:200]

@@ -1,0 +1,70 @@
+"""The measurement of this machine: by a process with torch, once, and never in a job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nllgen.launch import calibrate as module
+from nllgen.launch.calibrate import calibrate
+from nllgen.planning.calibration import SHIPPED, VARIABLE, Source, calibration_file, this_machine
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_machine_is_measured_once() -> None:
+    said: list[str] = []
+    first, second = calibrate(said.append), calibrate(said.append)
+    assert first == second
+    assert first.source is Source.MEASURED
+    assert said == ["measuring the speed of this machine, once: about ten seconds"]
+    assert 0.02 < first.values.gflops_fp32 / SHIPPED.gflops_fp32 < 50
+    assert calibration_file(this_machine()).exists()
+
+
+def test_a_job_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    known = calibrate(pytest.fail)
+    assert (known.source, known.reason) == (Source.SHIPPED, "a job does not measure its machine")
+
+
+def test_a_machine_without_torch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "has_torch", lambda: False)
+    known = calibrate(pytest.fail)
+    assert (known.source, known.reason) == (Source.SHIPPED, "torch is not installed here")
+    assert "since torch is not installed here" in known.note
+
+
+def test_a_user_can_turn_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "off")
+    assert calibrate(pytest.fail).source is Source.SHIPPED
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import sys; sys.exit('no memory')", "no memory"),
+        ("print('nonsense')", "TimingAnswer"),
+        ("", "TimingAnswer"),
+    ],
+    ids=["fails", "says nonsense", "says nothing"],
+)
+def test_a_measurement_that_fails_leaves_the_shipped_values(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, reason: str
+) -> None:
+    (tmp_path / "python").write_text(f"#!{sys.executable}\n{program}\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    said: list[str] = []
+    known = calibrate(said.append)
+    assert (known.source, known.values) == (Source.SHIPPED, SHIPPED)
+    assert reason in known.reason
