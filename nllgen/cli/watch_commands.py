@@ -66,12 +66,13 @@ def _status(study_dir: StudyDir, *, as_json: bool) -> list[TaskReport]:
 
 def _watch(study_dir: StudyDir) -> list[TaskReport]:
     """Show the state until the study is over or Ctrl-C; return the last state, or no rows after Ctrl-C."""
+    from nllgen.cli.progress import progress_line
     from nllgen.launch.watch import watch_changes
 
     study = study_dir.read_study()
     with contextlib.suppress(KeyboardInterrupt):
         if not sys.stdout.isatty():
-            return watch_changes(study_dir, study, echo)
+            return watch_changes(study_dir, study, progress_line(echo))
         from nllgen.cli.screen import watch_on_screen
 
         return watch_on_screen(study_dir, study)

@@ -4,49 +4,34 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from nllgen.errors import StoppedError
 from nllgen.launch.eta import ThroughputMeter
 from nllgen.launch.status import query_scheduler, status
-from nllgen.launch.watch import ChangeReporter, Echo, work_done
+from nllgen.launch.watch import ChangeReporter, Echo, ProgressLine, work_done
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 
 _HIDDEN = ("stopped", "queued")
 
 
-class ProgressLine(Protocol):
-    """A line of overall progress below the lines that stay."""
-
-    def echo(self, text: str) -> None:
-        """Print a line that stays."""
-
-    def update(self, num_done: int, num_tasks: int, share: float, seconds_left: float | None) -> None:
-        """Update the progress.
-
-        Args:
-            num_done: tasks with a result.
-            num_tasks: all tasks.
-            share: of all work that is done, in [0, 1].
-            seconds_left: estimated; None where there is no estimate.
-        """
-
-
-def follow_cluster(study_dir: StudyDir, study: Study, echo: Echo) -> int:
-    """Print state changes until the scheduler has no job of the study; Ctrl-C does not stop the jobs.
+def follow_cluster(study_dir: StudyDir, study: Study, progress: AbstractContextManager[ProgressLine]) -> int:
+    """Print state changes and progress until the scheduler has no job of the study; Ctrl-C does not stop the jobs.
 
     Returns:
         Number of tasks without a result.
     """
-    reporter = ChangeReporter(echo, _HIDDEN)
-    while True:
-        live, trouble = query_scheduler(study_dir, study, patience_s=None)
-        rows = status(study_dir, study, live)
-        reporter.report(rows, trouble)
-        if not trouble and not (live and live.ids):
-            return num_missing(study_dir, study)
-        time.sleep(5.0)
+    with progress as line:
+        reporter, meter = ChangeReporter(line.echo, _HIDDEN), ThroughputMeter(study)
+        while True:
+            live, trouble = query_scheduler(study_dir, study, patience_s=None)
+            rows = status(study_dir, study, live)
+            reporter.report(rows, trouble)
+            if not trouble and not (live and live.ids):
+                return num_missing(study_dir, study)
+            line.update(*work_done(rows), meter.query(rows).seconds_left)
+            time.sleep(5.0)
 
 
 def follow_local(

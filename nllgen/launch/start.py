@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nllgen.errors import ConfigError
-from nllgen.launch.follow import ProgressLine, follow_cluster, follow_local
+from nllgen.launch.follow import follow_cluster, follow_local
 from nllgen.launch.freeze import freeze_study
 from nllgen.launch.gpus import assign_gpus, require_torch
 from nllgen.launch.local import failure_of_supervisor, start_local
@@ -23,7 +23,7 @@ from nllgen.launch.slurm.shell_options import with_shell_options
 from nllgen.launch.slurm.submission import SubmissionRequest, SubmitResult
 from nllgen.launch.slurm.submission import submit as submit_arrays
 from nllgen.launch.submission_lock import submission_lock
-from nllgen.launch.watch import Echo
+from nllgen.launch.watch import Echo, ProgressLine
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.calibration import KnownCalibration, known_calibration
 from nllgen.planning.plan import ContainerRule, Plan
@@ -179,14 +179,16 @@ def start(
     """
     if prepared.profile is None:
         return _start_local(prepared, echo, warn, progress)
-    return _start_on_cluster(prepared, prepared.profile, echo, wait=progress is not None)
+    return _start_on_cluster(prepared, prepared.profile, echo, progress)
 
 
 def _freeze(prepared: PreparedStudy, echo: Echo) -> tuple[StudyDir, Study, int]:
     return freeze_study(prepared.study, prepared.options.root, echo, trust=prepared.options.trust)
 
 
-def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, wait: bool) -> tuple[StudyDir, int]:
+def _start_on_cluster(
+    prepared: PreparedStudy, profile: Profile, echo: Echo, progress: AbstractContextManager[ProgressLine] | None
+) -> tuple[StudyDir, int]:
     study_dir, study, num_new = _freeze(prepared, echo)
     echo(f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {prepared.plan.num_skip} done before")
     _echo_notes(prepared, echo)
@@ -204,9 +206,9 @@ def _start_on_cluster(prepared: PreparedStudy, profile: Profile, echo: Echo, *, 
         echo(f"nothing to send: {left}; next: nllgen status {study_dir.path}")
     else:
         echo(f"submitted; you can log out. next: nllgen status --watch {study_dir.path}")
-    if not wait:
+    if progress is None:
         return study_dir, 0
-    num_failed = follow_cluster(study_dir, study, echo)
+    num_failed = follow_cluster(study_dir, study, progress)
     _echo_next_step(study_dir, num_failed, echo)
     return study_dir, num_failed
 

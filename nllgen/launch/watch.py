@@ -6,10 +6,13 @@ import codecs
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from nllgen.errors import ConfigError
+from nllgen.launch.eta import ThroughputMeter
 from nllgen.launch.retry_policy import STARTED, array_of
 from nllgen.launch.slurm.arrays import newest_submission
 from nllgen.launch.slurm.commands import HINT_S
@@ -82,6 +85,23 @@ def work_done(rows: Sequence[TaskReport]) -> tuple[int, int, float]:
     return num_done, len(rows), (num_done + parts) / max(1, len(rows))
 
 
+class ProgressLine(Protocol):
+    """A line of overall progress below the lines that stay."""
+
+    def echo(self, text: str) -> None:
+        """Print a line that stays."""
+
+    def update(self, num_done: int, num_tasks: int, share: float, seconds_left: float | None) -> None:
+        """Update the progress.
+
+        Args:
+            num_done: tasks with a result.
+            num_tasks: all tasks.
+            share: of all work that is done, in [0, 1].
+            seconds_left: estimated; None where there is no estimate.
+        """
+
+
 @dataclass
 class ChangeReporter:
     """A printer of state changes, one line each."""
@@ -109,16 +129,20 @@ class ChangeReporter:
             self._states[row.name] = row.status
 
 
-def watch_changes(study_dir: StudyDir, study: Study, echo: Echo) -> list[TaskReport]:
-    """Print state changes until the study is over; return its last state."""
-    reporter = ChangeReporter(echo)
-    while True:
-        rows, trouble = query_status(study_dir, study)
-        reporter.report(rows, trouble)
-        if is_over(rows, trouble):
-            echo(counts_line(rows))
-            return rows
-        time.sleep(_QUERY_S)
+def watch_changes(
+    study_dir: StudyDir, study: Study, progress: AbstractContextManager[ProgressLine]
+) -> list[TaskReport]:
+    """Print state changes and progress until the study is over; return its last state."""
+    with progress as line:
+        reporter, meter = ChangeReporter(line.echo), ThroughputMeter(study)
+        while True:
+            rows, trouble = query_status(study_dir, study)
+            reporter.report(rows, trouble)
+            if is_over(rows, trouble):
+                line.echo(counts_line(rows))
+                return rows
+            line.update(*work_done(rows), meter.query(rows).seconds_left)
+            time.sleep(_QUERY_S)
 
 
 class Follower:

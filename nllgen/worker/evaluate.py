@@ -71,24 +71,31 @@ def evaluate(study_dir: StudyDir, names: Sequence[str], cells: Sequence[Cell], s
     exact_arithmetic()
     study_dir.guard()
     study, outcomes = study_dir.read_study(), Evaluated()
-    expected = Expected.of(study, study_dir)
     tasks = {(task.kind, task.cell.id): task for task in tasks_of(study, study_dir)}
-    for cell in cells:
-        task = tasks[TaskKind.TRUTH if cell == study.truth else TaskKind.CELL, cell.id]
-        try:
-            files = inspect(task, expected)
-            if files.state in (ResultState.MISSING, ResultState.PARTIAL):
-                outcomes.unfinished += 1
-                continue
-            if not files.state.is_done:
-                raise CorruptFileError(files.detail, "submit the grid again: the cell runs anew")
-            _evaluate_cell(study_dir, study, task, names, settings, outcomes)
-        except StoppedError:
-            raise
-        except NllgenError as error:
-            echo(f"{cell.id}: {error}")
-            outcomes.failed.append(f"{cell.id} ({cell.label}): {error.message}")
+    with settings.display("measuring", len(cells)) as update:
+        for num_done, cell in enumerate(cells):
+            update(num_done, cell.label)
+            task = tasks[TaskKind.TRUTH if cell == study.truth else TaskKind.CELL, cell.id]
+            try:
+                _evaluate_if_done(study_dir, study, task, names, settings, outcomes)
+            except StoppedError:
+                raise
+            except NllgenError as error:
+                echo(f"{cell.id}: {error}")
+                outcomes.failed.append(f"{cell.id} ({cell.label}): {error.message}")
     return outcomes
+
+
+def _evaluate_if_done(
+    study_dir: StudyDir, study: Study, task: Task, names: Sequence[str], settings: Settings, outcomes: Evaluated
+) -> None:
+    files = inspect(task, Expected.of(study, study_dir))
+    if files.state in (ResultState.MISSING, ResultState.PARTIAL):
+        outcomes.unfinished += 1
+        return
+    if not files.state.is_done:
+        raise CorruptFileError(files.detail, "submit the grid again: the cell runs anew")
+    _evaluate_cell(study_dir, study, task, names, settings, outcomes)
 
 
 def _evaluate_cell(

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from nllgen.study.quantities import duration
+
 _LINE_EVERY_S = 10.0
 _FILE_EVERY_S = 5.0
 
@@ -19,17 +21,26 @@ Display = Callable[[str, int], AbstractContextManager[Update]]  # (title, total)
 
 @contextlib.contextmanager
 def plain_lines(title: str, total: int) -> Iterator[Update]:
-    """Print a line every ten seconds and at the end."""
+    """Print a line with the time left every ten seconds, and one at the end."""
     started = line_at = time.monotonic()
+    first: tuple[int, float] | None = None  # number that was done at first, and when
 
     def update(done: int, note: str) -> None:
-        nonlocal line_at
+        nonlocal line_at, first
         now = time.monotonic()
+        if first is None:
+            first = (done, now)
         if done == total or now - line_at >= _LINE_EVERY_S:
             line_at = now
-            print(f"{title}  {done}/{total}  {now - started:.0f} s  {note}".rstrip(), flush=True)
+            left = _left(done - first[0], total - done, now - first[1])
+            print(f"{title}  {done}/{total}  {now - started:.0f} s{left}  {note}".rstrip(), flush=True)
 
     yield update
+
+
+def _left(num_done: int, num_left: int, elapsed_s: float) -> str:
+    """Return for example ``, about 20 s left``; empty where nothing is left, or nothing shows how long it takes."""
+    return f", about {duration(elapsed_s / num_done * num_left)} left" if num_done > 0 and num_left > 0 else ""
 
 
 class TaskProgress:

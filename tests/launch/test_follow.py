@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import submitit
 
+from nllgen.cli.progress import progress_line
 from nllgen.errors import MachineError
 from nllgen.launch import follow
 from nllgen.launch.freeze import freeze
@@ -34,7 +35,7 @@ def test_a_scheduler_that_does_not_answer_is_waited_for(study_dir: StudyDir, mon
     monkeypatch.setattr(follow, "query_scheduler", lambda *_, **__: next(answers))
     monkeypatch.setattr(follow, "status", lambda *_: [])
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    follow.follow_cluster(study_dir, study_dir.read_study(), lines.append)
+    follow.follow_cluster(study_dir, study_dir.read_study(), progress_line(lines.append))
     assert lines == ["no answer", "the scheduler answers again"]
     assert next(answers, None) is None
 

@@ -30,8 +30,8 @@ def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end(
             clock[0] = float(second)
             update(second, "loss 1")
     assert capsys.readouterr().out.splitlines() == [
-        "cell  10/25  10 s  loss 1",
-        "cell  20/25  20 s  loss 1",
+        "cell  10/25  10 s, about 15 s left  loss 1",
+        "cell  20/25  20 s, about 5 s left  loss 1",
         "cell  25/25  25 s  loss 1",
     ]
 
