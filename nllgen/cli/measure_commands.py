@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import cloup
+from click.core import ParameterSource
 
 from nllgen.cli.completion import complete_cells, complete_metrics
 from nllgen.cli.options import (
@@ -30,6 +33,7 @@ from nllgen.study.metric_groups import METRIC_GROUPS, group_name
 
 if TYPE_CHECKING:
     from nllgen.storage.study_dir import StudyDir
+    from nllgen.study.config import DatasetConfig
     from nllgen.worker.evaluate import Evaluated
 
 Space = Literal["logits", "pixels"]
@@ -93,6 +97,7 @@ def evaluate_study(
         StoppedError: Ctrl-C; measurements that are complete are kept.
     """
     from nllgen.assets import asset_folder
+    from nllgen.cli.progress import task_display
     from nllgen.launch.gpus import require_torch
     from nllgen.launch.stop_signal import StopRequest
     from nllgen.launch.trust import require_trust
@@ -106,7 +111,8 @@ def evaluate_study(
     from nllgen.worker.setup import enter_evaluation
 
     names = list(dict.fromkeys(metrics))
-    done = enter_evaluation(study_dir, names, cells, RunOptions(asset_folder(), device, threads), StopRequest())
+    options = RunOptions(asset_folder(), device, threads)
+    done = enter_evaluation(study_dir, names, cells, options, StopRequest(), task_display())
     if failed := done.failed:
         more = [f"and {len(failed) - MAX_NAMED} more"] if len(failed) > MAX_NAMED else []
         raise CellsFailedError(
@@ -124,10 +130,16 @@ def evaluate_study(
 @_count_option("--num-test", 10_000, "Test images.")
 @_count_option("--num-entropy", 50_000, "Draws that estimate the entropy.")
 @NUM_THREADS
-def draw(truth: Path, num_train: int, num_val: int, num_test: int, num_entropy: int, threads: int | None) -> None:
+@cloup.option("--yes", is_flag=True, help="Do not ask before drawing more images than the truth's study has.")
+@click.pass_context
+def draw(
+    ctx: click.Context, truth: Path, num_train: int, num_val: int, num_test: int, num_entropy: int,
+    threads: int | None, yes: bool,
+) -> None:  # fmt: skip
     """Draw images and their exact log-densities from a truth.
 
-    Writes dataset.h5 beside the truth.pt. An existing data set is kept, and only missing images are added.
+    Writes dataset.h5 beside the truth.pt. An existing data set is kept, and only missing images are added. After Ctrl-C
+    the same command goes on where it stopped.
     """
     from nllgen.cli.progress import task_display
     from nllgen.launch.gpus import require_torch
@@ -140,9 +152,37 @@ def draw(truth: Path, num_train: int, num_val: int, num_test: int, num_entropy: 
 
     config = DatasetConfig(num_train=num_train, num_val=num_val, num_test=num_test, num_entropy=num_entropy)
     weights = find_weights(truth.absolute())
+    if not yes and not any(map(partial(_is_typed, ctx), ("num_train", "num_val", "num_test"))):
+        _ask_for_more_than_the_study(weights, config)
     path, stop = weights.with_name("dataset.h5"), StopRequest()
     enter_drawing(weights, path, config, threads or num_cores(), stop, task_display())
     echo(f"next: nllgen score --truth {weights} --log-probs FILE")
+
+
+def _is_typed(ctx: click.Context, option: str) -> bool:
+    """Return whether an option is on the command line."""
+    return ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
+def _ask_for_more_than_the_study(weights: Path, config: DatasetConfig) -> None:
+    """Ask before more images are drawn than the study of a truth has.
+
+    Raises:
+        ConfigError: the answer is no, or there is nobody to ask.
+    """
+    from nllgen.storage.study_dir import StudyDir
+
+    study_dir = StudyDir(weights.parents[2])
+    if not study_dir.is_frozen:
+        return
+    own = study_dir.read_study().dataset
+    asked, there = config.num_images, own.num_images
+    if asked <= there:
+        return
+    numbers = f"--num-train {own.num_train} --num-val {own.num_val} --num-test {own.num_test}"
+    text = f"{asked:,} images are to be drawn, and the study {study_dir.path.name} has {there:,}"
+    if not sys.stdin.isatty() or not click.confirm(f"{text}; draw them?"):
+        raise ConfigError(text, f"give the numbers: {numbers}; or --yes for {asked:,}")
 
 
 @cloup.command(

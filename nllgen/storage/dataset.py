@@ -10,7 +10,7 @@ import numpy as np
 
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.checksum import with_checksum
-from nllgen.storage.hdf5 import check_schema, find, get_array, number_attr, open_read, put_array, text_attr
+from nllgen.storage.hdf5 import check_schema, find, get_array, has, number_attr, open_read, put_array, text_attr
 from nllgen.storage.hdf5_data import Array, check_local
 from nllgen.storage.schema import SCHEMA, SPLITS
 
@@ -100,3 +100,52 @@ def read_dataset_head(path: Path) -> Dataset:
             log_prob[split] = np.empty(0)
         numbers = {name: number_attr(file, name) for name in NUMBERS}
         return Dataset(text_attr(file, "truth_id"), text_attr(file, "truth_sha256"), x, log_prob, numbers)
+
+
+@dataclass(frozen=True)
+class PartialDataset:
+    """What is drawn of a data set, while it is incomplete.
+
+    Attributes:
+        truth_sha256: digest of the truth's weights.
+        x: split → (N, C, H, W) float32 logits.
+        log_prob: split, or ``entropy`` for the draws whose images are not kept → (N,) float64 nats.
+        forward_inverse_nats: largest difference of a density between the two directions.
+    """
+
+    truth_sha256: str
+    x: dict[str, Array]
+    log_prob: dict[str, Array]
+    forward_inverse_nats: float
+
+
+def write_partial(path: Path, partial: PartialDataset) -> None:
+    """Write atomically what is drawn."""
+
+    def fill(file: h5py.File) -> None:
+        file.attrs["schema"] = SCHEMA
+        file.attrs["truth_sha256"] = partial.truth_sha256
+        file.attrs["forward_inverse_nats"] = partial.forward_inverse_nats
+        for split, images in partial.x.items():
+            put_array(file, f"{split}/x", images.astype(np.float32), "logits")
+        for name, values in partial.log_prob.items():
+            put_array(file, f"{name}/log_prob", values.astype(np.float64), "nats")
+
+    write_bytes(path, with_checksum(fill))
+
+
+def read_partial(path: Path) -> PartialDataset:
+    """Read what is drawn.
+
+    Raises:
+        CorruptFileError, SchemaError, MachineError: as :func:`read_dataset`.
+    """
+    with open_read(path) as file:
+        check_schema(file, path)
+        x = {split: get_array(file, f"{split}/x", ndim=4, kind="f") for split in SPLITS}
+        names = [name for name in (*SPLITS, "entropy") if has(file, name)]
+        log_prob = {name: get_array(file, f"{name}/log_prob", ndim=1, kind="f") for name in names}
+        if any(len(x[split]) != len(log_prob.get(split, ())) for split in SPLITS):
+            raise ValueError("images and log-densities do not fit together")
+        error = number_attr(file, "forward_inverse_nats")
+        return PartialDataset(text_attr(file, "truth_sha256"), x, log_prob, error)

@@ -24,6 +24,11 @@ class DatasetConfig(Frozen):
     num_test: Annotated[int, Field(ge=2, le=10**6)] = 10_000
     num_entropy: Annotated[int, Field(ge=2, le=10**7)] = 50_000
 
+    @property
+    def num_images(self) -> int:
+        """Return the number of images of all splits."""
+        return self.num_train + self.num_val + self.num_test
+
 
 def _known_group(value: Any) -> Any:
     return group_name(value) if isinstance(value, str) else value

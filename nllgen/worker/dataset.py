@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from nllgen.data.synthetic import CHUNK, draw_split, entropy
 from nllgen.data.truth import Truth, load_truth
 from nllgen.errors import ConfigError, CorruptFileError
 from nllgen.models.realnvp import numerical_errors
 from nllgen.storage.dataset import Dataset, read_dataset, write_dataset
 from nllgen.storage.schema import SPLITS
 from nllgen.study.config import DatasetConfig
-from nllgen.train.streams import generator
+from nllgen.worker.drawing import ENTROPY, Drawing, partial_path
 from nllgen.worker.progress import Display, TaskProgress
 from nllgen.worker.settings import Stop, echo, move_aside
 from nllgen.worker.study_truth import study_truth
@@ -37,7 +35,7 @@ def draw_dataset(weights: Path, path: Path, config: DatasetConfig, stop: Stop, d
     Raises:
         ConfigError: the data set that exists was drawn from another truth.
         AssetError, CorruptFileError: the truth is missing or damaged.
-        StoppedError: a stop was asked for; nothing was written.
+        StoppedError: a stop was asked for; what is drawn is kept, and the next time goes on there.
     """
     truth = load_truth(weights, _CPU, study_truth(weights))
     old = _old_dataset(path)
@@ -52,13 +50,18 @@ def draw_dataset(weights: Path, path: Path, config: DatasetConfig, stop: Stop, d
     if _covers(old, wanted):
         echo(f"already there: {path}")
         return
-    total = sum(wanted.values()) + (0 if old else config.num_entropy)
-    with stop.interruptible(), display("drawing synthetic MNIST", total) as update:
-        drawn = _draw(truth, config, wanted, old, TaskProgress(update, total))
+    wanted |= {} if old else {ENTROPY: config.num_entropy}
+    total = sum(wanted.values())
+    drawing = Drawing(truth, wanted, path, old)
+    with display("drawing synthetic MNIST", total) as update:
+        drawing.run(TaskProgress(update, total), stop)
+    with stop.interruptible():
+        drawn = _finished(drawing, truth, old)
     if _covers(_old_dataset(path), wanted):  # the worker of a larger study was faster
         echo(f"already there: {path}")
         return
     write_dataset(path, drawn)
+    partial_path(path).unlink(missing_ok=True)
     echo(f"published: {path}")
 
 
@@ -77,33 +80,19 @@ def _old_dataset(path: Path) -> Dataset | None:
         return None
 
 
-def _draw(
-    truth: Truth, config: DatasetConfig, wanted: dict[str, int], old: Dataset | None, progress: TaskProgress
-) -> Dataset:
-    def chunk_generator(split: str, chunk: int) -> torch.Generator:
-        return generator(_CPU, truth.cell.seed, "dataset", split, chunk)
-
-    x, log_prob, worst = {}, {}, old.numbers["forward_inverse_nats"] if old else 0.0
-    for split in SPLITS:
-        # whole chunks of an older set are kept; they begin the larger one
-        kept = min(len(old.x[split]), wanted[split]) // CHUNK * CHUNK if old else 0
-        progress.add(kept)
-        x[split], log_prob[split] = np.empty((0, *truth.cell.data.shape), np.float32), np.empty(0)
-        if kept < wanted[split]:
-            images, densities, error = draw_split(truth, split, kept, wanted[split], chunk_generator, progress.add)
-            worst = max(worst, error)
-            x[split], log_prob[split] = images.numpy(), densities.numpy()
-        if old:
-            x[split] = np.concatenate((old.x[split][:kept], x[split]))
-            log_prob[split] = np.concatenate((old.log_prob[split][:kept], log_prob[split]))
+def _finished(drawing: Drawing, truth: Truth, old: Dataset | None) -> Dataset:
+    """Return the data set that was drawn, with the entropy and the numerical errors of a new one."""
+    x = drawing.images()
+    log_prob = {split: values for split, values in drawing.densities().items() if split != ENTROPY}
     if old:
-        return replace(old, x=x, log_prob=log_prob, numbers=old.numbers | {"forward_inverse_nats": worst})
-    entropy_nats, entropy_se_nats = entropy(truth, config.num_entropy, chunk_generator, progress.add)
+        numbers = old.numbers | {"forward_inverse_nats": drawing.forward_inverse_nats}
+        return replace(old, x=x, log_prob=log_prob, numbers=numbers)
+    entropy_nats, entropy_se_nats = drawing.entropy()
     fp_error, inverse_error = numerical_errors(truth.flow, torch.from_numpy(x["val"][:_CHECKED]))
     numbers = {
         "entropy_nats": entropy_nats,
         "entropy_se_nats": entropy_se_nats,
-        "forward_inverse_nats": worst,
+        "forward_inverse_nats": drawing.forward_inverse_nats,
         "fp32_fp64_nats": fp_error,
         "inverse_error": inverse_error,
     }

@@ -47,7 +47,12 @@ def enter(
 
 
 def enter_evaluation(
-    study_dir: StudyDir, names: Sequence[str], cells: Sequence[Cell], options: RunOptions, stop: Stop
+    study_dir: StudyDir,
+    names: Sequence[str],
+    cells: Sequence[Cell],
+    options: RunOptions,
+    stop: Stop,
+    display: Display = plain_lines,
 ) -> Evaluated:
     """Set up torch and measure groups of metrics on finished cells.
 
@@ -55,7 +60,7 @@ def enter_evaluation(
         MachineError: there is no such device.
         StoppedError: a stop was asked for; what was published stays.
     """
-    return evaluate(study_dir, names, cells, set_up(_EVALUATION, options, stop))
+    return evaluate(study_dir, names, cells, set_up(_EVALUATION, options, stop, display))
 
 
 def enter_drawing(
@@ -65,7 +70,7 @@ def enter_drawing(
 
     Raises:
         ConfigError: the data set that exists was drawn from another truth.
-        StoppedError: a stop was asked for; nothing was written.
+        StoppedError: a stop was asked for; what is drawn is kept.
     """
     keep_freed_memory()
     torch.set_num_threads(threads)

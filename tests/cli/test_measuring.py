@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import signal
@@ -15,13 +16,26 @@ import pytest
 import torch
 
 from nllgen.data.truth import load_truth, truth_bytes
+from nllgen.errors import StoppedError
+from nllgen.launch.freeze import freeze
 from nllgen.metrics.exact import log_densities
 from nllgen.models import RealNVP
 from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, write_dataset
 from nllgen.storage.result import read_result
-from nllgen.study.config import Cell, DataConfig, FlowConfig
+from nllgen.study.config import Cell, DataConfig, DatasetConfig, FlowConfig
+from nllgen.study.load import parse_study
+from nllgen.worker.dataset import draw_dataset
+from nllgen.worker.progress import plain_lines
+from nllgen.worker.settings import NeverStop
 from tests.cli.pages import SCORE, blocks
 from tests.cli.process import NLLGEN, TINY, USAGE, Run, frozen, refused
+
+TINY_WITH_TRUTH = """
+name: tiny
+truth: {data: {source: mnist, image_size: 14}, flow: {width: 2, blocks: 0, scales: 1}, paradigm: {steps: 1}}
+dataset: {num_train: 40, num_val: 20, num_test: 20, num_entropy: 50}
+cells: [{data: {source: synthetic, num_train: 40}, degree: W, paradigm: {name: nll, steps: 1}}]
+"""
 
 
 @pytest.fixture
@@ -101,9 +115,9 @@ def test_what_cannot_be_drawn_from_is_refused(nllgen: Run, truth: Path, argument
     refused(nllgen("draw", *arguments.split()), USAGE, *words)
 
 
-def test_ctrl_c_leaves_no_data_set(truth: Path) -> None:
-    (truth / "dataset.h5").unlink()
-    command = [NLLGEN, "draw", str(truth), "--num-train", "1000000", "--threads", "1"]
+def interrupt_drawing(truth: Path, num_train: int) -> str:
+    """Draw until some images are there, send Ctrl-C, and return the output."""
+    command = [NLLGEN, "draw", str(truth), "--num-train", str(num_train), "--num-entropy", "2000", "--threads", "1"]
     give_up = time.monotonic() + 300
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
@@ -117,7 +131,69 @@ def test_ctrl_c_leaves_no_data_set(truth: Path) -> None:
             process.kill()
     assert process.returncode == 75, output
     assert "Traceback" not in output
-    assert [path.name for path in truth.iterdir()] == ["truth.pt"]
+    return output
+
+
+def test_ctrl_c_leaves_no_data_set(truth: Path) -> None:
+    (truth / "dataset.h5").unlink()
+    interrupt_drawing(truth, 1_000_000)
+    assert {path.name for path in truth.iterdir()} == {"truth.pt", "dataset.partial.h5"}
+
+
+def test_what_was_drawn_before_a_stop_is_not_drawn_again(truth: Path, tmp_path: Path) -> None:
+    """The stop comes after each chunk; the data set is that of an undisturbed draw."""
+    weights, sizes = truth / "truth.pt", DatasetConfig(num_train=1200, num_val=20, num_test=20, num_entropy=1000)
+    paths = [tmp_path / name for name in ("undisturbed.h5", "dataset.h5")]
+    draw_dataset(weights, paths[0], sizes, NeverStop(), plain_lines)
+    counts = []
+    for num_chunks in itertools.count(1):
+        counts.append(num_chunks)
+        try:
+            draw_dataset(weights, paths[1], sizes, StopAfter(1), plain_lines)
+            break
+        except StoppedError:
+            assert not paths[1].exists()
+    assert len(counts) == 7  # three chunks of training images, one of each other split, two of the entropy
+    first, second = map(read_dataset, paths)
+    assert first.numbers == second.numbers
+    for split in ("train", "val", "test"):
+        np.testing.assert_array_equal(first.x[split], second.x[split])
+        np.testing.assert_array_equal(first.log_prob[split], second.log_prob[split])
+    assert not (tmp_path / "dataset.partial.h5").exists()
+
+
+class StopAfter(NeverStop):
+    """A request to stop after a number of chunks."""
+
+    def __init__(self, num_chunks: int):
+        self._left = num_chunks
+
+    def __call__(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"nllgen sha256 " + b"0" * 4000])
+def test_a_damaged_part_of_a_data_set_is_drawn_again(nllgen: Run, truth: Path, content: bytes) -> None:
+    (truth / "dataset.h5").unlink()
+    (truth / "dataset.partial.h5").write_bytes(content)
+    assert drawn(nllgen, truth, 500).sizes() == {"train": 500, "val": 20, "test": 20}
+    assert not (truth / "dataset.partial.h5").exists()
+
+
+def test_more_images_than_the_study_has_are_drawn_when_that_is_confirmed(nllgen: Run, tmp_path: Path) -> None:
+    text = TINY_WITH_TRUTH
+    study_dir, study, _ = freeze(parse_study(text, "g", precision="fp32"), tmp_path)
+    assert study.truth is not None
+    directory = study_dir.truth(study.truth.id).path
+    directory.mkdir(parents=True)
+    flow = RealNVP(study.truth.real_nvp)
+    (directory / "truth.pt").write_bytes(truth_bytes(study.truth, flow.state_dict()))
+    refused(
+        nllgen("draw", study_dir.path), USAGE, "70,000 images are to be drawn, and the study tiny has 80",
+        "--num-train 40 --num-val 20 --num-test 20", "--yes",
+    )  # fmt: skip
+    assert drawn(nllgen, directory, 600).sizes()["train"] == 600
 
 
 def _handles(pid: int, number: signal.Signals) -> bool:
