@@ -224,10 +224,10 @@ def _dead_games(frames: Frames) -> list[str]:
     return [f"{frames.cells['id'][row]} since step {step:.0f}" for row, step in steps.items()]
 
 
-def to_csv(table: pd.DataFrame) -> bytes:
-    """Return a table as CSV in UTF-8 with ten significant digits; no text is a formula to a spreadsheet."""
+def to_csv(table: pd.DataFrame, float_format: str | None = "%.10g") -> bytes:
+    """Return a table as CSV in UTF-8; no text is a formula to a spreadsheet. Without a format, numbers are exact."""
     texts = {name: _without_formulas(column) for name, column in table.items() if not is_numeric_dtype(column)}
-    return bytes(table.assign(**texts).to_csv(index=False, float_format="%.10g").encode())
+    return bytes(table.assign(**texts).to_csv(index=False, float_format=float_format).encode())
 
 
 def _without_formulas(column: pd.Series) -> pd.Series:

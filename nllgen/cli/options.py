@@ -81,6 +81,14 @@ def _truth(ctx: click.Context, _: click.Parameter, value: Path) -> Path:
     return named if value.name == str(value) and not value.exists() and is_study(named) else value
 
 
+def _results(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
+    """Return a study.h5 that is named by its path, or the directory of a study, with what is there now."""
+    if value.endswith(".h5") or Path(value).is_file():
+        return Path(value)
+    study_dir = _study(ctx, parameter, value)
+    return study_dir.path if study_dir else Path(value)
+
+
 def _root(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
     from nllgen.study.path_kinds import require_root
     from nllgen.study.user_directories import expand_home, plain_path
@@ -133,6 +141,9 @@ COLLECTED = cloup.argument(
     callback=_collected,
     help="Name of a study, its directory, or a study.h5.",
     shell_complete=complete_studies,
+)
+RESULTS = cloup.argument(
+    "study_path", metavar="STUDY", callback=_results, help="A study.h5; or a study, by name or directory."
 )
 STUDY_OPTION = cloup.option(
     "--study",
