@@ -83,6 +83,7 @@ _OWN_MEANING = {
 _CELL = {"cell": Column("1", _ROW)}
 
 CELL_COLUMNS: Final = _IDENTITY | _CONFIGURATION | _NAMES | _PROVENANCE
+SELECTABLE: Final = tuple(name for name in (*_CONFIGURATION, "student") if name not in ("truth_id", "num_dims"))
 # columns of a cell that the long frames carry; join_cells adds others
 KEYS: Final = (
     "id", "role", "outcome", "degree", "student", "paradigm", "source", "num_train", "image_size", "setting", "slug",

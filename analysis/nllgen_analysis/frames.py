@@ -191,7 +191,7 @@ def _cells(table: Table, parsed: Sequence[Cell]) -> pd.DataFrame:
         )
     ]
     frame["setting"], frame["slug"] = _settings(frame)
-    frame["variant"] = _variants(frame, [_settings_of(cell) for cell in parsed])
+    frame["variant"] = _variants(frame, [settings_of(cell) for cell in parsed])
     frame["group"] = frame["student"] + " · " + frame["paradigm"] + " · " + frame["setting"]
     varied = frame["variant"] != ""
     frame.loc[varied, "group"] += " · " + frame.loc[varied, "variant"]
@@ -258,7 +258,7 @@ def _settings(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
     return names, slugs
 
 
-def _settings_of(cell: Cell) -> dict[str, Hashable]:
+def settings_of(cell: Cell) -> dict[str, Hashable]:
     """Return the settings that two cells of one student, paradigm, setting and seed may differ in."""
     parts = {"": cell.model_dump(include={"precision"}) | cell.paradigm.model_dump()}
     parts["flow."] = cell.architecture.model_dump(exclude={"shape", "options"})

@@ -103,6 +103,30 @@ def mean_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Inte
     return Interval(mean, mean - half, mean + half, count, ONE_SEED if count == 1 else "")
 
 
+def welch_interval(first: npt.ArrayLike, second: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """Return the difference of two means and its interval without pairs, at unequal variances (Welch 1947)."""
+    groups = [np.asarray(values, dtype=float).ravel() for values in (first, second)]
+    groups = [values[np.isfinite(values)] for values in groups]
+    counts = [len(values) for values in groups]
+    if not all(counts):
+        return Interval(np.nan, np.nan, np.nan, min(counts), NO_VALUE)
+    mean = float(groups[0].mean() - groups[1].mean())
+    if min(counts) == 1:
+        return Interval(mean, np.nan, np.nan, 1, ONE_SEED)
+    parts = [float(values.var(ddof=1)) / len(values) for values in groups]
+    error = math.sqrt(sum(parts))
+    degrees = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, counts, strict=True)) if error else 1
+    half = float(stats.t.ppf((1 + confidence) / 2, degrees)) * error
+    return Interval(mean, mean - half, mean + half, min(counts), "")
+
+
+def exponential(interval: Interval) -> Interval:
+    """Return the geometric mean, or a ratio, of which an interval is in logarithms."""
+    mean, low, high = (math.exp(min(max(value, -MAX_LOG), MAX_LOG)) if math.isfinite(value) else value
+                       for value in (interval.mean, interval.low, interval.high))  # fmt: skip
+    return Interval(mean, low, high, interval.num_seeds, interval.note)
+
+
 def half_width(
     error: npt.NDArray[np.float64], count: npt.NDArray[np.int64], confidence: float
 ) -> npt.NDArray[np.float64]:

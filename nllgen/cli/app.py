@@ -17,6 +17,7 @@ import click
 import cloup
 
 from nllgen import __version__
+from nllgen.cli import compare_commands as compare
 from nllgen.cli import control_commands as control
 from nllgen.cli import export_commands as export
 from nllgen.cli import machine_commands as machine
@@ -76,7 +77,7 @@ def _section(title: str, *commands: click.Command) -> cloup.Section:
         _section("First steps", init, machine.assets, machine.doctor, machine.build, machine.shell, machine.completion),
         _section("Run a study", study.plan, study.submit, study.run),
         _section("Watch and control a study", watch.status, watch.logs, control.cancel, control.retry, control.check),
-        _section("Results", result.collect, result.report, export.export),
+        _section("Results", result.collect, result.report, compare.compare, export.export),
         _section("Measure trained models", measure.evaluate, measure.score, measure.draw),
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

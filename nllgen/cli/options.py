@@ -81,7 +81,7 @@ def _truth(ctx: click.Context, _: click.Parameter, value: Path) -> Path:
     return named if value.name == str(value) and not value.exists() and is_study(named) else value
 
 
-def _results(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
+def find_results(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
     """Return a study.h5 that is named by its path, or the directory of a study, with what is there now."""
     if value.endswith(".h5") or Path(value).is_file():
         return Path(value)
@@ -143,7 +143,7 @@ COLLECTED = cloup.argument(
     shell_complete=complete_studies,
 )
 RESULTS = cloup.argument(
-    "study_path", metavar="STUDY", callback=_results, help="A study.h5; or a study, by name or directory."
+    "study_path", metavar="STUDY", callback=find_results, help="A study.h5; or a study, by name or directory."
 )
 STUDY_OPTION = cloup.option(
     "--study",
