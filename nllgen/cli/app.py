@@ -29,7 +29,7 @@ from nllgen.cli.crash import report_crash
 from nllgen.cli.init_command import init
 from nllgen.cli.notifying import notify
 from nllgen.cli.options import PATH, example
-from nllgen.cli.output import warn
+from nllgen.cli.output import echo, warn
 from nllgen.errors import EXIT_DONE, EXIT_STOPPED, MachineError, NllgenError
 
 _WITHOUT_TORCH = ("plan", "submit", "status", "cancel", "retry", "collect", "check")
@@ -180,4 +180,4 @@ def time() -> None:
     from nllgen.study.run_options import TimingOrder
     from nllgen.worker.timing import answer
 
-    click.echo(answer(TimingOrder.from_json(sys.stdin.read())).to_json())
+    echo(answer(TimingOrder.from_json(sys.stdin.read())).to_json())

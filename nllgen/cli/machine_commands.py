@@ -215,4 +215,4 @@ def completion(ctx: click.Context, shell_name: str) -> None:
     ~/.zshrc (after compinit) or ~/.config/fish/config.fish, the same line is for all shells."""
     group = ctx.find_root().command
     assert isinstance(group, click.Group)
-    click.echo(script(group, shell_name))
+    echo(script(group, shell_name))

@@ -104,7 +104,7 @@ def read_dataset_head(path: Path) -> Dataset:
 
 @dataclass(frozen=True)
 class PartialDataset:
-    """What is drawn of a data set, while it is incomplete.
+    """The part of a data set that is drawn, while it is incomplete.
 
     Attributes:
         truth_sha256: digest of the truth's weights.

@@ -124,4 +124,4 @@ class Product:
         for path in unused:
             if any(document.option(self.path_of(key)) for key in self.excludes[path]):
                 continue  # the value that it excludes was replaced
-            document.add_error(path, "matches no cell of its sweep; remove it or correct a value")
+            document.add_error(path, "matches no cell of its sweep; correct a value or leave it out")

@@ -46,7 +46,7 @@ def test_a_second_export_replaces_nothing_unless_it_is_forced(nllgen: Run, mixed
 
 
 def test_a_place_without_a_study_is_refused(nllgen: Run, tmp_path: Path) -> None:
-    refused(nllgen("export", tmp_path, "--format", "csv"), USAGE, "there is no study at")
+    refused(nllgen("export", tmp_path, "--format", "csv"), USAGE, "is not a study folder", "manifest.jsonl")
 
 
 def test_a_file_where_the_directory_should_be_is_refused(nllgen: Run, mixed_study: StudyDir, tmp_path: Path) -> None:
