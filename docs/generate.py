@@ -18,9 +18,9 @@ from pydantic_core import PydanticUndefined
 from nllgen.cli import cli
 from nllgen.launch.profile import Profile
 from nllgen.storage import schema
-from nllgen.study.allowed_keys import ARCHITECTURES, PARADIGMS
+from nllgen.study.allowed_keys import ARCHITECTURES, PARADIGMS, TUNED_KEY
 from nllgen.study.config import Cell, DataConfig, DatasetConfig, MetricsConfig, Resources, Study
-from nllgen.study.json_schema import SCHEMA_PATH, attribute_docs, schema_text
+from nllgen.study.json_schema import SCHEMA_PATH, TUNED_MEANING, attribute_docs, schema_text
 from nllgen.study.pretrained import pretrained_card, pretrained_names
 
 DOCS = Path(__file__).parent
@@ -139,6 +139,7 @@ def _paradigms_section() -> str:
             fields.setdefault(key, {})[name] = field
     rows = [(f"`paradigm.{key}`", _paradigms(by_name), _allowed(next(iter(by_name.values()))), _defaults(by_name),
              meanings.get(key, "")) for key, by_name in fields.items() if key != "name"]  # fmt: skip
+    rows.append((f"`{TUNED_KEY}`", "all", "`true` or `false`", "`False`", TUNED_MEANING))
     head = ("key", "paradigms", "values", "default", "meaning")
     return "## paradigm\n\n`paradigm.name` is one of\n\n" + "\n".join(purposes) + "\n\n" + table(head, rows)
 

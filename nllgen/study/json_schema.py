@@ -30,6 +30,7 @@ from nllgen.study.pretrained import pretrained_names
 from nllgen.study.tuning import TuningFile
 
 SCHEMA_PATH = Path(__file__).with_name("study.schema.json")
+TUNED_MEANING = "take the settings of a tuning study's winner"
 _RANGE = {"$ref": "#/definitions/range"}
 _SEVERAL = {"anyOf": [{"type": "array"}, _RANGE]}
 _UNDERSCORES = {"type": "string", "pattern": "^[-+]?[0-9]+(_[0-9]+)+$"}  # 4_000, a text in YAML 1.2
@@ -108,7 +109,7 @@ def _value(key: str) -> Schema:
     if key == "paradigm.name":
         return {"enum": list(PARADIGMS), "description": "how a cell is trained"}
     if key == f"paradigm.{TUNED}":
-        return {"type": "boolean", "description": "take the settings of a tuning study's winner"}
+        return {"type": "boolean", "description": TUNED_MEANING}
     section, _, name = key.rpartition(".")
     model = field_model(section, name)
     assert model is not None
