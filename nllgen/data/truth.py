@@ -146,7 +146,7 @@ def load_truth(path: Path | str, device: torch.device, cell: Cell | None = None)
     except (MemoryError, SchemaError):
         raise
     except Exception as error:  # torch and pydantic raise many types on wrong content
-        raise CorruptFileError(f"{path}: not a truth: {error}", MADE_ANEW) from error
+        raise CorruptFileError(f"{path}: not a truth: {str(error).partition(chr(10))[0]}", MADE_ANEW) from error
     flow.requires_grad_(False).eval().to(device)
     if cell is not None and _unscaled(cell) != _unscaled(trained):
         raise CorruptFileError(f"{path}: holds another truth, {trained.id}", MADE_ANEW)

@@ -18,10 +18,16 @@ from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.hdf5 import get_array, has
 from nllgen.storage.hdf5_data import Array, UntrustedFile, budget_of
 from nllgen.storage.untrusted import open_regular
+from nllgen.study.path_kinds import PathKind, not_arrays, path_kind
 
 FREE_BYTES = 2**29  # what any file may take: equal samples, which compress well, are scored, too
 _HEADER_BYTES = 2**14  # of an array; NumPy itself refuses one of more than 10,000
 _MAX_NAMES = 10
+# kinds of paths that hold no arrays; a file of no kind that is known may be damaged, and is read
+_OTHER_KINDS = (
+    *(kind for kind in PathKind if kind.is_directory),
+    *(PathKind.GRID, PathKind.FROZEN, PathKind.PROFILE, PathKind.WEIGHTS, PathKind.MODEL, PathKind.CONTAINER),
+)
 _NPZ, _KINDS = b"PK", "fui"
 _DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -35,10 +41,13 @@ def read_array(path: Path, names: Sequence[str], ndim: int) -> Array:
         ndim: axes that it must have.
 
     Raises:
+        ConfigError: the path is of another kind.
         CorruptFileError: the file is neither, damaged, or has no such array; or that is of another type or number of
             axes, or expands to many times the size of the file.
         MachineError: it cannot be read, or there is not enough memory for it.
     """
+    if path_kind(path) in _OTHER_KINDS:
+        raise not_arrays(path)
     try:
         with open_regular(path) as file:
             size, npz = os.fstat(file.fileno()).st_size, file.read(len(_NPZ)) == _NPZ

@@ -28,6 +28,7 @@ _PROFILE_KEY = re.compile(
     r"^(partition|account|qos|sbatch|setup|signal_s|array_parallelism|gpu_option)\s*:", re.MULTILINE
 )
 _NAME_KEY = re.compile(r"^name\s*:\s*[\"']?([A-Za-z0-9][\w.-]*)", re.MULTILINE)
+_MODEL_NAME = re.compile(r"model\.[0-9a-f]+\.pt")
 _MAX_NAMED = 3
 
 
@@ -49,6 +50,7 @@ class PathKind(StrEnum):
     METRICS_H5 = "the metrics of one cell"
     HDF5 = "an HDF5 file"
     WEIGHTS = "a file of weights"
+    MODEL = "the weights of one cell"
     ARRAYS = "a file of arrays (.npz)"
     CONTAINER = "an Apptainer container"
     FILE = "a file"
@@ -126,7 +128,7 @@ def _file_kind(name: str, head: bytes) -> PathKind:
     if head[where] == magic:
         return PathKind.CONTAINER
     if head.startswith(_ZIP):
-        return PathKind.WEIGHTS if b"/data.pkl" in head else PathKind.ARRAYS if b".npy" in head else PathKind.FILE
+        return _zip_kind(name, head)
     if head.startswith(_CHECKSUM):
         is_result = b'"cell_id"' in head.partition(_HDF5)[0]
         return PathKind.RESULT_H5 if is_result else _named_kind(name)
@@ -138,6 +140,12 @@ def _file_kind(name: str, head: bytes) -> PathKind:
     if _GRID_KEY.search(text):
         return PathKind.GRID
     return PathKind.PROFILE if _PROFILE_KEY.search(text) and not _NAME_KEY.search(text) else PathKind.FILE
+
+
+def _zip_kind(name: str, head: bytes) -> PathKind:
+    if b"/data.pkl" in head:  # torch's
+        return PathKind.MODEL if _MODEL_NAME.fullmatch(name) else PathKind.WEIGHTS
+    return PathKind.ARRAYS if b".npy" in head else PathKind.FILE
 
 
 def _named_kind(name: str) -> PathKind:
@@ -233,6 +241,11 @@ def not_collected(path: Path, root: Path) -> ConfigError:
 def not_a_container(path: Path) -> ConfigError:
     """Return the error of a path that is no SIF, where one is wanted."""
     return refusal(path, "an Apptainer container (SIF)", "`nllgen build -o nllgen.sif` makes one")
+
+
+def not_arrays(path: Path) -> ConfigError:
+    """Return the error of a path that holds no arrays, where a file of them is wanted."""
+    return refusal(path, "a file of arrays", "give an .npz or HDF5 file; `nllgen score --help` describes its content")
 
 
 def not_weights(path: Path) -> ConfigError:

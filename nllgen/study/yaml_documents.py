@@ -80,7 +80,8 @@ class YamlDocument:
         if option := self.option(path):
             self.diagnostics.add(0, text, option)
             return
-        self.diagnostics.add(self.line(path), f"{dotted(path if name is None else name)}: {text}")
+        key = dotted(path if name is None else name)
+        self.diagnostics.add(self.line(path), f"{key}: {text}" if key else text)
 
     def mapping(self, path: KeyPath, value: Any) -> dict[str, Any]:
         """Return ``value`` if it is a mapping; otherwise add an error and return an empty one."""

@@ -30,6 +30,7 @@ GROUPS = ("frechet", "frechet_inf", "kid", "prdc", "critic")
 _SEED = 0  # of the random streams of image metrics
 _FEW = slice(0, 2)  # training rows that are read where the training split is not needed
 _MAX_NAMED = 5  # rows in a message
+_TRUTH_KINDS = (PathKind.TRUTH, PathKind.DIRECTORY, PathKind.WEIGHTS, PathKind.MISSING)
 _IMPOSSIBLE_SE = 5  # standard errors below 0 at which a KL is no estimate of a divergence
 
 
@@ -55,7 +56,9 @@ def find_weights(path: str | Path) -> Path:
         if study.truth is None:
             raise ConfigError(f"study {study.name} has no truth", "use a study on synthetic data, or a truth.pt")
         path = StudyDir(path).truth(study.truth.id).path
-    if path_kind(path) not in (PathKind.TRUTH, PathKind.DIRECTORY, PathKind.WEIGHTS, PathKind.FILE, PathKind.MISSING):
+    kind = path_kind(path)
+    is_damaged = kind is PathKind.FILE and path.suffix == ".pt"  # loading says so
+    if kind not in _TRUTH_KINDS and not is_damaged:
         raise not_weights(path)
     return _require_file(path / "truth.pt" if path.is_dir() else path, "truth")
 

@@ -233,7 +233,7 @@ def test_samples_are_scored_and_shown(nllgen: Run, truth: Path, tmp_path: Path) 
     ("arguments", "words"),
     [
         ("--truth nowhere --log-probs x.npz", ["no truth at"]),
-        ("--truth truth --log-probs truth/truth.pt", ["has no test/log_prob or log_prob"]),
+        ("--truth truth --log-probs truth/truth.pt", ["is not a file of arrays: it is a file of weights"]),
         ("--truth truth --samples x.npz --split tset", ["'tset' is not one of"]),
     ],
 )

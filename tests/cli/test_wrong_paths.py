@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nllgen.storage.study_dir import StudyDir
 from tests.cli.process import TINY, USAGE, Run, frozen, refused
 
 STUDY_COMMANDS = ["status", "cancel", "retry", "check", "collect", "evaluate --metric kid", "logs {0} truth"]
@@ -68,6 +69,21 @@ def test_a_grid_is_no_container(nllgen: Run, tiny: Path) -> None:
 @pytest.mark.parametrize("command", ["draw", "score --samples x.npz --truth"])
 def test_a_grid_is_no_truth(nllgen: Run, tiny: Path, command: str) -> None:
     refused(nllgen(*with_path(command, "tiny.yaml")), USAGE, "is not a truth: it is the YAML file of a study")
+
+
+def test_the_weights_of_a_cell_are_no_truth(nllgen: Run, study: Path) -> None:
+    path = study / "model.0123abcd.pt"
+    torch.save({"x": torch.zeros(1)}, path)
+    refused(nllgen("draw", path), USAGE, "is not a truth: it is the weights of one cell", f"did you mean {study}?")
+
+
+@pytest.mark.parametrize("name", ["tiny.yaml", "runs", "runs/tiny"])
+@pytest.mark.parametrize("option", ["--samples", "--log-probs"])
+def test_where_arrays_are_wanted(
+    nllgen: Run, bare_study: StudyDir, study: Path, tiny: Path, option: str, name: str
+) -> None:
+    truth = next(bare_study.path.glob("truths/*"))
+    refused(nllgen("score", "--truth", truth, option, name), USAGE, f"{name} is not a file of arrays: it is")
 
 
 @pytest.mark.parametrize("name", ["tiny.yaml", "runs/tiny/study.yaml"])

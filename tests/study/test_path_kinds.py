@@ -76,6 +76,7 @@ def test_the_parts_of_a_study_have_kinds(mixed_study: StudyDir) -> None:
         cell / "result.h5": PathKind.RESULT_H5,
         truth: PathKind.TRUTH,
         truth / "truth.pt": PathKind.WEIGHTS,
+        next(cell.glob("model.*.pt")): PathKind.MODEL,
         truth / "dataset.h5": PathKind.DATASET_H5,
         mixed_study.path.parent: PathKind.ROOT,
     }
