@@ -38,18 +38,24 @@ def is_available(source: str) -> bool:
 )
 @grid_argument
 @SET
+@cloup.option(
+    "--profile", help="Profile of a cluster: plan for its GPUs and its precision.", shell_complete=complete_profiles
+)
 @cloup.option("--power", is_flag=True, help="Show the effects that the rules of the claims can see with these seeds.")
 @JSON
-def plan(grid: str, overrides: tuple[str, ...], root: Path, power: bool, as_json: bool) -> None:
+def plan(grid: str, overrides: tuple[str, ...], root: Path, profile: str | None, power: bool, as_json: bool) -> None:
     """Show which cells would run, why, and at what cost.
 
     Changes nothing. The first plan on a machine measures its speed, in about ten seconds.
     """
     from nllgen.launch.calibrate import calibrate
+    from nllgen.launch.profile import load_profile
     from nllgen.planning.study_plan import load_study_at, plan_study_at
 
-    study = load_study_at(grid, root, is_available, None, overrides, ignore if as_json else echo)
-    study_plan = plan_study_at(study, root, num_cores(), calibration=calibrate(warn))
+    cluster, line = load_profile(profile) if profile else None, ignore if as_json else echo
+    study = load_study_at(grid, root, is_available, cluster.precision if cluster else None, overrides, line)
+    gpus = cluster.resources(study.resources).gpus if cluster else None
+    study_plan = plan_study_at(study, root, num_cores(), calibration=calibrate(warn), gpus=gpus)
     claims = _planned_claims(study) if power else []
     if as_json:
         print_json(study_plan.to_json() | ({"claims": [vars(claim) for claim in claims]} if power else {}))
@@ -78,16 +84,20 @@ def print_plan(plan: Plan) -> None:
     from nllgen.storage.states import weightless_note
     from nllgen.study.quantities import duration
 
-    rows = table("id", "run", "", "does", "why", "core-minutes", "GB")
+    gpu_headings = ("GPU-minutes", "GPU GB") if plan.gpus else ()
+    rows = table("id", "run", "", "does", "why", "core-minutes", "GB", *gpu_headings)
     for row in plan.rows[:MAX_ROWS]:
         minutes = "" if row.action != "run" else "?" if row.estimate == "none" else f"{row.seconds / 60:.1f}"
         memory = f"{row.memory_gb:.1f}" if row.memory_gb and minutes != "?" else ""
-        rows.add_row(row.id, row.kind, row.label, row.action, row.reason, minutes, memory)
+        on_gpu = (f"{row.gpu_seconds / 60:.1f}", f"{row.gpu_memory_gb:.1f}") if row.gpu_seconds and memory else ("", "")
+        cells = (row.id, row.kind, row.label, row.action, row.reason, minutes, memory)
+        rows.add_row(*cells, *on_gpu[: len(gpu_headings)])
     print_rows(rows, len(plan.rows))
     print_tables(
         f"study {plan.study}: {plan.num_run} to run, {plan.num_skip} to skip; about {plan.core_hours:.2f} core-hours, "
         f"{plan.evaluation_share:.0%} of them for evaluations; {duration(plan.wall_seconds)} on {plan.cores} cores",
         *([plan.calibration.note] if plan.num_run else []),
+        *([f"on GPUs about {plan.gpu_hours:.2g} GPU-hours; {plan.gpu_rate.note}"] if plan.gpu_hours else []),
         *map(left_out_note, plan.left_out),
         *(elsewhere_note(plan, study) for study in plan.elsewhere),
         *filter(None, [weightless_note(plan.weightless, plan.study)]),

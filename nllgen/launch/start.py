@@ -108,7 +108,8 @@ def prepare(
     rule = ContainerRule(config.options.container_sha256, options.strict_container) if config.container else None
     # the nodes of a cluster are other machines than this one
     known = KnownCalibration(reason="the nodes are not known") if profile else known_calibration()
-    plan = plan_study_at(study, options.root, len(os.sched_getaffinity(0)), rule, known)
+    gpus = profile.resources(study.resources).gpus if profile else None
+    plan = plan_study_at(study, options.root, len(os.sched_getaffinity(0)), rule, known, gpus)
     return PreparedStudy(options, study, plan, profile, config, notes)
 
 

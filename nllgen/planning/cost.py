@@ -78,7 +78,8 @@ def cell_cost(cell: Cell, study: Study, calibration: Calibration = SHIPPED) -> C
     """Estimate the cost of a cell of a study, or of its truth."""
     run = _Run(cell, study, calibration)
     prepare_seconds = run.pretrain_seconds() + run.prediction_seconds()
-    return CellCost(run.step_seconds(), prepare_seconds, run.eval_seconds(), _memory(cell), calibration.run_s)
+    memory_gb = SHIPPED.base_gb + memory_bytes(cell) / 1e9
+    return CellCost(run.step_seconds(), prepare_seconds, run.eval_seconds(), memory_gb, calibration.run_s)
 
 
 def dataset_seconds(study: Study, calibration: Calibration = SHIPPED) -> float:
@@ -212,8 +213,8 @@ def _disc_cost(cell: Cell, paradigm: AdversarialConfig) -> ModelCost:
     return discriminator_cost(paradigm.disc_width, cell.architecture.shape)
 
 
-def _memory(cell: Cell) -> float:
-    """Return the gigabytes of a run at its peak, within a fifth of measurements (benchmarks/results/memory.md)."""
+def memory_bytes(cell: Cell) -> float:
+    """Return the bytes of a run at its peak beside torch itself: within a fifth (benchmarks/results/memory.md)."""
     paradigm, cost = cell.paradigm, model_cost(cell.architecture)
     # weights, gradient, Adam's two moments, EMA and best: six numbers a parameter
     parameters = 6 * 4 * cost.num_parameters
@@ -225,7 +226,7 @@ def _memory(cell: Cell) -> float:
         parameters += 4 * 4 * disc.num_parameters
         activations += SHIPPED.bytes_disc * disc.activations * paradigm.batch_size
     scored = SHIPPED.bytes_scored * cost.activations * SHIPPED.num_scored
-    return SHIPPED.base_gb + (parameters + max(activations, scored) + _image_bytes(cell)) / 1e9
+    return parameters + max(activations, scored) + _image_bytes(cell)
 
 
 def _image_bytes(cell: Cell) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,8 @@ from typing import Any
 
 from nllgen.planning.calibration import AS_SHIPPED, Calibration, KnownCalibration
 from nllgen.planning.cost import CellCost, cell_cost, dataset_seconds, has_penalty
+from nllgen.planning.gpu import ASSUMED, GpuRate, gpu_memory_gb, gpu_rate, is_gpu
+from nllgen.planning.wall_time import wall_seconds
 from nllgen.storage.states import Expected, ResultState, TaskFiles, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
@@ -56,6 +57,7 @@ class PlanRow:
         seconds: still to be computed, on one core; 0 if skipped.
         memory_gb: at its peak.
         eval_seconds: of ``seconds``, those of evaluations.
+        gpu_seconds, gpu_memory_gb: of one run on a GPU, where it gets one; 0 without.
     """
 
     kind: TaskKind
@@ -67,6 +69,8 @@ class PlanRow:
     estimate: Estimate = Estimate.NONE
     memory_gb: float = 0.0
     eval_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    gpu_memory_gb: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class Plan:
         elsewhere: other study under the same root → number of the cells to run that have a result there.
         weightless: names of the tasks whose numbers count and whose weights are gone.
         calibration: by which times are estimated.
+        gpus: of each run; GPU-hours are counted where there are any.
+        gpu_rate: by which GPU-hours are estimated.
     """
 
     study: str
@@ -92,6 +98,13 @@ class Plan:
     elsewhere: Mapping[str, int] = field(default_factory=dict)
     weightless: tuple[str, ...] = ()
     calibration: KnownCalibration = AS_SHIPPED
+    gpus: int = 0
+    gpu_rate: GpuRate = ASSUMED
+
+    @property
+    def gpu_hours(self) -> float:
+        """Return the GPU-hours of everything that runs."""
+        return self.gpus * sum(row.gpu_seconds for row in self.rows) / 3600
 
     @property
     def num_run(self) -> int:
@@ -111,8 +124,9 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain values, for ``plan --json``."""
         totals = {"num_run": self.num_run, "num_skip": self.num_skip, "evaluation_share": self.evaluation_share}
-        calibration = self.calibration.to_json()
-        return {**vars(self), **totals, "rows": [vars(row).copy() for row in self.rows], "calibration": calibration}
+        rates = {"calibration": self.calibration.to_json(), "gpu_rate": self.gpu_rate.to_json()}
+        totals |= {"gpu_hours": self.gpu_hours}
+        return {**vars(self), **totals, **rates, "rows": [vars(row).copy() for row in self.rows]}
 
 
 def inspect_study(
@@ -131,6 +145,7 @@ def make_plan(
     container: ContainerRule | None = None,
     tasks: Sequence[Task] = (),
     calibration: KnownCalibration = AS_SHIPPED,
+    gpus: int | None = None,
 ) -> Plan:
     """Decide what runs. Reads no file.
 
@@ -141,31 +156,22 @@ def make_plan(
         container: that runs are to be made in, None without one.
         tasks: of the study, where they are known already.
         calibration: by which times are estimated.
+        gpus: of each run; the study's where None.
     """
     assert cores >= 1
     tasks = tasks or tasks_of(study, StudyDir(Path(study.name)))  # no path of theirs is looked at
-    pricer = _Pricer(study, _measured_speeds(tasks, files), calibration.values)
+    gpus = study.resources.gpus if gpus is None else gpus
+    rate = gpu_rate(study, tasks, files) if gpus else ASSUMED
+    pricer = _Pricer(study, _measured_speeds(tasks, files), calibration.values, rate if gpus else None)
     missing = TaskFiles(ResultState.MISSING)
     rows = [_row(task, files.get(task.name, missing), pricer, container) for task in tasks]
     first = sum(row.seconds for row in rows if row.kind is not TaskKind.CELL)
     seconds = [row.seconds for row in rows if row.kind is TaskKind.CELL and row.seconds]
-    wall = _wall_seconds(first, seconds, max(1, cores // study.resources.cpus), cores, calibration.values)
+    wall = wall_seconds(first, seconds, max(1, cores // study.resources.cpus), cores, calibration.values)
     core_hours = (first + sum(seconds)) / 3600
     weightless = tuple(name for name, file in files.items() if file.state is ResultState.WEIGHTLESS)
     return Plan(study.name, tuple(rows), cores, core_hours, wall, study.left_out, weightless=weightless,
-                calibration=calibration)  # fmt: skip
-
-
-def _wall_seconds(first: float, cells: list[float], workers: int, cores: int, calibration: Calibration) -> float:
-    """Return the wall time of the first tasks in turn and of cells on workers at once, and of the workers' starts.
-
-    The more of the cores are busy, the slower is each.
-    """
-    busy = min(workers, len(cells))
-    slower = 1 + (calibration.busy_ratio - 1) * (busy - 1) / max(1, cores - 1) if busy else 1.0
-    # the worker of the first tasks goes on with cells, and others start when these can run
-    starts = (first > 0) + (busy > 1 or (busy == 1 and not first))
-    return first + slower * _makespan(cells, workers) + starts * calibration.start_s
+                calibration=calibration, gpus=gpus, gpu_rate=rate)  # fmt: skip
 
 
 def _speed_key(cell: Cell) -> tuple[object, ...]:
@@ -181,7 +187,9 @@ def _measured_speeds(tasks: Sequence[Task], files: Mapping[str, TaskFiles]) -> d
     seconds_of: dict[tuple[object, ...], list[float]] = {}
     for task in tasks if files else ():
         seconds = files[task.name].seconds_per_step if task.name in files else None
-        if task.kind is not TaskKind.DATASET and seconds and math.isfinite(seconds):
+        if task.kind is TaskKind.DATASET or not seconds or not math.isfinite(seconds):
+            continue
+        if not is_gpu(files[task.name].device):
             key = _identity_key(task.cell)
             cells.setdefault(key, task.cell)
             seconds_of.setdefault(key, []).append(seconds)
@@ -202,8 +210,15 @@ def _identity_key(cell: Cell) -> tuple[object, ...]:
 class _Pricer:
     """Prices of tasks; all of a cell but its seed and its number of steps is looked up once."""
 
-    def __init__(self, study: Study, speeds: Mapping[tuple[object, ...], float], calibration: Calibration):
+    def __init__(
+        self,
+        study: Study,
+        speeds: Mapping[tuple[object, ...], float],
+        calibration: Calibration,
+        gpu_rate: GpuRate | None,
+    ):
         self.study = study
+        self.gpu_rate = gpu_rate
         self.calibration = calibration
         self.speeds = speeds
         self.costs: dict[tuple[object, ...], tuple[CellCost, float | None]] = {}
@@ -223,9 +238,11 @@ class _Pricer:
         unknown = Estimate.NONE if cell.model is not None else Estimate.ANALYTIC
         estimate = unknown if measured is None else Estimate.MEASURED
         seconds = cost.seconds(steps, measured, resumed=step > 0)
-        return replace(
-            row, seconds=seconds, estimate=estimate, memory_gb=cost.memory_gb, eval_seconds=cost.eval_seconds
-        )
+        row = replace(row, seconds=seconds, estimate=estimate, memory_gb=cost.memory_gb, eval_seconds=cost.eval_seconds)
+        if self.gpu_rate is None:
+            return row
+        on_core = cell_cost(cell, self.study).seconds(steps, resumed=step > 0)
+        return replace(row, gpu_seconds=on_core / self.gpu_rate.cores, gpu_memory_gb=gpu_memory_gb(cell))
 
 
 def _row(task: Task, files: TaskFiles, pricer: _Pricer, container: ContainerRule | None) -> PlanRow:
@@ -267,11 +284,3 @@ def _reason(task: Task, files: TaskFiles, container: ContainerRule | None) -> st
         return reason
     made_in = f"container {files.container_sha256[:12]}" if files.container_sha256 else "no container"
     return f"{reason}, but made in {made_in}"
-
-
-def _makespan(seconds: list[float], workers: int) -> float:
-    """Return the wall time of independent work, the longest first, each on the worker that is free first."""
-    free = [0.0] * min(workers, max(1, len(seconds)))
-    for duration in sorted(seconds, reverse=True):
-        heapq.heapreplace(free, free[0] + duration)
-    return max(free)

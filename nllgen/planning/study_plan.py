@@ -97,6 +97,7 @@ def plan_study_at(
     cores: int,
     container: ContainerRule | None = None,
     calibration: KnownCalibration = AS_SHIPPED,
+    gpus: int | None = None,
 ) -> Plan:
     """Plan a study of :func:`load_study_at`, given its results under a root, for so many cores.
 
@@ -107,7 +108,7 @@ def plan_study_at(
     study = merge_frozen(study, study_dir)
     tasks = tasks_of(study, study_dir)
     files = inspect_study(study, study_dir, container, tasks)
-    plan = make_plan(study, files, cores=cores, container=container, tasks=tasks, calibration=calibration)
+    plan = make_plan(study, files, cores=cores, container=container, tasks=tasks, calibration=calibration, gpus=gpus)
     missing = {row.id for row in plan.rows if row.kind is TaskKind.CELL and row.action is Action.RUN}
     return replace(plan, elsewhere=_results_elsewhere(study_dir, missing))
 

@@ -19,7 +19,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def read_head(path: Path) -> dict[str, Any]:
-    """Return ``schema.HEAD_ATTRS`` of a file that has proved whole.
+    """Return ``schema.HEAD_ATTRS`` of a file that has proved whole, and its device, empty where an older one has none.
 
     Raises:
         CorruptFileError: it is damaged, truncated, inconsistent or something else.
@@ -29,7 +29,8 @@ def read_head(path: Path) -> dict[str, Any]:
     try:
         head = json.loads(verify_checksum(path, RESULT_BYTES).head)
         require_schema(head["schema"], path)
-        return checked_attrs(head, HEAD_ATTRS)
+        device = head.get("device")
+        return checked_attrs(head, HEAD_ATTRS) | {"device": device if isinstance(device, str) else ""}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptFileError(f"{path}: not a result ({error})", MADE_ANEW) from error
 

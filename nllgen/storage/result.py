@@ -90,7 +90,7 @@ def write_result(path: Path, result: Result, attempt: str, before_publication: C
 
     with part_file(path, attempt) as part:
         try:
-            write_part(part, with_checksum(fill, {name: attrs[name] for name in HEAD_ATTRS}))
+            write_part(part, with_checksum(fill, {name: attrs[name] for name in (*HEAD_ATTRS, "device")}))
             read_result(part)
             if path.exists():
                 return False

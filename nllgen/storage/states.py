@@ -75,6 +75,7 @@ class TaskFiles:
         finished_at: when the result was made, ISO 8601; empty without a result.
         attempts: number of attempts until the result; 0 without one.
         dead_step: step since which the generator's gradient was dead at the end of a game; None otherwise.
+        device: ``cpu``, or the name of the GPU that made the result; empty where the file does not tell.
     """
 
     state: ResultState
@@ -85,6 +86,7 @@ class TaskFiles:
     finished_at: str = ""
     attempts: int = 0
     dead_step: int | None = None
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ def _inspect_run(task: Task, expected: Expected) -> TaskFiles:
         state, detail = ResultState.WEIGHTLESS, f"{detail}, whose weights are gone: {lost}"
     steps, seconds = task.cell.paradigm.steps, head["seconds_per_step"]
     dead_step = int(head["dead_step"]) if math.isfinite(head["dead_step"]) else None
-    return TaskFiles(state, detail, steps, seconds, container, when, int(head["attempts"]), dead_step)
+    attempts, device = int(head["attempts"]), head["device"]
+    return TaskFiles(state, detail, steps, seconds, container, when, attempts, dead_step, device)
 
 
 def _lost_weights(task_dir: TaskDir, model_sha256: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from nllgen.planning.calibration import SHIPPED, KnownCalibration
 from nllgen.planning.cost import cell_cost
+from nllgen.planning.gpu import CORES_PER_GPU, gpu_memory_gb
 from nllgen.planning.plan import ContainerRule, PlanRow, make_plan
 from nllgen.storage.states import ResultState, TaskFiles
 from nllgen.study.config import MetricsConfig, Study
@@ -159,3 +160,50 @@ def test_ten_thousand_cells_are_planned_quickly() -> None:
 
 def test_smoke_is_planned_within_five_minutes_on_two_cores() -> None:
     assert make_plan(load_study("smoke", precision="bf16"), {}, cores=2).wall_seconds < 300
+
+
+# GPUs
+
+
+def on_gpu(study: Study, speedup: float) -> TaskFiles:
+    """Return the files of the first cell, as a GPU that is so many times as fast as a core left them."""
+    seconds = cell_cost(study.cells[0], study).seconds_per_step / speedup
+    return TaskFiles(ResultState.COMPLETE, seconds_per_step=seconds, device="NVIDIA H200")
+
+
+def test_a_study_without_gpus_has_no_gpu_hours(study: Study) -> None:
+    plan = make_plan(study, {})
+    assert (plan.gpu_hours, plan.rows[2].gpu_memory_gb) == (0, 0)
+
+
+def test_gpu_hours_are_by_an_assumption_that_is_stated(study: Study) -> None:
+    plan = make_plan(study, {}, gpus=1)
+    runs = sum(row.seconds for row in plan.rows if row.kind != "dataset")
+    assert plan.gpu_hours == pytest.approx(runs / 3600 / CORES_PER_GPU)
+    assert "assume that one GPU does the work of 40 cores" in plan.gpu_rate.note
+    assert plan.to_json()["gpu_rate"]["source"] == "assumed"
+
+
+def test_gpu_hours_are_by_the_rate_of_a_run_once_there_is_one(study: Study) -> None:
+    assumed, plan = make_plan(study, {}, gpus=1), make_plan(study, {study.cells[0].id: on_gpu(study, 10)}, gpus=1)
+    assert plan.gpu_rate.cores == pytest.approx(10)
+    assert plan.rows[3].gpu_seconds == pytest.approx(4 * assumed.rows[3].gpu_seconds)
+    assert "1 run on NVIDIA H200" in plan.gpu_rate.note
+    assert plan.to_json()["gpu_rate"]["source"] == "measured"
+
+
+def test_each_run_takes_the_gpus_of_its_job(study: Study) -> None:
+    one, two = (make_plan(study, {}, gpus=gpus) for gpus in (1, 2))
+    assert two.gpu_hours == pytest.approx(2 * one.gpu_hours)
+
+
+def test_a_run_on_a_gpu_says_nothing_about_a_core(study: Study) -> None:
+    plan = make_plan(study, {study.cells[0].id: on_gpu(study, 10)})
+    assert plan.rows[3].estimate == "analytic"
+    assert plan.rows[3].seconds == make_plan(study, {}).rows[3].seconds
+
+
+def test_gpu_memory_grows_with_the_batch(study: Study) -> None:
+    (cell,) = study.cells[:1]
+    large = cell.model_copy(update={"paradigm": cell.paradigm.model_copy(update={"batch_size": 4096})})
+    assert 0.6 < gpu_memory_gb(cell) < gpu_memory_gb(large)

@@ -58,6 +58,18 @@ def test_what_is_read_is_what_was_written(written: Path, result: Result) -> None
     assert {name: found.attrs[name] for name in result.attrs} == expected
 
 
+def test_the_header_names_the_device(written: Path, result: Result) -> None:
+    assert read_head(written)["device"] == result.attrs["device"] != ""
+
+
+def test_a_header_of_an_older_result_names_no_device(written: Path) -> None:
+    content = written.read_bytes()
+    head = json.loads(content[:SIZE].split(b"\n")[1])
+    del head["device"]
+    written.write_bytes(checksum_header(content[SIZE:], json.dumps(head)) + content[SIZE:])
+    assert read_head(written)["device"] == ""
+
+
 def test_a_result_without_samples_and_steps_is_a_result(tmp_path: Path, make_result: Callable[..., Result]) -> None:
     result = make_result(num_samples=0)
     result = replace(result, history={name: data[:0] for name, data in result.history.items()})
