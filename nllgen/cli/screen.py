@@ -31,6 +31,7 @@ _ORDER = (
     TaskStatus.FAILED,
     TaskStatus.DAMAGED,
     TaskStatus.STALE,
+    TaskStatus.VANISHED,
     TaskStatus.LOCKED,
     TaskStatus.WEIGHTLESS,
     TaskStatus.STOPPED,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import cloup
 
 from nllgen.cli.completion import complete_cells
+from nllgen.cli.numbers import SORT, number_columns, read_numbers, sorted_rows, with_numbers
 from nllgen.cli.options import JSON, example, study_argument
 from nllgen.cli.output import (
     MAX_ROWS,
@@ -31,23 +32,28 @@ if TYPE_CHECKING:
     from nllgen.storage.study_dir import StudyDir
 
 
-@cloup.command(epilog=example("nllgen status smoke", "nllgen status --watch runs/smoke"))
+@cloup.command(
+    epilog=example("nllgen status smoke", "nllgen status smoke --sort kl", "nllgen status --watch runs/smoke")
+)
 @study_argument
+@SORT
 @cloup.option("--watch", is_flag=True, help="Update until no cell runs or waits; Ctrl-C ends the display alone.")
 @JSON
-def status(study_dir: StudyDir, watch: bool, as_json: bool) -> None:
-    """Show the state of every cell.
+def status(study_dir: StudyDir, sort: str | None, watch: bool, as_json: bool) -> None:
+    """Show the state of every cell, and its numbers: final ones, or in parentheses those of its last evaluation.
 
     Ends with 1 if a cell failed."""
     from nllgen.launch.watch import has_failed
 
-    if watch and as_json:
-        raise ConfigError("--watch and --json exclude each other", "leave out one of them")
-    rows = _watch(study_dir) if watch else _status(study_dir, as_json=as_json)
+    if watch and (as_json or sort):
+        raise ConfigError(
+            f"--watch and {'--json' if as_json else '--sort'} exclude each other", "leave out one of them"
+        )
+    rows = _watch(study_dir) if watch else _status(study_dir, sort, as_json=as_json)
     sys.exit(EXIT_CELLS_FAILED if has_failed(rows) else EXIT_DONE)
 
 
-def _status(study_dir: StudyDir, *, as_json: bool) -> list[TaskReport]:
+def _status(study_dir: StudyDir, sort: str | None, *, as_json: bool) -> list[TaskReport]:
     """Print the state of every task once, and return it."""
     from nllgen.launch.collection import collection_note
     from nllgen.launch.status import query_scheduler, to_json
@@ -57,10 +63,13 @@ def _status(study_dir: StudyDir, *, as_json: bool) -> list[TaskReport]:
     live, trouble = query_scheduler(study_dir, study)
     rows = report_status(study_dir, study, live)
     note = collection_note(study_dir, rows, trouble)
+    rows, numbers = sorted_rows(study_dir, study, rows, sort)
     if as_json:
-        print_json(to_json(rows, trouble, live) | {"uncollected": note})
+        print_json(with_numbers(to_json(rows, trouble, live), numbers) | {"uncollected": note})
     else:
-        _print_status(rows, trouble, live, note)
+        shown = rows[:MAX_ROWS]  # results of other rows are not read
+        columns = number_columns(shown, numbers or read_numbers(study_dir, study, shown))
+        _print_status(rows, columns, trouble, live, note)
     return rows
 
 
@@ -79,7 +88,9 @@ def _watch(study_dir: StudyDir) -> list[TaskReport]:
     return []
 
 
-def _print_status(rows: list[TaskReport], trouble: str, live: LiveJobs | None, note: str) -> None:
+def _print_status(
+    rows: list[TaskReport], numbers: dict[str, list[str]], trouble: str, live: LiveJobs | None, note: str
+) -> None:
     from nllgen.launch.slurm.waits import collection_wait, wait_lines
     from nllgen.launch.watch import counts_line
 
@@ -87,7 +98,7 @@ def _print_status(rows: list[TaskReport], trouble: str, live: LiveJobs | None, n
         warn(trouble)
     if live and live.num_unread:
         warn(f"{live.num_unread} lines that squeue printed are no lines of jobs; they were skipped")
-    columns = _columns(rows[:MAX_ROWS], is_narrow=terminal_width() < _WIDE)
+    columns = _columns(rows[:MAX_ROWS], numbers, is_narrow=terminal_width() < _WIDE)
     lines = table(*columns)
     for texts in zip(*columns.values(), strict=True):
         lines.add_row(*texts)
@@ -96,7 +107,7 @@ def _print_status(rows: list[TaskReport], trouble: str, live: LiveJobs | None, n
     print_tables(counts_line(rows), *filter(None, [*waits, note]))
 
 
-def _columns(rows: list[TaskReport], *, is_narrow: bool) -> dict[str, list[str]]:
+def _columns(rows: list[TaskReport], numbers: dict[str, list[str]], *, is_narrow: bool) -> dict[str, list[str]]:
     """Return heading → texts; a narrow terminal gets the columns that have something, without the logs' paths."""
     columns = {
         "id": [row.name for row in rows],
@@ -104,6 +115,7 @@ def _columns(rows: list[TaskReport], *, is_narrow: bool) -> dict[str, list[str]]
         "state": [str(row.status) for row in rows],
         "attempts": [str(row.attempts) for row in rows],
         "progress": [f"{row.step}/{row.steps}" if row.steps else "" for row in rows],
+        **{name: texts for name, texts in numbers.items() if any(texts)},
         "job": [row.job for row in rows],
         "detail": [row.short_detail or row.note for row in rows],
         "log": [row.log for row in rows],

@@ -116,6 +116,13 @@ def progress_of(task: Task) -> dict[str, Any]:
     return {}
 
 
+def measured_of(progress: Mapping[str, Any]) -> dict[str, float]:
+    """Return the last evaluation of a progress report, column → value; empty where it has none."""
+    values = progress.get("measured")
+    items = values.items() if isinstance(values, dict) else ()
+    return {name: float(value) for name, value in items if type(value) in (int, float)}
+
+
 def record_lost(task: Task, kind: FailureKind, reason: str) -> None:
     """Record the end of an attempt that could not record its own. The caller holds the lease.
 

@@ -30,7 +30,7 @@ from nllgen.study.config import Study
 from nllgen.study.diagnostics import did_you_mean
 from nllgen.study.run_options import RunOptions
 
-_RETRIED = (TaskStatus.FAILED, TaskStatus.STOPPED, TaskStatus.DAMAGED, TaskStatus.STALE)
+_RETRIED = (TaskStatus.FAILED, TaskStatus.STOPPED, TaskStatus.DAMAGED, TaskStatus.STALE, TaskStatus.VANISHED)
 _MAX_ROWS = 10
 
 

@@ -6,12 +6,12 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from nllgen.errors import MachineError
-from nllgen.launch.attempt import modified_ns, progress_of
+from nllgen.launch.attempt import measured_of, modified_ns, progress_of
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.retry_policy import (
     STARTED,
@@ -32,7 +32,7 @@ from nllgen.launch.slurm.waits import Wait, collection_wait, why_waiting
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.states import Expected, ResultState, TaskFiles, TaskStatus, inspect
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import Study
 from nllgen.study.quantities import duration
 
@@ -63,6 +63,7 @@ class TaskReport:
     starts_at: str = ""  # when Slurm expects it to start, in the cluster's time; empty where it does not
     finished_at: str = ""  # time at which its result was made; empty without one
     seconds_per_step: float = 0.0  # duration of a step according to the result; 0 without one
+    measured: Mapping[str, float] = field(default_factory=dict)  # last evaluation that the worker reported
 
     @property
     def has_result(self) -> bool:
@@ -140,7 +141,20 @@ def _report(
     step, steps, note = progress.get("done", 0), progress.get("total", 0), str(progress.get("note", ""))
     line = live.lines.get(task.name) if live else None
     job = "" if live is None else live.jobs.get(task.name, "")
-    report = TaskReport(task.name, task.label, state, attempts, log, detail, kind, step, steps, note, job)
+    report = TaskReport(
+        task.name,
+        task.label,
+        state,
+        attempts,
+        log,
+        detail,
+        kind,
+        step,
+        steps,
+        note,
+        job,
+        measured=measured_of(progress),
+    )
     if live is None or line is None:
         return report
     job = live.own_elements.get(task.name, line.job)
@@ -175,6 +189,7 @@ def _condition(
         or _scheduled(task, lines, live)
         or _not_counting(files)
         or _ended_early(task, early_ends)
+        or _vanished(task, files, lines)
         or _after_attempt(lines)
         or _Condition(TaskStatus.WAITING)
     )
@@ -232,6 +247,19 @@ def _not_counting(files: TaskFiles) -> _Condition | None:
 def _ended_early(task: Task, early_ends: EarlyEnds | None) -> _Condition | None:
     end = early_ends.end_of(task) if early_ends else None
     return _Condition(TaskStatus.FAILED, f"{end.kind}: {end.reason}", end.kind) if end else None
+
+
+def _vanished(task: Task, files: TaskFiles, lines: Sequence[Line]) -> _Condition | None:
+    """Return that a task whose record says that it was done has no file at all."""
+    end = last_end(lines)
+    if end is None or failure_kind(end) is not None or files.state is not ResultState.MISSING:
+        return None
+    path = task.task_dir.dataset if task.kind is TaskKind.DATASET else task.task_dir.result
+    again = "submitting again runs it anew"
+    if any(path.parent.glob(f"{path.name}.damaged*")):
+        return _Condition(TaskStatus.STOPPED, f"its {path.name} was moved aside; {again}")
+    when = f" on {end['at']}" if end.get("at") else ""
+    return _Condition(TaskStatus.VANISHED, f"it was done{when}, and {path.name} is gone; restore it, or {again}")
 
 
 def _after_attempt(lines: Sequence[Line]) -> _Condition | None:

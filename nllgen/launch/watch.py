@@ -28,7 +28,7 @@ from nllgen.study.config import Study
 from nllgen.study.diagnostics import did_you_mean
 
 Echo = Callable[[str], None]
-_FAILED = (TaskStatus.FAILED, TaskStatus.DAMAGED)
+_FAILED = (TaskStatus.FAILED, TaskStatus.DAMAGED, TaskStatus.VANISHED)
 _ENDED = (TaskStatus.DONE, TaskStatus.DIVERGED, TaskStatus.WEIGHTLESS, *_FAILED, TaskStatus.STOPPED, TaskStatus.STALE)
 _BUSY = (TaskStatus.RUNNING, TaskStatus.QUEUED)
 _PART_BYTES = 2**20
@@ -69,7 +69,7 @@ def is_over(rows: Sequence[TaskReport], trouble: str) -> bool:
 
 
 def has_failed(rows: Sequence[TaskReport]) -> bool:
-    """Return True if a task failed or its result is damaged."""
+    """Return True if a task failed, or its result is damaged or gone."""
     return any(row.status in _FAILED for row in rows)
 
 

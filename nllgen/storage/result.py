@@ -131,6 +131,19 @@ def _validate(result: Result, path: Path) -> None:
         raise ValueError("the science digest does not match the content")
 
 
+def read_final(path: Path) -> dict[str, float]:
+    """Return the final numbers of a run's last weights, column → value; empty where none were measured.
+
+    Raises:
+        CorruptFileError, SchemaError, MachineError: as :func:`read_result`.
+    """
+    with open_read(path, RESULT_BYTES) as file:
+        check_schema(file, path)
+        table = read_table(file, "final", FINAL_COLUMNS)
+        rows = [row for row, weights in enumerate(table["weights"]) if weights == "last"]
+        return {name: float(table[name][rows[0]]) for name in table if name != "weights"} if rows else {}
+
+
 def read_attrs(path: Path) -> dict[str, Any]:
     """Return every attribute, checked for its type, the schema and the outcome.
 

@@ -54,6 +54,7 @@ class TaskStatus(StrEnum):
     WEIGHTLESS = "weightless"
     DAMAGED = "damaged"
     STALE = "stale"
+    VANISHED = "vanished"
     LOCKED = "locked"
     RUNNING = "running"
     QUEUED = "queued"

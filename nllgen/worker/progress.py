@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -49,8 +50,8 @@ class TaskProgress:
     Args:
         update: shows the progress.
         total: number to count to.
-        file: file for other processes: a JSON object with done, total, saved, time_s and note. Its modification time
-            says when the task was last at work.
+        file: file for other processes: a JSON object with done, total, saved, time_s and note, and with the last
+            evaluation as measured. Its modification time says when the task was last at work.
         saved: number that was done and saved before.
     """
 
@@ -59,6 +60,7 @@ class TaskProgress:
         self._total = total
         self._done = self._saved = saved
         self._note = ""
+        self._measured: dict[str, float] = {}
         self._file = file
         self._started = time.monotonic()
         self._file_at = -_FILE_EVERY_S
@@ -80,6 +82,10 @@ class TaskProgress:
         self._saved = done
         self._write(time.monotonic())
 
+    def set_measured(self, values: Mapping[str, float]) -> None:
+        """Set what the last evaluation measured; JSON has no place for what is not finite."""
+        self._measured = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
     def _write(self, now: float) -> None:
         """Replace the file in one step, so that readers never see half of it; ignore a failure."""
         self._file_at = now
@@ -87,9 +93,10 @@ class TaskProgress:
             return
         elapsed = round(now - self._started, 1)
         line = {"done": self._done, "total": self._total, "saved": self._saved, "time_s": elapsed, "note": self._note}
+        measured = {"measured": self._measured} if self._measured else {}
         with contextlib.suppress(OSError):
             part = self._file.with_name(f"{self._file.name}.part")
             part.unlink(missing_ok=True)
             with part.open("x") as file:
-                file.write(json.dumps(line))
+                file.write(json.dumps(line | measured))
             part.replace(self._file)

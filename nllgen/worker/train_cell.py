@@ -29,7 +29,7 @@ from nllgen.paradigms.nsgan import NSGAN
 from nllgen.storage.atomic import make_folder, write_bytes
 from nllgen.storage.provenance import code_sha256, nllgen_version
 from nllgen.storage.result import Result, model_of, read_attrs, write_result
-from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
+from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS, METRIC_COLUMNS
 from nllgen.storage.study_dir import TaskDir
 from nllgen.storage.tables import make_table
 from nllgen.study.config import SCHEMA, Cell, GeneratorConfig, MetricsConfig
@@ -132,6 +132,8 @@ def _hooks(run: CellRun, state: TrainState, progress: TaskProgress, log: EventLo
         note = "  ".join(f"{name} {row[name]:.4g}" for name in _SHOWN if name in row)
         echo(f"step {state.step} {role}: {note}{_dead_note([row])}")
         log.add_evaluation(state.step, role, row)
+        if role == "raw":
+            progress.set_measured(row)
         return row
 
     def report(step: int, scalars: Scalars) -> None:
@@ -144,6 +146,9 @@ def _hooks(run: CellRun, state: TrainState, progress: TaskProgress, log: EventLo
         run.task_dir.remove_checkpoints(keep=checkpoint)
         progress.set_saved(current.step)
 
+    for row in state.evals[-2:]:  # of the step that it resumes from, with averaged weights or without
+        if row["weights"] == "raw":
+            progress.set_measured({name: value for name, value in row.items() if name in METRIC_COLUMNS})
     return Hooks(
         evaluate=evaluate,
         save=save,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.launch.retry_policy import FAILED, STARTED, STOPPED
+from nllgen.launch.retry_policy import DONE, FAILED, STARTED, STOPPED
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
 from nllgen.launch.tasks import record
 from nllgen.storage.study_dir import StudyDir
@@ -120,3 +120,44 @@ def test_a_dry_retry_names_what_failed_and_changes_nothing(nllgen_process: Run, 
 
 def test_an_unknown_kind_is_refused_with_all_that_there_are(nllgen: Run, folder: StudyDir) -> None:
     refused(nllgen("retry", folder.path, "--kind", "boredom"), USAGE, "out of memory", "node failure")
+
+
+def test_status_shows_final_numbers(nllgen_process: Run, mixed_study: StudyDir) -> None:
+    shown = nllgen_process("status", mixed_study.path).stdout
+    assert "NLL (nats)  KL (nats)" in shown
+    assert "507." in shown
+
+
+def test_status_is_sorted_by_a_number_with_what_has_none_last(nllgen: Run, mixed_study: StudyDir) -> None:
+    tasks = json.loads(nllgen("status", mixed_study.path, "--sort", "kl", "--json").stdout)["tasks"]
+    values = [task["numbers"].get("kl") for task in tasks]
+    assert len(values) == 7
+    assert values[:4] == sorted(values[:4])
+    assert values[4:] == [None] * 3
+
+
+def test_json_reads_no_numbers_unless_they_decide_the_order(nllgen: Run, mixed_study: StudyDir) -> None:
+    tasks = json.loads(nllgen("status", mixed_study.path, "--json").stdout)["tasks"]
+    assert not any("numbers" in task for task in tasks)
+
+
+@pytest.mark.parametrize(("sort", "first"), [("state", "stopped"), ("progress", "stopped")])
+def test_status_is_sorted_by_state_or_progress(
+    nllgen: Run, folder: StudyDir, task: Task, sort: str, first: str
+) -> None:
+    fail(task, STOPPED, "asked")
+    task.task_dir.progress.write_text(json.dumps({"done": 1, "total": 2, "saved": 0}))
+    rows = json.loads(nllgen("status", folder.path, "--sort", sort, "--json").stdout)["tasks"]
+    assert rows[0]["state"] == first
+
+
+def test_a_sorted_watch_is_refused(nllgen: Run, folder: StudyDir) -> None:
+    refused(nllgen("status", folder.path, "--watch", "--sort", "kl"), USAGE, "--watch and --sort")
+
+
+def test_a_vanished_result_ends_with_1(nllgen: Run, folder: StudyDir, task: Task) -> None:
+    record(task.attempts, event=STARTED, attempt="1", submission="local-1")
+    record(task.attempts, event=DONE, attempt="1", submission="local-1")
+    done = nllgen("status", folder.path)
+    assert done.returncode == 1
+    assert "1 vanished, 1 waiting" in done.stdout

@@ -1,0 +1,133 @@
+"""The numbers of a status: final ones from a result, else those of the last evaluation that a worker reported."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.dummy_worker import small_result
+from nllgen.launch.freeze import freeze
+from nllgen.launch.lease import LeaseManager
+from nllgen.launch.numbers import Measure, Numbers, numbers_of, sorted_by
+from nllgen.launch.retry_policy import DONE, STARTED
+from nllgen.launch.status import TaskReport, status, to_json
+from nllgen.launch.tasks import record
+from nllgen.storage.result import Result, read_final, read_result, write_result
+from nllgen.storage.states import TaskStatus
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
+from nllgen.study.config import Study
+
+
+@pytest.fixture
+def folder(tiny: Study, tmp_path: Path) -> StudyDir:
+    return freeze(tiny, tmp_path)[0]
+
+
+@pytest.fixture
+def task(tiny: Study, folder: StudyDir) -> Task:
+    task = tasks_of(tiny, folder)[2]
+    task.task_dir.path.mkdir(parents=True)
+    return task
+
+
+Row = Callable[[], TaskReport]
+
+
+@pytest.fixture
+def row(tiny: Study, folder: StudyDir, task: Task) -> Row:
+    return lambda: next(row for row in status(folder, tiny) if row.name == task.name)
+
+
+def publish(task: Task, result: Result) -> None:
+    weights = task.task_dir.model(result.attrs["model_sha256"])
+    write_result(task.task_dir.result, result, "a", weights.touch)
+
+
+def test_final_numbers_are_those_of_the_last_weights(mixed_study: StudyDir) -> None:
+    study = mixed_study.read_study()
+    for report in status(mixed_study, study):
+        if report.name in ("truth", "dataset"):
+            continue
+        numbers = numbers_of(mixed_study, study, report)
+        final = read_result(mixed_study.cell(report.name).result).final
+        last = list(final["weights"]).index("last")
+        assert numbers.is_final
+        assert numbers.values[Measure.NLL] == final["test_nll_nats"][last]
+        expected = final["kl_nats"][last] if "kl_nats" in final else math.nan
+        assert numbers.values.get(Measure.KL, math.nan) == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_truths_training_has_numbers_and_its_data_set_none(mixed_study: StudyDir) -> None:
+    study = mixed_study.read_study()
+    reports = {report.name: report for report in status(mixed_study, study)}
+    assert Measure.NLL in numbers_of(mixed_study, study, reports["truth"]).values
+    assert numbers_of(mixed_study, study, reports["dataset"]).values == {}
+
+
+def test_a_running_cell_shows_its_last_evaluation(tiny: Study, folder: StudyDir, task: Task, row: Row) -> None:
+    LeaseManager().take(task.lease)
+    record(task.attempts, event=STARTED, attempt="1", submission="s")
+    measured = {"val_nll_nats": 12.5, "kl_nats": 3.0}
+    progress = {"done": 5, "total": 9, "saved": 0, "measured": measured}
+    task.task_dir.progress.write_text(json.dumps(progress))
+    assert numbers_of(folder, tiny, row()) == Numbers({Measure.NLL: 12.5, Measure.KL: 3.0}, is_final=False)
+    assert to_json([row()])["tasks"][0]["measured"] == measured
+
+
+@pytest.mark.parametrize("measured", [3, ["kl_nats"], {"kl_nats": "3"}, {"kl_nats": True}, {"kl_nats": [1]}, None])
+def test_a_progress_report_of_another_form_has_no_numbers(
+    tiny: Study, folder: StudyDir, task: Task, row: Row, measured: object
+) -> None:
+    record(task.attempts, event=STARTED, attempt="1", submission="s")
+    task.task_dir.progress.write_text(json.dumps({"done": 5, "total": 9, "saved": 0, "measured": measured}))
+    assert numbers_of(folder, tiny, row()).values == {}
+
+
+def test_a_result_that_cannot_be_read_has_no_numbers(tiny: Study, folder: StudyDir, task: Task, row: Row) -> None:
+    publish(task, small_result(task.cell))
+    report = row()
+    task.task_dir.result.unlink()
+    assert numbers_of(folder, tiny, report).values == {}
+
+
+def test_a_run_without_final_numbers_has_none(task: Task) -> None:
+    result = small_result(task.cell)
+    empty = {name: column[:0] for name, column in result.final.items()}
+    publish(task, replace(result, final=empty))
+    assert read_final(task.task_dir.result) == {}
+
+
+def test_the_smallest_number_is_first_and_what_has_none_last() -> None:
+    rows = [TaskReport(name, "", TaskStatus.DONE, 1, "") for name in "abcd"]
+    values = {"a": {Measure.KL: np.inf}, "b": {}, "c": {Measure.KL: -1.0}, "d": {Measure.KL: 2.0}}
+    numbers = {name: Numbers(value, is_final=True) for name, value in values.items()}
+    assert [row.name for row in sorted_by(Measure.KL, rows, numbers)] == ["c", "d", "a", "b"]
+
+
+def test_a_finished_result_that_is_gone_is_called_vanished(task: Task, row: Row) -> None:
+    record(task.attempts, event=STARTED, attempt="1", submission="s")
+    record(task.attempts, event=DONE, attempt="1", submission="s", at="2026-07-01T12:00:00+00:00")
+    assert row().status is TaskStatus.VANISHED
+    assert row().detail.startswith("it was done on 2026-07-01T12:00:00+00:00, and result.h5 is gone")
+
+
+def test_a_result_that_was_moved_aside_has_not_vanished(task: Task, row: Row) -> None:
+    record(task.attempts, event=STARTED, attempt="1", submission="s")
+    record(task.attempts, event=DONE, attempt="1", submission="s")
+    (task.task_dir.path / "result.h5.damaged").write_text("")
+    assert row().status is TaskStatus.STOPPED
+    assert "moved aside" in row().detail
+
+
+def test_a_result_that_is_there_has_not_vanished(task: Task, row: Row) -> None:
+    record(task.attempts, event=STARTED, attempt="1", submission="s")
+    publish(task, small_result(task.cell))
+    record(task.attempts, event=DONE, attempt="1", submission="s")
+    assert row().status is TaskStatus.DONE
