@@ -37,6 +37,8 @@ def test_help_answers_at_once(nllgen_process: Run) -> None:
         "score",
         "collect",
         "report",
+        "compare",
+        "export",
         "worker",
     ],
 )

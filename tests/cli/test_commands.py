@@ -72,8 +72,14 @@ STUDY_COMMANDS = {
     "collect": 1,  # nothing is complete
     "evaluate": 0,
     "report": 1,  # there is nothing to collect
+    "export": 0,
 }
-_REST = {"logs": ["truth"], "evaluate": ["--metric", "kid"], "report": ["--out", "report"]}
+_REST = {
+    "logs": ["truth"],
+    "evaluate": ["--metric", "kid"],
+    "report": ["--out", "report"],
+    "export": ["--format", "csv", "--force"],
+}
 
 
 @pytest.mark.parametrize("command", STUDY_COMMANDS)

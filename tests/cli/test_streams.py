@@ -88,6 +88,7 @@ def test_commands_need_no_home_and_no_user_name(open_directory: Path, user: list
         ["status", str(study)],
         ["collect", str(study), "--allow-missing", "-o", "out/study.h5"],
         ["report", "out/study.h5", "--out", "out/report"],
+        ["export", str(study), "--format", "csv", "--out", "out/csv"],
     ):
         done = subprocess.run(
             ["env", "-i", *user, NLLGEN, *words], cwd=open_directory, capture_output=True, text=True, timeout=120

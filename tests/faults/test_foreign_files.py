@@ -159,6 +159,8 @@ def test_no_file_that_a_command_is_given_is_waited_for(tmp_path: Path) -> None:
             ["score", "--truth", file, "--log-probs", file],
             ["draw", file],
             ["report", file, "--out", str(tmp_path / "report")],
+            ["export", file, "--format", "csv", "--out", str(tmp_path / "csv")],
+            ["compare", file, file],
         ):
             assert isinstance(nllgen(*words).exception, NllgenError), words
 

@@ -86,7 +86,14 @@ def test_a_crash_is_escaped(
 
 def test_an_argument_is_escaped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A shell expands * to names of files."""
-    for words in (["plan", "--grid", "x", HOSTILE], ["status", HOSTILE], [HOSTILE], ["report", "--width", HOSTILE]):
+    for words in (
+        ["plan", "--grid", "x", HOSTILE],
+        ["status", HOSTILE],
+        [HOSTILE],
+        ["report", "--width", HOSTILE],
+        ["export", HOSTILE, "--format", "csv"],
+        ["compare", f"{HOSTILE}:paradigm={HOSTILE}", "b"],
+    ):
         monkeypatch.setattr(sys, "argv", ["nllgen", *words])
         with pytest.raises(SystemExit):
             app.main()

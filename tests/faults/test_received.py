@@ -117,6 +117,7 @@ def test_what_only_reads_works_and_imports_nothing(
         ("logs", received.path, cell),
         ("collect", received.path, "--allow-missing"),
         ("report", received.path, "--out", tmp_path / "report"),
+        ("export", received.path, "--format", "csv", "--out", tmp_path / "csv"),
         ("check", received.path),
         ("retry", received.path, "--dry-run"),
         ("submit", *where(received), "--local", "--dry-run"),

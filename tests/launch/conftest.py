@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from nllgen.launch.freeze import freeze
+from nllgen.launch.status import TaskReport, status
+from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 from nllgen.study.load import parse_study
 
@@ -36,6 +41,26 @@ def grid_text(steps: int = 20) -> str:
 def tiny() -> Study:
     """Return a study with a truth, a data set, a cell on real data and two on synthetic data."""
     return parse_study(grid_text(), "tiny.yaml", precision="fp32")
+
+
+@pytest.fixture
+def folder(tiny: Study, tmp_path: Path) -> StudyDir:
+    """Return the directory of the study, in which nothing has run."""
+    return freeze(tiny, tmp_path)[0]
+
+
+@pytest.fixture
+def task(tiny: Study, folder: StudyDir) -> Task:
+    """Return the task of the first cell, and create its folder."""
+    task = tasks_of(tiny, folder)[2]
+    task.task_dir.path.mkdir(parents=True)
+    return task
+
+
+@pytest.fixture
+def row(tiny: Study, folder: StudyDir, task: Task) -> Callable[[], TaskReport]:
+    """Return the function that reports the task."""
+    return lambda: next(row for row in status(folder, tiny) if row.name == task.name)
 
 
 @pytest.fixture(scope="session")

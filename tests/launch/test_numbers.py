@@ -6,13 +6,11 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.dummy_worker import small_result
-from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.numbers import Measure, Numbers, numbers_of, sorted_by
 from nllgen.launch.retry_policy import DONE, STARTED
@@ -21,28 +19,10 @@ from nllgen.launch.tasks import record
 from nllgen.storage.result import Result, read_final, read_result, write_result
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.tasks import Task
 from nllgen.study.config import Study
 
-
-@pytest.fixture
-def folder(tiny: Study, tmp_path: Path) -> StudyDir:
-    return freeze(tiny, tmp_path)[0]
-
-
-@pytest.fixture
-def task(tiny: Study, folder: StudyDir) -> Task:
-    task = tasks_of(tiny, folder)[2]
-    task.task_dir.path.mkdir(parents=True)
-    return task
-
-
 Row = Callable[[], TaskReport]
-
-
-@pytest.fixture
-def row(tiny: Study, folder: StudyDir, task: Task) -> Row:
-    return lambda: next(row for row in status(folder, tiny) if row.name == task.name)
 
 
 def publish(task: Task, result: Result) -> None:

@@ -9,12 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from benchmarks.dummy_worker import small_result
-from nllgen.launch.freeze import freeze
 from nllgen.launch.lease import LEASE_S, LeaseManager
 from nllgen.launch.retry_policy import FAILED, STARTED, STOPPED
 from nllgen.launch.slurm.live_jobs import LiveJobs
@@ -23,27 +21,8 @@ from nllgen.launch.tasks import record
 from nllgen.storage.result import write_result
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.tasks import Task
 from nllgen.study.config import Study
-
-
-@pytest.fixture
-def folder(tiny: Study, tmp_path: Path) -> StudyDir:
-    return freeze(tiny, tmp_path)[0]
-
-
-@pytest.fixture
-def task(tiny: Study, folder: StudyDir) -> Task:
-    """Return the task of the first cell, and create its folder."""
-    task = tasks_of(tiny, folder)[2]
-    task.task_dir.path.mkdir(parents=True)
-    return task
-
-
-@pytest.fixture
-def row(tiny: Study, folder: StudyDir, task: Task) -> Callable[[], TaskReport]:
-    """Return the function that reports the task."""
-    return lambda: next(row for row in status(folder, tiny) if row.name == task.name)
 
 
 def test_a_new_study_waits(tiny: Study, folder: StudyDir) -> None:
