@@ -133,12 +133,13 @@ def _notify(_: click.Context, __: click.Parameter, value: str | None) -> str:
 )  # fmt: skip
 @cloup.option("--strict-container", is_flag=True, help="Run again the cells that ran in another container.")
 @cloup.option(
-    "--pack", type=cloup.IntRange(1, 256), default=1, show_default=True, help="Cells that run at once in one job."
-)
+    "--pack", type=cloup.IntRange(1, 256), default=1, show_default=True,
+    help="Cells that run at once in one job; with --local, on each GPU. Each is a process.",
+)  # fmt: skip
 @cloup.option(
     "--workers", type=cloup.IntRange(1, 1024),
     help="Jobs that run one cell after another [default: the profile's, else a job per cell]; with --local, cells at "
-    "once [default: one per core].",
+    "once [default: --pack on each GPU, else one per core].",
 )  # fmt: skip
 @cloup.option("--wait", is_flag=True, help="Wait until all cells have run.")
 @cloup.option(

@@ -11,6 +11,7 @@ from pathlib import Path
 from nllgen.errors import MachineError
 
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
+MPS_PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9][A-Za-z0-9/-]*")  # also a beginning of one, and the older MIG-GPU-…/1/0
 
 Gpu = int | str  # its number, or the UUID of a GPU or of a part of one
@@ -38,6 +39,17 @@ def assign_gpus(device: str) -> tuple[tuple[Gpu, ...], str]:
     return ((gpus[number],), "cuda") if ":" in device else (gpus, device)
 
 
+def num_local_workers(num_gpus: int, *, workers: int = 0, pack: int = 1) -> int:
+    """Return the number of cells that run at once on this machine.
+
+    Args:
+        num_gpus: GPUs that they take in turn; 0 if they run on processors.
+        workers: the number that a user asks for; 0 for none.
+        pack: cells for each GPU, each in a process of its own.
+    """
+    return workers or (pack * num_gpus if num_gpus else len(os.sched_getaffinity(0)))
+
+
 def visible_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
     """Return the GPUs that a process with these environment variables may use, by the names that they have there.
 
@@ -63,6 +75,16 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
                 "name the GPUs by their numbers (0,1) or UUIDs (GPU-…, MIG-…), or use --device cpu",
             )
     return tuple(gpus)
+
+
+def mps_pipes(environ: Mapping[str, str]) -> Path | None:
+    """Return the directory by which processes reach NVIDIA's multi-process service, if these variables name it.
+
+    The service lets the processes on a GPU run their kernels at once; without it they take turns. A site or a line of
+    ``setup`` starts it.
+    """
+    directory = Path(environ.get(MPS_PIPES, ""))
+    return directory if directory.is_absolute() and directory.is_dir() else None
 
 
 def _num_device_files() -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nllgen.errors import ConfigError
+from nllgen.launch.gpus import assign_gpus, num_local_workers
 from nllgen.launch.local import start_local
 from nllgen.launch.profile import Profile, load_profile
 from nllgen.launch.retry_policy import FailureKind, next_memory_factor
@@ -192,8 +193,8 @@ def _retry_here(study_dir: StudyDir, study: Study, selection: RetrySelection, co
     tasks = with_needs(tasks_of(study, study_dir), selection.names)
     expected = Expected.of(study, study_dir, config.options.required_container)
     names = [task.name for task in tasks if inspect(task, expected).state.is_to_run]
-    num_workers = min(len(os.sched_getaffinity(0)), len(names))
     config = replace(config, options=replace(config.options, device="auto"))
+    num_workers = min(num_local_workers(len(assign_gpus("auto")[0])), len(names))
     jobs = start_local(study_dir, config, num_workers, names)
     echo(f"{len(jobs)} workers run in the background; next: nllgen status {study_dir.path}")
 

@@ -13,7 +13,7 @@ from typing import Any
 from nllgen.errors import ConfigError
 from nllgen.launch.follow import follow_cluster, follow_local
 from nllgen.launch.freeze import freeze_study
-from nllgen.launch.gpus import assign_gpus, require_torch
+from nllgen.launch.gpus import assign_gpus, num_local_workers, require_torch
 from nllgen.launch.local import failure_of_supervisor, start_local
 from nllgen.launch.notification import notify_here, notify_when_over
 from nllgen.launch.profile import VARIABLE, Profile, load_profile
@@ -46,9 +46,9 @@ class StartOptions:
     local: bool = False  # run on this machine
     container: Path | None = None  # SIF that workers run in; the profile's where None
     strict_container: bool = False  # do not count results that another container made
-    pack: int = 1  # cells that run at once in one array element
+    pack: int = 1  # cells that run at once in one array element, or on each GPU of this machine
     # array elements that lease one cell after another, 0 for the profile's number, else an element per cell; on this
-    # machine the number of cells that run at once, 0 for one per core
+    # machine the number of cells that run at once, 0 for ``pack`` on each GPU or one per core
     workers: int = 0
     device: str = "auto"
     dry_run: bool = False  # submit nothing; without a profile show the plan alone
@@ -65,11 +65,22 @@ class StartOptions:
             ConfigError: no profile is named, or it has errors.
         """
         if self.local and self.pack > 1:
-            raise ConfigError("--pack needs a cluster", "a local run has --workers cells at once")
+            self._check_local_pack()
         is_unnamed = not self.profile and not os.environ.get(VARIABLE)
         if self.local or (self.dry_run and is_unnamed):
             return None, ()
         return with_shell_options(load_profile(self.profile), os.environ)
+
+    def _check_local_pack(self) -> None:
+        if self.workers:
+            raise ConfigError(
+                "--pack and --workers both set the number of cells at once on this machine", "give one of them"
+            )
+        if not assign_gpus(self.device)[0]:
+            raise ConfigError(
+                "--pack puts several cells on a GPU, and this run uses none",
+                "a local run on processors has --workers cells at once",
+            )
 
 
 @dataclass(frozen=True)
@@ -219,8 +230,8 @@ def _start_local(
 ) -> tuple[StudyDir, int]:
     if prepared.config.container is None:
         require_torch()
-    assign_gpus(prepared.options.device)  # before anything is frozen
-    plan = prepared.plan
+    options, plan = prepared.options, prepared.plan
+    gpus, _ = assign_gpus(options.device)  # before anything is frozen
     study_dir, study, num_new = _freeze(prepared, echo)
     echo(
         f"{study_dir.path}: {len(study.cells)} cells, {num_new} new; {plan.num_run} to run, {plan.num_skip} done before"
@@ -229,7 +240,7 @@ def _start_local(
     if plan.num_run == 0:
         echo(f"nothing to run; next: nllgen collect {study_dir.path}")
         return study_dir, 0
-    num_workers = min(prepared.options.workers or len(os.sched_getaffinity(0)), plan.num_run)
+    num_workers = min(num_local_workers(len(gpus), workers=options.workers, pack=options.pack), plan.num_run)
     jobs = start_local(study_dir, prepared.config, num_workers)
     command = prepared.options.notify
     if progress is None:

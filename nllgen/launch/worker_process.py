@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from nllgen.container import Bind, container_python, exec_command, verify_container
 from nllgen.errors import EXIT_CELLS_FAILED, ConfigError, NllgenError
-from nllgen.launch.gpus import Gpu
+from nllgen.launch.gpus import MPS_PIPES, Gpu, mps_pipes
 from nllgen.launch.profile import Profile
 from nllgen.launch.secrets import passed_variables
 from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder
@@ -102,6 +102,9 @@ class WorkerConfig:
         binds = [Bind(study_dir, writable=True), *(Bind(Path(source), target) for source, _, target in further)]
         binds += [Bind(options.assets)] if options.assets.is_dir() else []
         binds += [Bind(Path(variables["TMPDIR"]), writable=True)] if self.scratch else []
+        if gpus and (pipes := mps_pipes(os.environ | variables)) is not None:
+            binds.append(Bind(pipes, writable=True))
+            variables[MPS_PIPES] = str(pipes)
         inside = replace(options, code_sha256="")  # the container has its own package
         return exec_command(
             verify_container(self.container),

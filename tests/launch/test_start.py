@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from nllgen.errors import ConfigError
-from nllgen.launch import follow, start
+from nllgen.launch import follow, gpus, start
 from nllgen.launch.freeze import freeze
 from nllgen.launch.profile import Profile
 from nllgen.launch.slurm.arrays import Stage, Submission
@@ -18,6 +18,7 @@ from nllgen.launch.slurm.submission import SubmitResult
 from nllgen.launch.start import PreparedStudy, StartOptions, prepare
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.plan import make_plan
+from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.load import parse_study
 from nllgen.study.run_options import RunOptions
@@ -70,9 +71,35 @@ def test_the_profile_has_the_default_number_of_workers(
     assert study.shape.workers == expected
 
 
-def test_a_local_run_packs_nothing(options: StartOptions) -> None:
-    with pytest.raises(ConfigError, match="--pack needs a cluster"):
-        prepared(replace(options, pack=2))
+def test_a_local_run_without_a_gpu_packs_nothing(options: StartOptions) -> None:
+    with pytest.raises(ConfigError, match="--pack puts several cells on a GPU, and this run uses none"):
+        prepared(replace(options, pack=2, workers=0))
+
+
+def test_a_local_run_has_one_number_of_cells_at_once(options: StartOptions) -> None:
+    with pytest.raises(ConfigError, match="--pack and --workers both set the number"):
+        prepared(replace(options, pack=2, workers=3))
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "pack", "expected"),
+    [("auto", 0, 1, 2), ("cuda", 0, 3, 5), ("cuda:1", 0, 2, 2), ("cuda", 3, 1, 3), ("auto", 0, 2, 4)],
+)
+def test_a_local_run_starts_a_pack_of_workers_for_each_gpu_but_no_more_than_tasks(
+    options: StartOptions, monkeypatch: pytest.MonkeyPatch, device: str, workers: int, pack: int, expected: int
+) -> None:
+    monkeypatch.setattr(gpus, "_num_device_files", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    started: list[int] = []
+
+    def start_local(study_dir: StudyDir, config: WorkerConfig, num_workers: int) -> list[object]:
+        started.append(num_workers)
+        return []
+
+    monkeypatch.setattr(start, "start_local", start_local)
+    packed = prepared(replace(options, device=device, workers=workers, pack=pack))
+    start.start(packed, echo=lambda text: None, warn=print, progress=None)
+    assert started == [expected]
 
 
 def test_a_strict_container_needs_a_container(options: StartOptions) -> None:

@@ -67,3 +67,19 @@ def test_a_worker_in_a_container_runs_the_package_of_the_container(monkeypatch: 
     }
     assert Bind(Path("/runs/tiny"), writable=True) in calls["binds"]
     assert Bind(Path("/a"), "/b") in calls["binds"]
+
+
+@pytest.mark.parametrize(("gpus", "is_bound"), [((0,), True), ((), False)])
+def test_the_pipes_of_the_multi_process_service_are_bound_for_workers_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpus: tuple[int, ...], is_bound: bool
+) -> None:
+    calls: dict[str, Any] = {}
+    monkeypatch.setattr(worker_process, "verify_container", lambda path: path)
+    monkeypatch.setattr(
+        worker_process, "exec_command", lambda container, words, **options: calls.update(options) or ([], {})
+    )
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    CONFIG.command(Path("/runs/tiny"), 1, gpus)
+    assert calls["gpus"] == is_bound
+    assert (Bind(tmp_path, writable=True) in calls["binds"]) == is_bound
+    assert ("CUDA_MPS_PIPE_DIRECTORY" in calls["environment"]) == is_bound
