@@ -1,8 +1,8 @@
 """Run all benchmarks of ``PARTS``, or those named, as in ``python -m benchmarks commands steps``.
 
 ``results/PART.md`` has a table for each kind of processor, the latest first. ``soak`` and ``kills`` run by name only:
-they take hours and look for faults. ``planted_faults`` and ``coverage`` measure the tests and have their own options:
-``python -m benchmarks coverage --help`` lists them.
+they take hours and look for faults. So does ``gpu``, which needs a CUDA device. ``planted_faults`` and ``coverage``
+measure the tests and have their own options: ``python -m benchmarks coverage --help`` lists them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from nllgen.errors import NllgenError
 from nllgen.storage.provenance import code_sha256
 
 PARTS = (
@@ -41,6 +42,7 @@ PARTS = (
     "power",
 )
 OF_TESTS = ("planted_faults", "coverage")
+OF_GPUS = ("gpu",)
 RESULTS = Path(__file__).with_name("results")
 
 
@@ -52,14 +54,14 @@ def processor() -> str:
     return f"{model[1] if model else platform.processor()} ({', '.join(units)})"
 
 
-def write(path: Path, head: str, rows: list[tuple[str, str, str]]) -> str:
-    """Write a table to a file in place of the one of the same kind of processor; return the table."""
+def write(path: Path, head: str, rows: list[tuple[str, str, str]], machine: str = "") -> str:
+    """Write a table to a file in place of the one of the same machine: by default, the same kind of processor."""
     table = "\n".join(
         [head, "", "| work | measured | goal |", "|---|---|---|", *(f"| {' | '.join(r)} |" for r in rows)]
     )
     old = path.read_text() if path.exists() else ""
     tables = [each.strip() for each in re.split(r"^(?=`python -m )", old, flags=re.M)]
-    kept = [each for each in tables if each and processor() not in each.partition("\n")[0]]
+    kept = [each for each in tables if each and (machine or processor()) not in each.partition("\n")[0]]
     path.write_text("\n\n".join([table, *kept]) + "\n")
     return table
 
@@ -71,11 +73,21 @@ def main() -> None:
         importlib.import_module(f"benchmarks.{sys.argv[1]}").main(sys.argv[2:])
         return
     for part in sys.argv[1:] or PARTS:
-        rows = importlib.import_module(f"benchmarks.{part}").rows()
-        libraries = f"torch {torch.__version__}, Python {platform.python_version()}; code {code_sha256()[:12]}"
-        machine = f"{processor()}, {len(os.sched_getaffinity(0))} cores"
-        head = f"`python -m benchmarks {part}` on {datetime.now(UTC):%Y-%m-%d}, {machine}, {libraries}."
-        print(write(RESULTS / f"{part}.md", head, rows), flush=True)
+        try:
+            _measure(part)
+        except NllgenError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
+
+
+def _measure(part: str) -> None:
+    """Run a benchmark, and write and print its table."""
+    module = importlib.import_module(f"benchmarks.{part}")
+    rows, gpu = module.rows(), module.machine() if part in OF_GPUS else ""
+    libraries = f"torch {torch.__version__}, Python {platform.python_version()}; code {code_sha256()[:12]}"
+    machine = ", ".join(filter(None, [gpu, processor(), f"{len(os.sched_getaffinity(0))} cores"]))
+    head = f"`python -m benchmarks {part}` on {datetime.now(UTC):%Y-%m-%d}, {machine}, {libraries}."
+    print(write(RESULTS / f"{part}.md", head, rows, gpu), flush=True)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,9 @@ class InBf16(InceptionExtractor):
             return super()._forward(images).float()
 
 
-def _random_inception() -> dict[str, Tensor]:
+def random_inception() -> dict[str, Tensor]:
     """Return random weights whose normalisations were fitted to noise; else all images have nearly equal features."""
+    import_torchvision()
     from pytorch_fid import inception
 
     torch.manual_seed(0)
@@ -104,7 +105,7 @@ def inception_rows(num: int = NUM_IMAGES) -> list[tuple[str, str, str]]:
         for file, image in zip(files, images, strict=True):
             Image.fromarray(image[0].numpy()).save(file)
         weights = directory / "random.pth"
-        state = _random_inception()
+        state = random_inception()
         torch.save(state, weights)
         with patch.object(inception, "load_state_dict_from_url", lambda *_, **__: state):
             theirs = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()

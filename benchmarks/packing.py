@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from benchmarks.steps import BATCH, median_seconds, nll_step
 
@@ -21,36 +21,51 @@ ROUNDS = 5
 # image size, width, blocks, and half of the milliseconds that a prototype's step took
 SMALL = ((14, 16, 2, 32), (14, 8, 1, 15))
 
-_step: Callable[[], object]
+Step = Callable[[], object]
+
+_step: Step
 
 
-def _begin(width: int, blocks: int, x: Tensor) -> None:
+def _begin(make_step: Callable[[], Step]) -> None:
     global _step
     torch.set_num_threads(1)
-    _step = nll_step(width, blocks, x)
+    _step = make_step()
     _step()
 
 
-def images_per_second(step: Callable[[], object]) -> float:
-    """Take steps for ``SECONDS`` and return the images a second."""
+def images_per_second(step: Step, images: int = BATCH, seconds: float = SECONDS) -> float:
+    """Take steps of ``images`` for some seconds and return the images a second."""
     num, started = 0, time.perf_counter()
-    while (took := time.perf_counter() - started) < SECONDS:
+    while (took := time.perf_counter() - started) < seconds:
         step()
         num += 1
-    return num * BATCH / took
+    return num * images / took
 
 
-def _rate(_: int) -> float:
-    return images_per_second(_step)
+def _rate(images: int, seconds: float) -> float:
+    return images_per_second(_step, images, seconds)
 
 
 @contextmanager
-def packed(width: int, blocks: int, x: Tensor) -> Iterator[Callable[[], float]]:
-    """Start an NLL run on each core; yield a function that returns their images a second in total."""
+def packed(
+    make_step: Callable[[], Step], num: int = NUM, images: int = BATCH, seconds: float = SECONDS
+) -> Iterator[Callable[[], float]]:
+    """Start as many runs, each in a process with one thread; yield a function that returns their images a second.
+
+    Args:
+        make_step: makes the step of a run, in its process.
+        num: number of runs.
+        images: images of a step.
+        seconds: time that each run takes steps for.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(NUM, context, _begin, (width, blocks, x)) as pool:
-        list(pool.map(_rate, range(NUM)))  # waits until all have begun
-        yield lambda: sum(pool.map(_rate, range(NUM)))
+    with ProcessPoolExecutor(num, context, _begin, (make_step,)) as pool:
+
+        def rate() -> float:
+            return sum(pool.map(_rate, [images] * num, [seconds] * num))
+
+        rate()  # waits until all have begun
+        yield rate
 
 
 def rows() -> list[tuple[str, str, str]]:
@@ -60,7 +75,7 @@ def rows() -> list[tuple[str, str, str]]:
     for size, width, blocks, goal in SMALL:
         x = torch.randn(BATCH, 1, size, size)
         alone = median_seconds(nll_step(width, blocks, x))
-        with packed(width, blocks, x) as rate:
+        with packed(partial(nll_step, width, blocks, x)) as rate:
             each = BATCH / statistics.median(rate() for _ in range(ROUNDS))
         what = f"NLL step, {size}×{size}, width {width}, {blocks} blocks, batch {BATCH}"
         table.append((f"{what}: a run on all cores", f"{alone * 1e3:.1f} ms a step", "—"))

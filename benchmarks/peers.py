@@ -20,13 +20,12 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.packing import images_per_second, packed
-from benchmarks.steps import BATCH, median_seconds, nll_step, nsgan_step, sampling
+from benchmarks.packing import Step, images_per_second, packed
+from benchmarks.steps import BATCH, CPU, median_seconds, nll_step, nsgan_step, sampling
 from nllgen.data.sources import Dequantised
 from nllgen.paradigms.discriminator import Discriminator
 from nllgen.torchvision_ops import import_torchvision
 
-Step = Callable[[], object]
 ROUNDS = 9
 _ALPHA = 1e-6
 
@@ -43,13 +42,13 @@ def paired(ours: Step, peer: Step, rounds: int = ROUNDS) -> tuple[float, float]:
     return statistics.median(times[ours]), statistics.median(times[peer])
 
 
-def deeprob_flow(width: int, blocks: int) -> Any:
+def deeprob_flow(width: int, blocks: int, device: torch.device = CPU) -> Any:
     """Return deeprob-kit's flow at two scales."""
     from deeprob.flows.models.realnvp import RealNVP2d
 
     torch.manual_seed(0)
     flow = RealNVP2d((1, 28, 28), n_flows=1, n_blocks=blocks, channels=width)
-    return flow.train()
+    return flow.to(device).train()
 
 
 def _nll(flow: torch.nn.Module, log_prob: Callable[[Tensor], Tensor], x: Tensor) -> Step:
@@ -67,7 +66,7 @@ def _nll(flow: torch.nn.Module, log_prob: Callable[[Tensor], Tensor], x: Tensor)
 
 def deeprob_nll(width: int, blocks: int, x: Tensor) -> Step:
     """Return an NLL step of deeprob-kit's flow, as in its own training loop."""
-    flow = deeprob_flow(width, blocks)
+    flow = deeprob_flow(width, blocks, x.device)
     return _nll(flow, flow, x)
 
 
@@ -82,7 +81,7 @@ def torchflows_flow(shape: tuple[int, int, int]) -> Any:
 
 def torchflows_nll(x: Tensor) -> Step:
     """Return an NLL step of torchflows' flow."""
-    flow = torchflows_flow((x.shape[1], x.shape[2], x.shape[3]))
+    flow = torchflows_flow((x.shape[1], x.shape[2], x.shape[3])).to(x.device)
     return _nll(flow, flow.log_prob, x)
 
 
@@ -185,7 +184,7 @@ def _beside_packed(width: int, blocks: int, x: Tensor, peer: Step) -> tuple[floa
     """Return images a second of one run on each core in total, and of the peer on all cores, in turns."""
     peer()
     ours, theirs = [], []
-    with packed(width, blocks, x) as rate:
+    with packed(partial(nll_step, width, blocks, x)) as rate:
         for _ in range(5):
             ours.append(rate())
             theirs.append(images_per_second(peer))

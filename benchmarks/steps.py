@@ -38,14 +38,15 @@ def _step(
     paradigm: NLLConfig | NSGANConfig, width: int, blocks: int, x: Tensor, loss: str, precision: Precision | None = None
 ) -> Callable[[], float]:
     keep_freed_memory()
-    state = _state(paradigm, width, blocks, x, precision)
+    state = training_state(paradigm, width, blocks, x, precision)
     counter = iter(range(10**9))
     return lambda: float(state.paradigm.step(lambda n: x, next(counter))[loss])
 
 
-def _state(
+def training_state(
     paradigm: NLLConfig | NSGANConfig, width: int, blocks: int, x: Tensor, precision: Precision | None = None
 ) -> TrainState:
+    """Return the state of step 0 of a cell on the images ``x``, as the worker makes it on their device."""
     shape = (x.shape[1], x.shape[2], x.shape[3])
     cell = Cell(
         data=DataConfig(image_size=cast("Literal[28, 14, 7]", shape[1])),
@@ -53,12 +54,12 @@ def _state(
         paradigm=paradigm,
         precision=precision or auto_precision(),
     )
-    return make_state(cell, CellData(lambda order, noise: Finite(x, order), {}, training=None), None, CPU)
+    return make_state(cell, CellData(lambda order, noise: Finite(x, order), {}, training=None), None, x.device)
 
 
 def sampling(width: int, blocks: int, n: int) -> Callable[[], Tensor]:
     """Return a function that draws n images as the adversarial step does, in the precision of training."""
-    state = _state(NLLConfig(), width, blocks, torch.randn(BATCH, 1, 28, 28))
+    state = training_state(NLLConfig(), width, blocks, torch.randn(BATCH, 1, 28, 28))
     generator, flow = torch.Generator().manual_seed(0), state.flow
     assert isinstance(flow, RealNVP)
 
@@ -70,19 +71,23 @@ def sampling(width: int, blocks: int, n: int) -> Callable[[], Tensor]:
     return draw
 
 
-def conv_limit(channels: int, size: int) -> float:
+def conv_limit(
+    channels: int, size: int, batch: int = BATCH, device: torch.device = CPU, precision: Precision | None = None
+) -> float:
     """Return the GFLOP/s of one 3×3 convolution, forward and backward, in the precision of training."""
-    dtype = torch.bfloat16 if auto_precision() == "bf16" else torch.float32
-    x = torch.randn(BATCH, channels, size, size).to(dtype).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(channels, channels, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
+    dtype = torch.bfloat16 if (precision or auto_precision()) == "bf16" else torch.float32
+    to = partial(torch.Tensor.to, device=device, dtype=dtype, memory_format=torch.channels_last)
+    x, weight = to(torch.randn(batch, channels, size, size)), to(torch.randn(channels, channels, 3, 3))
     x.requires_grad_()
     weight.requires_grad_()
     upstream = torch.randn_like(x)
 
     def both() -> None:
         torch.autograd.grad(torch.conv2d(x, weight, padding=1), (x, weight), upstream)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
-    flop = 3 * 2 * BATCH * size * size * 9 * channels * channels
+    flop = 3 * 2 * batch * size * size * 9 * channels * channels
     return flop / median_seconds(both) / 1e9
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import growth, logit_alpha, metrics
+from benchmarks import gpu, growth, logit_alpha, metrics
 from benchmarks import minutes as minutes_part
-from benchmarks.__main__ import processor, write
+from benchmarks.__main__ import main, processor, write
 from benchmarks.growth import GROWN, SMALL
 from benchmarks.memory import GRID
 from benchmarks.steps import nll_step, sampling
@@ -23,6 +25,8 @@ from nllgen.metrics.registry import GROUPS
 from nllgen.storage.states import Expected, inspect
 from nllgen.storage.tasks import TaskKind, tasks_of
 from nllgen.study.load import parse_study
+
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +73,39 @@ def test_every_alpha_is_tried_at_every_rate() -> None:
     assert [logit_alpha.normal_cost(value) for value in (1e-9, 10 / 256)] == pytest.approx(
         [exponential, uniform], abs=2e-3
     )
+
+
+def test_the_benchmark_of_a_gpu_is_refused_without_one(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "gpu"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 3
+    assert capsys.readouterr().err == "error: this benchmark measures a CUDA device, and torch sees none here\n"
+
+
+@pytest.mark.slow
+def test_every_part_of_the_benchmark_of_a_gpu_runs_with_tiny_models() -> None:
+    """Graphs need a GPU; the peers are not installed everywhere."""
+    sizes = gpu.Sizes(
+        image_size=28, widths=(2,), batches=(4,), blocks=1, small=(14, 2, 1), packs=(1, 2), num_features=4, seconds=0.1,
+        precision="fp32", tests="tests/train/test_ema.py",
+    )  # fmt: skip
+    rows = gpu.rows(torch.device("cpu"), sizes)
+    failed = [what for what, measured, _ in rows if measured.startswith("not measured")]
+    assert not [what for what in failed if not re.search("captured|deeprob-kit|torchflows", what)]
+    assert sum("captured" in what for what in failed) == 4
+    measured = {what.partition(":")[0]: measured for what, measured, _ in rows if what not in failed}
+    assert len(rows) == 12
+    assert " passed" in measured["pytest -m gpu"]
+    assert "such convolutions alone" in measured["NLL step, width 2, 1 blocks, batch 4, fp32"]
+
+
+def test_all_tests_that_need_a_gpu_lie_where_its_benchmark_runs_them() -> None:
+    tests = Path(__file__).parent
+    marked = [path for path in tests.rglob("*.py") if re.search(r"mark\.gpu\b", path.read_text("utf-8"))]
+    assert marked
+    assert all(path.is_relative_to(tests.parent / gpu.Sizes().tests) for path in marked if path != Path(__file__))
 
 
 def test_every_metric_is_timed() -> None:
