@@ -20,6 +20,8 @@ MetricGroup = Literal[
 ]  # beside likelihood, which is always measured
 
 METRIC_GROUPS: tuple[MetricGroup, ...] = get_args(MetricGroup)
+# Without groups that came later: a study that was submitted before them has to be what it was.
+DEFAULT_FINAL = tuple(group for group in METRIC_GROUPS if group != "pr_curve")
 _OTHER_NAMES: dict[str, MetricGroup] = {"fid": "frechet"}
 
 
