@@ -32,5 +32,5 @@ def init(path: Path, origin: str) -> None:
         raise ConfigError(f"{file} is there already and is not replaced", "give another name: nllgen init NAME")
     quoted = shlex.quote(str(file))
     echo(f"wrote {file}, which is {origin} under the name {name}; edit it, then")
-    echo(f"next: nllgen plan --grid {quoted}                    what would run, and its cost")
-    echo(f"      nllgen submit --grid {quoted} --local --wait   run it on this machine")
+    echo(f"next: nllgen plan {quoted}                    what would run, and its cost")
+    echo(f"      nllgen submit {quoted} --local --wait   run it on this machine")

@@ -36,8 +36,8 @@ def test_its_first_line_names_the_schema_that_ships(nllgen: Run, tmp_path: Path)
 def test_its_comments_name_its_file(nllgen: Run, tmp_path: Path) -> None:
     nllgen("init", "mine.yaml", "--from", "nash")
     text = read_text(tmp_path / "mine.yaml")
-    assert "#   nllgen plan --grid mine.yaml " in text
-    assert "--grid nash" not in text
+    assert "#   nllgen plan mine.yaml " in text
+    assert "nllgen plan nash" not in text
     assert "# The Nash equilibrium" in text
 
 
