@@ -118,9 +118,18 @@ def _find(grid: str | Path) -> Path:
         raise not_a_grid(path)
     if is_file:
         return path
-    names = builtin_names("jobs")
-    message = f"grid {str(grid)!r} does not exist{did_you_mean(path.name.removesuffix('.yaml'), names)}"
+    names, own = builtin_names("jobs"), _files_beside(path)
+    likely = did_you_mean(path.name, own) or did_you_mean(path.name.removesuffix(".yaml"), names)
+    message = f"grid {str(grid)!r} does not exist{likely}"
     raise ConfigError(message, f"give the path of a YAML file or a built-in study: {', '.join(names) or 'none'}")
+
+
+def _files_beside(path: Path) -> list[str]:
+    """List the names of the YAML files in the folder of a path; none where it cannot be read."""
+    try:
+        return sorted(file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml"))
+    except OSError:
+        return []
 
 
 def _root(document: YamlDocument) -> dict[str, Any]:

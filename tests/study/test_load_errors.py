@@ -304,3 +304,9 @@ def test_mutated_yaml_is_a_study_or_a_config_error(edits: list[tuple[int, int, s
 def test_images_of_two_sizes_do_not_fit_into_one_study() -> None:
     text = "name: a\ncells:\n  - data: {source: mnist, image_size: [28, 14]}\n    flow: {}\n    paradigm: {name: nll}\n"
     assert "a study has images of one size" in refusal(text)
+
+
+def test_a_misspelt_file_suggests_the_one_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text("name: first\n")
+    with pytest.raises(ConfigError, match=r"does not exist; did you mean first\.yaml\?"):
+        load_study(tmp_path / "fist.yaml", precision="fp32")
