@@ -130,7 +130,7 @@ def _keys_of(prefix: str, model: type[BaseModel], excluded: Iterable[str] = ()) 
 
 def _paradigms_section() -> str:
     """Describe the keys of all paradigms in one table, since most of them differ in their defaults alone."""
-    purposes = [f"- `{name}`: {(model.__doc__ or '').splitlines()[0]}" for name, model in PARADIGMS.items()]
+    purposes = [f"- `{name}`: {model.purpose()}" for name, model in PARADIGMS.items()]
     fields: dict[str, dict[str, FieldInfo]] = {}
     meanings: dict[str, str] = {}
     for name, model in PARADIGMS.items():

@@ -5,11 +5,22 @@ Masks and topology of W ⊂ O1 ⊂ O2 are identical.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from nllgen.study.config import Degree, FlowConfig
 
 DEGREES: tuple[Degree, ...] = ("U3", "U2", "U1", "W", "W*", "O1", "O2")
+# degree → meaning, for readers of a report
+MEANINGS: dict[Degree | Literal["custom"], str] = {
+    "U3": "smaller class of functions: additive couplings, which change no volume",
+    "U2": "smaller: a quarter of the truth's width, one block, one scale",
+    "U1": "smaller: half of the truth's width, one block",
+    "W": "the truth's own architecture",
+    "W*": "the truth itself, without training",
+    "O1": "larger: twice the truth's width and blocks",
+    "O2": "larger: four times the truth's width and blocks",
+    "custom": "an architecture of its own",
+}
 
 
 def student(truth: FlowConfig, degree: Degree) -> FlowConfig:

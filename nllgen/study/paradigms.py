@@ -37,6 +37,11 @@ class ParadigmConfig(Frozen):
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
 
+    @classmethod
+    def purpose(cls) -> str:
+        """Return the first sentence of the paradigm's description."""
+        return (cls.__doc__ or "").partition("\n")[0]
+
     @property
     def images_per_step(self) -> int:
         """Return the training images that a step takes."""

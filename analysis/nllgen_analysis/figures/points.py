@@ -239,7 +239,7 @@ def _draw_panels(
     grid: panels.Grid, data: pd.DataFrame, decorate: Callable[[Axes, pd.DataFrame], str], more: Sequence[Line2D] = ()
 ) -> tuple[Figure, list[str]]:
     """Return the figure and the text of ``decorate`` for each panel; colours by degree, markers by paradigm."""
-    markers = style.paradigm_markers(data["paradigm"].dropna().unique())
+    markers = {name: style.paradigm_marker(name) for name in sorted(data["paradigm"].dropna().unique())}
     figure, axes = grid.draw(list(data["panel"].unique()))
     data = data.assign(arm=point_axes.arm_names(data))
     arms = data[data["arm"] != ""].drop_duplicates("arm")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -49,6 +50,12 @@ PARADIGM_COLOURS = {
 LEGEND_LINES = 3  # for which a figure has space below its panels; more make it higher
 LEGEND_LINE_IN = 0.15
 LineStyle = Literal["-", "--", ":", "-.", ""]
+FileKind = Literal["png", "pdf", "svg"]
+_METADATA: dict[FileKind, dict[str, str | None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": "nllgen", "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
 LINESTYLES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 # feature extractor → its name in titles and labels
 EXTRACTORS = {"lenet": "LeNet", "inception": "Inception"}
@@ -65,7 +72,7 @@ PARADIGM_MARKERS = {
     "r3gan": "v",
     "noise": "X",
 }
-_MORE_MARKERS = ("<", ">", "p", "h", "*", "d")  # of paradigms of other packages
+_MORE_MARKERS = ("<", ">", "p", "h", "*", "d")  # of paradigms of other packages, chosen by their names
 # beside seaborn's context "paper" and style "ticks"
 _RC: dict[str, Any] = {
     **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
@@ -79,6 +86,7 @@ _RC: dict[str, Any] = {
     "lines.linewidth": 1.4,
     "legend.frameon": False,
     "pdf.fonttype": 42,  # TrueType: searchable, and accepted by journals
+    "svg.hashsalt": "nllgen",  # ids by content: equal figures give equal bytes
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same figure on every machine
     "savefig.dpi": 200,
     "axes.formatter.use_mathtext": True,
@@ -131,12 +139,11 @@ def new_figure(rows: int, columns: int, row_height: float = 2.3, extra: float = 
     return Figure(figsize=(width, rows * row_height + extra), layout="constrained")
 
 
-def render(figure: Figure, kind: str) -> bytes:
-    """Return the figure as a ``png`` or ``pdf`` file without dates: equal figures give equal bytes."""
+def render(figure: Figure, kind: FileKind) -> bytes:
+    """Return the figure as a file without dates: equal figures give equal bytes."""
     buffer = io.BytesIO()
-    metadata = {"Software": None} if kind == "png" else {"CreationDate": None, "Creator": "nllgen", "Producer": None}
     with project_style():
-        figure.savefig(buffer, format=kind, metadata=metadata)
+        figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
         figure.set_layout_engine(None)  # one layout serves both formats and halves the time of the second
     return buffer.getvalue()
 
@@ -147,14 +154,22 @@ def degree_colour(student: str) -> str:
 
 
 def paradigm_colour(paradigm: str) -> str:
-    """Return the colour of a paradigm, grey if it is unknown."""
-    return PARADIGM_COLOURS.get(paradigm, GREY)
+    """Return the colour of a paradigm; that of another package's follows from its name."""
+    return PARADIGM_COLOURS.get(paradigm) or _by_name(MORE_COLOURS, paradigm)
 
 
-def paradigm_markers(paradigms: Iterable[str]) -> dict[str, str]:
-    """Return a marker per paradigm, each its own."""
-    others = iter(_MORE_MARKERS * 9)
-    return {name: PARADIGM_MARKERS.get(name) or next(others) for name in sorted(paradigms)}
+def paradigm_marker(paradigm: str) -> str:
+    """Return the marker of a paradigm, the same in every report; that of another package's follows from its name."""
+    return PARADIGM_MARKERS.get(paradigm) or _by_name(_MORE_MARKERS, paradigm)
+
+
+def hue_colour(hue: str) -> str:
+    """Return the colour of a degree or of a paradigm, whose names are never the same."""
+    return degree_colour(hue) if hue.removesuffix(" from truth") in DEGREE_COLOURS else paradigm_colour(hue)
+
+
+def _by_name(choices: tuple[str, ...], name: str) -> str:
+    return choices[zlib.crc32(name.encode()) % len(choices)]
 
 
 def arm_colours(bases: Mapping[str, str]) -> dict[str, str]:
