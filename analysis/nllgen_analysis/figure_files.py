@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.processes import completed
 from nllgen_analysis import tables
 from nllgen_analysis.figures import FAMILIES, Drawn, NotDrawn, draw_family, render
 from nllgen_analysis.frames import Frames
-from nllgen_analysis.html import figure_row
+from nllgen_analysis.page_figures import FILES, PageFigure, page_figure
 from nllgen_analysis.text import with_notes
 
-KINDS = ("pdf", "png", "csv", "txt")
 _LONGEST = ("draw_frechet", "draw_nll", "draw_overfit", "draw_scatter")  # begin first, so that none is drawn last
 
 
@@ -24,12 +22,12 @@ class FigureFiles:
     """Figures of a report.
 
     Attributes:
-        shown: rows of the page for the figures.
+        shown: figures of the page.
         absent: figures that are not drawn.
         paths: their files.
     """
 
-    shown: list[dict[str, Any]] = field(default_factory=list)
+    shown: list[PageFigure] = field(default_factory=list)
     absent: list[NotDrawn] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
 
@@ -96,14 +94,13 @@ def _write_family(rank: int, frames: Frames, directory: Path) -> FigureFiles:
             files.absent.append(result)
             continue
         files.shown.append(_write_figure(result, directory))
-        files.paths += [directory / f"{result.name}.{kind}" for kind in KINDS]
+        files.paths += [directory / f"{result.name}.{kind}" for kind in FILES]
     return files
 
 
-def _write_figure(drawn: Drawn, directory: Path) -> dict[str, Any]:
-    png = render(drawn.figure, "png")
+def _write_figure(drawn: Drawn, directory: Path) -> PageFigure:
+    write_bytes(directory / f"{drawn.name}.png", render(drawn.figure, "png"))
     write_bytes(directory / f"{drawn.name}.pdf", render(drawn.figure, "pdf"))
-    write_bytes(directory / f"{drawn.name}.png", png)
     write_bytes(directory / f"{drawn.name}.csv", tables.to_csv(drawn.data))
     write_bytes(directory / f"{drawn.name}.txt", f"{drawn.title}\n\n{with_notes(drawn.caption)}".encode())
-    return figure_row(drawn, png)
+    return page_figure(drawn)

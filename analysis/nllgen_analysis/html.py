@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from importlib import resources
-from typing import Any
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
 
 from nllgen.study.claims import PATHS
-from nllgen_analysis import tables
-from nllgen_analysis.claims import Finding, Judged, Verdict
-from nllgen_analysis.claims.tables import interval_text, verdict_text
-from nllgen_analysis.figures.style import Drawn, NotDrawn
-from nllgen_analysis.frames import Frames, student_order
+from nllgen_analysis import opening, tables
+from nllgen_analysis.claims import Judged
+from nllgen_analysis.figures.style import NotDrawn
+from nllgen_analysis.figures.vector import dark_properties, glyph_sheet
+from nllgen_analysis.frames import Frames
+from nllgen_analysis.page_figures import FILES, PageFigure, strongest_first
 from nllgen_analysis.page_tables import (
     anchors,
     cell_rows,
@@ -27,56 +27,57 @@ from nllgen_analysis.page_tables import (
     resource_rows,
     trial_rows,
 )
-from nllgen_analysis.text import CONDITION, number, spans
+from nllgen_analysis.page_verdicts import Standing, verdict_rows
+from nllgen_analysis.text import CONDITION, number
 from nllgen_analysis.trials import Trials
 
-PIXELS_PER_INCH = 132  # 8-point letters of a figure are as large as small text of the page
-
-
-def figure_row(drawn: Drawn, png: bytes) -> dict[str, Any]:
-    """Return a figure for the page, with its width in proportion to the width in print."""
-    return {
-        "name": drawn.name,
-        "title": drawn.title,
-        "spans": spans(drawn.caption),
-        "uri": "data:image/png;base64," + base64.b64encode(png).decode(),
-        "width_px": round(drawn.figure.get_figwidth() * PIXELS_PER_INCH),
-        "cell_ids": drawn.cell_ids,
-    }
+# of the claims that the page folds away
+HEADINGS = {
+    Standing.UNDECIDED: "Undecided",
+    Standing.UNJUDGED: "Not judged, as no cells of this study have the numbers for them",
+}
 
 
 def render_report(
     frames: Frames,
     judged: Judged,
     findings: list[str],
-    figures: list[dict[str, Any]],
+    figures: list[PageFigure],
     absent: list[NotDrawn],
     source_sha256: str,
     trials: Trials | None = None,
 ) -> str:
-    """Return the whole page: ``findings`` at its head, rows of ``figures``, ``absent`` ones with the reasons.
+    """Return the whole page: ``findings`` at its head, ``figures``, ``absent`` ones with the reasons.
 
     ``trials`` of a tuning study take the place of the verdicts.
     """
-    script = _resource("report.js")
-    return _template(_resource("report.html.j2")).render(
-        # files of the package are not escaped, unlike the texts of the study
+    script, figures = _resource("report.js"), strongest_first(figures)
+    return _environment().get_template("report.html.j2").render(
+        # files of the package and drawn letters are not escaped, unlike the texts of the study
         script=Markup(script),
-        css=Markup(_resource("report.css")),
+        css=Markup(_resource("report.css") + _dark_figures(frames, figures)),
+        glyphs=Markup(glyph_sheet(figure.drawn for figure in figures)),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         name=frames.name,
         counts=frames.counts,
         total=sum(frames.counts.values()),
-        ran=what_ran(frames),
+        ran=opening.what_ran(frames),
+        lacks=opening.what_lacks(frames),
         findings=findings,
-        verdicts=[_verdict_row(verdict) for verdict in judged.rows],
+        key_numbers=opening.key_numbers(frames),
+        degrees=opening.degree_keys(frames),
+        paradigms=opening.paradigm_keys(frames),
         trials=trial_rows(trials) if trials else None,
+        verdicts=verdict_rows(judged),
+        headings=HEADINGS,
         rules_status=judged.status,
         has_p=judged.has_p_values,
         rules_file=PATHS[judged.version].name,
         rules_text=judged.status_text,
         warnings=tables.warnings_of(frames),
         figures=figures,
+        strongest=figures[0] if figures else None,
+        files=FILES,
         absent=absent,
         by_outcome=outcome_cells(frames),
         groups=group_rows(frames),
@@ -89,72 +90,25 @@ def render_report(
         provenance=plain_rows(tables.provenance_table(frames)),
         condition=CONDITION,
         source_sha256=source_sha256,
-    )
+    )  # fmt: skip
 
 
 def _resource(name: str) -> str:
     return resources.files("nllgen_analysis").joinpath(name).read_text("utf-8")
 
 
-def _template(text: str) -> jinja2.Template:
-    """Return a template that escapes every text and refuses undefined names."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(text)
+def _environment() -> jinja2.Environment:
+    """Return templates that escape every text and refuse undefined names."""
+    return jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(_resource),
+    )  # fmt: skip
 
 
-def _verdict_row(verdict: Verdict) -> dict[str, Any]:
-    finding = verdict.finding
-    return {
-        "id": verdict.id,
-        "statement": verdict.statement,
-        "is_part": len(verdict.id) > 2,
-        "rule": verdict.rule,
-        "parts": [] if verdict.subclaims else [line for part in finding.parts for line in _part_lines(part, 0)],
-        "cells": finding.cells,
-        **_shown(finding),
-        "text": verdict_text(verdict),
-        "p_holm": number(verdict.p_holm),
-    }
-
-
-def _part_lines(part: Finding, depth: int) -> list[dict[str, Any]]:
-    return [
-        {"label": part.label, "depth": depth, "cells": part.cells, **_shown(part)},
-        *(line for inner in part.parts for line in _part_lines(inner, depth + 1)),
-    ]
-
-
-def _shown(finding: Finding) -> dict[str, Any]:
-    effect = number(finding.effect)
-    return {
-        "verdict": finding.verdict,
-        "text": finding.text,
-        "p_value": number(finding.p_value),
-        "effect": effect if effect == "–" or finding.unit == "1" else f"{effect} {finding.unit}",
-        "interval": interval_text(finding),
-        "seeds": finding.num_seeds,
-        "why": finding.why,
-    }
-
-
-def what_ran(frames: Frames) -> str:
-    """Return a sentence with the degrees, paradigms, data and seeds of the study."""
-    cells = frames.cells[frames.cells["role"] != "truth"]
-    if cells.empty:
-        return "The study has no cells."
-    groups = tables.groups_table(frames)
-    seeds = sorted(int(seed) for seed in cells["seed"].unique())
-    span = f"{seeds[0]}…{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-    shipped = frames.study.get("pretrained")
-    truth = f" Its truth is {shipped}, which ships with nllgen." if shipped else ""
-    truth = " A truth was trained first." if (frames.cells["role"] == "truth").any() else truth
-    return (
-        f"{len(cells)} cells in {len(groups)} groups: degrees {', '.join(student_order(groups['student']))}; paradigms "
-        f"{', '.join(sorted(cells['paradigm'].unique()))}; data {'; '.join(groups['setting'].unique())}; {len(seeds)} "
-        f"{'seeds' if len(seeds) > 1 else 'seed'} ({span}).{truth}"
-    )
+def _dark_figures(frames: Frames, figures: list[PageFigure]) -> str:
+    """Return the rule that gives the figures other colours on a dark screen; paper stays light."""
+    colours = opening.key_colours(frames).union(*(figure.drawn.colours for figure in figures))
+    return f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark_properties(colours)} }} }}\n"
 
 
 def _entropies(datasets: pd.DataFrame) -> list[str]:

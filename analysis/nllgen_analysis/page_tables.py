@@ -13,6 +13,7 @@ from nllgen_analysis.frames import OUTCOME_ORDER, Frames
 from nllgen_analysis.text import MINUS, number
 from nllgen_analysis.trials import Trials
 
+NO_VALUE = ("", "–")  # texts of cells of a table that have none
 # column of the cells table → heading; columns without any value are left out
 CELL_COLUMNS = {
     "student": "degree",
@@ -21,14 +22,14 @@ CELL_COLUMNS = {
     "variant": "variant",
     "seed": "seed",
     "outcome": "outcome",
-    "num_parameters": "parameters",
-    "steps": "steps",
-    "seconds_per_step": "s/step",
-    "test_nll_nats": "test NLL (nats)",
-    "test_bits_per_dim": "bits/dim",
     "kl_nats": "KL (nats)",
     "frechet_lenet": "Fréchet (LeNet)",
     "frechet_inception": "Fréchet (Inception)",
+    "test_nll_nats": "test NLL (nats)",
+    "test_bits_per_dim": "bits/dim",
+    "num_parameters": "parameters",
+    "steps": "steps",
+    "seconds_per_step": "s/step",
     "host": "host",
 }
 NUMERIC = frozenset(name for name in CELL_COLUMNS if name not in {
@@ -51,9 +52,23 @@ class Value:
         return self.key is not None or self.text == "–"
 
 
-def plain_rows(table: pd.DataFrame) -> dict[str, Any]:
-    """Return all columns and rows of a table."""
-    return {"columns": _headings(table), "rows": [[_value(item) for item in row] for row in table.to_numpy(object)]}
+@dataclass(frozen=True)
+class Table:
+    """A table of the page; a column in which no row has a value is left out."""
+
+    columns: list[str]
+    rows: list[list[Value]]
+
+    @classmethod
+    def with_values(cls, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> Table:
+        """Return a table without the columns that are empty in every row."""
+        kept = [place for place in range(len(columns)) if any(row[place].text not in NO_VALUE for row in rows)]
+        return cls([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
+
+
+def plain_rows(table: pd.DataFrame) -> Table:
+    """Return all rows of a table."""
+    return Table.with_values(_headings(table), [[value_of(item) for item in row] for row in table.to_numpy(object)])
 
 
 def outcome_cells(frames: Frames) -> dict[str, list[str]]:
@@ -62,7 +77,7 @@ def outcome_cells(frames: Frames) -> dict[str, list[str]]:
     return {outcome: list(cells.loc[cells["outcome"] == outcome, "id"]) for outcome in OUTCOME_ORDER}
 
 
-def group_rows(frames: Frames) -> dict[str, Any]:
+def group_rows(frames: Frames) -> Table:
     """Return the groups, each number with the cells that it counts or averages."""
     table = tables.groups_table(frames)
     cells = frames.cells[frames.cells["role"] != "truth"]
@@ -71,17 +86,17 @@ def group_rows(frames: Frames) -> dict[str, Any]:
     for row in table.to_dict("records"):
         own = ids[tuple(row[name] for name in tables.GROUP)]
         rows.append([_of_group(name, value, own) for name, value in row.items()])
-    return {"columns": _headings(table.rename(columns=CELL_COLUMNS)), "rows": rows}
+    return Table.with_values(_headings(table.rename(columns=CELL_COLUMNS)), rows)
 
 
 def _of_group(name: str, value: object, own: pd.DataFrame) -> Value:
     if name in tables.GROUP:
-        return _value(value)
+        return value_of(value)
     behind = own[own["outcome"] == name] if name in OUTCOME_ORDER else own
-    return _value(value, behind["id"])
+    return value_of(value, behind["id"])
 
 
-def final_rows(frames: Frames) -> dict[str, Any]:
+def final_rows(frames: Frames) -> Table:
     """Return the final metrics as ``mean ± half``, sorted by the mean."""
     table = tables.printed_table(frames)
     means = tables.final_means(frames).drop_duplicates([*tables.GROUP, "weights"])
@@ -94,7 +109,7 @@ def final_rows(frames: Frames) -> dict[str, Any]:
     for row in table.to_dict("records"):
         behind = ids.get(tuple(row.values())[: len(names)], [])
         rows.append([_estimate(text, behind) if name in metrics else Value(text) for name, text in row.items()])
-    return {"columns": list(table.columns), "rows": rows}
+    return Table.with_values(list(table.columns), rows)
 
 
 def _estimate(text: str, cells: Sequence[str]) -> Value:
@@ -103,26 +118,26 @@ def _estimate(text: str, cells: Sequence[str]) -> Value:
     return Value(text, float(mean) if known else None, tuple(cells))
 
 
-def resource_rows(frames: Frames) -> dict[str, Any]:
+def resource_rows(frames: Frames) -> Table:
     """Return the resources of training, each number with its cells."""
     table = tables.resources_table(frames)
     rows = []
     for row in table.to_dict("records"):
         ids = str(row.pop("cell_ids")).split()
-        rows.append([Value("") if pd.isna(value) else _value(value, ids) for value in row.values()])
+        rows.append([Value("") if pd.isna(value) else value_of(value, ids) for value in row.values()])
     columns = table.drop(columns="cell_ids", errors="ignore").rename(columns=CELL_COLUMNS)
-    return {"columns": _headings(columns), "rows": rows}
+    return Table.with_values(_headings(columns), rows)
 
 
-def trial_rows(trials: Trials) -> dict[str, Any]:
+def trial_rows(trials: Trials) -> Table:
     """Return the trials of a tuning study, each number with its runs."""
     rows = []
     for row in trials.table.to_dict("records"):
         ids = str(row.pop("cell_ids")).split()
         row["is_winner"] = "wins" if row["is_winner"] else ""
-        rows.append([_value(value, ids) for value in row.values()])
+        rows.append([value_of(value, ids) for value in row.values()])
     columns = trials.table.drop(columns="cell_ids").rename(columns={"is_winner": ""})
-    return {"columns": _headings(columns), "rows": rows}
+    return Table.with_values(_headings(columns), rows)
 
 
 def cell_rows(frames: Frames) -> dict[str, Any]:
@@ -135,7 +150,7 @@ def cell_rows(frames: Frames) -> dict[str, Any]:
             "anchor": f"{row['role']}-{row['id']}",
             "outcome": row["outcome"],
             "title": row["label"],
-            "values": [_value(row[name]) for name in shown],
+            "values": [value_of(row[name]) for name in shown],
         }
         for row in table.to_dict("records")
     ]
@@ -161,7 +176,8 @@ def _empty(column: pd.Series) -> bool:
     return bool((column.isna() | (column == "")).all())
 
 
-def _value(value: object, cells: Sequence[str] = ()) -> Value:
+def value_of(value: object, cells: Sequence[str] = ()) -> Value:
+    """Return a table cell of a text or a number, of which the given cells are behind."""
     if isinstance(value, str):
         return Value(value)
     finite = tables.finite_or_none(value)

@@ -20,11 +20,11 @@ HEADINGS = ("degree", "paradigm", "data", "variant", "weights")  # of GROUP and 
 NOT_METRICS = ("weights", "step", "time_s")
 # metric of the printed table → heading; metrics without any value are left out
 MAIN_METRICS = {
-    "test_nll_nats": "test NLL (nats)",
-    "test_bits_per_dim": "bits/dim",
     "kl_nats": "KL (nats)",
     "frechet_lenet": "Fréchet (LeNet)",
     "frechet_inception": "Fréchet (Inception)",
+    "test_nll_nats": "test NLL (nats)",
+    "test_bits_per_dim": "bits/dim",
 }
 # column of the resources → heading in print
 RESOURCES = {

@@ -19,6 +19,7 @@ GEOMETRIC = (
     "place for values of 0 or less."
 )
 _CITED = re.compile(r"⟦([^⟦⟧|]*)\|([^⟦⟧|]*)⟧")
+_SENTENCE = re.compile(r"(?<=\.)\s+(?=[^a-z])")
 _MARKS = str.maketrans({"⟦": "[", "⟧": "]", "|": "/"})
 
 
@@ -84,6 +85,22 @@ def spans(caption: str) -> list[tuple[str, tuple[str, ...]]]:
         end = match.end()
     pieces.append((caption[end:], ()))
     return [piece for piece in pieces if piece[0]]
+
+
+def lead(caption: str, most: int) -> str:
+    """Return the first sentences of a caption that cite no cells, as many as ``most`` characters hold."""
+    head = caption.partition("⟦")[0]
+    sentences = [text for text in _SENTENCE.split(head.strip()) if text.endswith(".")]
+    kept = sentences[:1]
+    for sentence in sentences[1:]:
+        if len(" ".join([*kept, sentence])) > most:
+            break
+        kept.append(sentence)
+    shown = " ".join(kept)
+    if len(shown) <= most:
+        return shown
+    pieces = re.split(r"(?<=[;:,]) ", shown[: most + 1])[:-1]  # up to a mark of the one long sentence
+    return f"{' '.join(pieces).rstrip(';:,') or shown[:most]} …"
 
 
 def plain(caption: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
 import os
 import pickle
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,10 @@ from nllgen.study.config import (
 )
 from nllgen.study.degrees import student
 from nllgen.study.tuning import Tuning
+
+if TYPE_CHECKING:
+    from nllgen_analysis import ReportPaths
+    from selenium.webdriver import Chrome
 
 ENTROPY = -300.0
 TRUTH_ID = "truth0123456789a"
@@ -239,3 +245,55 @@ def saved(tmp_path: Path) -> Callable[[StudyFile], Path]:
         return path
 
     return save
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[Chrome]:
+    """Headless Chromium; without it tests are skipped, or fail if NLLGEN_REQUIRE_BROWSER is 1."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="NOT TESTED: needs selenium (pip install '.[test]')")
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if None in programs:
+        reason = "NOT TESTED: needs chromium and chromedriver (tests/analysis/programs-up installs them on Debian)"
+        if os.environ.get("NLLGEN_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(programs[0])
+    # root has no sandbox; a small /dev/shm is no reason to crash
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1000"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(programs[1])))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def page(driver: Chrome, written: ReportPaths) -> Chrome:
+    """The report, loaded again."""
+    driver.get("about:blank")
+    for kind in ("browser", "performance"):
+        log_of(driver, kind)  # reading empties it
+    driver.get(written.html.as_uri())
+    return driver
+
+
+def log_of(page: Chrome, kind: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = page.get_log(kind)  # type: ignore[no-untyped-call]  # selenium has no types here
+    return entries
+
+
+@contextlib.contextmanager
+def screen(page: Chrome, width: int, height: int = 1000, scheme: str = "light") -> Iterator[None]:
+    """Give the page a size and a colour scheme, and take them back."""
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+        "width": width, "height": height, "deviceScaleFactor": 1, "mobile": False,
+    })  # fmt: skip
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    try:
+        yield
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})

@@ -3,60 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from nllgen_analysis import ReportPaths
 from selenium.webdriver import Chrome
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.analysis.conftest import DIVERGED, MISSING, default_cells
+from tests.analysis.conftest import DIVERGED, MISSING, default_cells, log_of
 
-selenium = pytest.importorskip("selenium", reason="NOT TESTED: needs selenium (pip install '.[test]')")
+pytest.importorskip("selenium", reason="NOT TESTED: needs selenium (pip install '.[test]')")
 
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.support.select import Select  # noqa: E402
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
 
 CELLS = default_cells()
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[webdriver.Chrome]:
-    """Headless Chromium; without it tests are skipped, or fail if NLLGEN_REQUIRE_BROWSER is 1."""
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in programs:
-        reason = "NOT TESTED: needs chromium and chromedriver (tests/analysis/programs-up installs them on Debian)"
-        if os.environ.get("NLLGEN_REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(programs[0])
-    # root has no sandbox; a small /dev/shm is no reason to crash
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1000"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(programs[1])))
-    yield browser
-    browser.quit()
-
-
-@pytest.fixture
-def page(driver: Chrome, written: ReportPaths) -> webdriver.Chrome:
-    """The report, loaded again."""
-    driver.get("about:blank")
-    for kind in ("browser", "performance"):
-        log_of(driver, kind)  # reading empties it
-    driver.get(written.html.as_uri())
-    return driver
-
-
-def log_of(page: Chrome, kind: str) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = page.get_log(kind)  # type: ignore[no-untyped-call]  # selenium has no types here
-    return entries
 
 
 def shown(page: Chrome) -> list[str]:
@@ -96,10 +55,12 @@ def test_a_request_would_be_logged(page: Chrome) -> None:
     assert any("127.0.0.1:9" in entry["message"] for entry in log_of(page, "browser"))
 
 
-def test_every_image_is_loaded(page: Chrome) -> None:
-    broken = "return [...document.images].filter((image) => !image.complete || !image.naturalWidth).length"
-    assert page.execute_script(broken) == 0
-    assert len(page.find_elements(By.TAG_NAME, "img")) > 10
+def test_every_figure_has_shapes_and_letters(page: Chrome) -> None:
+    drawn = page.find_elements(By.CSS_SELECTOR, "svg.drawn")
+    assert len(drawn) > 10
+    lost = "return [...document.querySelectorAll('use')].filter((e) => !document.querySelector(e.href.baseVal)).length"
+    assert page.execute_script(lost) == 0
+    assert all(figure.size["height"] > 100 for figure in drawn)
 
 
 @pytest.mark.parametrize("clicks", [1, 2])
@@ -135,7 +96,9 @@ def test_filters_work_together(page: Chrome) -> None:
 
 
 def test_a_number_in_a_caption_links_to_its_cells(page: Chrome) -> None:
-    links = page.find_elements(By.CSS_SELECTOR, "#figure-nll_curves_synthetic_1000 figcaption a[data-cells]")
+    figure = "#figure-nll_curves_synthetic_1000 figcaption > details"
+    click(page, page.find_element(By.CSS_SELECTOR, f"{figure} > summary"))
+    links = page.find_elements(By.CSS_SELECTOR, f"{figure} a[data-cells]")
     link = next(link for link in links if link.text.startswith("U2"))
     behind = set(str(link.get_attribute("data-cells")).split())
     assert behind
@@ -146,7 +109,9 @@ def test_a_number_in_a_caption_links_to_its_cells(page: Chrome) -> None:
     assert page.execute_script("return document.getElementById('cells').getBoundingClientRect().top") < 500
 
 
-@pytest.mark.parametrize("table", ["groups", "final-metrics", "resource-table"])
+@pytest.mark.parametrize(
+    "table", ["key-table", "group-table", "final-metrics", "resource-table", "numbers-nll_curves_synthetic_1000"]
+)
 def test_a_number_in_a_table_links_to_its_cells(page: Chrome, table: str) -> None:
     link = page.find_element(By.CSS_SELECTOR, f"#{table} a[data-cells]")
     behind = set(str(link.get_attribute("data-cells")).split())

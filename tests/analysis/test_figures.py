@@ -19,6 +19,7 @@ from nllgen_analysis.figures.nll import draw_nll, nll_data
 from nllgen_analysis.figures.panels import MAX_SETTINGS
 from nllgen_analysis.figures.samples import draw_samples, strip
 from nllgen_analysis.figures.scales import without_startup
+from nllgen_analysis.figures.style import FileKind
 from nllgen_analysis.text import plain
 from scipy.stats import gmean
 
@@ -267,8 +268,8 @@ def test_no_title_label_or_legend_leaves_the_figure(results: Results) -> None:
                 assert inside, (item.name, artist)
 
 
-@pytest.mark.parametrize("kind", ["png", "pdf"])
-def test_same_data_give_the_same_bytes(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
+def test_same_data_give_the_same_bytes(kind: FileKind) -> None:
     study = build_study([make_cell("W")], truth=False)
     first, second = (render(as_drawn(draw_nll(to_frames(study))).figure, kind) for _ in range(2))
     assert first == second
