@@ -96,6 +96,7 @@ def test_the_wheel_has_every_file_that_is_read_at_run_time(wheel: Path) -> None:
         "nllgen/study/claims.toml",
         "nllgen/study/claims_v1.toml",
         "nllgen_analysis/report.html.j2",
+        "nllgen_analysis/uplot/uPlot.iife.min.js",
         "nllgen/py.typed",
     }
     recipe = {f"nllgen/share/containers/{path.name}" for path in (CHECKOUT / "containers").iterdir()}

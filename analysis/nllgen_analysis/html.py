@@ -31,6 +31,9 @@ from nllgen_analysis.page_verdicts import Standing, verdict_rows
 from nllgen_analysis.text import CONDITION, number
 from nllgen_analysis.trials import Trials
 
+# uPlot is of another project: uplot/source.json names its version, licence and checksums
+SCRIPTS = ("uplot/uPlot.iife.min.js", "report.js", "report_curves.js")
+STYLES = ("uplot/uPlot.min.css", "report.css")
 # of the claims that the page folds away
 HEADINGS = {
     Standing.UNDECIDED: "Undecided",
@@ -51,11 +54,11 @@ def render_report(
 
     ``trials`` of a tuning study take the place of the verdicts.
     """
-    script, figures = _resource("report.js"), strongest_first(figures)
+    script, figures = _script(), strongest_first(figures)
     return _environment().get_template("report.html.j2").render(
         # files of the package and drawn letters are not escaped, unlike the texts of the study
         script=Markup(script),
-        css=Markup(_resource("report.css") + _dark_figures(frames, figures)),
+        css=Markup("\n".join(map(_resource, STYLES)) + _dark_figures(frames, figures)),
         glyphs=Markup(glyph_sheet(figure.drawn for figure in figures)),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         name=frames.name,
@@ -91,6 +94,11 @@ def render_report(
         condition=CONDITION,
         source_sha256=source_sha256,
     )  # fmt: skip
+
+
+def _script() -> str:
+    """Return the scripts of the page, with the licence of those that are of another project."""
+    return f"/*\n{_resource('uplot/LICENSE')}*/\n" + "\n".join(map(_resource, SCRIPTS))
 
 
 def _resource(name: str) -> str:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from nllgen_analysis.figure_numbers import figure_numbers
 from nllgen_analysis.figures.style import COLUMN_IN, Drawn
 from nllgen_analysis.figures.vector import Vector, to_vector
+from nllgen_analysis.page_curves import curves_json
 from nllgen_analysis.page_tables import Table
 from nllgen_analysis.text import lead, plain, spans
 
@@ -30,6 +31,7 @@ class PageFigure:
     lead: str
     notes: list[tuple[str, tuple[str, ...]]]  # the whole caption in pieces; empty if ``lead`` says all of it
     numbers: Table
+    curves: Markup  # JSON, empty for a figure without curves
     cell_ids: list[str]
 
     @property
@@ -49,6 +51,7 @@ def page_figure(drawn: Drawn) -> PageFigure:
         lead=short,
         notes=[] if short == plain(drawn.caption).strip() else spans(drawn.caption),
         numbers=figure_numbers(drawn),
+        curves=curves_json(drawn),
         cell_ids=drawn.cell_ids,
     )
 

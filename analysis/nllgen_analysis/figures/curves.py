@@ -155,7 +155,8 @@ def draw_curves(ax: Axes, data: pd.DataFrame, looked: Looks) -> None:
         mean = rows[(rows["kind"] == "mean") & np.isfinite(rows["value"])]
         if len(mean) == 1:
             ax.plot(mean["x"], mean["value"], "_", color=colour, markersize=10, markeredgewidth=1.6, zorder=3)
-        ax.plot(mean["x"], mean["value"], linestyle=styles[series], color=colour, zorder=3)
+        # the label names the series for the page
+        ax.plot(mean["x"], mean["value"], linestyle=styles[series], color=colour, zorder=3, label=series)
         # an interval of plain means would fill a symlog axis, as it would a logarithmic one
         band = mean[np.isfinite(mean["low"]) & (mean["scale"] != "symlog")]
         ax.fill_between(band["x"], band["low"], band["high"], color=colour, alpha=0.18, linewidth=0, zorder=2)

@@ -62,6 +62,7 @@ class Grid:
         named = {name: ax for name, ax in zip(panels, axes.flat, strict=False) if name}
         for name, ax in named.items():
             ax.set_title(name)
+            ax.set_label(name)  # by which the page recognises it
         return figure, named
 
 
