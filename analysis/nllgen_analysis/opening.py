@@ -68,7 +68,7 @@ def what_lacks(frames: Frames) -> str:
         return ""
     names = list(cells["group"].unique())
     more = f" and {len(names) - MAX_GROUPS} more groups" if len(names) > MAX_GROUPS else ""
-    return f"Missing are {len(cells)} cells of {'; '.join(names[:MAX_GROUPS])}{more}."
+    return f"Missing: {len(cells)} cell{'s' * (len(cells) > 1)} of {'; '.join(names[:MAX_GROUPS])}{more}."
 
 
 def key_numbers(frames: Frames) -> Table:

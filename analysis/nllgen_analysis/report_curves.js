@@ -110,28 +110,31 @@ class CurvesView {
     this.list();
   }
   options(series, bands, data) {
-    const axis = (label) => ({ label, stroke: style("--soft"), grid: { stroke: style("--line"), width: 1, filter: (_, ticks) => (label === this.panel.y_label ? ticks.map(this.major()) : ticks) },
-      ticks: { stroke: style("--line"), width: 1 }, size: label === this.panel.x_label ? 40 : 74,
-      values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : written(tick))) });
+    const axis = (label, kept, size) => ({ label, size, stroke: style("--soft"), ticks: { stroke: style("--line"), width: 1 },
+      grid: { stroke: style("--line"), width: 1, filter: (_, ticks) => kept(ticks) },
+      values: (_, ticks) => kept(ticks).map((tick) => (tick === null ? "" : written(tick))) });
     const values = this.curves.filter((curve) => this.isShown(curve)).flatMap((curve) => data[curve.place]).filter((value) => value !== null);
-    this.edges = [Math.min(...values), Math.max(...values)];
+    this.edges = values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
     const sizes = values.filter((value) => value !== 0).map(Math.abs).sort((a, b) => a - b);
     return {
       width: this.width(), height: HEIGHT, series, bands, legend: { show: false },
       scales: { x: { time: false }, y: { distr: SCALES[this.scale.value], asinh: (sizes[sizes.length >> 1] || 1) * SHARE_OF_TINY,
         range: this.scale.value === "linear" ? undefined : (_, low, high) => this.within(low, high) } },
-      axes: [axis(this.panel.x_label), axis(this.panel.y_label)],
+      axes: [axis(this.panel.x_label, (ticks) => ticks, 40), axis(this.panel.y_label, (ticks) => this.major(ticks), 74)],
       cursor: { drag: { x: true, y: true, uni: 40 }, focus: { prox: 24 } },
       focus: { alpha: 0.35 },
       hooks: { setCursor: [() => this.tell()], setSeries: [(_, place) => { this.focused = place; this.tell(); }] },
     };
   }
-  // A logarithmic axis has lines at powers of ten alone.
-  major() {
-    return this.scale.value === "log" ? (tick) => (Math.abs(Math.log10(tick) % 1) < 1e-9 ? tick : null) : (tick) => tick;
+  // Keep of the ticks of a logarithmic axis the powers of ten, where two of them are in view.
+  major(ticks) {
+    const isPower = (tick) => tick !== null && Math.abs(Math.log10(tick) - Math.round(Math.log10(tick))) < 1e-9;
+    if (this.scale.value !== "log" || ticks.filter(isPower).length < 2) return ticks;
+    return ticks.map((tick) => (isPower(tick) ? tick : null));
   }
   // Intervals of few seeds may reach far beyond the values: an axis that is not linear ends at these.
   within(low, high) {
+    if (low === null || high === null) return [1, 10]; // every curve is off
     const [least, most] = [Math.max(low, this.edges[0]), Math.min(high, this.edges[1])];
     if (!(least < most)) return [Math.min(low, least * 0.9), Math.max(high, least * 1.1 || 1)];
     return this.scale.value === "log" ? [least / 1.1, most * 1.1] : [least, most];

@@ -118,6 +118,14 @@ def test_the_scale_is_chosen(page: Chrome, box: WebElement, scale: str, distribu
     assert log_of(page, "browser") == []
 
 
+def test_all_series_can_be_off(page: Chrome, box: WebElement) -> None:
+    Select(box.find_elements(By.TAG_NAME, "select")[1]).select_by_visible_text("log")
+    for line in range(len(box.find_elements(By.CLASS_NAME, "line"))):
+        box.find_elements(By.CSS_SELECTOR, ".line input")[line].click()
+    assert view(page, "view.curves.every((curve) => !view.plot.series[curve.place].show)")
+    assert log_of(page, "browser") == []
+
+
 def test_nothing_is_requested_and_no_error_is_logged(page: Chrome) -> None:
     for box in page.find_elements(By.CSS_SELECTOR, "details.curves"):
         page.execute_script("arguments[0].open = true", box)

@@ -23,7 +23,7 @@ def frames(spoilt: StudyFile) -> Frames:
 
 def test_missing_cells_are_named_by_their_group(frames: Frames) -> None:
     group = frames.cells["group"][MISSING]
-    assert what_lacks(frames) == f"Missing are 1 cells of {group}."
+    assert what_lacks(frames) == f"Missing: 1 cell of {group}."
 
 
 def test_a_complete_study_lacks_nothing(study: StudyFile) -> None:
