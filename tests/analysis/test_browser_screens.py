@@ -119,6 +119,18 @@ def test_figures_have_the_colours_of_the_scheme(page: Chrome, scheme: str, ink: 
     assert blue == (dark_colour("#0072b2") if scheme == "dark" else "#0072b2")
 
 
+# faces without a colour of their own, of points of the degree W
+POINT = '#figure-kl_capacity .drawn use[style="stroke:var(--c000000,#000000)"]'
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_black_points_are_seen_in_both_schemes(page: Chrome, scheme: str) -> None:
+    with screen(page, WIDE, scheme=scheme):
+        point = page.find_element(By.CSS_SELECTOR, POINT)
+        fill = page.execute_script("return getComputedStyle(arguments[0]).fill", point)
+        assert rgb(fill) == (DARK_INK if scheme == "dark" else "#000000")
+
+
 def test_the_ink_of_dark_figures_is_that_of_the_page(page: Chrome) -> None:
     with screen(page, WIDE, scheme="dark"):
         values = [

@@ -17,6 +17,7 @@ from nllgen_analysis.figures.style import render
 
 # --ink and --card of report.css in the dark scheme
 DARK_INK, DARK_PAPER = "#e4e6e9", "#1e2125"
+BLACK = "#000000"
 MIN_CONTRAST = 3.5  # WCAG 2.2, 1.4.11, wants 3 of graphical objects; many lines here are thin
 _LIGHTER = 0.05  # share of white that a step adds to a colour
 _NEUTRAL = 0.02  # largest distance of two channels of a grey
@@ -46,7 +47,8 @@ def to_vector(figure: Figure, name: str) -> Vector:
     text = _GROUP_ID.sub("<g", text)
     text = _SIZE.sub(r'<svg class="drawn" viewBox="\1" role="img">', text, count=1)
     text = _REFERENCES.sub(lambda match: match[1] + (match[2] if match[2] in glyphs else f"{name}-{match[2]}"), text)
-    colours = frozenset(colour for _, colour in _COLOUR.findall(text))
+    # black faces have no colour of their own: they have that of ``.drawn`` in report.css
+    colours = frozenset({BLACK, *(colour for _, colour in _COLOUR.findall(text))})
     return Vector(_COLOUR.sub(lambda match: f"{match[1]}:{property_of(match[2])}", text), glyphs, colours)
 
 
