@@ -113,7 +113,7 @@ def _draw(comparison: Comparison, names: tuple[str, str], path: Path) -> None:
     from nllgen.storage.atomic import make_folder, write_bytes
 
     make_folder(path.absolute().parent)
-    write_bytes(path, render(draw_comparison(comparison, names), path.suffix.removeprefix(".")))
+    write_bytes(path, render(draw_comparison(comparison, names), "pdf" if path.suffix == ".pdf" else "png"))
 
 
 def _print(comparison: Comparison, a: Selection, b: Selection, weights: str) -> None:
