@@ -94,7 +94,8 @@ def _root(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
     from nllgen.study.user_directories import expand_home, plain_path
 
     root = plain_path(expand_home(value or os.environ.get("NLLGEN_ROOT") or "runs"))
-    require_root(root)
+    if value is not None:  # the default may be a study of that name, which no command here is about
+        require_root(root)
     ctx.meta[ROOT_KEY] = root
     return root
 

@@ -142,3 +142,8 @@ def test_a_name_of_a_file_goes_before_that_of_a_study(nllgen: Run, tmp_path: Pat
 
 def test_a_study_of_a_truth_is_named(nllgen: Run, study: Path) -> None:
     refused(nllgen("draw", "tiny"), USAGE, "study tiny has no truth")
+
+
+def test_a_study_that_is_called_as_the_default_root_is_no_wrong_root(nllgen: Run, tmp_path: Path) -> None:
+    study = frozen(tmp_path, TINY.replace("name: tiny", "name: runs"))
+    assert nllgen("status", study).returncode == 0

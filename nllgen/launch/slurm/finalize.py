@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -96,11 +97,11 @@ class Finalizer:
 
     def _is_first(self) -> bool:
         """Return whether this is the first time that the end is reached: a job that is requeued tells nobody twice."""
-        try:
-            (self.study_dir / "submitit" / self.submission / "notified").touch(exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
+        mark = self.study_dir / "submitit" / self.submission / "notified"
+        with contextlib.suppress(OSError):  # on a full disk, twice is better than never
+            mark.touch(exist_ok=False)
+            return True
+        return not mark.exists()
 
     def _collect(self, *options: str) -> int:
         command = [sys.executable, "-m", "nllgen", "collect", str(self.study_dir), *options]
