@@ -100,7 +100,7 @@ def contradictions_between(
         yield Contradiction(("dcgan", "paradigm.name"), text)
     if start == "truth" and architecture and not isinstance(architecture, FlowConfig):
         yield Contradiction(("start",), "start: truth takes the truth's weights, which fit only a flow")
-    if start == "random" and isinstance(start_noise, float) and start_noise:
+    if start == "random" and isinstance(start_noise, int | float) and start_noise:
         text = "start_noise is noise on the truth's weights, which needs start: truth"
         yield Contradiction(("start", "start_noise"), text)
     if data and paradigm and paradigm.needs_truth and data.source != "synthetic":

@@ -10,7 +10,7 @@ from nllgen.study.allowed_keys import SINGLES
 from nllgen.study.axis_values import Wrong
 from nllgen.study.cell import contradictions_between
 from nllgen.study.config import Cell, NLLConfig
-from nllgen.study.parts import PartBuilder, Parts, StudyContext
+from nllgen.study.parts import PartBuilder, Parts, StudyContext, typed
 from nllgen.study.product import Assignment, Product
 
 
@@ -53,32 +53,50 @@ def expand_truth(product: Product, context: StudyContext) -> tuple[Cell | None, 
     return (Cell.model_construct(**fields) if wrong else Cell.model_validate(fields)), frozenset(wrong)
 
 
+class _Shared(NamedTuple):
+    """All of a cell but its seed; ``cell`` is None where something of it is wrong."""
+
+    parts: Parts
+    cell: Cell | None
+    image_size: int | None
+
+
 class _Expander(PartBuilder):
     """A builder of a product's cells, which looks for what contradicts itself between their parts."""
 
     def __init__(self, product: Product, context: StudyContext):
         super().__init__(product, context)
-        self.fits: dict[tuple[object, ...], bool] = {}
+        self.shared: dict[tuple[object, ...], _Shared] = {}
         self.last_blocks: dict[int, int] = {}  # number of training images → largest seed that takes a block of them
-        self.lists = [key for key, axis in (product.axes | product.zipped).items() if axis.is_list]
+        axes = product.axes | product.zipped
+        self.lists = [key for key, axis in axes.items() if axis.is_list]
+        self.shared_keys = [key for key in axes if key != "seed"]
 
     def candidate(self, assignment: Assignment) -> Candidate:
         """Build the cell of an assignment; add its errors."""
-        parts = self.parts(assignment)
-        degree = assignment.get("degree", "custom")
-        start = "truth" if degree == "W*" else assignment.get("start", "random")
-        noise, seed = assignment.get("start_noise", 0.0), assignment.get("seed", 0)
-        beginning = f"{_plain(start)} {_plain(noise)}"
-        key = (id(parts.data), id(parts.model), id(parts.paradigm), parts.precision, beginning)
-        if key not in self.fits:  # of thousands of cells that differ in their seeds
-            self.fits[key] = self._fit(assignment, parts, start, noise) and parts.are_right
-        are_right = self.fits[key]
+        values = typed(assignment, self.shared_keys)
+        if values not in self.shared:
+            self.shared[values] = self._shared(assignment)
+        parts, first, size = self.shared[values]
+        seed = assignment.get("seed", 0)
         self._note_block(parts, seed)
-        data = parts.data.model if "image_size" not in parts.data.wrong else None
-        size = data.image_size if data else None
-        if not are_right or any(isinstance(value, Wrong) for value in (degree, start, noise, seed)):
+        if first is None or isinstance(seed, Wrong):
             label = ", ".join(f"{key} {_plain(assignment[key])}" for key in self.lists) or "the same values"
             return Candidate(None, self._identity(assignment), label, size)
+        cell = first.model_copy(update={"seed": seed})  # which was validated where it is written
+        identity = cell.id if self.product.is_whole else self._identity(assignment)
+        return Candidate(cell if self._is_no_trial(cell) else None, identity, cell.label, size)
+
+    def _shared(self, assignment: Assignment) -> _Shared:
+        """Build all of a cell but its seed, which thousands of cells share."""
+        parts = self.parts(assignment)
+        degree, noise = assignment.get("degree", "custom"), assignment.get("start_noise", 0.0)
+        start = "truth" if degree == "W*" else assignment.get("start", "random")
+        data = parts.data.model if "image_size" not in parts.data.wrong else None
+        size = data.image_size if data else None
+        fits = self._fit(assignment, parts, start, noise)
+        if not fits or not parts.are_right or any(isinstance(value, Wrong) for value in (degree, start, noise)):
+            return _Shared(parts, None, size)
         fields: dict[str, Any] = {
             "data": parts.data.model,
             self.architecture: parts.model.model,
@@ -86,12 +104,9 @@ class _Expander(PartBuilder):
             "start": start,
             "start_noise": noise,
             "precision": parts.precision,
-            "seed": seed,
             "degree": degree,
         }
-        cell = Cell.model_validate(fields)
-        identity = cell.id if self.product.is_whole else self._identity(assignment)
-        return Candidate(cell if self._is_no_trial(cell) else None, identity, cell.label, size)
+        return _Shared(parts, Cell.model_validate(fields), size)
 
     def _identity(self, assignment: Assignment) -> str:
         """Return the values of a combination; in a sweep whose keys are not all known, equal ones are its own alone."""

@@ -45,8 +45,9 @@ class Frozen(BaseModel):
 
     @model_validator(mode="after")
     def _check_contradictions(self) -> Self:
-        if contradictions := tuple(self.contradictions()):
-            raise ContradictionError(self, contradictions)
+        contradictions = self.contradictions()
+        if (first := next(contradictions, None)) is not None:
+            raise ContradictionError(self, (first, *contradictions))
         return self
 
     @cached_property

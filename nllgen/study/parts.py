@@ -6,7 +6,7 @@ A section with a fault is built from its other values, so that what contradicts 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -123,9 +123,7 @@ class PartBuilder:
     def _cached(
         self, section: str, assignment: Assignment, depends_on: tuple[object, ...], build: Build[Model]
     ) -> Validated[Model]:
-        # with types, since 1 == 1.0 == True and only one of them is a seed
-        values = tuple((type(assignment[key]), _hashable(assignment[key])) for key in self.keys[section])
-        key = (section, values, depends_on)
+        key = (section, typed(assignment, self.keys[section]), depends_on)
         if key not in self.cache:
             self.cache[key] = build()
         return cast("Validated[Model]", self.cache[key])
@@ -261,6 +259,11 @@ class PartBuilder:
             self.add_error(TUNED_KEY, str(error), True)
             return Validated(None)
         return self._validated(model, "paradigm", trained | payload, unknown, assignment)
+
+
+def typed(assignment: Assignment, keys: Sequence[str]) -> tuple[object, ...]:
+    """Return the values of keys with their types, since 1 == 1.0 == True and only one of them is a seed."""
+    return tuple((type(assignment[key]), _hashable(assignment[key])) for key in keys)
 
 
 def _hashable(value: Any) -> object:
