@@ -32,6 +32,6 @@ def template_text(origin: str, name: str, file_name: str) -> str:
     if faults := [fault.text for fault in validate(Study, {"name": name}).faults if fault.path == ("name",)]:
         raise ConfigError(f"NAME: {faults[0]}", "letters, digits, - and _, for example: nllgen init first")
     text = re.sub(rf"^name: *{re.escape(origin)}\b", f"name: {name}", read_text(path), count=1, flags=re.MULTILINE)
-    command = rf"(nllgen (?:plan|submit|run)) {re.escape(origin)}\b"
-    text = re.sub(command, lambda match: f"{match[1]} {shlex.quote(file_name)}", text)
+    command = rf"(nllgen \w+ ){re.escape(origin)}(?![\w-])"
+    text = re.sub(command, lambda match: match[1] + shlex.quote(file_name), text)
     return f"# yaml-language-server: $schema={SCHEMA_PATH.as_uri()}\n{text}"
