@@ -135,6 +135,13 @@ def test_an_error_of_what_the_file_gives_names_its_line(override: str, says: str
     assert says in refusal(override)
 
 
+def test_an_error_of_a_section_that_an_option_makes_names_it() -> None:
+    text = GRID.replace("truth: {flow: {width: 8}, paradigm: {steps: 400}}", "truth: {pretrained: known-mnist}")
+    with pytest.raises(ConfigError) as caught:
+        parse_study(text, "g.yaml", precision="fp32", overrides=["truth.paradigm.steps=9"])
+    assert str(caught.value).startswith("--set truth.paradigm.steps=9: goes with a truth that is trained")
+
+
 def test_an_error_of_several_sweeps_is_one() -> None:
     assert refusal("seed=-1").count("\n") == 0
 
