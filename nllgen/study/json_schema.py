@@ -26,6 +26,7 @@ from nllgen.study.allowed_keys import (
 )
 from nllgen.study.config import Cell, FlowConfig, NLLConfig, Precision, Study
 from nllgen.study.degrees import DEGREES
+from nllgen.study.metric_groups import OTHER_NAMES
 from nllgen.study.pretrained import pretrained_names
 from nllgen.study.tuning import TuningFile
 
@@ -57,6 +58,8 @@ def study_schema() -> Schema:
     properties["tuning"] = _object(_fields(TuningFile), required=list(TuningFile.model_fields))
     properties["truth"] = {"anyOf": [_pretrained(), _trained_truth()]}
     properties |= {name: _object(_fields(model)) for name, model in STUDY_SECTIONS.items()}
+    for name in ("every", "final"):
+        properties["metrics"]["properties"][name]["items"]["enum"] += OTHER_NAMES
     properties["cells"] = {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/sweep"}}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

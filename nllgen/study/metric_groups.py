@@ -22,9 +22,9 @@ MetricGroup = Literal[
 METRIC_GROUPS: tuple[MetricGroup, ...] = get_args(MetricGroup)
 # Without groups that came later: a study that was submitted before them has to be what it was.
 DEFAULT_FINAL = tuple(group for group in METRIC_GROUPS if group != "pr_curve")
-_OTHER_NAMES: dict[str, MetricGroup] = {"fid": "frechet"}
+OTHER_NAMES: dict[str, MetricGroup] = {"fid": "frechet"}
 
 
 def group_name(word: str) -> str:
     """Return the name of the group that a word stands for: ``frechet`` for ``fid``; other words stay as they are."""
-    return _OTHER_NAMES.get(word.lower(), word)
+    return OTHER_NAMES.get(word.lower(), word)

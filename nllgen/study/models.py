@@ -19,13 +19,17 @@ from pydantic import (
 )
 from typing_extensions import override
 
-from nllgen.study.validation import Contradiction, ContradictionError
+from nllgen.study.validation import Contradiction, ContradictionError, text_of_form
 
 MNIST_SIZE: Final = 28
 OWN: Final = "nllgen"  # a package that ``plugins`` need not list
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-Module = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=200)]
+Name = Annotated[
+    str,
+    text_of_form(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", "at most 64 letters, digits, - and _, the first no - or _"),
+]
+Module = Annotated[str, text_of_form(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", "a module, such as package.module", 200)]
+Sha256 = Annotated[str, text_of_form(r"^[0-9a-f]{64}$", "a SHA-256, 64 hexadecimal digits")]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Rate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False)]
@@ -162,7 +166,10 @@ class ImportedConfig(Architecture):
         options: keyword arguments of the factory.
     """
 
-    factory: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", max_length=200)]
+    factory: Annotated[
+        str,
+        text_of_form(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", "an import path, package.module:name", 200),
+    ]
     options: Annotated[dict[str, JsonValue], AfterValidator(_check_options)] = {}
 
     @property

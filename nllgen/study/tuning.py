@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from nllgen.errors import ConfigError
 from nllgen.study.cell import Cell
-from nllgen.study.models import Frozen, Name
+from nllgen.study.models import Frozen, Name, Sha256
 from nllgen.study.untrusted_files import read_regular
 
 FILE_NAME = "tuning.json"  # beside report.html
@@ -32,7 +32,7 @@ class TuningFile(Frozen):
     """The section ``tuning``: the file that the report of a tuning study wrote, and its SHA-256."""
 
     file: Annotated[str, Field(min_length=1)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
 
 
 class Trial(Frozen):
@@ -70,7 +70,7 @@ class Tuning(Frozen):
     """
 
     study: Name
-    study_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    study_sha256: Sha256
     trials: Annotated[tuple[Trial, ...], Field(strict=False, min_length=1)]
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 

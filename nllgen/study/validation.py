@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from nllgen.study.diagnostics import KeyPath, did_you_mean, dotted, show, unknown_key
 
@@ -54,6 +54,15 @@ _BOUNDS = {
     "expected": "{}",
     "discriminator": "a mapping with the key {}",
 }
+
+
+_WORDS: dict[str, str] = {}  # pattern of a text → what it is
+
+
+def text_of_form(pattern: str, words: str, max_length: int | None = None) -> Any:
+    """Return the constraint of texts that match a pattern, which messages describe in words."""
+    _WORDS[pattern] = words
+    return Field(pattern=pattern, max_length=max_length)
 
 
 class Contradiction(NamedTuple):
@@ -188,6 +197,8 @@ def _expected(item: Any) -> str:
     bounds = [text.format(_plain(context[key])) for key, text in _BOUNDS.items() if key in context]
     if "expected_tags" in context:
         bounds = [_plain(context["expected_tags"])]
+    elif context.get("pattern") in _WORDS:
+        bounds = [_WORDS[context["pattern"]]]
     return " and ".join(bounds) or _EXPECTED.get(item["type"], "another value")
 
 

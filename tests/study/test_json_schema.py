@@ -40,6 +40,10 @@ def test_every_built_in_study_validates(name: str) -> None:
     CHECKER.validate(values(read_text(builtin(name))))
 
 
+def test_another_name_of_a_metric_validates() -> None:
+    CHECKER.validate(values(GOOD.replace("[divergence, kid]", "[divergence, fid]")))
+
+
 def test_numbers_with_underscores_validate_as_an_editor_reads_them() -> None:
     text = GOOD.replace("steps: 300", 'steps: "1_300"')
     assert not list(CHECKER.iter_errors(values(text)))

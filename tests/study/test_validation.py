@@ -55,9 +55,11 @@ def test_no_message_has_pydantics_text(model: type[BaseModel]) -> None:
         (Resources, {"cpus": 1.5}, "cpus: 1.5 is not allowed; allowed: a whole number"),
         (Resources, {"cpus": 9999, "gpus": -1}, "cpus: 9999 is not allowed; allowed: at most 1024; "
          "gpus: -1 is not allowed; allowed: at least 0"),
-        (MetricsConfig, {"every": ["kid", "kit"]}, 'every[1]: "kit" is not allowed; allowed: divergence, pareto, '
-         "frechet, frechet_inf, kid, prdc, memorisation, fld, pr_curve, "
-         "critic, resampling or numerics; did you mean kid?"),
+        (MetricsConfig, {"every": ["kid", "kit"]}, 'every[1]: "kit" is not allowed; allowed: divergence, '
+         "pareto, frechet, frechet_inf, kid, prdc, memorisation, fld, pr_curve, critic, resampling or numerics; "
+         "did you mean kid?"),
+        (Study, {"name": "a b", "cells": ()},
+         'name: "a b" is not allowed; allowed: at most 64 letters, digits, - and _, the first no - or _'),
         (MetricsConfig, {"final": "kid"}, 'final: "kid" is not allowed; allowed: a list'),
         (Cell, {"data": {}, "flow": {}, "paradigm": {"name": "nll", "steps": -1}},
          "paradigm.steps: -1 is not allowed; allowed: at least 0"),
