@@ -55,9 +55,10 @@ def test_a_study_with_everything_validates() -> None:
 
 # Contradictions of allowed values, and what depends on numbers of cells: for the loader alone.
 FOR_THE_LOADER = (
+    "start_noise: 1\n    paradigm: {name: wgan_gp",
     "num_val: 10001", "num_train: 4999", "num_test: 1001", "{degree: U2, seed: 9}", "num_train: 70000",
     "num_train: fresh", "updates: simultaneous", "start: truth", "paradigm.disc_lr: [1e-4, 1e-3, 1e-2]",
-    "base: student_t", "dof: 3.0", "scales: 3", "seed: [0, 1, 1]\n", "num_train: fresh}\n    degree: U1\n",
+    "base: student_t", "dof: 3.0", "scales: 3", "    seed: [0, 1, 1]\n", "num_train: fresh}\n    degree: U1\n",
 )  # fmt: skip
 
 
