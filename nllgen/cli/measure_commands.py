@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import cloup
-from click.core import ParameterSource
 
 from nllgen.cli.completion import complete_cells, complete_metrics
 from nllgen.cli.options import (
@@ -161,7 +160,7 @@ def draw(
 
 def _is_typed(ctx: click.Context, option: str) -> bool:
     """Return whether an option is on the command line."""
-    return ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE
+    return ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
 
 
 def _ask_for_more_than_the_study(weights: Path, config: DatasetConfig) -> None:

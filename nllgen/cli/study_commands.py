@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,20 +43,25 @@ def is_available(source: str) -> bool:
     "--profile", help="Profile of a cluster: plan for its GPUs and its precision.", shell_complete=complete_profiles
 )
 @cloup.option("--power", is_flag=True, help="Show the effects that the rules of the claims can see with these seeds.")
+@cloup.option("--trust", is_flag=True, help="Import the study's own models, to time them before they have run.")
 @JSON
-def plan(grid: str, overrides: tuple[str, ...], root: Path, profile: str | None, power: bool, as_json: bool) -> None:
+def plan(
+    grid: str, overrides: tuple[str, ...], root: Path, profile: str | None, power: bool, trust: bool, as_json: bool
+) -> None:
     """Show which cells would run, why, and at what cost.
 
     Changes nothing. The first plan on a machine measures its speed, in about ten seconds.
     """
-    from nllgen.launch.calibrate import calibrate
-    from nllgen.launch.profile import load_profile
-    from nllgen.planning.study_plan import load_study_at, plan_study_at
+    from nllgen.planning.study_plan import load_study_at
 
-    cluster, line = load_profile(profile) if profile else None, ignore if as_json else echo
+    cluster, line = None, ignore if as_json else echo
+    if profile:
+        from nllgen.launch.profile import load_profile
+
+        cluster = load_profile(profile)
     study = load_study_at(grid, root, is_available, cluster.precision if cluster else None, overrides, line)
     gpus = cluster.resources(study.resources).gpus if cluster else None
-    study_plan = plan_study_at(study, root, num_cores(), calibration=calibrate(warn), gpus=gpus)
+    study_plan = _priced_plan(study, root, gpus, trust)
     claims = _planned_claims(study) if power else []
     if as_json:
         print_json(study_plan.to_json() | ({"claims": [vars(claim) for claim in claims]} if power else {}))
@@ -63,6 +69,22 @@ def plan(grid: str, overrides: tuple[str, ...], root: Path, profile: str | None,
     print_plan(study_plan)
     if power:
         _print_power(claims)
+
+
+def _priced_plan(study: Study, root: Path, gpus: int | None, trust: bool) -> Plan:
+    """Plan a study; models of the user's own that have not run yet are timed where that is allowed."""
+    from nllgen.launch.calibrate import calibrate
+    from nllgen.planning.study_plan import plan_study_at
+
+    make = partial(plan_study_at, study, root, num_cores(), calibration=calibrate(warn), gpus=gpus)
+    study_plan = make()
+    unpriced = set(study_plan.unpriced)
+    if not unpriced:
+        return study_plan
+    from nllgen.launch.own_models import time_own_models
+
+    cells = [cell for cell in study.cells if cell.id in unpriced]
+    return make(timings=time_own_models(study, cells, accept=trust, echo=warn))
 
 
 def _planned_claims(study: Study) -> list[PlannedClaim]:
@@ -88,7 +110,8 @@ def print_plan(plan: Plan) -> None:
     rows = table("id", "run", "", "does", "why", "core-minutes", "GB", *gpu_headings)
     for row in plan.rows[:MAX_ROWS]:
         minutes = "" if row.action != "run" else "?" if row.estimate == "none" else f"{row.seconds / 60:.1f}"
-        memory = f"{row.memory_gb:.1f}" if row.memory_gb and minutes != "?" else ""
+        is_own = row.estimate in ("none", "timed")  # whose memory nothing shows
+        memory = f"{row.memory_gb:.1f}" if row.memory_gb and not is_own else ""
         on_gpu = (f"{row.gpu_seconds / 60:.1f}", f"{row.gpu_memory_gb:.1f}") if row.gpu_seconds and memory else ("", "")
         cells = (row.id, row.kind, row.label, row.action, row.reason, minutes, memory)
         rows.add_row(*cells, *on_gpu[: len(gpu_headings)])

@@ -17,7 +17,7 @@ from nllgen.study.config import Cell
 from nllgen.study.hardware import auto_precision
 from nllgen.study.run_options import TimingAnswer, TimingOrder
 
-_IN_JOB = "SLURM_JOB_ID"
+IN_JOB = "SLURM_JOB_ID"
 _MOST_PROCESSES = 32
 _TIMEOUT_S = 300.0
 
@@ -33,7 +33,7 @@ def calibrate(echo: Callable[[str], None]) -> KnownCalibration:
     known = known_calibration()
     if known.source is Source.MEASURED or os.environ.get(VARIABLE) == "off":
         return known
-    if os.environ.get(_IN_JOB):
+    if os.environ.get(IN_JOB):
         return replace(known, reason="a job does not measure its machine")
     if not has_torch():
         return replace(known, reason="torch is not installed here")
@@ -44,7 +44,7 @@ def calibrate(echo: Callable[[str], None]) -> KnownCalibration:
         answer = time_cells(cells, processes=min(known.machine.cores, _MOST_PROCESSES))
         values = write_calibration(known.machine, fit(cells, answer))
     except (ConfigError, OSError, ValueError, subprocess.SubprocessError) as error:
-        return replace(known, reason=f"measuring this machine failed ({_reason(error)})")
+        return replace(known, reason=f"measuring this machine failed ({reason_of(error)})")
     return KnownCalibration(values, Source.MEASURED, "", known.machine)
 
 
@@ -65,8 +65,9 @@ def time_cells(cells: Sequence[Cell], processes: int = 0) -> TimingAnswer:
     return TimingAnswer.from_json(done.stdout.strip().rpartition("\n")[2])
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return in one line why nothing was timed."""
     if isinstance(error, subprocess.CalledProcessError):
         lines = str(error.stderr or "").strip().splitlines()
         return lines[-1][:200] if lines else f"exit code {error.returncode}"
-    return str(error).splitlines()[0][:200]
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

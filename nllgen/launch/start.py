@@ -26,7 +26,8 @@ from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.watch import Echo, ProgressLine
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.planning.calibration import KnownCalibration, known_calibration
-from nllgen.planning.plan import ContainerRule, Plan
+from nllgen.planning.plan import Plan
+from nllgen.planning.reasons import ContainerRule
 from nllgen.planning.study_plan import load_study_at, merge_frozen, plan_study_at
 from nllgen.storage.atomic import closed_to_others
 from nllgen.storage.states import weightless_note

@@ -25,6 +25,7 @@ from nllgen.study.config import (
     Study,
     WGANGPConfig,
 )
+from nllgen.study.run_options import CellTiming
 from nllgen.study.sections import LENET_SIZES
 
 
@@ -74,9 +75,11 @@ def _seconds(
     return num_images * per_image + batches * cost.num_layers * calibration.s_per_coupling
 
 
-def cell_cost(cell: Cell, study: Study, calibration: Calibration = SHIPPED) -> CellCost:
-    """Estimate the cost of a cell of a study, or of its truth."""
-    run = _Run(cell, study, calibration)
+def cell_cost(
+    cell: Cell, study: Study, calibration: Calibration = SHIPPED, timing: CellTiming | None = None
+) -> CellCost:
+    """Estimate the cost of a cell of a study, or of its truth; of a model of the user's own, by its timing."""
+    run = _Run(cell, study, calibration, timing)
     prepare_seconds = run.pretrain_seconds() + run.prediction_seconds()
     memory_gb = SHIPPED.base_gb + memory_bytes(cell) / 1e9
     return CellCost(run.step_seconds(), prepare_seconds, run.eval_seconds(), memory_gb, calibration.run_s)
@@ -101,12 +104,15 @@ def has_penalty(cell: Cell) -> bool:
 class _Run:
     """The seconds on one core of the parts of a cell's run."""
 
-    def __init__(self, cell: Cell, study: Study, calibration: Calibration):
+    def __init__(self, cell: Cell, study: Study, calibration: Calibration, timing: CellTiming | None = None):
         truth = study.truth.real_nvp if study.truth is not None and cell.data.source == "synthetic" else None
         self.cell, self.metrics, self.truth, self.calibration = cell, study.metrics, truth, calibration
+        self.timing = timing
         self.model, self.paradigm, self.batch = cell.architecture, cell.paradigm, cell.paradigm.batch_size
 
     def _pass(self, model: AnyArchitecture, num_images: int, precision: Precision, batch_size: int = 256) -> float:
+        if self.timing and model is self.model:
+            return num_images * max(self.timing.density_s, self.timing.sample_s)
         return pass_seconds(model, num_images, precision, batch_size, self.calibration)
 
     def _time(self, cost: ModelCost, num_images: int, precision: Precision, batch_size: int) -> float:
@@ -115,6 +121,8 @@ class _Run:
     def step_seconds(self) -> float:
         """Return the seconds of a step of training."""
         paradigm, grad = self.paradigm, self.calibration.backward
+        if self.timing:
+            return self.timing.step_s + self._fresh_seconds()
         if isinstance(paradigm, NoiseConfig):
             return self.calibration.s_per_parameter * model_cost(self.model).num_parameters
         once = self._pass(self.model, self.batch, self.cell.precision, self.batch)

@@ -12,11 +12,16 @@ from typing import Any
 from nllgen.planning.calibration import AS_SHIPPED, Calibration, KnownCalibration
 from nllgen.planning.cost import CellCost, cell_cost, dataset_seconds, has_penalty
 from nllgen.planning.gpu import ASSUMED, GpuRate, gpu_memory_gb, gpu_rate, is_gpu
+from nllgen.planning.reasons import ContainerRule, reason_of
 from nllgen.planning.wall_time import wall_seconds
 from nllgen.storage.states import Expected, ResultState, TaskFiles, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import AdversarialConfig, Cell, Study
+from nllgen.study.run_options import CellTiming
+
+SpeedKey = tuple[object, ...]
+_NO_TIMINGS: Mapping[SpeedKey, CellTiming] = {}
 
 
 class Action(StrEnum):
@@ -31,20 +36,8 @@ class Estimate(StrEnum):
 
     MEASURED = "measured"  # a run of the same model under this root
     ANALYTIC = "analytic"  # the configuration alone
-    NONE = "none"  # nothing runs, or a model of the user's own that has not run yet
-
-
-@dataclass(frozen=True)
-class ContainerRule:
-    """The container that runs are to be made in.
-
-    Attributes:
-        sha256: its digest.
-        strict: results that another one made do not count.
-    """
-
-    sha256: str
-    strict: bool = False
+    TIMED = "timed"  # a few steps of a model of the user's own, for this plan
+    NONE = "none"  # nothing runs, or a model of the user's own that was neither run nor timed
 
 
 @dataclass(frozen=True)
@@ -112,6 +105,11 @@ class Plan:
         return sum(row.action is Action.RUN for row in self.rows)
 
     @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Return the ids of the cells that run and whose costs nothing shows."""
+        return tuple(row.id for row in self.rows if row.action is Action.RUN and row.estimate is Estimate.NONE)
+
+    @property
     def num_skip(self) -> int:
         """Return the number of tasks that are skipped."""
         return len(self.rows) - self.num_run
@@ -146,6 +144,7 @@ def make_plan(
     tasks: Sequence[Task] = (),
     calibration: KnownCalibration = AS_SHIPPED,
     gpus: int | None = None,
+    timings: Mapping[SpeedKey, CellTiming] = _NO_TIMINGS,
 ) -> Plan:
     """Decide what runs. Reads no file.
 
@@ -157,12 +156,13 @@ def make_plan(
         tasks: of the study, where they are known already.
         calibration: by which times are estimated.
         gpus: of each run; the study's where None.
+        timings: of models of the user's own, by :func:`speed_key`.
     """
     assert cores >= 1
     tasks = tasks or tasks_of(study, StudyDir(Path(study.name)))  # no path of theirs is looked at
     gpus = study.resources.gpus if gpus is None else gpus
     rate = gpu_rate(study, tasks, files) if gpus else ASSUMED
-    pricer = _Pricer(study, _measured_speeds(tasks, files), calibration.values, rate if gpus else None)
+    pricer = _Pricer(study, _measured_speeds(tasks, files), calibration.values, rate if gpus else None, timings)
     missing = TaskFiles(ResultState.MISSING)
     rows = [_row(task, files.get(task.name, missing), pricer, container) for task in tasks]
     first = sum(row.seconds for row in rows if row.kind is not TaskKind.CELL)
@@ -174,14 +174,14 @@ def make_plan(
                 calibration=calibration, gpus=gpus, gpu_rate=rate)  # fmt: skip
 
 
-def _speed_key(cell: Cell) -> tuple[object, ...]:
+def speed_key(cell: Cell) -> SpeedKey:
     """Return all that decides the time of a step."""
     paradigm, fresh = cell.paradigm, cell.data.num_train == "fresh"
     disc = (paradigm.disc_steps, paradigm.disc_width) if isinstance(paradigm, AdversarialConfig) else ()
     return (cell.architecture, paradigm.name, paradigm.batch_size, cell.precision, fresh, has_penalty(cell), *disc)
 
 
-def _measured_speeds(tasks: Sequence[Task], files: Mapping[str, TaskFiles]) -> dict[tuple[object, ...], float]:
+def _measured_speeds(tasks: Sequence[Task], files: Mapping[str, TaskFiles]) -> dict[SpeedKey, float]:
     """Return the mean seconds of a step over all that was measured, for each kind of step."""
     cells: dict[tuple[object, ...], Cell] = {}
     seconds_of: dict[tuple[object, ...], list[float]] = {}
@@ -195,7 +195,7 @@ def _measured_speeds(tasks: Sequence[Task], files: Mapping[str, TaskFiles]) -> d
             seconds_of.setdefault(key, []).append(seconds)
     speeds: dict[tuple[object, ...], list[float]] = {}
     for key, cell in cells.items():
-        speeds.setdefault(_speed_key(cell), []).extend(seconds_of[key])
+        speeds.setdefault(speed_key(cell), []).extend(seconds_of[key])
     return {key: sum(values) / len(values) for key, values in speeds.items()}
 
 
@@ -213,15 +213,17 @@ class _Pricer:
     def __init__(
         self,
         study: Study,
-        speeds: Mapping[tuple[object, ...], float],
+        speeds: Mapping[SpeedKey, float],
         calibration: Calibration,
         gpu_rate: GpuRate | None,
+        timings: Mapping[SpeedKey, CellTiming],
     ):
         self.study = study
+        self.timings = timings
         self.gpu_rate = gpu_rate
         self.calibration = calibration
         self.speeds = speeds
-        self.costs: dict[tuple[object, ...], tuple[CellCost, float | None]] = {}
+        self.costs: dict[tuple[object, ...], tuple[CellCost, float | None, bool]] = {}
 
     def price(self, row: PlanRow, task: Task, files: TaskFiles) -> PlanRow:
         """Return the row of a task that runs with its costs."""
@@ -230,12 +232,14 @@ class _Pricer:
         cell = task.cell
         key = _identity_key(cell)
         if key not in self.costs:
-            self.costs[key] = (cell_cost(cell, self.study, self.calibration), self.speeds.get(_speed_key(cell)))
-        cost, measured = self.costs[key]
+            timing = self.timings.get(speed_key(cell)) if cell.model else None
+            cost = cell_cost(cell, self.study, self.calibration, timing)
+            self.costs[key] = (cost, self.speeds.get(speed_key(cell)), timing is not None)
+        cost, measured, is_timed = self.costs[key]
         step = files.step or 0 if files.state is ResultState.PARTIAL else 0
         steps = max(0, cell.paradigm.steps - step)
-        # nothing is known of a model of the user's own before it has run
-        unknown = Estimate.NONE if cell.model is not None else Estimate.ANALYTIC
+        # nothing is known of a model of the user's own before it was run or timed
+        unknown = Estimate.TIMED if is_timed else Estimate.NONE if cell.model is not None else Estimate.ANALYTIC
         estimate = unknown if measured is None else Estimate.MEASURED
         seconds = cost.seconds(steps, measured, resumed=step > 0)
         row = replace(row, seconds=seconds, estimate=estimate, memory_gb=cost.memory_gb, eval_seconds=cost.eval_seconds)
@@ -252,35 +256,5 @@ def _row(task: Task, files: TaskFiles, pricer: _Pricer, container: ContainerRule
     elif task.kind is TaskKind.DATASET:
         label = f"dataset {data.num_train} + {data.num_val} + {data.num_test} images"
     action = Action.RUN if files.state.is_to_run else Action.SKIP
-    row = PlanRow(task.kind, task.cell.id, label, action, _reason(task, files, container))
+    row = PlanRow(task.kind, task.cell.id, label, action, reason_of(task, files, container))
     return pricer.price(row, task, files) if action is Action.RUN else row
-
-
-def _reason(task: Task, files: TaskFiles, container: ContainerRule | None) -> str:
-    """Return in words why a task runs or is skipped."""
-    detail = files.detail
-    match files.state:
-        case ResultState.MISSING:
-            return "no result"
-        case ResultState.PARTIAL if task.kind is TaskKind.CELL and files.step is not None:
-            return f"checkpoint at step {files.step} of {task.cell.paradigm.steps}: resumes"
-        case ResultState.PARTIAL:
-            return f"partial{f' ({detail})' if detail else ''}: goes on"
-        case ResultState.DAMAGED:
-            return f"result is damaged ({detail or 'unreadable'}): runs again"
-        case ResultState.STALE:
-            return f"{detail}: does not count, runs again"
-        case ResultState.LOCKED:
-            return f"cannot be read now ({detail}): left as it is"
-        case ResultState.DIVERGED if task.kind is TaskKind.TRUTH:
-            return "diverged: nothing that needs it can run; change the truth in the grid"
-        case ResultState.DIVERGED:
-            reason = "diverged: a recorded outcome, not run again"
-        case ResultState.WEIGHTLESS:
-            reason = f"{detail}: the numbers count, nothing more can be measured"
-        case ResultState.COMPLETE:
-            reason = f"{detail}, done" if detail else "done"
-    if container is None or task.kind is TaskKind.DATASET or files.container_sha256 == container.sha256:
-        return reason
-    made_in = f"container {files.container_sha256[:12]}" if files.container_sha256 else "no container"
-    return f"{reason}, but made in {made_in}"

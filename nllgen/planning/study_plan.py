@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from nllgen.errors import ConfigError
 from nllgen.planning.calibration import AS_SHIPPED, KnownCalibration
-from nllgen.planning.plan import Action, ContainerRule, Plan, inspect_study, make_plan
+from nllgen.planning.plan import Action, Plan, SpeedKey, inspect_study, make_plan
+from nllgen.planning.reasons import ContainerRule
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import TaskKind, tasks_of
 from nllgen.study.config import Cell, Precision, Study
@@ -20,6 +21,7 @@ from nllgen.study.extend import extend_study
 from nllgen.study.hardware import auto_precision
 from nllgen.study.load import Echo, PrecisionOf, load_study
 from nllgen.study.metric_groups import METRIC_GROUPS
+from nllgen.study.run_options import CellTiming
 
 
 def load_study_at(
@@ -98,6 +100,7 @@ def plan_study_at(
     container: ContainerRule | None = None,
     calibration: KnownCalibration = AS_SHIPPED,
     gpus: int | None = None,
+    timings: Mapping[SpeedKey, CellTiming] | None = None,
 ) -> Plan:
     """Plan a study of :func:`load_study_at`, given its results under a root, for so many cores.
 
@@ -108,7 +111,10 @@ def plan_study_at(
     study = merge_frozen(study, study_dir)
     tasks = tasks_of(study, study_dir)
     files = inspect_study(study, study_dir, container, tasks)
-    plan = make_plan(study, files, cores=cores, container=container, tasks=tasks, calibration=calibration, gpus=gpus)
+    plan = make_plan(
+        study, files, cores=cores, container=container, tasks=tasks, calibration=calibration, gpus=gpus,
+        timings=timings or {},
+    )  # fmt: skip
     missing = {row.id for row in plan.rows if row.kind is TaskKind.CELL and row.action is Action.RUN}
     return replace(plan, elsewhere=_results_elsewhere(study_dir, missing))
 

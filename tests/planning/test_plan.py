@@ -9,7 +9,8 @@ import pytest
 from nllgen.planning.calibration import SHIPPED, KnownCalibration
 from nllgen.planning.cost import cell_cost
 from nllgen.planning.gpu import CORES_PER_GPU, gpu_memory_gb
-from nllgen.planning.plan import ContainerRule, PlanRow, make_plan
+from nllgen.planning.plan import PlanRow, make_plan
+from nllgen.planning.reasons import ContainerRule
 from nllgen.storage.states import ResultState, TaskFiles
 from nllgen.study.config import MetricsConfig, Study
 from nllgen.study.load import load_study, parse_study

@@ -14,7 +14,8 @@ import pytest
 
 from nllgen.errors import CorruptFileError, IncompleteError, MachineError, SchemaError
 from nllgen.launch.status import status
-from nllgen.planning.plan import ContainerRule, Plan, inspect_study, make_plan
+from nllgen.planning.plan import Plan, inspect_study, make_plan
+from nllgen.planning.reasons import ContainerRule
 from nllgen.storage import states
 from nllgen.storage.collect import collect
 from nllgen.storage.result import Result
