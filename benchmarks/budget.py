@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import run_nllgen
+from nllgen.launch.calibrate import calibrate
 from nllgen.planning.cost import cell_cost
 from nllgen.planning.plan import make_plan
 from nllgen.storage.result import read_result
@@ -25,10 +26,10 @@ def rows() -> list[tuple[str, str, str]]:
 
 def _runs(study_dir: StudyDir) -> list[tuple[str, str, str]]:
     """Return core-seconds of the steps and evaluations of each run; two run at a time, on a core each."""
-    study = study_dir.read_study()
+    study, calibration = study_dir.read_study(), calibrate(print).values
     table = []
     for cell in study.cells:
-        result, cost = read_result(study_dir.cell(cell.id).result), cell_cost(cell, study)
+        result, cost = read_result(study_dir.cell(cell.id).result), cell_cost(cell, study, calibration)
         steps = float(result.history["time_s"].max(initial=0.0))
         evaluations = float(result.eval["time_s"].sum() + result.final["time_s"].sum())
         planned = cost.seconds_per_step * cell.paradigm.steps + cost.prepare_seconds
@@ -40,7 +41,7 @@ def _runs(study_dir: StudyDir) -> list[tuple[str, str, str]]:
 
 
 def _whole(study_dir: StudyDir, wall: float) -> tuple[str, str, str]:
-    planned = make_plan(study_dir.read_study(), {}, cores=2).wall_seconds
+    planned = make_plan(study_dir.read_study(), {}, cores=2, calibration=calibrate(print)).wall_seconds
     return (
         "the whole study on 2 cores, with the starts of its processes",
         f"{wall:.0f} s; plan {planned:.0f} s, {planned / wall - 1:+.0%}",

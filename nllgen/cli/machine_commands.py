@@ -154,6 +154,7 @@ def build(
     binds: tuple[str, ...], sandbox: bool, sign: str, fresh: bool, checked: Path | None, key: Path | None,
 ) -> None:  # fmt: skip
     """Build or verify the Apptainer container that jobs run in."""
+    from nllgen.cli.progress import counted
     from nllgen.container.build import Request
     from nllgen.container.build import build as build_container
     from nllgen.container.verify import bill_path, check
@@ -168,7 +169,9 @@ def build(
     def echo_with_time(text: str) -> None:
         echo(f"[{time.monotonic() - started:5.0f} s] {text}")
 
-    container = build_container(Request(out, base, origin, wheel, binds, sandbox, sign, fresh), echo_with_time)
+    request = Request(out, base, origin, wheel, binds, sandbox, sign, fresh)
+    with counted("seconds of this stage", echo_with_time) as progress:
+        container = build_container(request, echo_with_time, progress)
     if container is None:
         echo_with_time(f"built the sandbox {out}")
         echo(f"next: nllgen shell --container {out}")

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from nllgen.container.exec import Container, require_apptainer
 from nllgen.container.host import temporary_parent
 from nllgen.container.inputs import RECIPE, Base, Inputs, Request, gather
 from nllgen.container.package import Source, find_source
+from nllgen.container.stage_times import timed_stage
 from nllgen.container.verify import bill_path, cache_folder, read_bill, verify_container
 from nllgen.container.wheels import DEBIAN_LOCK, fetch_wheels, host_pip
 from nllgen.errors import ContainerError
@@ -27,6 +29,7 @@ from nllgen.study.builtin import builtin_folder
 __all__ = ["Request", "build"]
 
 Echo = Callable[[str], None]
+Progress = Callable[[int, int], None]
 _HINTS: dict[Base, str] = {
     "docker": "no registry can be reached from here? Debian's mirror will do: --base debootstrap; or a container of "
     "the site: --base localimage --from SIF",
@@ -37,8 +40,10 @@ _HINTS: dict[Base, str] = {
 _KEPT = {"container": 4, "base": 2}  # number of each that stays in the cache, the newest
 
 
-def build(request: Request, echo: Echo) -> Container | None:
+def build(request: Request, echo: Echo, progress: Progress | None = None) -> Container | None:
     """Build a container, or copy it from the cache where the same inputs were built before; return None for a sandbox.
+
+    ``echo`` prints a line at each step; ``progress`` is told how many seconds of how many a stage has taken.
 
     Raises:
         ContainerError: an input is missing, or a step failed; with the end of its output.
@@ -52,7 +57,7 @@ def build(request: Request, echo: Echo) -> Container | None:
     if request.out.is_dir() or (request.sandbox and request.out.exists()):
         raise ContainerError(f"{request.out} exists", "choose another name with -o")
     source = find_source(request.wheel)
-    job = _Build(request, gather(request, containers, source), containers, source, echo)
+    job = _Build(request, gather(request, containers, source), containers, source, echo, progress)
     if request.sandbox:
         out = request.out.absolute()
         make_folder(out.parent)
@@ -73,6 +78,7 @@ class _Build:
     containers: Path
     source: Source
     echo: Echo
+    progress: Progress | None = None
 
     def cached(self) -> Path:
         """Return the container in the cache, built where it is missing."""
@@ -87,7 +93,7 @@ class _Build:
     def add_nllgen(self, target: Path) -> None:
         """Run the second step: nllgen itself, and the recipe's test."""
         base = self._cached_base()
-        with _work_directory() as (work, bound), part_file(target) as part:
+        with self._timed("nllgen"), _work_directory() as (work, bound), part_file(target) as part:
             self.echo(f"adding nllgen {self.source.version} ({self.source.kind}, commit {self.source.commit[:12]})")
             self.source.write(bound)
             (bound / "base.json").write_text(json.dumps(self.inputs.component), encoding="utf-8")
@@ -101,6 +107,9 @@ class _Build:
             else:
                 replace(part, target)
 
+    def _timed(self, stage: str) -> AbstractContextManager[None]:
+        return timed_stage(stage, make_folder(cache_folder() / "containers"), self.progress)
+
     def _cached_base(self) -> Path:
         """Run the first step, Python and the locked packages, unless its result is in the cache."""
         base = _cache_path("base", self.inputs.base_key)
@@ -108,7 +117,7 @@ class _Build:
             os.utime(base)
             self.echo(f"Python and the packages were built before ({self.inputs.base_key[:12]})")
             return base
-        with _work_directory() as (work, bound), part_file(base) as part:
+        with self._timed("base"), _work_directory() as (work, bound), part_file(base) as part:
             locks = fetch_wheels(host_pip(), self.containers, bound, self.echo)
             for lock in [*locks, DEBIAN_LOCK] if self.request.base == "debootstrap" else locks:
                 shutil.copy(self.containers / lock, bound)
