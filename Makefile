@@ -45,7 +45,7 @@ demo: install
 	@echo "2 of 4  MNIST, for the runs on real images; at most a minute"
 	@timeout 60 $(NLLGEN) assets fetch mnist || \
 		echo "MNIST cannot be fetched here: the runs on it are left out, and the report says so"
-	@echo "3 of 4  the study: about 30 runs, 1 to 3 minutes on 2 cores"
+	@echo "3 of 4  the study: about 30 runs, 2 to 5 minutes on 2 cores"
 	@$(NLLGEN) submit demo --local --wait --root $(ROOT)
 	@echo "4 of 4  the report: about 15 seconds"
 	@$(NLLGEN) report $(STUDY) --out $(STUDY)/report
