@@ -7,15 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from nllgen.errors import ConfigError
 from nllgen.launch.gpus import has_torch
-from nllgen.launch.worker_process import THREAD_VARIABLES
 from nllgen.planning.calibration import VARIABLE, KnownCalibration, Source, known_calibration, write_calibration
 from nllgen.planning.fit import cells_to_time, fit
 from nllgen.study.config import Cell
-from nllgen.study.hardware import auto_precision
-from nllgen.study.run_options import TimingAnswer, TimingOrder
+from nllgen.study.hardware import THREAD_VARIABLES, auto_precision
+
+if TYPE_CHECKING:
+    from nllgen.study.run_options import TimingAnswer
 
 IN_JOB = "SLURM_JOB_ID"
 _MOST_PROCESSES = 32
@@ -56,6 +58,8 @@ def time_cells(cells: Sequence[Cell], processes: int = 0) -> TimingAnswer:
         SubprocessError: it failed, or took minutes.
         OSError: it could not be started.
     """
+    from nllgen.study.run_options import TimingAnswer, TimingOrder  # here, as most plans time nothing
+
     order = TimingOrder(tuple(cell.model_dump_json() for cell in cells), processes)
     variables = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(

@@ -20,10 +20,9 @@ from nllgen.errors import EXIT_CELLS_FAILED, ConfigError, NllgenError
 from nllgen.launch.gpus import MPS_PIPES, Gpu, mps_pipes
 from nllgen.launch.profile import Profile
 from nllgen.launch.secrets import passed_variables
+from nllgen.study.hardware import THREAD_VARIABLES
 from nllgen.study.run_options import RunOptions, TaskAnswer, TaskOrder
 from nllgen.study.validation import one_line
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -17,7 +17,7 @@ from torch import Tensor
 from nllgen.metrics.distances import blocks
 from nllgen.metrics.feature_metrics import FeatureMetrics, FeatureSets
 from nllgen.metrics.measurement import Row
-from nllgen.storage.schema import NUM_PR_POINTS
+from nllgen.study.metric_groups import NUM_PR_POINTS
 
 SLOPES = tuple(math.tan(math.pi / 2 * i / (NUM_PR_POINTS + 1)) for i in range(1, NUM_PR_POINTS + 1))  # λ = α / β
 VALUES = tuple(f"pr_alpha_{i}" for i in range(1, NUM_PR_POINTS + 1))

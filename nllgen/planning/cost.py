@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nllgen.planning.calibration import SHIPPED, Calibration
 from nllgen.planning.flops import ModelCost, discriminator_cost, model_cost
@@ -25,8 +26,10 @@ from nllgen.study.config import (
     Study,
     WGANGPConfig,
 )
-from nllgen.study.run_options import CellTiming
 from nllgen.study.sections import LENET_SIZES
+
+if TYPE_CHECKING:
+    from nllgen.study.run_options import CellTiming
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from nllgen.planning.calibration import SHIPPED, Measured
 from nllgen.planning.flops import model_cost
 from nllgen.planning.metric_cost import COSTS
 from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, Precision
-from nllgen.study.run_options import CellTiming, TimingAnswer
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from nllgen.study.run_options import CellTiming, TimingAnswer
 
     Array = npt.NDArray[np.float64]
 

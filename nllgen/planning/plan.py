@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nllgen.planning.calibration import AS_SHIPPED, Calibration, KnownCalibration
 from nllgen.planning.cost import CellCost, cell_cost, dataset_seconds, has_penalty
@@ -18,7 +18,9 @@ from nllgen.storage.states import Expected, ResultState, TaskFiles, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import AdversarialConfig, Cell, Study
-from nllgen.study.run_options import CellTiming
+
+if TYPE_CHECKING:
+    from nllgen.study.run_options import CellTiming
 
 SpeedKey = tuple[object, ...]
 _NO_TIMINGS: Mapping[SpeedKey, CellTiming] = {}

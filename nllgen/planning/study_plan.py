@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from nllgen.errors import ConfigError
 from nllgen.planning.calibration import AS_SHIPPED, KnownCalibration
@@ -21,7 +21,9 @@ from nllgen.study.extend import extend_study
 from nllgen.study.hardware import auto_precision
 from nllgen.study.load import Echo, PrecisionOf, load_study
 from nllgen.study.metric_groups import METRIC_GROUPS
-from nllgen.study.run_options import CellTiming
+
+if TYPE_CHECKING:
+    from nllgen.study.run_options import CellTiming
 
 
 def load_study_at(

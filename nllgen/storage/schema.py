@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from nllgen.study.metric_groups import NUM_PR_POINTS
+
 SCHEMA: Final = 3
 
 # name → unit. Columns whose unit is "s" measure time and stay out of science_sha256.
@@ -18,8 +20,6 @@ HISTORY_COLUMNS: Final = {
     "lr": "1",
     "time_s": "s",
 }
-
-NUM_PR_POINTS: Final = 9  # of a precision–recall curve
 
 EXTRACTORS: Final = ("lenet", "inception")
 

@@ -1,4 +1,4 @@
-"""Resolution of ``precision: auto`` on this machine, without torch for login nodes."""
+"""Properties of this machine that a run depends on, without torch for login nodes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from nllgen.study.config import Precision
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # by which libraries choose threads
 
 
 def auto_precision(cpuinfo: str | None = None) -> Precision:

@@ -19,6 +19,7 @@ MetricGroup = Literal[
     "numerics",
 ]  # beside likelihood, which is always measured
 
+NUM_PR_POINTS = 9  # of a precision–recall curve
 METRIC_GROUPS: tuple[MetricGroup, ...] = get_args(MetricGroup)
 # Without groups that came later: a study that was submitted before them has to be what it was.
 DEFAULT_FINAL = tuple(group for group in METRIC_GROUPS if group != "pr_curve")

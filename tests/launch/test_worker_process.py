@@ -14,6 +14,7 @@ from nllgen.container import Bind
 from nllgen.errors import NllgenError
 from nllgen.launch import worker_process
 from nllgen.launch.worker_process import WorkerConfig
+from nllgen.study.hardware import THREAD_VARIABLES
 from nllgen.study.run_options import RunOptions
 
 OPTIONS = RunOptions(Path("/assets"), "cpu", code_sha256="1" * 64)
@@ -61,7 +62,7 @@ def test_a_worker_in_a_container_runs_the_package_of_the_container(monkeypatch: 
     monkeypatch.setenv("USER", "me")
     CONFIG.command(Path("/runs/tiny"), 1, ())
     assert RunOptions.from_json(calls["words"][-1]).code_sha256 == ""
-    assert calls["environment"] == dict.fromkeys(worker_process.THREAD_VARIABLES, "1") | {
+    assert calls["environment"] == dict.fromkeys(THREAD_VARIABLES, "1") | {
         "NAME": "value",
         "TMPDIR": "/scratch/me",
     }
