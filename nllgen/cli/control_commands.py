@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from nllgen.storage.study_dir import StudyDir
 
 
-@cloup.command(epilog=example("nllgen cancel smoke", "nllgen cancel smoke 3f2a --now"))
-@study_argument
-@cloup.argument(
+_CELLS = cloup.argument(
     "cells",
     nargs=-1,
     metavar="[CELL]...",
     help="Ids of cells, or beginnings of ids. [default: all]",
     shell_complete=complete_cells,
 )
+
+
+@cloup.command(epilog=example("nllgen cancel smoke", "nllgen cancel smoke 3f2a --now"))
+@study_argument
+@_CELLS
 @cloup.option("--now", is_flag=True, help="Also end running jobs through the scheduler.")
 def cancel(study_dir: StudyDir, cells: tuple[str, ...], now: bool) -> None:
     """Stop a study, or some of its cells.
@@ -75,13 +78,7 @@ def _jobs(counts: Mapping[str, int]) -> str:
 
 @cloup.command(epilog=example("nllgen retry smoke --dry-run", "nllgen retry smoke --kind timeout"))
 @study_argument
-@cloup.argument(
-    "cells",
-    nargs=-1,
-    metavar="[CELL]...",
-    help="Ids of cells, or beginnings of ids. [default: all]",
-    shell_complete=complete_cells,
-)
+@_CELLS
 @cloup.option(
     "--kind",
     "kinds",
