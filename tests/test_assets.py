@@ -51,6 +51,7 @@ class Server:
     def __init__(self) -> None:
         self.answers: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.names_length = False  # of each answer
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -59,6 +60,8 @@ class Server:
                 server.asked.append(name)
                 body = server.answers.get(name)
                 self.send_response(404 if body is None else 200)
+                if server.names_length:
+                    self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
                 with contextlib.suppress(ConnectionError):  # the client has read enough
                     self.wfile.write(body or b"")
@@ -323,6 +326,19 @@ def test_inception_comes_from_its_url(tmp_path: Path, inception: Path, server: S
     server.answers["weights.pth"] = b"weights"
     fetched = assets.fetch_inception(tmp_path, source=None, url=f"{server.url}weights.pth", echo=silent)
     assert fetched.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(("names_length", "last"), [(True, [(7, 7)]), (False, [])])
+def test_a_download_shows_how_much_has_arrived_if_the_server_names_its_length(
+    tmp_path: Path, inception: Path, server: Server, names_length: bool, last: list[tuple[int, int]]
+) -> None:
+    server.answers["weights.pth"], server.names_length = b"weights", names_length
+    calls: list[tuple[int, int]] = []
+    assets.fetch_inception(
+        tmp_path, source=None, url=f"{server.url}weights.pth", echo=silent,
+        progress=lambda done, total: calls.append((done, total)),
+    )  # fmt: skip
+    assert calls[-1:] == last
 
 
 def test_inception_with_another_hash_is_refused(tmp_path: Path, inception: Path) -> None:

@@ -11,7 +11,7 @@ import submitit
 
 from nllgen.cli.progress import progress_line
 from nllgen.errors import MachineError
-from nllgen.launch import follow
+from nllgen.launch import follow, watch
 from nllgen.launch.freeze import freeze
 from nllgen.launch.local import failure_of_supervisor
 from nllgen.launch.slurm.live_jobs import LiveJobs
@@ -38,6 +38,28 @@ def test_a_scheduler_that_does_not_answer_is_waited_for(study_dir: StudyDir, mon
     follow.follow_cluster(study_dir, study_dir.read_study(), progress_line(lines.append))
     assert lines == ["no answer", "the scheduler answers again"]
     assert next(answers, None) is None
+
+
+def test_a_submitted_study_shows_its_progress(study_dir: StudyDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([(LiveJobs({}, {}, ("7",)), ""), (LiveJobs({}, {}, ()), "")])
+    lines: list[str] = []
+    monkeypatch.setattr(follow, "query_scheduler", lambda *_, **__: next(answers))
+    monkeypatch.setattr(follow, "status", lambda *_: [row("done"), row("running", 25, 100)])
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nllgen.cli.progress._LOG_INTERVAL_S", 0.0)
+    follow.follow_cluster(study_dir, study_dir.read_study(), progress_line(lines.append))
+    assert any("1 of 2 runs done, about" in line for line in lines)
+
+
+def test_watching_in_a_log_shows_the_progress(study_dir: StudyDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter(([row("running", 25, 100)], [row("done")]))
+    lines: list[str] = []
+    monkeypatch.setattr(watch, "query_status", lambda *_: (next(states), ""))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nllgen.cli.progress._LOG_INTERVAL_S", 0.0)
+    watch.watch_changes(study_dir, study_dir.read_study(), progress_line(lines.append))
+    assert any("0 of 1 runs done, about" in line for line in lines)
+    assert lines[-1] == "1 done"
 
 
 def row(state: str, step: int = 0, steps: int = 0) -> TaskReport:
