@@ -119,8 +119,8 @@ def _series(ax: Axes, rows: pd.DataFrame, grids: _Grids) -> list[Series]:
             for cell, run in own[own["kind"] == "seed"].groupby("cell_id", sort=False)
         ]
         values, low, high = (_numbers(mean[column]) for column in ("value", "low", "high"))
-        look = to_hex(line.get_color()), str(line.get_linestyle())
-        series.append(Series(str(name), *look, grids.place(mean["x"]), values, low, high, runs))
+        colour, dash = to_hex(line.get_color()), str(line.get_linestyle())
+        series.append(Series(str(name), colour, dash, grids.place(mean["x"]), values, low, high, runs))
     return series
 
 
