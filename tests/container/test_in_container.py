@@ -15,6 +15,7 @@ import pytest
 
 from nllgen.container import Bind, Container, container_python
 from nllgen.launch.freeze import freeze
+from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.result import read_result
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.load import parse_study
@@ -166,6 +167,26 @@ def test_variables_pass_by_name_and_no_others(inside: Run) -> None:
 def test_exit_codes_and_standard_input_pass(inside: Run) -> None:
     done = inside(["sh", "-c", "cat; exit 7"], stdin="through")
     assert (done.returncode, done.stdout) == (7, "through")
+
+
+def test_a_worker_of_a_pack_reaches_its_gpu_and_the_multi_process_service(
+    container: Container, open_folder: Path, mnist_assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a GPU ``--nv`` finds nothing to show, and the container starts all the same."""
+    study, _ = frozen(open_folder / "packed")
+    pipes = open_folder / "mps"
+    pipes.mkdir()
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(pipes))
+    config = WorkerConfig(RunOptions(mnist_assets, "cuda")).with_container(container.path)
+    words, variables = config.command(study.path, 1, (5,))
+    before_program = words[: words.index(str(config.container)) + 1]
+    script = 'echo "$CUDA_VISIBLE_DEVICES"; touch "$CUDA_MPS_PIPE_DIRECTORY/reached"'
+    done = subprocess.run(
+        [*before_program, "sh", "-c", script], env={**os.environ, **variables}, capture_output=True, text=True
+    )
+    assert "--nv" in before_program
+    assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr
+    assert (pipes / "reached").exists()
 
 
 def test_the_shell_shows_what_a_job_sees(
