@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from nllgen.errors import ConfigError
 from nllgen.launch.gpus import has_torch
-from nllgen.planning.calibration import VARIABLE, KnownCalibration, Source, known_calibration, write_calibration
+from nllgen.planning.calibration import (
+    VARIABLE,
+    KnownCalibration,
+    Source,
+    calibration_file,
+    known_calibration,
+    write_calibration,
+)
 from nllgen.planning.fit import cells_to_time, fit
 from nllgen.study.config import Cell
 from nllgen.study.hardware import THREAD_VARIABLES, auto_precision
@@ -47,6 +54,9 @@ def calibrate(echo: Callable[[str], None]) -> KnownCalibration:
         values = write_calibration(known.machine, fit(cells, answer))
     except (ConfigError, OSError, ValueError, subprocess.SubprocessError) as error:
         return replace(known, reason=f"measuring this machine failed ({reason_of(error)})")
+    if not calibration_file(known.machine).exists():
+        place = calibration_file(known.machine).parent
+        echo(f"it cannot be kept in {place}, so that the next plan measures again; {VARIABLE}=off measures nothing")
     return KnownCalibration(values, Source.MEASURED, "", known.machine)
 
 

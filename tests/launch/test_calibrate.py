@@ -10,6 +10,8 @@ import pytest
 from nllgen.launch import calibrate as module
 from nllgen.launch.calibrate import calibrate
 from nllgen.planning.calibration import SHIPPED, VARIABLE, Source, calibration_file, this_machine
+from nllgen.planning.fit import cells_to_time
+from nllgen.study.run_options import CellTiming, TimingAnswer
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,17 @@ def test_a_machine_is_measured_once() -> None:
     assert said == ["measuring the speed of this machine, once: about ten seconds"]
     assert 0.02 < first.values.gflops_fp32 / SHIPPED.gflops_fp32 < 50
     assert calibration_file(this_machine()).exists()
+
+
+def test_a_cache_that_cannot_be_written_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cache / "nllgen").write_text("a file")
+    cells = cells_to_time("fp32")
+    answer = TimingAnswer((CellTiming(0.01, 0.001, 0.001),) * len(cells), 1.0, 1e-8)
+    monkeypatch.setattr(module, "auto_precision", lambda: "fp32")
+    monkeypatch.setattr(module, "time_cells", lambda *_, **__: answer)
+    said: list[str] = []
+    assert calibrate(said.append).source is Source.MEASURED
+    assert "so that the next plan measures again" in said[-1]
 
 
 def test_a_job_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
