@@ -86,7 +86,7 @@ def test_evaluations_take_less_than_half_of_the_time(demo: Path, frames: Frames)
 
 def test_the_page_begins_with_its_findings_and_shows_them(demo: Path) -> None:
     page = (demo / "report" / "report.html").read_text()
-    assert page.index("What it found") < page.index("<h2>Verdicts</h2>")
+    assert page.index('<ul id="findings">') < page.index("<h2>Verdicts</h2>")
     assert "claims are decided" in page
     assert "Its truth is known-mnist-14, which ships with nllgen." in page
     for figure in ("kl_capacity", "nash_synthetic_fresh", "samples_synthetic_fresh", "nll_frechet_lenet"):

@@ -96,7 +96,7 @@ def test_filters_work_together(page: Chrome) -> None:
 
 
 def test_a_number_in_a_caption_links_to_its_cells(page: Chrome) -> None:
-    figure = "#figure-nll_curves_synthetic_1000 figcaption > details"
+    figure = "#figure-nll_curves_synthetic_1000 figcaption > details:not(.curves)"
     click(page, page.find_element(By.CSS_SELECTOR, f"{figure} > summary"))
     links = page.find_elements(By.CSS_SELECTOR, f"{figure} a[data-cells]")
     link = next(link for link in links if link.text.startswith("U2"))
@@ -127,7 +127,7 @@ def test_the_count_of_diverged_cells_links_to_them(page: Chrome) -> None:
 def test_a_link_to_a_hidden_row_shows_it(page: Chrome) -> None:
     page.find_element(By.NAME, "text").send_keys("no such cell")
     assert shown(page) == []
-    click(page, page.find_element(By.CSS_SELECTOR, "figcaption summary"))
+    click(page, page.find_element(By.CSS_SELECTOR, "figcaption > details:not(.curves) > summary"))
     link = page.find_element(By.CSS_SELECTOR, 'figcaption .ids a[href^="#cell-"]')
     id = link.text
     click(page, link)
