@@ -66,7 +66,7 @@ class Finite(Source):
         A GPU copies pinned memory while the host goes on.
         """
         device = self.images.device
-        self._permutation = permutation if device.type == "cpu" else permutation.pin_memory()
+        self._permutation = permutation if device.type == "cpu" or not len(permutation) else permutation.pin_memory()
         self._rows = self._permutation.to(device, non_blocking=True)
 
     @override

@@ -83,7 +83,7 @@ class Guard:
         optimizer.found_inf = self.stopped  # type: ignore[attr-defined]  # read by fused optimisers, as for a GradScaler
         for part in module.modules():
             for name in sorted(part._buffers.keys() - part._non_persistent_buffers_set):
-                if (buffer := part.get_buffer(name)).dtype != torch.bool:
+                if (buffer := part._buffers[name]) is not None and buffer.dtype != torch.bool:
                     self._buffers.append(_Buffer(part, name, buffer.clone()))
 
     def check(self, columns: Columns) -> Columns:

@@ -172,6 +172,7 @@ def test_running_means_stop_with_the_weights(make_run: MakeRun, deferred: Callab
         def made() -> TrainState:
             state = make()
             norm = torch.nn.BatchNorm2d(1)
+            norm.register_buffer("absent", None)
             state.flow.add_module("norm", norm)
             state.guard.watch(state.paradigm.optimizer, norm)
             log_prob = state.flow.log_prob
