@@ -163,11 +163,6 @@ def paradigm_marker(paradigm: str) -> str:
     return PARADIGM_MARKERS.get(paradigm) or _by_name(_MORE_MARKERS, paradigm)
 
 
-def hue_colour(hue: str) -> str:
-    """Return the colour of a degree or of a paradigm, whose names are never the same."""
-    return degree_colour(hue) if hue.removesuffix(" from truth") in DEGREE_COLOURS else paradigm_colour(hue)
-
-
 def _by_name(choices: tuple[str, ...], name: str) -> str:
     return choices[zlib.crc32(name.encode()) % len(choices)]
 
