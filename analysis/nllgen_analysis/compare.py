@@ -12,9 +12,10 @@ import pandas as pd
 from nllgen.errors import ConfigError
 from nllgen.storage.schema import FINAL_COLUMNS
 from nllgen.study.diagnostics import did_you_mean
+from nllgen_analysis.cells_frame import settings_of
 from nllgen_analysis.columns import SELECTABLE
 from nllgen_analysis.figures.scales import scale_of
-from nllgen_analysis.frames import Frames, settings_of
+from nllgen_analysis.frames import Frames
 from nllgen_analysis.statistics import Interval, exponential, mean_interval, paired, welch_interval
 from nllgen_analysis.tables import MAIN_METRICS, NOT_METRICS
 

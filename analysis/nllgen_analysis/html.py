@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from importlib import resources
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -73,10 +74,7 @@ def render_report(
         trials=trial_rows(trials) if trials else None,
         verdicts=verdict_rows(judged),
         headings=HEADINGS,
-        rules_status=judged.status,
-        has_p=judged.has_p_values,
-        rules_file=PATHS[judged.version].name,
-        rules_text=judged.status_text,
+        **_rules(judged),
         warnings=tables.warnings_of(frames),
         figures=figures,
         strongest=figures[0] if figures else None,
@@ -94,6 +92,16 @@ def render_report(
         condition=CONDITION,
         source_sha256=source_sha256,
     )  # fmt: skip
+
+
+def _rules(judged: Judged) -> dict[str, Any]:
+    """Return what the page says of the rules."""
+    return {
+        "rules_status": judged.status,
+        "has_p": judged.has_p_values,
+        "rules_file": PATHS[judged.version].name,
+        "rules_text": judged.status_text,
+    }
 
 
 def _script() -> str:

@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
+from nllgen_analysis.cells_frame import STARTED_AT_TRUTH
 from nllgen_analysis.figures import panels, style
 from nllgen_analysis.figures.scales import Scale
 from nllgen_analysis.figures.style import DARK_GREY, LINESTYLES, LineStyle, line_key, marker_key
-from nllgen_analysis.frames import STARTED_AT_TRUTH, Frames, ranked
+from nllgen_analysis.frames import Frames, ranked
 from nllgen_analysis.text import CONDITION, GEOMETRIC, cite, listing, number
 
 COLUMNS = (

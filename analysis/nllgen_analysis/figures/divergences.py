@@ -8,9 +8,10 @@ import textwrap
 import pandas as pd
 from matplotlib.axes import Axes
 
+from nllgen_analysis.cells_frame import STARTED_AT_TRUTH
 from nllgen_analysis.figures import panels, scales, style
 from nllgen_analysis.figures.style import GREY, FigureResult, NotDrawn, paradigm_colour
-from nllgen_analysis.frames import STARTED_AT_TRUTH, Frames, ranked
+from nllgen_analysis.frames import Frames, ranked
 from nllgen_analysis.text import CONDITION, GEOMETRIC, cite, listing
 
 NAME, TITLE = "divergences", "Exact divergences from the truth"

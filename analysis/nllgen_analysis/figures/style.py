@@ -19,7 +19,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nllgen_analysis.frames import STARTED_AT_TRUTH
+from nllgen_analysis.cells_frame import STARTED_AT_TRUTH
 
 WIDTH_IN = 6.3  # the text width of an A4 page
 COLUMN_IN = 3.4  # a column of a two-column page

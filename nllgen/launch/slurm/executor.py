@@ -109,6 +109,19 @@ def check_submittable(study_dir: Path, profile: Profile, of_study: Resources) ->
     profile.resources(of_study)
 
 
+def _own_options(stage: Stage, profile: Profile, dependency: str) -> dict[str, Any]:
+    """Return the options of sbatch that nllgen sets, and those that have a key of their own in the profile."""
+    options = {
+        "begin": f"now+{stage.delay_s}" if stage.delay_s else "",
+        "clusters": profile.clusters,
+        "mail-type": ",".join(profile.mail_type),
+        "mail-user": profile.mail_user,
+        "kill-on-invalid-dep": "yes" if dependency else "",
+    }
+    fixed = {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
+    return fixed | {name: value for name, value in options.items() if value}
+
+
 def executor_for(
     submission_dir: Path,
     stage: Stage,
@@ -135,13 +148,8 @@ def executor_for(
             "Slurm's commands are not installed here", "run this on a login node of the cluster, or --local"
         ) from error
     options = _site_options(profile, resources, _cells_at_once(stage, at_once))
-    options |= {"signal": f"B:USR2@{profile.signal_s}", "requeue": True}
-    options |= {"begin": f"now+{stage.delay_s}"} if stage.delay_s else {}
-    options |= {"clusters": profile.clusters} if profile.clusters else {}
-    options |= {"mail-type": ",".join(profile.mail_type)} if profile.mail_type else {}
-    options |= {"mail-user": profile.mail_user} if profile.mail_user else {}
     dependency = _dependency(after_ok, after_any)
-    options |= {"kill-on-invalid-dep": "yes"} if dependency else {}
+    options |= _own_options(stage, profile, dependency)
     executor.update_parameters(
         job_name=job_name,
         partition=profile.partition,
