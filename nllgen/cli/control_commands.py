@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cloup
 
 from nllgen.cli.completion import complete_cells, complete_failures, complete_profiles
-from nllgen.cli.options import TRUST, example, study_argument
+from nllgen.cli.options import NOTIFY, TRUST, example, study_argument
 from nllgen.cli.output import MAX_NAMED, echo, shortened, warn
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_ENVIRONMENT
 
@@ -93,10 +93,11 @@ def _jobs(counts: Mapping[str, int]) -> str:
 )
 @cloup.option("--local", is_flag=True, help="Run on this machine.")
 @cloup.option("--dry-run", is_flag=True, help="Print what would be submitted, and submit nothing.")
+@NOTIFY
 @TRUST
 def retry(
     study_dir: StudyDir, cells: tuple[str, ...], kinds: tuple[str, ...], profile: str | None, local: bool,
-    dry_run: bool, trust: bool,
+    notify: str, dry_run: bool, trust: bool,
 ) -> None:  # fmt: skip
     """Run cells again that failed or were stopped.
 
@@ -105,7 +106,8 @@ def retry(
     from nllgen.assets import asset_folder
     from nllgen.launch.retry import RetryOptions, retry_study
 
-    retry_study(study_dir, RetryOptions(asset_folder(), cells, kinds, profile, local, dry_run, trust), echo, warn)
+    options = RetryOptions(asset_folder(), cells, kinds, profile, local, dry_run, trust, notify)
+    retry_study(study_dir, options, echo, warn)
 
 
 @cloup.command(epilog=example("nllgen check smoke", "nllgen check smoke --repair"))

@@ -121,6 +121,15 @@ def _grid(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     return grid
 
 
+def _notify(_: click.Context, __: click.Parameter, value: str | None) -> str:
+    """Return the command; empty without one."""
+    if value is None:
+        return ""
+    from nllgen.launch.notification import check_command
+
+    return check_command(value)
+
+
 def _device(_: click.Context, __: click.Parameter, value: str) -> str:
     """Check a device's syntax; a worker checks whether the machine has it."""
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", value):
@@ -192,6 +201,12 @@ DEVICE = cloup.option(
 )
 TRUST = cloup.option(
     "--trust", is_flag=True, help="Accept, once, what a study would run that you did not submit on this site."
+)
+NOTIFY = cloup.option(
+    "--notify",
+    metavar="COMMAND",
+    callback=_notify,
+    help="Run this shell command once, when all has ended; $NLLGEN_MESSAGE and other variables tell how.",
 )
 NUM_THREADS = cloup.option("--threads", type=click.IntRange(1, 1024), help="Threads of torch. [default: one per core]")
 

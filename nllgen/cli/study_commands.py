@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import cloup
 
 from nllgen.cli.analysis import importing_analysis
 from nllgen.cli.completion import complete_cells, complete_profiles
-from nllgen.cli.options import DEVICE, JSON, NUM_THREADS, PATH, SET, TRUST, example, grid_argument, num_cores
+from nllgen.cli.options import DEVICE, JSON, NOTIFY, NUM_THREADS, PATH, SET, TRUST, example, grid_argument, num_cores
 from nllgen.cli.output import MAX_ROWS, echo, ignore, print_json, print_rows, print_tables, table, warn
 from nllgen.errors import EXIT_CELLS_FAILED
 
@@ -127,15 +126,6 @@ def print_plan(plan: Plan) -> None:
     )
 
 
-def _notify(_: click.Context, __: click.Parameter, value: str | None) -> str:
-    """Return the command; empty without one."""
-    if value is None:
-        return ""
-    from nllgen.launch.notification import check_command
-
-    return check_command(value)
-
-
 @cloup.command(
     epilog=example(
         "nllgen submit smoke --local --wait",
@@ -165,10 +155,7 @@ def _notify(_: click.Context, __: click.Parameter, value: str | None) -> str:
     "once [default: --pack on each GPU, else one per core].",
 )  # fmt: skip
 @cloup.option("--wait", is_flag=True, help="Wait until all cells have run.")
-@cloup.option(
-    "--notify", metavar="COMMAND", callback=_notify,
-    help="Run this shell command once, when all has ended; $NLLGEN_MESSAGE and other variables tell how.",
-)  # fmt: skip
+@NOTIFY
 @cloup.option("--dry-run", is_flag=True, help="Print the plan and, for a cluster, the batch scripts; submit nothing.")
 @TRUST
 @DEVICE

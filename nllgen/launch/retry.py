@@ -10,6 +10,7 @@ from pathlib import Path
 from nllgen.errors import ConfigError
 from nllgen.launch.gpus import assign_gpus, num_local_workers
 from nllgen.launch.local import start_local
+from nllgen.launch.notification import notify_when_over
 from nllgen.launch.profile import Profile, load_profile
 from nllgen.launch.retry_policy import FailureKind, next_memory_factor
 from nllgen.launch.slurm.arrays import ArrayShape, Submission, last_memory_factors, newest_submission
@@ -130,6 +131,7 @@ class RetryOptions:
     local: bool = False  # run on this machine
     dry_run: bool = False  # print the tasks and batch scripts, and submit nothing
     trust: bool = False  # accept what the directory would run if this user did not submit it here
+    notify: str = ""  # command that the user is told by at the end
 
 
 def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Echo) -> None:
@@ -160,7 +162,7 @@ def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Ec
     if not options.local and (last is not None or options.profile is not None):
         _retry_on_cluster(study_dir, study, selection, last, config, options, echo)
     elif not options.dry_run:
-        _retry_here(study_dir, study, selection, config, echo)
+        _retry_here(study_dir, study, selection, config, options.notify, echo)
 
 
 def _set_wrong_aside(
@@ -189,13 +191,17 @@ def _echo_selection(study_dir: StudyDir, selection: RetrySelection, echo: Echo, 
         echo(f"and {len(selection.waiting)} that wait for them")
 
 
-def _retry_here(study_dir: StudyDir, study: Study, selection: RetrySelection, config: WorkerConfig, echo: Echo) -> None:
+def _retry_here(
+    study_dir: StudyDir, study: Study, selection: RetrySelection, config: WorkerConfig, notify: str, echo: Echo
+) -> None:
     tasks = with_needs(tasks_of(study, study_dir), selection.names)
     expected = Expected.of(study, study_dir, config.options.required_container)
     names = [task.name for task in tasks if inspect(task, expected).state.is_to_run]
     config = replace(config, options=replace(config.options, device="auto"))
     num_workers = min(num_local_workers(len(assign_gpus("auto")[0])), len(names))
     jobs = start_local(study_dir, config, num_workers, names)
+    if notify:
+        notify_when_over(study_dir, notify, jobs)
     echo(f"{len(jobs)} workers run in the background; next: nllgen status {study_dir.path}")
 
 
@@ -238,6 +244,7 @@ def _retry_on_cluster(
         memory_factors=factors,
         dry_run=options.dry_run,
         echo=echo,
+        notify=options.notify,
     )
     result = send(request)
     if result.unknown:

@@ -1,4 +1,4 @@
-"""``submit --notify`` on this machine."""
+"""``--notify`` of ``submit`` and ``retry`` on this machine."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ def with_mnist(mnist_assets: Path) -> dict[str, str]:
     return {"NLLGEN_ASSETS": str(mnist_assets)}
 
 
+def _told(directory: Path) -> str:
+    told, end = directory / "told", time.monotonic() + 300
+    while not told.exists() or not told.read_text():
+        assert time.monotonic() < end, (directory / "runs/tiny/submitit/notify.log").read_text()
+        time.sleep(0.2)
+    return told.read_text()
+
+
 def test_a_study_that_is_waited_for_tells_once(
     nllgen_process: Run, tiny: Path, tmp_path: Path, with_mnist: dict[str, str]
 ) -> None:
@@ -35,14 +43,10 @@ def test_a_study_in_the_background_tells_at_its_end(
 ) -> None:
     done = nllgen_process("submit", "tiny.yaml", "--local", "--notify", TELL, **with_mnist)
     assert done.returncode == 0, done.stderr
-    told, end = tmp_path / "told", time.monotonic() + 300
-    while not told.exists() or not told.read_text():
-        assert time.monotonic() < end, (tmp_path / "runs/tiny/submitit/notify.log").read_text()
-        time.sleep(0.2)
-    assert told.read_text() == "done 2 of 2; 9 undecided\n"
+    assert _told(tmp_path) == "done 2 of 2; 9 undecided\n"
 
 
-def test_a_study_with_failures_tells_of_them(
+def test_a_study_with_failures_tells_of_them_and_its_retry_of_what_became_of_them(
     nllgen_process: Run, tiny: Path, tmp_path: Path, with_mnist: dict[str, str]
 ) -> None:
     tiny.write_text(TINY.replace("[0, 2]", "[0, 1]"))
@@ -51,6 +55,11 @@ def test_a_study_with_failures_tells_of_them(
     done = nllgen_process("submit", "tiny.yaml", "--local", "--wait", "--notify", TELL, NLLGEN_ASSETS=str(empty))
     assert done.returncode == 1
     assert (tmp_path / "told").read_text().startswith("failed 0 of 1;")
+    (tmp_path / "told").unlink()
+    refused(nllgen_process("retry", "tiny", "--notify", "TOKEN=x curl y"), USAGE, "TOKEN looks like a secret")
+    again = nllgen_process("retry", "tiny", "--notify", TELL, **with_mnist)
+    assert again.returncode == 0, again.stderr
+    assert _told(tmp_path).startswith("done 1 of 1;")
 
 
 def test_a_secret_is_refused_before_anything_is_frozen(nllgen: Run, tiny: Path, tmp_path: Path) -> None:
