@@ -23,14 +23,16 @@ _SHARED = ("data", "flow", "dcgan", "model", "paradigm")
 # a line as manifest_text writes it: the id, the sections, and what follows them
 _ID = '{"id": "'
 _ID_START, _ID_END = len(_ID), len(_ID) + 16
-_AFTER_SECTIONS = '"start": '
+_AFTER_SECTIONS = '"start": '  # the last one of a line: an option of a user's model may be called start, too
 
 _MAX_LINE = 1 << 20  # a cell has two thousand
+_MAX_DEPTH = 64  # a study has six levels, and a model of the user's own options of any depth
 
 
 def header_text(study: Study) -> str:
     """Format study.yaml: the resolved study without its cells."""
-    head = {"schema": SCHEMA, **study.model_dump(mode="json", exclude={"cells"}), "num_cells": len(study.cells)}
+    # the number of cells tells a frozen study from a grid: it is near the beginning, however long a section is
+    head = {"schema": SCHEMA, "num_cells": len(study.cells), **study.model_dump(mode="json", exclude={"cells"})}
     text: str = yaml.safe_dump(head, sort_keys=False)
     return "# Frozen at submission by nllgen; the cells are in manifest.jsonl.\n" + text
 
@@ -58,8 +60,10 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
                 "use the nllgen that made it, or submit the grid with another name or --root",
             )
         count = head.pop("num_cells", None)
+        if type(count) is not int:
+            raise ValueError(f"study.yaml counts {count} cells")
         # the header is written last: an extension that was killed before it leaves further lines, which do not count
-        lines = manifest.splitlines()[: int(count or 0)]
+        lines = manifest.splitlines()[: max(count, 0)]
         if any(len(line) > _MAX_LINE for line in lines):  # an empty list takes 30 times its text
             raise ValueError(f"a line of manifest.jsonl has more than {_MAX_LINE:,} characters")
         reader = _CellReader(where)
@@ -76,10 +80,18 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
 
 
 def _load_yaml(text: str) -> Any:
-    """Load a YAML text and refuse aliases: a few of them can expand to billions of values."""
+    """Load a YAML text.
+
+    Aliases are refused, since a few of them can expand to billions of values, and deep nesting, which takes hours.
+    """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=loader)):
-        raise ValueError("study.yaml has an alias, which nllgen does not write")
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("study.yaml has an alias, which nllgen does not write")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"study.yaml is nested more than {_MAX_DEPTH} levels deep")
     return yaml.load(text, Loader=loader)
 
 
@@ -107,7 +119,7 @@ class _CellReader:
 
     def _read_end(self, line: str) -> tuple[Cell, str] | None:
         """Parse what follows sections that are known by their text; None where they are not."""
-        beginning, mark, end = line[_ID_END:].partition(_AFTER_SECTIONS)
+        beginning, mark, end = line[_ID_END:].rpartition(_AFTER_SECTIONS)
         if not mark or not line.startswith(_ID) or beginning not in self._beginnings:
             return None
         values = json.loads(f'{{"cell": {{{mark}{end}')["cell"]
@@ -125,7 +137,7 @@ class _CellReader:
         if cell.id != parsed["id"]:
             _check_keys(cell, values)
         elif line.startswith(_ID):
-            beginning = line[_ID_END:].partition(_AFTER_SECTIONS)[0]
+            beginning = line[_ID_END:].rpartition(_AFTER_SECTIONS)[0]
             self._beginnings[beginning] = {name: getattr(cell, name) for name in _SHARED}
         return cell, parsed["id"]
 

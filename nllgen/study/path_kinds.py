@@ -118,7 +118,7 @@ def _directory_kind(path: Path) -> PathKind:
     if is_study(path):
         return PathKind.STUDY
     kind = _IN_STUDY.get(path.absolute().parent.name)
-    if kind and is_study(path.absolute().parents[1]):
+    if kind and is_study(path.absolute().parent.parent):
         return kind
     return PathKind.ROOT if next(studies_in(path), None) else PathKind.DIRECTORY
 

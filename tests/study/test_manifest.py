@@ -63,3 +63,22 @@ def test_a_line_that_is_no_cell_is_damage(study: Study, cell: str) -> None:
     line = f'{{"id": {json.dumps(json.loads(first)["id"])}, "cell": {cell}}}'
     with pytest.raises(CorruptFileError, match="damaged or was edited"):
         parse_frozen(header_text(study), "\n".join([line, *rest]), "here")
+
+
+def test_an_option_of_a_model_may_be_called_as_a_key_of_a_cell_is() -> None:
+    text = GRID.replace("name: small", "name: small\nplugins: [own]").replace(
+        "flow: {width: [4, 8]}", 'model: {factory: "own:f", options: {start: 3, seed: {start: 4}}}'
+    )
+    study = parse_study(text, "small.yaml", precision="fp32")
+    assert parse_frozen(header_text(study), manifest_text(study), "here") == study
+
+
+@pytest.mark.parametrize(
+    "line", ["num_cells: .inf", "num_cells: true", "num_cells: [2]", "dataset: " + 20_000 * "[" + 20_000 * "]"],
+    ids=["infinite", "true", "list", "nested"],
+)  # fmt: skip
+def test_a_header_that_was_edited_is_damage(study: Study, line: str) -> None:
+    key = line.partition(":")[0]
+    header = "".join(each for each in header_text(study).splitlines(keepends=True) if not each.startswith(f"{key}:"))
+    with pytest.raises(CorruptFileError, match="damaged or was edited"):
+        parse_frozen(f"{header}{line}\n", manifest_text(study), "here")
