@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,14 @@ import pandas as pd
 
 from nllgen.study.config import Cell
 from nllgen.study.tuning import WEIGHTS, Trial, Tuning, Weights, best_trial, tuning_bytes
+from nllgen_analysis.cells_frame import settings_of
 from nllgen_analysis.claims.evidence import Arm, Evidence
 from nllgen_analysis.claims.version2.rules import Rules, load_rules
+from nllgen_analysis.claims.version2.tuning import budget_problem, problem_key, sides_of
 from nllgen_analysis.frames import Frames
 from nllgen_analysis.text import number
 
+_Key = tuple[object, ...]  # what trials of one problem share
 COLUMNS = (
     "problem", "paradigm", "settings", "runs", "weights", "validation_frechet", "is_winner", "cell_ids",
 )  # fmt: skip
@@ -30,11 +33,13 @@ class Trials:
         tuning: None while a trial has no result.
         table: a row for each configuration and kind of weights, the best of each problem and paradigm first.
         missing: ids of cells without a result.
+        not_judged: a sentence for each problem on MNIST whose trials C1 cannot be judged by.
     """
 
     tuning: Tuning | None
     table: pd.DataFrame
     missing: tuple[str, ...]
+    not_judged: tuple[str, ...]
 
     @property
     def content(self) -> bytes | None:
@@ -49,7 +54,16 @@ def read_trials(frames: Frames, study_sha256: str) -> Trials:
     trials = [_trial(evidence, arm) for arm in arms]
     missing = tuple(run.id for arm in arms for run in arm.runs if run.outcome == "missing")
     tuning = None if missing else Tuning(study=frames.name, study_sha256=study_sha256, trials=tuple(trials))
-    return Trials(tuning, _table(arms, trials), missing)
+    names = _problem_names([trial.cell for trial in trials])
+    table = _table(arms, trials, names)
+    return Trials(tuning, table, missing, tuple(_not_judged(evidence, trials, names)))
+
+
+def _not_judged(evidence: Evidence[Rules], trials: Sequence[Trial], names: Mapping[_Key, str]) -> Iterator[str]:
+    for sides in sides_of(evidence, trials):
+        cell = sides[0][0].cell
+        if cell.data.source == "mnist" and (text := budget_problem(evidence, sides)):
+            yield f"C1 cannot be judged by the trials on {names[problem_key(cell)]}: {text}."
 
 
 def _trial(evidence: Evidence[Rules], arm: Arm) -> Trial:
@@ -67,10 +81,10 @@ def _mean(evidence: Evidence[Rules], arm: Arm, kind: Weights) -> float | None:
     return mean if math.isfinite(mean) else None
 
 
-def _table(arms: Sequence[Arm], trials: Sequence[Trial]) -> pd.DataFrame:
+def _table(arms: Sequence[Arm], trials: Sequence[Trial], names: Mapping[_Key, str]) -> pd.DataFrame:
     groups: dict[tuple[str, str], list[int]] = {}
     for i, trial in enumerate(trials):
-        groups.setdefault((problem_of(trial.cell), trial.cell.paradigm.name), []).append(i)
+        groups.setdefault((names[problem_key(trial.cell)], trial.cell.paradigm.name), []).append(i)
     rows = []
     for (problem, paradigm), members in groups.items():
         best = best_trial(trials[i] for i in members)
@@ -88,8 +102,26 @@ def _table(arms: Sequence[Arm], trials: Sequence[Trial]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def problem_of(cell: Cell) -> str:
-    """Return data, model, precision and budget of a trial: trials that share them are compared."""
+def _problem_names(cells: Sequence[Cell]) -> dict[_Key, str]:
+    """Name each problem; where two names would be equal, with the settings that tell them apart."""
+    by_name: dict[str, dict[_Key, Cell]] = {}
+    for cell in cells:
+        by_name.setdefault(_problem(cell), {})[problem_key(cell)] = cell
+    return {key: name + rest for name, alike in by_name.items() for key, rest in _differences(alike).items()}
+
+
+def _differences(cells: Mapping[_Key, Cell]) -> dict[_Key, str]:
+    """Return the settings besides those of the paradigm that differ between cells, in words."""
+    settings = {}
+    for key, cell in cells.items():
+        own = {name: value for name, value in settings_of(cell).items() if "." in name}
+        settings[key] = own | {"start": cell.start, "start_noise": cell.start_noise}
+    varied = [name for name in dict.fromkeys(name for own in settings.values() for name in own)
+              if len({own.get(name) for own in settings.values()}) > 1]  # fmt: skip
+    return {key: "".join(f"; {name} {own.get(name)}" for name in varied) for key, own in settings.items()}
+
+
+def _problem(cell: Cell) -> str:
     data, training = cell.data, cell.paradigm
     source = "MNIST" if data.source == "mnist" else data.source
     return (
@@ -109,7 +141,7 @@ def trial_sentences(trials: Trials, path: str) -> list[str]:
     """Return a sentence for each winner, on unequal budgets, and what a study that takes the settings has to name."""
     if trials.tuning is None or trials.content is None:
         return [f"{len(trials.missing)} trials have no result, so that there are no winners yet."]
-    sentences = []
+    sentences: list[str] = []
     for problem, of_problem in trials.table.groupby("problem", sort=False):
         budgets = {str(name): _budget(rows) for name, rows in of_problem.groupby("paradigm", sort=False)}
         for row in of_problem[of_problem["is_winner"]].to_dict("records"):
@@ -117,9 +149,9 @@ def trial_sentences(trials: Trials, path: str) -> list[str]:
             distance = f"{number(row['validation_frechet'])} on validation ({row['weights']} weights)"
             name = str(row["paradigm"])
             sentences.append(f"{name.upper()} on {problem}: {won} {distance}, of {budgets[name]}.")
-        if len(set(budgets.values())) > 1:
-            shown = "; ".join(f"{name}: {budget}" for name, budget in budgets.items())
-            sentences.append(f"Budgets on {problem} are not equal, so that C1 cannot be judged by them ({shown}).")
+    sentences += trials.not_judged
+    if not trials.table["is_winner"].any():
+        return [*sentences, "No trial ended with a finite Fréchet distance, so that there is no winner."]
     named = f"tuning: {{file: {path}, sha256: {hashlib.sha256(trials.content).hexdigest()}}}"
     return [*sentences, f"A study takes these settings with `{named}` and `paradigm: {{name: …, tuned: true}}`."]
 

@@ -24,7 +24,7 @@ from nllgen.study.yaml_documents import YamlDocument
 
 Model = TypeVar("Model", bound=Frozen)
 Build = Callable[[], Validated[Model]]
-Like = dict[str, Frozen | str | None]  # attribute of a cell → value that a trial must share; None is not known
+Like = dict[str, object]  # attribute of a cell → value that a trial must share; None is not known
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,9 @@ class StudyContext:
     def has_right_flow(self) -> bool:
         """Return whether the truth's flow is known, on which degrees depend."""
         return self.truth is not None and not any(key.startswith("flow") for key in self.wrong_of_truth)
+
+
+_CONTROL = {"steps": 0}  # W* measures the truth and trains nothing
 
 
 class Parts(NamedTuple):
@@ -98,7 +101,7 @@ class PartBuilder:
         depends_on = (type(degree), _hashable(degree), data.model and data.model.shape, "image_size" in data.wrong)
         model = self._cached(self.architecture, assignment, depends_on, lambda: self._model(assignment, data))
         precision = self._precision(assignment.get("precision", "auto"))
-        like = self._like(assignment, data, model, precision)
+        like = self._like(assignment, data, model, precision, is_control=is_control)
         keys = (is_control, *(part.canonical if isinstance(part, Frozen) else part for part in like.values()))
         paradigm = self._cached("paradigm", assignment, keys, lambda: self._paradigm(assignment, is_control, like))
         return Parts(data, model, paradigm, precision)
@@ -216,13 +219,22 @@ class PartBuilder:
             return Validated(None)
 
     def _like(
-        self, assignment: Assignment, data: Validated[DataConfig], model: Validated[Any], precision: Precision | None
+        self,
+        assignment: Assignment,
+        data: Validated[DataConfig],
+        model: Validated[Any],
+        precision: Precision | None,
+        *,
+        is_control: bool,
     ) -> Like:
         """Return what a trial must share with a cell that takes its settings; empty for any other cell."""
         if assignment.get(TUNED_KEY) is not True:
             return {}
         known = {"data": data, self.architecture: model}
-        return {name: part.model if part.is_right else None for name, part in known.items()} | {"precision": precision}
+        like: Like = {name: part.model if part.is_right else None for name, part in known.items()}
+        defaults = {"start": "random", "start_noise": 0.0}  # those of the control are its degree's
+        given = {key: default if is_control else assignment.get(key, default) for key, default in defaults.items()}
+        return like | {"precision": precision} | {k: None if isinstance(v, Wrong) else v for k, v in given.items()}
 
     def _paradigm(self, assignment: Assignment, is_control: bool, like: Like) -> Validated[ParadigmConfig]:
         payload, unknown = self._payload("paradigm", assignment)
@@ -237,13 +249,12 @@ class PartBuilder:
             self.add_error(f"paradigm.{key}", foreign_key(key, payload["name"]), payload.pop(key))
             unknown.add(key)
         if is_tuned:
-            return self._tuned(payload, unknown, assignment, like)
-        if is_control:
-            payload["steps"] = 0  # measures the truth and trains nothing
+            return self._tuned(payload, unknown, assignment, like, is_control=is_control)
+        payload |= _CONTROL if is_control else {}
         return self._validated(model, "paradigm", payload, unknown, assignment)
 
     def _tuned(
-        self, payload: dict[str, Any], unknown: set[str], assignment: Assignment, like: Like
+        self, payload: dict[str, Any], unknown: set[str], assignment: Assignment, like: Like, *, is_control: bool
     ) -> Validated[ParadigmConfig]:
         """Return the winner's paradigm, evaluated as often as the cell says; what else it gives selects trials."""
         tuning, model = self.context.tuning, PARADIGMS[payload["name"]]
@@ -258,7 +269,8 @@ class PartBuilder:
         except ValueError as error:
             self.add_error(TUNED_KEY, str(error), True)
             return Validated(None)
-        return self._validated(model, "paradigm", trained | payload, unknown, assignment)
+        own = payload | (_CONTROL if is_control else {})
+        return self._validated(model, "paradigm", trained | own, unknown, assignment)
 
 
 def typed(assignment: Assignment, keys: Sequence[str]) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,10 +22,15 @@ from nllgen.study.models import Frozen, Name, Sha256
 from nllgen.study.untrusted_files import read_regular
 
 FILE_NAME = "tuning.json"  # beside report.html
-MAX_BYTES = 16 << 20
+MAX_BYTES = 4 << 20  # a trial has a thousand
 Weights = Literal["raw", "ema"]
 WEIGHTS: tuple[Weights, ...] = ("raw", "ema")
-_LIKE = {"data": "on these data", "precision": "in this precision"}
+_LIKE = {
+    "data": "on these data",
+    "precision": "in this precision",
+    "start": "from this start",
+    "start_noise": "with this start_noise",
+}
 
 
 class TuningFile(Frozen):
@@ -54,6 +59,11 @@ class Trial(Frozen):
         """Return the number of runs."""
         return len(self.seeds)
 
+    @property
+    def ranked(self) -> tuple[Weights, ...]:
+        """Return the kinds of weights that it can win by: NLL is judged by its last ones, a game by their mean, too."""
+        return WEIGHTS[:1] if self.cell.paradigm.name == "nll" else WEIGHTS
+
     def distance(self, weights: Weights) -> float:
         """Return the mean distance of a kind of weights; ∞ where there is none."""
         value = self.frechet.get(weights)
@@ -81,9 +91,9 @@ class Tuning(Frozen):
         return frozenset((data, model, seed) for data, model, trial in cells for seed in trial.seeds)
 
 
-def best_trial(trials: Iterable[Trial], kinds: Collection[Weights] = WEIGHTS) -> tuple[Trial, Weights] | None:
+def best_trial(trials: Iterable[Trial]) -> tuple[Trial, Weights] | None:
     """Return the trial with the lowest mean distance and its kind of weights; None where no trial has a distance."""
-    ranked = [(trial, kind) for trial in trials for kind in kinds]
+    ranked = [(trial, kind) for trial in trials for kind in trial.ranked]
     best = min(ranked, key=lambda pair: pair[0].distance(pair[1]), default=None)
     return None if best is None or math.isinf(best[0].distance(best[1])) else best
 
@@ -93,7 +103,7 @@ def find_winner(tuning: Tuning, like: Mapping[str, object], values: Mapping[str,
 
     Args:
         tuning: the trials.
-        like: attributes of a cell that the trial must have: ``data``, the architecture, ``precision``.
+        like: attributes of a cell that the trial must have: ``data``, the architecture, ``precision``, ``start``.
         values: settings of its paradigm that the trial must have, ``name`` among them.
 
     Raises:
@@ -134,9 +144,10 @@ def read_tuning(path: Path, sha256: str) -> Tuning:
     """
     try:
         content = read_regular(path, MAX_BYTES)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"{path} cannot be read: {error.strerror}", f"`nllgen report` of the tuning study writes {FILE_NAME}"
+            f"{str(path)!r} cannot be read: {reason}", f"`nllgen report` of the tuning study writes {FILE_NAME}"
         ) from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:

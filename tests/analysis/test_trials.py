@@ -16,7 +16,7 @@ from nllgen.errors import CorruptFileError
 from nllgen.storage.checksum import read_verified
 from nllgen.storage.hdf5 import Array
 from nllgen.storage.study_file import write_study
-from nllgen.study.config import Cell, DataConfig, NLLConfig, NSGANConfig
+from nllgen.study.config import Cell, DataConfig, HybridConfig, NLLConfig, NSGANConfig
 from nllgen.study.degrees import student
 from nllgen.study.load import load_study
 from nllgen.study.tuning import Tuning, tuning_bytes
@@ -34,11 +34,15 @@ def trials(num_games: int = 2) -> list[Cell]:
     return [Cell(data=DATA, flow=flow, paradigm=kind, seed=seed) for kind in kinds for seed in SEEDS]
 
 
+def replace_paradigm(cell: Cell, paradigm: NSGANConfig | HybridConfig) -> Cell:
+    return cell.model_copy(update={"paradigm": paradigm})
+
+
 def distances(cell: Cell, step: Array) -> dict[str, Any]:
     """Let every distance fall to a value that depends on the setting: 20 and 10 of NLL, 60 and 50 of the games."""
     paradigm = cell.paradigm
     is_first = paradigm.lr == RATES[0] or (isinstance(paradigm, NSGANConfig) and not paradigm.r1_gamma)
-    end = {"nll": 10.0, "nsgan": 50.0}[paradigm.name] + 10.0 * is_first + cell.seed % 100
+    end = {"nll": 10.0}.get(paradigm.name, 50.0) + 10.0 * is_first + cell.seed % 100
     return {"frechet_lenet": end + 5 * (1 - np.asarray(step, float) / STEPS)}
 
 
@@ -67,7 +71,7 @@ def test_every_configuration_is_a_trial_with_the_mean_over_its_seeds(written: Re
 
 
 def test_the_winners_are_named_with_their_budgets(written: ReportPaths) -> None:
-    nll, nsgan, _ = written.findings
+    nll, nsgan, *_ = written.findings
     assert "lr 0.003 wins with a mean Fréchet distance of 10.5 on validation" in nll
     assert "r1_gamma 10.0 wins" in nsgan
     assert "of 2 configurations in 4 runs" in nll
@@ -115,7 +119,36 @@ def test_a_distance_that_is_not_finite_cannot_win(tmp_path: Path) -> None:
 
 def test_unequal_budgets_are_said(tmp_path: Path) -> None:
     written = report(tmp_path, trials(num_games=1))
-    assert "are not equal, so that C1 cannot be judged by them" in written.findings[2]
+    assert "C1 cannot be judged by the trials on MNIST 14×14, all images; " in written.findings[2]
+    assert "unequal tuning budgets, 2 configurations (4 trials) of NLL and 1 configurations" in written.findings[2]
+
+
+def test_budgets_of_other_paradigms_do_not_count(tmp_path: Path) -> None:
+    more = [replace_paradigm(cell, HybridConfig(steps=STEPS)) for cell in trials()[:1]]
+    written = report(tmp_path, [*trials(), *more])
+    assert not any("unequal" in text for text in written.findings)
+
+
+def test_two_architectures_have_a_winner_each(tmp_path: Path) -> None:
+    flow = student(TRUTH_FLOW, "W")
+    deeper = flow.model_copy(update={"blocks": flow.blocks + 1})
+    cells = trials()[:4] + [cell.model_copy(update={"flow": deeper}) for cell in trials()[:4]]
+    written = report(tmp_path, cells)
+    wins = [text for text in written.findings if "wins with" in text]
+    assert len(wins) == 2
+    assert f"flow.blocks {flow.blocks}" in wins[0]
+    assert f"flow.blocks {flow.blocks + 1}" in wins[1]
+
+
+def test_games_that_vary_more_than_the_rule_allows_are_said(tmp_path: Path) -> None:
+    more = [replace_paradigm(cell, NSGANConfig(steps=STEPS, disc_steps=2)) for cell in trials()[:2]]
+    written = report(tmp_path, [*trials(), *more])
+    assert any("1 configurations of NSGAN vary more than" in text for text in written.findings)
+
+
+def test_trials_that_all_diverged_have_no_winner(tmp_path: Path) -> None:
+    written = report(tmp_path, trials(), diverged=tuple(range(8)))
+    assert written.findings[-1] == "No trial ended with a finite Fréchet distance, so that there is no winner."
 
 
 def test_the_same_study_gives_the_same_file(tmp_path: Path) -> None:

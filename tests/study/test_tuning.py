@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from nllgen.errors import ConfigError, ConflictError
+from nllgen.storage.study_dir import StudyDir
 from nllgen.study.builtin import builtin_path
 from nllgen.study.config import Cell, DataConfig, FlowConfig, NLLConfig, NSGANConfig, Study
 from nllgen.study.extend import extend_study
 from nllgen.study.load import load_study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
+from nllgen.study.path_kinds import PathKind, path_kind
 from nllgen.study.tuning import Trial, Tuning, Weights, best_trial, find_winner, read_tuning, tuning_bytes
 
 FLOW = FlowConfig(shape=(1, 14, 14), width=8)
@@ -27,6 +29,19 @@ cells:
     precision: fp32
     paradigm: {{{paradigm}}}
     seed: {seed}
+"""
+
+
+WITH_TRUTH = """
+name: judged
+tuning: {{file: tuning.json, sha256: {sha256}}}
+truth: {{paradigm: {{name: nll, steps: 10}}, data: {{image_size: 14}}, flow: {{width: 8}}, precision: fp32}}
+cells:
+  - degree: [W, W*]
+    data: {{image_size: 14}}
+    paradigm: {{name: nsgan, tuned: true}}
+    precision: fp32
+    seed: 0
 """
 
 
@@ -44,7 +59,6 @@ TRIALS = (
     trial(NSGANConfig(steps=400, lr=2e-4, r1_gamma=10.0, eval_every=20), 40.0, 45.0),
     trial(NSGANConfig(steps=400, lr=4e-4, r1_gamma=10.0), None),
 )
-RAW: tuple[Weights, ...] = ("raw",)
 TUNING = Tuning(study="tuning", study_sha256="5" * 64, trials=TRIALS)
 
 
@@ -71,11 +85,13 @@ def refusal(folder: Path, *args: Any, **settings: Any) -> str:
 
 def test_the_lowest_mean_of_either_kind_of_weights_wins() -> None:
     assert best_trial(TRIALS[2:]) == (TRIALS[2], "ema")
-    assert best_trial(TRIALS[2:], RAW) == (TRIALS[3], "raw")
+    assert best_trial(TRIALS[3:]) == (TRIALS[3], "raw")
+    averaged = trial(NLLConfig(steps=400, lr=1e-3, ema_decay=0.9), 20.0, 5.0)
+    assert best_trial([averaged, TRIALS[1]]) == (TRIALS[1], "raw")  # NLL is judged by its last weights
 
 
 def test_a_trial_that_diverged_never_wins() -> None:
-    assert best_trial([TRIALS[4], TRIALS[2]], RAW) == (TRIALS[2], "raw")
+    assert best_trial([TRIALS[4], TRIALS[2]]) == (TRIALS[2], "ema")
     assert best_trial([TRIALS[4]]) is None
 
 
@@ -172,6 +188,31 @@ def test_another_tuning_study_under_the_same_name_is_refused(tmp_path: Path) -> 
     (tmp_path / "tuning.json").write_bytes(tuning_bytes(TUNING.model_copy(update={"study": "other"})))
     with pytest.raises(ConfigError, match="has the SHA-256"):
         load_study(tmp_path / "judged.yaml", precision="fp32")
+
+
+def test_a_study_with_thousands_of_trials_is_read_from_its_directory(tmp_path: Path) -> None:
+    many = Tuning(study="tuning", study_sha256="5" * 64, trials=TRIALS * 400)
+    study = load(tmp_path, tuning=many)
+    study_dir = StudyDir(tmp_path / "judged")
+    study_dir.freeze(study)
+    assert study_dir.read_study() == study
+    assert path_kind(study_dir.header) is PathKind.FROZEN
+
+
+def test_the_control_of_a_tuned_arm_trains_nothing(tmp_path: Path) -> None:
+    load(tmp_path)
+    grid = WITH_TRUTH.format(sha256=hashlib.sha256(tuning_bytes(TUNING)).hexdigest())
+    (tmp_path / "judged.yaml").write_text(grid)
+    cells = {cell.degree: cell for cell in load_study(tmp_path / "judged.yaml", precision="fp32").cells}
+    assert (cells["W"].paradigm.steps, cells["W*"].paradigm.steps) == (400, 0)
+    assert cells["W"].paradigm.lr == cells["W*"].paradigm.lr == 1e-4
+
+
+def test_a_trial_from_the_truth_wins_nothing_for_a_random_start(tmp_path: Path) -> None:
+    cell = TRIALS[2].cell.model_copy(update={"start": "truth"})
+    near = Trial(cell=cell, seeds=(100,), frechet={"raw": 0.1})
+    tuning = Tuning(study="tuning", study_sha256="5" * 64, trials=(near,))
+    assert "no trial from this start" in refusal(tmp_path, tuning=tuning)
 
 
 def test_the_frozen_study_has_the_trials(tmp_path: Path) -> None:

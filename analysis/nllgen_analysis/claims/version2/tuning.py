@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nllgen.study.config import Cell, NSGANConfig
-from nllgen.study.tuning import Trial, Tuning, Weights, best_trial
+from nllgen.study.tuning import Trial, Tuning, best_trial
 from nllgen_analysis.claims.evidence import Arm, Evidence, data_label
 from nllgen_analysis.claims.version2.rules import Rules
 
 Sides = tuple[list[Trial], list[Trial]]  # of NLL, of NSGAN
+_Problem = tuple[object, ...]  # what trials share that are compared
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ def tuned(evidence: Evidence[Rules], skipped: list[str]) -> list[Winners]:
         skipped.append("the study names no tuning study")
         return []
     winners = []
-    for sides in _sides(evidence, tuning):
-        outcome = _unequal(evidence, sides) or _winners(evidence, tuning, sides)
+    for sides in sides_of(evidence, tuning.trials):
+        outcome = budget_problem(evidence, sides) or _winners(evidence, tuning, sides)
         if isinstance(outcome, Winners):
             winners.append(outcome)
         else:
@@ -46,25 +47,30 @@ def tuned(evidence: Evidence[Rules], skipped: list[str]) -> list[Winners]:
     return winners
 
 
-def _sides(evidence: Evidence[Rules], tuning: Tuning) -> list[Sides]:
-    """Group the trials of a flow from a random start by data, flow, precision, steps and batch."""
-    groups: dict[tuple[object, ...], Sides] = {}
-    for trial in tuning.trials:
-        cell, training = trial.cell, trial.cell.paradigm
-        if cell.flow is None or cell.start != "random":
+def sides_of(evidence: Evidence[Rules], trials: Sequence[Trial]) -> list[Sides]:
+    """Group the trials of NLL and NSGAN of a flow from a random start by what they share.
+
+    Games that differ from plain NSGAN by more than trials may vary are among them: they may be the best.
+    """
+    groups: dict[_Problem, Sides] = {}
+    for trial in trials:
+        if trial.cell.flow is None or trial.cell.start != "random":
             continue
-        sides = groups.setdefault((cell.data, cell.flow, cell.precision, training.steps, training.batch_size), ([], []))
-        if training.name == "nll":
-            sides[0].append(trial)
-        elif is_tunable(evidence, cell):
-            sides[1].append(trial)
+        sides = groups.setdefault(problem_key(trial.cell), ([], []))
+        if trial.cell.paradigm.name in ("nll", "nsgan"):
+            sides[trial.cell.paradigm.name == "nsgan"].append(trial)
     return [sides for sides in groups.values() if all(sides)]
+
+
+def problem_key(cell: Cell) -> _Problem:
+    """Return data, architecture, precision, start and budget of a trial: those with equal ones are compared."""
+    budget = (cell.paradigm.steps, cell.paradigm.batch_size)
+    return (cell.data.canonical, cell.architecture.canonical, cell.precision, cell.start, cell.start_noise, *budget)
 
 
 def _winners(evidence: Evidence[Rules], tuning: Tuning, sides: Sides) -> Winners | str:
     """Return the winners of both sides with the arms that are judged, or what is missing."""
-    kinds: tuple[tuple[Weights, ...], ...] = (("raw",), ("raw", "ema"))
-    bests = [best_trial(trials, kind) for trials, kind in zip(sides, kinds, strict=True)]
+    bests = [best_trial(trials) for trials in sides]
     arms = []
     for best, name in zip(bests, ("NLL", "NSGAN"), strict=True):
         if best is None:
@@ -86,9 +92,14 @@ def _settings(trial: Trial) -> str:
     return f"lr {training.lr:g}{gamma}"
 
 
-def _unequal(evidence: Evidence[Rules], sides: Sides) -> str:
+def budget_problem(evidence: Evidence[Rules], sides: Sides) -> str:
     """Return how the budgets of the two sides differ or what the trials lack; empty if nothing is wrong."""
     rule = evidence.rules.tuning
+    foreign = [trial for trial in sides[1] if not is_tunable(evidence, trial.cell)]
+    if foreign:
+        return (
+            f"{len(foreign)} configurations of NSGAN vary more than the rule lets trials vary: {', '.join(rule.free)}"
+        )
     likelihood, adversarial = (f"{len(trials)} configurations ({_num_runs(trials)} trials)" for trials in sides)
     if likelihood != adversarial:
         return f"unequal tuning budgets, {likelihood} of NLL and {adversarial} of NSGAN"
