@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nllgen.errors import ConfigError
+from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.gpus import has_torch
 from nllgen.planning.calibration import (
     VARIABLE,
+    Calibration,
     KnownCalibration,
+    Machine,
     Source,
     calibration_file,
     known_calibration,
+    read_calibration,
     write_calibration,
 )
 from nllgen.planning.fit import cells_to_time, fit
+from nllgen.storage.atomic import locked, make_folder
 from nllgen.study.config import Cell
 from nllgen.study.hardware import THREAD_VARIABLES, auto_precision
 
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
 IN_JOB = "SLURM_JOB_ID"
 _MOST_PROCESSES = 32
+_GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 _TIMEOUT_S = 300.0
 
 
@@ -48,20 +54,40 @@ def calibrate(echo: Callable[[str], None]) -> KnownCalibration:
         return replace(known, reason="torch is not installed here")
     assert known.machine is not None
     echo("measuring the speed of this machine, once: about ten seconds")
-    cells = cells_to_time(auto_precision())
-    try:
-        answer = time_cells(cells, processes=min(known.machine.cores, _MOST_PROCESSES))
-        values = write_calibration(known.machine, fit(cells, answer))
-    except (ConfigError, OSError, ValueError, subprocess.SubprocessError) as error:
-        return replace(known, reason=f"measuring this machine failed ({reason_of(error)})")
-    if not calibration_file(known.machine).exists():
+    with _alone(known.machine):
+        if (other := known_calibration()).source is Source.MEASURED:
+            return other
+        try:
+            values = _measure(known.machine)
+        except (ConfigError, OSError, ValueError, subprocess.SubprocessError) as error:
+            return replace(known, reason=f"measuring this machine failed ({reason_of(error)})")
+    if read_calibration(known.machine) is None:
         place = calibration_file(known.machine).parent
         echo(f"it cannot be kept in {place}, so that the next plan measures again; {VARIABLE}=off measures nothing")
     return KnownCalibration(values, Source.MEASURED, "", known.machine)
 
 
+@contextlib.contextmanager
+def _alone(machine: Machine) -> Iterator[None]:
+    """Let one process of this user measure at a time, since two would slow each other down, where that can be had."""
+    directory = calibration_file(machine).parent
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(MachineError, OSError):
+            make_folder(directory)
+            stack.enter_context(locked(directory))
+        yield
+
+
+def _measure(machine: Machine) -> Calibration:
+    cells = cells_to_time(auto_precision())
+    answer = time_cells(cells, processes=min(machine.cores, _MOST_PROCESSES))
+    return write_calibration(machine, fit(cells, answer))
+
+
 def time_cells(cells: Sequence[Cell], processes: int = 0) -> TimingAnswer:
-    """Time cells in a process of their own, with one thread.
+    """Time cells in a process of their own, with one thread, on processors alone.
+
+    GPUs are hidden, since torch refuses to differentiate in a forked process once autograd has seen one.
 
     Raises:
         ConfigError: it answered with something else.
@@ -71,7 +97,7 @@ def time_cells(cells: Sequence[Cell], processes: int = 0) -> TimingAnswer:
     from nllgen.study.run_options import TimingAnswer, TimingOrder  # here, as most plans time nothing
 
     order = TimingOrder(tuple(cell.model_dump_json() for cell in cells), processes)
-    variables = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONSAFEPATH": "1"}
+    variables = {**dict.fromkeys(THREAD_VARIABLES, "1"), **dict.fromkeys(_GPUS, ""), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "nllgen", "time"], input=order.to_json(), capture_output=True, text=True, check=True,
         timeout=_TIMEOUT_S, env=os.environ | variables,

@@ -55,7 +55,7 @@ def _timing(cell: Cell) -> CellTiming:
         model = state.flow
         assert isinstance(model, Model)
         step_s = _seconds(_step(state))
-        if cell.precision != "fp32":  # passes without gradients are in fp32 in any case
+        if cell.precision != "fp32" and cell.model is None:  # of one that is timed in fp32, where passes are, too
             return CellTiming(step_s)
         with torch.no_grad(), eval_mode(model):
             return replace(_passes(model), step_s=step_s)

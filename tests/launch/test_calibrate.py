@@ -9,7 +9,15 @@ import pytest
 
 from nllgen.launch import calibrate as module
 from nllgen.launch.calibrate import calibrate
-from nllgen.planning.calibration import SHIPPED, VARIABLE, Source, calibration_file, this_machine
+from nllgen.planning.calibration import (
+    SHIPPED,
+    VARIABLE,
+    Measured,
+    Source,
+    calibration_file,
+    this_machine,
+    write_calibration,
+)
 from nllgen.planning.fit import cells_to_time
 from nllgen.study.run_options import CellTiming, TimingAnswer
 
@@ -42,6 +50,25 @@ def test_a_cache_that_cannot_be_written_is_named(cache: Path, monkeypatch: pytes
     said: list[str] = []
     assert calibrate(said.append).source is Source.MEASURED
     assert "so that the next plan measures again" in said[-1]
+
+
+def test_gpus_are_hidden_from_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "told"
+    (tmp_path / "python").write_text(f'#!/bin/sh\nprintf "<%s>" "$CUDA_VISIBLE_DEVICES" > {told}\n')
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    calibrate(lambda _: None)
+    assert told.read_text() == "<>"
+
+
+def test_another_process_that_measured_meanwhile_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "time_cells", lambda *_, **__: pytest.fail("measured twice"))
+
+    def meanwhile(_: str) -> None:
+        write_calibration(this_machine(), Measured(**{key: getattr(SHIPPED, key) for key in Measured.__annotations__}))  # type: ignore[typeddict-item]  # keys of variables
+
+    assert calibrate(meanwhile).source is Source.MEASURED
 
 
 def test_a_job_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nllgen.launch.calibrate import time_cells
 from nllgen.launch.executables import record_own
 from nllgen.launch.own_models import time_own_models
 from nllgen.planning.calibration import VARIABLE
@@ -81,3 +82,9 @@ def test_a_job_imports_nothing(study: Study, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert time_own_models(study, study.cells, accept=True, echo=lambda text: None) == {}
     assert not (tmp_path / "imported").exists()
+
+
+def test_the_passes_of_a_model_are_timed_in_bf16_too(study: Study) -> None:
+    cell = study.cells[0].model_copy(update={"precision": "bf16"})
+    timing = time_cells([cell]).cells[0]
+    assert min(timing.step_s, timing.density_s, timing.sample_s) > 0
