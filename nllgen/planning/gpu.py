@@ -62,6 +62,8 @@ def gpu_rate(study: Study, tasks: Sequence[Task], files: Mapping[str, TaskFiles]
         file = files.get(task.name)
         if task.kind is TaskKind.DATASET or file is None or not is_gpu(file.device):
             continue
+        if task.cell.model is not None:  # of which no arithmetic is counted
+            continue
         measured, analytic = file.seconds_per_step or math.nan, cell_cost(task.cell, study).seconds_per_step
         if math.isfinite(measured) and measured > 0 and analytic > 0:
             ratios.append(analytic / measured)

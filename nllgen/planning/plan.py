@@ -232,7 +232,7 @@ class _Pricer:
         if task.kind is TaskKind.DATASET:
             return replace(row, seconds=dataset_seconds(self.study, self.calibration), estimate=Estimate.ANALYTIC)
         cell = task.cell
-        key = _identity_key(cell)
+        key = (*_identity_key(cell), cell.has_prediction)  # which takes time, and depends on the start
         if key not in self.costs:
             timing = self.timings.get(speed_key(cell)) if cell.model else None
             cost = cell_cost(cell, self.study, self.calibration, timing)

@@ -172,6 +172,20 @@ def on_gpu(study: Study, speedup: float) -> TaskFiles:
     return TaskFiles(ResultState.COMPLETE, seconds_per_step=seconds, device="NVIDIA H200")
 
 
+@pytest.mark.parametrize("starts", ["[random, truth]", "[truth, random]"])
+def test_a_prediction_costs_only_where_there_is_one(starts: str) -> None:
+    text = (
+        "name: s\ntruth: {pretrained: known-mnist}\ncells:\n  - degree: W\n    seed: 0\n"
+        "    data: {source: synthetic, num_train: 1000}\n"
+        f"    paradigm: {{name: nsgan, steps: 20, optimizer: sgd, updates: simultaneous}}\n    start: {starts}\n"
+    )
+    study = parse_study(text, "s.yaml", precision="fp32")
+    seconds = {
+        cell.start: row.seconds for cell in study.cells for row in make_plan(study, {}).rows if row.id == cell.id
+    }
+    assert seconds["truth"] > 1.5 * seconds["random"]
+
+
 def test_a_study_without_gpus_has_no_gpu_hours(study: Study) -> None:
     plan = make_plan(study, {})
     assert (plan.gpu_hours, plan.rows[2].gpu_memory_gb) == (0, 0)
