@@ -57,7 +57,8 @@ def study_schema() -> Schema:
     properties: Schema = {name: top[name] for name in ("name", "purpose", "plugins", "optional")}
     properties["tuning"] = _object(_fields(TuningFile), required=list(TuningFile.model_fields))
     properties["truth"] = {"anyOf": [_pretrained(), _trained_truth()]}
-    properties |= {name: _object(_fields(model)) for name, model in STUDY_SECTIONS.items()}
+    for name, model in STUDY_SECTIONS.items():
+        properties[name] = _object({key: _with_underscores(schema) for key, schema in _fields(model).items()})
     for name in ("every", "final"):
         properties["metrics"]["properties"][name]["items"]["enum"] += OTHER_NAMES
     properties["cells"] = {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/sweep"}}

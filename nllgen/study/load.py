@@ -34,6 +34,7 @@ Echo = Callable[[str], None]
 _Truth = tuple[Cell | None, frozenset[str], str]  # built from what is right, the keys that are not, a name that ships
 _NO_TRUTH: _Truth = (None, frozenset(), "")
 _TRUTH: KeyPath = ("truth",)
+_REQUIRED = ("name", "cells")
 _TRUTH_VALUES = {"paradigm.name": "nll", "data.source": "mnist", "start": "random"}  # the only ones of a truth
 
 
@@ -99,7 +100,8 @@ def parse_study(
         study = Study.model_validate(fields)
     except ValidationError as error:
         for path, text, _ in faults_of(error, STUDY_KEYS):
-            if path and root.get(str(path[0])) is not None:
+            is_reported = path and path[0] in _REQUIRED and root.get(str(path[0])) is None
+            if path and str(path[0]) in root and not is_reported:
                 document.add_error(path, text)
         raise document.diagnostics.error() from error
     document.diagnostics.check()
@@ -135,7 +137,7 @@ def _files_beside(path: Path) -> list[str]:
 def _root(document: YamlDocument) -> dict[str, Any]:
     """Return the keys of the file that are known, and check that the required ones are there."""
     root, _ = document.known((), document.value, STUDY_KEYS, lambda key: unknown_key_of("", key, STUDY_KEYS))
-    for key in ("name", "cells"):
+    for key in _REQUIRED:
         if isinstance(document.value, dict) and root.get(key) is None:
             document.add_error((key,), "is required")
     return root

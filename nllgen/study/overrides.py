@@ -34,7 +34,7 @@ _OF_STUDY = (
     *(key for key in STUDY_KEYS if key not in (_CELLS, *STUDY_SECTIONS)),
     *(f"{section}.{key}" for section, model in STUDY_SECTIONS.items() for key in model.model_fields),
     *(f"truth.{key}" for key in KEYS if key.split(".")[0] in TRUTH_KEYS),
-    *STUDY_SECTIONS, "truth.pretrained", "tuning.file", "tuning.sha256",
+    *STUDY_SECTIONS, "truth.pretrained", "truth.base_scale", "tuning.file", "tuning.sha256",
 )  # fmt: skip
 
 
@@ -198,9 +198,12 @@ def _put(document: YamlDocument, path: KeyPath, parts: list[str], override: Over
     value = document.value
     for part in path:
         value = value[part]
-    for part in parts[:-1]:
-        value = value.setdefault(part, {})
+    for i, part in enumerate(parts[:-1]):
+        if value.get(part) is None:
+            value[part] = {}
+        value = value[part]
         if not isinstance(value, dict):
-            return  # its error is reported when it is read
+            whole = ".".join(parts[: i + 1])
+            raise ConfigError(f"{dotted((*path, whole))} has no keys here", f"set {whole} as a whole")
     value[parts[-1]] = copy.deepcopy(override.value)
     document.options[(*path, *parts)] = override.option

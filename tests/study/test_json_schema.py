@@ -47,6 +47,7 @@ def test_another_name_of_a_metric_validates() -> None:
 def test_numbers_with_underscores_validate_as_an_editor_reads_them() -> None:
     text = GOOD.replace("steps: 300", 'steps: "1_300"')
     assert not list(CHECKER.iter_errors(values(text)))
+    CHECKER.validate({"name": "s", "dataset": {"num_train": "5_000"}, "cells": values(GOOD)["cells"]})
 
 
 def test_a_study_with_everything_validates() -> None:

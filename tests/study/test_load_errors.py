@@ -253,6 +253,12 @@ def test_an_impossible_name_is_refused(name: str) -> None:
         load_study(name, precision="fp32")
 
 
+@pytest.mark.parametrize("key", ["plugins", "optional", "purpose"])
+def test_a_key_without_a_value_is_named(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"g\.yaml:1: {key}: "):
+        parse_study(f"{key}:\n{GOOD}", "g.yaml", precision="fp32")
+
+
 TOKENS = sorted(
     {
         *GOOD.replace(":", " : ").split(),

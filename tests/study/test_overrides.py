@@ -176,3 +176,20 @@ def test_a_study_that_was_frozen_otherwise_is_refused_with_the_difference() -> N
 def test_more_seeds_that_were_set_extend_a_study() -> None:
     grown = extend_study(load("cells.2.seed=0"), load("cells.2.seed=[0, 1]"))
     assert (len(grown.cells), grown.overrides) == (len(load().cells) + 2, ("cells.2.seed=0", "cells.2.seed=[0, 1]"))
+
+
+def test_an_option_of_a_model_is_not_set_in_a_list_of_options() -> None:
+    text = GRID.replace("name: ", "plugins: [own]\nname: ", 1) + (
+        '  - data: {image_size: 14}\n    model: {factory: "own:f", options: [{width: 3}, {width: 5}]}\n'
+        "    paradigm: {name: nll}\n    seed: 0\n"
+    )
+    with pytest.raises(ConfigError, match=r"model\.options has no keys here; set model\.options as a whole"):
+        parse_study(text, "g.yaml", precision="fp32", overrides=["model.options.width=9"])
+
+
+def test_the_scale_of_a_shipped_truth_is_set() -> None:
+    text = "name: s\ntruth: {pretrained: known-mnist}\ncells:\n  - {degree: W, paradigm: {name: nll}, seed: 0, " \
+        "data: {source: synthetic, num_train: 100}}\n"  # fmt: skip
+    study = parse_study(text, "g.yaml", precision="fp32", overrides=["truth.base_scale=0.9"])
+    assert study.truth is not None
+    assert study.truth.real_nvp.base_scale == 0.9
