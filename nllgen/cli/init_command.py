@@ -26,6 +26,8 @@ def init(path: Path, origin: str) -> None:
     from nllgen.study.template import template_text
 
     name = path.name.removesuffix(".yaml").removesuffix(".yml")
+    if not name:
+        raise ConfigError(f"NAME: {path} has no name of a study", "for example: nllgen init first")
     file = path.with_name(f"{name}.yaml")
     text = template_text(origin, name, str(file))
     if not create_bytes(file, text.encode()):

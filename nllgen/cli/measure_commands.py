@@ -171,7 +171,8 @@ def _ask_for_more_than_the_study(weights: Path, config: DatasetConfig) -> None:
     """
     from nllgen.storage.study_dir import StudyDir
 
-    study_dir = StudyDir(weights.parents[2])
+    directory = weights.parent.parent.parent  # of a study, where the weights are its truth's
+    study_dir = StudyDir(directory)
     if not study_dir.is_frozen:
         return
     own = study_dir.read_study().dataset

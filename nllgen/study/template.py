@@ -11,7 +11,7 @@ from nllgen.study.config import Study
 from nllgen.study.diagnostics import not_allowed
 from nllgen.study.json_schema import SCHEMA_PATH
 from nllgen.study.validation import validate
-from nllgen.study.yaml_documents import read_text
+from nllgen.study.yaml_documents import read_text, read_yaml
 
 
 def template_text(origin: str, name: str, file_name: str) -> str:
@@ -31,7 +31,8 @@ def template_text(origin: str, name: str, file_name: str) -> str:
         raise ConfigError(f"--from: {not_allowed(origin, builtin_names('jobs'))}")
     if faults := [fault.text for fault in validate(Study, {"name": name}).faults if fault.path == ("name",)]:
         raise ConfigError(f"NAME: {faults[0]}", "letters, digits, - and _, for example: nllgen init first")
-    text = re.sub(rf"^name: *{re.escape(origin)}\b", f"name: {name}", read_text(path), count=1, flags=re.MULTILINE)
+    written = name if read_yaml(name, file_name).value == name else f'"{name}"'  # 2024 and null are no texts in YAML
+    text = re.sub(rf"^name: *{re.escape(origin)}\b", f"name: {written}", read_text(path), count=1, flags=re.MULTILINE)
     command = rf"(nllgen \w+ ){re.escape(origin)}(?![\w-])"
     text = re.sub(command, lambda match: match[1] + shlex.quote(file_name), text)
     return f"# yaml-language-server: $schema={SCHEMA_PATH.as_uri()}\n{text}"

@@ -68,8 +68,16 @@ def test_a_link_to_nowhere_is_not_replaced(nllgen: Run, tmp_path: Path) -> None:
         (["--from", "mispec"], "did you mean misspec?"),
         (["a b"], 'NAME: "a b" is not allowed'),
         (["--from", "../jobs/demo"], "allowed: demo"),
+        (["."], "has no name of a study"),
+        (["/"], "has no name of a study"),
     ],
 )
 def test_a_wrong_name_is_refused(nllgen: Run, tmp_path: Path, arguments: list[str], word: str) -> None:
     refused(nllgen("init", *arguments), USAGE, word)
     assert not list(tmp_path.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", ["2024", "null", "true", "1e5"])
+def test_a_name_that_yaml_reads_as_something_else_is_quoted(nllgen: Run, name: str) -> None:
+    assert nllgen("init", name).returncode == 0
+    assert f"study {name}:" in nllgen("plan", f"{name}.yaml").stdout
