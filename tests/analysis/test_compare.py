@@ -151,7 +151,7 @@ def test_the_main_metrics_are_compared_by_default() -> None:
     frames = to_frames(build_study(default_cells(1), samples=0))
     comparison = compare(Side("A", frames, NLL), Side("B", frames, NSGAN))
     assert list(comparison.table["metric"].unique()) == [
-        "test_nll_nats", "test_bits_per_dim", "kl_nats", "frechet_lenet"
+        "kl_nats", "frechet_lenet", "test_nll_nats", "test_bits_per_dim"
     ]  # fmt: skip
 
 
@@ -203,8 +203,8 @@ def test_a_figure_has_a_panel_a_metric_and_a_point_a_seed() -> None:
     frames = to_frames(build_study(default_cells(), samples=0))
     comparison = compare(Side("A", frames, NLL), Side("B", frames, NSGAN))
     figure = draw_comparison(comparison, ("nll", "nsgan"))
-    assert [ax.get_xlabel() for ax in figure.axes] == ["test NLL (nats)", "bits/dim", "KL (nats)", "Fréchet (LeNet)"]
-    points = [line for line in figure.axes[2].lines if line.get_marker() == "."]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["KL (nats)", "Fréchet (LeNet)", "test NLL (nats)", "bits/dim"]
+    points = [line for line in figure.axes[0].lines if line.get_marker() == "."]
     assert sum(np.size(line.get_xdata()) for line in points) == 2 * 4 * 3  # sides, groups, seeds
     assert render(figure, "png").startswith(b"\x89PNG")
 

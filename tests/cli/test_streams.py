@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -64,7 +65,7 @@ def test_an_error_that_nobody_reads_keeps_its_exit_code(words: list[str]) -> Non
 def test_characters_that_cannot_be_shown_are_replaced(nllgen_process: Run, encoding: dict[str, str]) -> None:
     done = nllgen_process("plan", "--grid", "misspec", **encoding)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "? and 42 more" in done.stdout
+    assert re.search(r"^\? and [0-9]+ more", done.stdout, re.MULTILINE)
 
 
 @pytest.fixture
