@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -36,6 +37,7 @@ from nllgen.storage.untrusted import parse_untrusted_json, read_regular
 _STOP_POLL_S = 1.0
 _MAX_PROGRESS_BYTES = 1 << 20
 _MAX_REASON = 200  # characters
+_MAX_INT = 2**63
 _STOPS = (FailureKind.TIMEOUT, FailureKind.PREEMPTED, FailureKind.ASKED)
 
 
@@ -117,10 +119,17 @@ def progress_of(task: Task) -> dict[str, Any]:
 
 
 def measured_of(progress: Mapping[str, Any]) -> dict[str, float]:
-    """Return the last evaluation of a progress report, column → value; empty where it has none."""
+    """Return the last evaluation of a progress report, column → finite value; empty where it has none."""
     values = progress.get("measured")
     items = values.items() if isinstance(values, dict) else ()
-    return {name: float(value) for name, value in items if type(value) in (int, float)}
+    return {name: float(value) for name, value in items if _is_number(value)}
+
+
+def _is_number(value: object) -> bool:
+    """Return True for a finite number; an integer that a received file makes too large for a float is none."""
+    if type(value) is int:
+        return abs(value) < _MAX_INT
+    return type(value) is float and math.isfinite(value)
 
 
 def record_lost(task: Task, kind: FailureKind, reason: str) -> None:

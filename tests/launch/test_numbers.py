@@ -61,13 +61,17 @@ def test_a_running_cell_shows_its_last_evaluation(tiny: Study, folder: StudyDir,
     assert to_json([row()])["tasks"][0]["measured"] == measured
 
 
-@pytest.mark.parametrize("measured", [3, ["kl_nats"], {"kl_nats": "3"}, {"kl_nats": True}, {"kl_nats": [1]}, None])
+NO_NUMBERS = ["3", True, [1], 10**400, -(10**400), math.nan, math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("measured", [3, ["kl_nats"], None, *({"kl_nats": value} for value in NO_NUMBERS)])
 def test_a_progress_report_of_another_form_has_no_numbers(
     tiny: Study, folder: StudyDir, task: Task, row: Row, measured: object
 ) -> None:
     record(task.attempts, event=STARTED, attempt="1", submission="s")
     task.task_dir.progress.write_text(json.dumps({"done": 5, "total": 9, "saved": 0, "measured": measured}))
     assert numbers_of(folder, tiny, row()).values == {}
+    assert to_json([row()])["tasks"][0]["measured"] == {}
 
 
 def test_a_result_that_cannot_be_read_has_no_numbers(tiny: Study, folder: StudyDir, task: Task, row: Row) -> None:
