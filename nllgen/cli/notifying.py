@@ -49,6 +49,6 @@ def _verdicts(study_dir: StudyDir) -> str:
         return ""
     try:
         return decided_text(judge(load(up_to_date(study_dir, echo, warn))))
-    except NllgenError as error:
-        warn(f"no verdicts: {error.message}")
+    except Exception as error:  # whatever a study or a library raises, its user is told of the end
+        warn(f"no verdicts: {error.message if isinstance(error, NllgenError) else repr(error)}")
         return ""

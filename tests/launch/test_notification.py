@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from nllgen.cli.notifying import send_notification
 from nllgen.errors import ConfigError
 from nllgen.launch.lease import process_identity
 from nllgen.launch.notification import Notification, StudyEnd, check_command, run_command, wait_for
 from nllgen.launch.status import TaskReport
 from nllgen.storage.states import TaskStatus
+from nllgen.storage.study_dir import StudyDir
 
 DONE, FAILED, DIVERGED, WAITING = TaskStatus.DONE, TaskStatus.FAILED, TaskStatus.DIVERGED, TaskStatus.WAITING
 
@@ -70,6 +72,26 @@ def test_nothing_in_a_variable_is_run(tmp_path: Path, name: str) -> None:
 
 def test_its_failure_is_a_warning() -> None:
     assert warnings_of("exit 7", notification(DONE)) == ["the command of --notify ended with exit code 7"]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no axis"), MemoryError(), OSError(5, "I/O error"), ConfigError("no", "")]
+)
+def test_verdicts_that_cannot_be_made_are_a_warning(
+    folder: StudyDir,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("nllgen_analysis.frames.load", fail)
+    monkeypatch.setattr("nllgen.cli.notifying.up_to_date", lambda *_: folder.path)
+    send_notification(folder, f'printf %s "$NLLGEN_VERDICTS." > {tmp_path}/told')
+    assert (tmp_path / "told").read_text() == "."
+    assert "no verdicts: " in capsys.readouterr().err
 
 
 def test_it_is_ended_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
