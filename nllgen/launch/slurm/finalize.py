@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from submitit.helpers import DelayedSubmission
 from nllgen.errors import EXIT_CELLS_FAILED, EXIT_DONE, CellsFailedError, MachineError, NllgenError
 from nllgen.launch.attempt import record_lost_job, record_vanished
 from nllgen.launch.lease import LEASE_S, LeaseManager
-from nllgen.launch.notification import notify_here
 from nllgen.launch.profile import Profile
 from nllgen.launch.retry_policy import (
     DONE,
@@ -35,6 +33,7 @@ from nllgen.launch.slurm.early_ends import EarlyEnds
 from nllgen.launch.slurm.ends import was_cancelled
 from nllgen.launch.slurm.live_jobs import LiveJobs, query_live_jobs
 from nllgen.launch.slurm.memory_limit import memory_limit
+from nllgen.launch.slurm.notify_once import notify_once
 from nllgen.launch.slurm.patience import UNATTENDED_S, unattended
 from nllgen.launch.slurm.submission import NotSentError, SubmissionRequest, submit
 from nllgen.launch.slurm.unnamed import tasks_that_may_run
@@ -82,8 +81,8 @@ class Finalizer:
         if num_sent:
             return f"{num_sent} sent again; they bring their own collection"
         is_complete = self._collect_all()
-        if command and self._is_first():
-            notify_here(study_dir, command)
+        if command:
+            notify_once(study_dir, self.submission, command)
         if is_complete:
             return "collected"
         raise CellsFailedError(f"{self.study_dir} is not complete", f"see: nllgen status {self.study_dir}")
@@ -94,14 +93,6 @@ class Finalizer:
         if code == EXIT_CELLS_FAILED and any(self.study_dir.glob("cells/*/result.h5")):
             self._collect("--allow-missing")
         return code == EXIT_DONE
-
-    def _is_first(self) -> bool:
-        """Return whether this is the first time that the end is reached: a job that is requeued tells nobody twice."""
-        mark = self.study_dir / "submitit" / self.submission / "notified"
-        with contextlib.suppress(OSError):  # on a full disk, twice is better than never
-            mark.touch(exist_ok=False)
-            return True
-        return not mark.exists()
 
     def _collect(self, *options: str) -> int:
         command = [sys.executable, "-m", "nllgen", "collect", str(self.study_dir), *options]
