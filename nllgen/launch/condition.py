@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from nllgen.launch.attempt import modified_ns
@@ -17,6 +19,7 @@ from nllgen.launch.retry_policy import (
     exhausted_kind,
     failure_kind,
     last_end,
+    time_of,
     unfinished_start,
 )
 from nllgen.launch.slurm.early_ends import EarlyEnds
@@ -119,10 +122,19 @@ def _vanished(task: Task, files: TaskFiles, lines: Sequence[Line]) -> Condition 
         return None
     path = task.task_dir.dataset if task.kind is TaskKind.DATASET else task.task_dir.result
     again = "submitting again runs it anew"
-    if any(path.parent.glob(f"{path.name}.damaged*")):
+    at_s = time_of(end)
+    if any(_changed_s(aside) >= at_s for aside in path.parent.glob(f"{path.name}.damaged*")):
         return Condition(TaskStatus.STOPPED, f"its {path.name} was moved aside; {again}")
     when = f" on {end['at']}" if end.get("at") else ""
     return Condition(TaskStatus.VANISHED, f"it was done{when}, and {path.name} is gone; restore it, or {again}")
+
+
+def _changed_s(path: Path) -> float:
+    """Return when a file was renamed, or changed since; by its file system's clock."""
+    try:
+        return path.lstat().st_ctime
+    except OSError:
+        return math.inf
 
 
 def _after_attempt(lines: Sequence[Line]) -> Condition | None:

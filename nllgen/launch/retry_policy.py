@@ -113,6 +113,14 @@ def failure_kind(line: Line) -> FailureKind | None:
         return FailureKind.CRASH
 
 
+def time_of(line: Line) -> float:
+    """Return the time at which a line was recorded, in seconds since 1970; 0 where it has none that can be read."""
+    try:
+        return datetime.fromisoformat(str(line.get("at"))).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+
+
 def num_failures(lines: Sequence[Line], kind: FailureKind, submission: str) -> int:
     """Count the attempts of one kind under a submission that count against its policy."""
     count, furthest = 0, 0

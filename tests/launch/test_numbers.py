@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -108,6 +110,33 @@ def test_a_result_that_was_moved_aside_has_not_vanished(task: Task, row: Row) ->
     (task.task_dir.path / "result.h5.damaged").write_text("")
     assert row().status is TaskStatus.STOPPED
     assert "moved aside" in row().detail
+
+
+def was_done(task: Task, at: datetime) -> None:
+    record(task.attempts, event=STARTED, attempt="1", submission="s")
+    record(task.attempts, event=DONE, attempt="1", submission="s", at=at.isoformat(timespec="seconds"))
+
+
+def test_a_result_moved_aside_before_the_last_run_does_not_explain_that_it_is_gone(task: Task, row: Row) -> None:
+    (task.task_dir.path / "result.h5.damaged").write_text("")
+    os.utime(task.task_dir.path / "result.h5.damaged", (0, 0))
+    was_done(task, datetime.now(UTC) + timedelta(hours=1))  # the time of a rename is that of its file system alone
+    assert row().status is TaskStatus.VANISHED
+
+
+def test_a_result_moved_aside_after_the_last_run_has_not_vanished(task: Task, row: Row) -> None:
+    was_done(task, datetime.now(UTC) - timedelta(hours=1))
+    (task.task_dir.path / "result.h5.damaged").write_text("")
+    os.utime(task.task_dir.path / "result.h5.damaged", (0, 0))  # the file is older than its rename
+    assert row().status is TaskStatus.STOPPED
+    assert "moved aside" in row().detail
+
+
+@pytest.mark.parametrize("at", ["soon", "0001-01-01T00:00:00", 10**30, None])
+def test_a_time_that_cannot_be_read_is_long_ago(task: Task, row: Row, at: object) -> None:
+    record(task.attempts, event=STARTED, attempt="1", submission="s")
+    record(task.attempts, event=DONE, attempt="1", submission="s", at=at)
+    assert row().status is TaskStatus.VANISHED
 
 
 def test_a_result_that_is_there_has_not_vanished(task: Task, row: Row) -> None:
