@@ -30,6 +30,7 @@ from nllgen.storage.tasks import Task, TaskKind
 from nllgen.study.quantities import duration
 
 _QUIET_S = 120.0  # a running task that has written nothing for longer is pointed out
+_FILE_SERVER_S = 60.0  # for which a client of NFS may go on to say that a new file is not there
 
 
 class Condition(NamedTuple):
@@ -115,10 +116,16 @@ def _ended_early(task: Task, early_ends: EarlyEnds | None) -> Condition | None:
     return Condition(TaskStatus.FAILED, f"{end.kind}: {end.reason}", end.kind) if end else None
 
 
-def _vanished(task: Task, files: TaskFiles, lines: Sequence[Line]) -> Condition | None:
-    """Return that a task whose record says that it was done has no file at all."""
+def lacks_result(files: TaskFiles, lines: Sequence[Line]) -> bool:
+    """Return True for a task that has no file at all, although its record says that it was done."""
     end = last_end(lines)
-    if end is None or failure_kind(end) is not None or files.state is not ResultState.MISSING:
+    return end is not None and failure_kind(end) is None and files.state is ResultState.MISSING
+
+
+def _vanished(task: Task, files: TaskFiles, lines: Sequence[Line]) -> Condition | None:
+    """Return what became of the result of a task that lacks it."""
+    end = last_end(lines)
+    if end is None or not lacks_result(files, lines):
         return None
     path = task.task_dir.dataset if task.kind is TaskKind.DATASET else task.task_dir.result
     again = "submitting again runs it anew"
@@ -126,6 +133,10 @@ def _vanished(task: Task, files: TaskFiles, lines: Sequence[Line]) -> Condition 
     if any(_changed_s(aside) >= at_s for aside in path.parent.glob(f"{path.name}.damaged*")):
         return Condition(TaskStatus.STOPPED, f"its {path.name} was moved aside; {again}")
     when = f" on {end['at']}" if end.get("at") else ""
+    if abs(time.time() - at_s) < _FILE_SERVER_S:
+        return Condition(
+            TaskStatus.STOPPED, f"it was done{when}, and {path.name} is not seen here yet; look again in a minute"
+        )
     return Condition(TaskStatus.VANISHED, f"it was done{when}, and {path.name} is gone; restore it, or {again}")
 
 

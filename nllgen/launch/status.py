@@ -10,7 +10,7 @@ from typing import Any
 
 from nllgen.errors import MachineError
 from nllgen.launch.attempt import measured_of, progress_of
-from nllgen.launch.condition import condition_of
+from nllgen.launch.condition import condition_of, lacks_result
 from nllgen.launch.lease import LeaseManager
 from nllgen.launch.retry_policy import (
     STARTED,
@@ -25,6 +25,7 @@ from nllgen.launch.tasks import read_attempts
 from nllgen.storage.states import Expected, ResultState, TaskFiles, TaskStatus, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.visibility import refresh
 from nllgen.study.config import Study
 
 _OF_RESULT = {
@@ -117,6 +118,11 @@ def _report(
     if files.state.is_done:
         return _done(task, files, log)
     lines = read_attempts(task.attempts)
+    if lacks_result(files, lines):  # or a client of NFS remembers its absence: only these tasks pay for another look
+        refresh(task.task_dir.path)
+        files = inspect(task, expected)
+        if files.state.is_done:
+            return _done(task, files, log)
     attempts = sum(line.get("event") == STARTED for line in lines)
     state, detail, kind = condition_of(task, files, lines, live, leases, early_ends)
     progress = progress_of(task) if lines else {}

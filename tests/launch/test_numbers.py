@@ -132,6 +132,20 @@ def test_a_result_moved_aside_after_the_last_run_has_not_vanished(task: Task, ro
     assert "moved aside" in row().detail
 
 
+def test_a_result_that_a_file_server_shows_late_is_looked_for_again(
+    task: Task, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    was_done(task, datetime.now(UTC) - timedelta(hours=1))
+    monkeypatch.setattr("nllgen.launch.status.refresh", lambda _: publish(task, small_result(task.cell)))
+    assert row().status is TaskStatus.DONE
+
+
+def test_a_result_that_was_made_just_now_has_not_vanished_yet(task: Task, row: Row) -> None:
+    was_done(task, datetime.now(UTC))
+    assert row().status is TaskStatus.STOPPED
+    assert "result.h5 is not seen here yet" in row().detail
+
+
 @pytest.mark.parametrize("at", ["soon", "0001-01-01T00:00:00", 10**30, None])
 def test_a_time_that_cannot_be_read_is_long_ago(task: Task, row: Row, at: object) -> None:
     record(task.attempts, event=STARTED, attempt="1", submission="s")
