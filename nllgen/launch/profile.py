@@ -28,6 +28,8 @@ VARIABLE = "NLLGEN_PROFILE"
 _OPTIONS = "sbatch"
 _KEYS_OF_OPTIONS = {"clusters": "clusters", "mail-type": "mail_type", "mail-user": "mail_user"}
 
+_MAIL_USER = r"[A-Za-z0-9._%+-]+(@[A-Za-z0-9.-]+)?"
+
 # sbatch reads a value up to the end of its line, and a shell reads the batch script
 Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -86,7 +88,7 @@ class Profile(Frozen):
         binds: further folders to mount in the container, ``SOURCE[:TARGET]``, read-only.
         mail_type: events of its jobs of which Slurm itself sends mail, such as ``[END, FAIL]``; one mail for each
             array, or with ARRAY_TASKS for each element.
-        mail_user: address or user that Slurm sends mail to; who submits if None.
+        mail_user: address or user that Slurm sends mail to, or several, ``a,b``; who submits if None.
         environment: environment variables of every job, by name; recorded with each submission.
         pass_environment: names of variables that every job gets from the environment of ``nllgen submit``. Their
             values, such as tokens, are not recorded.
@@ -117,7 +119,7 @@ class Profile(Frozen):
     container: Text | None = None
     binds: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     mail_type: Annotated[tuple[MailType, ...], BeforeValidator(_mail_types), Field(strict=False)] = ()
-    mail_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]+(@[A-Za-z0-9.-]+)?$", max_length=254)] | None = None
+    mail_user: Annotated[str, Field(pattern=rf"^{_MAIL_USER}(,{_MAIL_USER})*$", max_length=1024)] | None = None
     environment: Annotated[dict[VariableName, Text], AfterValidator(check_values)] = Field(default={})
     pass_environment: Annotated[tuple[VariableName, ...], Field(strict=False)] = ()
     scratch: Text | None = None
@@ -131,16 +133,21 @@ class Profile(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _with_one_key_for_each_option(cls, values: Any) -> Any:
-        """Take sbatch's options that have a key of their own as that key, so that it alone is read."""
+        """Take sbatch's options that have a key of their own as that key, so that it alone is read.
+
+        A ``mail-user`` alone stays sbatch's option: earlier versions accepted it, and a site may add the events.
+        """
         sbatch = values.get("sbatch") if isinstance(values, dict) else None
         if not isinstance(sbatch, dict):
             return values
-        for option in (option for option in _KEYS_OF_OPTIONS if option in sbatch):
+        has_mail = "mail-type" in sbatch or values.get("mail_type") or values.get("mail_user")
+        moved = [name for name in _KEYS_OF_OPTIONS if name in sbatch and (name != "mail-user" or has_mail)]
+        for option in moved:
             key = _KEYS_OF_OPTIONS[option]
             if values.get(key) not in (None, sbatch[option]):
                 raise ValueError(f"{key} and sbatch's {option} differ; allowed: one of them")
             values = values | {key: sbatch[option]}
-        others = {name: value for name, value in sbatch.items() if name not in _KEYS_OF_OPTIONS}
+        others = {name: value for name, value in sbatch.items() if name not in moved}
         return values | {"sbatch": others}
 
     @override

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nllgen.errors import ConfigError
-from nllgen.launch.profile import VARIABLE, find_profile, load_profile, parse_profile
+from nllgen.launch.profile import VARIABLE, Profile, find_profile, load_profile, parse_profile
 from nllgen.study.builtin import builtin_names
 from nllgen.study.config import Resources
 from nllgen.study.profile_names import user_folder
@@ -136,6 +136,18 @@ def test_a_time_limit_too_short_for_the_signal_is_refused() -> None:
 def test_mail_has_one_key_in_any_form(text: str) -> None:
     profile = parse_profile(f"{text}\nmail_user: me@example.org", "p.yaml")
     assert (profile.mail_type, profile.mail_user, profile.sbatch) == (("END", "FAIL"), "me@example.org", {})
+
+
+@pytest.mark.parametrize("text", ["mail_user: 'me@example.org,you'", "sbatch: {mail-user: 'me@example.org,you'}"])
+def test_mail_may_go_to_several(text: str) -> None:
+    assert parse_profile(f"mail_type: END\n{text}", "p.yaml").mail_user == "me@example.org,you"
+
+
+@pytest.mark.parametrize("users", ["me@example.org", "me@example.org,you"])
+def test_a_mail_user_alone_is_an_option_of_sbatch_as_in_earlier_records(users: str) -> None:
+    profile = Profile.of_record({"sbatch": {"mail-user": users}})
+    assert (profile.mail_user, profile.sbatch) == (None, {"mail-user": users})
+    assert Profile.of_record(profile.model_dump(mode="json")) == profile
 
 
 @pytest.mark.parametrize(

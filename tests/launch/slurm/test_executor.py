@@ -199,3 +199,5 @@ def test_nothing_that_a_user_writes_is_run_by_the_script_of_a_job(tmp_path: Path
 def test_mail_is_asked_for_as_the_profile_says(tmp_path: Path) -> None:
     found = options(text(tmp_path, Profile(mail_type=("END", "FAIL"), mail_user="me@example.org")))
     assert (found["mail-type"], found["mail-user"]) == ("END,FAIL", "me@example.org")
+    found = options(text(tmp_path, Profile(sbatch={"mail-user": "me@example.org,you"})))
+    assert (found["mail-user"], "mail-type" in found) == ("me@example.org,you", False)
