@@ -30,16 +30,13 @@ class StepNumbers:
 
     Attributes:
         columns: of the history; empty where the step ended early.
-        checked: columns of each part of the step that must be finite, in order, as far as they were not read.
+        checked: columns of each part of the step that must be finite, in order; of those read at once, the last part.
+        ended_early: whether the step diverged, and the rest of it was left out.
     """
 
     columns: Columns
     checked: tuple[Columns, ...] = ()
-
-    @property
-    def ended_early(self) -> bool:
-        """Return True if a number was not finite, and the rest of the step was left out."""
-        return not self.columns
+    ended_early: bool = False
 
 
 @dataclass
@@ -90,32 +87,44 @@ class Guard:
         """Return columns that must be finite before the next update: read, or as they are with a GPU.
 
         Raises:
-            Diverged: one that was read is not finite.
+            Diverged: one that was read, or that is no tensor, is not finite.
         """
         if self.stopped is None:
             (scalars,) = _to_host([columns])
             if not _is_finite(scalars):
                 raise Diverged(scalars)
+            self._checked = [{**scalars}]
             return {**scalars}
-        numbers = torch.stack([value for value in columns.values() if isinstance(value, Tensor)])
-        before = self.stopped.bool()
-        self.stopped.logical_or_(numbers.isfinite().all().logical_not_())
-        for buffer in self._buffers:
-            buffer.kept = torch.where(before, buffer.kept, buffer.current)
+        if not _is_finite({name: value for name, value in columns.items() if not isinstance(value, Tensor)}):
+            raise Diverged(*_to_host([columns]))
+        tensors = [value for value in columns.values() if isinstance(value, Tensor)]
+        self._note(torch.stack(tensors).isfinite().all().logical_not_() if tensors else None)
         self._checked.append({**columns})
         return columns
 
+    def _note(self, is_bad: Tensor | None) -> None:
+        """Keep the buffers that led to numbers, and raise the flag if these are bad."""
+        assert self.stopped is not None
+        before = self.stopped.bool()
+        if is_bad is not None:
+            self.stopped.logical_or_(is_bad)
+        for buffer in self._buffers:
+            buffer.kept = torch.where(before, buffer.kept, buffer.current)
+
     def run(self, work: Callable[[], Columns]) -> StepNumbers:
         """Run the work of a step and return its numbers."""
-        self._checked = []
+        self._checked, ended_early = [], False
         try:
             columns = work()
-        except Diverged as divergence:
-            return StepNumbers({}, ({**divergence.scalars},))
+        except Diverged as divergence:  # of a check, or of a paradigm's own, for a reason of its own
+            columns, ended_early = {}, True
+            self._checked.append({**divergence.scalars})
+            if self.stopped is not None:
+                self._note(torch.ones_like(self.stopped))
         for buffer in self._buffers:
             assert self.stopped is not None
             buffer.current.copy_(torch.where(self.stopped.bool(), buffer.kept, buffer.current))
-        return StepNumbers(columns, tuple(self._checked))
+        return StepNumbers(columns, tuple(self._checked), ended_early)
 
 
 def read_numbers(steps: Sequence[StepNumbers]) -> tuple[list[Scalars], bool]:
@@ -130,6 +139,8 @@ def read_numbers(steps: Sequence[StepNumbers]) -> tuple[list[Scalars], bool]:
     for each in steps:
         *checked, row = [next(parts) for _ in range(len(each.checked) + 1)]
         bad = next((part for part in checked if not _is_finite(part)), None)
+        if bad is None and each.ended_early:
+            bad = next(filter(None, reversed(checked)), {})
         rows.append(row if bad is None else bad)
         if bad is not None:
             return rows, True
