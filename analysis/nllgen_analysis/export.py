@@ -128,6 +128,8 @@ def _export_events(frames: Frames, out: Path, *, replace: bool) -> list[Path]:
 
 def _rows_by_cell(table: pd.DataFrame) -> Callable[[int], list[Mapping[str, Any]]]:
     """Return a function from a row of ``cells`` to its rows of a table, without columns of NaN alone."""
+    if table.empty:  # all its columns are without a value
+        return lambda _: []
     groups = dict(iter(table.dropna(axis="columns", how="all").groupby("cell", sort=False)))
     return lambda row: groups[row].to_dict("records") if row in groups else []
 

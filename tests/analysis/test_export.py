@@ -94,6 +94,21 @@ def test_a_missing_cell_is_no_run(tmp_path: Path) -> None:
     assert run_name(cells[MISSING], "cell") not in [run.name for run in runs]
 
 
+def test_a_table_without_rows_gives_no_scalars(tmp_path: Path) -> None:
+    cells = default_cells(1)
+    frames = nllgen_analysis.to_frames(build_study(cells, truth=False, diverged=tuple(range(len(cells)))))
+    run = export(frames, tmp_path, Format.TENSORBOARD)[0]
+    tags = EventAccumulator(str(run)).Reload().Tags()["scalars"]
+    assert "eval/frechet_lenet" in tags
+    assert not [tag for tag in tags if tag.startswith(("final", "test"))]
+
+
+def test_a_study_without_results_has_no_runs(tmp_path: Path) -> None:
+    cells = default_cells(1)
+    frames = nllgen_analysis.to_frames(build_study(cells, truth=False, missing=tuple(range(len(cells)))))
+    assert export(frames, tmp_path, Format.TENSORBOARD) == []
+
+
 @pytest.mark.parametrize("to", Format)
 def test_nothing_is_written_where_one_file_exists(frames: Frames, tmp_path: Path, to: Format) -> None:
     first = tmp_path / export(frames, tmp_path / "first", to)[1].name
