@@ -84,12 +84,12 @@ def compare(first: Side, second: Side, metrics: Sequence[str] = (), weights: str
         weights: ``last``, ``best`` or ``ema``.
 
     Raises:
-        ConfigError: a metric does not exist or was not measured, the sides are the same, or nothing belongs together.
+        ConfigError: a metric does not exist, none was measured on both sides of a common group, the sides are the same,
+            or nothing belongs together.
     """
     a, b = first.rows(weights), second.rows(weights)
     if first.frames is second.frames and set(a["id"]) == set(b["id"]):
         raise ConfigError(f"{first.name} and {second.name} are the same cells", "select others: STUDY:KEY=VALUE")
-    chosen = _measured(metrics, a, b)
     settings = [*_IN_WORDS, *_settings(a, b)]
     differing = [name for name in settings if not set(_texts(a, name)) & set(_texts(b, name))]
     keys = [name for name in settings if not {name, _section(name)} & set(differing)]
@@ -100,6 +100,7 @@ def compare(first: Side, second: Side, metrics: Sequence[str] = (), weights: str
             f"no cells of {first.name} and {second.name} agree in {', '.join(keys[:3])} and all else that both have",
             "compare groups that differ in less, such as STUDY:paradigm=nll and STUDY:paradigm=nsgan",
         )
+    chosen = _measured(metrics, a, b)
     unmatched = [
         f"{side}: {group}"
         for side, rows in (("A", a), ("B", b))
@@ -141,8 +142,11 @@ def _text(value: object) -> str:
 
 
 def _section(setting: str) -> str:
-    """Return the word of a setting's section: where models differ, their widths are no reason not to compare them."""
-    if setting in _IN_WORDS:
+    """Return the word of a setting's section: where models differ, their widths are no reason not to compare them.
+
+    The precision belongs to no section: where paradigms differ, cells of two precisions are still not alike.
+    """
+    if setting in (*_IN_WORDS, "precision"):
         return setting
     section = setting.rpartition(".")[0]
     return {"flow": "student", "options": "student", "data": "setting"}.get(section, "paradigm")
@@ -158,16 +162,29 @@ def _settings(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
 
 
 def _measured(metrics: Sequence[str], a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
-    present = [name for name in METRICS if a[name].notna().any() and b[name].notna().any()]
+    """Return the metrics to compare: those asked for, or the main ones, if both sides of a common group have them."""
+    present = [name for name in METRICS if _groups_with(a, name) & _groups_with(b, name)]
     for name in metrics:
         if name not in METRICS:
             raise ConfigError(
                 f"there is no metric {name!r}{did_you_mean(name, METRICS)}",
-                f"measured on both sides: {', '.join(present)}",
+                f"measured on both sides: {', '.join(present) or 'none'}",
             )
         if name not in present:
-            raise ConfigError(f"{name} was not measured on both sides", f"measured: {', '.join(present) or 'none'}")
-    return list(dict.fromkeys(metrics)) or [name for name in MAIN_METRICS if name in present]
+            raise ConfigError(
+                f"{name} was not measured on both sides of a common group", f"measured: {', '.join(present) or 'none'}"
+            )
+    chosen = list(dict.fromkeys(metrics)) or [name for name in MAIN_METRICS if name in present]
+    if not chosen:
+        raise ConfigError(
+            "no metric was measured on both sides of a common group",
+            f"name others that were: {', '.join(present)}" if present else "compare others, or wait for their cells",
+        )
+    return chosen
+
+
+def _groups_with(rows: pd.DataFrame, metric: str) -> set[str]:
+    return set(rows.loc[rows[metric].notna(), "group"])
 
 
 def _grouped(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

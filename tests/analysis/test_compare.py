@@ -12,6 +12,7 @@ from nllgen_analysis.compare import NO_PAIRS, OTHER_TRUTHS, Comparison, Side, co
 from nllgen_analysis.figures.comparison import MAX_GROUPS, draw_comparison
 from nllgen_analysis.figures.style import render
 from nllgen_analysis.frames import Frames
+from nllgen_analysis.tables import MAIN_METRICS
 from scipy import stats
 
 from nllgen.errors import ConfigError
@@ -178,6 +179,31 @@ def test_a_metric_that_cannot_be_compared_is_named(metric: str, words: str) -> N
     with pytest.raises(ConfigError) as caught:
         compare(Side("A", frames, NLL), Side("B", frames, NSGAN), [metric])
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("metrics", [[], ["kl_nats"]])
+def test_a_metric_of_other_groups_alone_is_not_measured_on_both_sides(metrics: list[str]) -> None:
+    cells = [make_cell(degree, paradigm) for degree in ("W", "U2") for paradigm in ("nll", "nsgan")]
+
+    def override(cell: Cell, step: Array) -> dict[str, Any]:
+        has_value = (cell.degree == "W") == (cell.paradigm.name == "nll")
+        nan = dict.fromkeys(MAIN_METRICS, np.nan)
+        return nan | {"kl_nats": 1.0 if has_value else np.nan}
+
+    frames = to_frames(build_study(cells, truth=False, samples=0, override=override))
+    with pytest.raises(ConfigError, match="measured on both sides of a common group"):
+        compare(Side("A", frames, NLL), Side("B", frames, NSGAN), metrics)
+
+
+def test_cells_of_two_precisions_are_never_averaged() -> None:
+    cells = [
+        make_cell("W", paradigm, seed=seed).model_copy(update={"precision": precision})
+        for paradigm in ("nll", "nsgan") for seed in SEEDS for precision in ("fp32", "bf16")
+    ]  # fmt: skip
+    frames = frames_of(cells, by_paradigm)
+    comparison = compare(Side("A", frames, NLL), Side("B", frames, NSGAN), ["kl_nats"])
+    assert {group.rpartition(" · ")[2] for group in comparison.table["group"]} == {"precision=fp32", "precision=bf16"}
+    assert set(comparison.table["note"]) == {""}
 
 
 def test_the_same_cells_are_refused() -> None:
