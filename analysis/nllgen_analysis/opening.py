@@ -11,6 +11,7 @@ import pandas as pd
 
 from nllgen.study.degrees import MEANINGS
 from nllgen_analysis import tables
+from nllgen_analysis.cells_frame import STARTED_AT_TRUTH
 from nllgen_analysis.figures.style import DARK_GREY, degree_colour, paradigm_colour, paradigm_marker
 from nllgen_analysis.figures.vector import property_of
 from nllgen_analysis.frames import Frames, student_order
@@ -25,7 +26,14 @@ KEY_METRICS = {
     "test_bits_per_dim": "bits/dim",
 }
 MAX_GROUPS = 5  # that a sentence names
-FROM_TRUTH = " from truth"
+# end of a student's name → what it says of the start
+STARTS = dict(
+    zip(
+        STARTED_AT_TRUTH,
+        ("starts at the truth's weights", "starts at the truth's weights with noise on them"),
+        strict=True,
+    )
+)
 # marker of a figure → the same in a text
 SYMBOLS = {
     "^": "▲", "s": "■", "o": "●", "D": "◆", "P": "✚", "v": "▼", "X": "✖", "<": "◀", ">": "▶", "p": "⬟", "h": "⬢",
@@ -115,8 +123,9 @@ def degree_keys(frames: Frames) -> list[Key]:
 
 def _meaning(student: str) -> str:
     meanings: dict[str, str] = {str(degree): text for degree, text in MEANINGS.items()}
-    text = meanings.get(student.removesuffix(FROM_TRUTH), meanings["custom"])
-    return f"{text}; starts at the truth's weights" if student.endswith(FROM_TRUTH) else text
+    end = next((end for end in STARTS if student.endswith(end)), "")
+    text = meanings.get(student.removesuffix(end), meanings["custom"])
+    return f"{text}; {STARTS[end]}" if end else text
 
 
 def paradigm_keys(frames: Frames) -> list[Key]:

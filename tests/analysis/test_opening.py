@@ -74,6 +74,12 @@ def test_every_degree_has_its_meaning_and_colour(frames: Frames) -> None:
     assert degree_colour("U2").lower() in keys["U2"].colour
 
 
+def test_a_start_near_the_truth_is_said_beside_the_degree() -> None:
+    near = make_cell("W", start="truth").model_copy(update={"start_noise": 0.1})
+    keys = {key.name: key for key in degree_keys(to_frames(build_study([make_cell("W"), near])))}
+    assert keys["W near truth"].meaning == (f"{keys['W'].meaning}; starts at the truth's weights with noise on them")
+
+
 def test_every_paradigm_has_the_first_sentence_of_its_description(frames: Frames) -> None:
     keys = {key.name: key for key in paradigm_keys(frames)}
     assert keys["nsgan"].meaning == NSGANConfig.purpose() == "Non-saturating GAN (Goodfellow et al. 2014, §3)."
