@@ -72,6 +72,7 @@ def render_report(
         degrees=opening.degree_keys(frames),
         paradigms=opening.paradigm_keys(frames),
         trials=trial_rows(trials) if trials else None,
+        has_winners=trials is not None and trials.tuning is not None,
         verdicts=verdict_rows(judged),
         headings=HEADINGS,
         **_rules(judged),

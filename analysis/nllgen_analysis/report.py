@@ -104,10 +104,15 @@ def _write_tables(frames: Frames, judged: Judged, directory: Path) -> list[Path]
 
 
 def _write_trials(trials: Trials, out: Path) -> list[Path]:
-    """Write the table of the trials, and the file that another study names once every trial has a result."""
+    """Write the table of the trials, and the file that another study names once every trial has a result.
+
+    Until then the file of an older report would name winners of other trials, and is removed.
+    """
     table = out / "tables" / "trials.csv"
     write_bytes(table, tables.to_csv(trials.table))
-    if trials.content is not None:
+    if trials.content is None:
+        (out / FILE_NAME).unlink(missing_ok=True)
+    else:
         write_bytes(out / FILE_NAME, trials.content)
     return [table]
 

@@ -103,6 +103,15 @@ def test_a_trial_without_a_result_leaves_the_winner_open(tmp_path: Path) -> None
     assert not (written.html.parent / "tuning.json").exists()
 
 
+def test_an_older_file_of_winners_is_removed_while_a_trial_has_no_result(tmp_path: Path) -> None:
+    complete = report(tmp_path, trials())
+    link = 'href="tuning.json"'
+    assert link in complete.html.read_text()
+    written = report(tmp_path, trials(), missing=(0,))
+    assert not (written.html.parent / "tuning.json").exists()
+    assert link not in written.html.read_text()
+
+
 def test_a_configuration_with_a_diverged_run_cannot_win(tmp_path: Path) -> None:
     written = report(tmp_path, trials(), diverged=(2,))
     assert "lr 0.001 wins" in written.findings[0]
