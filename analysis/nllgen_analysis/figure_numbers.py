@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from nllgen_analysis.figures import divergences, nash, nll
+from nllgen_analysis.figures import divergences, nash, nll, pr_curve
 from nllgen_analysis.figures.style import Drawn
 from nllgen_analysis.page_tables import Table, Value
 from nllgen_analysis.text import number
@@ -34,6 +34,8 @@ def figure_numbers(drawn: Drawn) -> Table:
     if "kind" not in data or not (data["kind"] == "mean").any():
         return Table([], [])
     means, seeds = data[data["kind"] == "mean"], data[data["kind"].isin(["seed", "cell"])]
+    if "point" in data:  # of a curve over ratios the middle, as in its caption
+        means, seeds = (rows[rows["point"] == pr_curve.MIDDLE] for rows in (means, seeds))
     is_curve = "series" in data and "x" in data and "y" not in data
     if is_curve:
         means = means[~means["panel"].astype(str).str.endswith(nll.BELOW)]  # the same curves on another axis

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from nllgen_analysis.figure_numbers import figure_numbers
 from nllgen_analysis.figures.pr_curve import MIDDLE, SLOPES, draw_pr_curve
 from nllgen_analysis.figures.style import Drawn, NotDrawn
 from nllgen_analysis.frames import to_frames
@@ -48,6 +49,14 @@ def test_the_mean_is_that_of_the_precision_at_one_ratio(drawn: Drawn) -> None:
 def test_the_caption_has_the_middle_of_every_arm_and_the_floor(drawn: Drawn) -> None:
     assert "Where both are equal, LeNet features: ⟦U1 0.5000 ± 0 (n = 3)|" in drawn.caption
     assert "floor 1" in drawn.caption
+
+
+def test_the_numbers_of_the_page_are_those_of_the_caption(drawn: Drawn) -> None:
+    table = figure_numbers(drawn)
+    rows = {row[0].text: row[table.columns.index("mean")] for row in table.rows}
+    assert len(table.rows) == 2
+    assert {arm: value.key for arm, value in rows.items()} == pytest.approx({"U1": 0.5, "W": 1.0})
+    assert set(rows["W"].cells) == {cell.id for cell in CELLS if cell.degree == "W"}
 
 
 def test_a_study_without_curves_says_so() -> None:
