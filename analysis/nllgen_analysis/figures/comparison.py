@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from nllgen_analysis.compare import Comparison
 from nllgen_analysis.figures.panels import bar_lengths
 from nllgen_analysis.figures.scales import set_scale
-from nllgen_analysis.figures.style import WIDTH_IN, legend_below, marker_key, project_style
+from nllgen_analysis.figures.style import WIDTH_IN, legend_below, literal, marker_key, project_style
 from nllgen_analysis.tables import MAIN_METRICS
 
 COLOURS = {"A": "#0072B2", "B": "#D55E00"}
@@ -61,7 +61,7 @@ def _draw_metric(ax: Axes, comparison: Comparison, metric: str, groups: list[str
     num_hidden = int((comparison.table["metric"] == metric).sum()) - len(groups)
     if num_hidden:
         ax.set_title(f"{num_hidden} further groups are in the table alone")
-    ax.set_yticks(range(len(groups)), [textwrap.fill(group, _LABEL_CHARACTERS) for group in groups])
+    ax.set_yticks(range(len(groups)), [literal(textwrap.fill(group, _LABEL_CHARACTERS)) for group in groups])
     ax.set_ylim(len(groups) - 0.5, -0.5)
     set_scale(ax, "x", seeds["value"])
 

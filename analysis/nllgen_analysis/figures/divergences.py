@@ -92,7 +92,7 @@ def _label(group: str) -> str:
     student, paradigm, setting, *variant = group.split(" · ")
     size = setting.removeprefix("synthetic, ").replace("fresh samples", "fresh")
     lines = [line for part in variant for line in textwrap.wrap(part, LABEL_CHARACTERS)]
-    return "\n".join([f"{student}  {paradigm}  {size}", *lines])
+    return style.literal("\n".join([f"{student}  {paradigm}  {size}", *lines]))
 
 
 def _draw_panel(ax: Axes, data: pd.DataFrame, panel: str) -> None:

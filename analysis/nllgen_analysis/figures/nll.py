@@ -98,7 +98,7 @@ def _draw_panels(
     for panel, ax in axes.items():
         curves.draw_curves(ax, data[data["panel"] == panel], looks)
         scales.minor_ticks(ax, "x")
-        ax.set_title(panel.replace(BELOW, f",\n{BELOW[2:]}"))
+        ax.set_title(style.literal(panel.replace(BELOW, f",\n{BELOW[2:]}")))
     style.legend_below(figure, curves.legend_handles(data, looks))
     return figure, axes
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from nllgen.storage.hdf5 import Array
 from nllgen.study.config import MNIST_TRAIN
 from nllgen_analysis.figures.scales import Scale
-from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, new_figure
+from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, literal, new_figure
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames, setting_order
 from nllgen_analysis.statistics import geometric_mean, summarise
 from nllgen_analysis.text import between, cite, estimate, listing
@@ -61,7 +61,7 @@ class Grid:
                 ax.set_ylabel(self.y_label)
         named = {name: ax for name, ax in zip(panels, axes.flat, strict=False) if name}
         for name, ax in named.items():
-            ax.set_title(name)
+            ax.set_title(literal(name))
             ax.set_label(name)  # by which the page recognises it
         return figure, named
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from nllgen.storage.hdf5 import Array
 from nllgen_analysis.figures import panels
-from nllgen_analysis.figures.style import WIDTH_IN, FigureResult
+from nllgen_analysis.figures.style import WIDTH_IN, FigureResult, literal
 from nllgen_analysis.frames import Frames, ranked
 
 NAME, TITLE = "samples", "Samples by arm"
@@ -115,5 +115,5 @@ def _draw_sheets(sheets: list[tuple[str, Array]], num_rows: int) -> Figure:
         ax.imshow(np.ma.masked_invalid(sheet(images, num_rows)), cmap="gray", vmin=0, vmax=1, aspect="auto")
         ax.set_axis_off()
         weight = "bold" if title in REFERENCES.values() else "normal"
-        ax.text(0, 1.01, title, transform=ax.transAxes, va="bottom", fontsize=6.5, fontweight=weight)
+        ax.text(0, 1.01, literal(title), transform=ax.transAxes, va="bottom", fontsize=6.5, fontweight=weight)
     return figure

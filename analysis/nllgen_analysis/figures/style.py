@@ -201,17 +201,22 @@ def frechet_label(extractor: str) -> str:
     return f"Fréchet distance\n({EXTRACTORS[extractor]} features, unitless)"
 
 
+def literal(text: str) -> str:
+    """Return a text of the study as it is written in a figure: between dollars matplotlib would read mathematics."""
+    return text.replace("$", r"\$")
+
+
 def marker_key(
     label: str, colour: str, marker: str = "o", *, size: float = 4, face: str | None = None, linestyle: LineStyle = ""
 ) -> Line2D:
     """Return a legend key with a marker; ``face`` fills it, by default with its colour."""
     return Line2D([], [], color=colour, marker=marker, markerfacecolor=face, linestyle=linestyle, markersize=size,
-                  label=label)  # fmt: skip
+                  label=literal(label))  # fmt: skip
 
 
 def line_key(label: str, colour: str, linestyle: LineStyle = "-") -> Line2D:
     """Return a legend key with a line."""
-    return Line2D([], [], color=colour, linestyle=linestyle, label=label)
+    return Line2D([], [], color=colour, linestyle=linestyle, label=literal(label))
 
 
 def legend_below(figure: Figure, handles: Iterable[Line2D]) -> None:
