@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,13 @@ import numpy as np
 from nllgen.storage.schema import CELL_NUMBER_COLUMNS, CELL_TEXT_COLUMNS
 from nllgen.storage.study_file import StudyFile
 from nllgen.storage.tables import Table
-from nllgen.study.config import Study
+from nllgen.study.config import Cell, Study
 from nllgen_analysis.claims import Verdict, judge
 from nllgen_analysis.claims.base_rules import Claim
 from nllgen_analysis.claims.power import POWER, visible_effect, visible_share
 from nllgen_analysis.claims.verdict import Finding
 from nllgen_analysis.claims.version2.rules import Rules, load_rules
+from nllgen_analysis.claims.version2.values import num_evaluations
 from nllgen_analysis.frames import to_frames
 from nllgen_analysis.text import number
 
@@ -38,10 +40,10 @@ class PlannedClaim:
 
 def planned_claims(study: Study) -> list[PlannedClaim]:
     """Return what each rule that a submission registers can see with the seeds of a study."""
-    rules, seeds = load_rules(), {cell.id: cell.seed for cell in study.cells}
+    rules, cells = load_rules(), {cell.id: cell for cell in study.cells}
     judged = judge(to_frames(_without_results(study)))
     rows = [row for row in judged.rows if not row.subclaims]
-    return [_planned(row, rules, seeds) for row in rows]
+    return [_planned(row, rules, cells) for row in rows]
 
 
 def _without_results(study: Study) -> StudyFile:
@@ -59,21 +61,45 @@ def _without_results(study: Study) -> StudyFile:
     return StudyFile(study.name, header, columns, empty, empty, empty, no_images, np.zeros(0, np.int64))
 
 
-def _planned(verdict: Verdict, rules: Rules, seeds: dict[str, int]) -> PlannedClaim:
-    counts = [(part, len({seeds[cell] for cell in part.cells})) for part in _comparisons(verdict.finding)]
-    if not counts:
-        return PlannedClaim(verdict.id, 0, verdict.finding.why)
+def _planned(verdict: Verdict, rules: Rules, cells: Mapping[str, Cell]) -> PlannedClaim:
+    parts = list(_comparisons(verdict.finding))
+    # all settings must agree, so that one that cannot be decided leaves the claim undecided
+    lacks = [text for part in parts if (text := _lack(verdict.id, part, rules, cells))]
+    if lacks or not parts:
+        return PlannedClaim(verdict.id, 0, lacks[0] if lacks else verdict.finding.why)
+    counts = [(part, len({cells[id].seed for id in part.cells if not _is_control(verdict.id, cells[id])}))
+              for part in parts]  # fmt: skip
     # of equally many seeds the last one: in C8 the Fréchet distance follows the NLL, whose spread depends on the pair
     part, num = min(reversed(counts), key=lambda pair: pair[1])
     if verdict.id.startswith("C0"):
         share = visible_share(num, rules.C0.share, rules.general.confidence)
         return PlannedClaim(verdict.id, num, f"a share of {share:.0%} of failing runs")
-    claim: Claim = getattr(rules, verdict.id[:2])
-    if verdict.id[2:]:
-        claim = getattr(claim, verdict.id[2:])
-    assert claim.spread is not None
-    effect = number(visible_effect(claim.spread, num, part.confidence), 2)
+    spread = _claim(verdict.id, rules).spread
+    assert spread is not None
+    effect = number(visible_effect(spread, num, part.confidence), 2)
     return PlannedClaim(verdict.id, num, f"{effect} {part.unit}".removesuffix(" 1"))
+
+
+def _claim(id: str, rules: Rules) -> Claim:
+    claim: Claim = getattr(rules, id[:2])
+    return getattr(claim, id[2:]) if id[2:] else claim
+
+
+def _lack(id: str, part: Finding, rules: Rules, cells: Mapping[str, Cell]) -> str:
+    """Return why a planned comparison is undecided whatever its cells give, empty if they decide it."""
+    if id.startswith("C0"):  # its comparisons have no interval before there are results
+        return ""
+    own = [cells[cell] for cell in part.cells]
+    has_control = any(_is_control(id, cell) for cell in own) and str(own[0].data.image_size) in rules.C1.max_control
+    if math.isnan(part.confidence) or (id == "C1" and not has_control):
+        return part.why
+    count, needed = min(map(num_evaluations, own)), getattr(_claim(id, rules), "min_evaluations", 0)
+    return f"{count} evaluations are planned, {needed} are needed" if count < needed else ""
+
+
+def _is_control(id: str, cell: Cell) -> bool:
+    """Return whether a cell of a comparison is C1's positive control, whose seeds are no pairs."""
+    return id == "C1" and cell.dcgan is not None
 
 
 def _comparisons(finding: Finding) -> Iterator[Finding]:

@@ -10,7 +10,10 @@ from nllgen_analysis.text import number
 from scipy import stats
 
 from nllgen.study.claims import VERSION, claims_rules
+from nllgen.study.config import Cell, Study
 from nllgen.study.load import load_study
+from nllgen.study.tuning import Tuning
+from tests.analysis.test_claims2_adversarial import control, tuned, winners
 
 
 @pytest.mark.parametrize("num_seeds", [5, 10])
@@ -65,6 +68,64 @@ def test_claims_that_a_study_has_no_cells_for_are_named_together() -> None:
     lines = power_lines(list(by_claim("nash").values()))
     assert lines[1].startswith("  C2   5 seeds: ")
     assert lines[-1] == ("  not judged by this study's cells: C0a, C0b, C1, C3, C4, C5, C6, C7a, C7b, C7c, C7d, C8")
+
+
+def test_a_part_with_too_few_evaluations_is_not_judged() -> None:
+    claims = by_claim("laptop")
+    assert claims["C7b"].num_seeds == 0
+    assert claims["C7b"].effect.endswith(" evaluations are planned, 20 are needed")
+    assert power_lines(list(claims.values()))[-1].endswith(", C7b")
+
+
+def test_a_curve_of_too_few_evaluations_is_not_judged() -> None:
+    study = load_study("misspec", precision="bf16")
+    rare = [
+        cell.model_copy(
+            update={"paradigm": cell.paradigm.model_copy(update={"eval_every": cell.paradigm.steps // 3 + 1})}
+        )
+        for cell in study.cells
+    ]
+    claims = {claim.claim: claim for claim in planned_claims(study.model_copy(update={"cells": tuple(rare)}))}
+    for id in ("C4", "C6"):
+        assert claims[id] == PlannedClaim(id, 0, "4 evaluations are planned, 5 are needed")
+    assert claims["C3"].num_seeds == 5
+
+
+def with_controls(num: int, size: int = 14) -> dict[str, PlannedClaim]:
+    """Return the claims of five pairs of winners with controls, whose images have a size."""
+    cells = [cell for cell in winners() if cell.seed < 5]
+    cells += [control().model_copy(update={"seed": seed}) for seed in range(num)]
+    cells = [resized(cell, size) for cell in cells]
+    study = Study(name="known", purpose="claims", tuning=tuned_at(size), cells=tuple(cells))
+    return {claim.claim: claim for claim in planned_claims(study)}
+
+
+def resized(cell: Cell, size: int) -> Cell:
+    data = cell.data.model_copy(update={"image_size": size})
+    shape = {"shape": (1, size, size)}
+    if cell.flow:
+        flow = cell.flow.model_copy(update=shape | {"scales": 2 if size % 2 == 0 else 1})
+        return cell.model_copy(update={"data": data, "flow": flow})
+    assert cell.dcgan
+    return cell.model_copy(update={"data": data, "dcgan": cell.dcgan.model_copy(update=shape)})
+
+
+def tuned_at(size: int) -> Tuning:
+    trials = [trial.model_copy(update={"cell": resized(trial.cell, size)}) for trial in tuned().trials]
+    return tuned().model_copy(update={"trials": tuple(trials)})
+
+
+def test_seeds_of_a_positive_control_are_no_pairs() -> None:
+    assert with_controls(10)["C1"].num_seeds == 5
+
+
+@pytest.mark.parametrize(
+    ("num", "size", "why"), [(0, 14, "the study has no positive control"), (5, 7, "no Fréchet distance is registered")]
+)
+def test_c1_without_a_control_that_counts_is_not_judged(num: int, size: int, why: str) -> None:
+    claim = with_controls(num, size)["C1"]
+    assert claim.num_seeds == 0
+    assert why in claim.effect
 
 
 def test_a_tuning_study_decides_no_claim() -> None:

@@ -65,7 +65,7 @@ def _time(evidence: Evidence[Rules], run: Run) -> float:
 
 def less_stable(evidence: Evidence[Rules], label: str, larger: Arm, well: Arm, num_parts: int) -> Finding:
     """Judge C7b: the larger model's Fréchet distance changes more between late evaluations."""
-    rule, count = evidence.rules.C7.b, min(num_evaluations(arm.runs[0]) for arm in (larger, well))
+    rule, count = evidence.rules.C7.b, min(num_evaluations(arm.cell) for arm in (larger, well))
     if count < rule.min_evaluations:
         why = f"{count} evaluations are planned, {rule.min_evaluations} are needed"
         return undecided(label, why, (*larger.ids, *well.ids))

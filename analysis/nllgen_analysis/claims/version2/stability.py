@@ -63,7 +63,7 @@ def _tuned(evidence: Evidence[Rules]) -> Finding:
 
 def _unstable(evidence: Evidence[Rules], gan: Arm, nll: Arm, skipped: list[str]) -> list[Finding]:
     """Judge one arm against its partner, if it is planned with enough evaluations and seeds."""
-    rule, count = evidence.rules.C0, num_evaluations(gan.runs[0])
+    rule, count = evidence.rules.C0, num_evaluations(gan.cell)
     if count < rule.min_evaluations:
         skipped.append(f"{gan.label} is planned with {count} evaluations, {rule.min_evaluations} are needed")
         return []

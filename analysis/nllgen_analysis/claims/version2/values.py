@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from nllgen.study.config import Cell
 from nllgen_analysis.claims.evidence import NO_VALUE, Arm, Evidence, Run
 from nllgen_analysis.claims.verdict import NAN, Sample
 from nllgen_analysis.claims.version2.rules import Rules
@@ -73,7 +74,7 @@ def on_test(evidence: Evidence[Rules], run: Run, column: str, weights: str = "la
     return INF if run.outcome == "diverged" else evidence.final(run, column, weights)
 
 
-def num_evaluations(run: Run) -> int:
+def num_evaluations(cell: Cell) -> int:
     """Return the number of planned evaluations, the start and the end among them."""
-    training = run.cell.paradigm
+    training = cell.paradigm
     return 1 + math.ceil(training.steps / training.eval_every)
