@@ -11,7 +11,7 @@ from nllgen.study.untrusted_files import open_regular as open_regular
 from nllgen.study.untrusted_files import read_regular as read_regular
 
 STUDY_BYTES = 512 << 20  # a manifest of 100,000 cells has a fifth of it
-HEADER_BYTES = 8 << 20  # a study without its cells has a few thousand, and about as many as its trials have
+HEADER_BYTES = 2 << 20  # a study without its cells has a few thousand, and about as many as its trials have
 _MAX_VALUES = 2**21  # of a JSON text: a submission of 100,000 cells has a tenth of it
 # of terminals, of the direction of text, and separators of lines
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")

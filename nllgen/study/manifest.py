@@ -26,6 +26,7 @@ _ID_START, _ID_END = len(_ID), len(_ID) + 16
 _AFTER_SECTIONS = '"start": '  # the last one of a line: an option of a user's model may be called start, too
 
 _MAX_LINE = 1 << 20  # a cell has two thousand
+_MAX_EVENTS = 300_000  # a trial of a tuning study has a hundred
 _MAX_DEPTH = 64  # a study has six levels, and a model of the user's own options of any depth
 
 
@@ -82,16 +83,17 @@ def parse_frozen(header: str, manifest: str, where: str) -> Study:
 def _load_yaml(text: str) -> Any:
     """Load a YAML text.
 
-    Aliases are refused, since a few of them can expand to billions of values, and deep nesting, which takes hours.
+    Aliases are refused, since a few of them can expand to billions of values, deep nesting, which takes hours, and
+    more values than a study has.
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = 0
-    for event in yaml.parse(text, Loader=loader):
+    for i, event in enumerate(yaml.parse(text, Loader=loader)):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("study.yaml has an alias, which nllgen does not write")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
-            raise ValueError(f"study.yaml is nested more than {_MAX_DEPTH} levels deep")
+        if depth > _MAX_DEPTH or i > _MAX_EVENTS:
+            raise ValueError("study.yaml has more values, or deeper nesting, than nllgen writes")
     return yaml.load(text, Loader=loader)
 
 

@@ -233,8 +233,8 @@ class PartBuilder:
         known = {"data": data, self.architecture: model}
         like: Like = {name: part.model if part.is_right else None for name, part in known.items()}
         defaults = {"start": "random", "start_noise": 0.0}  # those of the control are its degree's
-        given = {key: default if is_control else assignment.get(key, default) for key, default in defaults.items()}
-        return like | {"precision": precision} | {k: None if isinstance(v, Wrong) else v for k, v in given.items()}
+        starts = {key: default if is_control else assignment.get(key, default) for key, default in defaults.items()}
+        return like | {"precision": precision} | {k: None if isinstance(v, Wrong) else v for k, v in starts.items()}
 
     def _paradigm(self, assignment: Assignment, is_control: bool, like: Like) -> Validated[ParadigmConfig]:
         payload, unknown = self._payload("paradigm", assignment)

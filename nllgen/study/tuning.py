@@ -22,7 +22,7 @@ from nllgen.study.models import Frozen, Name, Sha256
 from nllgen.study.untrusted_files import read_regular
 
 FILE_NAME = "tuning.json"  # beside report.html
-MAX_BYTES = 4 << 20  # a trial has a thousand
+MAX_BYTES = 1 << 20  # a trial has a thousand
 Weights = Literal["raw", "ema"]
 WEIGHTS: tuple[Weights, ...] = ("raw", "ema")
 _LIKE = {

@@ -74,8 +74,12 @@ def test_an_option_of_a_model_may_be_called_as_a_key_of_a_cell_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["num_cells: .inf", "num_cells: true", "num_cells: [2]", "dataset: " + 20_000 * "[" + 20_000 * "]"],
-    ids=["infinite", "true", "list", "nested"],
+    "line",
+    [
+        "num_cells: .inf", "num_cells: true", "num_cells: [2]", "dataset: " + 20_000 * "[" + 20_000 * "]",
+        "plugins: [" + 600_000 * "[]," + "]",
+    ],
+    ids=["infinite", "true", "list", "nested", "many"],
 )  # fmt: skip
 def test_a_header_that_was_edited_is_damage(study: Study, line: str) -> None:
     key = line.partition(":")[0]
