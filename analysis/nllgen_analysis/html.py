@@ -71,8 +71,7 @@ def render_report(
         key_numbers=opening.key_numbers(frames),
         degrees=opening.degree_keys(frames),
         paradigms=opening.paradigm_keys(frames),
-        trials=trial_rows(trials) if trials else None,
-        has_winners=trials is not None and trials.tuning is not None,
+        **_trials(trials),
         verdicts=verdict_rows(judged),
         headings=HEADINGS,
         **_rules(judged),
@@ -93,6 +92,13 @@ def render_report(
         condition=CONDITION,
         source_sha256=source_sha256,
     )  # fmt: skip
+
+
+def _trials(trials: Trials | None) -> dict[str, Any]:
+    """Return what the page says of the trials of a tuning study."""
+    if trials is None:
+        return {"trials": None, "has_winners": False}
+    return {"trials": trial_rows(trials), "has_winners": trials.tuning is not None}
 
 
 def _rules(judged: Judged) -> dict[str, Any]:

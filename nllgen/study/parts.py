@@ -232,9 +232,10 @@ class PartBuilder:
             return {}
         known = {"data": data, self.architecture: model}
         like: Like = {name: part.model if part.is_right else None for name, part in known.items()}
-        defaults = {"start": "random", "start_noise": 0.0}  # those of the control are its degree's
-        starts = {key: default if is_control else assignment.get(key, default) for key, default in defaults.items()}
-        return like | {"precision": precision} | {k: None if isinstance(v, Wrong) else v for k, v in starts.items()}
+        like |= {"precision": precision, "start": "random", "start_noise": 0.0}
+        if not is_control:  # whose start is its degree's
+            like |= {key: assignment[key] for key in ("start", "start_noise") if key in assignment}
+        return {key: None if isinstance(value, Wrong) else value for key, value in like.items()}
 
     def _paradigm(self, assignment: Assignment, is_control: bool, like: Like) -> Validated[ParadigmConfig]:
         payload, unknown = self._payload("paradigm", assignment)
