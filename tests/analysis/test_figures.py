@@ -288,8 +288,10 @@ def test_drawing_changes_neither_pyplot_nor_rcparams(results: Results) -> None:
         lambda: build_study(default_cells(1), diverged=tuple(range(11))),
         lambda: build_study(default_cells(1), missing=tuple(range(11)), samples=0),
         lambda: build_study([make_cell("W")], missing=(0,), truth=False, samples=0),
+        lambda: build_study([make_cell("W"), make_cell("U2")], override=lambda *_: {"train_nll_nats": math.nan}),
+        lambda: build_study([make_cell("W"), make_cell("U2")], override=lambda *_: {"val_nll_nats": math.nan}),
     ],
-    ids=["one seed", "all diverged", "all missing", "one missing cell"],
+    ids=["one seed", "all diverged", "all missing", "one missing cell", "no training NLL", "no validation NLL"],
 )
 def test_every_figure_of_a_hard_study_is_drawn_or_gives_a_reason(study_of: Callable[[], StudyFile]) -> None:
     results = list(draw_all(to_frames(study_of())))

@@ -72,5 +72,5 @@ def _draw_seeds(ax: Axes, seeds: pd.DataFrame, places: dict[str, int]) -> None:
             ax.plot(rows["value"], [places[str(group)] + _OFFSETS[side] for side in rows["side"]], color="#B0B0B0",
                     linewidth=0.5, zorder=1)  # fmt: skip
     for side, rows in seeds.groupby("side"):
-        at = rows["group"].map(places) + _OFFSETS[str(side)]
+        at = rows["group"].map(places).astype(float) + _OFFSETS[str(side)]
         ax.plot(rows["value"], at, ".", color=COLOURS[str(side)], markersize=3, alpha=0.5, zorder=2)

@@ -114,7 +114,7 @@ def curve_data(
     rows = rows.sort_values(["x"], kind="stable")
     rows = rows.assign(is_dead=_is_dead(rows))
     means = panels.averages(rows, ["hue", "series", "arm", "x"], "value", scale).rename(columns={"mean": "value"})
-    num_started = means["series"].map(rows.groupby("series")["id"].nunique())
+    num_started = means["series"].map(rows.groupby("series")["id"].nunique()).astype(float)  # text where no row is left
     means = means[means["num_seeds"] > num_started / 2]
     both = pd.concat([rows.assign(kind="seed"), means.assign(kind="mean")], ignore_index=True)
     return both.assign(panel=panel, scale=scale).reindex(columns=list(COLUMNS))
