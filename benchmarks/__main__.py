@@ -1,7 +1,7 @@
 """Run all benchmarks of ``PARTS``, or those named, as in ``python -m benchmarks commands steps``.
 
-``results/PART.md`` has a table for each kind of processor, the latest first. ``soak`` and ``kills`` run by name only:
-they take hours and look for faults. So does ``gpu``, which needs a CUDA device. ``planted_faults`` and ``coverage``
+``results/PART.md`` has a table for each kind of processor, the latest first. ``soak``, ``kills`` and ``minutes``
+run by name only: they take hours. So does ``gpu``, which needs a CUDA device. ``planted_faults`` and ``coverage``
 measure the tests and have their own options: ``python -m benchmarks coverage --help`` lists them.
 """
 
@@ -32,7 +32,6 @@ PARTS = (
     "mnist",
     "logit_alpha",
     "learning",
-    "minutes",
     "games",
     "nash",
     "memory",
