@@ -1,6 +1,6 @@
 """The effects that the rules of the claims can see with five and ten seeds, at the spread of the published study.
 
-The spread is the standard deviation over the five seeds of docs/results/study.h5 (14×14). A rule sees an effect that it
+The spread is the standard deviation over the five seeds of docs/results/laptop/study.h5 (14×14). A rule sees an effect that it
 decides in 80 % of simulated studies. ``nllgen/study/claims.toml`` has these numbers beside the rules.
 """
 
@@ -26,7 +26,7 @@ from nllgen_analysis.text import number
 
 from nllgen.study.config import DataConfig
 
-STUDY = Path(__file__).parents[1] / "docs" / "results" / "study.h5"
+STUDY = Path(__file__).parents[1] / "docs" / "results" / "laptop" / "study.h5"
 SEEDS = (5, 10)
 FRECHET = "frechet_lenet"
 Row = tuple[str, str, float, int, str]  # claim, comparison, spread, parts that share the error, unit

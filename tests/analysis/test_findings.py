@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    return load(RESULTS / "study.h5")
+    return load(RESULTS / "laptop" / "study.h5")
 
 
 @pytest.fixture(scope="module")

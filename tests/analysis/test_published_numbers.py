@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    return load(RESULTS / "study.h5")
+    return load(RESULTS / "laptop" / "study.h5")
 
 
 def test_every_cell_has_finite_final_metrics(frames: Frames) -> None:
@@ -27,7 +27,7 @@ def test_every_cell_has_finite_final_metrics(frames: Frames) -> None:
 
 def test_further_numbers_of_the_page_are_those_of_the_study(frames: Frames) -> None:
     """These numbers are in no figure or table."""
-    page = " ".join((RESULTS / "README.md").read_text().split())
+    page = " ".join((RESULTS / "laptop" / "README.md").read_text().split())
     started = frames.eval[(frames.eval["start"] == "truth") & (frames.eval["weights"] == "raw")]
     started = started[started["paradigm"].isin(["nll", "nsgan"])]
     left = started.loc[(started["paradigm"] == "nsgan") & (started["step"] == 50), "kl_nats"]
