@@ -62,15 +62,8 @@ def render_report(
         css=Markup("\n".join(map(_resource, STYLES)) + _dark_figures(frames, figures)),
         glyphs=Markup(glyph_sheet(figure.drawn for figure in figures)),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        name=frames.name,
-        counts=frames.counts,
-        total=sum(frames.counts.values()),
-        ran=opening.what_ran(frames),
-        lacks=opening.what_lacks(frames),
+        **_opening(frames),
         findings=findings,
-        key_numbers=opening.key_numbers(frames),
-        degrees=opening.degree_keys(frames),
-        paradigms=opening.paradigm_keys(frames),
         **_trials(trials),
         verdicts=verdict_rows(judged),
         headings=HEADINGS,
@@ -92,6 +85,20 @@ def render_report(
         condition=CONDITION,
         source_sha256=source_sha256,
     )  # fmt: skip
+
+
+def _opening(frames: Frames) -> dict[str, Any]:
+    """Return what the page opens with: what ran and what is missing, the key numbers and the legend."""
+    return {
+        "name": frames.name,
+        "counts": frames.counts,
+        "total": sum(frames.counts.values()),
+        "ran": opening.what_ran(frames),
+        "lacks": opening.what_lacks(frames),
+        "key_numbers": opening.key_numbers(frames),
+        "degrees": opening.degree_keys(frames),
+        "paradigms": opening.paradigm_keys(frames),
+    }
 
 
 def _trials(trials: Trials | None) -> dict[str, Any]:

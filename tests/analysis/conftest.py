@@ -141,6 +141,15 @@ def _history(index: int, cell: Cell, last: int) -> list[dict[str, Array]]:
              "loss_gen": math.log(2) + 0.5 * wave if adversarial else nan}]  # fmt: skip
 
 
+def _texts(cell: Cell, role: str, outcome: str, host: str) -> dict[str, str]:
+    text = {"id": cell.id, "config": cell.model_dump_json(), "role": role, "outcome": outcome}
+    if outcome != "missing":
+        text |= {"version": "0.1.0", "host": host, "device": "cpu", "torch_version": "2.6.0"}
+        text |= {"code_sha256": "c0de", "precision": cell.precision, "truth_sha256": "7a17"}
+        text |= {"assets": json.dumps({"lenet": "abc"})}
+    return text
+
+
 def build_study(
     cells: Sequence[Cell],
     *,
@@ -169,11 +178,8 @@ def build_study(
     evals, finals, history, images, owner = [], [], [], [], []
     random = np.random.default_rng(0)
     for i, (role, cell) in enumerate(rows):
-        text = {"id": cell.id, "config": cell.model_dump_json(), "role": role, "outcome": outcome[i]}
+        text = _texts(cell, role, outcome[i], host)
         if outcome[i] != "missing":
-            text |= {"version": "0.1.0", "host": host, "device": "cpu", "torch_version": "2.6.0"}
-            text |= {"code_sha256": "c0de", "precision": cell.precision, "truth_sha256": "7a17"}
-            text |= {"assets": json.dumps({"lenet": "abc"})}
             columns["num_parameters"][i] = PARAMETERS.get(cell.degree, 70_000)
             columns["seconds_per_step"][i] = 0.05
             columns["num_threads"][i] = columns["attempts"][i] = 1
