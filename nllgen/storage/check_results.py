@@ -9,7 +9,7 @@ from pathlib import Path
 from nllgen.errors import CorruptFileError, MachineError, SchemaError
 from nllgen.storage.extra_metrics import read_extra_metrics
 from nllgen.storage.result import Result, read_result
-from nllgen.storage.states import Expected, ResultState, inspect
+from nllgen.storage.states import OTHER_FROZEN, Expected, ResultState, has_other_weights, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.storage.weights import weights_digest
@@ -61,9 +61,11 @@ def check_task(task: Task, expected: Expected) -> Iterator[WrongFile]:
     files = inspect(task, expected)
     if files.state is ResultState.LOCKED:
         raise MachineError(files.detail, "nothing was changed; check again when it can be read")
-    if files.state in (ResultState.DAMAGED, ResultState.STALE):
+    frozen = list(_check_frozen(task)) if task.kind is TaskKind.TRUTH else []
+    yield from frozen
+    if files.state in (ResultState.DAMAGED, ResultState.STALE) and files.detail not in [file.reason for file in frozen]:
         yield WrongFile(task, path, files.detail)
-    elif files.state.is_done and task.kind is not TaskKind.DATASET:
+    elif task.kind is not TaskKind.DATASET and (files.state.is_done or (frozen and path.exists())):
         try:
             result = read_result(path)
         except (CorruptFileError, SchemaError) as error:
@@ -71,6 +73,15 @@ def check_task(task: Task, expected: Expected) -> Iterator[WrongFile]:
             return
         yield from _check_weights(task, result)
         yield from _check_extra_metrics(task, result)
+
+
+def _check_frozen(task: Task) -> Iterator[WrongFile]:
+    """Find a truth.pt that is not what the truth's run left; the run itself counts, and freezes its weights again."""
+    try:
+        if has_other_weights(task.task_dir):
+            yield WrongFile(task, task.task_dir.weights, OTHER_FROZEN.partition(" ")[2], runs_again=False)
+    except CorruptFileError as error:
+        yield WrongFile(task, task.task_dir.weights, error.message, runs_again=False)
 
 
 def _check_weights(task: Task, result: Result) -> Iterator[WrongFile]:

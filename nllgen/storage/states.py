@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
-from nllgen.errors import CorruptFileError, MachineError
+from nllgen.errors import CorruptFileError, MachineError, SchemaError
 from nllgen.storage.atomic import raise_os_error
 from nllgen.storage.checksum import verify_checksum
 from nllgen.storage.head import read_head
@@ -20,6 +20,7 @@ from nllgen.storage.tasks import Task, TaskKind
 from nllgen.study.config import DatasetConfig, Study
 
 _MAX_NAMED = 5
+OTHER_FROZEN = "truth.pt holds other weights than the best of its run: they are frozen again"
 _OTHER_TRUTH = "with another truth than the study's, whose weights have changed since"
 
 
@@ -140,13 +141,44 @@ def inspect(task: Task, expected: Expected) -> TaskFiles:
 
 
 def _truth_sha256(study_dir: StudyDir, truth_id: str) -> str:
-    """Return the digest of the truth's weights; without them, of those that the data set was drawn from."""
+    """Return the digest of the truth's weights: its run's, else the frozen ones', else those of the data set."""
     with contextlib.suppress(CorruptFileError, MachineError):
-        if digest := _weights_digest(study_dir.truth_weights(truth_id)):
+        if digest := trained_sha256(study_dir.truth(truth_id)) or _weights_digest(study_dir.truth_weights(truth_id)):
             return digest
         path = study_dir.dataset(truth_id)
         return _dataset_head(path, verify_checksum(path).identity)[1] if path.exists() else ""
     return ""
+
+
+def trained_sha256(truth_dir: TaskDir) -> str:
+    """Return the digest of the best weights of a truth's run, which truth.pt has to hold.
+
+    Returns:
+        64 hexadecimal digits; empty where no run proves them: a truth that ships, or a model that is gone or damaged.
+
+    Raises:
+        MachineError: a file cannot be read now.
+    """
+    from nllgen.storage.weights import weights_digest
+
+    try:
+        head = read_head(truth_dir.result)
+        model = truth_dir.model(head["model_sha256"])
+        is_proved = head["cell_id"] == truth_dir.path.name and weights_digest(model) == head["model_sha256"]
+        return weights_digest(model, "best") if is_proved else ""
+    except (CorruptFileError, SchemaError):
+        return ""
+
+
+def has_other_weights(truth_dir: TaskDir) -> bool:
+    """Return whether truth.pt holds other weights than those that its run proves.
+
+    Raises:
+        CorruptFileError: truth.pt is damaged.
+        MachineError: a file cannot be read now.
+    """
+    frozen = _weights_digest(truth_dir.weights)
+    return bool(frozen) and trained_sha256(truth_dir) not in ("", frozen)
 
 
 def _inspect_run(task: Task, expected: Expected) -> TaskFiles:
@@ -206,6 +238,8 @@ def _inspect_truth(files: TaskFiles, task: Task) -> TaskFiles:
     """Judge a truth that was trained: it is complete when its weights are frozen, too."""
     if files.state.is_done and files.state is not ResultState.DIVERGED and not _weights_digest(task.task_dir.weights):
         return TaskFiles(ResultState.PARTIAL, "trained, its weights not yet frozen", files.step, files.seconds_per_step)
+    if files.state.is_done and has_other_weights(task.task_dir):
+        return TaskFiles(ResultState.PARTIAL, f"trained; {OTHER_FROZEN}", files.step, files.seconds_per_step)
     return files
 
 

@@ -24,10 +24,11 @@ _DTYPES = {
 }
 
 
-def weights_digest(path: Path) -> str:
+def weights_digest(path: Path, kind: str = "") -> str:
     """Return the digest of the weights in a file, equal to that of ``nllgen.data.truth.weights_sha256``.
 
-    The names in a task's model, which keeps several weights, are ``last/<name>``, ``best/<name>`` and so on.
+    The names in a task's model, which keeps several weights, are ``last/<name>``, ``best/<name>`` and so on; with a
+    ``kind``, the digest is that of these weights alone.
 
     A file that has not changed since is not read again.
 
@@ -39,7 +40,7 @@ def weights_digest(path: Path) -> str:
         MachineError: it cannot be read, which says nothing about its content.
     """
     try:
-        return _weights_digest(path, identity_of(path.stat()))
+        return _weights_digest(path, kind, identity_of(path.stat()))
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
@@ -47,10 +48,10 @@ def weights_digest(path: Path) -> str:
 
 
 @lru_cache(maxsize=64)
-def _weights_digest(path: Path, identity: tuple[int, ...]) -> str:
+def _weights_digest(path: Path, kind: str, identity: tuple[int, ...]) -> str:
     digest = hashlib.sha256()
     try:
-        _update(digest, path)
+        _update(digest, path, kind)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # whatever a damaged archive or pickle raises
@@ -58,11 +59,13 @@ def _weights_digest(path: Path, identity: tuple[int, ...]) -> str:
     return digest.hexdigest()
 
 
-def _update(digest: Any, path: Path) -> None:
+def _update(digest: Any, path: Path, only: str) -> None:
     """Hash ``{"weights": {name: tensor}}``, or ``{kind: {name: tensor}}`` there, one tensor at a time."""
     with open_regular(path) as file, open_archive(file) as archive:
         weights = archive.values["weights"]
-        if all(isinstance(part, dict) for part in weights.values()):
+        if only:
+            weights = weights[only]
+        elif all(isinstance(part, dict) for part in weights.values()):
             weights = {f"{kind}/{name}": value for kind, part in weights.items() for name, value in part.items()}
         if not all(isinstance(value, TensorView) for value in weights.values()):
             raise TypeError("its weights are no named tensors")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from nllgen.assets import inception_weights, require_mnist
@@ -15,10 +13,9 @@ from nllgen.storage.atomic import create_bytes
 from nllgen.storage.dataset import read_dataset
 from nllgen.storage.event_file import run_name
 from nllgen.storage.result import read_attrs
-from nllgen.storage.states import Expected, ResultState, inspect
+from nllgen.storage.states import OTHER_FROZEN, Expected, ResultState, has_other_weights, inspect
 from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
-from nllgen.storage.weights import weights_digest
 from nllgen.study.config import Cell, Study
 from nllgen.worker.dataset import draw_dataset
 from nllgen.worker.factory import CellData, make_evaluator, mnist_data, synthetic_data, synthetic_rows
@@ -72,7 +69,7 @@ def _task_of(study_dir: StudyDir, study: Study, name: str) -> Task:
 def _run_truth(study_dir: StudyDir, study: Study, task: Task, settings: Settings) -> None:
     """Train the truth as a cell of its own, then freeze its best weights."""
     task_dir = task.task_dir
-    _move_damaged_weights_aside(task_dir.weights)
+    _move_wrong_weights_aside(task_dir)
     if _is_done(study_dir, study, task, settings) and task_dir.weights.exists():
         return
     if not (task_dir.result.exists() and _has_weights(task)):
@@ -89,9 +86,11 @@ def _run_truth(study_dir: StudyDir, study: Study, task: Task, settings: Settings
     echo(f"frozen: {task_dir.weights}")
 
 
-def _move_damaged_weights_aside(path: Path) -> None:
+def _move_wrong_weights_aside(truth_dir: TaskDir) -> None:
+    path = truth_dir.weights
     try:
-        weights_digest(path)
+        if has_other_weights(truth_dir):
+            move_aside(path, f"{path}: {OTHER_FROZEN}", "freezing again")
     except CorruptFileError as error:
         move_aside(path, str(error), "freezing again")
 
@@ -120,6 +119,8 @@ def truth_of(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) 
         raise ConfigError(f"study {study.name} has no truth", "add a truth section to its grid")
     truth = load_truth(study_dir.truth_weights(study.truth.id), settings.device, study.truth)
     check_fits(truth, cell)
+    if Expected.of(study, study_dir).truth_sha256 not in ("", truth.sha256):
+        raise CorruptFileError(f"{study_dir.truth(study.truth.id).path}: {OTHER_FROZEN}", "submit the study again")
     return truth
 
 

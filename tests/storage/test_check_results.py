@@ -81,6 +81,7 @@ def test_another_truth_makes_all_that_it_made_stale(bare_study: StudyDir, copy_o
     study_dir = copy_of(bare_study)
     study = study_dir.read_study()
     assert study.truth is not None
+    study_dir.truth(study.truth.id).result.unlink()  # which proves what its truth.pt has to hold
     shutil.copyfile(OTHER_WEIGHTS, study_dir.truth_weights(study.truth.id))
     found = wrong(study_dir)
     assert [name for name, _ in found] == ["dataset.h5", *["result.h5"] * 3]

@@ -13,6 +13,7 @@ import torch
 from nllgen.data.truth import load_tensors, to_bytes
 from nllgen.errors import IncompleteError, MachineError, NllgenError
 from nllgen.launch.freeze import freeze
+from nllgen.storage.check_results import check_results
 from nllgen.storage.collect import collect
 from nllgen.storage.dataset import read_dataset, write_dataset
 from nllgen.storage.result import model_of, read_result, write_result
@@ -138,6 +139,35 @@ def test_a_truth_whose_weights_were_damaged_is_frozen_again_to_the_same_bits(
     path.write_bytes(before[:-10])
     assert work(prepared, "truth", mnist_assets) == 0
     assert path.read_bytes() == before
+
+
+def test_a_truth_pt_of_other_weights_is_wrong_and_not_all_that_the_truth_made(
+    prepared: StudyDir, study: Study, truth_cell: Cell, mnist_assets: Path
+) -> None:
+    """Once, ``check --repair`` moved the data set and every result aside instead."""
+    path = prepared.truth_weights(truth_cell.id)
+    before = path.read_bytes()
+    content = load_tensors(path)
+    next(iter(content["weights"].values())).add_(0.1)
+    path.write_bytes(to_bytes(content))
+    (wrong,) = check_results(prepared, study)
+    assert (wrong.counted, wrong.reason.startswith("holds other weights")) == (path, True)
+    tasks = {task.name: task for task in tasks_of(study, prepared)}
+    expected = Expected.of(study, prepared)
+    assert inspect(tasks["dataset"], expected).state is ResultState.COMPLETE
+    assert inspect(tasks["truth"], expected).state is ResultState.PARTIAL
+    assert work(prepared, study.cells[-1].id, mnist_assets) == 2, "a cell would be measured with the wrong truth"
+    assert work(prepared, "truth", mnist_assets) == 0
+    assert path.read_bytes() == before
+    assert path.with_name("truth.pt.damaged").exists()
+
+
+def test_a_damaged_truth_pt_is_wrong_and_not_the_run_that_freezes_it_again(
+    prepared: StudyDir, study: Study, truth_cell: Cell
+) -> None:
+    path = prepared.truth_weights(truth_cell.id)
+    path.write_bytes(path.read_bytes()[:-10])
+    assert [wrong.counted for wrong in check_results(prepared, study)] == [path]
 
 
 def test_a_damaged_data_set_is_moved_aside_and_drawn_again(
