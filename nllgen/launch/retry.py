@@ -27,7 +27,7 @@ from nllgen.storage.atomic import set_aside
 from nllgen.storage.check_results import check_task
 from nllgen.storage.states import Expected, TaskStatus, inspect
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.tasks import Task, TaskKind, tasks_of
+from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
 from nllgen.study.diagnostics import did_you_mean
 from nllgen.study.run_options import RunOptions
@@ -168,14 +168,18 @@ def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Ec
 def _set_wrong_aside(
     study_dir: StudyDir, study: Study, tasks: Sequence[Task], echo: Echo, *, dry_run: bool
 ) -> frozenset[str]:
-    """Move the results of named tasks aside whose files ``nllgen check`` would name; return the tasks' names."""
+    """Move the files of named tasks aside that do not count; return the names of the tasks that run again.
+
+    A run whose extra metrics alone are wrong keeps its result, and so does a truth whose truth.pt alone is.
+    """
     expected = Expected.of(study, study_dir)
-    wrong = {task.name: file for task in tasks for file in check_task(task, expected)}
-    for name, file in wrong.items():
-        echo(f"{name}: {file.path.name} {file.reason}")
+    wrong = [file for task in tasks for file in check_task(task, expected)]
+    for file in wrong:
+        again = "; to measure it again: nllgen evaluate" if file.is_extra_metrics else ""
+        echo(f"{file.task.name}: {file.path.name} {file.reason}{again}")
         if not dry_run:
-            set_aside(file.task.task_dir.dataset if file.task.kind is TaskKind.DATASET else file.task.task_dir.result)
-    return frozenset(wrong)
+            set_aside(file.counted if file.counted.exists() else file.task.task_dir.result)
+    return frozenset(file.task.name for file in wrong if not file.is_extra_metrics)
 
 
 def _echo_selection(study_dir: StudyDir, selection: RetrySelection, echo: Echo, verb: str) -> None:

@@ -39,6 +39,11 @@ class WrongFile:
             return self.path
         return self.task.task_dir.dataset if self.task.kind is TaskKind.DATASET else self.task.task_dir.result
 
+    @property
+    def is_extra_metrics(self) -> bool:
+        """Return whether it holds numbers that ``nllgen evaluate`` measures again; the run's own count."""
+        return self.path.name.startswith("metrics.")
+
 
 def check_results(study_dir: StudyDir, study: Study) -> Iterator[WrongFile]:
     """Find the files of a study that do not hold what they should.

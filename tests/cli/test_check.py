@@ -27,6 +27,22 @@ def test_retry_accepts_what_check_names(
     assert "nothing to try again" in nllgen("retry", study_dir.path, other.path.name, "--dry-run").stdout
 
 
+def test_a_retry_keeps_the_result_of_a_run_whose_extra_metrics_are_damaged(
+    bare_study: StudyDir, copy_of: Callable[[StudyDir], StudyDir], nllgen: Run
+) -> None:
+    """Once, it moved the run's result aside and trained again."""
+    study_dir = copy_of(bare_study)
+    task_dir = study_dir.cell(study_dir.read_study().cells[0].id)
+    metrics = task_dir.extra_metrics("kid")
+    metrics.write_bytes(b"damaged")
+    done = nllgen("retry", study_dir.path, task_dir.path.name, "--trust", "--local")
+    assert done.returncode == 0
+    assert "to measure it again: nllgen evaluate" in done.stdout
+    assert "nothing to try again" in done.stdout
+    assert task_dir.result.exists()
+    assert (metrics.exists(), metrics.with_name(f"{metrics.name}.damaged").exists()) == (False, True)
+
+
 def test_repair_moves_what_is_wrong_aside_and_the_study_runs_it_again(
     bare_study: StudyDir, copy_of: Callable[[StudyDir], StudyDir], nllgen: Run
 ) -> None:
