@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
@@ -15,6 +16,7 @@ import h5py
 import numpy as np
 
 from nllgen.errors import CorruptFileError, MachineError
+from nllgen.storage.atomic import hint_for
 from nllgen.storage.hdf5 import get_array, has
 from nllgen.storage.hdf5_data import Array, UntrustedFile, budget_of
 from nllgen.storage.untrusted import open_regular
@@ -29,7 +31,7 @@ _OTHER_KINDS = (
     *(PathKind.GRID, PathKind.FROZEN, PathKind.PROFILE, PathKind.WEIGHTS, PathKind.MODEL, PathKind.CONTAINER),
 )
 _NPZ, _KINDS = b"PK", "fui"
-_DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (LookupError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def read_array(path: Path, names: Sequence[str], ndim: int) -> Array:
@@ -57,14 +59,23 @@ def read_array(path: Path, names: Sequence[str], ndim: int) -> Array:
         raise CorruptFileError(f"{path}: no such file", "check the path") from error
     except (PermissionError, IsADirectoryError) as error:
         raise MachineError(f"cannot read {path}: {error.strerror}", "give a file that you may read") from error
+    except OSError as error:
+        # of the disk, not of HDF5 or of what is no regular file
+        if error.errno not in (None, errno.EINVAL) or "errno" in str(error):
+            raise MachineError(f"cannot read {path}: {error.strerror or error}", hint_for(error)) from error
+        raise _damaged(path, names, ndim, error) from error
     except MemoryError as error:
         raise MachineError(f"{path}: not enough memory to read it", "read it on a machine with more") from error
     except _DAMAGED as error:
-        raise CorruptFileError(
-            f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            f"an .npz or HDF5 file with a numeric array {' or '.join(names)} of {ndim} axes",
-        ) from error
+        raise _damaged(path, names, ndim, error) from error
     return array
+
+
+def _damaged(path: Path, names: Sequence[str], ndim: int, error: Exception) -> CorruptFileError:
+    return CorruptFileError(
+        f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+        f"an .npz or HDF5 file with a numeric array {' or '.join(names)} of {ndim} axes",
+    )
 
 
 def _from_npz(file: BinaryIO, names: Sequence[str], ndim: int, budget: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import zipfile
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from nllgen.errors import MachineError
 from nllgen.storage.convert import read_any_study
 from nllgen.storage.dataset import read_dataset, read_dataset_head
 from nllgen.storage.external import read_array
@@ -120,6 +122,20 @@ def test_compressed_arrays_that_expand_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         zeros("x", 0, shape=(2**10, 1, 512, 512))(file)
     refused(lambda: read_array(tmp_path / "x.h5", ("x",), 4), "expand")
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.h5"])
+def test_an_array_that_cannot_be_read_now_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("nllgen.storage.external._from_npz", refuse)
+    monkeypatch.setattr("nllgen.storage.external._from_hdf5", refuse)
+    (tmp_path / name).write_bytes(b"PK" if name == "x.npz" else b"HDF")
+    with pytest.raises(MachineError, match="Input/output error"):
+        read_array(tmp_path / name, ("x",), 4)
 
 
 def test_a_header_of_an_array_is_not_read_without_end(tmp_path: Path) -> None:
