@@ -31,6 +31,7 @@ _SEED = 0  # of the random streams of image metrics
 _FEW = slice(0, 2)  # training rows that are read where the training split is not needed
 _MAX_NAMED = 5  # rows in a message
 _TRUTH_KINDS = (PathKind.TRUTH, PathKind.DIRECTORY, PathKind.WEIGHTS, PathKind.MISSING)
+_FORMS = "pixels lie in [0, 1] or are uint8 levels; logits are those of the truth's own space"
 _IMPOSSIBLE_SE = 5  # standard errors below 0 at which a KL is no estimate of a divergence
 
 
@@ -108,7 +109,7 @@ def score_log_probs(files: TruthFiles, path: str | Path, split: str) -> dict[str
     log_q = _log_probs(Path(path), split, len(log_p))
     log_det = float(log_det_levels(x, truth.cell.data.alpha).mean())
     scores: dict[str, Any] = _about(dataset, split) | {"num_zero_density": int(np.isneginf(log_q).sum())}
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         estimates = mean_and_se(-log_q), mean_and_se(-log_p), kl(log_p, log_q)
     # KL is a difference: a change of coordinates cancels
     for name, estimate, change in zip(
@@ -123,7 +124,7 @@ def _warning(log_q: FloatArray, divergence: Estimate) -> dict[str, str]:
     """Return a warning where log-densities cannot be those of a normalised density in logit space."""
     if (log_q == log_q[0]).all() and np.isfinite(log_q[0]):
         return {"warning": "every log-density is the same: a constant is no density in logit space"}
-    if divergence.value < 0 and not divergence.value >= -_IMPOSSIBLE_SE * divergence.se:
+    if divergence.value < 0 and not divergence.value > -_IMPOSSIBLE_SE * divergence.se:
         return {
             "warning": f"a KL below 0 by more than {_IMPOSSIBLE_SE} standard errors: no normalised density in these "
             "coordinates (sign? nats or bits? logit space or pixels?), or one that was fitted to these very images"
@@ -162,7 +163,8 @@ def score_samples(files: TruthFiles, path: str | Path, space: Space, device: tor
         "num_compared": min(len(images), num_reference),
     }
     if space == "logits":
-        reverse = mean_and_se(-log_densities(truth.flow, images))
+        with np.errstate(invalid="ignore", over="ignore"):
+            reverse = mean_and_se(-log_densities(truth.flow, images))
         scores["reverse_cross_entropy_nats"], scores["reverse_cross_entropy_se_nats"] = reverse
         scores |= {name: dataset.numbers[name] for name in ("entropy_nats", "entropy_se_nats")}
     if (images == images[0]).all():
@@ -221,7 +223,8 @@ def _samples(path: Path, space: Space, truth: Truth) -> torch.Tensor:
     is_levels = values.dtype == np.uint8
     if values.dtype.kind != "f" and not (is_levels and space == "pixels"):
         raise ConfigError(f"{path}: {space} of type {values.dtype}", "logits are floats; pixels are floats or uint8")
-    images = torch.from_numpy(values.astype(np.float32))
+    with np.errstate(over="ignore"):  # what is not finite is named below
+        images = torch.from_numpy(values.astype(np.float32))
     images = images / 255 if is_levels else images
     _check_space(path, images, space)
     return to_logits(images, truth.cell.data.alpha) if space == "pixels" else images
@@ -239,17 +242,24 @@ def _check_space(path: Path, images: torch.Tensor, space: Space) -> None:
     if space == "logits" and form:
         raise ConfigError(f"{path}: every value lies in {form[0]}", form[1])
     if space == "pixels" and not 0 <= smallest <= largest <= 1:
-        raise ConfigError(f"{path}: pixels outside [0, 1]", form[1] if form else "use --space logits")
+        hint = form[1] if form else f"use --space logits if they are logits; {_FORMS}"
+        raise ConfigError(f"{path}: pixels from {smallest:.4g} to {largest:.4g}, outside [0, 1]", hint)
 
 
 def _pixel_form(smallest: float, largest: float) -> tuple[str, str] | None:
     """Return the form of pixels that values of this range have, and how to score it; None for logits."""
-    if smallest >= -1 and largest <= 1:
-        if smallest >= 0:
+    if smallest >= 0:
+        if largest <= 1:
             return "[0, 1], as pixels do", "use --space pixels"
+        if largest <= 255:
+            return "0…255, as levels do", "write x / 255 or uint8, and use --space pixels"
+        if largest <= 256:
+            return "0…256, as dequantised levels do", "write x / 256 and use --space pixels"
+        return f"0…{largest:.4g}: logits are below 0 where a pixel is darker than a half", _FORMS
+    if smallest >= -0.5 and largest <= 0.5:
+        return "[−½, ½], as centred pixels do", "write x + 0.5 and use --space pixels"
+    if smallest >= -1 and largest <= 1:
         return "[−1, 1], as scaled pixels do", "write (x + 1) / 2 and use --space pixels"
-    if smallest >= 0 and largest <= 255:
-        return "0…255, as levels do", "write x / 255 or uint8, and use --space pixels"
     return None
 
 

@@ -170,6 +170,7 @@ def test_log_densities_that_do_not_fit_are_refused(
         (lambda log_p: np.full(N, log_p.mean() - 1), "a constant"),
         (lambda log_p: log_p + np.where(np.arange(N) % 2, 1.0, -1.0) + 0.2, ""),  # 0.2 ± 0.05 below 0
         (lambda log_p: log_p + np.where(np.arange(N) % 2, 1.0, -1.0) + 0.3, "a KL below 0 by more than 5"),
+        (lambda log_p: np.where(np.arange(N) % 2, 1e308, log_p), "a KL below 0 by more than 5"),  # −inf ± inf
         (lambda log_p: log_p - 3, ""),
         (lambda log_p: np.where(np.arange(N) == 5, -np.inf, log_p), ""),
     ],
@@ -258,6 +259,11 @@ def test_levels_are_pixels(truth: Path, tmp_path: Path) -> None:
         (np.linspace(0, 255, 980).reshape(5, 1, 14, 14), "logits", "0…255, as levels do\n  → write x / 255"),
         (np.linspace(0, 255, 980).reshape(5, 1, 14, 14), "pixels", "outside [0, 1]\n  → write x / 255"),
         (np.linspace(-14, 14, 980).reshape(5, 1, 14, 14), "pixels", "outside [0, 1]\n  → use --space logits"),
+        (np.linspace(0, 255.9, 980).reshape(5, 1, 14, 14), "logits", "dequantised levels do\n  → write x / 256"),
+        (np.linspace(0, 255.9, 980).reshape(5, 1, 14, 14), "pixels", "outside [0, 1]\n  → write x / 256"),
+        (np.linspace(0, 1e3, 980).reshape(5, 1, 14, 14), "logits", "logits are below 0"),
+        (np.linspace(-0.5, 0.5, 980).reshape(5, 1, 14, 14), "pixels", "outside [0, 1]\n  → write x + 0.5"),
+        (np.linspace(-0.42, 2.82, 980).reshape(5, 1, 14, 14), "pixels", "if they are logits; pixels lie in [0, 1]"),
         (np.full((5, 1, 14, 14), 0.5, np.float32), "logits", "use --space pixels"),
         (np.full((5, 1, 14, 14), 5.0, np.float32), "pixels", "outside"),
         (np.zeros((5, 1, 14, 14), np.uint8), "logits", "logits are floats"),
