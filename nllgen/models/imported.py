@@ -114,7 +114,9 @@ class ImportedModel(DensityModel):
         try:
             with _settings_kept():
                 value = getattr(self.inner, name)(argument, **options)
-        except Exception as error:  # the user's code may raise anything
+        except MemoryError:
+            raise
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise self._broken(f"{name} raised {type(error).__name__}: {error}") from error
         if not isinstance(value, Tensor):
             raise self._broken(f"{name} returned a {type(value).__name__}")
@@ -149,6 +151,12 @@ def _load_factory(path: str) -> Callable[..., Any]:
             f"model.factory {path} cannot be imported: {error}",
             "install its package in nllgen's environment, or add its directory to PYTHONPATH",
         ) from error
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:  # importing runs the user's code
+        raise ConfigError(
+            f"model.factory {path} cannot be imported: {type(error).__name__}: {error}", f"mend {module}"
+        ) from error
     if not callable(factory):
         raise ConfigError(f"model.factory {path} is a {type(factory).__name__}, not a function or class", _CONTRACT)
     if not _returns_module(factory):
@@ -178,7 +186,9 @@ def _returns_module(factory: Callable[..., Any]) -> bool:
 def _call_factory(factory: Callable[..., Any], config: ImportedConfig) -> nn.Module:
     try:
         made = factory(shape=config.shape, **config.options)
-    except Exception as error:  # the user's code may raise anything
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise ConfigError(
             f"model.factory {config.factory} with options {config.options}: {type(error).__name__}: {error}", _CONTRACT
         ) from error

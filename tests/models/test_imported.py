@@ -179,6 +179,22 @@ def test_its_file_is_known_by_its_digest(own_module: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("def broken(:", "cannot be imported: SyntaxError"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError"),
+        ("import sys\nsys.exit(3)", "cannot be imported: SystemExit: 3"),
+        ("import sys\nfrom torch import nn\ndef Good(shape) -> nn.Module:\n    sys.exit(4)", "SystemExit: 4"),
+    ],
+)
+def test_code_that_breaks_off_is_the_users(own_module: Path, code: str, says: str) -> None:
+    """Once, the worker ended with a traceback, or without a word."""
+    own_module.write_text(code)
+    with pytest.raises(ConfigError, match=says):
+        imported("own_students:Good")
+
+
+@pytest.mark.parametrize(
     ("factory", "says"),
     [
         ("no_such_module:x", "cannot be imported.*No module named"),
