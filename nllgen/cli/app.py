@@ -105,6 +105,8 @@ def main() -> None:
         from nllgen.storage.atomic import hint_for
 
         _fail_with(MachineError(f"{error.filename or 'a file'}: {error.strerror or error}", hint_for(error)))
+    except MemoryError as error:
+        _fail_with(MachineError(f"not enough memory: {error}".rstrip(": "), "run it on a machine with more memory"))
     except Exception as error:
         if sys.argv[1:2] in (["worker"], ["time"]):  # whose standard error another process reads
             raise

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 from nllgen.cli import cli, machine_commands, output, study_commands
 from nllgen.data import mnist
-from nllgen.errors import EXIT_SOFTWARE, MachineError
+from nllgen.errors import EXIT_ENVIRONMENT, EXIT_SOFTWARE, MachineError
 from nllgen.metrics import inception
 from tests.cli.process import USAGE, Run, frozen, refused
 
@@ -123,6 +124,15 @@ def break_down(*_: object) -> None:
 
 def no_space(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_lack_of_memory_is_the_machines(nllgen: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(*_: object) -> None:
+        np.empty(2**60, np.uint8)
+
+    monkeypatch.setattr(study_commands, "print_plan", take)
+    done = nllgen("plan", "--grid", "smoke")
+    refused(done, EXIT_ENVIRONMENT, "error: not enough memory: Unable to allocate", "a machine with more memory")
 
 
 @pytest.mark.parametrize("has_state", [True, False])
