@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from numbers import Integral
 from pathlib import Path
@@ -13,6 +14,8 @@ from nllgen.storage.checksum import verify_checksum
 from nllgen.storage.schema import HEAD_ATTRS, OUTCOMES, SCHEMA
 
 _NUMBERS = {"num_threads", "num_cpus", "num_parameters", "seconds_per_step", "attempts", "dead_step", "schema"}
+_COUNTS = {"num_threads", "num_cpus", "num_parameters", "attempts"}
+_MAX_INTEGER = 2**63  # of JSON, which bounds none
 _OF_NUMBERS, _OF_TEXTS = (int, float), (str,)
 RESULT_BYTES = 2**30  # a sparse file of any size is hashed no further
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -44,11 +47,18 @@ def checked_attrs(attrs: dict[str, Any], names: tuple[str, ...]) -> dict[str, An
     for name in names:
         if type(attrs.get(name)) not in (_OF_NUMBERS if name in _NUMBERS else _OF_TEXTS):  # a bool is no int here
             raise ValueError(f"attribute {name} is missing or of another type")
+        if name in _NUMBERS and not _fits(attrs[name], name):
+            raise ValueError(f"attribute {name} is a number that no result has")
     if attrs["outcome"] not in OUTCOMES:
         raise ValueError(f"outcome is {attrs['outcome']!r}, not one of {', '.join(OUTCOMES)}")
     if not _SHA256.fullmatch(attrs.get("model_sha256", "")):  # it is a part of a file's name
         raise ValueError("model_sha256 is no SHA-256")
     return {name: attrs[name] for name in names}
+
+
+def _fits(value: float, name: str) -> bool:
+    """Return whether a number is one of a processor, and finite where it counts something."""
+    return abs(value) <= _MAX_INTEGER if isinstance(value, int) else name not in _COUNTS or math.isfinite(value)
 
 
 def require_schema(schema: object, path: Path) -> None:

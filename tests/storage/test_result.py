@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -299,6 +300,16 @@ def test_a_full_disk_leaves_no_result_and_no_crash(
     assert "MachineError: cannot write" in done.stderr
     assert "free some space" in done.stderr
     assert (done.returncode, [path.name for path in folder.iterdir()]) == (1, ["filler"])
+
+
+def test_a_head_with_a_number_that_no_result_has_is_refused(written: Path) -> None:
+    """JSON bounds no number: one such file ended every command on its study."""
+    content = written.read_bytes()[SIZE:]
+    whole = read_head(written)
+    for wrong in ({"attempts": math.inf}, {"attempts": math.nan}, {"dead_step": 10**400}, {"attempts": 10**400}):
+        written.write_bytes(bytes(checksum_header(content, json.dumps(whole | wrong))) + content)
+        with pytest.raises(CorruptFileError, match="a number that no result has"):
+            read_head(written)
 
 
 @pytest.mark.parametrize("value", [None, [], "fast"])
