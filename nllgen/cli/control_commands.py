@@ -127,7 +127,7 @@ def check(study_dir: StudyDir, repair: bool) -> None:
         _set_wrong_copies_aside(study_dir)
     wrong = list(check_results(study_dir, study))
     for file in wrong[:MAX_NAMED]:
-        echo(f"{file.path}: {file.reason}")
+        echo(f"{file.path}: {file.reason.removeprefix(f'{file.path}: ')}")
     if not wrong:
         echo(f"{study_dir.path}: every result and what belongs to it is whole")
     elif repair:

@@ -150,9 +150,10 @@ def _gather(
 def _incomplete(holes: list[str], num_runs: int, share: str) -> IncompleteError:
     shown = "\n  ".join(holes[:_MAX_NAMED])
     more = f"\n  and {len(holes) - _MAX_NAMED} more" if len(holes) > _MAX_NAMED else ""
+    mend = "; nllgen check STUDY --repair moves wrong metrics aside" * any("/metrics." in hole for hole in holes)
     return IncompleteError(
         f"{len(holes)} of {num_runs} runs have no result:\n  {shown}{more}",
-        f"{share}; submit the grid again to run the others, or collect with --allow-missing",
+        f"{share}; submit the grid again to run the others, or collect with --allow-missing{mend}",
     )
 
 

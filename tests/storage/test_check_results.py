@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from nllgen.errors import MachineError
+from nllgen.errors import IncompleteError, MachineError
 from nllgen.storage.check_results import check_results
+from nllgen.storage.collect import collect
 from nllgen.storage.extra_metrics import ExtraMetrics, read_extra_metrics, write_extra_metrics
 from nllgen.storage.result import model_of
 from nllgen.storage.study_dir import StudyDir
@@ -86,6 +87,14 @@ def test_another_truth_makes_all_that_it_made_stale(bare_study: StudyDir, copy_o
     found = wrong(study_dir)
     assert [name for name, _ in found] == ["dataset.h5", *["result.h5"] * 3]
     assert all("another truth" in reason for _, reason in found)
+
+
+def test_collect_names_the_command_for_metrics_that_are_wrong(bare_study: StudyDir, copy_of: CopyOf) -> None:
+    """Submitting the grid again, its advice for all holes, changes nothing there."""
+    study_dir = copy_of(bare_study)
+    study_dir.cell(study_dir.read_study().cells[0].id).extra_metrics("numerics").write_bytes(b"damaged")
+    with pytest.raises(IncompleteError, match="check STUDY --repair moves wrong metrics aside"):
+        collect(study_dir, study_dir.collected, reference={})
 
 
 @pytest.mark.parametrize("kind", ["damaged", "other weights"])
