@@ -8,6 +8,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,16 @@ from nllgen.study.config import ImportedConfig
 _CONTRACT = (
     "a factory accepts shape=(C, H, W) and its options, and returns a torch.nn.Module with "
     "log_prob(x (N, C, H, W)) → (N,) in nats and sample(n, generator) → (n, C, H, W) in logit space"
+)
+# of the whole process: how to read each, and how to write it
+_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    *(
+        (partial(getattr, torch.backends.cudnn, name), partial(setattr, torch.backends.cudnn, name))
+        for name in ("allow_tf32", "deterministic", "benchmark")
+    ),
 )
 _ROUNDING = 1e-4  # of densities, relative; it depends on the number of images in a batch
 
@@ -130,7 +141,8 @@ class ImportedModel(DensityModel):
 
 @contextmanager
 def _settings_kept() -> Iterator[None]:
-    """Keep torch's default dtype and device and its number of threads, which a user's code may set."""
+    """Keep what a user's code may set: torch's defaults, threads, gradients, and the exactness of its arithmetic."""
+    before = [read() for read, _ in _SETTINGS]
     dtype, device, num_threads = torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
     try:
         yield
@@ -140,6 +152,9 @@ def _settings_kept() -> Iterator[None]:
             torch.set_default_device(None if device.type == "cpu" else device)
         if torch.get_num_threads() != num_threads:
             torch.set_num_threads(num_threads)
+        for (read, write), value in zip(_SETTINGS, before, strict=True):
+            if read() != value:
+                write(value)
 
 
 def _load_factory(path: str) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from nllgen.errors import ConfigError
 from nllgen.metrics.exact import draw, log_densities
 from nllgen.models import make_model
 from nllgen.models.from_zuko import ZukoFlow
-from nllgen.models.imported import ImportedModel
+from nllgen.models.imported import _SETTINGS, ImportedModel
 from nllgen.study.config import Cell, DataConfig, ImportedConfig
 
 MODULE = """
@@ -267,6 +267,31 @@ def test_a_model_that_sets_torchs_defaults_does_not_disturb_the_program(own_modu
         call()
         assert (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()) == before
     assert torch.zeros(1).device.type == "cpu"
+
+
+def test_a_model_that_sets_how_torch_computes_does_not_disturb_the_program(own_module: Path) -> None:
+    """Once, its own density was refused for it, and every later product had a lower precision."""
+    own_module.write_text(
+        MODULE
+        + """
+class Setting(Good):
+    def sample(self, n, generator=None):
+        torch.set_grad_enabled(False)
+        torch.use_deterministic_algorithms(True)
+        torch.set_float32_matmul_precision("medium")
+        torch.backends.cudnn.benchmark = True
+        return super().sample(n, generator)
+"""
+    )
+
+    def settings() -> list[Any]:
+        return [read() for read, _ in _SETTINGS]
+
+    before = settings()
+    model = imported("own_students:Setting")
+    assert settings() == before
+    model.sample(2, torch.Generator())
+    assert settings() == before
 
 
 def test_the_seed_that_a_module_sets_when_imported_does_not_change_the_weights(own_module: Path) -> None:
