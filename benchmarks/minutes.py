@@ -3,8 +3,8 @@
 ``python -m benchmarks minutes`` goes on where it was ended: it measures the seconds per step of all candidates, in
 turns and once for each kind of processor, and then trains what ``results/minutes.jsonl`` lacks, each run in a process
 of its own on all cores. Every run has the same images, dequantisation, α and batch. A run of so many minutes is one of
-so many minutes' steps at the measured pace, and its schedule ends with them: other work on the machine makes a run
-longer, but not worse. The pace alone has to be measured on an idle machine.
+so many minutes' steps of the measured length, and its schedule ends with them: other work on the machine makes a run
+longer, but not worse. Those alone have to be measured on an idle machine.
 
 All candidates are trained with one seed; of each library, the settings that are the best at a mark are then trained
 with the other seeds.
@@ -33,7 +33,7 @@ from nllgen.worker.factory import CellData, mnist_data
 from nllgen.worker.setup import keep_freed_memory
 
 RECORDS = Path(__file__).with_name("results") / "minutes.jsonl"
-PACES = Path(__file__).with_name("results") / "minutes_pace.jsonl"
+STEP_TIMES = Path(__file__).with_name("results") / "minutes_step_times.jsonl"
 MARKS = (2, 5, 10)
 SEEDS = (0, 1, 2)
 NUM_ROUNDS = 9
@@ -42,7 +42,7 @@ NAMED = {candidate.name: candidate for candidate in CANDIDATES}
 
 
 @dataclass(frozen=True)
-class Pace:
+class StepTime:
     """The median seconds of a candidate's steps on an idle machine."""
 
     name: str
@@ -66,7 +66,7 @@ class Record:
     processor: str = field(default_factory=processor)
 
 
-def measure_paces(num_rounds: int = NUM_ROUNDS) -> list[Pace]:
+def measure_step_times(num_rounds: int = NUM_ROUNDS) -> list[StepTime]:
     """Time the steps of all candidates in turns, after a round to warm up."""
     data = _prepare(num_val=2)
     source = data.make_source(torch.Generator().manual_seed(0), torch.Generator().manual_seed(1))
@@ -80,7 +80,7 @@ def measure_paces(num_rounds: int = NUM_ROUNDS) -> list[Pace]:
                 learner.step(x, number)
             if turn:
                 times[name].append((time.perf_counter() - started) / NUM_TIMED)
-    return [Pace(name, statistics.median(seen)) for name, seen in times.items()]
+    return [StepTime(name, statistics.median(seen)) for name, seen in times.items()]
 
 
 def run_candidate(candidate: Candidate, minutes: float, seed: int, seconds: float, num_val: int = 10_000) -> Record:
@@ -102,11 +102,11 @@ def _prepare(num_val: int) -> CellData:
     return mnist_data(cell, MetricsConfig(num_train_eval=2), require_mnist(asset_folder()), CPU)
 
 
-def read_paces() -> dict[str, float]:
+def read_step_times() -> dict[str, float]:
     """Return the seconds per step of this kind of processor by name; what was measured last counts."""
-    lines = PACES.read_text().splitlines() if PACES.exists() else []
-    paces = [Pace(**json.loads(line)) for line in lines]
-    return {pace.name: pace.seconds for pace in paces if pace.processor == processor()}
+    lines = STEP_TIMES.read_text().splitlines() if STEP_TIMES.exists() else []
+    step_times = [StepTime(**json.loads(line)) for line in lines]
+    return {each.name: each.seconds for each in step_times if each.processor == processor()}
 
 
 def read_records() -> list[Record]:
@@ -138,16 +138,16 @@ def best_of_libraries(records: list[Record]) -> list[Candidate]:
 
 def rows() -> list[tuple[str, str, str]]:
     """Measure and run what is missing; return rows of (work, measured, goal)."""
-    if set(NAMED) - set(read_paces()):
-        _append(PACES, *measure_paces())
+    if set(NAMED) - set(read_step_times()):
+        _append(STEP_TIMES, *measure_step_times())
     while runs := list(missing(read_records())):
         for candidate, mark, seed in runs:
             words = ["--name", candidate.name, "--minutes", str(mark), "--seed", str(seed)]
             subprocess.run([sys.executable, "-m", "benchmarks.minutes", *words], check=True)
-    return table(read_records(), read_paces())
+    return table(read_records(), read_step_times())
 
 
-def table(records: list[Record], paces: dict[str, float]) -> list[tuple[str, str, str]]:
+def table(records: list[Record], step_times: dict[str, float]) -> list[tuple[str, str, str]]:
     """Return a row for each candidate and mark, the best first; the goal is that nllgen's is the first of each mark."""
     entries = []
     for mark in sorted({record.minutes for record in records}):
@@ -160,12 +160,12 @@ def table(records: list[Record], paces: dict[str, float]) -> list[tuple[str, str
             bits = values[name]
             spread = f" ± {statistics.stdev(bits):.4f}" if len(bits) > 1 else ""
             seeds = f"{len(bits)} seeds" if len(bits) > 1 else "1 seed"
-            text = f"{statistics.fmean(bits):.4f}{spread} bits/dim, {seeds}; {paces[name] * 1e3:.0f} ms a step"
+            text = f"{statistics.fmean(bits):.4f}{spread} bits/dim, {seeds}; {step_times[name] * 1e3:.0f} ms a step"
             entries.append((f"{mark:g} min: {name}", text, "lowest" if name == ranked[0] else ""))
     return entries
 
 
-def _append(path: Path, *entries: Pace | Record) -> None:
+def _append(path: Path, *entries: StepTime | Record) -> None:
     with path.open("a") as file:
         file.writelines(json.dumps(asdict(entry)) + "\n" for entry in entries)
 
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--minutes", required=True, type=float)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    record = run_candidate(NAMED[options.name], options.minutes, options.seed, read_paces()[options.name])
+    record = run_candidate(NAMED[options.name], options.minutes, options.seed, read_step_times()[options.name])
     print(json.dumps(asdict(record)), flush=True)
     _append(RECORDS, record)
 

@@ -1,7 +1,7 @@
 """The effects that the rules of the claims can see with five and ten seeds, at the spread of the published study.
 
-The spread is the standard deviation over the five seeds of docs/results/laptop/study.h5 (14×14). A rule sees an effect that it
-decides in 80 % of simulated studies. ``nllgen/study/claims.toml`` has these numbers beside the rules.
+The spread is the standard deviation over the five seeds of docs/results/laptop/study.h5 (14×14). A rule sees an effect
+that it decides in 80 % of simulated studies. ``nllgen/study/claims.toml`` has these numbers beside the rules.
 """
 
 from __future__ import annotations

@@ -223,11 +223,17 @@ def set_aside(path: Path) -> Path | None:
     Returns:
         The new name; None where another process has moved the file already.
     """
+    if not os.path.lexists(path):
+        return None
     for number in itertools.count(1):
         aside = path.with_name(f"{path.name}.damaged{f'.{number}' if number > 1 else ''}")
-        if not aside.exists():
+        with contextlib.suppress(FileExistsError):
+            aside.touch(exist_ok=False)  # the name is this process's: another one that moves its file takes the next
             break
     try:
         return path.replace(aside)
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        if isinstance(error, FileNotFoundError):
+            return None
+        raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -141,12 +141,20 @@ def inspect(task: Task, expected: Expected) -> TaskFiles:
 
 
 def _truth_sha256(study_dir: StudyDir, truth_id: str) -> str:
-    """Return the digest of the truth's weights: its run's, else the frozen ones', else those of the data set."""
-    with contextlib.suppress(CorruptFileError, MachineError):
-        if digest := trained_sha256(study_dir.truth(truth_id)) or _weights_digest(study_dir.truth_weights(truth_id)):
-            return digest
-        path = study_dir.dataset(truth_id)
-        return _dataset_head(path, verify_checksum(path).identity)[1] if path.exists() else ""
+    """Return the digest of the truth's weights: its run's, else the frozen ones', else those of the data set.
+
+    A file that is damaged or cannot be read now leaves the question to the next one.
+    """
+    dataset = study_dir.dataset(truth_id)
+    sources: tuple[Callable[[], str], ...] = (
+        lambda: trained_sha256(study_dir.truth(truth_id)),
+        lambda: _weights_digest(study_dir.truth_weights(truth_id)),
+        lambda: _dataset_head(dataset, verify_checksum(dataset).identity)[1] if dataset.exists() else "",
+    )
+    for digest_of in sources:
+        with contextlib.suppress(CorruptFileError, MachineError):
+            if digest := digest_of():
+                return digest
     return ""
 
 

@@ -252,6 +252,20 @@ def test_a_file_that_another_process_moved_aside_is_no_error(tmp_path: Path) -> 
     assert set_aside(path) == tmp_path / "metrics.prdc.h5.damaged.2"
 
 
+def test_a_name_that_another_process_takes_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, touch = tmp_path / "result.h5", Path.touch
+    path.write_text("damaged")
+
+    def after_another(aside: Path, **options: bool) -> None:
+        if aside.name == "result.h5.damaged":
+            aside.write_text("of another process")
+        touch(aside, **options)
+
+    monkeypatch.setattr(Path, "touch", after_another)
+    assert set_aside(path) == tmp_path / "result.h5.damaged.2"
+    assert (tmp_path / "result.h5.damaged").read_text() == "of another process"
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])
 @pytest.mark.parametrize("call", ["open", "flock"])
 def test_a_lock_that_cannot_be_taken_now_is_an_error(

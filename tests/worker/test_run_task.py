@@ -208,3 +208,17 @@ def test_a_finished_cell_is_reported(
 def test_a_device_that_is_not_available_is_named() -> None:
     with pytest.raises(MachineError, match="cuda:99 is not available"):
         device_of("cuda:99")
+
+
+def test_weights_that_cannot_be_read_now_leave_the_data_set_to_name_the_truth(
+    prepared: StudyDir, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else any result would count, also one of another truth."""
+    known = Expected.of(study, prepared).truth_sha256
+
+    def unreadable(_: object) -> str:
+        raise MachineError("truth.pt cannot be read now", "ask again")
+
+    for source in ("trained_sha256", "_weights_digest"):
+        monkeypatch.setattr(f"nllgen.storage.states.{source}", unreadable)
+    assert Expected.of(study, prepared).truth_sha256 == known != ""
