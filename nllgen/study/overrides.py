@@ -29,6 +29,7 @@ from nllgen.study.sweep import paradigm_names
 from nllgen.study.yaml_documents import YamlDocument, read_yaml
 
 _CELLS = "cells"
+_WHOLE_CELLS = re.compile(r"cells(\.[0-9]+|\[[0-9]+\])?")
 _OF_CELLS = (*KEYS, *SECTIONS, *MODIFIERS)
 _OF_STUDY = (
     *(key for key in STUDY_KEYS if key not in (_CELLS, *STUDY_SECTIONS)),
@@ -78,6 +79,9 @@ def parse_override(text: str) -> Override:
     name = match[3] if match else key.strip()
     if not equals or not name:
         raise ConfigError("is not KEY=VALUE", "for example --set paradigm.steps=100")
+    if _WHOLE_CELLS.fullmatch(key.strip()):
+        hint = "name a key in it, for example cells.0.paradigm.steps=100"
+        raise ConfigError(f"{key.strip()} cannot be set as a whole", hint)
     is_of_cells = name in _OF_CELLS or name.startswith("model.options.")
     if not is_of_cells and (match or name not in _OF_STUDY):
         names = _OF_CELLS if match else (*_OF_STUDY, *_OF_CELLS)

@@ -64,10 +64,15 @@ class YamlDocument:
     def add_error(self, path: KeyPath, text: str, *, name: KeyPath | None = None) -> None:
         """Add an error of the value at ``path``, which the message calls ``name`` where that is given."""
         if option := self.option(path):
-            self.diagnostics.add(0, text, option)
+            inner = dotted(self._below_option(path))
+            self.diagnostics.add(0, f"{inner}: {text}" if inner else text, option)
             return
         key = dotted(path if name is None else name)
         self.diagnostics.add(self.line(path), f"{key}: {text}" if key else text)
+
+    def _below_option(self, path: KeyPath) -> KeyPath:
+        """Return the keys of ``path`` below the value that an option sets as a whole, such as a section."""
+        return next((path[end:] for end in range(len(path), 0, -1) if path[:end] in self.options), ())
 
     def mapping(self, path: KeyPath, value: Any) -> dict[str, Any]:
         """Return ``value`` if it is a mapping; otherwise add an error and return an empty one."""
