@@ -20,6 +20,7 @@ from nllgen.storage.study_file import StudyFile
 from nllgen.storage.tables import Table
 from nllgen.study.config import Cell
 from nllgen.study.degrees import DEGREES
+from nllgen.study.path_kinds import COLLECTED_KINDS, PathKind, enclosing_study, not_collected, path_kind
 from nllgen.study.stored import parse_cell, parse_cell_json, parse_section
 from nllgen.study.tuning import Tuning
 from nllgen.study.user_directories import expand_home
@@ -120,8 +121,8 @@ def load(path: Path | str) -> Frames:
     From the directory of a study, the results that are there now are read, also while it runs; nothing is written.
 
     Raises:
-        ConfigError: there is nothing at this path, or a directory without a study.
-        CorruptFileError: the file is damaged or no study.h5, or holds an invalid configuration.
+        ConfigError: there is nothing at this path, a directory without a study, or a file of another kind.
+        CorruptFileError: the study.h5 is damaged, or holds an invalid configuration.
         SchemaError: it was written with another schema.
         MachineError: it cannot be read now.
     """
@@ -132,13 +133,22 @@ def _read(path: Path) -> StudyFile:
     study_dir = StudyDir(path.absolute())
     if study_dir.is_frozen:
         return read_results(study_dir)
-    if path.is_dir():
-        path = study_dir.collected
-    if not path.exists():
+    file = study_dir.collected if path.is_dir() else path
+    if _is_of_another_kind(file if file.exists() else path):
+        raise not_collected(path, path.absolute().parent)
+    if not file.exists():
         raise ConfigError(
-            f"there is no study at {path}", "give the directory of a study, <root>/<study>, or a study.h5"
+            f"there is no study at {file}", "give the directory of a study, <root>/<study>, or a study.h5"
         )
-    return read_any_study(path)
+    return read_any_study(file)
+
+
+def _is_of_another_kind(path: Path) -> bool:
+    """Return whether something else than a study lies at a path, or lies in a study; a damaged file is one."""
+    kind = path_kind(path)
+    if kind is PathKind.MISSING or kind.is_directory:
+        return kind is PathKind.ROOT or enclosing_study(path) is not None
+    return kind not in COLLECTED_KINDS and (kind is not PathKind.FILE or path.suffix != ".h5")
 
 
 def to_frames(study: StudyFile) -> Frames:

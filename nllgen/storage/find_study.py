@@ -10,11 +10,17 @@ from nllgen.errors import ConfigError, CorruptFileError, SchemaError
 from nllgen.storage.study_dir import StudyDir, studies
 from nllgen.study.builtin import builtin_path
 from nllgen.study.diagnostics import did_you_mean
-from nllgen.study.path_kinds import COLLECTED, PathKind, is_study, not_a_grid, not_a_study, not_collected, path_kind
+from nllgen.study.path_kinds import (
+    COLLECTED,
+    COLLECTED_KINDS,
+    PathKind,
+    is_study,
+    not_a_grid,
+    not_a_study,
+    not_collected,
+    path_kind,
+)
 from nllgen.study.user_directories import plain_path
-
-# kinds of files that a report may be of: an HDF5 file's own content tells more
-_COLLECTED = (PathKind.STUDY_H5, PathKind.HDF5, PathKind.DATASET_H5, PathKind.METRICS_H5)
 
 
 def find_study(name: str, root: Path) -> StudyDir:
@@ -59,7 +65,7 @@ def find_collected(name: str, root: Path) -> StudyDir | Path:
     kind = path_kind(path)
     if kind is PathKind.MISSING and path.name == COLLECTED and is_study(path.absolute().parent):
         return find_study(str(path.absolute().parent), root)
-    if kind in _COLLECTED or (kind is PathKind.MISSING and path.suffix == ".h5"):
+    if kind in COLLECTED_KINDS or (kind is PathKind.MISSING and path.suffix == ".h5"):
         return path
     if kind in (PathKind.MISSING, PathKind.STUDY) or is_study(root / name):
         return find_study(name, root)

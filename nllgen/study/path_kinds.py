@@ -62,6 +62,8 @@ class PathKind(StrEnum):
         return self in (PathKind.STUDY, PathKind.CELL, PathKind.TRUTH, PathKind.ROOT, PathKind.DIRECTORY)
 
 
+# kinds of files that a report may be of: an HDF5 file's own content tells more
+COLLECTED_KINDS = (PathKind.STUDY_H5, PathKind.HDF5, PathKind.DATASET_H5, PathKind.METRICS_H5)
 _BY_NAME: Final = {
     COLLECTED: PathKind.STUDY_H5,
     "result.h5": PathKind.RESULT_H5,

@@ -58,3 +58,20 @@ def test_a_directory_with_a_study_file_alone_is_read(collected: StudyDir, tmp_pa
 def test_a_path_without_a_study_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="there is no study at"):
         nllgen_analysis.load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tiny/study.yaml", "it is the study.yaml of a study folder"),
+        ("tiny/manifest.jsonl", "it is a file"),
+        ("tiny/cells", "it is a folder"),
+        ("tiny/study.hdf5", "it does not exist"),
+        (".", "it is a folder of studies"),
+    ],
+)
+def test_a_path_of_another_kind_is_named_with_the_study_that_is_meant(
+    mixed_study: StudyDir, name: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{words}\n.*did you mean {mixed_study.path}"):
+        nllgen_analysis.load(mixed_study.path.parent / name)
