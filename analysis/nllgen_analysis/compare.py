@@ -12,6 +12,7 @@ import pandas as pd
 from nllgen.errors import ConfigError
 from nllgen.storage.schema import FINAL_COLUMNS
 from nllgen.study.diagnostics import did_you_mean
+from nllgen.study.metric_groups import group_name
 from nllgen_analysis.cells_frame import settings_of
 from nllgen_analysis.columns import SELECTABLE
 from nllgen_analysis.figures.scales import scale_of
@@ -161,13 +162,20 @@ def _settings(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
     return [str(column) for column in dict.fromkeys([*a.columns, *b.columns]) if column not in known]
 
 
+def _metric_meant(word: str) -> str:
+    """Suggest a column for a word of everyday use, such as ``fid`` or ``nll``, or the nearest column."""
+    group = group_name(word).lower()
+    column = next((name for name in METRICS if name.startswith((f"{group}_", f"test_{group}_"))), None)
+    return f"; did you mean {column}?" if column else did_you_mean(word, METRICS)
+
+
 def _measured(metrics: Sequence[str], a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
     """Return the metrics to compare: those asked for, or the main ones, if both sides of a common group have them."""
     present = [name for name in METRICS if _groups_with(a, name) & _groups_with(b, name)]
     for name in metrics:
         if name not in METRICS:
             raise ConfigError(
-                f"there is no metric {name!r}{did_you_mean(name, METRICS)}",
+                f"there is no metric {name!r}{_metric_meant(name)}",
                 f"measured on both sides: {', '.join(present) or 'none'}",
             )
         if name not in present:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from nllgen.study.metric_groups import group_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -18,9 +20,16 @@ if TYPE_CHECKING:
 
 _BY_NUMBER = ("nll", "kl", "frechet")
 _HEADINGS = dict(zip(_BY_NUMBER, ("NLL (nats)", "KL (nats)", "Fréchet"), strict=True))
+
+
+class _Order(click.Choice[str]):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(group_name(value), param, ctx)
+
+
 SORT = cloup.option(
     "--sort",
-    type=click.Choice((*_BY_NUMBER, "progress", "state")),
+    type=_Order((*_BY_NUMBER, "progress", "state")),
     help="Order of the cells: smallest number first, most steps first, or by state.",
 )
 

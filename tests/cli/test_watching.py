@@ -151,6 +151,12 @@ def test_status_is_sorted_by_state_or_progress(
     assert rows[0]["state"] == first
 
 
+def test_status_is_sorted_by_fid(nllgen: Run, mixed_study: StudyDir) -> None:
+    by_fid, by_frechet = (nllgen("status", mixed_study.path, "--sort", sort) for sort in ("fid", "frechet"))
+    assert by_fid.returncode == 0
+    assert by_fid.stdout == by_frechet.stdout
+
+
 def test_a_sorted_watch_is_refused(nllgen: Run, folder: StudyDir) -> None:
     refused(nllgen("status", folder.path, "--watch", "--sort", "kl"), USAGE, "--watch and --sort")
 
