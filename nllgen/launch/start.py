@@ -63,8 +63,10 @@ class StartOptions:
         There is none for a local run, and for a dry run that names none.
 
         Raises:
-            ConfigError: no profile is named, or it has errors.
+            ConfigError: no profile is named, or it has errors, or one is named for a local run.
         """
+        if self.local and self.profile:
+            raise ConfigError("--local and --profile exclude each other", "leave out one of them")
         if self.local and self.pack > 1:
             self._check_local_pack()
         is_unnamed = not self.profile and not os.environ.get(VARIABLE)

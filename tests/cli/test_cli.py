@@ -202,3 +202,8 @@ def test_submitting_without_profile_or_local_is_refused(nllgen: Run, tiny: Path)
 
 def test_a_cell_that_the_study_lacks(nllgen: Run, tiny: Path) -> None:
     refused(nllgen("run", "--grid", tiny, "--cell", "0123456789abcdef"), USAGE, "0123456789abcdef", "nllgen plan")
+
+
+def test_a_profile_of_a_local_run_is_refused(nllgen: Run, tiny: Path) -> None:
+    refused(nllgen("submit", "--grid", tiny, "--local", "--profile", "cpu"), USAGE, "exclude each other")
+    assert not (tiny.parent / "runs").exists()
