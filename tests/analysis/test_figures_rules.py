@@ -6,6 +6,7 @@ import itertools
 from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
@@ -17,7 +18,7 @@ from nllgen_analysis.figures.frechet import draw_frechet
 from nllgen_analysis.figures.nash import draw_nash, nash_data
 from nllgen_analysis.figures.nll import draw_convergence, draw_nll, draw_overfit
 from nllgen_analysis.figures.panels import lengths_text
-from nllgen_analysis.figures.point_axes import arm_names
+from nllgen_analysis.figures.point_axes import arm_names, arm_palette
 from nllgen_analysis.figures.points import cost_data, scatter_data
 from nllgen_analysis.figures.samples import draw_samples, sheet
 from nllgen_analysis.figures.scales import limit_log
@@ -156,6 +157,16 @@ def test_one_colour_is_one_arm(frames: Frames) -> None:
     for panel, ax in zip(("loss_disc", "loss_gen"), item.figure.axes[1:3], strict=True):
         assert set(item.data.loc[item.data["panel"] == panel, "series"].dropna()) == arms  # apart, not in one mean
         assert {colours[name] for name in arms} <= {line.get_color() for line in ax.lines}
+
+
+def test_an_arm_of_points_keeps_its_colour_where_another_arm_is_not_drawn() -> None:
+    settings = ["MNIST, N = 50,000", "synthetic, N = 500", "synthetic, N = 2,000"]
+    cells = pd.DataFrame({"role": "cell", "source": ["mnist", *["synthetic"] * 2], "student": "W", "setting": settings})
+    cells["group"] = "W · nll · " + cells["setting"]
+    every, few = (arm_palette(rows.assign(arm=rows["setting"]), cells) for rows in (cells, cells.iloc[1:]))
+    assert len(set(every.values())) == len(every) == 3
+    assert every["MNIST, N = 50,000"] == degree_colour("W")
+    assert few == {setting: every[setting] for setting in settings[1:]}
 
 
 def test_the_ema_of_an_arm_has_its_colour(frames: Frames) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from nllgen_analysis.figures import scales
+from nllgen_analysis.figures import scales, style
 from nllgen_analysis.figures.style import DARK_GREY
+from nllgen_analysis.frames import student_order
 from nllgen_analysis.statistics import geometric_mean
 
 GROUP = ["panel", "x_label", "y_label", "student", "paradigm", "setting", "group"]
@@ -58,3 +59,23 @@ def arm_names(data: pd.DataFrame) -> pd.Series:
         names = names + ", " + sizes.where(~known["setting"].str.startswith("MNIST"), "MNIST")
     variants = known["group"].map(lambda group: " ".join(group.split(" · ")[3:]))
     return names.str.cat(variants, sep=" ").str.strip().reindex(data.index, fill_value="")
+
+
+def first_of_arms(data: pd.DataFrame) -> pd.DataFrame:
+    """Return the first row of each arm, in the order of degrees."""
+    first = data.drop_duplicates("arm")
+    order = student_order(first["student"])
+    return first.sort_values("student", key=lambda column: column.map(order.index), kind="stable")
+
+
+def arm_palette(arms: pd.DataFrame, cells: pd.DataFrame) -> dict[str, str]:
+    """Return a colour for each arm of a figure, which it has in every figure of these cells.
+
+    ``arms`` has a row per arm. Where a figure tells arms apart by their data, so do all cells of a source.
+    """
+    every = cells[cells["role"] != "truth"]
+    every = every.assign(arm=arm_names(every.assign(panel=every["source"]))).drop_duplicates("group")
+    first = first_of_arms(every)
+    colours = style.arm_colours({row.arm: style.degree_colour(row.student) for row in first.itertuples(index=False)})
+    names = dict(zip(every["group"], every["arm"], strict=True))
+    return {row.arm: colours[names[row.group]] for row in arms.itertuples(index=False)}

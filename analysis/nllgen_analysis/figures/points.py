@@ -19,11 +19,12 @@ from matplotlib.lines import Line2D
 
 from nllgen_analysis.figures import panels, point_axes, style
 from nllgen_analysis.figures.point_axes import GROUP
-from nllgen_analysis.figures.style import DARK_GREY, EXTRACTORS, GREY, FigureResult, NotDrawn, degree_colour
-from nllgen_analysis.frames import Frames, student_order
+from nllgen_analysis.figures.style import DARK_GREY, EXTRACTORS, GREY, FigureResult, NotDrawn
+from nllgen_analysis.frames import Frames
 from nllgen_analysis.statistics import rank_correlation, summarise
 from nllgen_analysis.text import CONDITION, GEOMETRIC, MINUS, between, cite, estimate, listing, number
 
+Decorate = Callable[[Axes, pd.DataFrame], str]  # draws the rest of a panel, returns its text
 COLUMNS = (
     *GROUP, "kind", "seed", "cell_id", "outcome", "x", "x_low", "x_high", "y", "y_low", "y_high", "num_seeds", "floor",
     "x_scale", "y_scale",
@@ -71,7 +72,7 @@ def _draw_scatter(frames: Frames, extractor: str) -> FigureResult:
     if data.empty:
         reason = f"no cell has both a final NLL and a final Fréchet distance on {features} features"
         return NotDrawn(name, title, f"{reason} ({frames.counts_text})")
-    figure, correlations = _draw_panels(GRID, data, _decorate_scatter)
+    figure, correlations = _draw_panels(GRID, data, frames.cells, _decorate_scatter)
     texts = [
         _description(data),
         "Dotted grey: floor at equal N. Spearman's ρ over cells, with its 95 % interval of a bootstrap over seeds, "
@@ -126,7 +127,7 @@ def _draw_plane(frames: Frames, extractor: str) -> FigureResult:
         return NotDrawn(name, title, f"no cell has precision and recall on {features} features ({frames.counts_text})")
     has_floor = (data["kind"] == FLOOR).any()
     handles = [style.marker_key("reference at equal N", GREY, "+", size=9)] if has_floor else []
-    figure, means = _draw_panels(GRID, data, _decorate_plane, handles)
+    figure, means = _draw_panels(GRID, data, frames.cells, _decorate_plane, handles)
     num = frames.study.get("metrics", {}).get("num_samples")
     texts = [
         f"Precision is the share of {f'{num:,} ' if isinstance(num, int) else ''}model samples within the k nearest "
@@ -152,7 +153,8 @@ def draw_cost(frames: Frames) -> list[FigureResult]:
     name, title, data = "cost", "Cost against quality", cost_data(frames)
     if data.empty:
         return [NotDrawn(name, title, f"no trained cell has a time and a final metric ({frames.counts_text})")]
-    figure, means = _draw_panels(panels.Grid(columns=2, extra=0.6), data, partial(_decorate_cost, every=data))
+    grid = panels.Grid(columns=2, extra=0.6)
+    figure, means = _draw_panels(grid, data, frames.cells, partial(_decorate_cost, every=data))
     texts = [_description(data), _conditions(frames), *means]
     return [panels.finish(name, title, figure, data, texts, _trained(frames.cells))]
 
@@ -236,16 +238,14 @@ def _join_panels(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _draw_panels(
-    grid: panels.Grid, data: pd.DataFrame, decorate: Callable[[Axes, pd.DataFrame], str], more: Sequence[Line2D] = ()
+    grid: panels.Grid, data: pd.DataFrame, cells: pd.DataFrame, decorate: Decorate, more: Sequence[Line2D] = ()
 ) -> tuple[Figure, list[str]]:
-    """Return the figure and the text of ``decorate`` for each panel; colours by degree, markers by paradigm."""
+    """Return the figure and the text of ``decorate`` for each panel; colours of all ``cells``, markers of paradigms."""
     markers = {name: style.paradigm_marker(name) for name in sorted(data["paradigm"].dropna().unique())}
     figure, axes = grid.draw(list(data["panel"].unique()))
     data = data.assign(arm=point_axes.arm_names(data))
-    arms = data[data["arm"] != ""].drop_duplicates("arm")
-    order = student_order(arms["student"])
-    arms = arms.sort_values("student", key=lambda column: column.map(order.index), kind="stable")
-    palette = style.arm_colours({row.arm: degree_colour(row.student) for row in arms.itertuples(index=False)})
+    arms = point_axes.first_of_arms(data[data["arm"] != ""])
+    palette = point_axes.arm_palette(arms, cells)
     texts = []
     for panel, ax in axes.items():
         part = data[data["panel"] == panel]
