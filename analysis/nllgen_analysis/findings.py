@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from scipy import stats
 
 from nllgen_analysis.claims import Judged, Verdict
 from nllgen_analysis.claims.tables import verdict_text
@@ -41,7 +42,7 @@ def _lowered(statement: str) -> str:
 
 def _capacity(frames: Frames) -> str:
     """Name the student with the smallest mean KL on the data set that has the most students."""
-    data = capacity_data(frames, "linear")
+    data = capacity_data(frames)  # the means of the figure
     means = data[(data["kind"] == "mean") & (data["weights"] == "last")]
     if means.empty:
         return ""
@@ -82,9 +83,17 @@ def _equilibrium(frames: Frames) -> str:
     if pairs.empty:
         return ""
     games = [
-        f"{_in_capitals(str(name))} is {number(float(arm['first'].mean()))} nats away from it where NLL is "
-        f"{number(float(arm['second'].mean()))}"
+        f"{_in_capitals(str(name))} is {number(_mean(arm['first']))} nats away from it where NLL is "
+        f"{number(_mean(arm['second']))}"
         for name, arm in pairs.groupby("series", sort=True)
     ]
     num_seeds = pairs["seed"].nunique()
-    return f"Started at the truth, {'; '.join(games)} (mean KL(p‖q), {num_seeds} seed{'s' * (num_seeds > 1)})."
+    return f"Started at the truth, {'; '.join(games)} (KL(p‖q), {num_seeds} seed{'s' * (num_seeds > 1)})."
+
+
+def _mean(values: pd.Series) -> float:
+    """Return the geometric mean, which one seed of a thousand times the others' value does not decide.
+
+    It is the arithmetic one where an estimate of a KL near 0 is not positive.
+    """
+    return float(stats.gmean(values)) if (values > 0).all() else float(values.mean())

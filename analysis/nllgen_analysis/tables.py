@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from nllgen.study.sections import LENET_SIZES
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames, ranked
 from nllgen_analysis.statistics import interquartile, summarise
 from nllgen_analysis.text import number, plus_minus
+
+Average = Callable[[pd.DataFrame, list[str], str], pd.DataFrame]  # of rows, by which columns, of which value
 
 GROUP = ["student", "paradigm", "setting", "variant"]
 HEADINGS = ("degree", "paradigm", "data", "variant", "weights")  # of GROUP and the kind of weights, in print
@@ -64,13 +67,18 @@ def groups_table(frames: Frames) -> pd.DataFrame:
     return table.reset_index()
 
 
-def final_means(frames: Frames) -> pd.DataFrame:
-    """Return one row per group, kind of weights and metric: the mean, its t interval over seeds, and the cells."""
+def final_means(frames: Frames, average: Average = summarise) -> pd.DataFrame:
+    """Return one row per group, kind of weights and metric: the mean, its t interval over seeds, and the cells.
+
+    Args:
+        frames: the study.
+        average: ``statistics.summarise`` or ``statistics.geometric_mean``.
+    """
     rows, metrics = _final_rows(frames)
     by = [*GROUP, "weights"]
     # NaN is a metric that was not measured; an infinite value was measured and counts as not finite
     parts = [
-        summarise(rows[rows[name].notna()], by, name).assign(metric=name, unit=FINAL_COLUMNS[name]) for name in metrics
+        average(rows[rows[name].notna()], by, name).assign(metric=name, unit=FINAL_COLUMNS[name]) for name in metrics
     ]
     if not parts:
         return pd.DataFrame(columns=[*by, *_SUMMARY, "cell_ids"])

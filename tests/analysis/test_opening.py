@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from nllgen_analysis.claims import Finding, Judged, Verdict
 from nllgen_analysis.figures.style import degree_colour
@@ -10,6 +9,7 @@ from nllgen_analysis.frames import Frames, to_frames
 from nllgen_analysis.opening import degree_keys, key_colours, key_numbers, paradigm_keys, what_lacks
 from nllgen_analysis.page_verdicts import Standing, unit_meaning, verdict_rows
 from nllgen_analysis.text import lead
+from scipy.stats import gmean
 
 from nllgen.storage.study_file import StudyFile
 from nllgen.study.paradigms import NSGANConfig
@@ -46,9 +46,28 @@ def test_a_key_number_is_the_mean_over_the_seeds_of_its_group(frames: Frames) ->
     row = next(row for row in table.rows if [value.text for value in row[:2]] == ["O1", "nsgan"])
     value = row[table.columns.index("KL(p‖q) (nats)")]
     cells = [make_cell("O1", "nsgan", seed=seed) for seed in range(3)]
-    assert value.key == pytest.approx(np.mean([kl(cell, STEPS) for cell in cells]))
+    assert value.key == pytest.approx(gmean([kl(cell, STEPS) for cell in cells]))
     assert set(value.cells) == {cell.id for cell in cells}
     assert "…" in value.text
+
+
+def test_the_interval_of_values_that_span_powers_of_ten_stays_positive() -> None:
+    """An arithmetic one was −676,172 … 1,889,404 nats."""
+    cells = [make_cell("W", seed=seed) for seed in range(3)]
+    table = key_numbers(
+        to_frames(build_study(cells, override=lambda cell, _: {"kl_nats": 10.0 ** (2 * cell.seed + 1)}))
+    )
+    (row,) = table.rows
+    value = row[table.columns.index("KL(p‖q) (nats)")]
+    assert value.key == pytest.approx(1000)
+    assert "−" not in value.text
+
+
+def test_a_group_with_a_value_below_0_has_its_arithmetic_mean() -> None:
+    cells = [make_cell("W", seed=seed) for seed in range(3)]
+    table = key_numbers(to_frames(build_study(cells, override=lambda cell, _: {"kl_nats": cell.seed - 0.5})))
+    (row,) = table.rows
+    assert row[table.columns.index("KL(p‖q) (nats)")].key == pytest.approx(0.5)
 
 
 def test_columns_without_a_value_are_not_in_the_key_numbers(frames: Frames) -> None:

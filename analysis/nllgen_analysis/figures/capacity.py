@@ -60,10 +60,10 @@ def draw_capacity(frames: Frames) -> list[FigureResult]:
     return [panels.finish(NAME, TITLE, figure, data, _caption(data, hidden, single), planned_cells(frames))]
 
 
-def capacity_data(frames: Frames, scale: scales.Scale | None = None) -> pd.DataFrame:
+def capacity_data(frames: Frames) -> pd.DataFrame:
     """Return the plotted numbers: kind ``seed``, ``mean`` or ``reference`` (k/2N), by panel and weights.
 
-    Means suit the given scale, by default that of the axis: on a logarithmic one they are geometric.
+    Means suit the scale of the axis: on a logarithmic one they are geometric.
     """
     rows = final_kl(frames)
     if rows.empty:
@@ -71,7 +71,7 @@ def capacity_data(frames: Frames, scale: scales.Scale | None = None) -> pd.DataF
     rows = ranked(rows.assign(panel=rows["setting"], value=rows["kl_nats"], cell_id=rows["id"]))
     rows = rows.sort_values(["_setting", "_student", "seed"])
     by = ["panel", "weights", "student", "variant", "num_parameters"]
-    both = panels.with_means(rows, by, scale or scales.scale_of(rows["value"], is_ratio=True))
+    both = panels.with_means(rows, by, scales.scale_of(rows["value"], is_ratio=True))
     return pd.concat([both, _reference(rows)], ignore_index=True).reindex(columns=list(COLUMNS))
 
 
