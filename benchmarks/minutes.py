@@ -27,9 +27,9 @@ import torch
 
 from benchmarks.__main__ import processor
 from benchmarks.learners import BATCH, CANDIDATES, CPU, Candidate, Learner
-from nllgen.assets import asset_folder, require_mnist
+from nllgen.assets import asset_folder, require_images
 from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig
-from nllgen.worker.factory import CellData, mnist_data
+from nllgen.worker.factory import CellData, published_data
 from nllgen.worker.setup import keep_freed_memory
 
 RECORDS = Path(__file__).with_name("results") / "minutes.jsonl"
@@ -99,7 +99,7 @@ def _prepare(num_val: int) -> CellData:
     keep_freed_memory()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     cell = Cell(data=DataConfig(num_val=num_val), flow=FlowConfig())
-    return mnist_data(cell, MetricsConfig(num_train_eval=2), require_mnist(asset_folder()), CPU)
+    return published_data(cell, MetricsConfig(num_train_eval=2), require_images(asset_folder(), "mnist"), CPU)
 
 
 def read_step_times() -> dict[str, float]:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nllgen.assets import asset_folder, require_mnist
+from nllgen.assets import asset_folder, require_images
 from nllgen.data.logits import dequantise, to_logits, unclipped_pixels
-from nllgen.data.mnist import load_mnist
+from nllgen.data.published import load_published
 from nllgen.metrics.equilibrium import critical_step, predict
 from nllgen.metrics.exact import draw, kl, log_densities
 from nllgen.metrics.game import Game, nsgan_game
@@ -36,7 +36,7 @@ Row = tuple[str, str, str]
 def truth(steps: int = 600) -> RealNVP:
     """Train a flow of width 4 and 1 block by Adam on MNIST at 7×7."""
     torch.manual_seed(0)
-    levels = load_mnist(require_mnist(asset_folder()), 7, 1000, 1000).train.images
+    levels = load_published(require_images(asset_folder(), "mnist"), 7, 1000, 1000).train.images
     noise = torch.Generator().manual_seed(0)
     flow = RealNVP(FlowConfig(shape=(1, 7, 7), width=4, blocks=1, scales=1))
     optimizer = torch.optim.Adam(flow.parameters(), lr=2e-3)

@@ -14,7 +14,7 @@ import torch
 
 from nllgen import assets
 from nllgen.data.logits import dequantise, log_det_levels, to_logits
-from nllgen.data.mnist import load_mnist
+from nllgen.data.published import load_published
 from nllgen.data.truth import Truth, load_truth
 from nllgen.metrics.exact import bits_per_dim, log_densities
 from nllgen.storage.atomic import make_folder, write_bytes
@@ -27,7 +27,7 @@ NOISE_SEED = 1
 def bits_on_mnist(truth: Truth) -> float:
     """Return a truth's bits per dimension on MNIST's test images at its size, with the Jacobian to 256 levels."""
     config = truth.cell.data
-    images = load_mnist(assets.require_mnist(assets.asset_folder()), config.image_size)
+    images = load_published(assets.require_images(assets.asset_folder(), "mnist"), config.image_size)
     x = to_logits(dequantise(images.test.images, torch.Generator().manual_seed(NOISE_SEED)), config.alpha)
     nll = -float(log_densities(truth.flow, x).mean())
     return bits_per_dim(nll, float(log_det_levels(x, config.alpha).mean()), x[0].numel())

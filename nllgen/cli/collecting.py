@@ -11,28 +11,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nllgen.storage.collect import Collected
+    from nllgen.storage.hdf5 import Array
     from nllgen.storage.study_dir import StudyDir
+    from nllgen.study.config import Study
 
-_NUM_PICTURES = 64  # of MNIST, beside the samples of a report
+_NUM_PICTURES = 64  # of each real source, beside the samples of a report
 
 
 def collect_study(study_dir: StudyDir, out: Path, echo: Callable[[str], None], *, allow_missing: bool) -> Collected:
-    """Write the results of a study, and some pictures of MNIST where it is on this machine, into one file.
+    """Write the results of a study, and some pictures of its real images where they are on this machine, into one file.
 
     Raises:
         IncompleteError: some cells have no result, and that is not allowed.
         MachineError: a result cannot be read now, or the file cannot be written.
     """
-    from nllgen.assets import asset_folder, mnist_pictures
     from nllgen.cli.progress import counted
     from nllgen.storage.collect import collect
 
-    study = study_dir.read_study()
-    size = (study.truth or study.cells[0]).data.image_size
-    pictures = mnist_pictures(asset_folder(), _NUM_PICTURES, size)
-    reference = {} if pictures is None else {"mnist": pictures}
+    reference = _pictures(study_dir.read_study())
     with counted("reading results", echo) as progress:
         return collect(study_dir, out, allow_missing=allow_missing, reference=reference, progress=progress)
+
+
+def _pictures(study: Study) -> dict[str, Array]:
+    """Return the first test images of each real source of a study that is on this machine."""
+    from nllgen.assets import asset_folder, first_pictures
+
+    reference: dict[str, Array] = {}
+    for data in {data.source: data for data in study.real_data}.values():
+        pictures = first_pictures(asset_folder(), data.source, _NUM_PICTURES, data.image_size)
+        if pictures is not None:
+            reference[data.source] = pictures
+    return reference
 
 
 def up_to_date(study_dir: StudyDir, echo: Callable[[str], None], warn: Callable[[str], None]) -> Path:

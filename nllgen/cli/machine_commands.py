@@ -15,46 +15,57 @@ from nllgen.cli.completion import SHELLS, script
 from nllgen.cli.options import JSON, PATH, ROOT, STUDY_OPTION, STUDY_ROOT, example
 from nllgen.cli.output import echo, print_json, print_tables, table
 from nllgen.errors import MachineError
+from nllgen.study.image_sets import PUBLISHED
 
 if TYPE_CHECKING:
     from nllgen.doctor import Report
     from nllgen.storage.study_dir import StudyDir
 
+_INCEPTION = "inception"  # the asset that is no set of images
 _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}  # of the levels of findings
 
 
 @cloup.group()
 def assets() -> None:
-    """Fetch and list MNIST and the weights of Inception."""
+    """Fetch and list sets of images and the weights of Inception."""
 
 
-@assets.command("fetch", epilog=example("nllgen assets fetch mnist", "nllgen assets fetch mnist --from MNIST/raw"))
-@cloup.argument("name", type=cloup.Choice(["mnist", "inception"]), help="The asset: mnist or inception.")
-@cloup.option("--from", "source", type=PATH, help="Copy it from a directory (mnist) or a file (inception).")
+@assets.command(
+    "fetch",
+    epilog=example(
+        "nllgen assets fetch mnist",
+        "nllgen assets fetch mnist --from MNIST/raw",
+        "nllgen assets fetch fashion-mnist --from /usr/share/datasets/fashion-mnist",
+    ),
+)
+@cloup.argument(
+    "name", type=cloup.Choice([*PUBLISHED, _INCEPTION]), help=f"A set of images, or {_INCEPTION}, the weights."
+)
+@cloup.option("--from", "source", type=PATH, help="Copy it from a directory (images) or a file (inception).")
 def assets_fetch(name: str, source: Path | None) -> None:
     """Fetch an asset, and verify it by its hash.
 
     Files that are already there are kept.
     """
-    from nllgen.assets import asset_folder, fetch_inception, fetch_mnist
+    from nllgen.assets import asset_folder, fetch_images, fetch_inception
     from nllgen.cli.progress import counted
 
     with counted("bytes", echo) as progress:
-        if name == "mnist":
-            mirrors = () if source else _mirrors()
-            path = fetch_mnist(asset_folder(), source=source, mirrors=mirrors, echo=echo, progress=progress)
-        else:
+        if name == _INCEPTION:
             url = None if source else _inception_url()
             path = fetch_inception(asset_folder(), source=source, url=url, echo=echo, progress=progress)
+        else:
+            mirrors = () if source else _mirrors(name)
+            path = fetch_images(asset_folder(), name, source=source, mirrors=mirrors, echo=echo, progress=progress)
     echo(f"{name} is in {path}")
 
 
-def _mirrors() -> tuple[str, ...]:
-    """Return torchvision's mirrors of MNIST; none if torchvision cannot be imported."""
+def _mirrors(name: str) -> tuple[str, ...]:
+    """Return torchvision's mirrors of a set of images; none if torchvision cannot be imported."""
     with contextlib.suppress(ImportError, MachineError):
-        from nllgen.data.mnist import mirrors
+        from nllgen.data.published import mirrors
 
-        return tuple(mirrors())
+        return tuple(mirrors(name))
     return ()
 
 
@@ -74,7 +85,7 @@ def assets_list() -> None:
 
     rows = table("asset", "state", "hash", "why it matters", "path")
     for asset in [*status(asset_folder()), *pretrained_status()]:
-        rows.add_row(asset.name, asset.state, asset.digest, asset.why, str(asset.path))
+        rows.add_row(asset.label, asset.state, asset.digest, asset.why, str(asset.path))
     print_tables(rows)
 
 

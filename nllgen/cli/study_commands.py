@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 def is_available(source: str) -> bool:
     """Return whether a source of optional data is on this machine."""
-    from nllgen.assets import asset_folder, has_mnist
+    from nllgen.assets import asset_folder, has_images
+    from nllgen.study.image_sets import IMAGE_SETS
 
-    return source != "mnist" or has_mnist(asset_folder())
+    return source not in IMAGE_SETS or has_images(asset_folder(), source)
 
 
 @cloup.command(

@@ -164,7 +164,7 @@ def check_fits(truth: Truth, cell: Cell) -> None:
     Raises:
         ConfigError: ids, shapes or flows differ.
     """
-    if cell.data.source == "synthetic" and cell.data.truth_id != truth.id:
+    if cell.data.is_synthetic and cell.data.truth_id != truth.id:
         raise ConfigError(f"cell {cell.id} uses data of truth {cell.data.truth_id}, this truth is {truth.id}")
     if cell.data.shape != truth.cell.data.shape:
         raise ConfigError(f"the truth's images have shape {truth.cell.data.shape}, the cell's {cell.data.shape}")

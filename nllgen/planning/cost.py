@@ -13,7 +13,6 @@ from nllgen.planning.calibration import SHIPPED, Calibration
 from nllgen.planning.flops import ModelCost, discriminator_cost, model_cost
 from nllgen.planning.metric_cost import OF_DENSITIES, OF_IMAGES, critic_seconds, image_metric_seconds, once_seconds
 from nllgen.study.config import (
-    MNIST_TRAIN,
     AdversarialConfig,
     AnyArchitecture,
     Cell,
@@ -108,7 +107,7 @@ class _Run:
     """The seconds on one core of the parts of a cell's run."""
 
     def __init__(self, cell: Cell, study: Study, calibration: Calibration, timing: CellTiming | None = None):
-        truth = study.truth.real_nvp if study.truth is not None and cell.data.source == "synthetic" else None
+        truth = study.truth.real_nvp if study.truth is not None and cell.data.is_synthetic else None
         self.cell, self.metrics, self.truth, self.calibration = cell, study.metrics, truth, calibration
         self.timing = timing
         self.model, self.paradigm, self.batch = cell.architecture, cell.paradigm, cell.paradigm.batch_size
@@ -241,11 +240,11 @@ def memory_bytes(cell: Cell) -> float:
 
 
 def _image_bytes(cell: Cell) -> int:
-    """Return the bytes of all images: MNIST is kept as bytes, a synthetic set and all held-out images as float32."""
-    each = 1 if cell.data.source == "mnist" else 4
+    """Return the bytes of all images: real ones are kept as bytes, a synthetic set and all held-out ones as float32."""
+    each = 4 if cell.data.is_synthetic else 1
     return cell.architecture.num_dims * (each * _num_kept(cell) + 4 * (cell.data.num_val + cell.data.num_test))
 
 
 def _num_kept(cell: Cell) -> int:
     """Return the number of training images in memory; 0 where each is fresh."""
-    return int({"all": MNIST_TRAIN, "fresh": 0}.get(str(cell.data.num_train), cell.data.num_train))
+    return cell.data.num_training or 0

@@ -99,7 +99,7 @@ def collect(
         study_dir: its folder.
         out: the file to write.
         allow_missing: write it with the holes marked instead of refusing.
-        reference: pictures of real data to go with it (``mnist``: (n, C, H, W) pixels in [0, 1]).
+        reference: pictures of real data to go with it (``mnist``, for example: (n, C, H, W) pixels in [0, 1]).
         progress: is told how many of how many results were read.
 
     Raises:

@@ -32,9 +32,10 @@ from nllgen.storage.schema import (
     SCHEMA,
 )
 from nllgen.storage.tables import Table, get_texts, put_texts, read_table, write_table
+from nllgen.study.image_sets import REAL
 
 LONG_TABLES = {"eval": EVAL_COLUMNS, "history": HISTORY_COLUMNS, "final": FINAL_COLUMNS}
-REFERENCES = ("mnist", "truth")
+REFERENCES = (*REAL, "truth")
 _ROW = {"cell": "row of /cells"}
 _MAX_PIXELS = 2**31
 
@@ -51,7 +52,7 @@ class StudyFile:
             no cell has are absent; where only some cells have one, the others' rows are NaN.
         samples: images (M, C, H, W) float32 in [0, 1].
         samples_cell: (M,) index of the cell that an image belongs to.
-        reference: ``mnist`` and ``truth``: images (m, C, H, W) float32 in [0, 1].
+        reference: images (m, C, H, W) float32 in [0, 1] of each real source, and of the ``truth``.
         datasets: truth id → attributes of its dataset.h5 (entropy_nats, entropy_se_nats, truth_sha256 …).
         sources: (n,) digest of the files that a cell's rows were read from; empty where it has none.
     """

@@ -42,7 +42,7 @@ class Task:
     def needs_truth(self) -> bool:
         """Return whether its numbers depend on the truth's weights."""
         is_cell = self.kind is TaskKind.CELL
-        return is_cell and (self.cell.data.source == "synthetic" or self.cell.start == "truth")
+        return is_cell and (self.cell.data.is_synthetic or self.cell.start == "truth")
 
     @property
     def lease(self) -> Path:
@@ -81,6 +81,6 @@ def tasks_of(study: Study, study_dir: StudyDir) -> list[Task]:
             label = "synthetic data set"
             tasks.append(Task("dataset", label, directory, TaskKind.DATASET, study.truth, after_truth))
     for cell in study.cells:
-        needs = ("dataset",) if cell.data.source == "synthetic" else after_truth if cell.start == "truth" else ()
+        needs = ("dataset",) if cell.data.is_synthetic else after_truth if cell.start == "truth" else ()
         tasks.append(Task(cell.id, cell.label, study_dir.cell(cell.id), TaskKind.CELL, cell, needs))
     return tasks

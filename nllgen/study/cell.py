@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from typing_extensions import override
 
+from nllgen.study.image_sets import IMAGE_SETS, SIDE, ImageSet, SourceName, num_training
 from nllgen.study.models import (
-    MNIST_SIZE,
     AnyArchitecture,
     Count,
     DCGANConfig,
@@ -26,8 +26,7 @@ from nllgen.study.sections import MetricsConfig
 from nllgen.study.validation import Contradiction
 
 SCHEMA = 2
-MNIST_TRAIN = 50_000
-MNIST_HELD_OUT = 10_000
+HELD_OUT = 10_000  # of each held-out split, unless a study says otherwise
 
 Degree = Literal["U3", "U2", "U1", "W", "W*", "O1", "O2"]
 Precision = Literal["fp32", "bf16"]
@@ -37,43 +36,67 @@ class DataConfig(Frozen):
     """The images that a cell is trained and measured on.
 
     Attributes:
-        source: ``mnist``, or ``synthetic`` images drawn from the study's truth.
-        image_size: height and width that MNIST is averaged down to: 28, 14 or 7. Synthetic images have the truth's.
+        source: a published set, ``mnist``, ``fashion-mnist``, ``kmnist`` or ``emnist-digits``, or ``synthetic`` images
+            drawn from the study's truth.
+        image_size: height and width that a published set is averaged down to: 28, 14 or 7. Synthetic images have the
+            truth's.
         alpha: squeeze of pixels towards 0.5 before the logit, w = α + (1 − 2α)v; within what fp32 inverts to 1 % of a
             level.
-        num_train: training images; ``all`` of MNIST's 50,000, or ``fresh`` synthetic images at every step.
+        num_train: training images; ``all`` of a published set's (50,000 of MNIST's), or ``fresh`` synthetic images at
+            every step.
         num_val, num_test: held-out images that densities are measured on.
         truth_id: id of the truth that synthetic images are drawn from; filled in when the study is loaded.
     """
 
-    source: Literal["mnist", "synthetic"] = "mnist"
-    image_size: Literal[28, 14, 7] = MNIST_SIZE
+    source: SourceName = "mnist"
+    image_size: Literal[28, 14, 7] = SIDE
     alpha: Annotated[float, Field(ge=1e-9, le=0.49)] = 1e-6
     num_train: Count | Literal["all", "fresh"] = "all"
-    num_val: Annotated[int, Field(ge=2, le=10**6)] = MNIST_HELD_OUT
-    num_test: Annotated[int, Field(ge=2, le=10**6)] = MNIST_HELD_OUT
+    num_val: Annotated[int, Field(ge=2, le=10**6)] = HELD_OUT
+    num_test: Annotated[int, Field(ge=2, le=10**6)] = HELD_OUT
     truth_id: str | None = None
 
     @override
     def contradictions(self) -> Iterator[Contradiction]:
         """Yield numbers of images that the source does not have."""
-        if self.source == "mnist":
-            yield from self._contradictions_of_mnist()
+        if self.image_set is not None:
+            yield from self._contradictions_of(self.image_set)
         elif self.num_train == "all":
             text = "num_train of synthetic data is a number or fresh, not all"
             yield Contradiction(("source", "num_train"), text)
 
-    def _contradictions_of_mnist(self) -> Iterator[Contradiction]:
-        keys = ("source", "num_train")
+    def _contradictions_of(self, images: ImageSet) -> Iterator[Contradiction]:
+        keys, title = ("source", "num_train"), images.title
         if self.num_train == "fresh":
-            yield Contradiction(keys, "num_train: fresh needs source: synthetic; MNIST has 50,000 training images")
-        elif self.num_train != "all" and self.num_train > MNIST_TRAIN:
-            yield Contradiction(keys, f"num_train is {self.num_train}, MNIST has {MNIST_TRAIN} training images")
+            text = f"num_train: fresh needs source: synthetic; {title} has {images.num_train:,} training images"
+            yield Contradiction(keys, text)
+        elif self.num_train != "all" and self.num_train > images.num_train:
+            yield Contradiction(keys, f"num_train is {self.num_train}, {title} has {images.num_train} training images")
         for key, number in (("num_val", self.num_val), ("num_test", self.num_test)):
-            if number > MNIST_HELD_OUT:
-                yield Contradiction(("source", key), f"{key} is {number}, at most {MNIST_HELD_OUT} on MNIST")
+            if number > images.num_held_out:
+                yield Contradiction(("source", key), f"{key} is {number}, at most {images.num_held_out} on {title}")
         if self.truth_id is not None:
             yield Contradiction(("source", "truth_id"), "truth_id goes with source: synthetic")
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Return whether the images are drawn from the study's truth, so that their density is known."""
+        return self.source == "synthetic"
+
+    @property
+    def image_set(self) -> ImageSet | None:
+        """Return the published set that the images are from; None where they are from none."""
+        return IMAGE_SETS.get(self.source)
+
+    @property
+    def num_training(self) -> int | None:
+        """Return the number of training images; None where each is fresh."""
+        return num_training(self.source, self.num_train)
+
+    @property
+    def size_text(self) -> str:
+        """Return height and width of an image for people."""
+        return f"{self.shape[1]}×{self.shape[2]}"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -103,7 +126,7 @@ def contradictions_between(
     if start == "random" and isinstance(start_noise, int | float) and start_noise:
         text = "start_noise is noise on the truth's weights, which needs start: truth"
         yield Contradiction(("start", "start_noise"), text)
-    if data and paradigm and paradigm.needs_truth and data.source != "synthetic":
+    if data and paradigm and paradigm.needs_truth and not data.is_synthetic:
         text = f"paradigm {paradigm.name} needs the data's density: source: synthetic, not {data.source}"
         yield Contradiction(("data.source", "paradigm.name"), text)
 
@@ -166,7 +189,7 @@ class Cell(Frozen):
         return (
             isinstance(config, NSGANConfig)
             and (self.start, self.start_noise) == ("truth", 0.0)
-            and self.data.source == "synthetic"
+            and self.data.is_synthetic
             and (config.optimizer, config.updates, config.instance_noise) == ("sgd", "simultaneous", 0.0)
             and (config.r2_gamma, config.spectral_norm) == (0.0, False)
             and config.steps > 0

@@ -6,15 +6,15 @@ and the choice of metrics are not.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nllgen.study.cell import MNIST_HELD_OUT, MNIST_TRAIN, SCHEMA, Cell, DataConfig, Degree, Precision
+from nllgen.study.cell import HELD_OUT, SCHEMA, Cell, DataConfig, Degree, Precision
+from nllgen.study.image_sets import PublishedName
 from nllgen.study.metric_groups import MetricGroup
 from nllgen.study.models import (
-    MNIST_SIZE,
     AnyArchitecture,
     DCGANConfig,
     FlowConfig,
@@ -41,9 +41,7 @@ from nllgen.study.sections import DatasetConfig, MetricsConfig, Resources
 from nllgen.study.tuning import Tuning
 
 __all__ = [
-    "MNIST_HELD_OUT",
-    "MNIST_SIZE",
-    "MNIST_TRAIN",
+    "HELD_OUT",
     "SCHEMA",
     "AdversarialConfig",
     "AnyArchitecture",
@@ -73,7 +71,7 @@ __all__ = [
     "WGANGPConfig",
 ]
 
-Sources = Annotated[tuple[Literal["mnist"], ...], Field(strict=False)]
+Sources = Annotated[tuple[PublishedName, ...], Field(strict=False)]
 Purpose = Literal["claims", "tuning"]
 
 
@@ -87,7 +85,7 @@ class Study(Frozen):
         pretrained: name of the shipped truth that replaces this run; empty where the truth is trained.
         cells: training runs in the order of the file, with unique ids.
         plugins: modules that ``model.factory`` may be imported from, beside nllgen's own.
-        optional: sources of data whose cells are left out where the data are missing.
+        optional: published sets of images whose cells are left out where the data are missing.
         left_out: optional sources that were missing at submission.
         overrides: values that ``--set`` replaced, ``KEY=VALUE`` each.
         claims_sha256: SHA-256 of the claims' rules, registered at the first submission; empty where none were.
@@ -123,7 +121,13 @@ class Study(Frozen):
     @property
     def needs_dataset(self) -> bool:
         """Return whether any cell reads synthetic images."""
-        return any(cell.data.source == "synthetic" for cell in self.cells)
+        return any(cell.data.is_synthetic for cell in self.cells)
+
+    @property
+    def real_data(self) -> Iterator[DataConfig]:
+        """Yield the real data of the truth and of the cells, once each."""
+        cells = self.cells if self.truth is None else (self.truth, *self.cells)
+        yield from {cell.data: None for cell in cells if not cell.data.is_synthetic}
 
     def without_missing(self, missing: Collection[str]) -> Study:
         """Return the study without the cells on missing optional data; ``left_out`` names these data."""

@@ -141,7 +141,7 @@ class _Expander(PartBuilder):
 
     def _note_block(self, parts: Parts, seed: Any) -> None:
         data = parts.data.model
-        if data is None or data.source != "synthetic" or isinstance(seed, Wrong) or "num_train" in parts.data.wrong:
+        if data is None or not data.is_synthetic or isinstance(seed, Wrong) or "num_train" in parts.data.wrong:
             return
         if isinstance(data.num_train, int):
             self.last_blocks[data.num_train] = max(seed, self.last_blocks.get(data.num_train, 0))

@@ -26,6 +26,7 @@ from nllgen.study.allowed_keys import (
 )
 from nllgen.study.config import Cell, FlowConfig, NLLConfig, Precision, Study
 from nllgen.study.degrees import DEGREES
+from nllgen.study.image_sets import REAL
 from nllgen.study.metric_groups import OTHER_NAMES
 from nllgen.study.pretrained import pretrained_names
 from nllgen.study.tuning import TuningFile
@@ -188,6 +189,6 @@ def _trained_truth() -> Schema:
         "paradigm": _object({key: _with_underscores(schema) for key, schema in paradigm.items()}),
         **{key: _value(key) for key in SINGLES if key not in ("degree", "start_noise")},
     }
-    properties["data"]["properties"]["source"] = {"const": "mnist"}
+    properties["data"]["properties"]["source"] = {"enum": list(REAL)}
     properties["start"] = {"const": "random"}
     return _object(properties)

@@ -18,6 +18,7 @@ from nllgen.study.config import Cell, DatasetConfig, FlowConfig, Frozen, Metrics
 from nllgen.study.diagnostics import KeyPath, did_you_mean, not_allowed
 from nllgen.study.expand import expand_truth
 from nllgen.study.grid import read_cells
+from nllgen.study.image_sets import REAL
 from nllgen.study.overrides import apply_overrides
 from nllgen.study.parts import StudyContext
 from nllgen.study.path_kinds import PathKind, not_a_grid, path_kind
@@ -35,7 +36,7 @@ _Truth = tuple[Cell | None, frozenset[str], str]  # built from what is right, th
 _NO_TRUTH: _Truth = (None, frozenset(), "")
 _TRUTH: KeyPath = ("truth",)
 _REQUIRED = ("name", "cells")
-_TRUTH_VALUES = {"paradigm.name": "nll", "data.source": "mnist", "start": "random"}  # the only ones of a truth
+_TRUTH_VALUES = {"paradigm.name": ("nll",), "data.source": REAL, "start": ("random",)}  # the only ones of a truth
 
 
 def load_study(
@@ -198,9 +199,9 @@ def _trained_truth(document: YamlDocument, value: Any, precision: Precision) -> 
     for key, axis in axes.items():
         if axis.is_list:
             document.add_error(axis.path, "the truth is one cell: give a single value")
-        only = _TRUTH_VALUES.get(key)
-        if only is not None and not axis.is_wrong and axis.values[0] != only:
-            text = f"a truth is trained by nll on mnist from a random start; allowed: {only}"
+        allowed = _TRUTH_VALUES.get(key)
+        if allowed is not None and not axis.is_wrong and axis.values[0] not in allowed:
+            text = f"a truth is trained by nll on real images from a random start; allowed: {', '.join(allowed)}"
             document.add_error(axis.path, text)
             axes[key] = Axis([Wrong(axis.values[0])], axis.path, False)
     if not isinstance(value, dict):

@@ -19,9 +19,9 @@ from pydantic import (
 )
 from typing_extensions import override
 
+from nllgen.study.image_sets import SIDE
 from nllgen.study.validation import Contradiction, ContradictionError, text_of_form
 
-MNIST_SIZE: Final = 28
 OWN: Final = "nllgen"  # a package that ``plugins`` need not list
 
 Name = Annotated[
@@ -84,7 +84,7 @@ class Architecture(Frozen):
         shape: (C, H, W) of an image, taken from the cell's data.
     """
 
-    shape: Annotated[tuple[Count, Count, Count], Field(strict=False)] = (1, MNIST_SIZE, MNIST_SIZE)
+    shape: Annotated[tuple[Count, Count, Count], Field(strict=False)] = (1, SIDE, SIDE)
 
     @property
     def num_dims(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,4 +38,22 @@ def read_regular(path: Path, max_bytes: int = RECORD_BYTES) -> bytes:
         content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)  # which Python allocates at once
     if len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"has more than {max_bytes:,} bytes", str(path))
+    return content
+
+
+def gunzip(packed: bytes, max_bytes: int) -> bytes:
+    """Unpack the bytes of a .gz file, and no more than is sensible.
+
+    Raises:
+        ValueError: they are damaged or truncated, or unpack to more than ``max_bytes``.
+    """
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # | 16: with gzip's header and checksum
+    try:
+        content = unpacker.decompress(packed, max_bytes + 1)
+    except zlib.error as error:
+        raise ValueError(f"the .gz is damaged: {error}") from error
+    if len(content) > max_bytes:
+        raise ValueError(f"unpacks to more than the expected {max_bytes} bytes")
+    if not unpacker.eof:
+        raise ValueError("the .gz is truncated")
     return content

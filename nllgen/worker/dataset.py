@@ -53,7 +53,7 @@ def draw_dataset(weights: Path, path: Path, config: DatasetConfig, stop: Stop, d
     wanted |= {} if old else {ENTROPY: config.num_entropy}
     total = sum(wanted.values())
     drawing = Drawing(truth, wanted, path, old)
-    with display("drawing synthetic MNIST", total) as update:
+    with display("drawing synthetic images", total) as update:
         drawing.run(TaskProgress(update, total), stop)
     with stop.interruptible():
         drawn = _finished(drawing, truth, old)

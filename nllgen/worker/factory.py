@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nllgen.data.logits import dequantise, from_logits, log_det_levels, to_logits, unclipped_pixels
-from nllgen.data.mnist import load_mnist
+from nllgen.data.published import load_published
 from nllgen.data.sources import Dequantised, Finite, Fresh, Source
 from nllgen.data.truth import Truth
 from nllgen.errors import MADE_ANEW, ConfigError
@@ -42,7 +42,7 @@ def run_seed(cell: Cell) -> int:
     On synthetic data it differs from the truth's: otherwise a student with the truth's architecture and seed would
     start from the same weights as the truth did.
     """
-    return stream_seed(cell.seed, "student") if cell.data.source == "synthetic" else cell.seed
+    return stream_seed(cell.seed, "student") if cell.data.is_synthetic else cell.seed
 
 
 MakeSource = Callable[[torch.Generator, torch.Generator], Source]
@@ -63,10 +63,10 @@ class CellData:
     training: Tensor | None
 
 
-def mnist_data(cell: Cell, metrics: MetricsConfig, mnist_dir: Path, device: torch.device) -> CellData:
-    """Load MNIST; held-out images and the measured part of the training set are dequantised once."""
+def published_data(cell: Cell, metrics: MetricsConfig, directory: Path, device: torch.device) -> CellData:
+    """Load a published set; held-out images and the measured part of the training set are dequantised once."""
     data = cell.data
-    splits = load_mnist(mnist_dir, data.image_size, data.num_val, data.num_test)
+    splits = load_published(directory, data.image_size, data.num_val, data.num_test, name=data.source)
     num_train = len(splits.train.images) if data.num_train == "all" else int(data.num_train)
     images = {
         "train": splits.train.images[:num_train],
@@ -168,7 +168,7 @@ def make_state(cell: Cell, data: CellData, truth: Truth | None, device: torch.de
         to_pixels=partial(unclipped_pixels, alpha=alpha),
         max_logit=math.log((1 - alpha) / alpha),
         pretrain_batches=data.make_source(streams["pretrain_data"], streams["pretrain"]),
-        truth=truth.flow if truth is not None and cell.data.source == "synthetic" else None,
+        truth=truth.flow if truth is not None and cell.data.is_synthetic else None,
         guard=Guard.of(device),
     )
     ema = EMA(flow, cell.paradigm.ema_decay) if cell.paradigm.ema_decay else None
@@ -193,7 +193,7 @@ def make_evaluator(
     def to_pixels(x: Tensor) -> Tensor:
         return from_logits(x, cell.data.alpha)
 
-    known = truth.flow if truth is not None and cell.data.source == "synthetic" else None
+    known = truth.flow if truth is not None and cell.data.is_synthetic else None
     references = References(data.sets, known, extractors, metrics.samples_by_split, to_pixels, latents, data.training)
     size, lenets = cell.data.image_size, [extractor for extractor in extractors if extractor.name == "lenet"]
     chooser = (lenets or [LeNetExtractor(device, size)])[0] if lenets or size in LENET_SIZES else None

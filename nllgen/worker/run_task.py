@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from nllgen.assets import inception_weights, require_mnist
+from nllgen.assets import inception_weights, require_images
 from nllgen.data.truth import Truth, check_fits, load_truth, truth_bytes
 from nllgen.errors import AssetError, CellsFailedError, ConfigError, CorruptFileError, MachineError
 from nllgen.metrics.extractors import load_extractor
@@ -18,7 +18,7 @@ from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import Cell, Study
 from nllgen.worker.dataset import draw_dataset
-from nllgen.worker.factory import CellData, make_evaluator, mnist_data, synthetic_data, synthetic_rows
+from nllgen.worker.factory import CellData, make_evaluator, published_data, synthetic_data, synthetic_rows
 from nllgen.worker.settings import Settings, echo, move_aside
 from nllgen.worker.train_cell import CellRun, load_model, run_cell
 
@@ -113,7 +113,7 @@ def truth_of(study_dir: StudyDir, study: Study, cell: Cell, settings: Settings) 
     Raises:
         AssetError, CorruptFileError: the truth is missing or damaged.
     """
-    if cell.data.source != "synthetic" and cell.start != "truth":
+    if not cell.data.is_synthetic and cell.start != "truth":
         return None
     if study.truth is None:
         raise ConfigError(f"study {study.name} has no truth", "add a truth section to its grid")
@@ -130,7 +130,7 @@ def prepare_run(
     """Load what a cell, or the truth, is trained and measured with; ``truth`` is the one of :func:`truth_of`.
 
     Raises:
-        AssetError: MNIST or the data set is missing.
+        AssetError: the images or the data set are missing.
         ConfigError, CorruptFileError: the data set does not fit or is damaged.
     """
     data, metrics = _load_data(study_dir, study, cell, truth, settings), study.metrics
@@ -141,8 +141,9 @@ def prepare_run(
 
 
 def _load_data(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | None, settings: Settings) -> CellData:
-    if cell.data.source != "synthetic":
-        return mnist_data(cell, study.metrics, require_mnist(settings.options.assets), settings.device)
+    if not cell.data.is_synthetic:
+        directory = require_images(settings.options.assets, cell.data.source)
+        return published_data(cell, study.metrics, directory, settings.device)
     assert truth is not None
     dataset = read_dataset(study_dir.dataset(truth.id), train_rows=synthetic_rows(cell))
     return synthetic_data(cell, study.metrics, dataset, truth, settings.device)

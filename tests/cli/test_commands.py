@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nllgen.cli import cli, machine_commands, output, study_commands
-from nllgen.data import mnist
+from nllgen.data import published
 from nllgen.errors import EXIT_ENVIRONMENT, EXIT_SOFTWARE, MachineError
 from nllgen.metrics import inception
 from tests.cli.process import USAGE, Run, frozen, refused
@@ -174,9 +174,9 @@ def test_json_has_no_nan() -> None:
 
 
 def test_other_sources_are_asked_where_torchvision_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unfit() -> None:
+    def unfit(*_: object) -> None:
         raise MachineError("torchvision does not fit torch")
 
-    monkeypatch.setattr(mnist, "mirrors", unfit)
+    monkeypatch.setattr(published, "mirrors", unfit)
     monkeypatch.setattr(inception, "weights_url", unfit)
-    assert (machine_commands._mirrors(), machine_commands._inception_url()) == ((), None)
+    assert (machine_commands._mirrors("mnist"), machine_commands._inception_url()) == ((), None)

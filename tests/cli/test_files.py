@@ -9,6 +9,7 @@ import h5py
 import pytest
 
 from nllgen.storage import checksum
+from nllgen.study.image_sets import IMAGE_SETS
 from tests.cli.process import ENVIRONMENT, TEN_THOUSAND, TINY, USAGE, Run, frozen, refused
 
 # bad folders
@@ -173,4 +174,4 @@ def test_mnist_from_a_folder_without_it(nllgen_process: Run, tmp_path: Path, con
 def test_the_list_of_assets_says_what_is_missing(nllgen_process: Run) -> None:
     done = nllgen_process("assets", "list")
     assert done.returncode == 0
-    assert done.stdout.count("missing") == 5
+    assert done.stdout.count("missing") == 4 * len(IMAGE_SETS) + 1

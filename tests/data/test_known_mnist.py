@@ -19,7 +19,7 @@ from PIL import Image
 
 from nllgen import assets
 from nllgen.data.logits import dequantise, from_logits, log_det_levels, to_logits
-from nllgen.data.mnist import load_mnist
+from nllgen.data.published import load_published
 from nllgen.data.synthetic import draw
 from nllgen.data.truth import Truth, load_truth
 from nllgen.metrics.exact import bits_per_dim, log_densities, mean_and_se
@@ -72,7 +72,7 @@ def test_its_bits_per_dimension_on_real_mnist_are_those_of_the_card(
     truth: Truth, mnist_assets: Path, split: str
 ) -> None:
     """The noise differs from the noise of the training's measurements."""
-    levels = getattr(load_mnist(assets.require_mnist(mnist_assets)), split).images
+    levels = getattr(load_published(assets.require_images(mnist_assets, "mnist")), split).images
     assert len(levels) == 10_000
     x = to_logits(dequantise(levels, torch.Generator().manual_seed(1)), truth.cell.data.alpha)
     log_det = log_det_levels(x, truth.cell.data.alpha).numpy()
@@ -123,7 +123,7 @@ def sureness(probs: torch.Tensor) -> tuple[float, float]:
 
 def test_a_classifier_takes_its_draws_for_digits(truth: Truth, mnist_assets: Path, drawn: Path) -> None:
     """The card counted more draws."""
-    mnist, alpha = load_mnist(assets.require_mnist(mnist_assets)), truth.cell.data.alpha
+    mnist, alpha = load_published(assets.require_images(mnist_assets, "mnist")), truth.cell.data.alpha
     with h5py.File(drawn) as data:
         x = torch.from_numpy(data["test/x"][:])
     images = {

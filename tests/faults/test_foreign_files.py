@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nllgen.cli import cli
-from nllgen.data.mnist import load_mnist
+from nllgen.data.published import load_published
 from nllgen.errors import CorruptFileError, MachineError, NllgenError
 from nllgen.launch.freeze import freeze
 from nllgen.launch.tasks import read_attempts
@@ -148,7 +148,7 @@ def test_no_file_that_a_command_is_given_is_waited_for(tmp_path: Path) -> None:
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
         fifo(tmp_path / "mnist" / name)
     with pytest.raises(CorruptFileError, match="is not a regular file"):
-        load_mnist(tmp_path / "mnist")
+        load_published(tmp_path / "mnist")
     grid = tmp_path / "grid.yaml"
     grid.write_text(GRID)
     for file in (str(tmp_path / "pipe"), "/dev/zero"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nllgen import assets
-from nllgen.data.mnist import Split, load_mnist
+from nllgen.data.published import Split, load_published
 from nllgen.errors import CorruptFileError, MetricInputError
 from nllgen.metrics import inception, lenet
 from nllgen.metrics.extractors import load_extractor
@@ -24,7 +24,7 @@ from nllgen.torchvision_ops import import_torchvision
 @pytest.fixture(scope="module")
 def digits(mnist_assets: Path) -> Split:
     """Return MNIST's test split."""
-    return load_mnist(assets.require_mnist(mnist_assets)).test
+    return load_published(assets.require_images(mnist_assets, "mnist")).test
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_quantise_keeps_white() -> None:
 
 @pytest.mark.parametrize(("size", "least"), [(28, 0.99), (14, 0.985)])
 def test_each_lenet_reads_the_test_digits_of_its_size(mnist_assets: Path, size: int, least: float) -> None:
-    digits = load_mnist(assets.require_mnist(mnist_assets), size).test
+    digits = load_published(assets.require_images(mnist_assets, "mnist"), size).test
     network = lenet.LeNetExtractor("cpu", size).network
     assert accuracy(network, digits.images.float() / 255, digits.labels) >= least
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from nllgen.study.config import Cell, Degree, FlowConfig
 from nllgen.study.degrees import DEGREES, student
+from nllgen.study.image_sets import source_title
 from nllgen_analysis.claims.base_rules import AnyRules
 from nllgen_analysis.claims.verdict import NAN, Finding, Sample, Sense, compare
 from nllgen_analysis.frames import Frames
@@ -231,7 +232,7 @@ def _degrees(truth: FlowConfig | None) -> dict[FlowConfig, Degree]:
 def _is_nll(cell: Cell, sizes: Sequence[Size]) -> bool:
     is_trained = cell.paradigm.name == "nll" and cell.paradigm.steps > 0
     size = "finite" if isinstance(cell.data.num_train, int) else "fresh"
-    return is_trained and cell.data.source == "synthetic" and size in sizes and cell.start == "random"
+    return is_trained and cell.data.is_synthetic and size in sizes and cell.start == "random"
 
 
 def _setting_labels(cells: Sequence[Cell]) -> list[str]:
@@ -248,8 +249,8 @@ def _setting_labels(cells: Sequence[Cell]) -> list[str]:
 
 def data_label(cell: Cell) -> str:
     """Return the data of a cell, for example ``MNIST 14×14`` or ``N = 1,000``."""
-    if cell.data.source == "mnist":
-        return f"MNIST {cell.data.image_size}×{cell.data.image_size}"
+    if not cell.data.is_synthetic:
+        return f"{source_title(cell.data.source)} {cell.data.size_text}"
     return "fresh samples" if cell.data.num_train == "fresh" else f"N = {cell.data.num_train:,}"
 
 

@@ -92,8 +92,8 @@ def _pairs(evidence: Evidence[AnyRules]) -> list[tuple[Arm, Arm]]:
 
 
 def pair_label(first: Arm, second: Arm) -> str:
-    """Return the names of two arms; add the size of MNIST's images."""
-    size = f" ({data_label(first.cell)})" if first.cell.data.source == "mnist" else ""
+    """Return the names of two arms; add the name and size of real images."""
+    size = f" ({data_label(first.cell)})" if not first.cell.data.is_synthetic else ""
     return f"{first.label} against {second.label}{size}"
 
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nllgen.storage.hdf5 import Array
-from nllgen.study.config import MNIST_TRAIN
+from nllgen.study.image_sets import num_training
 from nllgen_analysis.figures.scales import Scale
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, literal, new_figure
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames, setting_order
@@ -113,8 +113,9 @@ def average_text(row: Any) -> str:
 def lengths_text(cells: pd.DataFrame) -> str:
     """Return how long the cells were trained, empty if all took as many steps over as many images."""
     trained = cells[cells["steps"] > 0]
-    size = pd.to_numeric(trained["num_train"].replace({"all": MNIST_TRAIN, "fresh": np.nan}))
-    trained = trained.assign(epochs=trained["steps"] * trained["batch_size"] / size)
+    pairs = zip(trained["source"], trained["num_train"], strict=True)
+    sizes = [num_training(source, num_train) or np.nan for source, num_train in pairs]
+    trained = trained.assign(epochs=trained["steps"] * trained["batch_size"] / np.array(sizes, float))
     if len(trained[["steps", "batch_size", "epochs"]].drop_duplicates()) < 2:
         return ""
     names = trained["student"] + " " + trained["paradigm"]

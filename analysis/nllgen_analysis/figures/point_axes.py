@@ -55,8 +55,9 @@ def arm_names(data: pd.DataFrame) -> pd.Series:
     known = data[data["student"].notna()]
     names = known["student"]
     if (known.groupby("panel")["setting"].nunique() > 1).any():
-        sizes = known["setting"].str.split(", ", n=1).str[1].replace("fresh samples", "fresh")
-        names = names + ", " + sizes.where(~known["setting"].str.startswith("MNIST"), "MNIST")
+        parts = known["setting"].str.split(", ", n=1).str
+        sizes = parts[1].replace("fresh samples", "fresh")
+        names = names + ", " + sizes.where(known["setting"].str.startswith("synthetic"), parts[0])
     variants = known["group"].map(lambda group: " ".join(group.split(" · ")[3:]))
     return names.str.cat(variants, sep=" ").str.strip().reindex(data.index, fill_value="")
 

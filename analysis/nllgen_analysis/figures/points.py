@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nllgen.study.image_sets import REAL
 from nllgen_analysis.figures import panels, point_axes, style
 from nllgen_analysis.figures.point_axes import GROUP
 from nllgen_analysis.figures.style import DARK_GREY, EXTRACTORS, GREY, FigureResult, NotDrawn
@@ -32,12 +33,10 @@ COLUMNS = (
 MAX_KEYS = 16  # arms in a legend; of more the degrees alone have keys
 KEY_CHARACTERS = 23  # in a line of a key
 MAX_MEANS = 6  # groups in a caption, two numbers each
-NAMES = {"mnist": "MNIST", "synthetic": "synthetic MNIST"}
-# by source, in order of preference: column of final → axis label
-LIKELIHOODS = {
-    "mnist": {"test_bits_per_dim": "test NLL (bits per dimension)", "test_nll_nats": "test NLL (nats per image)"},
-    "synthetic": {"kl_nats": "KL(p‖q) on test images (nats)", "test_nll_nats": "test NLL (nats per image)"},
-}
+# in order of preference: column of final → axis label
+_NLL = {"test_nll_nats": "test NLL (nats per image)"}
+LIKELIHOODS = {"test_bits_per_dim": "test NLL (bits per dimension)"} | _NLL  # of real images
+DIVERGENCES = {"kl_nats": "KL(p‖q) on test images (nats)"} | _NLL  # of images whose density is known
 DESCRIPTION = (
     "Faint: cells at their last step, on the test split; markers: means of groups with 95 % t intervals over "
     f"seeds, {CONDITION}."
@@ -58,7 +57,7 @@ def scatter_data(frames: Frames, extractor: str) -> pd.DataFrame:
     rows = _final_rows(frames)
     rows = panels.finite(rows.assign(floor=rows[f"frechet_floor_{extractor}"]), y)
     parts = []
-    for source, name in NAMES.items():
+    for source, name in frames.source_titles.items():
         if measure := _likelihood(rows, source):
             x, label = measure
             parts.append(point_data(rows[rows["source"] == source], x, y, panel=name, labels=(label, y_label)))
@@ -108,7 +107,7 @@ def plane_data(frames: Frames, extractor: str) -> pd.DataFrame:
     rows = _final_rows(frames)
     floors = [f"recall_floor_{extractor}", f"precision_floor_{extractor}"]
     parts = []
-    for source, name in NAMES.items():
+    for source, name in frames.source_titles.items():
         own = rows[rows["source"] == source]
         part = point_data(own, f"recall_{extractor}", f"precision_{extractor}", panel=name, labels=PLANE_LABELS)
         known = own[np.isfinite(own[floors].astype(float)).all(axis=1)]
@@ -165,7 +164,7 @@ def cost_data(frames: Frames) -> pd.DataFrame:
     rows = _trained(rows.join(frames.cells[["steps", "seconds_per_step"]], on="cell"))
     rows = rows.assign(training_s=rows["steps"] * rows["seconds_per_step"].astype(float))
     parts = []
-    for source, name in NAMES.items():
+    for source, name in frames.source_titles.items():
         own = rows[rows["source"] == source]
         measures = {f"frechet_{e}": (f"Fréchet distance ({EXTRACTORS[e]})", style.frechet_label(e)) for e in EXTRACTORS}
         if measure := _likelihood(own, source):
@@ -212,7 +211,8 @@ def _final_rows(frames: Frames) -> pd.DataFrame:
 def _likelihood(rows: pd.DataFrame, source: str) -> tuple[str, str] | None:
     """Return the column of ``final`` with the likelihood of a source, and its label; None without values."""
     own = rows[rows["source"] == source]
-    known = ((c, label) for c, label in LIKELIHOODS[source].items() if np.isfinite(own[c].astype(float)).any())
+    measures = LIKELIHOODS if source in REAL else DIVERGENCES
+    known = ((c, label) for c, label in measures.items() if np.isfinite(own[c].astype(float)).any())
     return next(known, None)
 
 

@@ -1,8 +1,9 @@
-"""Sheets of samples: ten by ten images of each arm, after images of the truth and of MNIST."""
+"""Sheets of samples: ten by ten images of each arm, after real images and images of the truth."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,6 @@ MAX_SHEETS = 24
 TITLE_IN = 0.14  # height of a line of a title
 TITLE_CHARACTERS = 34  # in a line
 GAP_IN = 0.08
-REFERENCES = {"mnist": "MNIST", "truth": "truth"}
 
 
 def draw_samples(frames: Frames) -> list[FigureResult]:
@@ -63,7 +63,8 @@ def _draw_setting(frames: Frames, cells: pd.DataFrame) -> panels.Parts:
     arms = arm_rows(cells)
     sheets: list[tuple[str, Array]] = []
     listed: list[dict[str, object]] = []
-    for key, label in REFERENCES.items():
+    expected = frames.reference_titles
+    for key, label in expected.items():
         if key in frames.reference and len(frames.reference[key]):
             sheets.append((label, frames.reference[key]))
             listed.append({"row": label, "cell_id": "", "seed": "", "outcome": ""})
@@ -77,13 +78,15 @@ def _draw_setting(frames: Frames, cells: pd.DataFrame) -> panels.Parts:
     data = pd.DataFrame(listed)
     data["num_shown"] = [min(num_shown, len(images)) for _, images in sheets]
     data["mean_pixel"] = [float(np.mean(images[:num_shown], dtype=np.float64)) for _, images in sheets]
-    texts = [*_caption(cells["setting"].iloc[0], references, num_shown, len(arms) - MAX_SHEETS)]
+    texts = [*_caption(cells["setting"].iloc[0], expected, references, num_shown, len(arms) - MAX_SHEETS)]
     trained = frames.cells[frames.cells["id"].isin([*data["cell_id"], *cells["truth_id"]])]
-    return _draw_sheets(sheets, num_rows), data, [*texts, panels.lengths_text(trained)], cells.iloc[:0]
+    return _draw_sheets(sheets, num_rows, references), data, [*texts, panels.lengths_text(trained)], cells.iloc[:0]
 
 
-def _caption(setting: str, references: list[str], num_shown: int, num_hidden: int) -> list[str]:
-    missing = [label for label in REFERENCES.values() if label not in references]
+def _caption(
+    setting: str, expected: Mapping[str, str], references: list[str], num_shown: int, num_hidden: int
+) -> list[str]:
+    missing = [label for label in expected.values() if label not in references]
     texts = [
         f"Up to {num_shown} samples of the lowest seed of each arm trained on {setting}, the first ones, not selected; "
         f"before them {' and '.join(references) or 'no reference'}. Flows of one seed and base density draw the same "
@@ -96,8 +99,8 @@ def _caption(setting: str, references: list[str], num_shown: int, num_hidden: in
     return texts
 
 
-def _draw_sheets(sheets: list[tuple[str, Array]], num_rows: int) -> Figure:
-    """Draw the sheets in rows of three, each below its title."""
+def _draw_sheets(sheets: list[tuple[str, Array]], num_rows: int, references: Sequence[str]) -> Figure:
+    """Draw the sheets in rows of three, each below its title; those of references are bold."""
     titles = [textwrap.fill(title, TITLE_CHARACTERS) if "\n" not in title else title for title, _ in sheets]
     width_in = (WIDTH_IN - (SHEETS - 1) * GAP_IN) / SHEETS
     lines = [titles[rank : rank + SHEETS] for rank in range(0, len(titles), SHEETS)]
@@ -114,6 +117,6 @@ def _draw_sheets(sheets: list[tuple[str, Array]], num_rows: int) -> Figure:
         ax = figure.add_axes((left, top / height_in, width_in / WIDTH_IN, sheet_in / height_in))
         ax.imshow(np.ma.masked_invalid(sheet(images, num_rows)), cmap="gray", vmin=0, vmax=1, aspect="auto")
         ax.set_axis_off()
-        weight = "bold" if title in REFERENCES.values() else "normal"
+        weight = "bold" if title in references else "normal"
         ax.text(0, 1.01, literal(title), transform=ax.transAxes, va="bottom", fontsize=6.5, fontweight=weight)
     return figure

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nllgen import assets
-from nllgen.data.mnist import Splits, load_mnist, mirrors, read_idx, shrink
+from nllgen.data.published import Splits, load_published, mirrors, read_idx, shrink
 from nllgen.errors import AssetError, ConfigError, CorruptFileError
+from nllgen.study.image_sets import IMAGE_SETS, PUBLISHED
+from nllgen.torchvision_ops import import_torchvision
 
 
 def idx(*shape: int, data: bytes | None = None, magic: bytes = b"\0\0\x08") -> bytes:
@@ -22,7 +26,7 @@ def idx(*shape: int, data: bytes | None = None, magic: bytes = b"\0\0\x08") -> b
 
 @pytest.fixture(scope="module")
 def real(mnist_assets: Path) -> Splits:
-    return load_mnist(assets.require_mnist(mnist_assets))
+    return load_published(assets.require_images(mnist_assets, "mnist"))
 
 
 def test_splits_are_50k_10k_10k(real: Splits) -> None:
@@ -39,7 +43,7 @@ def test_training_begins_with_the_training_file(real: Splits) -> None:
 
 
 def test_validation_is_the_end_of_the_training_file(real: Splits, mnist_assets: Path) -> None:
-    everything = read_idx(assets.require_mnist(mnist_assets) / "train-images-idx3-ubyte")
+    everything = read_idx(assets.require_images(mnist_assets, "mnist") / "train-images-idx3-ubyte")
     assert torch.equal(real.val.images[:, 0], everything[-10_000:])
 
 
@@ -53,7 +57,7 @@ def test_all_levels_occur(real: Splits) -> None:
 
 @pytest.mark.parametrize("size", [14, 7])
 def test_smaller_images_keep_the_mean(real: Splits, mnist_assets: Path, size: int) -> None:
-    small = load_mnist(mnist_assets / "mnist", size, num_val=10, num_test=10)
+    small = load_published(mnist_assets / "mnist", size, num_val=10, num_test=10)
     assert small.train.images.shape == (50_000, 1, size, size)
     assert small.train.images.double().mean().item() == pytest.approx(
         real.train.images.double().mean().item(), abs=0.02
@@ -61,7 +65,7 @@ def test_smaller_images_keep_the_mean(real: Splits, mnist_assets: Path, size: in
 
 
 def test_fewer_held_out_images_are_the_first(real: Splits, mnist_assets: Path) -> None:
-    few = load_mnist(mnist_assets / "mnist", 28, num_val=3, num_test=2)
+    few = load_published(mnist_assets / "mnist", 28, num_val=3, num_test=2)
     assert torch.equal(few.val.images, real.val.images[:3])
     assert torch.equal(few.test.labels, real.test.labels[:2])
 
@@ -81,13 +85,13 @@ def test_shrink_is_within_half_a_level_of_the_block_mean(images: npt.NDArray[np.
 @pytest.mark.parametrize("size", [0, 8, 29])
 def test_another_size_is_refused(mnist_assets: Path, size: int) -> None:
     with pytest.raises(ConfigError, match=f"image_size is {size}"):
-        load_mnist(mnist_assets / "mnist", size)
+        load_published(mnist_assets / "mnist", size)
 
 
 @pytest.mark.parametrize("num", [0, 10_001])
 def test_more_held_out_images_than_there_are_is_refused(mnist_assets: Path, num: int) -> None:
     with pytest.raises(ConfigError, match=f"num_val is {num}"):
-        load_mnist(mnist_assets / "mnist", 28, num_val=num)
+        load_published(mnist_assets / "mnist", 28, num_val=num)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +99,7 @@ def test_more_held_out_images_than_there_are_is_refused(mnist_assets: Path, num:
     [
         (b"", "not an IDX file"),
         (b"\0\0\x08", "not an IDX file"),
-        (b"\x1f\x8b\x08\x00 packed", "not an IDX file"),
+        (b"\x1f\x8b\x08\x00 packed", "the .gz is truncated"),
         (idx(3, magic=b"\0\0\x0d"), "not an IDX file"),
         (idx(2, 2)[:7], "truncated in its header"),
         (idx(0, 28), "impossible shape"),
@@ -112,9 +116,49 @@ def test_corrupt_file_is_a_typed_error(tmp_path: Path, content: bytes, reason: s
         read_idx(path)
 
 
+def test_a_packed_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "images").write_bytes(gzip.compress(idx(2, 3, data=bytes(range(6)))))
+    assert read_idx(tmp_path / "images").tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.fixture
+def small_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return a directory with small files of every published set, whose table says so."""
+    for name, images in IMAGE_SETS.items():
+        (tmp_path / name).mkdir()
+        sizes = (30, 30, 10, 10)
+        a, b, c, d = (replace(f, shape=(n, *f.shape[1:])) for f, n in zip(images.files, sizes, strict=True))
+        files = (a, b, c, d)
+        for file in files:
+            size = torch.Size(file.shape).numel()
+            content = idx(*file.shape, data=bytes(i % 10 if i % 28 else 7 for i in range(size)))
+            (tmp_path / name / file.name).write_bytes(gzip.compress(content) if file.is_packed else content)
+        monkeypatch.setitem(IMAGE_SETS, name, replace(images, files=files))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_every_set_has_splits_by_the_size_of_its_test_file(small_sets: Path, name: str) -> None:
+    splits = load_published(small_sets / name, 14, 10, 4, name=name)
+    assert [len(s.images) for s in (splits.train, splits.val, splits.test)] == [20, 10, 4]
+    assert splits.test.images.shape == (4, 1, 14, 14)
+
+
+def test_images_of_emnist_are_turned_upright(small_sets: Path) -> None:
+    """The files hold the columns of an image as rows."""
+    stored = read_idx(small_sets / "emnist-digits" / "emnist-digits-test-images-idx3-ubyte")
+    upright = load_published(small_sets / "emnist-digits", num_val=1, num_test=10, name="emnist-digits").test.images
+    assert torch.equal(upright[:, 0], stored.transpose(1, 2))
+
+
+def test_missing_file_of_another_set_suggests_its_command(tmp_path: Path) -> None:
+    with pytest.raises(AssetError, match="nllgen assets fetch kmnist"):
+        load_published(tmp_path, name="kmnist")
+
+
 def test_missing_file_suggests_the_command(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match="nllgen assets fetch mnist"):
-        load_mnist(tmp_path)
+        load_published(tmp_path)
 
 
 def test_directory_in_place_of_a_file_is_a_typed_error(tmp_path: Path) -> None:
@@ -125,9 +169,24 @@ def test_directory_in_place_of_a_file_is_a_typed_error(tmp_path: Path) -> None:
 def test_file_of_another_shape_is_a_typed_error(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(5, 28, 28))
     with pytest.raises(CorruptFileError, match=r"has shape \(5, 28, 28\)"):
-        load_mnist(tmp_path)
+        load_published(tmp_path)
 
 
-def test_mirrors_are_torchvisions() -> None:
-    assert mirrors()
-    assert all(url.startswith("http") for url in mirrors())
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_mirrors_are_torchvisions(name: str) -> None:
+    assert mirrors(name)
+    assert all(url.startswith("http") for url in mirrors(name))
+
+
+@pytest.mark.parametrize("name", ["kmnist", "emnist-digits"])
+def test_hashes_of_packed_files_are_torchvisions(name: str) -> None:
+    images = IMAGE_SETS[name]
+    published = getattr(import_torchvision().datasets, images.torchvision)
+    if images.archive:
+        assert published.md5 == images.archive.md5
+    else:
+        assert [(file.name, file.md5) for file in images.files] == list(published.resources)
+
+
+def test_the_table_has_the_sets_that_studies_can_name() -> None:
+    assert tuple(IMAGE_SETS) == PUBLISHED
