@@ -54,6 +54,7 @@ ONLY = {
 }
 OWNERS = {
     "yaml": {"study"},
+    "PIL": {"study"},
     "h5py": {"storage"},
     "tensorboardX": {"storage"},
     "submitit": {"launch"},

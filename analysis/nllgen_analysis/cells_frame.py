@@ -39,7 +39,7 @@ def _config_row(cell: Cell) -> dict[str, Hashable]:
         "paradigm": cell.paradigm.name,
         "source": cell.data.source,
         "num_train": str(cell.data.num_train),
-        "image_size": cell.data.image_size,
+        "image_size": cell.data.shape[1],
         "truth_id": cell.data.truth_id or "",
         "start": cell.start,
         "start_noise": cell.start_noise,
@@ -85,7 +85,7 @@ def settings_of(cell: Cell) -> dict[str, Hashable]:
     parts = {"": cell.model_dump(include={"precision"}) | cell.paradigm.model_dump()}
     parts["flow."] = cell.architecture.model_dump(exclude={"shape", "options"})
     parts["options."] = {key: str(value) for key, value in cell.model.options.items()} if cell.model else {}
-    parts["data."] = cell.data.model_dump(exclude={"source", "num_train", "image_size"})
+    parts["data."] = cell.data.model_dump(exclude={"source", "num_train", "image_size", "image_shape"})
     return {f"{prefix}{key}": value for prefix, values in parts.items() for key, value in values.items()}
 
 

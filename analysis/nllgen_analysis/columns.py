@@ -29,7 +29,7 @@ _CONFIGURATION = {
     "paradigm": Column(TEXT, "how the cell is trained"),
     "source": Column(TEXT, "where its images come from"),
     "num_train": Column(TEXT, "number of training images, `all` or `fresh`"),
-    "image_size": Column("pixels", "height and width of an image"),
+    "image_size": Column("pixels", "height of an image"),
     "truth_id": Column(TEXT, "id of the truth that synthetic images are drawn from; empty without one"),
     "start": Column(TEXT, "initial weights: `random` or `truth`"),
     "start_noise": Column("1", "noise on the truth's weights, a share of their root mean square"),

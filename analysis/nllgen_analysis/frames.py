@@ -18,9 +18,10 @@ from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import StudyFile
 from nllgen.storage.tables import Table
-from nllgen.study.config import Cell
+from nllgen.study.config import Cell, DataConfig
 from nllgen.study.degrees import DEGREES
 from nllgen.study.image_sets import REAL, SOURCES, source_title
+from nllgen.study.lenets import domain_of
 from nllgen.study.path_kinds import COLLECTED_KINDS, PathKind, enclosing_study, not_collected, path_kind
 from nllgen.study.stored import parse_cell, parse_cell_json, parse_section
 from nllgen.study.tuning import Tuning
@@ -91,15 +92,28 @@ class Frames:
             ) from error
 
     @property
+    def truth(self) -> Cell | None:
+        """Return the configuration of the truth, trained or shipped; None where the study has none.
+
+        Raises:
+            CorruptFileError: the study's header does not hold one that ships.
+        """
+        trained = (config for config, role in zip(self.configs, self.cells["role"], strict=True) if role == "truth")
+        return next(trained, None) or self.pretrained_truth
+
+    @property
+    def domains(self) -> list[DataConfig]:
+        """Return the real data that the images of the rows of ``cells`` look like, once each."""
+        truth = self.truth
+        return list(dict.fromkeys(domain_of(config.data, truth) for config in self.configs))
+
+    @property
     def source_titles(self) -> dict[str, str]:
         """Return the sources of the study for people: real ones, then images that a truth draws, named by its own.
 
         A truth whose training is not known was trained on MNIST.
         """
-        roles = self.cells["role"]
-        truths = [config for config, role in zip(self.configs, roles, strict=True) if role == "truth"]
-        truths = truths or [truth for truth in [self.pretrained_truth] if truth is not None]
-        origin = truths[0].data.source if truths else REAL[0]
+        origin = self.truth.data.source if self.truth else REAL[0]
         used = {config.data.source for config in self.configs} | {origin}
         synthetic = {"synthetic": f"synthetic {source_title(origin)}"}
         return {source: source_title(source) for source in REAL if source in used} | synthetic

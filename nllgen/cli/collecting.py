@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from nllgen.storage.collect import Collected
     from nllgen.storage.hdf5 import Array
     from nllgen.storage.study_dir import StudyDir
-    from nllgen.study.config import Study
 
 _NUM_PICTURES = 64  # of each real source, beside the samples of a report
 
@@ -28,18 +27,22 @@ def collect_study(study_dir: StudyDir, out: Path, echo: Callable[[str], None], *
     from nllgen.cli.progress import counted
     from nllgen.storage.collect import collect
 
-    reference = _pictures(study_dir.read_study())
+    reference = _pictures(study_dir)
     with counted("reading results", echo) as progress:
         return collect(study_dir, out, allow_missing=allow_missing, reference=reference, progress=progress)
 
 
-def _pictures(study: Study) -> dict[str, Array]:
-    """Return the first test images of each real source of a study that is on this machine."""
+def _pictures(study_dir: StudyDir) -> dict[str, Array]:
+    """Return the first test images of each real source of a study that are on this machine."""
     from nllgen.assets import asset_folder, first_pictures
+    from nllgen.study.image_files import first_test_pictures
 
     reference: dict[str, Array] = {}
-    for data in {data.source: data for data in study.real_data}.values():
-        pictures = first_pictures(asset_folder(), data.source, _NUM_PICTURES, data.image_size)
+    for data in {data.source: data for data in study_dir.read_study().real_data}.values():
+        if data.sha256 is not None:
+            pictures = first_test_pictures(study_dir.images(data.sha256), _NUM_PICTURES, data.num_test)
+        else:
+            pictures = first_pictures(asset_folder(), data.source, _NUM_PICTURES, data.image_size)
         if pictures is not None:
             reference[data.source] = pictures
     return reference

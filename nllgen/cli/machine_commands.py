@@ -89,6 +89,19 @@ def assets_list() -> None:
     print_tables(rows)
 
 
+@assets.command("digest", epilog=example("nllgen assets digest photos", "nllgen assets digest images.npz"))
+@cloup.argument("path", type=PATH, help="An .npz file, or a directory of PNG or JPEG files.")
+def assets_digest(path: Path) -> None:
+    """Print the lines by which a study names images of your own."""
+    from nllgen.study.image_files import read_images
+
+    images = read_images(path)
+    channels, height, width = images.shape
+    test = f", and {len(images.test):,} test images" if len(images.test) else ""
+    echo(f"# {len(images.images):,} images of {height}×{width} in {'colour' if channels > 1 else 'grey'}{test}")
+    echo(f"data: {{source: file, path: {path}, sha256: {images.sha256}}}")
+
+
 @cloup.command(epilog=example("nllgen doctor", "nllgen doctor --write mine --partition short"))
 @ROOT
 @cloup.option("--write", "name", help="Write a profile of the cluster under this name, for submit --profile NAME.")

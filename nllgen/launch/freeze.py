@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nllgen.errors import ConflictError
 from nllgen.launch.executables import record_own
 from nllgen.launch.submission_lock import submission_lock
 from nllgen.launch.trust import require_trust
@@ -14,6 +15,7 @@ from nllgen.storage.capabilities import require_publishing
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
 from nllgen.study.extend import extend_study, rules_note
+from nllgen.study.image_files import npz_bytes, read_images
 from nllgen.study.pretrained import pretrained_weights
 
 
@@ -34,11 +36,12 @@ def freeze(study: Study, root: Path, echo: Echo = lambda text: None) -> tuple[St
     before, merged = _merge_with_frozen(study_dir, study)
     if note := record_own(merged):  # before anything is there: a command that is killed goes on without asking
         echo(note)
-    if merged != before:
+    if merged.model_copy(update={"image_files": {}}) != before:  # which are not frozen
         with submission_lock(study_dir):
             before, merged = _merge_with_frozen(study_dir, study)  # another process may have added cells meanwhile
             study_dir.freeze(merged)
     _install_truth(study_dir, merged)
+    _install_own_data(study_dir, study)
     return study_dir, merged, len(merged.cells) - (len(before.cells) if before else 0)
 
 
@@ -73,6 +76,20 @@ def _install_truth(study_dir: StudyDir, study: Study) -> None:
         raise_os_error("read", path, error)
     if not is_installed:
         write_bytes(path, weights)
+
+
+def _install_own_data(study_dir: StudyDir, study: Study) -> None:
+    """Copy the user's own data into the study's folder, which every job can read, unless they are there."""
+    used = {data.sha256 for data in study.real_data}
+    for sha256, source in study.image_files.items():
+        path = study_dir.images(sha256)
+        if sha256 not in used or path.exists():  # its digest is proved when it is read
+            continue
+        content = read_images(Path(source))
+        if content.sha256 != sha256:
+            raise ConflictError(f"{source} changed while it was read", "run the same command again")
+        make_folder(path.parent)
+        write_bytes(path, npz_bytes(content))
 
 
 def _merge_with_frozen(study_dir: StudyDir, study: Study) -> tuple[Study | None, Study]:

@@ -10,8 +10,11 @@ import torch
 
 from nllgen.metrics.features import Extractor
 from nllgen.metrics.inception import HINT, InceptionExtractor
-from nllgen.metrics.lenet import DESIGNS, LeNetExtractor, without_lenet
+from nllgen.metrics.lenet import LeNetExtractor
+from nllgen.study.config import DataConfig
+from nllgen.study.lenets import has_lenet, without_lenet
 
+MNIST = DataConfig()
 _reported: set[Hashable] = set()
 
 
@@ -19,7 +22,7 @@ def load_extractor(
     name: Literal["lenet", "inception"],
     device: torch.device | str,
     *,
-    image_size: int = 28,
+    domain: DataConfig = MNIST,
     inception_weights: str | Path,
     echo: Callable[[str], None],
 ) -> Extractor | None:
@@ -28,7 +31,7 @@ def load_extractor(
     Args:
         name: of the extractor in a study.
         device: of its network.
-        image_size: height and width of the images.
+        domain: real data that the images look like.
         inception_weights: path of Inception's weights, which may be missing.
         echo: prints once per process why there is none.
 
@@ -36,9 +39,10 @@ def load_extractor(
         CorruptFileError: weights with another hash than the known one.
     """
     if name == "lenet":
-        if image_size in DESIGNS:
-            return LeNetExtractor(device, image_size)
-        _report(image_size, f"{without_lenet(image_size)}: no Fréchet distance is measured", echo)
+        if has_lenet(domain):
+            return LeNetExtractor(device, domain.image_size, domain.source)
+        reason = without_lenet(domain.source, domain.shape)
+        _report(reason, f"{reason}; frechet_lenet and the other metrics of its features are NaN", echo)
         return None
     weights = Path(inception_weights)
     if weights.exists():

@@ -1,8 +1,8 @@
-"""LeNet-like MNIST classifiers (LeCun et al. 1998, fig. 2), whose penultimate features the Fréchet distance compares.
+"""LeNet-like classifiers (LeCun et al. 1998, fig. 2), whose penultimate features the Fréchet distance compares.
 
-They are the in-domain extractors, whereas Inception was not trained on digits. There is one for each image size at
-which digits can be told apart: a network of 28×28 reads digits that were enlarged from 14×14 with 94.4 % accuracy, and
-from 7×7 with 47.5 %. Their weights ship with the package; ``train_lenet`` creates them.
+They are the in-domain extractors, whereas Inception was not trained on such images. Each is of one published set and
+one image size at which classes can be told apart: a network of 28×28 reads digits that were enlarged from 14×14 with
+94.4 % accuracy, and from 7×7 with 47.5 %. Their weights ship with the package; ``train_lenet`` creates them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from nllgen.errors import MetricInputError
 from nllgen.metrics.features import Extractor, loading, read_weights
+from nllgen.study.lenets import LENETS, without_lenet
 
 NUM_FEATURES = 84
 
@@ -27,28 +28,21 @@ class Design:
     """A network for one image size.
 
     Attributes:
-        file: of its weights.
         maps: feature maps of both convolutions.
         kernel: size of their kernels.
         paddings: of both.
         side: height and width of the feature maps after both poolings.
     """
 
-    file: str
     maps: tuple[int, int]
     kernel: int
     paddings: tuple[int, int]
     side: int
 
-    @property
-    def path(self) -> Path:
-        """Return the path of the weights, beside their record in JSON."""
-        return Path(__file__).with_name(self.file)
-
 
 DESIGNS: Final = {
-    28: Design("lenet.pt", maps=(12, 24), kernel=5, paddings=(2, 0), side=5),
-    14: Design("lenet14.pt", maps=(16, 32), kernel=3, paddings=(1, 1), side=3),
+    28: Design(maps=(12, 24), kernel=5, paddings=(2, 0), side=5),
+    14: Design(maps=(16, 32), kernel=3, paddings=(1, 1), side=3),
 }
 
 
@@ -79,15 +73,16 @@ class LeNet(nn.Module):
 
 
 class LeNetExtractor(Extractor):
-    """The LeNet of an image size that ships with nllgen.
+    """The LeNet of a published set and an image size that ships with nllgen.
 
     Args:
         device: of the network.
         image_size: height and width of the images.
+        source: the set that it was trained on.
         weights: another weights file; a ``.json`` file of the same name holds its SHA-256.
 
     Raises:
-        MetricInputError: there is no LeNet for that size.
+        MetricInputError: there is no LeNet for that set and size.
         CorruptFileError: the file is missing, or has another SHA-256.
     """
 
@@ -95,12 +90,19 @@ class LeNetExtractor(Extractor):
     dim = NUM_FEATURES
     channels = (1,)
 
-    def __init__(self, device: torch.device | str, image_size: int = 28, weights: str | Path | None = None):
-        if image_size not in DESIGNS:
-            raise MetricInputError(without_lenet(image_size), f"LeNet reads images of {' or '.join(map(str, DESIGNS))}")
-        design = DESIGNS[image_size]
-        self.device, path, network = torch.device(device), Path(weights or design.path), LeNet(image_size)
-        hint = f"install nllgen again, or create the file with: {command(image_size)}"
+    def __init__(
+        self,
+        device: torch.device | str,
+        image_size: int = 28,
+        source: str = "mnist",
+        weights: str | Path | None = None,
+    ):
+        if (source, image_size) not in LENETS:
+            text = without_lenet(source, (1, image_size, image_size))
+            raise MetricInputError(text, f"LeNet reads images of {' or '.join(map(str, DESIGNS))}")
+        self.device, network = torch.device(device), LeNet(image_size)
+        path = Path(weights or Path(__file__).with_name(LENETS[source, image_size]))
+        hint = f"install nllgen again, or create the file with: {command(source, image_size)}"
         with loading(path, "LeNet's weights", hint):
             expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
             state, self.sha256 = read_weights(path, expected, hint)
@@ -112,11 +114,7 @@ class LeNetExtractor(Extractor):
         return self.network.features(images)
 
 
-def command(image_size: int) -> str:
-    """Return the command that makes the weights of an image size."""
-    return f"python -m nllgen.metrics.train_lenet --image-size {image_size} --assets DIR -o {DESIGNS[image_size].file}"
-
-
-def without_lenet(image_size: int) -> str:
-    """Return the reason why there is no LeNet for an image size."""
-    return f"there is no LeNet for images of {image_size}×{image_size}: at 7×7 half of the digits cannot be told apart"
+def command(source: str, image_size: int) -> str:
+    """Return the command that makes the weights of a set and an image size."""
+    file = LENETS[source, image_size]
+    return f"python -m nllgen.metrics.train_lenet --set {source} --image-size {image_size} --assets DIR -o {file}"

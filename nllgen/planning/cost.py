@@ -25,7 +25,7 @@ from nllgen.study.config import (
     Study,
     WGANGPConfig,
 )
-from nllgen.study.sections import LENET_SIZES
+from nllgen.study.lenets import domain_of, has_lenet
 
 if TYPE_CHECKING:
     from nllgen.study.run_options import CellTiming
@@ -109,6 +109,7 @@ class _Run:
     def __init__(self, cell: Cell, study: Study, calibration: Calibration, timing: CellTiming | None = None):
         truth = study.truth.real_nvp if study.truth is not None and cell.data.is_synthetic else None
         self.cell, self.metrics, self.truth, self.calibration = cell, study.metrics, truth, calibration
+        self.domain = domain_of(cell.data, study.truth)
         self.timing = timing
         self.model, self.paradigm, self.batch = cell.architecture, cell.paradigm, cell.paradigm.batch_size
 
@@ -173,7 +174,7 @@ class _Run:
     def _has_best(self) -> bool:
         """Return whether validation chooses best weights: by likelihood, or by a Fréchet distance."""
         is_by_distance = isinstance(self.paradigm, GeneratorConfig) and self.paradigm.best_by == "frechet"
-        return self.cell.dcgan is None or (is_by_distance and self.cell.data.image_size in LENET_SIZES)
+        return self.cell.dcgan is None or (is_by_distance and has_lenet(self.domain))
 
     def _disc_seconds(self, paradigm: AdversarialConfig) -> float:
         """Return the seconds of a discriminator's step: generate, real and fake with gradient, graph of a penalty."""

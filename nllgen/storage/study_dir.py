@@ -177,6 +177,10 @@ class StudyDir:
         """Return dataset.h5: the synthetic data set."""
         return self.truth(truth_id).dataset
 
+    def images(self, sha256: str) -> Path:
+        """Return images/<digest>.npz: a copy of the user's own images, under the digest of their content."""
+        return self.path / "images" / f"{sha256[:_DIGITS]}.npz"
+
     @property
     def is_frozen(self) -> bool:
         """Return whether a study was submitted here."""

@@ -28,7 +28,7 @@ PARADIGMS: dict[str, type[ParadigmConfig]] = {
 }
 ARCHITECTURES: dict[str, type[Frozen]] = {"flow": FlowConfig, "dcgan": DCGANConfig, "model": ImportedConfig}
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "data": tuple(key for key in DataConfig.model_fields if key != "truth_id"),
+    "data": tuple(key for key in DataConfig.model_fields if key not in ("truth_id", "image_shape")),
     **{name: tuple(key for key in model.model_fields if key != "shape") for name, model in ARCHITECTURES.items()},
     "paradigm": tuple(
         dict.fromkeys(key for model in PARADIGMS.values() for key in ("name", TUNED, *model.model_fields))

@@ -19,6 +19,7 @@ from nllgen.study.models import (
     FlowConfig,
     Frozen,
     ImportedConfig,
+    Sha256,
     without_defaults,
 )
 from nllgen.study.paradigms import AdversarialConfig, AnyParadigm, NLLConfig, NSGANConfig
@@ -36,31 +37,52 @@ class DataConfig(Frozen):
     """The images that a cell is trained and measured on.
 
     Attributes:
-        source: a published set, ``mnist``, ``fashion-mnist``, ``kmnist`` or ``emnist-digits``, or ``synthetic`` images
-            drawn from the study's truth.
+        source: a published set, ``mnist``, ``fashion-mnist``, ``kmnist`` or ``emnist-digits``; a ``file`` of one's own
+            images; or ``synthetic`` images drawn from the study's truth.
+        path: .npz file or directory of the images of ``source: file``, relative to the study's file. It is not in the
+            id.
+        sha256: SHA-256 of the content of those images, which ``nllgen assets digest PATH`` prints.
         image_size: height and width that a published set is averaged down to: 28, 14 or 7. Synthetic images have the
-            truth's.
+            truth's, and those of a file their own.
         alpha: squeeze of pixels towards 0.5 before the logit, w = α + (1 − 2α)v; within what fp32 inverts to 1 % of a
             level.
         num_train: training images; ``all`` of a published set's (50,000 of MNIST's), or ``fresh`` synthetic images at
             every step.
         num_val, num_test: held-out images that densities are measured on.
         truth_id: id of the truth that synthetic images are drawn from; filled in when the study is loaded.
+        image_shape: (C, H, W) of images of a file, and of a truth that was trained on them; filled in likewise.
     """
 
     source: SourceName = "mnist"
+    path: Annotated[str | None, Field(min_length=1, exclude=True)] = None
+    sha256: Sha256 | None = None
     image_size: Literal[28, 14, 7] = SIDE
     alpha: Annotated[float, Field(ge=1e-9, le=0.49)] = 1e-6
     num_train: Count | Literal["all", "fresh"] = "all"
     num_val: Annotated[int, Field(ge=2, le=10**6)] = HELD_OUT
     num_test: Annotated[int, Field(ge=2, le=10**6)] = HELD_OUT
     truth_id: str | None = None
+    image_shape: Annotated[tuple[Count, Count, Count] | None, Field(strict=False)] = None
+
+    @model_serializer(mode="wrap")
+    def _dump_as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = without_defaults(dump(self), {"sha256": None, "image_shape": None})
+        if self.image_shape is not None:
+            values.pop("image_size", None)  # of published sets alone
+        return values
 
     @override
     def contradictions(self) -> Iterator[Contradiction]:
-        """Yield numbers of images that the source does not have."""
+        """Yield numbers of images that the source does not have, and keys of other sources."""
+        if self.source != "file":
+            for key in ("path", "sha256"):
+                if getattr(self, key) is not None:
+                    yield Contradiction(("source", key), f"{key} goes with source: file, not {self.source}")
         if self.image_set is not None:
             yield from self._contradictions_of(self.image_set)
+        elif self.source == "file":
+            if self.num_train == "fresh":
+                yield Contradiction(("source", "num_train"), "num_train: fresh needs source: synthetic, not file")
         elif self.num_train == "all":
             text = "num_train of synthetic data is a number or fresh, not all"
             yield Contradiction(("source", "num_train"), text)
@@ -101,7 +123,7 @@ class DataConfig(Frozen):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return the shape of an image, (C, H, W)."""
-        return (1, self.image_size, self.image_size)
+        return self.image_shape or (1, self.image_size, self.image_size)
 
 
 _SAMPLE_PARADIGMS = [

@@ -89,6 +89,7 @@ class Study(Frozen):
         left_out: optional sources that were missing at submission.
         overrides: values that ``--set`` replaced, ``KEY=VALUE`` each.
         claims_sha256: SHA-256 of the claims' rules, registered at the first submission; empty where none were.
+        image_files: SHA-256 → path of one's own images, which are copied into the study's directory; not frozen.
     """
 
     name: Name
@@ -105,6 +106,7 @@ class Study(Frozen):
     metrics: MetricsConfig = MetricsConfig()
     resources: Resources = Resources()
     claims_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    image_files: dict[str, str] = Field(default_factory=dict, exclude=True)
 
     @model_validator(mode="after")
     def _check_factories(self) -> Self:

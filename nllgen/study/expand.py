@@ -21,13 +21,13 @@ class Candidate(NamedTuple):
         cell: None where it has a fault.
         identity: equal for equal cells, and for equal values where there is a fault.
         label: for people.
-        image_size: None where it is not known.
+        shape: of an image, (C, H, W); None where it is not known.
     """
 
     cell: Cell | None
     identity: str
     label: str
-    image_size: int | None
+    shape: tuple[int, int, int] | None
 
 
 def expand(product: Product, context: StudyContext) -> Iterator[Candidate]:
@@ -58,7 +58,7 @@ class _Shared(NamedTuple):
 
     parts: Parts
     cell: Cell | None
-    image_size: int | None
+    shape: tuple[int, int, int] | None
 
 
 class _Expander(PartBuilder):
@@ -77,15 +77,15 @@ class _Expander(PartBuilder):
         values = typed(assignment, self.shared_keys)
         if values not in self.shared:
             self.shared[values] = self._shared(assignment)
-        parts, first, size = self.shared[values]
+        parts, first, shape = self.shared[values]
         seed = assignment.get("seed", 0)
         self._note_block(parts, seed)
         if first is None or isinstance(seed, Wrong):
             label = ", ".join(f"{key} {_plain(assignment[key])}" for key in self.lists) or "the same values"
-            return Candidate(None, self._identity(assignment), label, size)
+            return Candidate(None, self._identity(assignment), label, shape)
         cell = first.model_copy(update={"seed": seed})  # which was validated where it is written
         identity = cell.id if self.product.is_whole else self._identity(assignment)
-        return Candidate(cell if self._is_no_trial(cell) else None, identity, cell.label, size)
+        return Candidate(cell if self._is_no_trial(cell) else None, identity, cell.label, shape)
 
     def _shared(self, assignment: Assignment) -> _Shared:
         """Build all of a cell but its seed, which thousands of cells share."""
@@ -93,10 +93,10 @@ class _Expander(PartBuilder):
         degree, noise = assignment.get("degree", "custom"), assignment.get("start_noise", 0.0)
         start = "truth" if degree == "W*" else assignment.get("start", "random")
         data = parts.data.model if "image_size" not in parts.data.wrong else None
-        size = data.image_size if data else None
+        shape = data.shape if data else None
         fits = self._fit(assignment, parts, start, noise)
         if not fits or not parts.are_right or any(isinstance(value, Wrong) for value in (degree, start, noise)):
-            return _Shared(parts, None, size)
+            return _Shared(parts, None, shape)
         fields: dict[str, Any] = {
             "data": parts.data.model,
             self.architecture: parts.model.model,
@@ -106,7 +106,7 @@ class _Expander(PartBuilder):
             "precision": parts.precision,
             "degree": degree,
         }
-        return _Shared(parts, Cell.model_validate(fields), size)
+        return _Shared(parts, Cell.model_validate(fields), shape)
 
     def _identity(self, assignment: Assignment) -> str:
         """Return the values of a combination; in a sweep whose keys are not all known, equal ones are its own alone."""

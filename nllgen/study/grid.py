@@ -28,17 +28,17 @@ def read_cells(context: StudyContext, value: Any) -> tuple[Cell, ...]:
         products = [product.thinned(_MAX_TRIED) for product in products]
     cells: dict[str, tuple[Candidate, KeyPath]] = {}
     duplicates = _Duplicates(document)
-    sizes: dict[int, KeyPath] = {}
+    shapes: dict[tuple[int, int, int], KeyPath] = {}
     for product in products:
         for candidate in expand(product, context):
-            if candidate.image_size is not None:
-                sizes.setdefault(candidate.image_size, product.path)
+            if candidate.shape is not None:
+                shapes.setdefault(candidate.shape, product.path)
             first, path = cells.setdefault(candidate.identity, (candidate, product.path))
             # a winner of a tuning study may be a cell that the file has anyway
             if first is not candidate and TUNED_KEY not in product.axes:
                 duplicates.add((path, product.path), first.label, candidate.label)
     duplicates.report()
-    _check_image_size(document, sizes)
+    _check_shapes(document, shapes)
     if not cells and len(document.diagnostics) == num_before:
         document.add_error(("cells",), "an empty grid: no cells are left to run")
     return tuple(candidate.cell for candidate, _ in cells.values() if candidate.cell is not None)
@@ -71,12 +71,18 @@ def _add_too_many(document: YamlDocument, products: list[Product]) -> None:
     document.add_error(largest.path, text)
 
 
-def _check_image_size(document: YamlDocument, sizes: dict[int, KeyPath]) -> None:
+def _check_shapes(document: YamlDocument, shapes: dict[tuple[int, int, int], KeyPath]) -> None:
     """Check that all images have one size, since a study is one file of images."""
-    first = next(iter(sizes), None)
-    for size, path in [*sizes.items()][1:]:
-        text = f"data.image_size is {size}, earlier cells have {first}: a study has images of one size"
+    first = next(iter(shapes), None)
+    for shape, path in [*shapes.items()][1:]:
+        assert first is not None
+        text = f"data.image_size is {_size(shape)}, earlier cells have {_size(first)}: a study has images of one size"
         document.add_error(path, text)
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    channels, height, width = shape
+    return str(height) if (channels, height) == (1, width) else f"{height}×{width} with {channels} channels"
 
 
 def _format_count(number: int) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 PublishedName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"]
-SourceName = Literal[PublishedName, "synthetic"]
+SourceName = Literal[PublishedName, "file", "synthetic"]
 PUBLISHED: Final[tuple[str, ...]] = get_args(PublishedName)
-REAL: Final = PUBLISHED  # whose density nobody knows
+REAL: Final = (*PUBLISHED, "file")  # whose density nobody knows
 SOURCES: Final[tuple[str, ...]] = (*REAL, "synthetic")  # in the order of reports
 
 SIDE: Final = 28  # height and width of the images of every published set
@@ -176,7 +176,7 @@ _EMNIST = ImageSet(
 
 IMAGE_SETS: Final[dict[str, ImageSet]] = {each.name: each for each in (_MNIST, _FASHION, _KMNIST, _EMNIST)}
 
-_TITLES = {name: each.title for name, each in IMAGE_SETS.items()}
+_TITLES = {name: each.title for name, each in IMAGE_SETS.items()} | {"file": "own images"}
 
 
 def source_title(source: str) -> str:

@@ -19,12 +19,12 @@ from nllgen.study.diagnostics import KeyPath, did_you_mean, not_allowed
 from nllgen.study.expand import expand_truth
 from nllgen.study.grid import read_cells
 from nllgen.study.image_sets import REAL
+from nllgen.study.lenets import domain_of, has_lenet, without_lenet
 from nllgen.study.overrides import apply_overrides
 from nllgen.study.parts import StudyContext
 from nllgen.study.path_kinds import PathKind, not_a_grid, path_kind
 from nllgen.study.pretrained import pretrained_card, pretrained_names
 from nllgen.study.product import Axis, Product
-from nllgen.study.sections import LENET_SIZES
 from nllgen.study.sweep import SweepReader
 from nllgen.study.tuning import Tuning, TuningFile, read_tuning
 from nllgen.study.validation import Validated, faults_of
@@ -84,19 +84,22 @@ def parse_study(
     }
     fields: dict[str, Any] = {name: section.model for name, section in sections.items() if section.model is not None}
     fields |= {key: root[key] for key in ("name", "purpose", "plugins", "optional") if key in root}
-    truth, wrong_of_truth, pretrained = _truth(document, root["truth"], precision) if "truth" in root else _NO_TRUTH
+    image_files: dict[str, str] = {}  # of the truth and the cells
+    truth_context = StudyContext(document, precision, image_files=image_files)
+    truth, wrong_of_truth, pretrained = _truth(truth_context, root["truth"]) if "truth" in root else _NO_TRUTH
     plugins = root["plugins"] if isinstance(root.get("plugins"), list) else []
     names = tuple(name for name in plugins if isinstance(name, str))  # validation reports the rest
     tuning = _tuning(document, root["tuning"]) if "tuning" in root else None
     dataset = cast("Validated[DatasetConfig]", sections["dataset"])
     context = StudyContext(
-        document, precision, truth, wrong_of_truth, "truth" in root, dataset, names, tuning, "tuning" in root
-    )
+        document, precision, truth, wrong_of_truth, "truth" in root, dataset, names, tuning, "tuning" in root,
+        image_files,
+    )  # fmt: skip
     cells = read_cells(context, root["cells"]) if root.get("cells") is not None else ()
     if root.get("purpose") == "tuning":
-        _check_tuning(document, cast("Validated[MetricsConfig]", sections["metrics"]), cells)
+        _check_tuning(document, cast("Validated[MetricsConfig]", sections["metrics"]), cells, truth)
     fields |= {"truth": truth, "pretrained": pretrained, "cells": cells, "claims_sha256": claims_sha256()}
-    fields |= {"tuning": tuning, "overrides": tuple(overrides)}
+    fields |= {"tuning": tuning, "overrides": tuple(overrides), "image_files": image_files}
     try:
         study = Study.model_validate(fields)
     except ValidationError as error:
@@ -160,21 +163,25 @@ def _tuning(document: YamlDocument, value: Any) -> Tuning | None:
         return None
 
 
-def _check_tuning(document: YamlDocument, metrics: Validated[MetricsConfig], cells: Sequence[Cell]) -> None:
+def _check_tuning(
+    document: YamlDocument, metrics: Validated[MetricsConfig], cells: Sequence[Cell], truth: Cell | None
+) -> None:
     """Check that the trials of a tuning study can be compared by their Fréchet distances."""
     known = metrics.model if metrics.wrong.isdisjoint(("every", "frechet")) else None
     if known and ("frechet" not in known.every or "lenet" not in known.frechet):
         text = "a tuning study compares Fréchet distances: it needs frechet in every, and lenet in frechet"
         document.add_error(("metrics",), text)
-    if sizes := {cell.data.image_size for cell in cells} - set(LENET_SIZES):
-        text = f"tuning compares Fréchet distances, which images of {min(sizes)}×{min(sizes)} do not have"
+    domains = (domain_of(cell.data, truth) for cell in cells)
+    if domain := next((domain for domain in domains if not has_lenet(domain)), None):
+        text = f"tuning compares Fréchet distances on LeNet's features; {without_lenet(domain.source, domain.shape)}"
         document.add_error(("purpose",), text)
 
 
-def _truth(document: YamlDocument, value: Any, precision: Precision) -> _Truth:
+def _truth(context: StudyContext, value: Any) -> _Truth:
     """Read the truth, one that is trained or one that ships."""
+    document = context.document
     if not isinstance(value, dict) or "pretrained" not in value:
-        return (*_trained_truth(document, value, precision), "")
+        return (*_trained_truth(context, value), "")
     for key in [key for key in value if key not in ("pretrained", "base_scale")]:
         document.add_error((*_TRUTH, key), "goes with a truth that is trained; leave out either it or pretrained")
     name, names = value["pretrained"], pretrained_names()
@@ -189,7 +196,8 @@ def _truth(document: YamlDocument, value: Any, precision: Precision) -> _Truth:
     return cell.model_copy(update={"flow": flow}), frozenset(), name
 
 
-def _trained_truth(document: YamlDocument, value: Any, precision: Precision) -> tuple[Cell | None, frozenset[str]]:
+def _trained_truth(context: StudyContext, value: Any) -> tuple[Cell | None, frozenset[str]]:
+    document = context.document
     entries, is_whole = document.known(_TRUTH, value, TRUTH_KEYS, lambda key: unknown_key_of("truth", key, TRUTH_KEYS))
     paradigm = entries.get("paradigm", {})
     if isinstance(paradigm, dict):  # the name may be left out, since only one is allowed
@@ -207,5 +215,5 @@ def _trained_truth(document: YamlDocument, value: Any, precision: Precision) -> 
     if not isinstance(value, dict):
         return None, frozenset()
     product = Product(_TRUTH, axes, {}, partial=frozenset(reader.partial))
-    truth, wrong = expand_truth(product, StudyContext(document, precision))
+    truth, wrong = expand_truth(product, context)
     return truth, wrong if is_whole else wrong | {"data.image_size", "data.alpha", "flow"}

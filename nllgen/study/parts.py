@@ -17,6 +17,7 @@ from nllgen.study.axis_values import Wrong
 from nllgen.study.config import Cell, DataConfig, DatasetConfig, Frozen, ImportedConfig, ParadigmConfig, Precision
 from nllgen.study.degrees import student
 from nllgen.study.diagnostics import show
+from nllgen.study.own_images import OwnImages
 from nllgen.study.product import Assignment, Product
 from nllgen.study.tuning import Tuning, find_winner
 from nllgen.study.validation import Validated, one_line, validate
@@ -39,6 +40,7 @@ class StudyContext:
         dataset: sizes of the data set.
         tuning: trials whose winners cells can take; None if there are none, or the section is wrong.
         has_tuning: the file has a tuning section, right or wrong.
+        image_files: SHA-256 → path of one's own images; filled by the cells that name them.
     """
 
     document: YamlDocument
@@ -50,6 +52,7 @@ class StudyContext:
     plugins: tuple[str, ...] = ()
     tuning: Tuning | None = None
     has_tuning: bool = False
+    image_files: dict[str, str] = field(default_factory=dict)
 
     @property
     def has_right_flow(self) -> bool:
@@ -154,6 +157,8 @@ class PartBuilder:
         payload, unknown = self._payload("data", assignment)
         if payload.get("source") == "synthetic":
             self._fill_synthetic(payload, unknown, assignment)
+        elif payload.get("source") == "file":
+            OwnImages(self, payload, unknown).fill()
         return self._validated(DataConfig, "data", payload, unknown, assignment)
 
     def _fill_synthetic(self, payload: dict[str, Any], unknown: set[str], assignment: Assignment) -> None:
@@ -178,6 +183,8 @@ class PartBuilder:
                 self.add_error(f"data.{key}", f"{value} is more than dataset.{key}, which is {limit}", value)
                 unknown.add(key)
         payload["truth_id"] = truth.id if truth else "unknown"
+        if truth and truth.data.image_shape:
+            payload["image_shape"] = truth.data.image_shape
 
     def _model(self, assignment: Assignment, data: Validated[DataConfig]) -> Validated[Any]:
         shape = data.model.shape if data.model and "image_size" not in data.wrong else None

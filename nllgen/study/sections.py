@@ -10,8 +10,6 @@ from nllgen.study.metric_groups import DEFAULT_FINAL, MetricGroup, group_name
 from nllgen.study.models import Count, Frozen
 from nllgen.study.quantities import Gibibytes, Minutes
 
-LENET_SIZES = (28, 14)  # height and width of images that have a LeNet; at 7×7 half of the digits cannot be told apart
-
 
 class DatasetConfig(Frozen):
     """The synthetic set, drawn once from the truth. Seed k trains on its k-th disjoint block.
@@ -51,8 +49,8 @@ class MetricsConfig(Frozen):
     Attributes:
         every: groups of metrics at every evaluation, on validation; ``fid`` is another name of ``frechet``.
         final: groups at the end, on the test split, for the last, the best and the averaged weights.
-        frechet: feature extractors of Fréchet distances and the other metrics of images. ``lenet`` reads images of
-            28×28 and 14×14; at 7×7 it measures nothing.
+        frechet: feature extractors of Fréchet distances and the other metrics of images. ``lenet`` reads MNIST and
+            Fashion-MNIST of 28×28 and 14×14, each with its own network; on other images it measures nothing.
         num_samples: model samples for every metric that needs samples.
         num_samples_every: model samples at the evaluations before the end; null takes ``num_samples``. The bias of a
             Fréchet distance depends on this number, and it is compared with floors of the same number.

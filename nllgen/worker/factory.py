@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from nllgen.data.logits import dequantise, from_logits, log_det_levels, to_logit
 from nllgen.data.published import load_published
 from nllgen.data.sources import Dequantised, Finite, Fresh, Source
 from nllgen.data.truth import Truth
-from nllgen.errors import MADE_ANEW, ConfigError
+from nllgen.errors import MADE_ANEW, AssetError, ConfigError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.features import Extractor
 from nllgen.metrics.lenet import LeNetExtractor
@@ -26,7 +26,8 @@ from nllgen.paradigms.base import Context
 from nllgen.paradigms.guard import Guard
 from nllgen.storage.dataset import Dataset
 from nllgen.study.config import Cell, MetricsConfig
-from nllgen.study.sections import LENET_SIZES
+from nllgen.study.image_files import read_images
+from nllgen.study.lenets import domain_of, has_lenet
 from nllgen.train.ema import EMA
 from nllgen.train.precision import autocast
 from nllgen.train.state import TrainState
@@ -64,16 +65,34 @@ class CellData:
 
 
 def published_data(cell: Cell, metrics: MetricsConfig, directory: Path, device: torch.device) -> CellData:
-    """Load a published set; held-out images and the measured part of the training set are dequantised once."""
+    """Load a published set."""
     data = cell.data
     splits = load_published(directory, data.image_size, data.num_val, data.num_test, name=data.source)
-    num_train = len(splits.train.images) if data.num_train == "all" else int(data.num_train)
-    images = {
-        "train": splits.train.images[:num_train],
-        "val": splits.val.images,
-        "test": splits.test.images,
-    }
-    sets = {}
+    train = splits.train.images[: data.num_training]
+    return _real_data(cell, metrics, {"train": train, "val": splits.val.images, "test": splits.test.images}, device)
+
+
+def own_data(cell: Cell, metrics: MetricsConfig, path: Path, device: torch.device) -> CellData:
+    """Load the user's own images from their copy in the study's directory.
+
+    Raises:
+        AssetError: the copy is missing, or other images are in it.
+    """
+    data, hint = cell.data, "submit the study again, which copies the images once more"
+    assert data.num_training is not None
+    if not path.exists():
+        raise AssetError(f"{path} is missing", hint)
+    images = read_images(path)
+    if images.sha256 != data.sha256:
+        raise AssetError(f"{path} has the SHA-256 {images.sha256}, not {data.sha256}", f"rename it; {hint}")
+    splits = images.splits(data.num_training, data.num_val, data.num_test)
+    levels = {split: torch.from_numpy(part).permute(0, 3, 1, 2).contiguous() for split, part in splits.items()}
+    return _real_data(cell, metrics, levels, device)
+
+
+def _real_data(cell: Cell, metrics: MetricsConfig, images: Mapping[str, Tensor], device: torch.device) -> CellData:
+    """Return data of uint8 levels (N, C, H, W) by split; what densities are measured on is dequantised once."""
+    data, sets = cell.data, {}
     for split, levels in images.items():
         levels = levels[: metrics.num_train_eval] if split == "train" else levels
         noise = generator(torch.device("cpu"), _HELD_OUT_SEED, "held-out", split)  # the same bits on every device
@@ -195,7 +214,9 @@ def make_evaluator(
 
     known = truth.flow if truth is not None and cell.data.is_synthetic else None
     references = References(data.sets, known, extractors, metrics.samples_by_split, to_pixels, latents, data.training)
-    size, lenets = cell.data.image_size, [extractor for extractor in extractors if extractor.name == "lenet"]
-    chooser = (lenets or [LeNetExtractor(device, size)])[0] if lenets or size in LENET_SIZES else None
+    domain = domain_of(cell.data, truth.cell if truth else None)
+    chooser: Extractor | None = next((extractor for extractor in extractors if extractor.name == "lenet"), None)
+    if chooser is None and has_lenet(domain):
+        chooser = LeNetExtractor(device, domain.image_size, domain.source)
     groups = ("likelihood", *cell.groups_every(metrics)), ("likelihood", *metrics.final)
     return Evaluator(references, *groups, chooser)

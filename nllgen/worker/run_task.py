@@ -17,8 +17,9 @@ from nllgen.storage.states import OTHER_FROZEN, Expected, ResultState, has_other
 from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import Cell, Study
+from nllgen.study.lenets import domain_of
 from nllgen.worker.dataset import draw_dataset
-from nllgen.worker.factory import CellData, make_evaluator, published_data, synthetic_data, synthetic_rows
+from nllgen.worker.factory import CellData, make_evaluator, own_data, published_data, synthetic_data, synthetic_rows
 from nllgen.worker.settings import Settings, echo, move_aside
 from nllgen.worker.train_cell import CellRun, load_model, run_cell
 
@@ -141,6 +142,8 @@ def prepare_run(
 
 
 def _load_data(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | None, settings: Settings) -> CellData:
+    if cell.data.sha256 is not None:
+        return own_data(cell, study.metrics, study_dir.images(cell.data.sha256), settings.device)
     if not cell.data.is_synthetic:
         directory = require_images(settings.options.assets, cell.data.source)
         return published_data(cell, study.metrics, directory, settings.device)
@@ -151,9 +154,9 @@ def _load_data(study_dir: StudyDir, study: Study, cell: Cell, truth: Truth | Non
 
 def _load_extractors(study: Study, cell: Cell, settings: Settings) -> tuple[Extractor, ...]:
     """Load the extractors of the study's metrics that this machine has; the columns of the others stay empty."""
-    weights, size = inception_weights(settings.options.assets), cell.data.image_size
+    weights, domain = inception_weights(settings.options.assets), domain_of(cell.data, study.truth)
     extractors = (
-        load_extractor(name, settings.device, image_size=size, inception_weights=weights, echo=echo)
+        load_extractor(name, settings.device, domain=domain, inception_weights=weights, echo=echo)
         for name in study.metrics.frechet
     )
     return tuple(extractor for extractor in extractors if extractor is not None)

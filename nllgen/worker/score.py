@@ -15,12 +15,13 @@ from nllgen.data.truth import Truth, load_truth
 from nllgen.errors import ConfigError
 from nllgen.metrics.evaluate import Evaluator
 from nllgen.metrics.exact import Estimate, FloatArray, bits_per_dim, kl, log_densities, mean_and_se
-from nllgen.metrics.lenet import DESIGNS, LeNetExtractor
+from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.metrics.measurement import EvalSet, References
 from nllgen.models import Model
 from nllgen.storage.dataset import Dataset, read_dataset
 from nllgen.storage.external import read_array
 from nllgen.storage.study_dir import StudyDir
+from nllgen.study.lenets import has_lenet
 from nllgen.study.path_kinds import PathKind, not_weights, path_kind
 from nllgen.train.streams import generator
 from nllgen.worker.study_truth import study_truth
@@ -269,8 +270,8 @@ def _evaluator(truth: Truth, dataset: Dataset, num: int, device: torch.device) -
         for split in ("val", "test")
     }
     to_pixels = partial(from_logits, alpha=truth.cell.data.alpha)
-    size, streams = truth.cell.data.image_size, partial(generator, device, _SEED, "score")
-    extractors = (LeNetExtractor(device, size),) if size in DESIGNS else ()
+    data, streams = truth.cell.data, partial(generator, device, _SEED, "score")
+    extractors = (LeNetExtractor(device, data.image_size, data.source),) if has_lenet(data) else ()
     return Evaluator(References(sets, truth.flow, extractors, dict.fromkeys(sets, num), to_pixels, streams), (), GROUPS)
 
 

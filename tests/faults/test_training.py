@@ -118,7 +118,7 @@ def result_with_fault(name: str, fault: Inject, directory: Path, monkeypatch: py
     held_out = EvalSet(logits, log_det=log_det_levels(logits, 1e-6).numpy())
     make_source = lambda order, noise: Dequantised(levels, order, noise, 1e-6)  # noqa: E731
     data = CellData(make_source, dict.fromkeys(("train", "val", "test"), held_out), levels)
-    lenet = load_extractor("lenet", CPU, image_size=14, inception_weights=Path("none"), echo=print)
+    lenet = load_extractor("lenet", CPU, domain=DataConfig(image_size=14), inception_weights=Path("none"), echo=print)
     assert lenet is not None
     evaluator = make_evaluator(cell, data, None, METRICS, (lenet,), CPU)
     monkeypatch.setattr(critic, "STEPS", 20)  # of 300: these tests do not read the critic's metrics

@@ -17,7 +17,8 @@ from nllgen.metrics.extractors import load_extractor
 from nllgen.metrics.features import quantise
 from nllgen.metrics.frechet import frechet_from_features
 from nllgen.metrics.train_lenet import accuracy, train
-from nllgen.study.sections import LENET_SIZES
+from nllgen.study.config import DataConfig
+from nllgen.study.lenets import LENETS
 from nllgen.torchvision_ops import import_torchvision
 
 
@@ -58,21 +59,38 @@ def test_each_lenet_reads_the_test_digits_of_its_size(mnist_assets: Path, size: 
     assert accuracy(network, digits.images.float() / 255, digits.labels) >= least
 
 
-@pytest.mark.parametrize("size", lenet.DESIGNS)
-def test_lenet_names_its_weights_which_are_small(size: int) -> None:
-    weights = lenet.DESIGNS[size].path
+@pytest.mark.parametrize(("source", "size"), LENETS)
+def test_lenet_names_its_weights_which_are_small(source: str, size: int) -> None:
+    weights = Path(lenet.__file__).with_name(LENETS[source, size])
     assert weights.stat().st_size < 500_000
-    assert lenet.LeNetExtractor("cpu", size).sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert lenet.LeNetExtractor("cpu", size, source).sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def test_the_sizes_that_a_study_may_measure_are_those_of_the_networks() -> None:
-    assert tuple(lenet.DESIGNS) == LENET_SIZES
+def test_every_set_with_a_lenet_has_one_of_each_design() -> None:
+    assert set(LENETS) == {(source, size) for source, _ in LENETS for size in lenet.DESIGNS}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (
+            DataConfig(source="kmnist"),
+            "no LeNet for KMNIST of 28×28: those that ship were trained on MNIST",
+        ),
+        (DataConfig(image_size=7), "no LeNet for images of 7×7: at 7×7 half of the digits"),
+    ],
+)
+def test_images_without_a_lenet_are_named(tmp_path: Path, data: DataConfig, reason: str) -> None:
+    said: list[str] = []
+    assert load_extractor("lenet", "cpu", domain=data, inception_weights=tmp_path, echo=said.append) is None
+    assert reason in said[0]
 
 
 def test_digits_of_7_pixels_have_no_lenet(tmp_path: Path) -> None:
     said: list[str] = []
     found = [
-        load_extractor("lenet", "cpu", image_size=7, inception_weights=tmp_path, echo=said.append) for _ in range(2)
+        load_extractor("lenet", "cpu", domain=DataConfig(image_size=7), inception_weights=tmp_path, echo=said.append)
+        for _ in range(2)
     ]
     assert found == [None, None]
     assert len(said) <= 1  # once in a process
@@ -135,6 +153,9 @@ def test_another_shape_is_refused(extractor: lenet.LeNetExtractor, images: torch
         extractor.features(images)
 
 
+LENET = Path(lenet.__file__).with_name(LENETS["mnist", 28])
+
+
 def test_logits_are_refused(extractor: lenet.LeNetExtractor) -> None:
     with pytest.raises(MetricInputError, match="pixels outside"):
         extractor.features(4 * pixels() - 2)
@@ -142,8 +163,8 @@ def test_logits_are_refused(extractor: lenet.LeNetExtractor) -> None:
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:100] + b"x" + data[101:]])
 def test_damaged_lenet_weights_are_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    copy = Path(shutil.copy(lenet.DESIGNS[28].path, tmp_path))
-    shutil.copy(lenet.DESIGNS[28].path.with_suffix(".json"), tmp_path)
+    copy = Path(shutil.copy(LENET, tmp_path))
+    shutil.copy(LENET.with_suffix(".json"), tmp_path)
     copy.write_bytes(damage(copy.read_bytes()))
     with pytest.raises(CorruptFileError, match="SHA-256"):
         lenet.LeNetExtractor("cpu", weights=copy)

@@ -249,7 +249,7 @@ cells:
     [
         ("metrics: {every: [divergence]}", 14, "a tuning study compares Fréchet distances"),
         ("metrics: {frechet: [inception]}", 14, "a tuning study compares Fréchet distances"),
-        ("", 7, "which images of 7×7 do not have"),
+        ("", 7, "there is no LeNet for images of 7×7"),
     ],
 )
 def test_a_tuning_study_needs_frechet_distances(metrics: str, size: int, says: str, tmp_path: Path) -> None:

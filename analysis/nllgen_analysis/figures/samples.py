@@ -41,21 +41,24 @@ def arm_rows(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def strip(images: Array, count: int = COLUMNS) -> Array:
-    """Place the first images (n, C, H, W) side by side: (H, count·(W + gap) − gap); places without an image are NaN."""
-    _, _, height, width = images.shape
+    """Place the first images (n, C, H, W) side by side: (H, count·(W + gap) − gap), of colours (…, 3).
+
+    Places without an image are NaN.
+    """
+    _, channels, height, width = images.shape
     gap = max(1, width // 14)
-    row = np.full((height, count * (width + gap) - gap), np.nan, dtype=np.float32)
+    row = np.full((height, count * (width + gap) - gap, channels), np.nan, dtype=np.float32)
     for rank, image in enumerate(images[:count]):
         left = rank * (width + gap)
-        row[:, left : left + width] = np.clip(image[0], 0.0, 1.0)
-    return row
+        row[:, left : left + width] = np.clip(image.transpose(1, 2, 0), 0.0, 1.0)
+    return row[..., 0] if channels == 1 else row
 
 
 def sheet(images: Array, num_rows: int = ROWS) -> Array:
     """Place the first images (n, C, H, W) in ``num_rows`` strips of ten below each other; the rest is NaN."""
     gap = max(1, images.shape[-1] // 14)
     strips = [strip(images[rank * COLUMNS : (rank + 1) * COLUMNS]) for rank in range(num_rows)]
-    between = np.full((gap, strips[0].shape[1]), np.nan, dtype=np.float32)
+    between = np.full((gap, *strips[0].shape[1:]), np.nan, dtype=np.float32)
     return np.concatenate([part for row in strips for part in (row, between)][:-1])
 
 
@@ -115,8 +118,13 @@ def _draw_sheets(sheets: list[tuple[str, Array]], num_rows: int, references: Seq
             top -= title_in[row] + sheet_in
         left = column * (width_in + GAP_IN) / WIDTH_IN
         ax = figure.add_axes((left, top / height_in, width_in / WIDTH_IN, sheet_in / height_in))
-        ax.imshow(np.ma.masked_invalid(sheet(images, num_rows)), cmap="gray", vmin=0, vmax=1, aspect="auto")
+        ax.imshow(_drawable(sheet(images, num_rows)), cmap="gray", vmin=0, vmax=1, aspect="auto")
         ax.set_axis_off()
         weight = "bold" if title in references else "normal"
         ax.text(0, 1.01, literal(title), transform=ax.transAxes, va="bottom", fontsize=6.5, fontweight=weight)
     return figure
+
+
+def _drawable(pixels: Array) -> Array:
+    """Return what matplotlib draws of a sheet: nothing where there is no image, and white in one of colours."""
+    return np.ma.masked_invalid(pixels) if pixels.ndim == 2 else np.nan_to_num(pixels, nan=1.0)
