@@ -27,6 +27,7 @@ def test_help_answers_at_once(nllgen_process: Run) -> None:
 @pytest.mark.parametrize(
     "command",
     [
+        "assets digest",
         "assets fetch",
         "assets list",
         "plan",
