@@ -12,7 +12,7 @@ from pandas.api.types import is_numeric_dtype
 
 from nllgen.storage.schema import FINAL_COLUMNS
 from nllgen.study.image_sets import source_title
-from nllgen.study.lenets import has_lenet, without_lenet
+from nllgen.study.lenets import missing_lenets
 from nllgen_analysis.frames import OUTCOME_ORDER, Frames, ranked
 from nllgen_analysis.statistics import interquartile, summarise
 from nllgen_analysis.text import number, plus_minus
@@ -203,10 +203,8 @@ def warnings_of(frames: Frames) -> list[str]:
         warnings.append(f"{counts['missing']} of {total} cells have no result; means are over the results that exist.")
     if counts["diverged"]:
         warnings.append(f"{counts['diverged']} of {total} cells diverged; their history is kept and shown.")
-    if "lenet" in frames.study.get("metrics", {}).get("frechet", ()):
-        unread = [domain for domain in frames.domains if not has_lenet(domain)]
-        reasons = dict.fromkeys(without_lenet(domain.source, domain.shape) for domain in unread)
-        warnings += [f"No Fréchet distance on LeNet's features: {reason}." for reason in reasons]
+    reasons = missing_lenets(frames.study.get("metrics", {}).get("frechet", ()), frames.domains)
+    warnings += [f"No Fréchet distance on LeNet's features: {reason}." for reason in reasons]
     if dead := _dead_games(frames):
         shown = ", ".join(dead[:_MAX_DEAD]) + (f" and {len(dead) - _MAX_DEAD} more" if len(dead) > _MAX_DEAD else "")
         warnings.append(

@@ -122,6 +122,7 @@ def print_plan(plan: Plan) -> None:
         *([plan.calibration.note] if plan.num_run else []),
         *([f"on GPUs about {plan.gpu_hours:.2g} GPU-hours; {plan.gpu_rate.note}"] if plan.gpu_hours else []),
         *map(left_out_note, plan.left_out),
+        *(f"no Fréchet distance on LeNet's features: {reason}" for reason in plan.unmeasured),
         *(elsewhere_note(plan, study) for study in plan.elsewhere),
         *filter(None, [weightless_note(plan.weightless, plan.study)]),
     )

@@ -18,6 +18,7 @@ from nllgen.storage.states import Expected, ResultState, TaskFiles, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import AdversarialConfig, Cell, Study
+from nllgen.study.lenets import domains_of, missing_lenets
 
 if TYPE_CHECKING:
     from nllgen.study.run_options import CellTiming
@@ -82,6 +83,7 @@ class Plan:
         calibration: by which times are estimated.
         gpus: of each run; GPU-hours are counted where there are any.
         gpu_rate: by which GPU-hours are estimated.
+        unmeasured: reasons why metrics that are asked for cannot be measured.
     """
 
     study: str
@@ -95,6 +97,7 @@ class Plan:
     calibration: KnownCalibration = AS_SHIPPED
     gpus: int = 0
     gpu_rate: GpuRate = ASSUMED
+    unmeasured: tuple[str, ...] = ()
 
     @property
     def gpu_hours(self) -> float:
@@ -172,8 +175,9 @@ def make_plan(
     wall = wall_seconds(first, seconds, max(1, cores // study.resources.cpus), cores, calibration.values)
     core_hours = (first + sum(seconds)) / 3600
     weightless = tuple(name for name, file in files.items() if file.state is ResultState.WEIGHTLESS)
+    unmeasured = tuple(missing_lenets(study.metrics.frechet, domains_of(study)))
     return Plan(study.name, tuple(rows), cores, core_hours, wall, study.left_out, weightless=weightless,
-                calibration=calibration, gpus=gpus, gpu_rate=rate)  # fmt: skip
+                calibration=calibration, gpus=gpus, gpu_rate=rate, unmeasured=unmeasured)  # fmt: skip
 
 
 def speed_key(cell: Cell) -> SpeedKey:

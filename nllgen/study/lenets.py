@@ -5,9 +5,10 @@ Each is a network of its own domain: features of digits say little about clothes
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from nllgen.study.cell import Cell, DataConfig
+from nllgen.study.config import Cell, DataConfig, Study
 from nllgen.study.image_sets import source_title
 
 LENETS: Final = {
@@ -38,3 +39,19 @@ def without_lenet(source: str, shape: tuple[int, int, int]) -> str:
         f"there is no LeNet for {source_title(source)} of {height}×{width}{colours}: those that ship were trained on "
         f"{' and '.join(trained)} at {' and '.join(f'{side}×{side}' for side in _SIDES)}"
     )
+
+
+def domains_of(study: Study) -> list[DataConfig]:
+    """Return the real data that the images of a study's cells look like, once each."""
+    return list(dict.fromkeys(domain_of(cell.data, study.truth) for cell in study.cells))
+
+
+def missing_lenets(extractors: Iterable[str], domains: Iterable[DataConfig]) -> list[str]:
+    """Return the reasons why a study measures nothing on LeNet's features, although it asks for them.
+
+    Args:
+        extractors: ``metrics.frechet`` of the study.
+        domains: the real data that its images look like.
+    """
+    unread = [domain for domain in domains if not has_lenet(domain)] if "lenet" in extractors else []
+    return list(dict.fromkeys(without_lenet(domain.source, domain.shape) for domain in unread))

@@ -40,6 +40,7 @@ def test_a_study_of_own_images_is_planned(nllgen: Run, images: Path, tmp_path: P
     done = nllgen("plan", "own.yaml")
     assert done.returncode == 0, done.stderr
     assert "custom nll file:20 random seed 0" in done.stdout
+    assert "no Fréchet distance on LeNet's features: there is no LeNet for own images of 8×8 in colour" in done.stdout
 
 
 def test_a_wrong_digest_is_answered_with_the_right_one(nllgen: Run, images: Path, tmp_path: Path) -> None:
