@@ -93,6 +93,8 @@ def test_the_wheel_has_every_file_that_is_read_at_run_time(wheel: Path) -> None:
     assert packaged >= {
         "nllgen/metrics/lenet.pt",
         "nllgen/metrics/lenet14.pt",
+        "nllgen/metrics/lenet_fashion.pt",
+        "nllgen/metrics/lenet_fashion14.pt",
         "nllgen/study/claims.toml",
         "nllgen/study/claims_v1.toml",
         "nllgen_analysis/report.html.j2",

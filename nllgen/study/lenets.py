@@ -14,6 +14,8 @@ from nllgen.study.image_sets import source_title
 LENETS: Final = {
     ("mnist", 28): "lenet.pt",
     ("mnist", 14): "lenet14.pt",
+    ("fashion-mnist", 28): "lenet_fashion.pt",
+    ("fashion-mnist", 14): "lenet_fashion14.pt",
 }
 _SIDES = sorted({side for _, side in LENETS})
 

@@ -75,9 +75,9 @@ def test_every_set_with_a_lenet_has_one_of_each_design() -> None:
     [
         (
             DataConfig(source="kmnist"),
-            "no LeNet for KMNIST of 28×28: those that ship were trained on MNIST",
+            "no LeNet for KMNIST of 28×28: those that ship were trained on MNIST and Fashion",
         ),
-        (DataConfig(image_size=7), "no LeNet for images of 7×7: at 7×7 half of the digits"),
+        (DataConfig(source="fashion-mnist", image_size=7), "no LeNet for images of 7×7: at 7×7 half of the digits"),
     ],
 )
 def test_images_without_a_lenet_are_named(tmp_path: Path, data: DataConfig, reason: str) -> None:
