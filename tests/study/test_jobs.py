@@ -30,7 +30,7 @@ def stated(name: str, then: str = "") -> float:
 
 def test_the_studies_of_the_science_ship() -> None:
     names = ("equilibrium", "hybrid", "known-mnist", "laptop", "misspec", "mnist", "nash", "sample-size", "smoke")
-    assert {*names, "demo", "known-mnist-14", "tuning"} == set(builtin_names("jobs"))
+    assert {*names, "demo", "fashion", "known-mnist-14", "tuning"} == set(builtin_names("jobs"))
 
 
 @pytest.mark.parametrize("name", COSTED)
@@ -50,7 +50,8 @@ def test_evaluations_are_a_small_part_of_a_study(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [("laptop", 2), ("equilibrium", 1), ("known-mnist", 2), ("known-mnist-14", 1), ("demo", 0.1)]
+    ("name", "most"),
+    [("laptop", 2), ("equilibrium", 1), ("known-mnist", 2), ("known-mnist-14", 1), ("demo", 0.1), ("fashion", 1)],
 )
 def test_a_study_for_a_laptop_takes_no_longer_than_stated(name: str, most: float) -> None:
     hours = planned(name).wall_seconds / 3600
