@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nllgen.errors import AssetError, ConfigError, CorruptFileError
+from nllgen.errors import AssetError, ConfigError, CorruptFileError, reading
 from nllgen.study.config import HELD_OUT
 from nllgen.study.image_sets import IMAGE_SETS, SIDE, SIZES, IdxFile, ImageSet
 from nllgen.study.untrusted_files import gunzip, open_regular
@@ -113,17 +113,19 @@ def read_idx(path: str | Path, hint: str = "run: nllgen assets fetch mnist") -> 
     Raises:
         AssetError: the file does not exist; ``hint`` says what to do.
         CorruptFileError: the header is not an IDX header, or does not match the length of the file.
+        MachineError: it cannot be read now.
     """
     path = Path(path)
     try:
-        with open_regular(path) as file:
-            content = _unpacked(file)
-            shape = _read_header(content, path, hint)
-            data = bytearray(content.read(math.prod(shape) + 1))
-    except FileNotFoundError as error:
+        with reading(path):
+            if path.exists() and not path.is_file():
+                raise CorruptFileError(f"{path} is not a regular file", hint)
+            with open_regular(path) as file:
+                content = _unpacked(file)
+                shape = _read_header(content, path, hint)
+                data = bytearray(content.read(math.prod(shape) + 1))
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise AssetError(f"{path} is missing", hint) from error
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}", hint) from error
     except ValueError as error:
         raise CorruptFileError(f"{path}: {error}", hint) from error
     if len(data) != math.prod(shape):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from nllgen import assets
 from nllgen.data.published import Splits, load_published, mirrors, read_idx, shrink
-from nllgen.errors import AssetError, ConfigError, CorruptFileError
+from nllgen.errors import AssetError, ConfigError, CorruptFileError, MachineError
 from nllgen.study.image_sets import IMAGE_SETS, PUBLISHED
 from nllgen.torchvision_ops import import_torchvision
 
@@ -190,3 +193,15 @@ def test_hashes_of_packed_files_are_torchvisions(name: str) -> None:
 
 def test_the_table_has_the_sets_that_studies_can_name() -> None:
     assert tuple(IMAGE_SETS) == PUBLISHED
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_file_that_cannot_be_read_now_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fails(_: Path) -> BinaryIO:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("nllgen.data.published.open_regular", fails)
+    with pytest.raises(MachineError, match=os.strerror(code)):
+        read_idx(tmp_path / "train-images-idx3-ubyte")
