@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 
@@ -12,6 +13,8 @@ from nllgen.study.diagnostics import not_allowed
 from nllgen.study.json_schema import SCHEMA_PATH
 from nllgen.study.validation import validate
 from nllgen.study.yaml_documents import read_text, read_yaml
+
+_TUNING_FILE = r"(?m)^(tuning: *\{file: *)([\w./-]+)"  # which lies beside the built-in study
 
 
 def template_text(origin: str, name: str, file_name: str) -> str:
@@ -35,4 +38,5 @@ def template_text(origin: str, name: str, file_name: str) -> str:
     text = re.sub(rf"^name: *{re.escape(origin)}\b", f"name: {written}", read_text(path), count=1, flags=re.MULTILINE)
     command = rf"(nllgen \w+ ){re.escape(origin)}(?![\w-])"
     text = re.sub(command, lambda match: match[1] + shlex.quote(file_name), text)
+    text = re.sub(_TUNING_FILE, lambda match: f"{match[1]}{json.dumps(str(path.parent / match[2]))}", text)
     return f"# yaml-language-server: $schema={SCHEMA_PATH.as_uri()}\n{text}"

@@ -96,7 +96,7 @@ def test_verdicts_do_not_depend_on_the_order_of_rows() -> None:
 
 # Published studies, which registered version 1 of the rules.
 OF_VERSION_1 = {"laptop", "equilibrium"}
-SERVE_NONE = {"smoke", "known-mnist", "known-mnist-14", "tuning"}
+SERVE_NONE = {"smoke", "known-mnist", "known-mnist-14", "tuning", "thesis-tuning"}
 
 
 @pytest.mark.parametrize("name", sorted({*builtin_names("jobs")} - SERVE_NONE))

@@ -30,7 +30,7 @@ def stated(name: str, then: str = "") -> float:
 
 def test_the_studies_of_the_science_ship() -> None:
     names = ("equilibrium", "hybrid", "known-mnist", "laptop", "misspec", "mnist", "nash", "sample-size", "smoke")
-    assert {*names, "demo", "fashion", "known-mnist-14", "tuning"} == set(builtin_names("jobs"))
+    assert {*names, "demo", "fashion", "known-mnist-14", "thesis-tuning", "tuning"} == set(builtin_names("jobs"))
 
 
 @pytest.mark.parametrize("name", COSTED)
@@ -51,7 +51,15 @@ def test_evaluations_are_a_small_part_of_a_study(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "most"),
-    [("laptop", 2), ("equilibrium", 1), ("known-mnist", 2), ("known-mnist-14", 1), ("demo", 0.1), ("fashion", 1)],
+    [
+        ("laptop", 2),
+        ("equilibrium", 1),
+        ("known-mnist", 2),
+        ("known-mnist-14", 1),
+        ("demo", 0.1),
+        ("fashion", 1),
+        ("thesis-tuning", 2),
+    ],
 )
 def test_a_study_for_a_laptop_takes_no_longer_than_stated(name: str, most: float) -> None:
     hours = planned(name).wall_seconds / 3600
@@ -65,7 +73,7 @@ def test_every_arm_of_a_study_has_five_seeds(name: str) -> None:
     seeds: dict[str, set[int]] = {}
     for cell in study.cells:
         seeds.setdefault(cell.model_dump_json(exclude={"seed"}), set()).add(cell.seed)
-    # tuning has trials instead of arms
+    # tuning studies have trials instead of arms
     # on a laptop: O2 is too dear, W* and the control need no interval; and no seed moves the oracle at the truth
     few = [key for key, values in seeds.items() if len(values) < 5]
     assert len(few) == {
@@ -75,6 +83,7 @@ def test_every_arm_of_a_study_has_five_seeds(name: str) -> None:
         "known-mnist-14": 1,
         "demo": 5,
         "tuning": 12,
+        "thesis-tuning": 16,
     }.get(name, 0)
 
 
