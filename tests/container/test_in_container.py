@@ -198,4 +198,6 @@ def test_the_shell_shows_what_a_job_sees(
     assert "1 waiting" in done.stdout
     done = nllgen("shell", "--container", container.path, "--", "nllgen", "assets", "list")
     assert str(mnist_assets) in done.stdout
-    assert "missing" not in done.stdout.split("pt_inception")[0]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("mnist/")]
+    assert len(rows) == 4
+    assert all(" present " in row for row in rows)
