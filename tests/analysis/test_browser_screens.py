@@ -75,7 +75,8 @@ def test_contents_stay_in_view(page: Chrome) -> None:
     for width in (PHONE, WIDE):
         with screen(page, width):
             page.execute_script("document.getElementById('provenance').scrollIntoView()")
-            assert page.execute_script("return document.getElementById('contents').getBoundingClientRect().top") == 0
+            top = page.execute_script("return document.getElementById('contents').getBoundingClientRect().top")
+            assert abs(top) < 1  # a pixel: heights of text are fractions of one
 
 
 def test_a_lead_has_at_most_three_lines(page: Chrome) -> None:
