@@ -81,8 +81,9 @@ def _known_study() -> ModuleType:
 
 def test_the_wheel_has_every_file_that_is_read_at_run_time(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    jobs = {f"nllgen/share/jobs/{path.name}" for path in (CHECKOUT / "jobs").iterdir()}
-    assert jobs >= {"nllgen/share/jobs/smoke.yaml", "nllgen/share/jobs/misspec.yaml"}
+    files = (path for path in (CHECKOUT / "jobs").rglob("*") if path.is_file())
+    jobs = {f"nllgen/share/{path.relative_to(CHECKOUT)}" for path in files}
+    assert jobs >= {f"nllgen/share/jobs/{name}" for name in ("smoke.yaml", "misspec.yaml", "tuning/thesis.json")}
     packaged = {
         str(path.relative_to(directory))
         for directory in (CHECKOUT, CHECKOUT / "analysis")

@@ -106,7 +106,9 @@ def test_a_study_has_the_cells_of_the_claims_that_it_serves(name: str) -> None:
     cells = list(study.cells)
     sha256 = claims_sha256(1 if name in OF_VERSION_1 else VERSION)
     missing = tuple(range(len(cells) + 1))
-    content = build_study(cells, missing=missing, truth=study.truth or False, samples=0, claims_sha256=sha256)
+    content = build_study(
+        cells, missing=missing, truth=study.truth or False, samples=0, claims_sha256=sha256, tuning=study.tuning
+    )
     result = {row.id: row.finding for row in judge(to_frames(content)).rows}
     path = builtin_path("jobs", name)
     assert path is not None

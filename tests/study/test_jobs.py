@@ -30,7 +30,9 @@ def stated(name: str, then: str = "") -> float:
 
 def test_the_studies_of_the_science_ship() -> None:
     names = ("equilibrium", "hybrid", "known-mnist", "laptop", "misspec", "mnist", "nash", "sample-size", "smoke")
-    assert {*names, "demo", "fashion", "known-mnist-14", "thesis-tuning", "tuning"} == set(builtin_names("jobs"))
+    assert {*names, "demo", "fashion", "known-mnist-14", "thesis", "thesis-tuning", "tuning"} == set(
+        builtin_names("jobs")
+    )
 
 
 @pytest.mark.parametrize("name", COSTED)
@@ -39,7 +41,7 @@ def test_a_study_states_its_cost(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(COSTED) - {"laptop", "demo"})
+    "name", sorted(set(COSTED) - {"laptop", "demo", "thesis"})
 )  # whose runs are short beside what they are asked
 def test_evaluations_are_a_small_part_of_a_study(name: str) -> None:
     study = load_study(name, precision="bf16")
@@ -58,6 +60,7 @@ def test_evaluations_are_a_small_part_of_a_study(name: str) -> None:
         ("known-mnist-14", 1),
         ("demo", 0.1),
         ("fashion", 1),
+        ("thesis", 8),
         ("thesis-tuning", 2),
     ],
 )
@@ -78,6 +81,7 @@ def test_every_arm_of_a_study_has_five_seeds(name: str) -> None:
     few = [key for key, values in seeds.items() if len(values) < 5]
     assert len(few) == {
         "laptop": 3,
+        "thesis": 1,
         "equilibrium": 1,
         "known-mnist": 1,
         "known-mnist-14": 1,
