@@ -56,6 +56,29 @@ def test_numbers_on_overfitting_and_overlap_are_those_of_the_study(frames: Frame
     assert (math.log(2) - away["jsd_nats"]).max() <= 4e-4
 
 
+def test_what_is_wrong_with_the_archived_studies_is_in_their_numbers(frames: Frames) -> None:
+    page = " ".join((RESULTS / "README.md").read_text().split())
+    cells = frames.cells
+    games = cells[(cells["source"] == "mnist") & (cells["paradigm"] == "nsgan") & (cells["degree"] == "W")]
+    history = frames.history[frames.history["cell"].isin(games.index)].sort_values("step")
+    late = history.groupby("cell")[["grad_norm", "loss_gen"]].apply(lambda rows: rows.tail(100).median())
+    dead = late[late["grad_norm"] < 0.01]
+    assert (len(dead), len(games)) == (4, 5)
+    assert (math.floor(dead["loss_gen"].min()), math.floor(dead["loss_gen"].max())) == (6, 11)
+    last = history[history["grad_norm"] > 0].groupby("cell")["step"].max()
+    first, second = sorted(last[last < history["step"].max() - 100])
+    assert f"exactly 0 after steps {first} and {second} of 2,000" in page
+    raw = frames.eval[(frames.eval["num_train"] == "500") & (frames.eval["weights"] == "raw")]
+    raw = raw[raw["paradigm"] == "nll"].sort_values("step")
+    seeds = {degree: raw[raw["student"] == degree].groupby("seed")["val_nll_nats"] for degree in ("W", "U1")}
+    best, end = (
+        mean_interval(seeds["W"].min() - seeds["U1"].min()),
+        mean_interval(seeds["W"].last() - seeds["U1"].last()),
+    )
+    assert f"differ by {end.mean:,.0f} nats; at the best step of each run by {best.mean:.1f}" in page
+    assert f"({best.low:.1f} … {best.high:.1f})".replace("-", "−") in page
+
+
 def test_critical_steps_on_the_page_are_those_of_the_study() -> None:
     folder = RESULTS / "equilibrium"
     page = " ".join((folder / "README.md").read_text().split())
