@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import warnings
 from pathlib import Path
@@ -63,7 +64,12 @@ def _read_picture(path: Path, sides: range) -> npt.NDArray[np.uint8]:
     import numpy as np
     from PIL import Image
 
-    content = io.BytesIO(read_regular(path, _FILE_BYTES))
+    try:
+        content = io.BytesIO(read_regular(path, _FILE_BYTES))
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EFBIG):  # which say what the file is; others say nothing about it
+            raise
+        raise ValueError(f"{path.name}: {error.strerror}") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from nllgen.errors import ConfigError, MachineError
+from nllgen.errors import ConfigError, MachineError, reading
 from nllgen.study.image_directory import check_sides, read_directory
 from nllgen.study.untrusted_files import open_regular
 
@@ -76,17 +77,18 @@ def read_images(path: Path) -> Images:
 
     Raises:
         ConfigError: it does not exist, or is not :data:`_FORM`; the message says what is wrong.
-        MachineError: there is not enough memory for it.
+        MachineError: it cannot be read now, or not with this memory.
     """
     try:
-        if path.is_dir():
-            return _in_order(read_directory(path, SIDES, MAX_BYTES), None)
-        info = path.stat()
-        return _read_npz(path, (info.st_ino, info.st_size, info.st_mtime_ns))
-    except OSError as error:
+        with reading(path):
+            if path.is_dir():
+                return _in_order(read_directory(path, SIDES, MAX_BYTES), None)
+            info = path.stat()
+            if not stat.S_ISREG(info.st_mode):
+                raise ValueError("is not a regular file")
+            return _read_npz(path, (info.st_ino, info.st_size, info.st_mtime_ns))
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}", _FORM) from error
-    except MemoryError as error:
-        raise MachineError(f"{path}: not enough memory to read it", "read it on a machine with more") from error
     except _DAMAGED as error:
         text = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(f"{path}: {text}", _FORM) from error

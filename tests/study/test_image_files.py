@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import zipfile
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nllgen.errors import ConfigError
+from nllgen.errors import ConfigError, MachineError
 from nllgen.study import image_files
 from nllgen.study.image_files import Images, first_test_pictures, npz_bytes, read_images
 
@@ -203,6 +204,32 @@ def test_a_missing_file_and_a_pipe_are_refused(tmp_path: Path) -> None:
         read_images(tmp_path / "none.npz")
     with pytest.raises(ConfigError, match="is not a regular file"):
         read_images(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("name", ["images.npz", "pictures/1.png"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE])
+def test_images_that_cannot_be_read_now_are_not_called_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
+) -> None:
+    """A cell that meets them fails for the machine, and is tried again."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    write_npz(tmp_path / "images.npz", images=pictures())
+    path.touch()
+
+    def fails(*_: object) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("nllgen.study.image_files.open_regular", fails)
+    monkeypatch.setattr("nllgen.study.image_directory.read_regular", fails)
+    with pytest.raises(MachineError, match=os.strerror(code)):
+        read_images(path if path.suffix == ".npz" else path.parent)
+
+
+def test_a_pipe_among_pictures_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "1.png")
+    with pytest.raises(ConfigError, match=r"1\.png: is not a regular file"):
+        read_images(tmp_path)
 
 
 def saved(mode: str, side: int = 8, kind: str = "PNG") -> bytes:
