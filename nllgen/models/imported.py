@@ -27,6 +27,8 @@ _CONTRACT = (
 )
 # of the whole process: how to read each, and how to write it
 _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_num_threads, torch.set_num_threads),
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
@@ -143,15 +145,12 @@ class ImportedModel(DensityModel):
 def _settings_kept() -> Iterator[None]:
     """Keep what a user's code may set: torch's defaults, threads, gradients, and the exactness of its arithmetic."""
     before = [read() for read, _ in _SETTINGS]
-    dtype, device, num_threads = torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
+    device = torch.get_default_device()  # whose usual value is written as None
     try:
         yield
     finally:
-        torch.set_default_dtype(dtype)
         if torch.get_default_device() != device:
             torch.set_default_device(None if device.type == "cpu" else device)
-        if torch.get_num_threads() != num_threads:
-            torch.set_num_threads(num_threads)
         for (read, write), value in zip(_SETTINGS, before, strict=True):
             if read() != value:
                 write(value)
