@@ -72,7 +72,7 @@ def directory_reader(directory: Path, archive: Archive | None = None) -> Reader:
                 except NoAnswerError as error:
                     reasons.append(str(error))
         if archive and (directory / archive.name).exists():
-            return archived(file)
+            return opened()(file)
         either = "packed as .gz" if file.stays_packed else "plain or .gz"
         also = f", nor {archive.name}" if archive else ""
         raise NoAnswerError("; ".join(reasons) or f"it has no {file.name.removesuffix('.gz')}, {either}{also}")
@@ -81,9 +81,6 @@ def directory_reader(directory: Path, archive: Archive | None = None) -> Reader:
     def opened() -> Reader:
         assert archive is not None
         return archive_reader(read_file(directory / archive.name, archive.max_bytes), archive)
-
-    def archived(file: AssetFile) -> bytes:
-        return opened()(file)
 
     return read
 
