@@ -150,6 +150,19 @@ def _texts(cell: Cell, role: str, outcome: str, host: str) -> dict[str, str]:
     return text
 
 
+def _cell_columns(rows: Sequence[tuple[str, Cell]], outcomes: Sequence[str], host: str) -> dict[str, Any]:
+    columns: dict[str, Any] = {key: np.array([""] * len(rows), dtype=object) for key in CELL_TEXT_COLUMNS}
+    columns |= {key: np.full(len(rows), np.nan) for key in CELL_NUMBER_COLUMNS}
+    for i, ((role, cell), outcome) in enumerate(zip(rows, outcomes, strict=True)):
+        if outcome != "missing":
+            columns["num_parameters"][i] = PARAMETERS.get(cell.degree, 70_000)
+            columns["seconds_per_step"][i] = 0.05
+            columns["num_threads"][i] = columns["attempts"][i] = 1
+        for key, value in _texts(cell, role, outcome, host).items():
+            columns[key][i] = value
+    return columns
+
+
 def build_study(
     cells: Sequence[Cell],
     *,
@@ -173,16 +186,11 @@ def build_study(
     if truth:
         rows.append(("truth", truth if isinstance(truth, Cell) else make_cell("W", source="mnist", seed=99)))
     outcome = ["missing" if i in missing else "diverged" if i in diverged else "done" for i in range(len(rows))]
-    columns = {key: np.array([""] * len(rows), dtype=object) for key in CELL_TEXT_COLUMNS}
-    columns |= {key: np.full(len(rows), np.nan) for key in CELL_NUMBER_COLUMNS}
+    columns = _cell_columns(rows, outcome, host)
     evals, finals, history, images, owner = [], [], [], [], []
     random = np.random.default_rng(0)
-    for i, (role, cell) in enumerate(rows):
-        text = _texts(cell, role, outcome[i], host)
+    for i, (_, cell) in enumerate(rows):
         if outcome[i] != "missing":
-            columns["num_parameters"][i] = PARAMETERS.get(cell.degree, 70_000)
-            columns["seconds_per_step"][i] = 0.05
-            columns["num_threads"][i] = columns["attempts"][i] = 1
             last = STEPS if outcome[i] == "done" else 500
             evals += _eval(i, cell, last, override)
             history += _history(i, cell, last)
@@ -190,8 +198,6 @@ def build_study(
                 finals += _final(i, cell, override)
             images.append(_blobs(random, samples))
             owner += [i] * samples
-        for key, value in text.items():
-            columns[key][i] = value
     study = Study(
         name=name, purpose=purpose, tuning=tuning, cells=tuple(cells), metrics=MetricsConfig(num_samples=500),
         claims_sha256=claims_sha256,
