@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
-from scipy import stats
 
 from nllgen_analysis.claims import Judged, Verdict
 from nllgen_analysis.claims.tables import verdict_text
 from nllgen_analysis.figures.capacity import capacity_data
 from nllgen_analysis.figures.nash import control_pairs
 from nllgen_analysis.frames import Frames
+from nllgen_analysis.statistics import typical_mean
 from nllgen_analysis.text import number
 
 _MAX_STATEMENTS = 4  # if more claims are decided, a sentence names their ids alone
@@ -82,18 +82,11 @@ def _equilibrium(frames: Frames) -> str:
     pairs = control_pairs(frames, rows)
     if pairs.empty:
         return ""
+    pairs = pairs.sort_values("series", kind="stable")
+    means = [typical_mean(pairs, ["series"], side) for side in ("first", "second")]
     games = [
-        f"{_in_capitals(str(name))} is {number(_mean(arm['first']))} nats away from it where NLL is "
-        f"{number(_mean(arm['second']))}"
-        for name, arm in pairs.groupby("series", sort=True)
+        f"{_in_capitals(str(name))} is {number(game)} nats away from it where NLL is {number(control)}"
+        for name, game, control in zip(means[0]["series"], *(each["mean"] for each in means), strict=True)
     ]
     num_seeds = pairs["seed"].nunique()
     return f"Started at the truth, {'; '.join(games)} (KL(p‖q), {num_seeds} seed{'s' * (num_seeds > 1)})."
-
-
-def _mean(values: pd.Series) -> float:
-    """Return the geometric mean, which one seed of a thousand times the others' value does not decide.
-
-    It is the arithmetic one where an estimate of a KL near 0 is not positive.
-    """
-    return float(stats.gmean(values)) if (values > 0).all() else float(values.mean())

@@ -16,7 +16,7 @@ from nllgen_analysis.figures.style import DARK_GREY, degree_colour, paradigm_col
 from nllgen_analysis.figures.vector import property_of
 from nllgen_analysis.frames import Frames, student_order
 from nllgen_analysis.page_tables import Table, Value
-from nllgen_analysis.statistics import NOT_POSITIVE, geometric_mean, summarise
+from nllgen_analysis.statistics import typical_mean
 from nllgen_analysis.text import number
 
 # metric → heading; a group is ranked by the first that it has
@@ -82,7 +82,8 @@ def what_lacks(frames: Frames) -> str:
 
 def key_numbers(frames: Frames) -> Table:
     """Return a row per group that was trained: its likelihood and image quality with their intervals, best first."""
-    means = _key_means(frames)
+    means = tables.final_means(frames, typical_mean)
+    means = means[(means["weights"] == "last") & means["metric"].isin(list(KEY_METRICS))]
     trained = frames.cells.loc[(frames.cells["steps"] > 0) & (frames.cells["role"] != "truth"), tables.GROUP]
     is_trained = set(trained.itertuples(index=False, name=None))
     parts = [(key, part) for key, part in means.groupby(tables.GROUP, sort=False) if key in is_trained]
@@ -91,13 +92,6 @@ def key_numbers(frames: Frames) -> Table:
     headings = [degree, paradigm, data, *KEY_METRICS.values(), "seeds", variant]
     rows = [[*map(Value, key[:-1]), *_estimates(part), Value(key[-1])] for key, part in parts]
     return Table.with_values(headings, rows)
-
-
-def _key_means(frames: Frames) -> pd.DataFrame:
-    """Return the geometric means of the key metrics of the last weights, arithmetic where a value is not positive."""
-    means, plain = (tables.final_means(frames, average) for average in (geometric_mean, summarise))
-    means = plain.where(means["note"] == NOT_POSITIVE, means)
-    return means[(means["weights"] == "last") & means["metric"].isin(list(KEY_METRICS))]
 
 
 def _rank(means: pd.Series) -> tuple[int, float]:

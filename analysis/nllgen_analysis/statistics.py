@@ -90,6 +90,15 @@ def geometric_mean(frame: pd.DataFrame, by: list[str], value: str, confidence: f
     return table.assign(**counts, note=table["note"].where(~is_lost, NOT_POSITIVE))
 
 
+def typical_mean(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """Return geometric means, which one seed of a thousand times the others' value does not decide.
+
+    A group in which a value is not positive, as an estimate of a KL near 0, has its arithmetic mean and interval.
+    """
+    geometric = geometric_mean(frame, by, value)
+    return summarise(frame, by, value).where(geometric["note"] == NOT_POSITIVE, geometric)
+
+
 def mean_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Return the mean and t interval of one value per seed; values that are not finite are left out."""
     array = np.asarray(values, dtype=float).ravel()

@@ -73,7 +73,7 @@ def final_means(frames: Frames, average: Average = summarise) -> pd.DataFrame:
 
     Args:
         frames: the study.
-        average: ``statistics.summarise`` or ``statistics.geometric_mean``.
+        average: ``statistics.summarise`` or ``statistics.typical_mean``.
     """
     rows, metrics = _final_rows(frames)
     by = [*GROUP, "weights"]
