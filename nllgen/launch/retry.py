@@ -17,7 +17,7 @@ from nllgen.launch.slurm.arrays import ArrayShape, Submission, last_memory_facto
 from nllgen.launch.slurm.memory_limit import MemoryLimit, memory_limit
 from nllgen.launch.slurm.shell_options import with_shell_options
 from nllgen.launch.slurm.submission import SubmissionRequest
-from nllgen.launch.start import send
+from nllgen.launch.start import check_place, send
 from nllgen.launch.status import TaskReport
 from nllgen.launch.tasks import with_needs
 from nllgen.launch.trust import require_trust
@@ -141,8 +141,7 @@ def retry_study(study_dir: StudyDir, options: RetryOptions, echo: Echo, warn: Ec
         NllgenError: a cell, kind of failure or profile does not exist, or the scheduler refuses.
         UntrustedError: this user did not submit the study here, and does not accept what would run.
     """
-    if options.local and options.profile:
-        raise ConfigError("--local and --profile exclude each other", "leave out one of them")
+    check_place(options.local, options.profile)
     kinds = parse_failure_kinds(options.kinds)
     study = study_dir.read_study()
     study_dir.guard()

@@ -65,8 +65,7 @@ class StartOptions:
         Raises:
             ConfigError: no profile is named, or it has errors, or one is named for a local run.
         """
-        if self.local and self.profile:
-            raise ConfigError("--local and --profile exclude each other", "leave out one of them")
+        check_place(self.local, self.profile)
         if self.local and self.pack > 1:
             self._check_local_pack()
         is_unnamed = not self.profile and not os.environ.get(VARIABLE)
@@ -84,6 +83,16 @@ class StartOptions:
                 "--pack puts several cells on a GPU, and this run uses none",
                 "a local run on processors has --workers cells at once",
             )
+
+
+def check_place(local: bool, profile: str | None) -> None:
+    """Check that a submission goes to one place.
+
+    Raises:
+        ConfigError: a profile is named for a local run.
+    """
+    if local and profile:
+        raise ConfigError("--local and --profile exclude each other", "leave out one of them")
 
 
 @dataclass(frozen=True)
