@@ -14,7 +14,6 @@ from nllgen.errors import ConfigError, MachineError
 from nllgen.launch.gpus import has_torch
 from nllgen.planning.calibration import (
     VARIABLE,
-    Calibration,
     KnownCalibration,
     Machine,
     Source,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 IN_JOB = "SLURM_JOB_ID"
 _MOST_PROCESSES = 32
+_BUSY_LOAD = 0.5  # runnable processes on a core, of the last minute
 _GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 _TIMEOUT_S = 300.0
 
@@ -58,13 +58,13 @@ def calibrate(echo: Callable[[str], None]) -> KnownCalibration:
         if (other := known_calibration()).source is Source.MEASURED:
             return other
         try:
-            values = _measure(known.machine)
+            measured = _measure(known.machine)
         except (ConfigError, OSError, ValueError, subprocess.SubprocessError) as error:
             return replace(known, reason=f"measuring this machine failed ({reason_of(error)})")
     if read_calibration(known.machine) is None:
         place = calibration_file(known.machine).parent
         echo(f"it cannot be kept in {place}, so that the next plan measures again; {VARIABLE}=off measures nothing")
-    return KnownCalibration(values, Source.MEASURED, "", known.machine)
+    return measured
 
 
 @contextlib.contextmanager
@@ -78,10 +78,11 @@ def _alone(machine: Machine) -> Iterator[None]:
         yield
 
 
-def _measure(machine: Machine) -> Calibration:
+def _measure(machine: Machine) -> KnownCalibration:
+    was_busy = os.getloadavg()[0] > _BUSY_LOAD * (os.cpu_count() or 1)
     cells = cells_to_time(auto_precision())
     answer = time_cells(cells, processes=min(machine.cores, _MOST_PROCESSES))
-    return write_calibration(machine, fit(cells, answer))
+    return write_calibration(machine, fit(cells, answer), was_busy=was_busy)
 
 
 def time_cells(cells: Sequence[Cell], processes: int = 0) -> TimingAnswer:

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import time
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,7 @@ from nllgen.study.user_directories import user_directory
 
 _VERSION = 1  # of what is measured; a file of another version is measured anew
 _MAX_BYTES = 1 << 20
+_BUSY_KEPT_S = 3600.0  # a measurement beside other programs is kept so long
 
 
 @dataclass(frozen=True)
@@ -130,18 +132,21 @@ class KnownCalibration:
         source: measured on this machine, or as shipped.
         reason: why it is as shipped; empty where it was measured.
         machine: this one.
+        was_busy: it was measured beside other programs, which make it a quarter too slow.
     """
 
     values: Calibration = SHIPPED
     source: Source = Source.SHIPPED
     reason: str = "not asked for"
     machine: Machine | None = None
+    was_busy: bool = False
 
     @property
     def note(self) -> str:
         """Return by what a plan's times are estimated, for people."""
         if self.source is Source.MEASURED and self.machine:
-            return f"times are estimated by a measurement of this machine ({self.machine.cores} cores)"
+            note = f"times are estimated by a measurement of this machine ({self.machine.cores} cores)"
+            return f"{note} while other programs ran, which is kept for an hour" if self.was_busy else note
         return f"times are estimated for one core of an AMD EPYC with AVX-512, since {self.reason}"
 
     def to_json(self) -> dict[str, Any]:
@@ -179,16 +184,20 @@ def calibration_file(machine: Machine) -> Path:
     return user_directory("CACHE") / "calibration" / f"{machine.key}.json"
 
 
-def read_calibration(machine: Machine) -> Calibration | None:
-    """Return the calibration that was measured on a machine; None where none is readable."""
+def read_calibration(machine: Machine) -> KnownCalibration | None:
+    """Return the calibration that was measured on a machine; None where it cannot be read or is too old."""
+    path = calibration_file(machine)
     try:
-        values = json.loads(read_regular(calibration_file(machine), _MAX_BYTES))
-        return replace(SHIPPED, **_MEASURED.validate_python(values["measured"]))
+        content = json.loads(read_regular(path, _MAX_BYTES))
+        values = replace(SHIPPED, **_MEASURED.validate_python(content["measured"]))
+        was_busy = bool(content.get("was_busy"))
+        is_old = time.time() - path.stat().st_mtime > _BUSY_KEPT_S
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+    return None if was_busy and is_old else KnownCalibration(values, Source.MEASURED, "", machine, was_busy)
 
 
-def write_calibration(machine: Machine, measured: Measured) -> Calibration:
+def write_calibration(machine: Machine, measured: Measured, *, was_busy: bool) -> KnownCalibration:
     """Keep what was measured on a machine; where nothing can be written, it is measured again.
 
     Raises:
@@ -198,8 +207,9 @@ def write_calibration(machine: Machine, measured: Measured) -> Calibration:
     path = calibration_file(machine)
     with contextlib.suppress(MachineError, OSError):
         make_folder(path.parent)
-        write_bytes(path, (json.dumps({**asdict(machine), "measured": checked}, indent=1) + "\n").encode())
-    return replace(SHIPPED, **checked)
+        content = {**asdict(machine), "was_busy": was_busy, "measured": checked}
+        write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+    return KnownCalibration(replace(SHIPPED, **checked), Source.MEASURED, "", machine, was_busy)
 
 
 def known_calibration() -> KnownCalibration:
@@ -207,7 +217,4 @@ def known_calibration() -> KnownCalibration:
     machine = this_machine()
     if os.environ.get(VARIABLE) == "off":
         return KnownCalibration(reason=f"{VARIABLE} is off", machine=machine)
-    values = read_calibration(machine)
-    if values is None:
-        return KnownCalibration(reason="this machine was not measured", machine=machine)
-    return KnownCalibration(values, Source.MEASURED, "", machine)
+    return read_calibration(machine) or KnownCalibration(reason="this machine was not measured", machine=machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -41,12 +42,25 @@ def test_a_machine_is_measured_once() -> None:
     assert calibration_file(this_machine()).exists()
 
 
-def test_a_cache_that_cannot_be_written_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (cache / "nllgen").write_text("a file")
-    cells = cells_to_time("fp32")
-    answer = TimingAnswer((CellTiming(0.01, 0.001, 0.001),) * len(cells), 1.0, 1e-8)
+def time_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all cells take the same time."""
+    answer = TimingAnswer((CellTiming(0.01, 0.001, 0.001),) * len(cells_to_time("fp32")), 1.0, 1e-8)
     monkeypatch.setattr(module, "auto_precision", lambda: "fp32")
     monkeypatch.setattr(module, "time_cells", lambda *_, **__: answer)
+
+
+@pytest.mark.parametrize(("load", "was_busy"), [(0.4, False), (0.6, True)])
+def test_the_load_of_the_machine_is_kept_with_its_speed(
+    load: float, was_busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time_nothing(monkeypatch)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load * (os.cpu_count() or 1), 0.0, 0.0))
+    assert calibrate(lambda _: None).was_busy == calibrate(pytest.fail).was_busy == was_busy
+
+
+def test_a_cache_that_cannot_be_written_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cache / "nllgen").write_text("a file")
+    time_nothing(monkeypatch)
     said: list[str] = []
     assert calibrate(said.append).source is Source.MEASURED
     assert "so that the next plan measures again" in said[-1]
@@ -66,7 +80,8 @@ def test_another_process_that_measured_meanwhile_is_believed(monkeypatch: pytest
     monkeypatch.setattr(module, "time_cells", lambda *_, **__: pytest.fail("measured twice"))
 
     def meanwhile(_: str) -> None:
-        write_calibration(this_machine(), Measured(**{key: getattr(SHIPPED, key) for key in Measured.__annotations__}))  # type: ignore[typeddict-item]  # keys of variables
+        measured = Measured(**{key: getattr(SHIPPED, key) for key in Measured.__annotations__})  # type: ignore[typeddict-item]  # keys of variables
+        write_calibration(this_machine(), measured, was_busy=False)
 
     assert calibrate(meanwhile).source is Source.MEASURED
 

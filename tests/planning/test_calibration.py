@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +44,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_was_measured_is_kept_for_this_machine() -> None:
-    write_calibration(this_machine(), MEASURED)
+    write_calibration(this_machine(), MEASURED, was_busy=False)
     known = known_calibration()
     assert (known.source, known.values) == (Source.MEASURED, ONE_CORE)
 
@@ -51,7 +53,7 @@ def test_what_was_measured_is_kept_for_this_machine() -> None:
     "other", [replace(MACHINE, cores=4), replace(MACHINE, torch="2.14.0"), replace(MACHINE, processor="Intel avx2")]
 )
 def test_another_machine_has_another_calibration(other: Machine) -> None:
-    write_calibration(MACHINE, MEASURED)
+    write_calibration(MACHINE, MEASURED, was_busy=False)
     assert read_calibration(other) is None
 
 
@@ -68,7 +70,7 @@ def test_a_file_that_is_no_calibration_is_none(content: bytes) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, "fast", None, float("nan"), float("inf"), 1e300])
 def test_a_value_that_is_no_speed_is_none(value: object) -> None:
-    write_calibration(MACHINE, MEASURED)
+    write_calibration(MACHINE, MEASURED, was_busy=False)
     path = calibration_file(MACHINE)
     content = json.loads(path.read_text())
     content["measured"]["gflops_fp32"] = value
@@ -76,14 +78,32 @@ def test_a_value_that_is_no_speed_is_none(value: object) -> None:
     assert read_calibration(MACHINE) is None
 
 
+def test_a_measurement_beside_other_programs_is_kept_for_an_hour_and_says_so() -> None:
+    write_calibration(this_machine(), MEASURED, was_busy=True)
+    known = known_calibration()
+    assert (known.values, known.was_busy) == (ONE_CORE, True)
+    assert "while other programs ran" in known.note
+    hour_ago = time.time() - 3601
+    os.utime(calibration_file(this_machine()), (hour_ago, hour_ago))
+    assert known_calibration().source is Source.SHIPPED
+
+
+def test_a_measurement_of_an_idle_machine_is_kept_for_good() -> None:
+    write_calibration(this_machine(), MEASURED, was_busy=False)
+    os.utime(calibration_file(this_machine()), (0, 0))
+    known = known_calibration()
+    assert (known.source, known.was_busy) == (Source.MEASURED, False)
+    assert "other programs" not in known.note
+
+
 def test_a_cache_that_cannot_be_written_is_harmless(cache: Path) -> None:
     (cache / "nllgen").write_text("a file")
-    assert write_calibration(MACHINE, MEASURED) == ONE_CORE
+    assert write_calibration(MACHINE, MEASURED, was_busy=False).values == ONE_CORE
     assert read_calibration(MACHINE) is None
 
 
 def test_a_user_can_keep_the_shipped_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    write_calibration(this_machine(), MEASURED)
+    write_calibration(this_machine(), MEASURED, was_busy=False)
     monkeypatch.setenv(VARIABLE, "off")
     known = known_calibration()
     assert (known.source, known.values, known.reason) == (Source.SHIPPED, SHIPPED, f"{VARIABLE} is off")
