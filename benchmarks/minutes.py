@@ -1,13 +1,13 @@
 """The best model per minute: validation bits per dimension on MNIST after equal minutes, beside other libraries.
 
 ``python -m benchmarks minutes`` goes on where it was ended: it measures the seconds per step of all candidates, in
-turns and once for each kind of processor, and then trains what ``results/minutes.jsonl`` lacks, each run in a process
-of its own on all cores. Every run has the same images, dequantisation, α and batch. A run of so many minutes is one of
-so many minutes' steps of the measured length, and its schedule ends with them: other work on the machine makes a run
-longer, but not worse. Those alone have to be measured on an idle machine.
+turns, on all cores and once for each kind of processor, and then trains what ``results/minutes.jsonl`` lacks. Every run
+has the same images, dequantisation, α and batch. A run of so many minutes is one of so many minutes' steps of the
+measured length, and its schedule ends with them: other work on the machine makes a run longer, but not worse. So runs
+have a core each, which takes less time for all of them; the lengths alone have to be measured on an idle machine.
 
-All candidates are trained with one seed; of each library, the settings that are the best at a mark are then trained
-with the other seeds.
+All candidates are trained with one seed for the shortest time, of each library the best three for the next longer one.
+Of each library, the settings that are the best at a mark are then trained with the other seeds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,7 @@ RECORDS = Path(__file__).with_name("results") / "minutes.jsonl"
 STEP_TIMES = Path(__file__).with_name("results") / "minutes_step_times.jsonl"
 MARKS = (2, 5, 10)
 SEEDS = (0, 1, 2)
+NUM_KEPT = 3  # of a library, from one mark to the next
 NUM_ROUNDS = 9
 NUM_TIMED = 5  # steps of a round
 NAMED = {candidate.name: candidate for candidate in CANDIDATES}
@@ -68,7 +70,7 @@ class Record:
 
 def measure_step_times(num_rounds: int = NUM_ROUNDS) -> list[StepTime]:
     """Time the steps of all candidates in turns, after a round to warm up."""
-    data = _prepare(num_val=2)
+    data = _prepare(2, len(os.sched_getaffinity(0)))
     source = data.make_source(torch.Generator().manual_seed(0), torch.Generator().manual_seed(1))
     x = source.next(BATCH)
     learners = {candidate.name: Learner.of(candidate, data, 10**6, 0) for candidate in CANDIDATES}
@@ -85,7 +87,7 @@ def measure_step_times(num_rounds: int = NUM_ROUNDS) -> list[StepTime]:
 
 def run_candidate(candidate: Candidate, minutes: float, seed: int, seconds: float, num_val: int = 10_000) -> Record:
     """Train a candidate for so many minutes' steps of so many seconds, and measure it."""
-    data = _prepare(num_val)
+    data = _prepare(num_val, num_threads=1)
     source = data.make_source(torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1))
     steps = max(1, round(60 * minutes / seconds))
     learner = Learner.of(candidate, data, steps, seed)
@@ -94,10 +96,9 @@ def run_candidate(candidate: Candidate, minutes: float, seed: int, seconds: floa
     return Record(candidate.name, minutes, seed, steps, learner.bits(data))
 
 
-def _prepare(num_val: int) -> CellData:
-    """Use all cores, and return MNIST."""
+def _prepare(num_val: int, num_threads: int) -> CellData:
     keep_freed_memory()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(num_threads)
     cell = Cell(data=DataConfig(num_val=num_val), flow=FlowConfig())
     return published_data(cell, MetricsConfig(num_train_eval=2), require_images(asset_folder(), "mnist"), CPU)
 
@@ -117,34 +118,43 @@ def read_records() -> list[Record]:
 
 
 def missing(records: list[Record]) -> Iterator[tuple[Candidate, int, int]]:
-    """Yield runs without a record: of each mark, all candidates with the first seed, then each library's best."""
+    """Yield runs without a record that can begin: of each mark, the candidates with the first seed, then the others."""
     done = {(record.name, record.minutes, record.seed) for record in records}
+    candidates = list(CANDIDATES)
     for mark in MARKS:
-        first = [(each, mark, SEEDS[0]) for each in CANDIDATES if (each.name, mark, SEEDS[0]) not in done]
+        first = [(each, mark, SEEDS[0]) for each in candidates if (each.name, mark, SEEDS[0]) not in done]
         yield from first
-        if not first:
-            best = best_of_libraries([record for record in records if record.minutes == mark])
-            yield from ((each, mark, seed) for seed in SEEDS for each in best if (each.name, mark, seed) not in done)
+        if first:
+            return
+        of_mark = [record for record in records if record.minutes == mark]
+        best = best_of_libraries(of_mark, 1)
+        yield from ((each, mark, seed) for seed in SEEDS for each in best if (each.name, mark, seed) not in done)
+        candidates = best_of_libraries(of_mark, NUM_KEPT)
 
 
-def best_of_libraries(records: list[Record]) -> list[Candidate]:
-    """Return each library's candidate with the fewest bits at the first seed."""
+def best_of_libraries(records: list[Record], num: int) -> list[Candidate]:
+    """Return so many candidates of each library, those with the fewest bits at the first seed."""
     bits = {record.name: record.bits for record in records if record.seed == SEEDS[0]}
-    best: dict[str, Candidate] = {}
+    best: dict[str, list[Candidate]] = {}
     for name in sorted(bits, key=lambda name: bits[name]):
-        best.setdefault(NAMED[name].library, NAMED[name])
-    return list(best.values())
+        best.setdefault(NAMED[name].library, []).append(NAMED[name])
+    return [each for ranked in best.values() for each in ranked[:num]]
 
 
 def rows() -> list[tuple[str, str, str]]:
     """Measure and run what is missing; return rows of (work, measured, goal)."""
     if set(NAMED) - set(read_step_times()):
         _append(STEP_TIMES, *measure_step_times())
-    while runs := list(missing(read_records())):
-        for candidate, mark, seed in runs:
-            words = ["--name", candidate.name, "--minutes", str(mark), "--seed", str(seed)]
-            subprocess.run([sys.executable, "-m", "benchmarks.minutes", *words], check=True)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        while runs := list(missing(read_records())):
+            list(pool.map(_run, runs))
     return table(read_records(), read_step_times())
+
+
+def _run(run: tuple[Candidate, int, int]) -> None:
+    candidate, mark, seed = run
+    words = ["--name", candidate.name, "--minutes", str(mark), "--seed", str(seed)]
+    subprocess.run([sys.executable, "-m", "benchmarks.minutes", *words], check=True)
 
 
 def table(records: list[Record], step_times: dict[str, float]) -> list[tuple[str, str, str]]:

@@ -155,12 +155,23 @@ def test_a_mark_has_its_lowest_mean_first() -> None:
     ]
 
 
-def test_recorded_runs_are_not_repeated_and_the_best_of_a_library_goes_on() -> None:
+def test_recorded_runs_are_not_repeated_and_the_best_of_a_library_go_on() -> None:
     names = [candidate.name for candidate in learners.CANDIDATES]
     tried = [record(name, 2.0 - i / 100) for i, name in enumerate(names)]  # the last of each library is its best
-    best = {learners.CANDIDATES[i].library: name for i, name in enumerate(names)}
+    of_library: dict[str, list[str]] = {}
+    for candidate in reversed(learners.CANDIDATES):
+        of_library.setdefault(candidate.library, []).append(candidate.name)
     left = [(each.name, mark, seed) for each, mark, seed in minutes_part.missing(tried)]
     assert [run for run in left if run[1] == 2] == [
-        (name, 2, seed) for seed in (1, 2) for name in reversed(best.values())
+        (ranked[0], 2, seed) for seed in (1, 2) for ranked in of_library.values()
     ]
-    assert [run for run in left if run[1] > 2] == [(name, mark, 0) for mark in (5, 10) for name in names]
+    kept = [name for ranked in of_library.values() for name in ranked[:3]]
+    assert len(kept) < len(names)
+    assert [run for run in left if run[1] > 2] == [(name, 5, 0) for name in kept]
+
+
+def test_longer_runs_wait_for_the_shorter_ones() -> None:
+    *tried, _ = [record(candidate.name, 2.0) for candidate in learners.CANDIDATES]
+    assert [(each.name, mark, seed) for each, mark, seed in minutes_part.missing(tried)] == [
+        (learners.CANDIDATES[-1].name, 2, 0)
+    ]
