@@ -27,6 +27,7 @@ PARTS = (
     "steps",
     "packing",
     "peers",
+    "avx2",
     "frechet",
     "metrics",
     "mnist",
