@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import cloup
 
-from nllgen.cli.extras import needs_extra
+from nllgen.cli.analysis import importing_analysis
 from nllgen.cli.options import JSON, PATH, STUDY_ROOT, example, find_results
 from nllgen.cli.output import echo, print_json, print_rows, table
 from nllgen.errors import ConfigError
@@ -76,7 +76,7 @@ def compare(
     """
     if figure is not None:
         _check_figure(figure, force=force)
-    with needs_extra("analysis"):
+    with importing_analysis():
         from nllgen_analysis.compare import compare as compare_sides
     sides = _sides(study_a, study_b)
     comparison = compare_sides(*sides, metrics, weights)

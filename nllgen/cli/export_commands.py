@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import cloup
 
-from nllgen.cli.extras import needs_extra
+from nllgen.cli.analysis import importing_analysis
 from nllgen.cli.options import PATH, RESULTS, STUDY_ROOT, example
 from nllgen.cli.output import echo
 
@@ -28,7 +28,7 @@ def export(study_path: Path, to: str, out: Path | None, force: bool) -> None:
     csv and parquet are one file a table, with the units in `columns`; tensorboard is one directory a run. A study that
     still runs is written as it is now.
     """
-    with needs_extra("analysis"):
+    with importing_analysis():
         from nllgen_analysis.export import Format
         from nllgen_analysis.export import export as export_frames
         from nllgen_analysis.frames import load
