@@ -16,16 +16,16 @@ from nllgen.launch.eta import ThroughputMeter
 from nllgen.launch.retry_policy import STARTED, array_of
 from nllgen.launch.slurm.arrays import newest_submission
 from nllgen.launch.slurm.commands import HINT_S
-from nllgen.launch.slurm.early_ends import sent_jobs
+from nllgen.launch.slurm.sent_jobs import sent_jobs
 from nllgen.launch.slurm.waits import wait_lines
 from nllgen.launch.status import TaskReport, query_scheduler, status, to_json
 from nllgen.launch.tasks import read_attempts
 from nllgen.storage.states import TaskStatus
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
-from nllgen.storage.untrusted import open_regular
 from nllgen.study.config import Study
 from nllgen.study.diagnostics import did_you_mean
+from nllgen.study.untrusted_files import open_regular
 
 Echo = Callable[[str], None]
 _FAILED = (TaskStatus.FAILED, TaskStatus.DAMAGED, TaskStatus.VANISHED)

@@ -7,42 +7,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from nllgen.launch.lease import LEASE_S, LeaseManager
-from nllgen.launch.slurm.arrays import is_copy, submissions
 from nllgen.launch.slurm.commands import own_cluster
 from nllgen.launch.slurm.ends import Ends, controller_ends_of, ends_of
+from nllgen.launch.slurm.sent_jobs import SentAs, sent_jobs
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task
-
-
-@dataclass(frozen=True)
-class SentJob:
-    """The job that a task was last sent as."""
-
-    array: str  # number of the array or job
-    element: str  # ``<array>_<index>``; only the number of the array if its elements share their tasks
-    cluster: str  # empty for the machine's own
-
-
-def last_jobs(study_dir: StudyDir) -> dict[str, SentJob]:
-    """Return task → the job that it was last sent as; jobs that were not noted are left out."""
-    jobs: dict[str, SentJob] = {}
-    for submission_dir, submission in submissions(study_dir):  # newer ones replace older ones
-        if is_copy(study_dir, submission):
-            continue
-        numbers, clusters = submission_dir.job_ids(), submission_dir.job_clusters()
-        for stage in submission.stages:
-            if number := numbers.get(stage.name, ""):
-                for index, names in enumerate(stage.elements):
-                    element = number if stage.workers else f"{number}_{index}"
-                    jobs |= dict.fromkeys(names, SentJob(number, element, clusters.get(number, "")))
-    return jobs
 
 
 @dataclass
 class _Judge:
     """Asks the scheduler about jobs that squeue does not name, once for each array."""
 
-    jobs: Mapping[str, SentJob]
+    jobs: Mapping[str, SentAs]
     leases: LeaseManager = field(default_factory=LeaseManager)
     _ends: dict[tuple[str, str, bool], Ends] = field(default_factory=dict)
 
@@ -54,8 +30,8 @@ class _Judge:
             if self._has_ended(holder, cluster, with_sacct=True) is not True:
                 return f"job {holder} renewed its lease {max(0.0, age_s):.0f} s ago"
         sent = self.jobs.get(task.name)
-        if sent and self._has_ended(sent.element, sent.cluster, with_sacct=False) is False:
-            return f"the controller has its job {sent.element}"
+        if sent and self._has_ended(sent.job, sent.cluster, with_sacct=False) is False:
+            return f"the controller has its job {sent.job}"
         return ""
 
     @cached_property
@@ -76,7 +52,7 @@ def tasks_that_may_run(study_dir: StudyDir, tasks: Sequence[Task]) -> dict[str, 
     A lease of a job that was renewed within its time is proof enough, unless Slurm says that the job has ended; so is a
     job that only squeue does not name.
     """
-    judge = _Judge(last_jobs(study_dir) if tasks else {})
+    judge = _Judge(sent_jobs(study_dir) if tasks else {})
     reasons: dict[str, str] = {}
     for task in tasks:  # a task comes after those that it needs
         needed = next((need for need in task.needs if need in reasons), "")
