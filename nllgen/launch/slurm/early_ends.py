@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from nllgen.launch.slurm.commands import HINT_S
 from nllgen.launch.slurm.ends import Ends, ends_of
 from nllgen.launch.slurm.job_env import current_job
 from nllgen.launch.slurm.job_script import ENDED_EARLY
+from nllgen.launch.slurm.queue_lines import is_ended
 from nllgen.launch.slurm.sent_jobs import SentAs, sent_jobs
 from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.study_dir import StudyDir
@@ -26,8 +26,6 @@ _TAIL_BYTES = 8192
 _TAIL_LINES = 3
 _MAX_TAIL = 400  # characters
 _MAX_ERROR = 300
-_OVER = re.compile(r"[A-Z_]+")  # of a state such as ``CANCELLED by 0``
-_LIVE = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "RESIZING")
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,7 @@ class EarlyEnds:
             if error := self._supervisor_errors().get(job):
                 return EarlyEnd(job, FailureKind.SUPERVISOR, f"job {job}: {error}")
         job, state = self._last_state(sent)
-        name = _OVER.match(state)
-        if (name and name[0] == "CANCELLED") or (name and name[0] in _LIVE):
+        if state and (state.startswith("CANCELLED") or not is_ended(state)):
             return None
         code, _, killed_by = self._ends[sent.array].exits.get(job, "").partition(":")
         outputs = sent.outputs()
@@ -105,7 +102,7 @@ class EarlyEnds:
 
 def _weight(state: str) -> int:
     """Order the ends of elements that share their tasks: one that lives or was cancelled decides, then a failure."""
-    if state.startswith(_LIVE):
+    if not is_ended(state):
         return 0
     return 1 if state.startswith("CANCELLED") else 3 if state.startswith("COMPLETED") else 2
 

@@ -107,5 +107,5 @@ def sacct_state(start: Mapping[str, Any]) -> str:
     states = [line.strip() for line in output.splitlines() if is_state(line)]
     if not isinstance(restarts, int) or not 0 <= restarts < len(states):
         return ""
-    is_over = states[restarts].split()[0] not in ("RUNNING", "PENDING", "COMPLETING", "RESIZING", "SUSPENDED")
-    return states[restarts] if is_over else ""
+    state = states[restarts]
+    return state if is_ended(state) or state.startswith("REQUEUED") else ""  # the job goes on, but not this attempt

@@ -106,6 +106,7 @@ def test_nothing_is_concluded_without_an_answer_of_squeue(study_dir: StudyDir, t
         ("COMPLETED|0:0", FailureKind.LOST),
         ("CANCELLED by 0|0:0", None),
         ("RUNNING|0:0", None),
+        ("STAGE_OUT|0:0", None),
     ],
 )
 @pytest.mark.parametrize("workers", [0, 1])
