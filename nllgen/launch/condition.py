@@ -26,7 +26,7 @@ from nllgen.launch.slurm.early_ends import EarlyEnds
 from nllgen.launch.slurm.live_jobs import LiveJobs
 from nllgen.launch.slurm.waits import why_waiting
 from nllgen.storage.states import ResultState, TaskFiles, TaskStatus
-from nllgen.storage.tasks import Task, TaskKind
+from nllgen.storage.tasks import Task
 from nllgen.study.quantities import duration
 
 _QUIET_S = 120.0  # a running task that has written nothing for longer is pointed out
@@ -127,7 +127,7 @@ def _vanished(task: Task, files: TaskFiles, lines: Sequence[Line]) -> Condition 
     end = last_end(lines)
     if end is None or not lacks_result(files, lines):
         return None
-    path = task.task_dir.dataset if task.kind is TaskKind.DATASET else task.task_dir.result
+    path = task.published
     again = "submitting again runs it anew"
     at_s = time_of(end)
     if any(_changed_s(aside) >= at_s for aside in path.parent.glob(f"{path.name}.damaged*")):

@@ -35,9 +35,7 @@ class WrongFile:
     @property
     def counted(self) -> Path:
         """Return the file that must go so that the task runs again, or is measured again."""
-        if not self.runs_again:
-            return self.path
-        return self.task.task_dir.dataset if self.task.kind is TaskKind.DATASET else self.task.task_dir.result
+        return self.task.published if self.runs_again else self.path
 
     @property
     def is_extra_metrics(self) -> bool:
@@ -62,7 +60,7 @@ def check_task(task: Task, expected: Expected) -> Iterator[WrongFile]:
     Raises:
         MachineError: a file cannot be read now.
     """
-    path = task.task_dir.dataset if task.kind is TaskKind.DATASET else task.task_dir.result
+    path = task.published
     files = inspect(task, expected)
     if files.state is ResultState.LOCKED:
         raise MachineError(files.detail, "nothing was changed; check again when it can be read")

@@ -45,6 +45,11 @@ class Task:
         return is_cell and (self.cell.data.is_synthetic or self.cell.start == "truth")
 
     @property
+    def published(self) -> Path:
+        """Return the file that is there when it is done: dataset.h5 of a data set, result.h5 of any other task."""
+        return self.task_dir.dataset if self.kind is TaskKind.DATASET else self.task_dir.result
+
+    @property
     def lease(self) -> Path:
         """Return the file that names who works on it."""
         return self._own(self.task_dir.lease)

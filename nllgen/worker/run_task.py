@@ -169,7 +169,7 @@ def _is_done(study_dir: StudyDir, study: Study, task: Task, settings: Settings) 
         MachineError: it cannot be read now.
     """
     files = inspect(task, Expected.of(study, study_dir, settings.options.required_container))
-    path = task.task_dir.dataset if task.kind is TaskKind.DATASET else task.task_dir.result
+    path = task.published
     if files.state.is_done:
         echo(f"already there: {path}")
         return True
