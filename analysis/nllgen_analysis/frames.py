@@ -13,7 +13,7 @@ import pandas as pd
 from nllgen.errors import ConfigError, CorruptFileError
 from nllgen.storage.collect import read_results
 from nllgen.storage.convert import read_any_study
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import StudyFile

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nllgen.storage.collect import Collected
-    from nllgen.storage.hdf5 import Array
+    from nllgen.storage.hdf5_data import Array
     from nllgen.storage.study_dir import StudyDir
 
 _NUM_PICTURES = 64  # of each real source, beside the samples of a report

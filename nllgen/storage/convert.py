@@ -11,10 +11,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from h5py import h5d
 
-from nllgen.storage.hdf5 import find, get_array, get_json, has, open_read, schema_of, text_attr
-from nllgen.storage.hdf5_data import Array, UntrustedFile, check_local
+from nllgen.storage.hdf5 import find_dataset, get_array, get_json, has, open_read, schema_of, text_attr
+from nllgen.storage.hdf5_data import Array, UntrustedFile
 from nllgen.storage.schema import (
     CELL_NUMBER_COLUMNS,
     CELL_TEXT_COLUMNS,
@@ -48,7 +47,7 @@ def read_any_study(path: Path) -> StudyFile:
 
 
 def _convert(file: UntrustedFile) -> StudyFile:
-    cells = {name: _texts(file, f"cells/{_old_name(file, 'cells', name)}") for name in CELL_TEXT_COLUMNS[:1]}
+    cells = {name: _texts(file, _old_path(file, name)) for name in CELL_TEXT_COLUMNS[:1]}
     num_cells = len(cells["id"])
     cells |= {name: _cell_texts(file, name, num_cells) for name in CELL_TEXT_COLUMNS[1:]}
     cells |= {name: get_array(file, f"cells/{name}", ndim=1, kind="f") for name in CELL_NUMBER_COLUMNS}
@@ -70,14 +69,15 @@ def _convert(file: UntrustedFile) -> StudyFile:
     )
 
 
-def _old_name(file: UntrustedFile, group: str, name: str) -> str:
-    old = _OLD_NAMES.get(name, name)
-    return old if has(file, f"{group}/{old}") else name
+def _old_path(file: UntrustedFile, name: str) -> str:
+    """Return the path of a column of /cells, by its earlier name where the file has that."""
+    old = f"cells/{_OLD_NAMES.get(name, name)}"
+    return old if has(file, old) else f"cells/{name}"
 
 
 def _cell_texts(file: UntrustedFile, name: str, num_cells: int) -> Array:
     """Read a text column of /cells; empty texts where an earlier schema had no such column."""
-    path = f"cells/{_old_name(file, 'cells', name)}"
+    path = _old_path(file, name)
     if has(file, path):
         return _texts(file, path)
     texts = np.empty(num_cells, dtype=object)
@@ -87,10 +87,8 @@ def _cell_texts(file: UntrustedFile, name: str, num_cells: int) -> Array:
 
 def _texts(file: UntrustedFile, name: str) -> Array:
     """Read a column of HDF5's texts of variable length; any number of rows may refer to one text of the heap."""
-    item = find(file, name)
-    if isinstance(item, h5d.DatasetID):
-        check_local(item, name)
-    if not isinstance(item, h5d.DatasetID) or item.rank != 1 or item.dtype.kind != "O":
+    item = find_dataset(file, name)
+    if item.rank != 1 or item.dtype.kind != "O":
         raise ValueError(f"{name} is not a column of texts")
     (length,) = item.shape
     if length > _MAX_ROWS:

@@ -10,8 +10,8 @@ import numpy as np
 
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.checksum import with_checksum
-from nllgen.storage.hdf5 import check_schema, find, get_array, has, number_attr, open_read, put_array, text_attr
-from nllgen.storage.hdf5_data import Array, check_local
+from nllgen.storage.hdf5 import check_schema, find_dataset, get_array, has, number_attr, open_read, put_array, text_attr
+from nllgen.storage.hdf5_data import Array
 from nllgen.storage.schema import SCHEMA, SPLITS
 
 NUMBERS = ("entropy_nats", "entropy_se_nats", "forward_inverse_nats", "fp32_fp64_nats", "inverse_error")
@@ -91,10 +91,8 @@ def read_dataset_head(path: Path) -> Dataset:
         check_schema(file, path)
         x, log_prob = {}, {}
         for split in SPLITS:
-            item = find(file, f"{split}/x")
-            if isinstance(item, h5py.h5d.DatasetID):
-                check_local(item, split)
-            if not isinstance(item, h5py.h5d.DatasetID) or item.rank != 4:
+            item = find_dataset(file, f"{split}/x")
+            if item.rank != 4:
                 raise ValueError(f"{split}/x is not an array of images")
             x[split] = np.empty((item.shape[0], 0), dtype=np.float32)
             log_prob[split] = np.empty(0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
@@ -15,12 +15,12 @@ from h5py import h5a, h5d, h5f, h5g, h5i, h5l, h5o, h5t
 
 from nllgen.errors import MADE_ANEW, CorruptFileError, MachineError
 from nllgen.storage.checksum import MAX_BYTES, read_verified, verify_checksum
-from nllgen.storage.hdf5_data import Array as Array
-from nllgen.storage.hdf5_data import UntrustedFile, budget_of, check_local, read_data
+from nllgen.storage.hdf5_data import Array, UntrustedFile, budget_of, check_local, read_data
 from nllgen.storage.head import require_schema
 
 MAX_ITEMS = 2**33  # 32 GiB of float32: more than any study has
 MAX_TEXT_BYTES = 2**28
+COMPRESSED: Final[Mapping[str, Any]] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _SMALL_ITEMS = 64  # compressing fewer makes nothing smaller
 _IMAGE_BYTES = 2**26  # smaller files are parsed from the very bytes that were verified
 
@@ -72,9 +72,7 @@ def schema_of(file: h5py.File) -> object:
 
 def put_array(group: h5py.Group, name: str, data: Array, unit: str) -> None:
     """Write an array of numbers with its unit, compressed where that helps."""
-    compressed: dict[str, Any] = {}
-    if data.size > _SMALL_ITEMS:
-        compressed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    compressed = COMPRESSED if data.size > _SMALL_ITEMS else {}
     group.create_dataset(name, data=data, **compressed).attrs["unit"] = unit
 
 
@@ -94,10 +92,7 @@ def get_array(
     Raises:
         ValueError: something else lies there; callers read inside :func:`open_read`, which types it.
     """
-    item = find(file, name)
-    if not isinstance(item, h5d.DatasetID):
-        raise ValueError(f"{name} is not a dataset")
-    check_local(item, name)
+    item = find_dataset(file, name)
     shape, dtype = item.shape, item.dtype
     if shape is None or len(shape) != ndim or dtype.kind not in kind:
         raise ValueError(f"{name} has {shape} items of {dtype}, expected {ndim} axes of kind {kind}")
@@ -105,6 +100,20 @@ def get_array(
     if size > max_items:
         raise ValueError(f"{name} has {size} items, more than {max_items}")
     return read_data(file, item, name, rows)
+
+
+def find_dataset(group: h5py.Group, name: str) -> h5d.DatasetID:
+    """Return the dataset at ``name``, whose data lie in this file.
+
+    Raises:
+        ValueError: something else lies there.
+        KeyError: nothing is there.
+    """
+    item = find(group, name)
+    if not isinstance(item, h5d.DatasetID):
+        raise ValueError(f"{name} is not a dataset")
+    check_local(item, name)
+    return item
 
 
 def find(group: h5py.Group, name: str) -> h5g.GroupID | h5d.DatasetID:

@@ -12,14 +12,14 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5t
+from h5py import h5t
 
-from nllgen.storage.hdf5 import MAX_TEXT_BYTES, find, get_array
-from nllgen.storage.hdf5_data import Array, UntrustedFile, check_local, read_data, types_of
+from nllgen.storage.hdf5 import COMPRESSED, MAX_TEXT_BYTES, find_dataset, get_array
+from nllgen.storage.hdf5_data import Array, UntrustedFile, read_data, types_of
 from nllgen.storage.schema import INTEGER_COLUMNS, TEXT_COLUMNS, TEXT_WIDTH
 
 Table = dict[str, Array]
-MAX_ROWS = 2**28
+_MAX_ROWS = 2**28
 _COMPRESSED_BYTES = 2**16  # a smaller table is read faster as it is
 _ROW_BYTES = 128  # of a row beside its values, where they become Python's
 
@@ -63,9 +63,7 @@ def write_table(group: h5py.Group, name: str, table: Table, units: Mapping[str, 
     if len(known) < len(table):
         raise ValueError(f"columns without a unit: {', '.join(sorted(table.keys() - known.keys()))}")
     rows = _to_rows({column: table[column] for column in known})
-    compressed: dict[str, Any] = {}
-    if rows.nbytes > _COMPRESSED_BYTES:
-        compressed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    compressed = COMPRESSED if rows.nbytes > _COMPRESSED_BYTES else {}
     group.create_dataset(name, data=rows, **compressed).attrs["units"] = json.dumps(known)
 
 
@@ -87,14 +85,14 @@ def _encoded(texts: Array) -> Array:
     return encoded.astype(f"S{TEXT_WIDTH}")
 
 
-def read_table(file: UntrustedFile, name: str, known: Mapping[str, str], max_rows: int = MAX_ROWS) -> Table:
+def read_table(file: UntrustedFile, name: str, known: Mapping[str, str]) -> Table:
     """Read the known columns of a table; columns that other programs have added are left.
 
     Raises:
         ValueError: it is no table, its columns have other types, or it declares more rows than it can hold.
         KeyError: it is not there.
     """
-    rows = read_rows(file, name, max_rows)
+    rows = read_rows(file, name)
     table: Table = {}
     for column in known:
         if column not in (rows.dtype.names or ()):
@@ -114,16 +112,13 @@ def _is_integer(column: str, known: Mapping[str, str]) -> bool:
     return column in INTEGER_COLUMNS or known[column].startswith("row of")
 
 
-def read_rows(file: UntrustedFile, name: str, max_rows: int = MAX_ROWS) -> Array:
+def read_rows(file: UntrustedFile, name: str) -> Array:
     """Return a compound dataset as a structured array.
 
     Raises:
         ValueError, KeyError: as :func:`read_table`.
     """
-    item = find(file, name)
-    if not isinstance(item, h5d.DatasetID):
-        raise ValueError(f"{name} is not a table")
-    check_local(item, name)
+    item = find_dataset(file, name)
     file_type = item.get_type()
     if not isinstance(file_type, h5t.TypeCompoundID) or item.rank != 1:
         raise ValueError(f"{name} is not a table")
@@ -131,8 +126,8 @@ def read_rows(file: UntrustedFile, name: str, max_rows: int = MAX_ROWS) -> Array
     if any(dtype[column].kind not in "ifS" for column in dtype.names or ()):
         raise ValueError(f"a column of {name} is neither a number nor a text of fixed length")
     (length,) = item.shape
-    if length > max_rows:
-        raise ValueError(f"{name} has {length} rows, more than {max_rows}")
+    if length > _MAX_ROWS:
+        raise ValueError(f"{name} has {length} rows, more than {_MAX_ROWS}")
     file.charge(name, length * _ROW_BYTES)
     return read_data(file, item, name)
 

@@ -10,7 +10,7 @@ import numpy as np
 from nllgen_analysis.claims import Finding, Verdict, judge
 from nllgen_analysis.frames import to_frames
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.study.claims import VERSION, claims_sha256
 from nllgen.study.config import Cell, DataConfig, DCGANConfig, Degree, NSGANConfig
 from tests.analysis.conftest import STEPS, Override, Source, build_study, make_cell

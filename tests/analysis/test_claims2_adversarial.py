@@ -12,7 +12,7 @@ from nllgen_analysis.claims.tables import printed_verdicts, verdicts_json
 from nllgen_analysis.frames import to_frames
 from scipy import stats
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.study.claims import claims_sha256
 from nllgen.study.config import (
     Cell,

@@ -14,7 +14,7 @@ from nllgen_analysis.claims.verdict import Qualifier
 from nllgen_analysis.frames import to_frames
 from scipy import stats
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.study.config import Cell, NLLConfig
 from tests.analysis.claims_known import JITTER, LADDER, ORDERED, BySeed, degrees, ends, finding, verdicts
 from tests.analysis.conftest import STEPS, Override, build_study, make_cell

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.study.config import Cell
 from tests.analysis.claims_known import NASH, SEEDS, BySeed, both, dcgan, is_gan, nash
 from tests.analysis.claims_known import finding1 as finding

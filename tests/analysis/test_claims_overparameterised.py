@@ -9,7 +9,7 @@ import pytest
 from nllgen_analysis.claims import judge
 from nllgen_analysis.frames import to_frames
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.study.claims import claims_sha256
 from nllgen.study.config import Cell
 from tests.analysis.claims_known import JITTER, degrees

@@ -16,7 +16,7 @@ from nllgen_analysis.tables import MAIN_METRICS
 from scipy import stats
 
 from nllgen.errors import ConfigError
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.study.config import Cell
 from tests.analysis.conftest import build_study, default_cells, make_cell
 

@@ -9,7 +9,7 @@ import pytest
 from nllgen_analysis import Frames, to_frames
 from nllgen_analysis.figures.nash import draw_nash
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.storage.study_file import StudyFile
 from nllgen.study.config import Cell
 from tests.analysis.conftest import build_study, make_cell

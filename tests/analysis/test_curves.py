@@ -21,7 +21,7 @@ from nllgen_analysis.figures.nll import (
 from nllgen_analysis.figures.style import Drawn, NotDrawn
 from nllgen_analysis.text import spans
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.storage.study_file import StudyFile
 from nllgen.study.config import Cell, Degree
 from tests.analysis.conftest import EXCESS, GRID, PARAMETERS, STEPS, build_study, make_cell

@@ -33,7 +33,7 @@ from nllgen_analysis.figures.style import (
 from nllgen_analysis.text import plain
 from scipy.stats import gmean
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.study.config import Cell
 from nllgen.study.paradigms import AnyParadigm
 from tests.analysis.conftest import STEPS, build_study, default_cells, make_cell

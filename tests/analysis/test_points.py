@@ -13,7 +13,7 @@ from nllgen_analysis.figures.points import cost_data, draw_cost, draw_plane, dra
 from nllgen_analysis.figures.style import COLUMN_IN
 from nllgen_analysis.text import spans
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.storage.study_file import StudyFile
 from nllgen.study.config import Cell
 from tests.analysis.conftest import STEPS, build_study, default_cells, frechet, kl, make_cell

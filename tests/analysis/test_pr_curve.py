@@ -10,7 +10,7 @@ from nllgen_analysis.figures.pr_curve import MIDDLE, SLOPES, draw_pr_curve
 from nllgen_analysis.figures.style import Drawn, NotDrawn
 from nllgen_analysis.frames import to_frames
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.study.config import Cell
 from tests.analysis.conftest import build_study, make_cell
 

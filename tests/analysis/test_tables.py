@@ -19,7 +19,7 @@ from nllgen_analysis.tables import (
 )
 from nllgen_analysis.text import estimate, number, plus_minus
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.storage.study_file import StudyFile
 from nllgen.study.config import Cell
 from tests.analysis.conftest import STEPS, build_study, make_cell

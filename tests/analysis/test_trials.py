@@ -14,7 +14,7 @@ from nllgen_analysis.frames import to_frames
 
 from nllgen.errors import CorruptFileError
 from nllgen.storage.checksum import read_verified
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.storage.study_file import write_study
 from nllgen.study.config import Cell, DataConfig, HybridConfig, NLLConfig, NSGANConfig
 from nllgen.study.degrees import student

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.study.image_sets import num_training
 from nllgen_analysis.figures.scales import Scale
 from nllgen_analysis.figures.style import Drawn, FigureResult, NotDrawn, literal, new_figure

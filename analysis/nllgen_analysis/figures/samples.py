@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen_analysis.figures import panels
 from nllgen_analysis.figures.style import WIDTH_IN, FigureResult, literal
 from nllgen_analysis.frames import Frames, ranked
