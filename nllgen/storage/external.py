@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import io
 import itertools
 import os
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -19,11 +17,11 @@ from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.atomic import hint_for
 from nllgen.storage.hdf5 import get_array, has
 from nllgen.storage.hdf5_data import Array, UntrustedFile, budget_of
-from nllgen.storage.untrusted import open_regular
+from nllgen.study.npz import NPZ_DAMAGED, read_npy_header
 from nllgen.study.path_kinds import PathKind, not_arrays, path_kind
+from nllgen.study.untrusted_files import open_regular
 
 FREE_BYTES = 2**29  # what any file may take: equal samples, which compress well, are scored, too
-_HEADER_BYTES = 2**14  # of an array; NumPy itself refuses one of more than 10,000
 _MAX_NAMES = 10
 # kinds of paths that hold no arrays; a file of no kind that is known may be damaged, and is read
 _OTHER_KINDS = (
@@ -31,7 +29,6 @@ _OTHER_KINDS = (
     *(PathKind.GRID, PathKind.FROZEN, PathKind.PROFILE, PathKind.WEIGHTS, PathKind.MODEL, PathKind.CONTAINER),
 )
 _NPZ, _KINDS = b"PK", "fui"
-_DAMAGED = (LookupError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def read_array(path: Path, names: Sequence[str], ndim: int) -> Array:
@@ -66,7 +63,7 @@ def read_array(path: Path, names: Sequence[str], ndim: int) -> Array:
         raise _damaged(path, names, ndim, error) from error
     except MemoryError as error:
         raise MachineError(f"{path}: not enough memory to read it", "read it on a machine with more") from error
-    except _DAMAGED as error:
+    except NPZ_DAMAGED as error:
         raise _damaged(path, names, ndim, error) from error
     return array
 
@@ -83,7 +80,7 @@ def _from_npz(file: BinaryIO, names: Sequence[str], ndim: int, budget: int) -> A
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         name = _first(names, members)
         with archive.open(members[name]) as member:
-            shape, dtype = _npy_header(io.BytesIO(member.read(_HEADER_BYTES)))  # a header may declare gigabytes, too
+            shape, _, dtype, _ = read_npy_header(member)
         size = _checked(name, shape, dtype, ndim)
         if size > members[name].file_size:
             raise ValueError(f"{name} declares {size} bytes, more than it can hold")
@@ -91,15 +88,6 @@ def _from_npz(file: BinaryIO, names: Sequence[str], ndim: int, budget: int) -> A
             raise ValueError(f"{name} has {size} bytes, more than {budget} for a file of this size")
         with archive.open(members[name]) as member:
             return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
-
-
-def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(member)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in read:
-        raise ValueError(f"is in version {version} of the .npy format; 1.0 and 2.0 are read")
-    shape, _, dtype = read[version](member)
-    return shape, dtype
 
 
 def _from_hdf5(path: Path, names: Sequence[str], ndim: int, budget: int) -> Array:

@@ -11,15 +11,15 @@ import hashlib
 import io
 import stat
 import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from nllgen.errors import ConfigError, MachineError, reading
 from nllgen.study.image_directory import check_sides, read_directory
+from nllgen.study.npz import NPZ_DAMAGED, read_npy_header
 from nllgen.study.untrusted_files import open_regular
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 SIDES = range(4, 513, 4)  # heights and widths that are read
 MAX_BYTES = 2 << 30  # of all images of a file
 NAMES = ("images", "test_images")  # arrays of an .npz file; the second is optional
-_HEADER_BYTES = 1 << 14  # of an array; NumPy itself refuses one of more than 10,000
 _FORM = "an .npz file with uint8 images, N×H×W or N×H×W×C with C = 1 or 3, or a directory of PNG or JPEG files"
-_DAMAGED = (LookupError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def read_images(path: Path) -> Images:
             return _read_npz(path, (info.st_ino, info.st_size, info.st_mtime_ns))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}", _FORM) from error
-    except _DAMAGED as error:
+    except NPZ_DAMAGED as error:
         text = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(f"{path}: {text}", _FORM) from error
 
@@ -114,8 +112,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> L
     import numpy as np
 
     with archive.open(info) as member:
-        # a header may declare gigabytes, too
-        shape, in_columns, dtype, start = _npy_header(member.read(_HEADER_BYTES))
+        shape, in_columns, dtype, start = read_npy_header(member)
     if dtype.hasobject:
         raise ValueError(f"{name} holds pickled objects, which are not read")
     if dtype != np.uint8:
@@ -128,19 +125,6 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> L
         raise ValueError(f"{name} has not the {prod(shape):,} bytes that it declares")
     array = np.frombuffer(content, np.uint8).reshape(shape, order="F" if in_columns else "C")
     return np.ascontiguousarray(array if array.ndim == 4 else array[..., None])
-
-
-def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Return shape, order and type of an array, and the bytes of its header."""
-    from numpy.lib import format as npy
-
-    member: IO[bytes] = io.BytesIO(head)
-    version = npy.read_magic(member)
-    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    if version not in read:
-        raise ValueError(f"is in version {version} of the .npy format; 1.0 and 2.0 are read")
-    shape, in_columns, dtype = read[version](member)
-    return shape, in_columns, dtype, member.tell()
 
 
 def _check_shape(shape: tuple[int, ...], name: str) -> None:
