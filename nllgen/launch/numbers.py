@@ -11,10 +11,10 @@ from typing import Final
 from nllgen.errors import NllgenError
 from nllgen.launch.status import TaskReport
 from nllgen.storage.result import read_final
-from nllgen.storage.schema import EXTRACTORS
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import TaskKind
 from nllgen.study.config import Study
+from nllgen.study.metric_groups import EXTRACTORS
 
 
 class Measure(StrEnum):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -13,13 +12,14 @@ from nllgen.metrics.inception import HINT, InceptionExtractor
 from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.study.config import DataConfig
 from nllgen.study.lenets import has_lenet, without_lenet
+from nllgen.study.metric_groups import ExtractorName
 
 MNIST = DataConfig()
 _reported: set[Hashable] = set()
 
 
 def load_extractor(
-    name: Literal["lenet", "inception"],
+    name: ExtractorName,
     device: torch.device | str,
     *,
     domain: DataConfig = MNIST,

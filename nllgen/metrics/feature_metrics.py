@@ -14,7 +14,8 @@ from torch import Tensor
 from nllgen.metrics.exact import FloatArray
 from nllgen.metrics.features import Extractor
 from nllgen.metrics.measurement import OTHER, Measurement, Need, References, Row
-from nllgen.metrics.metric_group import EXTRACTORS, MetricGroup
+from nllgen.metrics.metric_group import MetricGroup
+from nllgen.study.metric_groups import EXTRACTORS
 
 T = TypeVar("T")
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from nllgen.metrics.measurement import Measurement, Need, Row
 
-EXTRACTORS = ("lenet", "inception")
-
 
 @dataclass(frozen=True)
 class MetricGroup:

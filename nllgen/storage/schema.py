@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from nllgen.study.metric_groups import NUM_PR_POINTS
+from nllgen.study.metric_groups import EXTRACTORS, NUM_PR_POINTS
 
 SCHEMA: Final = 3
 
@@ -20,9 +20,6 @@ HISTORY_COLUMNS: Final = {
     "lr": "1",
     "time_s": "s",
 }
-
-EXTRACTORS: Final = ("lenet", "inception")
-
 # of images, by the features of each extractor: <name>_<extractor>; all but the standard errors also have
 # <name>_floor_<extractor>, truth against truth (or real against real) at equal N, NaN with too few held out
 IMAGE_METRICS: Final = {

@@ -19,6 +19,8 @@ MetricGroup = Literal[
     "numerics",
 ]  # beside likelihood, which is always measured
 
+ExtractorName = Literal["lenet", "inception"]  # of the features that metrics of images compare
+EXTRACTORS: tuple[ExtractorName, ...] = get_args(ExtractorName)
 NUM_PR_POINTS = 9  # of a precision–recall curve
 METRIC_GROUPS: tuple[MetricGroup, ...] = get_args(MetricGroup)
 # Without groups that came later: a study that was submitted before them has to be what it was.

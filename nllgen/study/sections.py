@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from nllgen.study.metric_groups import DEFAULT_FINAL, MetricGroup, group_name
+from nllgen.study.metric_groups import DEFAULT_FINAL, ExtractorName, MetricGroup, group_name
 from nllgen.study.models import Count, Frozen
 from nllgen.study.quantities import Gibibytes, Minutes
 
@@ -63,7 +63,7 @@ class MetricsConfig(Frozen):
 
     every: _Groups = ("divergence", "pareto", "frechet")
     final: _Groups = DEFAULT_FINAL
-    frechet: Annotated[tuple[Literal["lenet", "inception"], ...], Field(strict=False)] = ("lenet",)
+    frechet: Annotated[tuple[ExtractorName, ...], Field(strict=False)] = ("lenet",)
     num_samples: Annotated[int, Field(ge=2, le=10**6)] = 2_000
     num_samples_every: Annotated[int | None, Field(ge=2, le=10**6)] = None
     num_train_eval: Annotated[int, Field(ge=2, le=10**6)] = 2_000

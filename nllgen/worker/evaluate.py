@@ -15,7 +15,6 @@ import torch
 
 from nllgen.errors import CorruptFileError, NllgenError, StoppedError
 from nllgen.metrics.measurement import Row
-from nllgen.metrics.metric_group import EXTRACTORS
 from nllgen.metrics.registry import GROUPS
 from nllgen.models import make_model
 from nllgen.storage.extra_metrics import ExtraMetrics, read_extra_metrics, write_extra_metrics
@@ -27,6 +26,7 @@ from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tables import make_table
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
 from nllgen.study.config import Cell, Study
+from nllgen.study.metric_groups import EXTRACTORS
 from nllgen.worker.run_task import exact_arithmetic, prepare_run, truth_of
 from nllgen.worker.settings import Settings, echo, move_aside
 from nllgen.worker.train_cell import CellRun, Weights, asset_digests, device_name, load_model

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from nllgen.storage.schema import EXTRACTORS
-from nllgen.study.metric_groups import NUM_PR_POINTS
+from nllgen.study.metric_groups import EXTRACTORS, NUM_PR_POINTS
 from nllgen_analysis.figures import curves, panels, style
 from nllgen_analysis.figures.style import GREY, FigureResult, paradigm_colour
 from nllgen_analysis.frames import Frames
