@@ -32,7 +32,8 @@ from nllgen.launch.retry_policy import (
 from nllgen.launch.slurm.ends import sacct_state
 from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.tasks import Task
-from nllgen.storage.untrusted import parse_untrusted_json, read_regular
+from nllgen.storage.untrusted import parse_untrusted_json
+from nllgen.study.untrusted_files import read_regular
 
 _STOP_POLL_S = 1.0
 _MAX_PROGRESS_BYTES = 1 << 20

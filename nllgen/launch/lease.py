@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from nllgen.errors import MachineError
 from nllgen.storage.atomic import locked, make_folder, raise_os_error
-from nllgen.storage.untrusted import read_regular
+from nllgen.study.untrusted_files import read_regular
 
 LEASE_S = 300.0
 RENEW_S = 30.0

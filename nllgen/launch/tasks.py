@@ -15,8 +15,9 @@ from nllgen.planning.calibration import known_calibration
 from nllgen.planning.cost import cell_cost
 from nllgen.storage.atomic import raise_os_error
 from nllgen.storage.tasks import Task
-from nllgen.storage.untrusted import parse_untrusted_json, read_regular
+from nllgen.storage.untrusted import parse_untrusted_json
 from nllgen.study.config import Study
+from nllgen.study.untrusted_files import read_regular
 
 _MAX_BYTES = 8 << 20  # attempts of a task have a few hundred bytes each
 

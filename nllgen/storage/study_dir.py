@@ -14,10 +14,11 @@ from pathlib import Path
 from nllgen.errors import CorruptFileError, MachineError
 from nllgen.storage.atomic import identity_of, make_folder, part_file, raise_os_error, replace, write_part
 from nllgen.storage.ownership import Opening, find_links, find_openings, folder_opening
-from nllgen.storage.untrusted import HEADER_BYTES, STUDY_BYTES, read_regular
+from nllgen.storage.untrusted import HEADER_BYTES, STUDY_BYTES
 from nllgen.study.config import Study
 from nllgen.study.manifest import header_text, manifest_text, parse_frozen
 from nllgen.study.path_kinds import COLLECTED, HEADER, MANIFEST, is_study, not_a_study, studies_in
+from nllgen.study.untrusted_files import read_regular
 
 _MAX_NAMED = 5
 _DIGITS = 16  # of a digest, in a file name

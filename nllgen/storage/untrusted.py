@@ -6,10 +6,6 @@ import json
 import re
 from typing import Any
 
-from nllgen.study.untrusted_files import RECORD_BYTES as RECORD_BYTES
-from nllgen.study.untrusted_files import open_regular as open_regular
-from nllgen.study.untrusted_files import read_regular as read_regular
-
 STUDY_BYTES = 512 << 20  # a manifest of 100,000 cells has a fifth of it
 HEADER_BYTES = 2 << 20  # a study without its cells has a few thousand, and about as many as its trials have
 _MAX_VALUES = 2**21  # of a JSON text: a submission of 100,000 cells has a tenth of it

@@ -19,9 +19,9 @@ from nllgen.launch.tasks import read_attempts
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import tasks_of
-from nllgen.storage.untrusted import RECORD_BYTES, read_regular
 from nllgen.study.load import parse_study
 from nllgen.study.run_options import RunOptions
+from nllgen.study.untrusted_files import RECORD_BYTES, read_regular
 
 pytestmark = pytest.mark.timeout(60)  # the fault is a read that blocks for ever
 GRID = """

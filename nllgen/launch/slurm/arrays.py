@@ -21,7 +21,8 @@ from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.atomic import write_bytes
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind
-from nllgen.storage.untrusted import parse_untrusted_json, read_regular
+from nllgen.storage.untrusted import parse_untrusted_json
+from nllgen.study.untrusted_files import read_regular
 from nllgen.study.validation import one_line
 
 COLLECT = "collect"
