@@ -8,7 +8,6 @@ measure the tests and have their own options: ``python -m benchmarks coverage --
 from __future__ import annotations
 
 import importlib
-import os
 import platform
 import re
 import sys
@@ -19,6 +18,7 @@ import torch
 
 from nllgen.errors import NllgenError
 from nllgen.storage.provenance import code_sha256
+from nllgen.study.hardware import num_cores
 
 PARTS = (
     "commands",
@@ -85,7 +85,7 @@ def _measure(part: str) -> None:
     module = importlib.import_module(f"benchmarks.{part}")
     rows, gpu = module.rows(), module.machine() if part in OF_GPUS else ""
     libraries = f"torch {torch.__version__}, Python {platform.python_version()}; code {code_sha256()[:12]}"
-    machine = ", ".join(filter(None, [gpu, processor(), f"{len(os.sched_getaffinity(0))} cores"]))
+    machine = ", ".join(filter(None, [gpu, processor(), f"{num_cores()} cores"]))
     head = f"`python -m benchmarks {part}` on {datetime.now(UTC):%Y-%m-%d}, {machine}, {libraries}."
     print(write(RESULTS / f"{part}.md", head, rows, gpu), flush=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import statistics
 import tempfile
 import time
@@ -22,6 +21,7 @@ from torch.nn.functional import interpolate
 from benchmarks.steps import median_seconds
 from nllgen.metrics.frechet import frechet_distance, moments
 from nllgen.metrics.inception import InceptionExtractor
+from nllgen.study.hardware import num_cores
 from nllgen.torchvision_ops import import_torchvision
 
 Array = npt.NDArray[np.float64]
@@ -111,7 +111,7 @@ def inception_rows(num: int = NUM_IMAGES) -> list[tuple[str, str, str]]:
             theirs = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()
         sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
         ours = {"fp32": InceptionExtractor(weights, "cpu", sha256), "bf16 (rejected)": InBf16(weights, "cpu", sha256)}
-        get = partial(get_activations, model=theirs, batch_size=50, num_workers=len(os.sched_getaffinity(0)))
+        get = partial(get_activations, model=theirs, batch_size=50, num_workers=num_cores())
         works = {name: _of(each, images) for name, each in ours.items()} | {"theirs": lambda some: get(files[some])}
         return _inception(works, num)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from benchmarks.__main__ import processor
 from benchmarks.learners import BATCH, CANDIDATES, CPU, Candidate, Learner
 from nllgen.assets import asset_folder, require_images
 from nllgen.study.config import Cell, DataConfig, FlowConfig, MetricsConfig
+from nllgen.study.hardware import num_cores
 from nllgen.worker.factory import CellData, published_data
 from nllgen.worker.setup import keep_freed_memory
 
@@ -70,7 +70,7 @@ class Record:
 
 def measure_step_times(num_rounds: int = NUM_ROUNDS) -> list[StepTime]:
     """Time the steps of all candidates in turns, after a round to warm up."""
-    data = _prepare(2, len(os.sched_getaffinity(0)))
+    data = _prepare(2, num_cores())
     source = data.make_source(torch.Generator().manual_seed(0), torch.Generator().manual_seed(1))
     x = source.next(BATCH)
     learners = {candidate.name: Learner.of(candidate, data, 10**6, 0) for candidate in CANDIDATES}
@@ -145,7 +145,7 @@ def rows() -> list[tuple[str, str, str]]:
     """Measure and run what is missing; return rows of (work, measured, goal)."""
     if set(NAMED) - set(read_step_times()):
         _append(STEP_TIMES, *measure_step_times())
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         while runs := list(missing(read_records())):
             list(pool.map(_run, runs))
     return table(read_records(), read_step_times())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +13,9 @@ from functools import partial
 import torch
 
 from benchmarks.steps import BATCH, median_seconds, nll_step
+from nllgen.study.hardware import num_cores
 
-NUM = len(os.sched_getaffinity(0))
+NUM = num_cores()
 SECONDS = 4.0
 ROUNDS = 5
 # image size, width, blocks, and half of the milliseconds that a prototype's step took

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import platform
 import queue
 import re
@@ -27,6 +26,7 @@ from pathlib import Path
 
 from benchmarks.planted.reaching import reaching_tests
 from benchmarks.planted.trial import CHECKOUT, Copy, Fault, Ran, read_faults
+from nllgen.study.hardware import num_cores
 
 RESULT = Path(__file__).with_name("results") / "planted_faults.md"
 ESCAPES = "**escapes**"
@@ -233,6 +233,6 @@ def _head(column: str) -> str:
     from benchmarks.__main__ import processor
     from nllgen.storage.provenance import code_sha256
 
-    machine = f"{processor()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+    machine = f"{processor()}, {num_cores()} cores, Python {platform.python_version()}"
     command = f"`python -m benchmarks planted_faults --column {column}`"
     return f"{command} on {datetime.now(UTC):%Y-%m-%d}, {machine}; code {code_sha256()[:12]}"

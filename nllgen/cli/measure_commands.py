@@ -23,7 +23,6 @@ from nllgen.cli.options import (
     TRUTH_ARGUMENT,
     TRUTH_OPTION,
     example,
-    num_cores,
     study_argument,
 )
 from nllgen.cli.output import MAX_NAMED, echo, print_json, warn
@@ -70,6 +69,8 @@ def evaluate(
 
     Reads their stored weights, and trains nothing.
     """
+    from nllgen.study.hardware import num_cores
+
     done = evaluate_study(study_dir, metrics, cell_ids, threads or num_cores(), device, trust=trust)
     echo(
         f"{done.measured} measured, {done.there} measured before, {done.unmeasurable} that lack what it needs, "
@@ -144,6 +145,7 @@ def draw(
     from nllgen.launch.gpus import require_torch
     from nllgen.launch.stop_signal import StopRequest
     from nllgen.study.config import DatasetConfig
+    from nllgen.study.hardware import num_cores
 
     require_torch("drawing")
     from nllgen.worker.score import find_weights

@@ -47,11 +47,6 @@ def example(*lines: str) -> str:
     return "\n".join(["\b", f"Example{'s' * (len(lines) > 1)}:", *(f"  {line}" for line in lines)])
 
 
-def num_cores() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def _study(ctx: click.Context, _: click.Parameter, value: str | None) -> StudyDir | None:
     """Return the directory of a study that is named by its directory, or by its name under the root."""
     ctx.meta[STUDY_KEY] = value

@@ -11,7 +11,7 @@ import cloup
 
 from nllgen.cli.analysis import importing_analysis
 from nllgen.cli.completion import complete_cells, complete_profiles
-from nllgen.cli.options import DEVICE, JSON, NOTIFY, NUM_THREADS, PATH, SET, TRUST, example, grid_argument, num_cores
+from nllgen.cli.options import DEVICE, JSON, NOTIFY, NUM_THREADS, PATH, SET, TRUST, example, grid_argument
 from nllgen.cli.output import MAX_ROWS, echo, ignore, print_json, print_rows, print_tables, table, warn
 from nllgen.errors import EXIT_CELLS_FAILED
 
@@ -75,6 +75,7 @@ def _priced_plan(study: Study, root: Path, gpus: int | None, trust: bool) -> Pla
     """Plan a study; models of the user's own that have not run yet are timed where that is allowed."""
     from nllgen.launch.calibrate import calibrate
     from nllgen.planning.study_plan import plan_study_at
+    from nllgen.study.hardware import num_cores
 
     make = partial(plan_study_at, study, root, num_cores(), calibration=calibrate(warn), gpus=gpus)
     study_plan = make()
@@ -223,6 +224,7 @@ def run(
     from nllgen.launch.foreground import run_in_foreground
     from nllgen.launch.gpus import require_torch
     from nllgen.planning.study_plan import load_study_at
+    from nllgen.study.hardware import num_cores
     from nllgen.study.run_options import RunOptions, TaskOrder
 
     study = load_study_at(grid, root, is_available, None, overrides, echo)

@@ -17,6 +17,7 @@ from nllgen.assets.verify import AssetState
 from nllgen.container.host import file_system
 from nllgen.doctor.probe import Finding, ask
 from nllgen.launch.slurm.cluster_info import ClusterInfo, Partition
+from nllgen.study.hardware import num_cores
 from nllgen.study.image_sets import PUBLISHED
 
 
@@ -106,9 +107,9 @@ def python() -> Iterator[Finding]:
         yield Finding("Python", "torch", "not installed", "note", means, hint)
     else:
         yield Finding("Python", "torch", "installed")
-    num_cores, num_all = len(os.sched_getaffinity(0)), os.cpu_count() or 1
-    means = "an outer job, a container or taskset keeps the rest" if num_cores < num_all else ""
-    yield Finding("Python", "cores", f"{num_cores} of {num_all}", "note" if means else "ok", means)
+    num, num_all = num_cores(), os.cpu_count() or 1
+    means = "an outer job, a container or taskset keeps the rest" if num < num_all else ""
+    yield Finding("Python", "cores", f"{num} of {num_all}", "note" if means else "ok", means)
 
 
 def asset_findings(assets: Path) -> list[Finding]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nllgen.errors import MachineError
+from nllgen.study.hardware import num_cores
 
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
 MPS_PIPES = "CUDA_MPS_PIPE_DIRECTORY"
@@ -47,7 +48,7 @@ def num_local_workers(num_gpus: int, *, workers: int = 0, pack: int = 1) -> int:
         workers: the number that a user asks for; 0 for none.
         pack: cells for each GPU, each in a process of its own.
     """
-    return workers or (pack * num_gpus if num_gpus else len(os.sched_getaffinity(0)))
+    return workers or (pack * num_gpus if num_gpus else num_cores())
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:

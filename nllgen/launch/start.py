@@ -33,6 +33,7 @@ from nllgen.storage.atomic import closed_to_others
 from nllgen.storage.states import weightless_note
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.config import Study
+from nllgen.study.hardware import num_cores
 from nllgen.study.run_options import RunOptions
 
 
@@ -132,7 +133,7 @@ def prepare(
     # the nodes of a cluster are other machines than this one
     known = KnownCalibration(reason="the nodes are not known") if profile else known_calibration()
     gpus = profile.resources(study.resources).gpus if profile else None
-    plan = plan_study_at(study, options.root, len(os.sched_getaffinity(0)), rule, known, gpus)
+    plan = plan_study_at(study, options.root, num_cores(), rule, known, gpus)
     return PreparedStudy(options, study, plan, profile, config, notes)
 
 

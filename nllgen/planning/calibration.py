@@ -20,6 +20,7 @@ from typing_extensions import TypedDict
 
 from nllgen.errors import MachineError
 from nllgen.storage.atomic import make_folder, write_bytes
+from nllgen.study.hardware import num_cores
 from nllgen.study.untrusted_files import read_regular
 from nllgen.study.user_directories import user_directory
 
@@ -164,7 +165,7 @@ def this_machine() -> Machine:
         torch = version("torch")
     except PackageNotFoundError:
         torch = ""
-    return Machine(_processor(), len(os.sched_getaffinity(0)), torch)
+    return Machine(_processor(), num_cores(), torch)
 
 
 def _processor() -> str:

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Literal, TypeVar
 
 from nllgen.errors import MachineError
+from nllgen.study.hardware import num_cores
 
 T = TypeVar("T")
 _MOST = 8
@@ -22,7 +23,7 @@ _MOST = 8
 def num_processes() -> int:
     """Return how many processes may work at once: one per processor of this job, at most eight."""
     allowed = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds a job to what it asked for
-    return min(len(os.sched_getaffinity(0)), int(allowed) if allowed.isdecimal() else _MOST, _MOST)
+    return min(num_cores(), int(allowed) if allowed.isdecimal() else _MOST, _MOST)
 
 
 def completed(

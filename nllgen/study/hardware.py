@@ -1,13 +1,19 @@
-"""Properties of this machine that a run depends on, without torch for login nodes."""
+"""Properties of this machine that runs and their plans depend on, without torch for login nodes."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from nllgen.study.config import Precision
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # by which libraries choose threads
+
+
+def num_cores() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def auto_precision(cpuinfo: str | None = None) -> Precision:

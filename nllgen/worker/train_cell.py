@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -33,6 +32,7 @@ from nllgen.storage.schema import EVAL_COLUMNS, FINAL_COLUMNS, HISTORY_COLUMNS, 
 from nllgen.storage.study_dir import TaskDir
 from nllgen.storage.tables import make_table
 from nllgen.study.config import SCHEMA, Cell, GeneratorConfig, MetricsConfig
+from nllgen.study.hardware import num_cores
 from nllgen.study.stored import parse_cell_json
 from nllgen.train.checkpoint import resume, save_checkpoint
 from nllgen.train.loop import Hooks, train
@@ -240,7 +240,7 @@ def _attrs(run: CellRun, state: TrainState, kept: Weights) -> dict[str, Any]:
         "host": platform.node(),
         "device": device_name(settings.device),
         "num_threads": torch.get_num_threads(),
-        "num_cpus": len(os.sched_getaffinity(0)),
+        "num_cpus": num_cores(),
         "num_parameters": state.flow.num_parameters,
         "seconds_per_step": state.train_s / state.step if state.step else float("nan"),
         "attempts": settings.order.attempts,
