@@ -188,7 +188,7 @@ class LeaseManager:
         if self._is_of_earlier_start(holder):
             return True  # even if its process lives on where the scheduler cannot see it
         if holder.get("host") == _host():
-            return not _is_alive(str(holder.get("process")))
+            return not is_alive(str(holder.get("process")))
         return self._is_expired(path, content)
 
     def _is_of_earlier_start(self, holder: dict[str, Any]) -> bool:
@@ -220,7 +220,8 @@ def _parse(content: str) -> dict[str, Any]:
     return {}
 
 
-def _is_alive(identity: str) -> bool:
+def is_alive(identity: str) -> bool:
+    """Return True if the process of a :func:`process_identity` still lives."""
     with contextlib.suppress(ValueError):
         return process_identity(int(identity.partition(":")[0])) == identity
     return False

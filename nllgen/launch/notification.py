@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nllgen.errors import ConfigError
-from nllgen.launch.lease import process_identity
+from nllgen.launch.lease import is_alive, process_identity
 from nllgen.launch.secrets import check_lines
 from nllgen.launch.status import TaskReport
 from nllgen.launch.watch import Echo, counts_line, has_failed
@@ -135,12 +135,5 @@ def _start(study_dir: StudyDir, command: str, words: Sequence[str], **streams: A
 
 def wait_for(identities: Sequence[str]) -> None:
     """Wait until processes have ended, each named by its pid and start time."""
-    while any(process_identity(_pid(identity)) == identity for identity in identities):
+    while any(map(is_alive, identities)):
         time.sleep(_POLL_S)
-
-
-def _pid(identity: str) -> int:
-    try:
-        return int(identity.partition(":")[0])
-    except ValueError as error:
-        raise ConfigError(f"{identity!r} is no process", "give its pid and start time, PID:TIME") from error
