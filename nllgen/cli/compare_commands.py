@@ -12,7 +12,7 @@ import cloup
 
 from nllgen.cli.analysis import importing_analysis
 from nllgen.cli.options import JSON, PATH, STUDY_ROOT, example, find_results
-from nllgen.cli.output import echo, print_json, print_rows, table
+from nllgen.cli.output import echo, finite, print_json, print_rows, table
 from nllgen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -140,9 +140,6 @@ def _print(comparison: Comparison, a: Selection, b: Selection, weights: str) -> 
 
 
 def _to_json(comparison: Comparison, a: Selection, b: Selection, weights: str) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    rows = [{key: plain(value) for key, value in row.items()} for row in comparison.table.to_dict("records")]
+    rows = [{key: finite(value) for key, value in row.items()} for row in comparison.table.to_dict("records")]
     return {"a": a.text, "b": b.text, "weights": weights, "comparisons": rows, "unmatched": [*comparison.unmatched],
             "differing": [*comparison.differing]}  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,7 +24,7 @@ from nllgen.cli.options import (
     example,
     study_argument,
 )
-from nllgen.cli.output import MAX_NAMED, echo, print_json, warn
+from nllgen.cli.output import MAX_NAMED, echo, finite, print_json, warn
 from nllgen.errors import CellsFailedError, ConfigError
 from nllgen.study.metric_groups import METRIC_GROUPS, group_name
 
@@ -212,7 +211,7 @@ def score(
 ) -> None:
     """Score samples or log-densities of any model against a truth."""
     scores = score_files(truth.absolute(), samples, log_probs, split, space, device)
-    print_json(scores_to_json(scores)) if as_json else print_scores(scores)
+    print_json({name: finite(value) for name, value in scores.items()}) if as_json else print_scores(scores)
 
 
 def score_files(
@@ -236,12 +235,6 @@ def score_files(
         return score_log_probs(files, log_probs, split)
     assert samples is not None
     return score_samples(files, samples, space, device_of(device))
-
-
-def scores_to_json(scores: dict[str, Any]) -> dict[str, Any]:
-    """Return scores as JSON has them: null for an infinite or missing number."""
-    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in scores.items()}  # fmt: skip
 
 
 def print_scores(scores: dict[str, Any]) -> None:

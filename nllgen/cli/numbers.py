@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
 
+from nllgen.cli.output import finite
 from nllgen.study.metric_groups import group_name
 
 if TYPE_CHECKING:
@@ -78,5 +78,5 @@ def with_numbers(status: dict[str, Any], numbers: Mapping[str, Numbers]) -> dict
     """Add the numbers to the tasks of a status in JSON, where they were read; one that is not finite is null."""
     for task in status["tasks"] if numbers else ():
         values = numbers[task["name"]].values
-        task["numbers"] = {str(name): value if math.isfinite(value) else None for name, value in values.items()}
+        task["numbers"] = {str(name): finite(value) for name, value in values.items()}
     return status

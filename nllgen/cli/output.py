@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,11 @@ def print_json(value: dict[str, Any]) -> None:
         ValueError: a number is NaN or infinite.
     """
     click.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """Return a value as JSON has it: None for a number that is NaN or infinite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(*headings: str) -> Table:
