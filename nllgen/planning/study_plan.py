@@ -12,7 +12,7 @@ from nllgen.errors import ConfigError
 from nllgen.planning.calibration import AS_SHIPPED, KnownCalibration
 from nllgen.planning.plan import Action, Plan, SpeedKey, inspect_study, make_plan
 from nllgen.planning.reasons import ContainerRule
-from nllgen.storage.study_dir import StudyDir
+from nllgen.storage.study_dir import StudyDir, studies
 from nllgen.storage.tasks import TaskKind, tasks_of
 from nllgen.study.config import Cell, Precision, Study
 from nllgen.study.diagnostics import did_you_mean, not_allowed
@@ -124,8 +124,7 @@ def plan_study_at(
 def _results_elsewhere(study_dir: StudyDir, cells: Set[str]) -> dict[str, int]:
     """Count the results of cells in each other study beside a study: it may have been renamed."""
     counts = {}
-    for header in sorted(study_dir.path.parent.glob("*/study.yaml")):
-        other = StudyDir(header.parent)
+    for other in studies(study_dir.path.parent):
         if other.path.name != study_dir.path.name:
             with contextlib.suppress(OSError):  # another's, or on its way: it is a hint only
                 names = {path.name for path in (other.path / "cells").iterdir()}

@@ -78,12 +78,15 @@ def is_study(path: Path) -> bool:
 
 
 def studies_in(root: Path) -> Iterator[Path]:
-    """Yield the directories of studies in a directory, by name."""
+    """Yield the directories of studies in a directory, by name; those that cannot be looked into are passed over."""
     try:
         paths = sorted(root.iterdir())
     except OSError:
         return
-    yield from (path for path in paths if is_study(path))
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if is_study(path):
+                yield path
 
 
 def enclosing_study(path: Path) -> Path | None:

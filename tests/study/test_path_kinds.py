@@ -21,6 +21,7 @@ from nllgen.study.path_kinds import (
     not_a_study,
     not_collected,
     path_kind,
+    studies_in,
 )
 from nllgen.study.user_directories import plain_path
 from tests.cli.process import TINY
@@ -160,3 +161,16 @@ def test_a_plain_path_leads_through_a_link_to_the_same_place(tmp_path: Path) -> 
 def test_a_plain_path_keeps_links(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     assert plain_path(tmp_path / "link" / "a" / ".." / "x") == tmp_path / "link" / "x"
+
+
+def test_a_directory_that_is_closed_to_this_user_hides_no_study_beside_it(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (study.parent / "closed").mkdir(0)
+    monkeypatch.chdir(study.parent)
+    before = os.geteuid()
+    os.seteuid(before or 65534)  # root may look into everything
+    try:
+        assert [path.name for path in studies_in(Path())] == [study.name]
+    finally:
+        os.seteuid(before)
