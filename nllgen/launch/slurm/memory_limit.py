@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from nllgen.errors import MachineError
 from nllgen.launch.profile import Profile
+from nllgen.launch.slurm.cluster_info import parse_partitions
 from nllgen.launch.slurm.clusters import split_names
 from nllgen.launch.slurm.commands import nodes_and_partitions
-from nllgen.launch.slurm.values import parse_fields, parse_number
+from nllgen.launch.slurm.values import parse_number
 from nllgen.study.config import Resources
 
 _MORE = 1.01  # less than this factor more is no other try
@@ -56,12 +57,9 @@ def _limit_of(name: str, nodes: str, partitions: str, cpus: int) -> tuple[int, s
     rows = [line.strip().rpartition("|") for line in nodes.splitlines()]
     sizes = [parse_number(size) or 0 for part, _, size in rows if part.strip().removesuffix("*") == name]
     limits = [(max(sizes), f"no node of partition {name} has more than {max(sizes)} MB")] if any(sizes) else []
-    for line in partitions.splitlines():
-        fields = parse_fields(line)
-        if fields.get("PartitionName") != name:
-            continue
-        if per_node := parse_number(fields.get("MaxMemPerNode", "")):
+    for part in parse_partitions(partitions):
+        if part.name == name and (per_node := part.max_memory_mb):
             limits.append((per_node, f"partition {name} allows {per_node} MB a node"))
-        if per_cpu := parse_number(fields.get("MaxMemPerCPU", "")):
+        if part.name == name and (per_cpu := part.max_memory_mb_per_cpu):
             limits.append((per_cpu * cpus, f"partition {name} allows {per_cpu} MB a processor"))
     return min(limits, default=None)
