@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,14 +133,11 @@ def _device(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-_ROOT_HELP = "Directory of all studies. [default: $NLLGEN_ROOT, or ./runs]"
-ROOT = cloup.option(
-    "--root", type=PATH, callback=_root, help=_ROOT_HELP, is_eager=True, shell_complete=complete_directories
-)
-STUDY_ROOT = cloup.option(
-    "--root", type=PATH, callback=_root, help=_ROOT_HELP, is_eager=True, expose_value=False,
-    shell_complete=complete_directories,
+_root_option = partial(
+    cloup.option, "--root", type=PATH, callback=_root, is_eager=True, shell_complete=complete_directories,
+    help="Directory of all studies. [default: $NLLGEN_ROOT, or ./runs]",
 )  # fmt: skip
+ROOT, STUDY_ROOT = _root_option(), _root_option(expose_value=False)
 COLLECTED = cloup.argument(
     "study",
     metavar="STUDY",
