@@ -14,24 +14,26 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+SIDES = range(4, 513, 4)  # heights and widths that are read
+MAX_BYTES = 2 << 30  # of all images of a file or directory
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _FORMATS = ("PNG", "JPEG")
 _MODES = {"L": 1, "RGB": 3}  # Pillow's names of grey and of red, green and blue → channels
 _FILE_BYTES = 64 << 20  # of one picture
 
 
-def check_sides(height: int, width: int, name: str, sides: range) -> None:
+def check_sides(height: int, width: int, name: str) -> None:
     """Check height and width of images.
 
     Raises:
-        ValueError: they are not among ``sides``.
+        ValueError: they are not among :data:`SIDES`.
     """
-    if height not in sides or width not in sides:
-        allowed = f"{sides[0]}, {sides[1]}, … {sides[-1]}"
-        raise ValueError(f"{name} is {height}×{width}: sides must be divisible by {sides.step}; allowed: {allowed}")
+    if height not in SIDES or width not in SIDES:
+        allowed = f"{SIDES[0]}, {SIDES[1]}, … {SIDES[-1]}"
+        raise ValueError(f"{name} is {height}×{width}: sides must be divisible by {SIDES.step}; allowed: {allowed}")
 
 
-def read_directory(directory: Path, sides: range, max_bytes: int) -> npt.NDArray[np.uint8]:
+def read_directory(directory: Path) -> npt.NDArray[np.uint8]:
     """Read the pictures of a directory, sorted by name, as (N, H, W, C) uint8 levels.
 
     Other files, and directories in it, are passed over.
@@ -47,19 +49,19 @@ def read_directory(directory: Path, sides: range, max_bytes: int) -> npt.NDArray
         has_directories = any(path.is_dir() for path in directory.iterdir())
         more = "; pictures in directories below it are not read" if has_directories else ""
         raise ValueError(f"has no PNG or JPEG file{more}")
-    first = _read_picture(paths[0], sides)
-    if len(paths) * first.nbytes > max_bytes:
-        raise ValueError(f"has {len(paths) * first.nbytes:,} bytes of pictures; {max_bytes:,} are read")
+    first = _read_picture(paths[0])
+    if len(paths) * first.nbytes > MAX_BYTES:
+        raise ValueError(f"has {len(paths) * first.nbytes:,} bytes of pictures; {MAX_BYTES:,} are read")
     images = np.empty((len(paths), *first.shape), np.uint8)
     for row, path in enumerate(paths):
-        picture = _read_picture(path, sides)
+        picture = _read_picture(path)
         if picture.shape != first.shape:
             raise ValueError(f"{path.name} is {_text(picture)}, {paths[0].name} is {_text(first)}: all must be alike")
         images[row] = picture
     return images
 
 
-def _read_picture(path: Path, sides: range) -> npt.NDArray[np.uint8]:
+def _read_picture(path: Path) -> npt.NDArray[np.uint8]:
     """Read one picture (H, W, C), after its header was looked at."""
     import numpy as np
     from PIL import Image
@@ -77,7 +79,7 @@ def _read_picture(path: Path, sides: range) -> npt.NDArray[np.uint8]:
                 if picture.mode not in _MODES:
                     allowed = "allowed: L (grey) and RGB, without transparency and palettes"
                     raise ValueError(f"has the mode {picture.mode}; {allowed}; Pillow's convert('RGB') changes it")
-                check_sides(picture.height, picture.width, "it", sides)
+                check_sides(picture.height, picture.width, "it")
                 levels = np.asarray(picture, np.uint8)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Warning) as error:
         reason = str(error).replace(repr(content), "it") or type(error).__name__

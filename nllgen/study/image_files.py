@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nllgen.errors import ConfigError, MachineError, reading
-from nllgen.study.image_directory import check_sides, read_directory
+from nllgen.study.image_directory import MAX_BYTES, check_sides, read_directory
 from nllgen.study.npz import NPZ_DAMAGED, read_npy_header
 from nllgen.study.untrusted_files import open_regular
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     Levels = npt.NDArray[np.uint8]
 
-SIDES = range(4, 513, 4)  # heights and widths that are read
-MAX_BYTES = 2 << 30  # of all images of a file
 NAMES = ("images", "test_images")  # arrays of an .npz file; the second is optional
 _FORM = "an .npz file with uint8 images, N×H×W or N×H×W×C with C = 1 or 3, or a directory of PNG or JPEG files"
 
@@ -80,7 +78,7 @@ def read_images(path: Path) -> Images:
     try:
         with reading(path):
             if path.is_dir():
-                return _in_order(read_directory(path, SIDES, MAX_BYTES), None)
+                return _in_order(read_directory(path), None)
             info = path.stat()
             if not stat.S_ISREG(info.st_mode):
                 raise ValueError("is not a regular file")
@@ -135,7 +133,7 @@ def _check_shape(shape: tuple[int, ...], name: str) -> None:
     """
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
         raise ValueError(f"{name} is {_text(shape)}, not N×H×W or N×H×W×C with C = 1 or 3")
-    check_sides(shape[1], shape[2], name, SIDES)
+    check_sides(shape[1], shape[2], name)
     if not 1 <= shape[0] * prod(shape[1:]) <= MAX_BYTES:
         raise ValueError(f"{name} has {prod(shape):,} bytes; 1…{MAX_BYTES:,} are read")
 
