@@ -50,7 +50,7 @@ def collection_note(study_dir: StudyDir, rows: Sequence[TaskReport], trouble: st
     """
     if not all(row.has_result for row in rows) or not _lacks_results(study_dir):
         return ""
-    state = "is older than some of them" if (study_dir.collected).exists() else "is not there"
+    state = "is older than some of them" if study_dir.collected.exists() else "is not there"
     ends = EarlyEnds(study_dir)
     sent = None if trouble else ends.jobs.get(COLLECT)
     end = ends.end_of_job(sent, when="") if sent else None

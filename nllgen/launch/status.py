@@ -12,10 +12,7 @@ from nllgen.errors import MachineError
 from nllgen.launch.attempt import measured_of, progress_of
 from nllgen.launch.condition import condition_of, lacks_result
 from nllgen.launch.lease import LeaseManager
-from nllgen.launch.retry_policy import (
-    STARTED,
-    FailureKind,
-)
+from nllgen.launch.retry_policy import STARTED, FailureKind
 from nllgen.launch.slurm.arrays import is_copy, submissions
 from nllgen.launch.slurm.commands import HINT_S
 from nllgen.launch.slurm.early_ends import EarlyEnds

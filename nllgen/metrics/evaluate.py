@@ -60,11 +60,11 @@ class Evaluator:
 
     def measure_final(self, model: Model) -> Row:
         """Compute the columns of the final metrics."""
-        return self.measure_groups(model, "test", self.final)
+        return self.measure_groups(model, self.final)
 
-    def measure_groups(self, model: Model, split: str, names: Iterable[str]) -> Row:
-        """Compute the columns of some groups on a split, except groups whose needs are not met."""
-        return _measure(Measurement(self.references, model, split), names)
+    def measure_groups(self, model: Model, names: Iterable[str]) -> Row:
+        """Compute the columns of some groups on the test split, except groups whose needs are not met."""
+        return _measure(Measurement(self.references, model, "test"), names)
 
 
 def _measure(measurement: Measurement, names: Iterable[str]) -> Row:

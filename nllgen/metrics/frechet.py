@@ -49,7 +49,7 @@ def frechet_distance(mean1: Array, cov1: Array, mean2: Array, cov2: Array) -> fl
     # A feature that is constant on one side adds nothing to √(Σ₁Σ₂), but would make Cholesky fail.
     varying = (c1.diagonal() > 0) & (c2.diagonal() > 0)
     varying1, varying2 = (c if varying.all() else c[varying][:, varying] for c in (c1, c2))
-    return _distance(m1, m2, c1.trace() + c2.trace(), _gram("cov1", varying1, varying2))
+    return _distance(m1, m2, c1.trace() + c2.trace(), _gram(varying1, varying2))
 
 
 def frechet_from_features(X: Array, Y: Array) -> float:
@@ -147,12 +147,12 @@ def _require_finite(*values: Tensor) -> None:
         raise MetricInputError("the Fréchet distance overflows float64", "divide the features by a constant")
 
 
-def _gram(name: str, cov1: Tensor, cov2: Tensor) -> Tensor:
+def _gram(cov1: Tensor, cov2: Tensor) -> Tensor:
     """Compute the lower triangle of FᵀΣ₂F, where FFᵀ = Σ₁."""
     F: Tensor
     F, failed = torch.linalg.cholesky_ex(cov1)
     if failed:
-        F = _low_rank_factor(name, cov1, int(failed) - 1)
+        F = _low_rank_factor("cov1", cov1, int(failed) - 1)
         gram: Tensor = F.T @ cov2 @ F
         return gram
     gram = torch.zeros_like(cov1)

@@ -12,6 +12,7 @@ from nllgen.errors import CorruptFileError, SchemaError
 from nllgen.study.config import SCHEMA, Cell, DatasetConfig, MetricsConfig, Resources, Study
 from nllgen.study.stored import parse_cell, parse_section
 from nllgen.study.tuning import Tuning
+from nllgen.study.yaml_composer import LOADER
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "tuning": Tuning,
@@ -86,15 +87,14 @@ def _load_yaml(text: str) -> Any:
     Aliases are refused, since a few of them can expand to billions of values, deep nesting, which takes hours, and
     more values than a study has.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = 0
-    for i, event in enumerate(yaml.parse(text, Loader=loader)):
+    for i, event in enumerate(yaml.parse(text, Loader=LOADER)):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("study.yaml has an alias, which nllgen does not write")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH or i > _MAX_EVENTS:
             raise ValueError("study.yaml has more values, or deeper nesting, than nllgen writes")
-    return yaml.load(text, Loader=loader)
+    return yaml.load(text, Loader=LOADER)
 
 
 def _parse_section(name: str, value: Any, where: str) -> Any:

@@ -86,12 +86,12 @@ class Product:
 
     def thinned(self, most: int) -> Product:
         """Return a product of at most so many cells: the first values of each axis."""
-        axes, zipped, length = self.axes, self.zipped, max(self.lengths.values(), default=1)
+        length = max(self.lengths.values(), default=1)
         while math.prod(min(count, length) for count in self.lengths.values()) > most:
             length = min(length - 1, 1000)
         axes, zipped = (
             {key: replace(axis, values=list(axis.values[:length])) for key, axis in part.items()}
-            for part in (axes, zipped)
+            for part in (self.axes, self.zipped)
         )
         return replace(self, axes=axes, zipped=zipped, excludes={})
 

@@ -183,7 +183,7 @@ def _rows(finished: _Finished, name: str) -> dict[str, Row]:
     for weights in map(str, finished.result.final["weights"]):
         started = time.perf_counter()
         model.load_state_dict(finished.weights[weights])
-        row = run.evaluator.measure_groups(model, "test", [name])
+        row = run.evaluator.measure_groups(model, [name])
         rows[weights] = row | {"time_s": time.perf_counter() - started} if row else {}
     return rows
 

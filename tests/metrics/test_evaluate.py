@@ -83,7 +83,7 @@ def test_the_groups_columns_are_those_of_the_layout_each_in_one_group() -> None:
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_group_gives_the_columns_that_it_names(evaluator: Evaluator, name: str) -> None:
-    row = evaluator.measure_groups(another_flow(scales=2), "test", [name])  # one scale has no halves to draw anew
+    row = evaluator.measure_groups(another_flow(scales=2), [name])  # one scale has no halves to draw anew
     absent = {"val_bits_per_dim"}  # of real data
     named = {c.replace("val_", "test_") for c in GROUPS[name].columns if "inception" not in c and c not in absent}
     assert set(row) == named
@@ -118,7 +118,7 @@ def test_the_reference_is_half_the_parameters_over_the_training_images(evaluator
 def test_fresh_images_have_neither_kl_reference_nor_copying_test(evaluator: Evaluator, references: References) -> None:
     fresh = dataclasses.replace(references, training=None)
     groups = [name for name in evaluator.final if name != "critic"]  # which is slow
-    row = dataclasses.replace(evaluator, references=fresh).measure_groups(another_flow(), "test", groups)
+    row = dataclasses.replace(evaluator, references=fresh).measure_groups(another_flow(), groups)
     assert math.isnan(row["kl_reference_nats"])
     assert "copying_ct_lenet" not in row
 
@@ -181,7 +181,7 @@ def test_a_foreign_density_has_all_metrics_except_numerical_errors(
 
 @pytest.mark.parametrize("metric", ["frechet", "kid", "frechet_inf"])
 def test_the_floor_is_what_the_truth_gets_at_equal_n(evaluator: Evaluator, truth: RealNVP, metric: str) -> None:
-    own, wrong = (evaluator.measure_groups(flow, "test", [metric]) for flow in (truth, another_flow()))
+    own, wrong = (evaluator.measure_groups(flow, [metric]) for flow in (truth, another_flow()))
     floor = own[f"{metric}_floor_lenet"]
     assert wrong[f"{metric}_floor_lenet"] == floor
     assert abs(own[f"{metric}_lenet"] - floor) < 0.3 * (wrong[f"{metric}_lenet"] - floor)
@@ -236,6 +236,6 @@ def test_bits_per_dim_follow_the_definition(truth: RealNVP) -> None:
 
 
 def test_numerical_errors_are_below_a_thousandth_of_a_nat(evaluator: Evaluator, truth: RealNVP) -> None:
-    errors = evaluator.measure_groups(truth, "test", ["numerics"])
+    errors = evaluator.measure_groups(truth, ["numerics"])
     assert 0 < errors["fp_error_nats"] < 1e-2
     assert 0 < errors["inverse_error"] < 1e-4
