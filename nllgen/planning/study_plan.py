@@ -51,10 +51,16 @@ def load_study_at(
     """
     own = precision or auto_precision()
 
-    def load(meaning: Precision | PrecisionOf, echo: Echo = lambda text: None) -> Study:
-        return load_study(grid, precision=meaning, overrides=overrides, echo=echo)
+    def named(study: str) -> StudyDir:
+        return StudyDir(root / Path(study).name)
 
-    study = load(lambda name: _frozen_precision(StudyDir(root / Path(name).name)) or own, echo)
+    def copy_of(name: str, sha256: str) -> Path:
+        return named(name).images(sha256)
+
+    def load(meaning: Precision | PrecisionOf, echo: Echo = lambda text: None) -> Study:
+        return load_study(grid, precision=meaning, overrides=overrides, echo=echo, copy_of=copy_of)
+
+    study = load(lambda name: _frozen_precision(named(name)) or own, echo)
     study_dir = StudyDir(root / study.name)
     frozen = study_dir.read_study() if study_dir.is_frozen else None
     if frozen is not None and not is_extension(frozen, study):

@@ -31,6 +31,7 @@ from nllgen.study.validation import Validated, faults_of
 from nllgen.study.yaml_documents import YamlDocument, read_text, read_yaml
 
 PrecisionOf = Callable[[str], Precision]
+CopyOf = Callable[[str, str], Path]  # (name of a study, SHA-256) → place of its copy of one's own images
 Echo = Callable[[str], None]
 _Truth = tuple[Cell | None, frozenset[str], str]  # built from what is right, the keys that are not, a name that ships
 _NO_TRUTH: _Truth = (None, frozenset(), "")
@@ -45,6 +46,7 @@ def load_study(
     precision: Precision | PrecisionOf,
     overrides: Sequence[str] = (),
     echo: Echo = lambda text: None,
+    copy_of: CopyOf | None = None,
 ) -> Study:
     """Load the study of a file, or the built-in one of that name where there is no such file.
 
@@ -53,12 +55,13 @@ def load_study(
         precision: meaning of ``precision: auto``, or a function that returns it for the study's name.
         overrides: ``KEY=VALUE`` each, values that replace those of the file.
         echo: receives a line about what each of them reaches.
+        copy_of: where a frozen study has the images that its file no longer leads to.
 
     Raises:
         ConfigError: there is no such file or study, or it has errors.
     """
     path = _find(grid)
-    return parse_study(read_text(path), str(path), precision=precision, overrides=overrides, echo=echo)
+    return parse_study(read_text(path), str(path), precision=precision, overrides=overrides, echo=echo, copy_of=copy_of)
 
 
 def parse_study(
@@ -68,6 +71,7 @@ def parse_study(
     precision: Precision | PrecisionOf,
     overrides: Sequence[str] = (),
     echo: Echo = lambda text: None,
+    copy_of: CopyOf | None = None,
 ) -> Study:
     """Parse the YAML text of a study, as :func:`load_study` does its file.
 
@@ -77,7 +81,9 @@ def parse_study(
     document = read_yaml(text, file_name)
     apply_overrides(document, overrides, echo)
     root = _root(document)
-    precision = precision(str(root.get("name"))) if callable(precision) else precision
+    study_name = str(root.get("name"))
+    precision = precision(study_name) if callable(precision) else precision
+    copy_of_images = partial(copy_of, study_name) if copy_of else None
     sections = {
         name: document.validated((name,), root.get(name, {}), model, partial(_unknown_key, name, model))
         for name, model in STUDY_SECTIONS.items()
@@ -85,7 +91,7 @@ def parse_study(
     fields: dict[str, Any] = {name: section.model for name, section in sections.items() if section.model is not None}
     fields |= {key: root[key] for key in ("name", "purpose", "plugins", "optional") if key in root}
     image_files: dict[str, str] = {}  # of the truth and the cells
-    truth_context = StudyContext(document, precision, image_files=image_files)
+    truth_context = StudyContext(document, precision, image_files=image_files, copy_of=copy_of_images)
     truth, wrong_of_truth, pretrained = _truth(truth_context, root["truth"]) if "truth" in root else _NO_TRUTH
     plugins = root["plugins"] if isinstance(root.get("plugins"), list) else []
     names = tuple(name for name in plugins if isinstance(name, str))  # validation reports the rest
@@ -93,13 +99,18 @@ def parse_study(
     dataset = cast("Validated[DatasetConfig]", sections["dataset"])
     context = StudyContext(
         document, precision, truth, wrong_of_truth, "truth" in root, dataset, names, tuning, "tuning" in root,
-        image_files,
+        image_files, copy_of_images,
     )  # fmt: skip
     cells = read_cells(context, root["cells"]) if root.get("cells") is not None else ()
     if root.get("purpose") == "tuning":
         _check_tuning(document, cast("Validated[MetricsConfig]", sections["metrics"]), cells, truth)
     fields |= {"truth": truth, "pretrained": pretrained, "cells": cells, "claims_sha256": claims_sha256()}
     fields |= {"tuning": tuning, "overrides": tuple(overrides), "image_files": image_files}
+    return _validated_study(document, root, fields)
+
+
+def _validated_study(document: YamlDocument, root: dict[str, Any], fields: dict[str, Any]) -> Study:
+    """Return the study of these fields, where the document has no error."""
     try:
         study = Study.model_validate(fields)
     except ValidationError as error:

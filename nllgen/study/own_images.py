@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,9 @@ class _Context(Protocol):
     def document(self) -> YamlDocument: ...
     @property
     def image_files(self) -> dict[str, str]: ...
+
+    @property
+    def copy_of(self) -> Callable[[str], Path] | None: ...
 
 
 class _Builder(Protocol):
@@ -58,14 +63,24 @@ class OwnImages:
         self._count(images)
 
     def _read(self, path: str) -> Images | None:
-        full = (Path(self.builder.context.document.diagnostics.file_name).parent / path).absolute()
+        """Read the images, or where they cannot be read their copy in the study's directory."""
+        file = (Path(self.builder.context.document.diagnostics.file_name).parent / path).absolute()
         try:
-            images = read_images(full)
+            images = read_images(file)
         except NllgenError as error:
-            self._wrong("path", f"{error.message}; expected: {error.hint}", path)
-            return None
-        self.builder.context.image_files[images.sha256] = str(full)
+            if (copied := self._read_copy()) is None:
+                self._wrong("path", f"{error.message}; expected: {error.hint}", path)
+            return copied
+        self.builder.context.image_files[images.sha256] = str(file)
         return images
+
+    def _read_copy(self) -> Images | None:
+        copy_of, sha256 = self.builder.context.copy_of, self.payload.get("sha256")
+        if copy_of is not None and sha256 is not None:
+            with contextlib.suppress(NllgenError):
+                images = read_images(copy_of(sha256))
+                return images if images.sha256 == sha256 else None
+        return None
 
     def _check_digest(self, path: str, images: Images) -> None:
         if "sha256" in self.unknown:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import ValidationError
@@ -41,6 +42,7 @@ class StudyContext:
         tuning: trials whose winners cells can take; None if there are none, or the section is wrong.
         has_tuning: the file has a tuning section, right or wrong.
         image_files: SHA-256 → path of one's own images; filled by the cells that name them.
+        copy_of: SHA-256 → place of the copy that a study has of such images, once it is frozen; None for no study.
     """
 
     document: YamlDocument
@@ -53,6 +55,7 @@ class StudyContext:
     tuning: Tuning | None = None
     has_tuning: bool = False
     image_files: dict[str, str] = field(default_factory=dict)
+    copy_of: Callable[[str], Path] | None = None
 
     @property
     def has_right_flow(self) -> bool:

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nllgen.launch.freeze import freeze
 from nllgen.study.image_files import read_images
 from nllgen.study.image_sets import IMAGE_SETS
+from nllgen.study.load import load_study
 from tests.cli.process import Run
 
 GRID = """
@@ -41,6 +43,17 @@ def test_a_study_of_own_images_is_planned(nllgen: Run, images: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert "custom nll file:20 random seed 0" in done.stdout
     assert "no Fréchet distance on LeNet's features: there is no LeNet for own images of 8×8 in colour" in done.stdout
+
+
+def test_a_frozen_study_needs_only_its_copy_of_the_images(nllgen: Run, images: Path, tmp_path: Path) -> None:
+    grid = tmp_path / "own.yaml"
+    grid.write_text(GRID.replace("SHA", read_images(images).sha256))
+    freeze(load_study(grid, precision="fp32"), tmp_path / "runs")
+    images.unlink()
+    done = nllgen("plan", "own.yaml", "--root", "runs", "--set", "cells.0.seed=[0,1]")
+    assert done.returncode == 0, done.stderr
+    assert "custom nll file:20 random seed 1" in done.stdout
+    assert nllgen("plan", "own.yaml", "--root", "others").returncode == 2  # where no copy is
 
 
 def test_a_wrong_digest_is_answered_with_the_right_one(nllgen: Run, images: Path, tmp_path: Path) -> None:
