@@ -23,7 +23,6 @@ class AssetFile:
         directory: below the asset folder.
         max_bytes: size at which reading stops.
         digest: hexadecimal; may be shortened to its first digits. Empty where none is known.
-        why: use of the file.
         shape: of the array in an IDX file, by which it is known where it has no digest.
     """
 
@@ -32,7 +31,6 @@ class AssetFile:
     max_bytes: int
     algorithm: Literal["md5", "sha256"]
     digest: str
-    why: str
     shape: tuple[int, ...] = ()
 
     def path(self, assets: Path) -> Path:
@@ -67,10 +65,8 @@ def idx_header(shape: tuple[int, ...]) -> bytes:
 
 
 def _asset(images: ImageSet, file: IdxFile) -> AssetFile:
-    use = f"training and measuring on real {images.title}, a truth's training too"
-    why = f"{use}; a run on synthetic data needs only the truth"
     size = len(idx_header(file.shape)) + prod(file.shape)
-    return AssetFile(images.name, file.name, size, "md5", file.md5, why, file.shape)
+    return AssetFile(images.name, file.name, size, "md5", file.md5, file.shape)
 
 
 IMAGE_FILES = {name: tuple(_asset(images, file) for file in images.files) for name, images in IMAGE_SETS.items()}
@@ -80,7 +76,6 @@ INCEPTION = AssetFile(
     max_bytes=128 << 20,  # the file has about 96 MB
     algorithm="sha256",
     digest="6726825d",  # torch.hub's convention: the file name ends in the first digits of its SHA-256
-    why="frechet_inception, the published FID; without it the column is NaN and everything else runs",
 )
 
 

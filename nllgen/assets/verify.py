@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -35,19 +36,12 @@ class AssetStatus:
     Attributes:
         path: its place, even where it is missing.
         digest: ``algorithm:hex`` of its content; the expected one, if any, where it is missing or cannot be read.
-        why: use of the file.
     """
 
     name: str
     path: Path
     state: AssetState
     digest: str
-    why: str
-
-    @property
-    def label(self) -> str:
-        """Return its directory and name."""
-        return f"{self.path.parent.name}/{self.path.name}"
 
     @property
     def is_present(self) -> bool:
@@ -55,19 +49,47 @@ class AssetStatus:
         return self.state is AssetState.PRESENT
 
 
-def status(assets: Path) -> list[AssetStatus]:
+@dataclass(frozen=True)
+class Asset:
+    """Files that are used together: a set of images, weights, or a truth.
+
+    Attributes:
+        name: as ``nllgen assets fetch`` has it, and that of its directory.
+        use: what needs it.
+    """
+
+    name: str
+    use: str
+    files: tuple[AssetStatus, ...]
+
+    @property
+    def state(self) -> str:
+        """Return the state of its files for people: ``present``, or for example ``3 present, 1 missing``."""
+        counts = Counter(file.state for file in self.files)
+        return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{num} {state}" for state, num in counts.items())
+
+
+def status(assets: Path) -> list[Asset]:
     """Verify every asset that can be fetched."""
-    return [verify(assets, file) for file in (*chain(*files.IMAGE_FILES.values()), files.INCEPTION)]
+    sets = [
+        Asset(images.name, f"training and measuring on {images.title}", _verified(assets, files.IMAGE_FILES[name]))
+        for name, images in IMAGE_SETS.items()
+    ]
+    weights = _verified(assets, [files.INCEPTION])
+    return [*sets, Asset(files.INCEPTION.directory, "frechet_inception, the published FID", weights)]
 
 
-def pretrained_status() -> list[AssetStatus]:
+def pretrained_status() -> list[Asset]:
     """Verify the pretrained truths, which ship with nllgen."""
-    statuses = []
+    assets = []
     for name in pretrained_names():
-        why = f"studies with truth: {{pretrained: {name}}}; ships with nllgen"
-        file = AssetFile(name, WEIGHTS_NAME, 64 << 20, "sha256", pretrained_card(name).sha256, why)
-        statuses.append(replace(verify(TRUTHS, file), name=f"{name}/{WEIGHTS_NAME}"))
-    return statuses
+        file = AssetFile(name, WEIGHTS_NAME, 64 << 20, "sha256", pretrained_card(name).sha256)
+        assets.append(Asset(name, f"truth: {{pretrained: {name}}}; ships with nllgen", _verified(TRUTHS, [file])))
+    return assets
+
+
+def _verified(assets: Path, wanted: Iterable[AssetFile]) -> tuple[AssetStatus, ...]:
+    return tuple(verify(assets, file) for file in wanted)
 
 
 def verify(assets: Path, file: AssetFile) -> AssetStatus:
@@ -78,12 +100,12 @@ def verify(assets: Path, file: AssetFile) -> AssetStatus:
         data = read_file(path, file.max_bytes)
         digest = file.hash(data)
         state = AssetState.DAMAGED if file.fault(data) else AssetState.PRESENT
-    return AssetStatus(file.name, path, state, f"{file.algorithm}:{digest or 'not published'}", file.why)
+    return AssetStatus(file.name, path, state, f"{file.algorithm}:{digest or 'not published'}")
 
 
 def has_images(assets: Path, name: str) -> bool:
     """Return whether all four IDX files of a published set are present and undamaged."""
-    return all(verify(assets, file).is_present for file in files.IMAGE_FILES[name])
+    return all(file.is_present for file in _verified(assets, files.IMAGE_FILES[name]))
 
 
 def require_images(assets: Path, name: str) -> Path:
@@ -92,7 +114,7 @@ def require_images(assets: Path, name: str) -> Path:
     Raises:
         AssetError: a file is missing or damaged.
     """
-    checked = [verify(assets, file) for file in files.IMAGE_FILES[name]]
+    checked = _verified(assets, files.IMAGE_FILES[name])
     if bad := ", ".join(f"{file.name} is {file.state}" for file in checked if not file.is_present):
         text = f"{IMAGE_SETS[name].title} is not complete in {assets / name}: {bad}"
         raise AssetError(text, f"run: nllgen assets fetch {name}")

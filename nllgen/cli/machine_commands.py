@@ -14,7 +14,7 @@ import cloup
 from nllgen.cli.completion import SHELLS, script
 from nllgen.cli.options import JSON, PATH, ROOT, STUDY_OPTION, STUDY_ROOT, example
 from nllgen.cli.output import echo, print_json, print_tables, table
-from nllgen.errors import MachineError
+from nllgen.errors import ConfigError, MachineError
 from nllgen.study.image_sets import PUBLISHED
 
 if TYPE_CHECKING:
@@ -78,15 +78,26 @@ def _inception_url() -> str | None:
     return None
 
 
-@assets.command("list", epilog=example("nllgen assets list"))
-def assets_list() -> None:
-    """List the assets with their hashes, and what needs each."""
+@assets.command("list", epilog=example("nllgen assets list", "nllgen assets list mnist"))
+@cloup.argument("name", metavar="[NAME]", required=False, help="One of them: list its files, with paths and hashes.")
+def assets_list(name: str | None) -> None:
+    """List the assets, their state and what needs each."""
     from nllgen.assets import asset_folder, pretrained_status, status
+    from nllgen.study.diagnostics import not_allowed
 
-    rows = table("asset", "state", "hash", "why it matters", "path")
-    for asset in [*status(asset_folder()), *pretrained_status()]:
-        rows.add_row(asset.label, asset.state, asset.digest, asset.why, str(asset.path))
-    print_tables(rows)
+    listed = {asset.name: asset for asset in [*status(asset_folder()), *pretrained_status()]}
+    if name is None:
+        rows = table("asset", "state", "needed for")
+        for asset in listed.values():
+            rows.add_row(asset.name, asset.state, asset.use)
+        print_tables(rows, f"to fetch one into {asset_folder()}: nllgen assets fetch NAME")
+    elif name in listed:
+        rows = table("state", "hash", "file")
+        for file in listed[name].files:
+            rows.add_row(file.state, file.digest, str(file.path))
+        print_tables(rows)
+    else:
+        raise ConfigError(f"NAME: {not_allowed(name, listed)}")
 
 
 @assets.command("digest", epilog=example("nllgen assets digest photos", "nllgen assets digest images.npz"))

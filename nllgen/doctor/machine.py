@@ -113,17 +113,14 @@ def python() -> Iterator[Finding]:
 
 
 def asset_findings(assets: Path) -> list[Finding]:
-    """Return a finding per asset; the four files of a set are one. Sets that few studies name may be missing."""
+    """Return a finding per asset. Sets that few studies name may be missing."""
     findings = []
-    files = status(assets)
-    for directory in dict.fromkeys(file.path.parent for file in files):
-        parts = [file for file in files if file.path.parent == directory]
-        if directory.name in PUBLISHED[1:] and all(file.state is AssetState.MISSING for file in parts):
+    for asset in status(assets):
+        if asset.name in PUBLISHED[1:] and asset.state == AssetState.MISSING:
             continue
-        bad = [f"{file.name} {file.state}" for file in parts if not file.is_present]
-        if bad:
-            hint = f"nllgen assets fetch {directory.name}"
-            findings.append(Finding("assets", directory.name, ", ".join(bad), "note", parts[0].why, hint))
+        if bad := [f"{file.name} {file.state}" for file in asset.files if not file.is_present]:
+            hint = f"nllgen assets fetch {asset.name}"
+            findings.append(Finding("assets", asset.name, ", ".join(bad), "note", asset.use, hint))
         else:
-            findings.append(Finding("assets", directory.name, str(directory), "ok", parts[0].why))
+            findings.append(Finding("assets", asset.name, str(assets / asset.name), "ok", asset.use))
     return findings

@@ -90,4 +90,4 @@ def fetch(folder: Path, *mirrors: str, source: Path | None = None, echo: Callabl
 
 def states(folder: Path) -> list[str]:
     """Return the states of the four files of MNIST."""
-    return [str(status.state) for status in assets.status(folder)][:4]
+    return [str(file.state) for file in assets.status(folder)[0].files]

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,22 @@ def test_missing_mnist_is_an_error_with_a_hint(tmp_path: Path, server: Server) -
         assets.require_images(tmp_path, "mnist")
 
 
-def test_status_names_every_asset_and_why_it_matters(tmp_path: Path) -> None:
-    statuses = assets.status(tmp_path)
-    names = [f"{name}/{file.name}" for name, files in asset_files.IMAGE_FILES.items() for file in files]
-    assert [s.label for s in statuses] == [*names, f"inception/{assets.INCEPTION_NAME}"]
-    assert all(s.state == "missing" and s.why and ":" in s.digest for s in statuses)
+def test_status_names_every_asset_and_what_needs_it(tmp_path: Path) -> None:
+    listed = assets.status(tmp_path)
+    files = [file.path for asset in listed for file in asset.files]
+    known = [*chain(*asset_files.IMAGE_FILES.values()), asset_files.INCEPTION]
+    assert files == [file.path(tmp_path) for file in known]
+    assert all(asset.state == "missing" and asset.use for asset in listed)
+
+
+def test_the_state_of_a_set_counts_its_files_where_they_differ(tmp_path: Path, server: Server) -> None:
+    (fetch(tmp_path, server.url) / asset_files.IMAGE_FILES["mnist"][1].name).unlink()
+    assert assets.status(tmp_path)[0].state == "3 present, 1 missing"
 
 
 def test_status_shows_the_hash_of_what_is_there(tmp_path: Path, server: Server, files: dict[str, bytes]) -> None:
     fetch(tmp_path, server.url)
-    first = assets.status(tmp_path)[0]
+    first = assets.status(tmp_path)[0].files[0]
     assert first.digest == f"md5:{hashlib.md5(files[first.name]).hexdigest()}"
 
 
@@ -90,13 +97,15 @@ def test_assets_need_no_torch() -> None:
 
 
 def test_pretrained_truths_are_listed_and_present() -> None:
-    statuses = assets.pretrained_status()
-    assert [status.name for status in statuses] == ["known-mnist/truth.pt", "known-mnist-14/truth.pt"]
-    assert all(status.is_present for status in statuses)
+    listed = assets.pretrained_status()
+    assert [(asset.name, asset.state) for asset in listed] == [
+        ("known-mnist", "present"),
+        ("known-mnist-14", "present"),
+    ]
 
 
 def test_damaged_pretrained_truth_is_listed_as_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "known-mnist").mkdir()
     (tmp_path / "known-mnist" / "truth.pt").write_bytes(b"damaged")
     monkeypatch.setattr(verify, "TRUTHS", tmp_path)
-    assert [status.state for status in assets.pretrained_status()] == ["damaged", "missing"]
+    assert [asset.state for asset in assets.pretrained_status()] == ["damaged", "missing"]

@@ -171,7 +171,13 @@ def test_mnist_from_a_folder_without_it(nllgen_process: Run, tmp_path: Path, con
     )
 
 
-def test_the_list_of_assets_says_what_is_missing(nllgen_process: Run) -> None:
+def test_the_list_of_assets_says_in_a_line_each_what_is_missing(nllgen_process: Run) -> None:
     done = nllgen_process("assets", "list")
     assert done.returncode == 0
-    assert done.stdout.count("missing") == 4 * len(IMAGE_SETS) + 1
+    assert done.stdout.count("missing") == len(IMAGE_SETS) + 1
+
+
+def test_the_list_of_one_asset_has_its_files_with_their_hashes(nllgen: Run) -> None:
+    done = nllgen("assets", "list", "mnist")
+    assert done.stdout.count("missing  md5:") == 4
+    refused(nllgen("assets", "list", "mnits"), USAGE, "did you mean mnist?")

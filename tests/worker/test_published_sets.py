@@ -59,7 +59,7 @@ def name(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         md5 = hashlib.md5(content).hexdigest() if file.md5 else ""
         small.append(replace(file, shape=shape, md5=md5))
         size = max(len(content), prod(shape) + 16)
-        known.append(asset_files.AssetFile(images.name, file.name, size, "md5", md5, "", shape))
+        known.append(asset_files.AssetFile(images.name, file.name, size, "md5", md5, shape))
     a, b, c, d = small
     monkeypatch.setitem(IMAGE_SETS, images.name, replace(images, files=(a, b, c, d)))
     monkeypatch.setitem(asset_files.IMAGE_FILES, images.name, tuple(known))
