@@ -85,7 +85,10 @@ def _section(title: str, *commands: click.Command) -> cloup.Section:
 )
 @click.version_option(__version__, prog_name="nllgen")
 def cli() -> None:
-    """Train the same generative model by maximum likelihood and as a GAN, and compare the two."""
+    """Train the same generative model by maximum likelihood and as a GAN, and compare the two.
+
+    A grid is the YAML file of a study; submitting it freezes the study in a directory. nllgen COMMAND --help has more.
+    """
 
 
 def main() -> None:

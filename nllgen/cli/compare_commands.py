@@ -57,7 +57,11 @@ def _side(letter: str) -> Callable[[Any], Any]:
 @_side("B")
 @STUDY_ROOT
 @cloup.option(
-    "--metric", "metrics", multiple=True, help="Column of the final numbers; repeatable. [default: the main ones]"
+    "--metric",
+    "metrics",
+    metavar="COLUMN",
+    multiple=True,
+    help="Column of the final numbers; repeatable. [default: the main ones]",
 )
 @cloup.option(
     "--weights", type=click.Choice(("last", "best", "ema")), default="last", show_default=True, help="Weights measured."

@@ -82,12 +82,14 @@ def _jobs(counts: Mapping[str, int]) -> str:
 @cloup.option(
     "--kind",
     "kinds",
+    metavar="KIND",
     multiple=True,
     help="A kind of failure, such as timeout; repeatable. [default: all]",
     shell_complete=complete_failures,
 )
 @cloup.option(
     "--profile",
+    metavar="PROFILE",
     help="Profile of another cluster. [default: that of the last submission]",
     shell_complete=complete_profiles,
 )
@@ -114,7 +116,7 @@ def retry(
 @study_argument
 @cloup.option("--repair", is_flag=True, help="Move wrong files aside, and take the right to write from other users.")
 def check(study_dir: StudyDir, repair: bool) -> None:
-    """Prove every file of a study, and find files that other users could change.
+    """Prove a study's files, and find those that others could change.
 
     Compares weights, truth, data set and extra metrics with the results. Ends with 1 if a file is wrong, with 3 if
     others could change one."""

@@ -15,7 +15,7 @@ from nllgen.errors import ConfigError
 @cloup.command(epilog=example("nllgen init", "nllgen init mine --from nash"))
 @cloup.argument("path", metavar="[NAME]", type=PATH, default="first", help="Name of the study. [default: first]")
 @cloup.option(
-    "--from", "origin", default="demo", show_default=True,
+    "--from", "origin", metavar="STUDY", default="demo", show_default=True,
     help="The built-in study to begin with, such as demo, misspec, mnist or nash.",
 )  # fmt: skip
 def init(path: Path, origin: str) -> None:

@@ -39,8 +39,9 @@ def assets() -> None:
     ),
 )
 @cloup.argument(
-    "name", type=cloup.Choice([*PUBLISHED, _INCEPTION]), help=f"A set of images, or {_INCEPTION}, the weights."
-)
+    "name", metavar="NAME", type=cloup.Choice([*PUBLISHED, _INCEPTION]),
+    help=f"A set of images, {', '.join(PUBLISHED)}; or {_INCEPTION}, the weights.",
+)  # fmt: skip
 @cloup.option("--from", "source", type=PATH, help="Copy it from a directory (images) or a file (inception).")
 def assets_fetch(name: str, source: Path | None) -> None:
     """Fetch an asset, and verify it by its hash.
@@ -115,9 +116,13 @@ def assets_digest(path: Path) -> None:
 
 @cloup.command(epilog=example("nllgen doctor", "nllgen doctor --write mine --partition short"))
 @ROOT
-@cloup.option("--write", "name", help="Write a profile of the cluster under this name, for submit --profile NAME.")
+@cloup.option(
+    "--write", "name", metavar="NAME", help="Write a profile of the cluster under this name, for submit --profile NAME."
+)
 @cloup.option("--out", type=PATH, help="Write the profile to this file instead.")
-@cloup.option("--partition", help="Partition of the profile. [default: the cluster's default partition]")
+@cloup.option(
+    "--partition", metavar="PARTITION", help="Partition of the profile. [default: the cluster's default partition]"
+)
 @cloup.option("--force", is_flag=True, help="Replace an existing profile.")
 @JSON
 def doctor(root: Path, name: str | None, out: Path | None, partition: str | None, force: bool, as_json: bool) -> None:
@@ -172,11 +177,9 @@ def _print_findings(report: Report) -> None:
     help="Kind of base system: a Docker image, Debian's packages, or a local container.",
 )  # fmt: skip
 @cloup.option(
-    "--from",
-    "origin",
-    default="",
+    "--from", "origin", metavar="BASE", default="",
     help="The base: a Docker image by its digest, a mirror's URL, or a container.",
-)
+)  # fmt: skip
 @cloup.option("--wheel", type=PATH, help="Install this wheel. [default: this checkout or installation]")
 @cloup.option("--bind", "binds", multiple=True, metavar="SRC[:DST]", help="Bind a path of the host during the build.")
 @cloup.option("--sandbox", is_flag=True, help="Build a directory instead of a SIF.")
@@ -247,7 +250,7 @@ def shell(
 @cloup.argument("shell_name", metavar="SHELL", type=cloup.Choice(SHELLS), help="One of bash, zsh and fish.")
 @click.pass_context
 def completion(ctx: click.Context, shell_name: str) -> None:
-    """Print the script that completes nllgen's command lines in a shell.
+    """Print the script that completes commands in a shell.
 
     For this shell: eval "$(nllgen completion bash)", likewise in zsh; nllgen completion fish | source. In ~/.bashrc,
     ~/.zshrc (after compinit) or ~/.config/fish/config.fish, the same line is for all shells."""

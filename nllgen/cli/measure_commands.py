@@ -37,7 +37,7 @@ Space = Literal["logits", "pixels"]
 
 
 def _count_option(name: str, default: int, text: str) -> Callable[[Any], Any]:
-    return cloup.option(name, type=cloup.IntRange(2, 10**6), default=default, show_default=True, help=text)
+    return cloup.option(name, metavar="N", type=cloup.IntRange(2, 10**6), default=default, show_default=True, help=text)
 
 
 def _groups(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,12 +47,13 @@ def _groups(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tu
 @cloup.command(epilog=example("nllgen evaluate smoke --metric frechet_inf --metric kid"))
 @study_argument
 @cloup.option(
-    "--metric", "metrics", multiple=True, required=True, callback=_groups, shell_complete=complete_metrics,
-    help=f"A group of metrics; repeatable. One of {', '.join(METRIC_GROUPS)}.",
+    "--metric", "metrics", metavar="GROUP", multiple=True, required=True, callback=_groups,
+    shell_complete=complete_metrics, help=f"A group of metrics; repeatable. One of {', '.join(METRIC_GROUPS)}.",
 )  # fmt: skip
 @cloup.option(
     "--cell",
     "cell_ids",
+    metavar="CELL",
     multiple=True,
     help="Id of a cell, or truth; repeatable. [default: all]",
     shell_complete=complete_cells,

@@ -146,7 +146,11 @@ COLLECTED = cloup.argument(
     shell_complete=complete_studies,
 )
 RESULTS = cloup.argument(
-    "study_path", metavar="STUDY", callback=find_results, help="A study.h5; or a study, by name or directory."
+    "study_path",
+    metavar="STUDY",
+    callback=find_results,
+    help="A study.h5; or a study, by name or directory.",
+    shell_complete=complete_studies,
 )
 STUDY_OPTION = cloup.option(
     "--study",
@@ -186,6 +190,7 @@ TRUTH_OPTION = cloup.option(
 JSON = cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DEVICE = cloup.option(
     "--device",
+    metavar="DEVICE",
     default="auto",
     show_default=True,
     callback=_device,
@@ -193,7 +198,7 @@ DEVICE = cloup.option(
     shell_complete=complete_devices,
 )
 TRUST = cloup.option(
-    "--trust", is_flag=True, help="Accept, once, what a study would run that you did not submit on this site."
+    "--trust", is_flag=True, help="Accept what this study would run, if you did not submit it on this site; once."
 )
 NOTIFY = cloup.option(
     "--notify",
@@ -201,7 +206,9 @@ NOTIFY = cloup.option(
     callback=_notify,
     help="Run this shell command once, when all has ended; $NLLGEN_MESSAGE and other variables tell how.",
 )
-NUM_THREADS = cloup.option("--threads", type=click.IntRange(1, 1024), help="Threads of torch. [default: one per core]")
+NUM_THREADS = cloup.option(
+    "--threads", metavar="N", type=click.IntRange(1, 1024), help="Threads of torch. [default: one per core]"
+)
 
 
 def grid_argument(command: Callable[..., None]) -> Callable[..., None]:

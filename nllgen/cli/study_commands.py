@@ -40,8 +40,9 @@ def is_available(source: str) -> bool:
 @grid_argument
 @SET
 @cloup.option(
-    "--profile", help="Profile of a cluster: plan for its GPUs and its precision.", shell_complete=complete_profiles
-)
+    "--profile", metavar="PROFILE", help="Profile of a cluster: plan for its GPUs and its precision.",
+    shell_complete=complete_profiles,
+)  # fmt: skip
 @cloup.option("--power", is_flag=True, help="Show the effects that the rules of the claims can see with these seeds.")
 @cloup.option("--trust", is_flag=True, help="Import the study's own models, to time them before they have run.")
 @JSON
@@ -139,7 +140,7 @@ def print_plan(plan: Plan) -> None:
 @grid_argument
 @SET
 @cloup.option(
-    "--profile", help="Profile of the cluster: a file, or a name. [default: $NLLGEN_PROFILE]",
+    "--profile", metavar="PROFILE", help="Profile of the cluster: a file, or a name. [default: $NLLGEN_PROFILE]",
     shell_complete=complete_profiles,
 )  # fmt: skip
 @cloup.option("--local", is_flag=True, help="Run on this machine instead of a cluster.")
@@ -149,11 +150,11 @@ def print_plan(plan: Plan) -> None:
 )  # fmt: skip
 @cloup.option("--strict-container", is_flag=True, help="Run again the cells that ran in another container.")
 @cloup.option(
-    "--pack", type=cloup.IntRange(1, 256), default=1, show_default=True,
+    "--pack", metavar="N", type=cloup.IntRange(1, 256), default=1, show_default=True,
     help="Cells that run at once in one job; with --local, on each GPU. Each is a process.",
 )  # fmt: skip
 @cloup.option(
-    "--workers", type=cloup.IntRange(1, 1024),
+    "--workers", metavar="N", type=cloup.IntRange(1, 1024),
     help="Jobs that run one cell after another [default: the profile's, else a job per cell]; with --local, cells at "
     "once [default: --pack on each GPU, else one per core].",
 )  # fmt: skip
@@ -207,8 +208,8 @@ def _print_preview(prepared: PreparedStudy, *, as_json: bool) -> None:
 @grid_argument
 @SET
 @cloup.option(
-    "--cell", "cell_id", required=True, help="Id of a cell, as nllgen plan shows it; or truth or dataset.",
-    shell_complete=complete_cells,
+    "--cell", "cell_id", metavar="CELL", required=True, shell_complete=complete_cells,
+    help="Id of a cell, as nllgen plan shows it; or truth or dataset.",
 )  # fmt: skip
 @NUM_THREADS
 @TRUST

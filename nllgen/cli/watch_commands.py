@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 @cloup.option("--watch", is_flag=True, help="Update until no cell runs or waits; Ctrl-C ends the display alone.")
 @JSON
 def status(study_dir: StudyDir, sort: str | None, watch: bool, as_json: bool) -> None:
-    """Show the state of every cell, and its numbers: final ones, or in parentheses those of its last evaluation.
+    """Show the state of every cell, and its numbers.
 
-    Ends with 1 if a cell failed."""
+    These are the final ones, or in parentheses those of the last evaluation. Ends with 1 if a cell failed."""
     from nllgen.launch.watch import has_failed
 
     if watch and (as_json or sort):
