@@ -43,7 +43,7 @@ class TruthFiles(NamedTuple):
     dataset: Path
 
 
-def find_weights(path: str | Path) -> Path:
+def find_weights(path: Path) -> Path:
     """Find the truth.pt of a truth.
 
     Args:
@@ -52,7 +52,6 @@ def find_weights(path: str | Path) -> Path:
     Raises:
         ConfigError: the study has no truth, or there is no such file, or it is of another kind.
     """
-    path = Path(path)
     if StudyDir(path).is_frozen:
         study = StudyDir(path).read_study()
         if study.truth is None:
@@ -75,7 +74,7 @@ def _require_file(file: Path, name: str) -> Path:
     return file
 
 
-def find_truth(path: str | Path) -> TruthFiles:
+def find_truth(path: Path) -> TruthFiles:
     """Find truth.pt (see :func:`find_weights`) and the dataset.h5 beside it.
 
     Raises:
@@ -85,7 +84,7 @@ def find_truth(path: str | Path) -> TruthFiles:
     return TruthFiles(weights, _require_file(weights.with_name("dataset.h5"), "data set of the truth"))
 
 
-def score_log_probs(files: TruthFiles, path: str | Path, split: str) -> dict[str, Any]:
+def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]:
     """Measure the divergence of a density q from its log-densities on a split of the truth's data set.
 
     Args:
@@ -107,7 +106,7 @@ def score_log_probs(files: TruthFiles, path: str | Path, split: str) -> dict[str
     train_rows = None if split == "train" else _FEW
     truth, dataset = _truth_and_dataset(files, torch.device("cpu"), train_rows)
     log_p, x = dataset.log_prob[split], torch.from_numpy(dataset.x[split])
-    log_q = _log_probs(Path(path), split, len(log_p))
+    log_q = _log_probs(path, split, len(log_p))
     log_det = float(log_det_levels(x, truth.cell.data.alpha).mean())
     scores: dict[str, Any] = _about(dataset, split) | {"num_zero_density": int(np.isneginf(log_q).sum())}
     with np.errstate(invalid="ignore", over="ignore"):
@@ -133,7 +132,7 @@ def _warning(log_q: FloatArray, divergence: Estimate) -> dict[str, str]:
     return {}
 
 
-def score_samples(files: TruthFiles, path: str | Path, space: Space, device: torch.device) -> dict[str, Any]:
+def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.device) -> dict[str, Any]:
     """Measure image metrics and the reverse cross-entropy of samples against the truth's test split.
 
     The samples are put into a random order first, so that metrics of a subset do not depend on that of the file.
@@ -153,7 +152,7 @@ def score_samples(files: TruthFiles, path: str | Path, space: Space, device: tor
         CorruptFileError: a file cannot be read.
     """
     truth, dataset = _truth_and_dataset(files, device, _FEW)
-    images = _samples(Path(path), space, truth)
+    images = _samples(path, space, truth)
     order = torch.randperm(len(images), generator=generator(torch.device("cpu"), _SEED, "score", "order"))
     images, num_reference = images[order].to(device), len(dataset.x["test"])
     evaluator = _evaluator(truth, dataset, len(images), device)

@@ -25,7 +25,7 @@ from nllgen.models import RealNVP
 from nllgen.storage import external
 from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, write_dataset
 from nllgen.study.config import Cell, DataConfig, FlowConfig
-from nllgen.worker.score import Space, find_truth, score_log_probs, score_samples
+from nllgen.worker.score import Space
 
 CPU = torch.device("cpu")
 N = 400
@@ -281,14 +281,6 @@ def test_images_that_do_not_fit_are_refused(
 @pytest.mark.parametrize("name", ["truth.pt", ""])
 def test_a_truth_is_its_file_or_its_folder(truth: Path, name: str) -> None:
     assert densities(truth / name, truth / "dataset.h5")["kl_nats"] == 0
-
-
-def test_paths_may_be_strings(truth: Path, dataset: Dataset, tmp_path: Path) -> None:
-    files = find_truth(str(truth))
-    assert files == find_truth(truth)
-    assert score_log_probs(files, str(truth / "dataset.h5"), "test")["kl_nats"] == 0
-    path = npz(tmp_path, x=dataset.x["test"])
-    assert score_samples(files, str(path), "logits", CPU) == pytest.approx(score_samples(files, path, "logits", CPU))
 
 
 def test_a_missing_truth_is_refused(tmp_path: Path) -> None:
