@@ -70,7 +70,8 @@ def _commands(group: click.Group, prefix: str) -> Iterator[tuple[str, click.Comm
 
 
 def _command_section(name: str, command: click.Command) -> str:
-    context = click.Context(command, info_name=name)
+    # with the names of cli: click remembers the first, and -h would be no option of a command from then on
+    context = click.Context(command, info_name=name, help_option_names=cli.context_settings["help_option_names"])
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     records = [record for parameter in command.params if (record := parameter.get_help_record(context))]
     rows = [(f"`{names}`", text) for names, text in records if text and "--help" not in names]
