@@ -8,15 +8,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
-import nllgen_analysis
 import pytest
 
-import nllgen
-
-PACKAGES = {"nllgen": Path(nllgen.__file__).parent, "nllgen_analysis": Path(nllgen_analysis.__file__).parent}
+from tests.modules import MODULES, PACKAGES, imports_of, is_package, package_of
 
 # importer → imported; anyone may import errors, and a package itself. The command line imports all.
 DEPENDENCIES = {
@@ -74,47 +69,6 @@ OWNERS = {
 NO_TORCH = {"study", "planning", "storage", "launch", "doctor", "container", "assets", "cli", "analysis"}
 # The programs of Slurm, and the one package that calls them.
 SLURM_PROGRAMS = {"sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr"}
-
-
-def is_package(path: Path) -> bool:
-    return path.name == "__init__.py"
-
-
-def module_files() -> Iterator[tuple[str, Path]]:
-    for package, folder in PACKAGES.items():
-        for path in sorted(folder.rglob("*.py")):
-            parts = path.relative_to(folder).with_suffix("").parts
-            yield ".".join((package, *(part for part in parts if part != "__init__"))), path
-
-
-MODULES = dict(module_files())
-
-
-def package_of(module: str) -> str:
-    """The package of a module of the project; its first name below nllgen where it has no other."""
-    if module.split(".")[0] == "nllgen_analysis":
-        return "analysis"
-    name = module.split(".")[1] if "." in module else "nllgen"
-    return "cli" if name == "__main__" else name
-
-
-def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterator[tuple[int, str]]:
-    """(line, module) of every import: statements anywhere, and import_module or __import__ of a literal."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = module.split(".")[: -node.level + is_package or None]
-                base = ".".join([*above, base] if base else above)
-            # `from nllgen import cli` imports nllgen.cli, `from nllgen.models import RealNVP` nllgen.models
-            names = [f"{base}.{alias.name}" for alias in node.names]
-            yield from ((node.lineno, name if name in MODULES else base) for name in names)
-        elif isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name in ("import_module", "__import__") and node.args and isinstance(node.args[0], ast.Constant):
-                yield node.lineno, str(node.args[0].value)
 
 
 def problem(package: str, imported: str) -> str | None:
@@ -273,41 +227,6 @@ def test_only_one_package_calls_slurms_programs() -> None:
 )
 def test_a_call_of_a_slurm_program_is_found(source: str, num_calls: int) -> None:
     assert len(slurm_calls(source)) == num_calls
-
-
-def imports_at_the_top(module: str) -> set[str]:
-    """Modules that are imported when a module is, but the standard library's."""
-    tree = ast.parse(MODULES[module].read_text("utf-8"))
-    top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-    names = {name for _, name in imports_of(module, ast.unparse(top), is_package=is_package(MODULES[module]))}
-    return {name for name in names if name.split(".")[0] not in sys.stdlib_module_names}
-
-
-def imported_at_start_up(module: str) -> set[str]:
-    """Modules that are imported with a module of the command line, directly or by another of its modules."""
-    imported: set[str] = set()
-    queue = [module]
-    while queue:
-        new = imports_at_the_top(queue.pop()) - imported
-        imported |= new
-        queue += [name for name in new if name in MODULES and package_of(name) == "cli"]
-    return imported
-
-
-def test_a_command_imports_what_it_needs_when_it_runs() -> None:
-    """``nllgen --help`` takes less than a fifth of a second."""
-    imported = imported_at_start_up("nllgen.cli.app")
-    assert {name for name in imported if not name.startswith("nllgen.cli.")} == {
-        "click",
-        "click.shell_completion",  # its items, which the completers of options return
-        "cloup",
-        "nllgen",
-        "nllgen.errors",
-        "nllgen.study.image_sets",  # names alone, for what can be fetched
-        "nllgen.study.metric_groups",  # names alone, for the help of --metric
-    }
-    assert {"nllgen.cli.options", "nllgen.cli.study_commands"} <= imported
-    assert "nllgen.cli.screen" not in imported  # which imports rich at its top
 
 
 @pytest.mark.parametrize("package", sorted(NO_TORCH & {package_of(module) for module in MODULES}))

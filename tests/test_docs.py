@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -11,13 +10,10 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import click
 import pytest
-from pydantic import BaseModel
 
 import nllgen
 from nllgen import errors
@@ -25,13 +21,8 @@ from nllgen.cli import cli
 from nllgen.errors import ConfigError
 from nllgen.launch.retry_policy import FailureKind
 from nllgen.storage.schema import METRIC_COLUMNS
-from nllgen.study.allowed_keys import KEYS
-from nllgen.study.builtin import builtin_names
-from nllgen.study.config import DatasetConfig, MetricsConfig, Resources, Study
 from nllgen.study.load import parse_study
-from tests.cli.pages import CHECKOUT, DOCS, FENCE, NEW_PARADIGM, PAGES, TUTORIAL, blocks
-
-GENERATED = ["commands.md", "keys.md", "schema.md", "frames.md"]
+from tests.cli.pages import CHECKOUT, DOCS, FENCE, GENERATED, NEW_PARADIGM, PAGES, TUTORIAL, blocks, generated
 
 
 def shell_lines() -> Iterator[str]:
@@ -187,62 +178,6 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert (CHECKOUT / "CHANGELOG.md").read_text("utf-8").partition("\n## ")[2].startswith(nllgen.__version__)
     assert f"\nversion: {nllgen.__version__}\n" in (CHECKOUT / "CITATION.cff").read_text("utf-8")
     assert "version" in tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]["dynamic"]
-
-
-# pages made from the code
-
-
-@cache
-def generated() -> dict[str, str]:
-    """Return the pages of docs/generate.py."""
-    pages = load_generator().pages()
-    assert isinstance(pages, dict)
-    return pages
-
-
-@cache
-def load_generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("name", GENERATED)
-def test_pages_made_from_the_code_are_up_to_date(name: str) -> None:
-    assert (DOCS / name).read_text("utf-8") == generated()[name], "make docs"
-
-
-def test_a_command_page_has_aliases_and_examples() -> None:
-    option = click.Option(["--container", "--image"], metavar="SIF", help="The container.")
-    text = "Run it.\n\nSecond\nparagraph.\n\n\b\nExamples:\n  nllgen demo --container a.sif\n"
-    section = load_generator()._command_section("nllgen demo", click.Command("demo", params=[option], help=text))
-    assert "| `--container, --image SIF` | The container. |" in section
-    assert "\nSecond paragraph.\n" in section
-    assert "\n```text\nExamples:\n  nllgen demo --container a.sif\n```\n" in section
-
-
-def test_every_key_of_a_study_has_its_line_and_a_meaning() -> None:
-    text = generated()["keys.md"]
-    for key in (key for key in KEYS if key not in ("precision", "paradigm.name")):
-        (row, *_) = re.findall(rf"^\| `{re.escape(key)}` \|.*$", text, re.MULTILINE)
-        assert not row.rstrip(" |").endswith("`"), f"{key} has no meaning in its model's docstring"
-
-
-def test_the_reference_has_every_key_of_a_study() -> None:
-    text = generated()["keys.md"] + "".join((DOCS / name).read_text("utf-8") for name in ("studies.md", "files.md"))
-    models: dict[str, type[BaseModel]] = {"dataset": DatasetConfig, "metrics": MetricsConfig, "resources": Resources}
-    nested = [f"{name}.{key}" for name, model in models.items() for key in model.model_fields]
-    of_study = [key for key, info in Study.model_fields.items() if not info.exclude]  # the others are in no file
-    missing = [key for key in (*of_study, *KEYS, *nested) if f"`{key}`" not in text]
-    assert missing == []
-
-
-def test_the_reference_has_every_built_in_study() -> None:
-    text = (DOCS / "studies.md").read_text("utf-8")
-    assert [name for name in builtin_names("jobs") if f"`{name}`" not in text] == []
 
 
 # what pages let a reader run

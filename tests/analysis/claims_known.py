@@ -12,8 +12,15 @@ from nllgen_analysis.frames import to_frames
 
 from nllgen.storage.hdf5_data import Array
 from nllgen.study.claims import VERSION, claims_sha256
-from nllgen.study.config import Cell, DataConfig, DCGANConfig, Degree, NSGANConfig
-from tests.analysis.conftest import STEPS, Override, Source, build_study, make_cell
+from nllgen.study.config import (
+    Cell,
+    DataConfig,
+    DCGANConfig,
+    Degree,
+    NSGANConfig,
+)
+from nllgen.study.degrees import student
+from tests.analysis.conftest import STEPS, TRUTH_FLOW, TRUTH_ID, Override, Source, build_study, make_cell
 
 BySeed = Callable[[int], float]
 SEEDS = 5
@@ -95,3 +102,10 @@ def ends(levels: Mapping[str, float], jitter: float = 1.0, column: str = "train_
 ALL = [
     *degrees(*LADDER), *both("mnist"), dcgan(), *nash(), *[make_cell("W", "nsgan", seed=s) for s in range(SEEDS)],
 ]  # fmt: skip
+
+
+def cell(paradigm: Any, seed: int, *, start: Any = "random", source: Any = "synthetic", num: Any = 1000) -> Cell:
+    is_synthetic = source == "synthetic"
+    data = DataConfig(source=source, image_size=14, num_train=num if is_synthetic else "all",
+                      truth_id=TRUTH_ID if is_synthetic else None)  # fmt: skip
+    return Cell(data=data, flow=student(TRUTH_FLOW, "W"), paradigm=paradigm, start=start, seed=seed, degree="W")

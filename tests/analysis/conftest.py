@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import math
@@ -33,6 +32,7 @@ from nllgen.study.config import (
 )
 from nllgen.study.degrees import student
 from nllgen.study.tuning import Tuning
+from tests.analysis.browser import log_of
 
 if TYPE_CHECKING:
     from nllgen_analysis import ReportPaths
@@ -288,24 +288,3 @@ def page(driver: Chrome, written: ReportPaths) -> Chrome:
         log_of(driver, kind)  # reading empties it
     driver.get(written.html.as_uri())
     return driver
-
-
-def log_of(page: Chrome, kind: str) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = page.get_log(kind)  # type: ignore[no-untyped-call]  # selenium has no types here
-    return entries
-
-
-@contextlib.contextmanager
-def screen(page: Chrome, width: int, height: int = 1000, scheme: str = "light") -> Iterator[None]:
-    """Give the page a size and a colour scheme, and take them back."""
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-        "width": width, "height": height, "deviceScaleFactor": 1, "mobile": False,
-    })  # fmt: skip
-    page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
-    try:
-        yield
-    finally:
-        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})

@@ -8,7 +8,8 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.analysis.conftest import DIVERGED, MISSING, default_cells, log_of
+from tests.analysis.browser import log_of
+from tests.analysis.conftest import DIVERGED, MISSING, default_cells
 
 pytest.importorskip("selenium", reason="NOT TESTED: needs selenium (pip install '.[test]')")
 

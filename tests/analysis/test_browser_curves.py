@@ -10,7 +10,8 @@ import pytest
 from nllgen_analysis.figures.vector import dark_colour
 from selenium.webdriver import Chrome
 
-from tests.analysis.conftest import ENTROPY, kl, log_of, make_cell, screen
+from tests.analysis.browser import log_of, screen
+from tests.analysis.conftest import ENTROPY, kl, make_cell
 
 pytest.importorskip("selenium", reason="NOT TESTED: needs selenium (pip install '.[test]')")
 

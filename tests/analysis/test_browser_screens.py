@@ -8,7 +8,7 @@ import pytest
 from nllgen_analysis.figures.vector import DARK_INK, DARK_PAPER, contrast, dark_colour
 from selenium.webdriver import Chrome
 
-from tests.analysis.conftest import screen
+from tests.analysis.browser import screen
 
 pytest.importorskip("selenium", reason="NOT TESTED: needs selenium (pip install '.[test]')")
 

@@ -23,7 +23,8 @@ from nllgen.storage.ownership import OTHERS_MAY_WRITE
 from nllgen.storage.provenance import code_sha256
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.run_options import RunOptions
-from tests.faults.test_open_folder import GRID, SOMEBODY_ELSE, as_root, checkout, exit_of_worker, folder, writable
+from tests.faults.test_open_folder import GRID, SOMEBODY_ELSE, checkout, exit_of_worker, folder, writable
+from tests.users import as_root
 
 __all__ = ["checkout", "folder"]
 

@@ -21,6 +21,7 @@ from nllgen.storage.provenance import code_sha256
 from nllgen.storage.study_dir import StudyDir
 from nllgen.study.load import parse_study
 from nllgen.study.run_options import RunOptions
+from tests.users import as_root
 
 GRID = """
 name: tiny
@@ -37,7 +38,6 @@ SOMEBODY_ELSE = 54_321
 GROUP_WRITES = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", tag, permissions, 0xFFFFFFFF) for tag, permissions in ((1, 7), (4, 7), (0x20, 5))
 )
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: needs root")
 
 
 def writable(folder: Path) -> list[Path]:

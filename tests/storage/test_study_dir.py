@@ -13,6 +13,7 @@ import yaml
 from nllgen.errors import ConfigError, CorruptFileError, MachineError, SchemaError
 from nllgen.storage.study_dir import StudyDir, studies
 from nllgen.study.config import Study
+from tests.users import as_root
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_clearing_up_leaves_results_logs_and_leases(folder: StudyDir, study: Stu
     assert sorted(path.name for path in task.path.iterdir()) == sorted(kept)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: needs root, to give a folder to somebody else")
+@as_root
 def test_another_users_study_folder_is_refused(folder: StudyDir) -> None:
     os.chown(folder.path, 65534, 65534)
     with pytest.raises(MachineError, match="another user's"):

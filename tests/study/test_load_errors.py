@@ -1,37 +1,13 @@
 """Errors of a study: one ConfigError with each error, its line, the value, what is allowed and the nearest match."""
 
-import contextlib
 import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nllgen.errors import ConfigError
 from nllgen.study.load import load_study, parse_study
-
-GOOD = """\
-name: small
-truth:
-  data: {source: mnist}
-  flow: {width: 16, blocks: 2}
-  paradigm: {name: nll, steps: 400}
-  seed: 0
-dataset: {num_train: 5000, num_val: 1000, num_test: 1000}
-metrics: {frechet: [lenet]}
-cells:
-  - data: {source: synthetic, num_train: [1000, fresh]}
-    degree: [U2, W]
-    paradigm: {name: nll, steps: 300}
-    start: random
-    precision: auto
-    seed: {range: [0, 5]}
-    exclude:
-      - {degree: U2, seed: 1}
-    include:
-      - {degree: W*, seed: 0}
-"""
+from tests.study.grids import GOOD
 
 
 def refusal(text: str) -> str:
@@ -257,54 +233,6 @@ def test_an_impossible_name_is_refused(name: str) -> None:
 def test_a_key_without_a_value_is_named(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"g\.yaml:1: {key}: "):
         parse_study(f"{key}:\n{GOOD}", "g.yaml", precision="fp32")
-
-
-TOKENS = sorted(
-    {
-        *GOOD.replace(":", " : ").split(),
-        "\n",
-        "  ",
-        "- ",
-        ": ",
-        "{",
-        "}",
-        "[",
-        "]",
-        "&a ",
-        "*a",
-        "!!int ",
-        "<<",
-        "~",
-        "?",
-    }
-    | {
-        "zip:",
-        "paradigm.lr",
-        "W*",
-        "1e-3",
-        "-1",
-        "0",
-        "1e999",
-        "99999999999999999999",
-        "true",
-        "null",
-        "'",
-        '"',
-        "|",
-        "\t",
-    }
-)
-EDIT = st.tuples(st.integers(0, len(GOOD)), st.integers(0, 12), st.sampled_from(TOKENS) | st.text(max_size=5))
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(EDIT, min_size=1, max_size=6))
-def test_mutated_yaml_is_a_study_or_a_config_error(edits: list[tuple[int, int, str]]) -> None:
-    text = GOOD
-    for start, length, new in edits:
-        text = text[:start] + new + text[start + length :]
-    with contextlib.suppress(ConfigError):
-        parse_study(text, "g.yaml", precision="fp32")
 
 
 def test_images_of_two_sizes_do_not_fit_into_one_study() -> None:

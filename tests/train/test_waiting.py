@@ -17,10 +17,10 @@ from nllgen.paradigms.guard import Guard
 from nllgen.train import loop
 from nllgen.train.loop import READ_EVERY, train
 from nllgen.train.state import TrainState
+from tests.train.interrupted import RUNS, Saved, fingerprint, plain, run_interrupted, weights_only_copy
 from tests.train.runs import MakeRun, MakeState, hooks
 from tests.train.synchronisation import synchronisations
 from tests.train.test_devices import NO_GPU, tensors
-from tests.train.test_loop import RUNS, Saved, fingerprint, plain, run_interrupted, weights_only_copy
 
 IDS = ["-".join((*run[:4], *map(str, run[4].values()))) for run in RUNS]
 OWN = [run for run in RUNS if run[4].get("model") != "zuko"]  # what another library does in a step is its own affair

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ from nllgen.cli.measure_commands import print_scores, score_files
 from nllgen.cli.output import finite
 from nllgen.data.logits import from_logits
 from nllgen.data.truth import load_truth, truth_bytes
-from nllgen.errors import ConfigError, CorruptFileError
+from nllgen.errors import ConfigError
 from nllgen.metrics.exact import log_densities
 from nllgen.models import RealNVP
-from nllgen.storage import external
 from nllgen.storage.dataset import NUMBERS, Dataset, read_dataset, write_dataset
 from nllgen.study.config import Cell, DataConfig, FlowConfig
 from nllgen.worker.score import Space
+from tests.arrays import npz
 
 CPU = torch.device("cpu")
 N = 400
@@ -67,12 +66,6 @@ def densities(truth: Path, path: Path, split: str = "test") -> dict[str, Any]:
 
 def images(truth: Path, path: Path, space: Space = "logits") -> dict[str, Any]:
     return score_files(truth, path, None, "test", space, "cpu")
-
-
-def npz(tmp_path: Path, **arrays: np.ndarray) -> Path:
-    path = tmp_path / "mine.npz"
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
-    return path
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
@@ -299,64 +292,3 @@ def test_what_is_shown_has_values_with_their_errors(truth: Path, capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert "kl_nats                      0 ± 0" in lines
     assert not any("_se_" in line for line in lines)
-
-
-class Boom:
-    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return (Path("/tmp/nllgen-boom").touch, ())
-
-
-def broken(tmp_path: Path, how: str) -> Path:
-    path = tmp_path / "mine"
-    if how == "text":
-        path.write_text("log_prob\n1\n2\n")
-    elif how == "empty":
-        path.write_bytes(b"")
-    elif how == "pickle":
-        np.savez(path.with_suffix(".npz"), log_prob=np.array([Boom()], dtype=object))
-        return path.with_suffix(".npz")
-    elif how == "cut npz":
-        path.write_bytes(npz(tmp_path, log_prob=np.zeros(N)).read_bytes()[:900])
-    elif how == "no such array":
-        return npz(tmp_path, other=np.zeros(N))
-    elif how == "two axes":
-        return npz(tmp_path, log_prob=np.zeros((N, 1)))
-    elif how == "texts":
-        return npz(tmp_path, log_prob=np.array(["1"] * N))
-    elif how == "cut hdf5":
-        with h5py.File(path, "w") as file:
-            file["log_prob"] = np.zeros(50_000)
-        path.write_bytes(path.read_bytes()[:5_000])
-    elif how == "link":
-        with h5py.File(path, "w") as file:
-            file["log_prob"] = h5py.ExternalLink("/etc/passwd", "x")
-    return path
-
-
-@pytest.mark.parametrize(
-    "how", ["text", "empty", "pickle", "cut npz", "no such array", "two axes", "texts", "cut hdf5", "link", "absent"]
-)
-def test_a_file_that_is_not_one_is_a_typed_error(truth: Path, tmp_path: Path, how: str) -> None:
-    with pytest.raises(CorruptFileError):
-        densities(truth, broken(tmp_path, how))
-    assert not Path("/tmp/nllgen-boom").exists()
-
-
-def test_an_array_that_claims_more_than_it_holds_is_not_allocated(tmp_path: Path) -> None:
-    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000,), }"
-    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
-    with zipfile.ZipFile(tmp_path / "big.npz", "w") as archive:
-        archive.writestr("log_prob.npy", data)
-    with pytest.raises(CorruptFileError, match="more than it can hold"):
-        external.read_array(tmp_path / "big.npz", ("log_prob",), 1)
-
-
-def test_an_array_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(external, "FREE_BYTES", 100)
-    np.savez_compressed(tmp_path / "mine.npz", log_prob=np.zeros(10_000))
-    with pytest.raises(CorruptFileError, match=r"80000 bytes, more than \d+"):
-        external.read_array(tmp_path / "mine.npz", ("log_prob",), 1)
-    with h5py.File(tmp_path / "mine.h5", "w") as file:
-        file.create_dataset("log_prob", data=np.zeros(100_000), compression="gzip")
-    with pytest.raises(CorruptFileError, match="many times the size"):
-        external.read_array(tmp_path / "mine.h5", ("log_prob",), 1)
