@@ -182,16 +182,18 @@ def _draw_seeds(ax: Axes, seeds: pd.DataFrame, colour: str, linestyle: LineStyle
 
 
 def legend_handles(data: pd.DataFrame, looked: Looks) -> list[Line2D]:
-    """Return one key per series, or one per hue if there are more than ``MAX_LEGEND`` series."""
+    """Return one key per series; if there are more than ``MAX_LEGEND``, one per arm, and one for the dashes of EMAs.
+
+    An arm is never left out: nothing else says which colour it has.
+    """
     colours, styles = looked
     drawn = data.drop_duplicates("series")
-    if len(drawn) > MAX_LEGEND:
-        first = drawn.drop_duplicates("hue")
-        handles = [line_key(str(row.hue), colours[row.series]) for row in first.itertuples(index=False)]
-    else:
-        handles = [
-            line_key(textwrap.fill(name, KEY_CHARACTERS), colours[name], styles[name]) for name in drawn["series"]
-        ]
+    listed = drawn if len(drawn) <= MAX_LEGEND else drawn.drop_duplicates("arm")
+    handles = [
+        line_key(textwrap.fill(name, KEY_CHARACTERS), colours[name], styles[name]) for name in listed["series"]
+    ]
+    if len(listed) < len(drawn):
+        handles.append(line_key("EMA", DARK_GREY, "--"))
     if data["is_dead"].eq(True).any():
         handles.append(marker_key("dead from here", DARK_GREY, "v", size=5, face="white"))
     if (data["outcome"] == "diverged").any():

@@ -23,6 +23,7 @@ from nllgen_analysis.cells_frame import STARTED_AT_TRUTH
 
 WIDTH_IN = 6.3  # the text width of an A4 page
 COLUMN_IN = 3.4  # a column of a two-column page
+PAPER = "#FFFFFF"  # behind every panel
 GREY = "#7F7F7F"
 DARK_GREY = "#444444"  # of legend keys that stand for a marker and not for a colour
 # Okabe & Ito 2008: warm is under-parameterised, cold is over-parameterised, black has the truth's architecture
@@ -62,7 +63,7 @@ EXTRACTORS = {"lenet": "LeNet", "inception": "Inception"}
 # Tol 2021, muted: of further arms of a degree or paradigm
 MORE_COLOURS = ("#332288", "#882255", "#44AA99", "#999933", "#117733", "#AA4499", "#661100", "#88CCEE", "#DDCC77")
 MIN_DISTANCE = 0.22  # in RGB, of colours that are told apart
-NUM_FURTHER = 40
+NUM_FURTHER = 60  # colours that are tried for an arm
 PARADIGM_MARKERS = {
     "nll": "^",
     "nsgan": "s",
@@ -174,9 +175,12 @@ def arm_colours(bases: Mapping[str, str]) -> dict[str, str]:
         if to_hex(base) not in colours.values():
             colours[arm] = to_hex(base)
             continue
-        used = [*colours.values(), *bases.values()]
-        far = (c for c in itertools.islice(_further(base), NUM_FURTHER) if _distance(c, used) > MIN_DISTANCE)
-        colours[arm] = next(far, None) or next(c for c in _further(base) if _distance(c, used) > 0)
+        used = [PAPER, *colours.values(), *bases.values()]
+        tried = {colour: _distance(colour, used) for colour in itertools.islice(_further(base), NUM_FURTHER)}
+        far = (colour for colour, distance in tried.items() if distance > MIN_DISTANCE)
+        farthest = max(tried, key=tried.__getitem__)
+        free = farthest if tried[farthest] > 0 else next(c for c in _further(base) if _distance(c, used) > 0)
+        colours[arm] = next(far, free)
     return colours
 
 
@@ -186,14 +190,20 @@ def _distance(colour: str, others: Iterable[str]) -> float:
 
 
 def _further(colour: str) -> Iterator[str]:
-    """Yield a darker and a lighter shade of a colour, then other colours, then finer shades without end."""
-    own = to_rgb(colour)
-    for share in itertools.chain((0.5,), (0.1 + rank * 0.0618 % 0.8 for rank in itertools.count())):
-        for target in (0.0, 1.0):
-            red, green, blue = (float((1 - share) * value + share * target) for value in own)
-            yield to_hex((red, green, blue))
-        if share == 0.5:
-            yield from MORE_COLOURS
+    """Yield a darker and a lighter shade of a colour, other colours and their shades, then finer shades without end."""
+    yield from _shades(colour, 0.5)
+    yield from MORE_COLOURS
+    for other in MORE_COLOURS:
+        yield from _shades(other, 0.5)
+    for rank in itertools.count():
+        yield from _shades(colour, 0.1 + rank * 0.0618 % 0.8)
+
+
+def _shades(colour: str, share: float) -> Iterator[str]:
+    """Yield a colour that is mixed with black, then with white."""
+    for target in (0.0, 1.0):
+        red, green, blue = (float((1 - share) * value + share * target) for value in to_rgb(colour))
+        yield to_hex((red, green, blue))
 
 
 def frechet_label(extractor: str) -> str:
