@@ -199,7 +199,7 @@ def diverged_trial(tuning: Tuning) -> Tuning:
         ([*winners(), control()], tuned(num_nll=5), "unequal tuning budgets"),
         ([*winners(), control()], tuned((0.0, 1.0), 4), "no trials of NSGAN with r1_gamma 10"),
         ([*winners(), control()], diverged_trial(tuned()), "every trial of NLL diverged"),
-        ([*winners(), cell(WINNERS[0], 101, source="mnist"), control()], tuned(), "seeds 101 of"),
+        ([*winners(), cell(WINNERS[0], 101, source="mnist"), control()], tuned(), "has seeds that were trials: 101"),
         ([control()], tuned(), "the winner of NLL (lr 0.0001) has no cells"),
         (winners(), tuned(), "no positive control"),
         ([*winners(), control(disc_width=8)], tuned(), "no positive control"),

@@ -73,7 +73,7 @@ def test_c2_other_settings_are_shown_and_not_counted(game: dict[str, Any]) -> No
 def test_c2_diverged_runs_count_with_their_last_kl() -> None:
     result = finding("C2", nash(), left(lambda s: 1000.0), diverged=(0, 1))
     assert (result.verdict, result.num_seeds) == ("supported", 5)
-    assert "2 runs diverged" in result.why
+    assert "2 of 5 runs diverged" in result.why
 
 
 def test_c2_a_control_below_its_error_counts_with_it() -> None:

@@ -17,6 +17,7 @@ from nllgen_analysis.text import number
 Key = Callable[[Cell], tuple[object, ...]]
 Sides = tuple[list[Arm], list[Arm]]
 Pair = tuple[Run, Run]
+Mean = Callable[[Evidence[AnyRules], Arm, str, str], float]  # of a column at the end, with one kind of weights
 
 
 def two_sides(arms: Sequence[Arm], key: Key, is_game: Callable[[Cell], bool], skipped: list[str]) -> list[Sides]:
@@ -49,30 +50,33 @@ def with_seeds(evidence: Evidence[AnyRules], arm: Arm, partners: Sequence[Arm], 
             skipped.append(f"{arm.label} has {count} planned seeds in common with {partner.label}")
 
 
-def best_of(evidence: Evidence[AnyRules], arms: Sequence[Arm], kinds: Sequence[str]) -> tuple[Arm, str, float]:
+def finished_mean(evidence: Evidence[AnyRules], arm: Arm, column: str, weights: str) -> float:
+    """Return the mean at the end over the finished runs; NaN if there are none."""
+    return mean_of([evidence.last(run, column, weights) for run in arm.runs])
+
+
+def best_of(
+    evidence: Evidence[AnyRules], arms: Sequence[Arm], kinds: Sequence[str], mean: Mean[AnyRules]
+) -> tuple[Arm, str, float]:
     """Return the arm with the lowest mean Fréchet distance on validation, the weights of its final row, the distance.
 
     The distance is NaN if no arm has a result.
     """
     frechet = evidence.rules.general.frechet
-    means = {
-        (i, kind): mean_of([evidence.last(run, frechet, kind) for run in arm.runs])
-        for i, arm in enumerate(arms)
-        for kind in kinds
-    }
+    means = {(i, kind): mean(evidence, arm, frechet, kind) for i, arm in enumerate(arms) for kind in kinds}
     index, kind = min(means, key=lambda key: math.inf if math.isnan(means[key]) else means[key])
     return arms[index], "ema" if kind == "ema" else "last", means[index, kind]
 
 
 def controlled(
-    evidence: Evidence[AnyRules], finding: Finding, gan: Arm, controls: Sequence[Arm], needed: str
+    evidence: Evidence[AnyRules], finding: Finding, gan: Arm, controls: Sequence[Arm], needed: str, mean: Mean[AnyRules]
 ) -> Finding:
     """Make a finding undecided unless a positive control reached its registered Fréchet distance.
 
     ``needed`` describes a control on the data of ``gan``.
     """
     data = gan.cell.data
-    lowest = best_of(evidence, controls, ("raw", "ema"))[2] if controls else NAN
+    lowest = best_of(evidence, controls, ("raw", "ema"), mean)[2] if controls else NAN
     most = evidence.rules.C1.max_control.get(str(data.image_size))
     cells = (*finding.cells, *(id for arm in controls for id in arm.ids))
     if most is None:
@@ -80,7 +84,10 @@ def controlled(
     elif not controls:
         problem = f"the study has no positive control ({needed})"
     elif math.isnan(lowest):
-        problem = "the positive control has no result"
+        missing = ", ".join(run.id for arm in controls for run in arm.runs if run.outcome == "missing")
+        problem = f"the positive control has no result{f' of {missing}' if missing else ''}"
+    elif math.isinf(lowest):
+        problem = "a run of the positive control diverged, or has no Fréchet distance"
     elif lowest > most:
         problem = f"the positive control reached {number(lowest)}, more than the registered {number(most)}"
     else:

@@ -12,6 +12,7 @@ from nllgen_analysis.claims.partners import (
     Pair,
     best_of,
     controlled,
+    finished_mean,
     is_nash_control,
     is_trained_flow,
     mean_of,
@@ -33,7 +34,7 @@ def judge_stability(evidence: Evidence[Rules]) -> Finding:
     findings: list[Finding] = []
     skipped: list[str] = []
     for likelihood, adversarial in two_sides(evidence.arms, key, evidence.is_plain_nsgan, skipped):
-        nll, gan = (best_of(evidence, arms, ("raw",))[0] for arms in (likelihood, adversarial))
+        nll, gan = (best_of(evidence, arms, ("raw",), finished_mean)[0] for arms in (likelihood, adversarial))
         for partner in with_seeds(evidence, gan, [nll], skipped):
             findings.append(less_stable(evidence, f"{gan.label} against {partner.label}", gan, partner))
     return agreement(
@@ -66,8 +67,8 @@ def _quality(
     evidence: Evidence[Rules], likelihood: Sequence[Arm], adversarial: Sequence[Arm], skipped: list[str]
 ) -> Iterator[Finding]:
     frechet, rule = evidence.rules.general.frechet, evidence.rules.C1
-    nll, *_ = best_of(evidence, likelihood, ("raw",))
-    gan, weights, _ = best_of(evidence, adversarial, ("raw", "ema"))
+    nll, *_ = best_of(evidence, likelihood, ("raw",), finished_mean)
+    gan, weights, _ = best_of(evidence, adversarial, ("raw", "ema"), finished_mean)
     for partner in with_seeds(evidence, nll, [gan], skipped):
         sample = pair_up(
             nll,
@@ -80,7 +81,8 @@ def _quality(
             finding = replace(finding, why=f"{finding.why}; ratio {number(math.exp(finding.effect))}")
         same_data = [arm for arm in evidence.arms if arm.cell.data == gan.cell.data]
         controls = [arm for arm in same_data if arm.cell.dcgan is not None and evidence.is_plain_nsgan(arm.cell)]
-        yield controlled(evidence, finding, gan, controls, "a DCGAN generator trained by plain NSGAN on the same data")
+        needed = "a DCGAN generator trained by plain NSGAN on the same data"
+        yield controlled(evidence, finding, gan, controls, needed, finished_mean)
 
 
 def judge_nash(evidence: Evidence[Rules]) -> Finding:

@@ -10,7 +10,7 @@ from nllgen_analysis.claims.evidence import Arm, Evidence, Run
 from nllgen_analysis.claims.partners import is_nash_control, is_trained_flow, mean_of, optimiser_steps, problem
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement
 from nllgen_analysis.claims.version2.rules import Rules
-from nllgen_analysis.claims.version2.values import INF, at_end, sample
+from nllgen_analysis.claims.version2.values import INF, at_end, log_kl, sample
 from nllgen_analysis.statistics import log
 from nllgen_analysis.text import number
 
@@ -56,7 +56,8 @@ def _controls(evidence: Evidence[Rules], arm: Arm, skipped: list[str]) -> tuple[
         return None
     common = set(arm.by_seed) & set(nll[0].by_seed) & set(noise[0].by_seed)
     if len(common) < evidence.min_seeds:
-        skipped.append(f"{arm.label} has {len(common)} planned seeds in common with its controls")
+        needed = f"planned seeds in common with its controls: {len(common)}, {evidence.min_seeds} are needed"
+        skipped.append(f"{arm.label} has too few {needed}")
         return None
     return nll[0], noise[0]
 
@@ -74,7 +75,7 @@ def _nash(evidence: Evidence[Rules], arm: Arm, nll: Arm, noise: Arm) -> Finding:
         values = [at_end(evidence, run, "kl_nats") for run in controls]
         largest = NAN if any(map(math.isnan, values)) else max(values)
         # an estimate of a KL near 0 may be negative
-        return log(_left(evidence, game)) - log(factor * max(largest, at_end(evidence, controls[0], "kl_se_nats")))
+        return log_kl(_left(evidence, game)) - log(factor * max(largest, at_end(evidence, controls[0], "kl_se_nats")))
 
     finding = evidence.compare(
         f"{arm.label} against {nll.label} and noise", sample([arm, nll, noise], log_ratio), unit=UNIT
@@ -86,7 +87,7 @@ def _nash(evidence: Evidence[Rules], arm: Arm, nll: Arm, noise: Arm) -> Finding:
     why = f"{finding.why}; mean KL {number(means[0])} nats against {' and '.join(texts)}"
     num_diverged = sum(run.outcome == "diverged" for run in arm.runs)
     if num_diverged:
-        why += f", {num_diverged} runs diverged and count with their last finite KL"
+        why += f", {num_diverged} of {len(arm.runs)} runs diverged, which count with the last finite KL"
     return replace(finding, why=why)
 
 

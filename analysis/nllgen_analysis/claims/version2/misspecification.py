@@ -11,8 +11,7 @@ from nllgen_analysis.claims.ladder import judge_steps
 from nllgen_analysis.claims.overfitting import NEEDS
 from nllgen_analysis.claims.verdict import Finding, agreement, all_of, any_of, by_weights
 from nllgen_analysis.claims.version2.rules import Rules
-from nllgen_analysis.claims.version2.values import INF, at_best, at_end, best_step, difference, sample
-from nllgen_analysis.statistics import log
+from nllgen_analysis.claims.version2.values import INF, at_best, at_end, best_step, difference, log_kl, sample
 
 
 def judge_ladder(evidence: Evidence[Rules]) -> Finding:
@@ -87,7 +86,7 @@ def _some_worse(evidence: Evidence[Rules], setting: Setting, kl: Callable[[Run],
     parts = [
         evidence.compare(
             f"{rule.degree} against {degree}",
-            difference(setting.arms[rule.degree], setting.arms[degree], lambda run: log(kl(run))),
+            difference(setting.arms[rule.degree], setting.arms[degree], lambda run: log_kl(kl(run))),
             len(smaller),
             unit="ln of the ratio of KLs",
         )

@@ -11,7 +11,7 @@ from nllgen_analysis.claims.partners import controlled, with_seeds
 from nllgen_analysis.claims.verdict import NAN, Finding, agreement
 from nllgen_analysis.claims.version2.rules import Rules
 from nllgen_analysis.claims.version2.tuning import Winners, is_tunable, tuned
-from nllgen_analysis.claims.version2.values import on_test, sample
+from nllgen_analysis.claims.version2.values import mean_at_end, on_test, sample
 from nllgen_analysis.statistics import log
 from nllgen_analysis.text import number
 
@@ -44,7 +44,7 @@ def _quality(evidence: Evidence[Rules], winners: Winners) -> Finding:
     finding = replace(finding, why=f"{finding.why}; settings tuned by {winners.source}")
     controls = [arm for arm in evidence.arms if _is_control(evidence, winners.gan.cell, arm.cell)]
     needed = "a DCGAN generator trained on the same data, with the discriminator, steps and batch of NSGAN"
-    judged = controlled(evidence, finding, winners.gan, controls, needed)
+    judged = controlled(evidence, finding, winners.gan, controls, needed, mean_at_end)
     return judged if judged.verdict == finding.verdict else replace(judged, p_value=NAN)
 
 

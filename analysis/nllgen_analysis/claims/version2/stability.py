@@ -11,10 +11,10 @@ from enum import StrEnum
 from nllgen.study.config import Cell
 from nllgen_analysis.claims.evidence import Arm, Evidence, Run, pairs_of
 from nllgen_analysis.claims.partners import Pair, best_of, two_sides, with_seeds
-from nllgen_analysis.claims.verdict import Finding, Verdict, agreement, undecided
+from nllgen_analysis.claims.verdict import NAN, Finding, Verdict, agreement, undecided
 from nllgen_analysis.claims.version2.rules import Rules
 from nllgen_analysis.claims.version2.tuning import tuned
-from nllgen_analysis.claims.version2.values import INF, at_end, difference, num_evaluations
+from nllgen_analysis.claims.version2.values import INF, at_end, difference, mean_at_end, num_evaluations
 from nllgen_analysis.statistics import log, lower_share, sign_p_value
 
 
@@ -45,7 +45,7 @@ def _plain(evidence: Evidence[Rules]) -> Finding:
     skipped: list[str] = []
     findings: list[Finding] = []
     for likelihood, adversarial in two_sides(evidence.arms, key, evidence.is_plain_nsgan, skipped):
-        nll, gan = (best_of(evidence, arms, ("raw",))[0] for arms in (likelihood, adversarial))
+        nll, gan = (best_of(evidence, arms, ("raw",), mean_at_end)[0] for arms in (likelihood, adversarial))
         findings += _unstable(evidence, gan, nll, skipped)
     needs = "plain NSGAN and NLL from a random start on the same data, flow and steps"
     return agreement("C0a", findings, skipped, needs)
@@ -75,8 +75,9 @@ def _against(evidence: Evidence[Rules], gan: Arm, nll: Arm) -> Finding:
     present = [pair for pair in pairs_of(gan, nll) if _is_measured(evidence, pair)]
     ids = tuple(run.id for pair in pairs_of(gan, nll) for run in pair)
     if len(present) < evidence.min_seeds:
-        why = f"{len(present)} of {len(pairs_of(gan, nll))} planned pairs have results, {evidence.min_seeds} are needed"
-        return undecided(label, why, ids)
+        count = f"{len(present)} of {len(pairs_of(gan, nll))} planned pairs have results"
+        columns = "Fréchet distances of both and NSGAN's recall"
+        return undecided(label, f"{count}, {evidence.min_seeds} are needed ({columns})", ids)
     failures = [failure(evidence, game) for game, _ in present]
     text = _in_words(failures, len(present))
     num_failed, num_nll = sum(map(bool, failures)), sum(bool(failure(evidence, other)) for _, other in present)
@@ -93,9 +94,21 @@ def _against(evidence: Evidence[Rules], gan: Arm, nll: Arm) -> Finding:
 
 
 def _is_measured(evidence: Evidence[Rules], pair: Pair) -> bool:
-    """Return whether both runs have an outcome, and Fréchet distances unless they diverged."""
-    frechet = evidence.rules.general.frechet
-    return all(run.outcome == "diverged" or len(evidence.curve(run, frechet)) > 1 for run in pair)
+    """Return whether both runs have an outcome, and Fréchet distances unless they diverged.
+
+    A game that does not fail must have its recall: without it nothing says that no modes are lost.
+    """
+    frechet, game = evidence.rules.general.frechet, pair[0]
+    has_distances = all(run.outcome == "diverged" or len(evidence.curve(run, frechet)) > 1 for run in pair)
+    return has_distances and (failure(evidence, game) is not None or math.isfinite(_recall_ratio(evidence, game)))
+
+
+def _recall_ratio(evidence: Evidence[Rules], run: Run) -> float:
+    """Return the recall at the end as a share of its floor, NaN where it was not measured."""
+    recall, floor = (
+        evidence.last(run, f"{name}_{evidence.rules.general.extractor}") for name in ("recall", "recall_floor")
+    )
+    return recall / floor if floor > 0 else NAN
 
 
 def _in_words(failures: Sequence[Failure | None], num: int) -> str:
@@ -106,15 +119,14 @@ def _in_words(failures: Sequence[Failure | None], num: int) -> str:
 
 def failure(evidence: Evidence[Rules], run: Run) -> Failure | None:
     """Return how a run fails, None if it does not."""
-    general, extractor = evidence.rules.general, evidence.rules.general.extractor
+    general = evidence.rules.general
     if run.outcome == "diverged":
         return Failure.DIVERGED
     distances = evidence.curve(run, general.frechet)
     end = evidence.last(run, general.frechet)
     if len(distances) and not end <= distances.iloc[0]:  # also where the last one is not finite
         return Failure.WORSE
-    floor = evidence.last(run, f"recall_floor_{extractor}")
-    if evidence.last(run, f"recall_{extractor}") < evidence.rules.C0.min_recall * floor:
+    if _recall_ratio(evidence, run) < evidence.rules.C0.min_recall:
         return Failure.RECALL
     return Failure.DEAD if math.isfinite(evidence.last(run, "dead_step")) else None
 

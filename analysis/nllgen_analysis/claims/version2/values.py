@@ -11,6 +11,7 @@ from nllgen.study.config import Cell
 from nllgen_analysis.claims.evidence import NO_VALUE, Arm, Evidence, Run
 from nllgen_analysis.claims.verdict import NAN, Sample
 from nllgen_analysis.claims.version2.rules import Rules
+from nllgen_analysis.statistics import log
 
 INF = math.inf
 Value = Callable[[Run], float]
@@ -45,6 +46,14 @@ def signed_difference(first: Arm, second: Arm, value: Value) -> Sample:
     return sample([first, second], lambda a, b: signed_log(value(a) - value(b)))
 
 
+def log_kl(value: float) -> float:
+    """Return the logarithm of an estimate of a KL, −∞ of one that is 0 or below 0 by its error.
+
+    Such a run is nearer to the truth than can be measured: it counts as a seed on that side, and never drops out.
+    """
+    return -INF if value <= 0 else log(value)
+
+
 def signed_log(value: float) -> float:
     """Return sign(x) ln(1 + |x|), which has the sign of x and spans its powers of ten."""
     return math.copysign(math.log1p(abs(value)), value)
@@ -72,6 +81,18 @@ def best_step(evidence: Evidence[Rules], run: Run) -> float:
 def on_test(evidence: Evidence[Rules], run: Run, column: str, weights: str = "last") -> float:
     """Return a final metric on the test split, ∞ for a diverged run."""
     return INF if run.outcome == "diverged" else evidence.final(run, column, weights)
+
+
+def mean_at_end(evidence: Evidence[Rules], arm: Arm, column: str, weights: str) -> float:
+    """Return the mean over the seeds of a value at the end of which more is worse.
+
+    It is ∞ if a run diverged or has no finite value beside others that have, NaN if one is missing or none was
+    measured.
+    """
+    values = [at_end(evidence, run, column, weights) for run in arm.runs]
+    if any(run.outcome == "missing" for run in arm.runs) or all(map(math.isnan, values)):
+        return NAN
+    return float(np.mean(values)) if all(map(math.isfinite, values)) else INF
 
 
 def num_evaluations(cell: Cell) -> int:
