@@ -36,6 +36,11 @@ def number(value: float, digits: int = 3) -> str:
     return format(value, plain).replace("-", MINUS)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def plus_minus(mean: float, high: float) -> str:
     """Return ``mean ± half`` with digits by the half width, or the mean alone if there is no interval."""
     half = high - mean

@@ -18,7 +18,7 @@ from nllgen_analysis.claims.evidence import Arm, Evidence
 from nllgen_analysis.claims.version2.rules import Rules, load_rules
 from nllgen_analysis.claims.version2.tuning import budget_problem, problem_key, sides_of
 from nllgen_analysis.frames import Frames
-from nllgen_analysis.text import number
+from nllgen_analysis.text import counted, number
 
 _Key = tuple[object, ...]  # what trials of one problem share
 COLUMNS = (
@@ -140,10 +140,16 @@ def _varied(cells: Sequence[Cell]) -> list[str]:
 def trial_sentences(trials: Trials, path: str) -> list[str]:
     """Return a sentence for each winner, on unequal budgets, and what a study that takes the settings has to name."""
     if trials.tuning is None or trials.content is None:
-        return [f"{len(trials.missing)} trials have no result, so that there are no winners yet."]
+        have = "has" if len(trials.missing) == 1 else "have"
+        return [f"{counted(len(trials.missing), 'trial')} {have} no result, so that there are no winners yet."]
     sentences: list[str] = []
     for problem, of_problem in trials.table.groupby("problem", sort=False):
         budgets = {str(name): _budget(rows) for name, rows in of_problem.groupby("paradigm", sort=False)}
+        sentences += [
+            f"{name.upper()} on {problem}: no winner, as none of {budget} has a finite Fréchet distance."
+            for name, budget in budgets.items()
+            if not of_problem.loc[of_problem["paradigm"] == name, "is_winner"].any()
+        ]
         for row in of_problem[of_problem["is_winner"]].to_dict("records"):
             won = f"{row['settings'] or 'its only setting'} wins with a mean Fréchet distance of"
             distance = f"{number(row['validation_frechet'])} on validation ({row['weights']} weights)"
@@ -151,11 +157,11 @@ def trial_sentences(trials: Trials, path: str) -> list[str]:
             sentences.append(f"{name.upper()} on {problem}: {won} {distance}, of {budgets[name]}.")
     sentences += trials.not_judged
     if not trials.table["is_winner"].any():
-        return [*sentences, "No trial ended with a finite Fréchet distance, so that there is no winner."]
+        return sentences
     named = f"tuning: {{file: {path}, sha256: {hashlib.sha256(trials.content).hexdigest()}}}"
     return [*sentences, f"A study takes these settings with `{named}` and `paradigm: {{name: …, tuned: true}}`."]
 
 
 def _budget(rows: pd.DataFrame) -> str:
     by_config = rows.drop_duplicates("cell_ids")
-    return f"{len(by_config)} configurations in {int(by_config['runs'].sum())} runs"
+    return f"{counted(len(by_config), 'configuration')} in {counted(int(by_config['runs'].sum()), 'run')}"

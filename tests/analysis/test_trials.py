@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from nllgen_analysis import ReportPaths, write_report
 from nllgen_analysis.frames import to_frames
+from nllgen_analysis.trials import read_trials, trial_sentences
 
 from nllgen.errors import CorruptFileError
 from nllgen.storage.checksum import read_verified
@@ -129,7 +130,10 @@ def test_a_distance_that_is_not_finite_cannot_win(tmp_path: Path) -> None:
 def test_unequal_budgets_are_said(tmp_path: Path) -> None:
     written = report(tmp_path, trials(num_games=1))
     assert "C1 cannot be judged by the trials on MNIST 14×14, all images; " in written.findings[2]
-    assert "unequal tuning budgets, 2 configurations (4 trials) of NLL and 1 configurations" in written.findings[2]
+    assert (
+        "unequal tuning budgets, 2 configurations (4 trials) of NLL and 1 configuration (2 trials) of NSGAN"
+        in written.findings[2]
+    )
 
 
 def test_budgets_of_other_paradigms_do_not_count(tmp_path: Path) -> None:
@@ -152,12 +156,26 @@ def test_two_architectures_have_a_winner_each(tmp_path: Path) -> None:
 def test_games_that_vary_more_than_the_rule_allows_are_said(tmp_path: Path) -> None:
     more = [replace_paradigm(cell, NSGANConfig(steps=STEPS, disc_steps=2)) for cell in trials()[:2]]
     written = report(tmp_path, [*trials(), *more])
-    assert any("1 configurations of NSGAN vary more than" in text for text in written.findings)
+    assert any(
+        "vary more than the rule lets them vary (r1_gamma, lr, disc_lr, ema_decay): 1 configuration" in text
+        for text in written.findings
+    )
 
 
 def test_trials_that_all_diverged_have_no_winner(tmp_path: Path) -> None:
     written = report(tmp_path, trials(), diverged=tuple(range(8)))
-    assert written.findings[-1] == "No trial ended with a finite Fréchet distance, so that there is no winner."
+    assert [text.partition(" on ")[0] for text in written.findings] == ["NLL", "NSGAN"]
+    assert all("no winner, as none of 2 configurations in 4 runs has a" in text for text in written.findings)
+
+
+def test_a_paradigm_whose_trials_all_diverged_is_said_beside_the_winner_of_the_other() -> None:
+    study = build_study(
+        trials(), purpose="tuning", truth=False, samples=0, override=distances, diverged=tuple(range(4))
+    )
+    nll, nsgan, *_ = trial_sentences(read_trials(to_frames(study), "5" * 64), "tuning.json")
+    assert "NLL on MNIST" in nll
+    assert "no winner" in nll
+    assert "wins with" in nsgan
 
 
 def test_the_same_study_gives_the_same_file(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from nllgen.study.config import Cell, NSGANConfig
 from nllgen.study.tuning import Trial, Tuning, best_trial
 from nllgen_analysis.claims.evidence import Arm, Evidence, data_label
 from nllgen_analysis.claims.version2.rules import Rules
+from nllgen_analysis.text import counted
 
 Sides = tuple[list[Trial], list[Trial]]  # of NLL, of NSGAN
 _Problem = tuple[object, ...]  # what trials share that are compared
@@ -79,7 +80,7 @@ def _winners(evidence: Evidence[Rules], tuning: Tuning, sides: Sides) -> Winners
         if arm is None:
             return f"the winner of {name} ({_settings(best[0])}) has no cells in the study"
         if tried := set(arm.by_seed) & {seed for trial in (*sides[0], *sides[1]) for seed in trial.seeds}:
-            return f"seeds {', '.join(map(str, sorted(tried)))} of {arm.label} were trials"
+            return f"{arm.label} has seeds that were trials: {', '.join(map(str, sorted(tried)))}"
         arms.append(arm)
     gan = bests[1]
     weights = "ema" if gan is not None and gan[1] == "ema" else "last"
@@ -97,10 +98,11 @@ def budget_problem(evidence: Evidence[Rules], sides: Sides) -> str:
     rule = evidence.rules.tuning
     foreign = [trial for trial in sides[1] if not is_tunable(evidence, trial.cell)]
     if foreign:
-        return (
-            f"{len(foreign)} configurations of NSGAN vary more than the rule lets trials vary: {', '.join(rule.free)}"
-        )
-    likelihood, adversarial = (f"{len(trials)} configurations ({_num_runs(trials)} trials)" for trials in sides)
+        beyond = counted(len(foreign), "configuration")
+        return f"trials of NSGAN vary more than the rule lets them vary ({', '.join(rule.free)}): {beyond}"
+    likelihood, adversarial = (
+        f"{counted(len(trials), 'configuration')} ({counted(_num_runs(trials), 'trial')})" for trials in sides
+    )
     if likelihood != adversarial:
         return f"unequal tuning budgets, {likelihood} of NLL and {adversarial} of NSGAN"
     games = [trial.cell.paradigm for trial in sides[1] if isinstance(trial.cell.paradigm, NSGANConfig)]
@@ -108,7 +110,11 @@ def budget_problem(evidence: Evidence[Rules], sides: Sides) -> str:
     if lacking:
         return f"no trials of NSGAN with r1_gamma {', '.join(f'{gamma:g}' for gamma in lacking)}"
     num_rates = len({game.lr for game in games})
-    return "" if num_rates >= rule.min_rates else f"trials of {num_rates} learning rate, {rule.min_rates} needed"
+    return (
+        ""
+        if num_rates >= rule.min_rates
+        else f"trials of {counted(num_rates, 'learning rate')}, {rule.min_rates} needed"
+    )
 
 
 def _num_runs(trials: Sequence[Trial]) -> int:
