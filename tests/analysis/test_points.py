@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.lines import Line2D
 from nllgen_analysis import Frames, to_frames
 from nllgen_analysis.figures import FigureResult
 from nllgen_analysis.figures.points import cost_data, draw_cost, draw_plane, draw_scatter, plane_data, scatter_data
@@ -93,6 +94,15 @@ def test_plane_without_the_metric_is_not_drawn(frames: Frames) -> None:
 def test_a_figure_of_one_panel_is_as_wide_as_a_column() -> None:
     drawn = as_drawn(draw_scatter(to_frames(build_study([make_cell("W", seed=s) for s in range(3)], truth=False))))
     assert drawn.figure.get_figwidth() == COLUMN_IN == 3.4
+
+
+@pytest.mark.parametrize("draw", [draw_scatter, draw_cost])
+def test_a_legend_has_a_key_for_every_arm(draw: Callable[[Frames], list[FigureResult]]) -> None:
+    cells = [make_cell("W", lr=1e-4 * (1 + rank)) for rank in range(20)]
+    item = as_drawn(draw(to_frames(build_study(cells, truth=False, samples=0))))
+    keys = [key for key in item.figure.legends[0].legend_handles if isinstance(key, Line2D)]
+    arms = {str(key.get_label()): str(key.get_color()) for key in keys if str(key.get_label()).startswith("W")}
+    assert len(arms) == len(set(arms.values())) == 20
 
 
 @pytest.mark.parametrize("draw", [draw_scatter, draw_cost])

@@ -30,7 +30,6 @@ COLUMNS = (
     *GROUP, "kind", "seed", "cell_id", "outcome", "x", "x_low", "x_high", "y", "y_low", "y_high", "num_seeds", "floor",
     "x_scale", "y_scale",
 )  # fmt: skip
-MAX_KEYS = 16  # arms in a legend; of more the degrees alone have keys
 KEY_CHARACTERS = 23  # in a line of a key
 MAX_MEANS = 6  # groups in a caption, two numbers each
 # in order of preference: column of final → axis label
@@ -251,11 +250,7 @@ def _draw_panels(
         part = data[data["panel"] == panel]
         texts.append(decorate(ax, part))
         _draw_points(ax, part, markers, palette)
-    is_all = len(arms) <= MAX_KEYS
-    handles = [
-        style.marker_key(textwrap.fill(row.arm, KEY_CHARACTERS) if is_all else row.student, palette[row.arm])
-        for row in (arms if is_all else arms.drop_duplicates("student")).itertuples(index=False)
-    ]
+    handles = [style.marker_key(textwrap.fill(arm, KEY_CHARACTERS), palette[arm]) for arm in arms["arm"]]
     handles += [style.marker_key(name, DARK_GREY, mark, size=5, face="none") for name, mark in markers.items()]
     style.legend_below(figure, [*handles, *more])
     return figure, texts
