@@ -11,7 +11,7 @@ from nllgen.study.config import Cell
 from nllgen.study.image_sets import num_training, source_title
 
 # ends of the names of students: with the truth's weights, and with noise on them
-STARTED_AT_TRUTH = (" from truth", " near truth")
+FROM_TRUTH, NEAR_TRUTH = STARTED_AT_TRUTH = (" from truth", " near truth")
 
 
 def cells_frame(table: Table, parsed: Sequence[Cell]) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def _student(role: str, degree: str, start: str, noise: float) -> str:
         return "truth"
     if start != "truth" or degree == "W*":
         return degree
-    return f"{degree} near truth" if noise else f"{degree} from truth"
+    return degree + (NEAR_TRUTH if noise else FROM_TRUTH)
 
 
 def _size(source: str, num_train: str) -> str:

@@ -138,6 +138,15 @@ def test_each_arm_is_compared_with_its_control() -> None:
     )
 
 
+def test_nash_names_the_cells_that_start_beside_the_truth(frames: Frames) -> None:
+    at_truth = plain(as_drawn(draw_nash(frames)).caption)
+    assert "start at the truth's own weights, trained on" in at_truth
+    cells = [make_cell("W", "nsgan", seed=s, start="truth").model_copy(update={"start_noise": 0.1}) for s in range(2)]
+    beside = plain(as_drawn(draw_nash(to_frames(build_study(cells, samples=0)))).caption)
+    assert "start at the truth's own weights, or with noise on them (near truth), trained on" in beside
+    assert "KL is 0 at the start" not in beside
+
+
 def test_sizes_are_printed_as_whole_numbers() -> None:
     cells = [make_cell("W", seed=s, num=num) for num in (500, 2000, "fresh") for s in range(2)]
     caption = as_drawn(draw_sample_size(to_frames(build_study(cells)))).caption

@@ -56,7 +56,9 @@ def keys_of(item: Drawn) -> list[Line2D]:
 @pytest.mark.parametrize("num_rates", [3, 20])
 def test_a_legend_has_every_arm_in_its_colour(num_rates: int) -> None:
     item = frechet_of(num_rates)
-    drawn = {to_hex(str(line.get_color())) for line in item.figure.axes[0].lines if len(np.asarray(line.get_xdata())) > 2}
+    drawn = {
+        to_hex(str(line.get_color())) for line in item.figure.axes[0].lines if len(np.asarray(line.get_xdata())) > 2
+    }
     listed = {str(key.get_label()): to_hex(str(key.get_color())) for key in keys_of(item)}
     assert len(drawn) == num_rates + 1
     assert drawn <= set(listed.values())

@@ -189,9 +189,7 @@ def legend_handles(data: pd.DataFrame, looked: Looks) -> list[Line2D]:
     colours, styles = looked
     drawn = data.drop_duplicates("series")
     listed = drawn if len(drawn) <= MAX_LEGEND else drawn.drop_duplicates("arm")
-    handles = [
-        line_key(textwrap.fill(name, KEY_CHARACTERS), colours[name], styles[name]) for name in listed["series"]
-    ]
+    handles = [line_key(textwrap.fill(name, KEY_CHARACTERS), colours[name], styles[name]) for name in listed["series"]]
     if len(listed) < len(drawn):
         handles.append(line_key("EMA", DARK_GREY, "--"))
     if data["is_dead"].eq(True).any():

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from nllgen_analysis.cells_frame import NEAR_TRUTH
 from nllgen_analysis.figures import curves, panels, scales, style
 from nllgen_analysis.figures.style import GREY, FigureResult, NotDrawn, paradigm_colour
 from nllgen_analysis.frames import Frames, join_cells
@@ -122,7 +123,8 @@ def _draw_setting(frames: Frames, rows: pd.DataFrame) -> panels.Parts:
             _draw_equilibrium(ax, *LOSSES[name][1:])
     style.legend_below(figure, handles)
     cells = frames.cells[(frames.cells["setting"] == setting) & (frames.cells["start"] == "truth")]
-    return figure, data, _caption(setting, parts, control_pairs(frames, rows)), cells[cells["steps"] > 0]
+    near = rows["student"].str.endswith(NEAR_TRUTH).any()
+    return figure, data, _caption(setting, parts, control_pairs(frames, rows), near), cells[cells["steps"] > 0]
 
 
 def _label_curves(ax: Axes, title: str, y_label: str, data: pd.DataFrame) -> None:
@@ -139,11 +141,14 @@ def _draw_equilibrium(ax: Axes, level: float, text: str) -> None:
                 va="center", fontsize=7, color="#555555")  # fmt: skip
 
 
-def _caption(setting: str, parts: dict[str, pd.DataFrame], pairs: pd.DataFrame) -> list[str]:
+def _caption(setting: str, parts: dict[str, pd.DataFrame], pairs: pd.DataFrame, near: bool) -> list[str]:
+    """Return the caption; ``near`` if some cells start beside the truth, with noise on its weights."""
+    start, zero = ("or with noise on them (near truth), ", "at the truth") if near else ("", "at the start")
+    is_log = parts["kl"]["scale"].eq("log").any()
     texts = [
-        f"Cells that start at the truth's own weights, trained on {setting}.",
+        f"Cells that start at the truth's own weights, {start}trained on {setting}.",
         curves.description(parts["kl"]),
-        "KL is 0 at the start, which a logarithmic axis does not have." if parts["kl"]["scale"].eq("log").any() else "",
+        f"KL is 0 {zero}, which a logarithmic axis does not have." if is_log else "",
         f"KL in nats at the last evaluation: {curves.ends_text(parts['kl'])}.",
         _pairs_text(pairs),
     ]
