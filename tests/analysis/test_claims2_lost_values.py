@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nllgen.storage.hdf5 import Array
+from nllgen.storage.hdf5_data import Array
 from nllgen.study.config import Cell
 from tests.analysis.claims_known import degrees, finding, is_gan
 from tests.analysis.conftest import Override
-from tests.analysis.test_claims2_adversarial import both, control, left, nash, quality, rises, tuned, winners
+from tests.analysis.test_claims2_adversarial import both, control, quality, rises, tuned, winners
+from tests.analysis.test_claims2_nash import left, nash
 
 FAR = 1000.0
 
