@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from nllgen.errors import CorruptFileError, MachineError
+from nllgen.errors import CorruptFileError, MachineError, reading
 from nllgen.storage.atomic import identity_of, make_folder, part_file, raise_os_error, replace, write_part
 from nllgen.storage.ownership import Opening, find_links, find_openings, folder_opening
 from nllgen.storage.untrusted import HEADER_BYTES, STUDY_BYTES
@@ -22,6 +23,8 @@ from nllgen.study.untrusted_files import read_regular
 
 _MAX_NAMED = 5
 _DIGITS = 16  # of a digest, in a file name
+_EXTRA_METRICS = re.compile(r"metrics\.[a-z0-9_]+\.h5")
+_CHECKPOINT = re.compile(r"checkpoint\..*\.pt")
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,12 @@ class TaskDir:
         return self.path / f"metrics.{group}.h5"
 
     def all_extra_metrics(self) -> list[Path]:
-        """Return the metrics.*.h5 that exist, sorted."""
-        try:
-            with os.scandir(self.path) as entries:  # much faster than glob for thousands of cells
-                names = sorted(entry.name for entry in entries if entry.name.startswith("metrics."))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return [self.path / name for name in names if name.endswith(".h5")]
+        """Return the metrics.<group>.h5 that exist, sorted; copies that other programs name after them do not count.
+
+        Raises:
+            MachineError: the directory cannot be read now.
+        """
+        return self._files(_EXTRA_METRICS)
 
     @property
     def log(self) -> Path:
@@ -96,12 +98,25 @@ class TaskDir:
         return self.path / f"checkpoint.{attempt}.pt"
 
     def checkpoints(self) -> list[Path]:
-        """Return the checkpoints of all attempts, the newest first."""
+        """Return the checkpoints of all attempts, the newest first.
+
+        Raises:
+            MachineError: the directory cannot be read now: whoever took it for empty would lose what they hold.
+        """
         checkpoints = []
-        for path in self.path.glob("checkpoint.*.pt"):
-            with contextlib.suppress(FileNotFoundError):  # another attempt has just published and removed them
+        for path in self._files(_CHECKPOINT):
+            with contextlib.suppress(FileNotFoundError), reading(path):  # another attempt has just removed them
                 checkpoints.append((path.stat().st_mtime_ns, path))
         return [path for _, path in sorted(checkpoints, reverse=True)]
+
+    def _files(self, pattern: re.Pattern[str]) -> list[Path]:
+        """Return the files of such a name, sorted; unlike a glob, which passes over what it cannot list."""
+        try:
+            with reading(self.path), os.scandir(self.path) as entries:
+                names = sorted(entry.name for entry in entries if pattern.fullmatch(entry.name))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [self.path / name for name in names]
 
     def remove_checkpoints(self, keep: Path) -> None:
         """Remove the checkpoints of earlier attempts, after a newer state was saved."""

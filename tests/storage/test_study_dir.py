@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import time
@@ -13,6 +14,8 @@ import yaml
 from nllgen.errors import ConfigError, CorruptFileError, MachineError, SchemaError
 from nllgen.storage.study_dir import StudyDir, studies
 from nllgen.study.config import Study
+from nllgen.study.metric_groups import METRIC_GROUPS
+from tests.faults.injected import failing_at
 from tests.users import as_root
 
 
@@ -142,6 +145,30 @@ def test_checkpoints_come_newest_first(folder: StudyDir, study: Study) -> None:
         task.checkpoint(name).touch()
         os.utime(task.checkpoint(name), (when, when))
     assert [path.name for path in task.checkpoints()] == ["checkpoint.a.pt", "checkpoint.c.pt", "checkpoint.b.pt"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+def test_a_directory_that_cannot_be_listed_now_is_not_taken_for_empty(
+    folder: StudyDir, study: Study, code: int
+) -> None:
+    """Once, a run without the permission to list its checkpoints began at step 0."""
+    task = folder.cell(study.cells[0].id)
+    task.path.mkdir(parents=True)
+    task.checkpoint("a").touch()
+    for list_files in (task.checkpoints, task.all_extra_metrics):
+        with failing_at(1, task.path, code), pytest.raises(MachineError, match="cannot read"):
+            list_files()
+    assert task.checkpoints()
+
+
+def test_copies_that_other_programs_make_of_extra_metrics_are_ignored(folder: StudyDir, study: Study) -> None:
+    task = folder.cell(study.cells[0].id)
+    task.path.mkdir(parents=True)
+    own = [task.extra_metrics(group) for group in sorted(METRIC_GROUPS)]
+    others = ("kid 2", "kid (1)", "kid.sync-conflict-20261201-101010-ABCDEFG", "kid-node3", "")
+    for path in (*own, *(task.extra_metrics(name) for name in others)):
+        path.touch()
+    assert task.all_extra_metrics() == own
 
 
 def test_clearing_up_leaves_results_logs_and_leases(folder: StudyDir, study: Study) -> None:
