@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,8 @@ def load_tensors(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     try:
         with reading(path):
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise ValueError("is not a file")
             content = io.BytesIO(read_regular(path, _MAX_BYTES))
             check_archive(content)
             value = torch.load(content, map_location="cpu", weights_only=True)

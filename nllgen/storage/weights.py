@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ def weights_digest(path: Path, kind: str = "") -> str:
         MachineError: it cannot be read, which says nothing about its content.
     """
     try:
-        return _weights_digest(path, kind, identity_of(path.stat()))
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):
+            raise CorruptFileError(f"{path}: is not a file", MADE_ANEW)
+        return _weights_digest(path, kind, identity_of(info))
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:

@@ -211,6 +211,11 @@ def test_a_file_that_cannot_be_read_now_is_not_trained_again(
         collect(study_dir, tmp_path / "study.h5", reference={})
 
 
+def test_a_directory_in_place_of_weights_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(CorruptFileError, match="is not a file"):
+        weights_digest(tmp_path)
+
+
 def test_another_schema_is_no_state(
     study_dir: StudyDir, study: Study, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
