@@ -27,6 +27,7 @@ from nllgen.launch.slurm.live_jobs import LiveJobs
 from nllgen.launch.slurm.waits import why_waiting
 from nllgen.storage.states import ResultState, TaskFiles, TaskStatus
 from nllgen.storage.tasks import Task
+from nllgen.storage.visibility import is_seen
 from nllgen.study.quantities import duration
 
 _QUIET_S = 120.0  # a running task that has written nothing for longer is pointed out
@@ -78,7 +79,7 @@ def _unnamed(task: Task, live: LiveJobs | None, leases: LeaseManager) -> str:
 
 
 def _cancelled_before_start(task: Task, lines: Sequence[Line]) -> Condition | None:
-    if lines or not task.stop.exists():
+    if lines or not is_seen(task.stop):
         return None
     detail = "cancelled before it began; runs when submitted again"
     return Condition(TaskStatus.STOPPED, detail, FailureKind.ASKED)

@@ -28,6 +28,7 @@ from nllgen.storage.check_results import check_task
 from nllgen.storage.states import Expected, TaskStatus, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
+from nllgen.storage.visibility import is_there
 from nllgen.study.config import Study
 from nllgen.study.diagnostics import did_you_mean
 from nllgen.study.run_options import RunOptions
@@ -177,7 +178,7 @@ def _set_wrong_aside(
         again = "; to measure it again: nllgen evaluate" if file.is_extra_metrics else ""
         echo(f"{file.task.name}: {file.path.name} {file.reason}{again}")
         if not dry_run:
-            set_aside(file.counted if file.counted.exists() else file.task.task_dir.result)
+            set_aside(file.counted if is_there(file.counted) else file.task.task_dir.result)
     return frozenset(file.task.name for file in wrong if not file.is_extra_metrics)
 
 

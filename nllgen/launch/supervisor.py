@@ -27,7 +27,7 @@ from nllgen.launch.worker_process import WorkerConfig
 from nllgen.launch.worker_slot import WorkerSlot
 from nllgen.storage.provenance import check_code
 from nllgen.storage.study_dir import StudyDir
-from nllgen.storage.visibility import appears
+from nllgen.storage.visibility import appears, is_seen
 
 _POLL_S = 0.5
 _IDLE_S = 0.2  # all that is left waits for others
@@ -133,7 +133,7 @@ class Supervisor:
 
     def _is_stopping(self, study_dir: StudyDir, signals: Signals) -> bool:
         """Check for a stop: the stop file, a study that was removed, a signal, or the end of the job's time."""
-        if self._stop_kind is None and (study_dir.stop.exists() or _is_gone(study_dir)):
+        if self._stop_kind is None and (is_seen(study_dir.stop) or _is_gone(study_dir)):
             signals.may_requeue = False
             self._stop_kind = FailureKind.ASKED
         if self._stop_kind is None:
@@ -167,7 +167,7 @@ class Supervisor:
             MachineError: none of its starts could begin a task.
         """
         is_last = not self._has_started and job.restarts >= _MAX_EMPTY_STARTS
-        if is_last and signals.may_requeue and queue.has_work and not study_dir.stop.exists():
+        if is_last and signals.may_requeue and queue.has_work and not is_seen(study_dir.stop):
             raise MachineError(
                 f"no task could begin in {job.restarts + 1} starts of job {job.id}, whose time is over too soon",
                 job.clock_problem or "ask for more time; or the clock of its node is ahead of Slurm's",
@@ -175,7 +175,7 @@ class Supervisor:
 
     def _is_cancelled(self, study_dir: StudyDir, signals: Signals, job: Job) -> bool:
         """Check for a cancellation; only the scheduler can tell a scancel close to the time limit from the limit."""
-        return study_dir.stop.exists() or (signals.is_ending and sacct_state(job.facts()).startswith("CANCELLED"))
+        return is_seen(study_dir.stop) or (signals.is_ending and sacct_state(job.facts()).startswith("CANCELLED"))
 
     def _outcomes(self, queue: TaskQueue, job: Job) -> dict[str, str]:
         failures = queue.failures()
@@ -186,7 +186,10 @@ class Supervisor:
 
 
 def _is_gone(study_dir: StudyDir) -> bool:
-    return not appears(lambda: study_dir.is_frozen, [study_dir.path], _FILE_SERVER_S)
+    """Return whether a study was removed; a file server that does not answer has removed nothing."""
+    with contextlib.suppress(OSError):
+        return not appears(lambda: study_dir.is_frozen, [study_dir.path], _FILE_SERVER_S)
+    return False
 
 
 def _forget_pickle(job: Job) -> None:

@@ -13,7 +13,7 @@ from nllgen.launch.worker_process import WorkerConfig
 from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, tasks_of
-from nllgen.storage.visibility import appears
+from nllgen.storage.visibility import appears, is_seen
 
 _FILE_SERVER_S = 30.0  # a directory that was listed again is seldom older
 
@@ -63,7 +63,7 @@ class TaskQueue:
     def has_work(self) -> bool:
         """Return True if a task is left that this supervisor could still run."""
         return any(
-            name not in self._abandoned and not self._is_blocked(name) and not task.stop.exists()
+            name not in self._abandoned and not self._is_blocked(name) and not is_seen(task.stop)
             for name, task in self._pending.items()
         )
 
@@ -126,7 +126,7 @@ class TaskQueue:
             return False
         if not self._is_to_run(task):
             return False
-        kind = FailureKind.ASKED if task.stop.exists() else self._failure_without_retry(task)
+        kind = FailureKind.ASKED if is_seen(task.stop) else self._failure_without_retry(task)
         if kind is not None:
             self._abandoned[task.name] = str(kind)
             return False

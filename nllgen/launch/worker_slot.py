@@ -17,6 +17,7 @@ from nllgen.launch.slurm.job_env import Job, MemoryKills, peak_memory_bytes
 from nllgen.launch.worker_process import WorkerConfig, WorkerProcess
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task
+from nllgen.storage.visibility import is_seen
 from nllgen.study.run_options import TaskAnswer, TaskOrder
 
 _POLL_S = 0.05
@@ -151,7 +152,7 @@ class WorkerSlot:
         if now - self._monitored_at > _MONITOR_S:
             self._monitored_at = now
             self._peak_bytes = max(self._peak_bytes, peak_memory_bytes(worker.process.pid))
-            if not self._is_cancelling and attempt.task.stop.exists():
+            if not self._is_cancelling and is_seen(attempt.task.stop):
                 self._is_cancelling = True  # other tasks of this job continue
                 self.ask_to_stop()
         if now - self._renewed_at > RENEW_S:
@@ -162,7 +163,7 @@ class WorkerSlot:
 
     def _is_cancelled(self, attempt: Attempt) -> bool:
         """Return True if a user cancelled the task or the study, although the scheduler may have ended the job."""
-        return attempt.task.stop.exists() or self.study_dir.stop.exists()
+        return is_seen(attempt.task.stop) or is_seen(self.study_dir.stop)
 
     def _kind(self, end: TaskAnswer) -> FailureKind | None:
         is_near_limit = self._peak_bytes > 0.9 * self.job.memory_bytes > 0

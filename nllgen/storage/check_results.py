@@ -12,6 +12,7 @@ from nllgen.storage.result import Result, read_result
 from nllgen.storage.states import OTHER_FROZEN, Expected, ResultState, has_other_weights, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
+from nllgen.storage.visibility import is_there
 from nllgen.storage.weights import weights_digest
 from nllgen.study.config import Study
 
@@ -68,7 +69,7 @@ def check_task(task: Task, expected: Expected) -> Iterator[WrongFile]:
     yield from frozen
     if files.state in (ResultState.DAMAGED, ResultState.STALE) and files.detail not in [file.reason for file in frozen]:
         yield WrongFile(task, path, files.detail)
-    elif task.kind is not TaskKind.DATASET and (files.state.is_done or (frozen and path.exists())):
+    elif task.kind is not TaskKind.DATASET and (files.state.is_done or (frozen and is_there(path))):
         try:
             result = read_result(path)
         except (CorruptFileError, SchemaError) as error:

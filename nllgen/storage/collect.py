@@ -24,6 +24,7 @@ from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.study_file import StudyFile, read_study, write_study
 from nllgen.storage.tables import Table
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
+from nllgen.storage.visibility import is_there
 from nllgen.study.config import Cell, Study
 
 _NUM_REFERENCE = 64
@@ -237,7 +238,7 @@ def _read_datasets(
     """Return the attributes of the truth's data set, a few of its images as pixels, and why it is not there."""
     drawn = [task for task in tasks if task.kind is TaskKind.DATASET]
     lost = [f"dataset.h5: {why}" for task in drawn if (why := _why_not(task, _inspect(task, expected)))]
-    if lost or study.truth is None or not study_dir.dataset(study.truth.id).exists():
+    if lost or study.truth is None or not is_there(study_dir.dataset(study.truth.id)):
         return {}, {}, lost
     try:
         dataset = read_dataset(study_dir.dataset(study.truth.id), train_rows=slice(0, 0))

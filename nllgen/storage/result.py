@@ -26,6 +26,7 @@ from nllgen.storage.schema import (
 )
 from nllgen.storage.study_dir import TaskDir
 from nllgen.storage.tables import Table, digest_array, digest_table, read_table, write_table
+from nllgen.storage.visibility import is_there
 from nllgen.study.stored import parse_cell_json
 
 TABLES = {"history": HISTORY_COLUMNS, "eval": EVAL_COLUMNS, "final": FINAL_COLUMNS}
@@ -92,11 +93,11 @@ def write_result(path: Path, result: Result, attempt: str, before_publication: C
         try:
             write_part(part, with_checksum(fill, {name: attrs[name] for name in (*HEAD_ATTRS, "device")}))
             read_result(part)
-            if path.exists():
+            if is_there(path):
                 return False
             before_publication()
         except (NllgenError, OSError):
-            if path.exists():  # whoever published it has removed this attempt's parts
+            if is_there(path):  # whoever published it has removed this attempt's parts
                 return False
             raise
         return publish(part, path)

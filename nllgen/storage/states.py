@@ -17,6 +17,7 @@ from nllgen.storage.head import read_head
 from nllgen.storage.schema import SPLITS
 from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tasks import Task, TaskKind
+from nllgen.storage.visibility import is_there
 from nllgen.study.config import DatasetConfig, Study
 
 _MAX_NAMED = 5
@@ -149,7 +150,7 @@ def _truth_sha256(study_dir: StudyDir, truth_id: str) -> str:
     sources: tuple[Callable[[], str], ...] = (
         lambda: trained_sha256(study_dir.truth(truth_id)),
         lambda: _weights_digest(study_dir.truth_weights(truth_id)),
-        lambda: _dataset_head(dataset, verify_checksum(dataset).identity)[1] if dataset.exists() else "",
+        lambda: _dataset_head(dataset, verify_checksum(dataset).identity)[1] if is_there(dataset) else "",
     )
     for digest_of in sources:
         with contextlib.suppress(CorruptFileError, MachineError):
@@ -192,12 +193,9 @@ def has_other_weights(truth_dir: TaskDir) -> bool:
 def _inspect_run(task: Task, expected: Expected) -> TaskFiles:
     """Judge result.h5, or else the checkpoints."""
     path = task.task_dir.result
-    try:
-        head = read_head(path)
-    except CorruptFileError:
-        if path.exists():
-            raise
+    if not is_there(path):
         return _inspect_checkpoints(task)
+    head = read_head(path)
     when, container = head["finished_at"], head["container_sha256"]
     if head["cell_id"] != task.cell.id:
         return TaskFiles(ResultState.DAMAGED, f"{path} is the result of {head['cell_id']}")
@@ -236,9 +234,8 @@ def _lost_weights(task_dir: TaskDir, model_sha256: str) -> str:
 
 
 def _inspect_checkpoints(task: Task) -> TaskFiles:
-    with contextlib.suppress(OSError):
-        if task.task_dir.checkpoints():
-            return TaskFiles(ResultState.PARTIAL, f"checkpoint in {task.task_dir.path.name}")
+    if task.task_dir.checkpoints():
+        return TaskFiles(ResultState.PARTIAL, f"checkpoint in {task.task_dir.path.name}")
     return TaskFiles(ResultState.MISSING)
 
 
@@ -254,11 +251,11 @@ def _inspect_truth(files: TaskFiles, task: Task) -> TaskFiles:
 def _weights_digest(path: Path) -> str:
     from nllgen.storage.weights import weights_digest  # imports zipfile and pickle
 
-    return weights_digest(path) if path.exists() else ""
+    return weights_digest(path) if is_there(path) else ""
 
 
 def _inspect_dataset(path: Path, expected: Expected) -> TaskFiles:
-    if not path.exists():
+    if not is_there(path):
         return TaskFiles(ResultState.MISSING, "not drawn yet")
     sizes, drawn_from = _dataset_head(path, verify_checksum(path).identity)
     if expected.truth_sha256 not in ("", drawn_from):

@@ -12,6 +12,7 @@ from nllgen.errors import ConfigError, CorruptFileError
 from nllgen.models.realnvp import numerical_errors
 from nllgen.storage.dataset import Dataset, read_dataset, write_dataset
 from nllgen.storage.schema import SPLITS
+from nllgen.storage.visibility import is_there
 from nllgen.study.config import DatasetConfig
 from nllgen.worker.drawing import ENTROPY, Drawing, partial_path
 from nllgen.worker.progress import Display, TaskProgress
@@ -71,7 +72,7 @@ def _covers(dataset: Dataset | None, wanted: dict[str, int]) -> bool:
 
 def _old_dataset(path: Path) -> Dataset | None:
     """Return the data set that exists; move a damaged one aside."""
-    if not path.exists():
+    if not is_there(path):
         return None
     try:
         return read_dataset(path)

@@ -15,6 +15,7 @@ from nllgen.errors import CorruptFileError, SchemaError, StoppedError
 from nllgen.storage.dataset import Dataset, PartialDataset, read_partial, write_partial
 from nllgen.storage.hdf5_data import Array
 from nllgen.storage.schema import SPLITS
+from nllgen.storage.visibility import is_there
 from nllgen.train.streams import generator
 from nllgen.worker.progress import TaskProgress
 from nllgen.worker.settings import Stop
@@ -119,7 +120,7 @@ class Drawing:
 
 def _read(path: Path, truth_sha256: str) -> PartialDataset | None:
     """Return what was drawn from this truth before; None where there is nothing, or something else."""
-    if not path.exists():
+    if not is_there(path):
         return None
     try:
         partial = read_partial(path)

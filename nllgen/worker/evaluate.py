@@ -25,6 +25,7 @@ from nllgen.storage.states import Expected, ResultState, inspect
 from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tables import make_table
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
+from nllgen.storage.visibility import is_there
 from nllgen.study.config import Cell, Study
 from nllgen.study.metric_groups import EXTRACTORS
 from nllgen.worker.run_task import exact_arithmetic, prepare_run, truth_of
@@ -146,7 +147,7 @@ def _evaluate_group(finished: _Finished, name: str, outcomes: Evaluated) -> None
 
 def _is_measured(path: Path, result: Result) -> bool:
     """Return whether valid extra metrics of this result exist; move others aside."""
-    if not path.exists():
+    if not is_there(path):
         return False
     try:
         if read_extra_metrics(path).belongs_to(result.attrs):

@@ -25,6 +25,7 @@ from nllgen.paradigms import make_paradigm
 from nllgen.paradigms.base import Context
 from nllgen.paradigms.guard import Guard
 from nllgen.storage.dataset import Dataset
+from nllgen.storage.visibility import is_there
 from nllgen.study.config import Cell, MetricsConfig
 from nllgen.study.image_files import read_images
 from nllgen.study.lenets import domain_of, has_lenet
@@ -80,7 +81,7 @@ def own_data(cell: Cell, metrics: MetricsConfig, path: Path, device: torch.devic
     """
     data, hint = cell.data, "submit the study again, which copies the images once more"
     assert data.num_training is not None
-    if not path.exists():
+    if not is_there(path):
         raise AssetError(f"{path} is missing", hint)
     images = read_images(path)
     if images.sha256 != data.sha256:

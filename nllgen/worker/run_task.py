@@ -16,6 +16,7 @@ from nllgen.storage.result import read_attrs
 from nllgen.storage.states import OTHER_FROZEN, Expected, ResultState, has_other_weights, inspect
 from nllgen.storage.study_dir import StudyDir, TaskDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
+from nllgen.storage.visibility import is_there
 from nllgen.study.config import Cell, Study
 from nllgen.study.lenets import domain_of
 from nllgen.worker.dataset import draw_dataset
@@ -71,11 +72,11 @@ def _run_truth(study_dir: StudyDir, study: Study, task: Task, settings: Settings
     """Train the truth as a cell of its own, then freeze its best weights."""
     task_dir = task.task_dir
     _move_wrong_weights_aside(task_dir)
-    if _is_done(study_dir, study, task, settings) and task_dir.weights.exists():
+    if _is_done(study_dir, study, task, settings) and is_there(task_dir.weights):
         return
-    if not (task_dir.result.exists() and _has_weights(task)):
+    if not (is_there(task_dir.result) and _has_weights(task)):
         run_cell(prepare_run(study_dir, study, task.cell, task_dir, None, settings))
-    if task_dir.weights.exists():
+    if is_there(task_dir.weights):
         return
     weights = load_model(task_dir, task.cell)
     if read_attrs(task_dir.result)["outcome"] == "diverged":

@@ -211,6 +211,34 @@ def test_a_file_that_cannot_be_read_now_is_not_trained_again(
         collect(study_dir, tmp_path / "study.h5", reference={})
 
 
+def test_a_link_that_leads_nowhere_is_not_trained_again(
+    study_dir: StudyDir, study: Study, make_result: MakeResult, tmp_path: Path
+) -> None:
+    """As a study whose cells lie on a disk that is not mounted; once, all of it was to run anew."""
+    finish(study_dir, study, make_result)
+    assert study.truth is not None
+    for path in (study_dir.path / "cells", study_dir.dataset(study.truth.id)):
+        path.rename(tmp_path / path.name)
+        path.symlink_to(tmp_path / "unmounted" / path.name)
+    assert states_of(study_dir, study) == [ResultState.COMPLETE, *[ResultState.LOCKED] * 4]
+    assert plan_study(study, study_dir).num_run == 0
+    with pytest.raises(MachineError, match="unmounted/cells, which is not there now"):
+        collect(study_dir, tmp_path / "study.h5", reference={})
+
+
+def test_a_result_behind_a_loop_of_links_is_not_trained_again(
+    study_dir: StudyDir, study: Study, make_result: MakeResult
+) -> None:
+    """As any answer of a file system but that nothing is there."""
+    finish(study_dir, study, make_result)
+    assert study.truth is not None
+    for path in (study_dir.cell(study.cells[0].id).result, study_dir.dataset(study.truth.id)):
+        path.unlink()
+        path.symlink_to(path)
+    states_now = [files.state for files in files_of(study_dir, study).values()]
+    assert states_now == [ResultState.COMPLETE, *[ResultState.LOCKED] * 2, *[ResultState.COMPLETE] * 2]
+
+
 def test_a_directory_in_place_of_weights_is_damage(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="is not a file"):
         weights_digest(tmp_path)

@@ -20,6 +20,7 @@ from nllgen.launch.tasks import read_attempts, record
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import escape_controls
+from nllgen.storage.visibility import is_seen
 from nllgen.study.untrusted_files import open_regular
 
 _TAIL_BYTES = 8192
@@ -55,7 +56,7 @@ class EarlyEnds:
     def end_of(self, task: Task) -> EarlyEnd | None:
         """Return the end of a task's last job, which is gone, if it left no attempt and was not cancelled."""
         sent = self.jobs.get(task.name)
-        if sent is None or task.stop.exists() or _has_attempt(task, sent):
+        if sent is None or is_seen(task.stop) or _has_attempt(task, sent):
             return None
         return self.end_of_job(sent)
 

@@ -43,7 +43,7 @@ from nllgen.storage.atomic import make_folder
 from nllgen.storage.states import Expected, inspect
 from nllgen.storage.study_dir import StudyDir
 from nllgen.storage.tasks import Task, TaskKind, tasks_of
-from nllgen.storage.visibility import appears
+from nllgen.storage.visibility import appears, is_seen
 from nllgen.study.config import Study
 
 _FILE_SERVER_S = 10.0
@@ -107,9 +107,9 @@ class Finalizer:
         ends_at = time.monotonic() + LEASE_S + _POLL_S
         study = study_dir.read_study()
         expected = Expected.of(study, study_dir, record.worker_config.options.required_container)
-        while not study_dir.stop.exists():
+        while not is_seen(study_dir.stop):
             with submission_lock(study_dir):
-                if study_dir.stop.exists():  # cancelled while this waited
+                if is_seen(study_dir.stop):  # cancelled while this waited
                     return 0
                 live = query_live_jobs(study_dir, study.name)
                 unknown = _unknown_tasks(study_dir, study, expected, live)
@@ -260,7 +260,7 @@ def retry_factor(task: Task, charged_to: str, previous_factor: float) -> float:
         return 0.0
     lines = read_attempts(task.attempts)
     last = last_end(lines)
-    if last is None or task.stop.exists() or not _may_be_retried(last, lines, charged_to):
+    if last is None or is_seen(task.stop) or not _may_be_retried(last, lines, charged_to):
         return 0.0
     return next_memory_factor(previous_factor, failure_kind(last))
 
