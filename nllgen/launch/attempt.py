@@ -30,7 +30,7 @@ from nllgen.launch.retry_policy import (
     unfinished_start,
 )
 from nllgen.launch.slurm.ends import sacct_state
-from nllgen.launch.tasks import read_attempts, record
+from nllgen.launch.tasks import read_attempts, record, require_attempts
 from nllgen.storage.tasks import Task
 from nllgen.storage.untrusted import parse_untrusted_json
 from nllgen.study.untrusted_files import read_regular
@@ -63,10 +63,10 @@ class Attempt:
         The threads are those of the first attempt. The lease is released if the start cannot be recorded.
 
         Raises:
-            MachineError: the disk is full, or the folder is read-only or gone.
+            MachineError: earlier attempts cannot be read now, the disk is full, or the folder is read-only or gone.
         """
         try:
-            starts = [line for line in read_attempts(task.attempts) if line.get("event") == STARTED]
+            starts = [line for line in require_attempts(task.attempts) if line.get("event") == STARTED]
             threads = next((line["threads"] for line in starts if isinstance(line.get("threads"), int)), threads)
             number = len(starts) + 1
             attempt = cls(task, lease, submission, f"{number}-{uuid.uuid4().hex[:8]}", number, threads)

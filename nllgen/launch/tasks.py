@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from nllgen.errors import MachineError
 from nllgen.planning.calibration import known_calibration
 from nllgen.planning.cost import cell_cost
 from nllgen.storage.atomic import raise_os_error
@@ -62,12 +63,28 @@ def record(path: Path, **fields: Any) -> None:
 
 
 def read_attempts(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a task's attempts, without torn ones."""
+    """Return the lines of a task's attempts, without torn ones; none where they cannot be read now."""
+    with contextlib.suppress(MachineError):
+        return require_attempts(path)
+    return []
+
+
+def require_attempts(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a task's attempts, without torn ones; none before the first attempt.
+
+    Raises:
+        MachineError: they cannot be read now.
+    """
+    try:
+        content = read_regular(path, _MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise_os_error("read", path, error)
     lines: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError):
-        for line in read_regular(path, _MAX_BYTES).decode(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, RecursionError):
-                value = parse_untrusted_json(line)
-                if isinstance(value, dict) and isinstance(value.get("attempt", ""), str):
-                    lines.append(value)
+    for line in content.decode(errors="replace").splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            value = parse_untrusted_json(line)
+            if isinstance(value, dict) and isinstance(value.get("attempt", ""), str):
+                lines.append(value)
     return lines

@@ -21,6 +21,7 @@ from nllgen.launch.tasks import read_attempts
 from nllgen.storage.atomic import make_folder
 from nllgen.storage.tasks import Task, tasks_of
 from nllgen.study.config import Study
+from tests.faults.injected import failing_at
 
 
 @pytest.fixture
@@ -182,3 +183,14 @@ def test_a_task_keeps_the_threads_of_its_first_attempt(task: Task, lease: Lease)
     with recorded_attempt(task, take(task), "t", threads=5) as attempt:
         assert attempt.threads == 2
     assert [line["threads"] for line in read_attempts(task.attempts) if line["event"] == "started"] == [2, 2]
+
+
+def test_an_attempt_does_not_begin_while_earlier_ones_cannot_be_read(task: Task, lease: Lease) -> None:
+    """Once, it was the first of them: with other threads, and so with other bits."""
+    Attempt.begin(task, lease, "s", threads=3).end(EXIT_STOPPED, FailureKind.PREEMPTED)
+    again = take(task)
+    with failing_at(1, task.attempts), pytest.raises(MachineError, match="cannot read"):
+        Attempt.begin(task, again, "s", threads=1)
+    assert not task.lease.exists()
+    assert len(events(task)) == 2
+    assert Attempt.begin(task, take(task), "s", threads=1).threads == 3
