@@ -14,7 +14,7 @@ from nllgen.data.logits import from_logits, log_det_levels, to_logits
 from nllgen.data.truth import Truth, load_truth
 from nllgen.errors import ConfigError
 from nllgen.metrics.evaluate import Evaluator
-from nllgen.metrics.exact import Estimate, FloatArray, bits_per_dim, kl, log_densities, mean_and_se
+from nllgen.metrics.exact import FloatArray, bits_per_dim, kl, log_densities, mean_and_se
 from nllgen.metrics.lenet import LeNetExtractor
 from nllgen.metrics.measurement import EvalSet, References
 from nllgen.models import Model
@@ -24,6 +24,7 @@ from nllgen.storage.study_dir import StudyDir
 from nllgen.study.lenets import has_lenet
 from nllgen.study.path_kinds import PathKind, not_weights, path_kind
 from nllgen.train.streams import generator
+from nllgen.worker.score_warnings import density_warning
 from nllgen.worker.study_truth import study_truth
 
 Space = Literal["logits", "pixels"]
@@ -33,7 +34,6 @@ _FEW = slice(0, 2)  # training rows that are read where the training split is no
 _MAX_NAMED = 5  # rows in a message
 _TRUTH_KINDS = (PathKind.TRUTH, PathKind.DIRECTORY, PathKind.WEIGHTS, PathKind.MISSING)
 _FORMS = "pixels lie in [0, 1] or are uint8 levels; logits are those of the truth's own space"
-_IMPOSSIBLE_SE = 5  # standard errors below 0 at which a KL is no estimate of a divergence
 
 
 class TruthFiles(NamedTuple):
@@ -96,7 +96,8 @@ def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]
     Returns:
         Cross-entropy −E_p[log q], entropy and KL(p‖q) over the same images, each with its standard error, in nats and
         in bits per dimension as they are reported for MNIST. KL and cross-entropy are infinite where q has no density
-        at an image (−∞). A ``warning`` where these numbers are impossible for a normalised density.
+        at an image (−∞). A ``warning`` where these numbers are impossible for a normalised density, or likely
+        in bits or in another order.
 
     Raises:
         ConfigError: the data set was drawn from another truth, the number of rows is wrong, or a value cannot be a
@@ -111,25 +112,14 @@ def score_log_probs(files: TruthFiles, path: Path, split: str) -> dict[str, Any]
     scores: dict[str, Any] = _about(dataset, split) | {"num_zero_density": int(np.isneginf(log_q).sum())}
     with np.errstate(invalid="ignore", over="ignore"):
         estimates = mean_and_se(-log_q), mean_and_se(-log_p), kl(log_p, log_q)
+        warning = density_warning(log_p, log_q, estimates[-1])
     # KL is a difference: a change of coordinates cancels
     for name, estimate, change in zip(
         ("cross_entropy", "entropy", "kl"), estimates, (log_det, log_det, 0.0), strict=True
     ):
         scores[f"{name}_nats"], scores[f"{name}_se_nats"] = estimate
         scores[f"{name}_bits_per_dim"] = bits_per_dim(estimate.value, change, x[0].numel())
-    return scores | _warning(log_q, estimates[-1])
-
-
-def _warning(log_q: FloatArray, divergence: Estimate) -> dict[str, str]:
-    """Return a warning where log-densities cannot be those of a normalised density in logit space."""
-    if (log_q == log_q[0]).all() and np.isfinite(log_q[0]):
-        return {"warning": "every log-density is the same: a constant is no density in logit space"}
-    if divergence.value < 0 and not divergence.value > -_IMPOSSIBLE_SE * divergence.se:
-        return {
-            "warning": f"a KL below 0 by more than {_IMPOSSIBLE_SE} standard errors: no normalised density in these "
-            "coordinates (sign? nats or bits? logit space or pixels?), or one that was fitted to these very images"
-        }
-    return {}
+    return scores | ({"warning": warning} if warning else {})
 
 
 def score_samples(files: TruthFiles, path: Path, space: Space, device: torch.device) -> dict[str, Any]:

@@ -166,6 +166,9 @@ def test_log_densities_that_do_not_fit_are_refused(
         (lambda log_p: log_p + np.where(np.arange(N) % 2, 1.0, -1.0) + 0.3, "a KL below 0 by more than 5"),
         (lambda log_p: np.where(np.arange(N) % 2, 1e308, log_p), "a KL below 0 by more than 5"),  # −inf ± inf
         (lambda log_p: log_p - 3, ""),
+        (lambda log_p: log_p / math.log(2), "multiply by ln 2"),
+        (lambda log_p: 1.4427 * log_p.mean() + (log_p - log_p.mean()), ""),  # a poor model, not one in bits
+        (lambda log_p: np.random.default_rng(0).permutation(log_p) - 3, "the order of dataset.h5"),
         (lambda log_p: np.where(np.arange(N) == 5, -np.inf, log_p), ""),
     ],
 )
