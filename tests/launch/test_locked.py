@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,10 +29,10 @@ from nllgen.study.run_options import RunOptions
 def study_dir(tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyDir:
     """Return a frozen study on a file server that has stopped to serve its results."""
 
-    def refuse(path: Path) -> dict[str, Any]:
+    def refuse(path: Path) -> bool:
         raise MachineError(f"cannot read {path}: Stale file handle", "try again")
 
-    monkeypatch.setattr(states, "read_head", refuse)
+    monkeypatch.setattr(states, "is_there", refuse)
     return freeze(tiny, tmp_path)[0]
 
 
