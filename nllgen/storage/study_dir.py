@@ -25,6 +25,7 @@ _MAX_NAMED = 5
 _DIGITS = 16  # of a digest, in a file name
 _EXTRA_METRICS = re.compile(r"metrics\.[a-z0-9_]+\.h5")
 _CHECKPOINT = re.compile(r"checkpoint\..*\.pt")
+_LEFTOVER = re.compile(rf"checkpoint\..*|progress\.json|.*\.part|model\.[0-9a-f]{{{_DIGITS}}}\.pt")
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,17 @@ class TaskDir:
     def remove_leftovers(self, model: Path) -> None:
         """Remove what no attempt needs after the result was published: checkpoints, partial files, other weights.
 
+        Copies of weights under names of the user's own stay.
+
         Args:
             model: the weights that the published result was measured on, which stay.
+
+        Raises:
+            MachineError: the directory cannot be read now.
         """
-        for pattern in ("checkpoint.*", "progress.json", "*.part", "model.*.pt"):
-            for path in self.path.glob(pattern):
-                if path != model:
-                    path.unlink(missing_ok=True)
+        for path in self._files(_LEFTOVER):
+            if path != model and not path.is_dir():
+                path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -174,11 +174,14 @@ def test_copies_that_other_programs_make_of_extra_metrics_are_ignored(folder: St
 def test_clearing_up_leaves_results_logs_and_leases(folder: StudyDir, study: Study) -> None:
     task = folder.cell(study.cells[0].id)
     task.path.mkdir(parents=True)
-    kept = ["result.h5", "model.a.pt", "log.txt", "lease", "attempts.jsonl"]
-    for name in [*kept, "checkpoint.1-x.pt", "checkpoint.1-x.pt.f.part", "result.h5.1-x.part", "model.b.pt"]:
+    own, other = task.model("a" * 64), task.model("b" * 64)
+    kept = ["result.h5", own.name, "model.mine.pt", "model 2.pt", "log.txt", "lease", "attempts.jsonl"]
+    for name in [*kept, "checkpoint.1-x.pt", "checkpoint.1-x.pt.f.part", "result.h5.1-x.part", other.name]:
         (Path(task.path) / name).touch()
-    task.remove_leftovers(task.path / "model.a.pt")
-    assert sorted(path.name for path in task.path.iterdir()) == sorted(kept)
+    directory = task.model("c" * 64)
+    directory.mkdir()
+    task.remove_leftovers(own)
+    assert sorted(path.name for path in task.path.iterdir()) == sorted([*kept, directory.name])
 
 
 @as_root
