@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from nllgen_analysis.frames import load
 
+from benchmarks import arms as arms_part
 from benchmarks import gpu, growth, learners, logit_alpha, metrics
 from benchmarks import minutes as minutes_part
 from benchmarks.__main__ import main, processor, write
@@ -22,9 +24,10 @@ from benchmarks.steps import nll_step, sampling
 from benchmarks.studies import finish
 from nllgen.launch.freeze import freeze
 from nllgen.metrics.registry import GROUPS
+from nllgen.planning.calibration import SHIPPED
 from nllgen.storage.states import Expected, inspect
 from nllgen.storage.tasks import TaskKind, tasks_of
-from nllgen.study.load import parse_study
+from nllgen.study.load import load_study, parse_study
 
 Capture = pytest.CaptureFixture[str]
 
@@ -175,3 +178,19 @@ def test_longer_runs_wait_for_the_shorter_ones() -> None:
     assert [(each.name, mark, seed) for each, mark, seed in minutes_part.missing(tried)] == [
         (learners.CANDIDATES[-1].name, 2, 0)
     ]
+
+
+# what was planned for each arm, beside what it took
+
+
+def test_an_archived_study_took_what_is_planned_for_it() -> None:
+    frames = load(arms_part.RESULTS / "laptop" / "study.h5")
+    table = arms_part.arms(frames, load_study("laptop", precision="bf16"), SHIPPED).set_index("group")
+    *arms, total = table.index
+    assert table["planned"].to_numpy() == pytest.approx(table["took"].to_numpy(), rel=0.35)
+    assert total == "all, in hours"
+    assert table.loc[total, "took"] == pytest.approx((table["cells"] * table["took"])[arms].sum() / 60)
+    (cell, *_) = frames.cells.index[frames.cells["group"] == arms[-1]]
+    steps = frames.history.loc[frames.history["cell"] == cell, "time_s"].max() / 60
+    assert steps < table.loc[arms[-1], "took"] < 2 * steps
+    assert f"| {arms[-1]} | 5 | " in arms_part.printed(table.reset_index())
