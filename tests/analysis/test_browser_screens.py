@@ -46,6 +46,13 @@ def test_nothing_reaches_beyond_the_page(page: Chrome, width: int) -> None:
         assert page.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+def test_the_digest_of_a_tuning_study_breaks_on_a_phone(page: Chrome) -> None:
+    with screen(page, PHONE):
+        page.execute_script("document.querySelector('#findings li').textContent = 'sha256: ' + 'a5'.repeat(32)")
+        fits = "const list = document.querySelector('#findings'); return list.scrollWidth <= list.clientWidth"
+        assert page.execute_script(fits)
+
+
 def test_tables_and_figures_scroll_on_a_phone(page: Chrome) -> None:
     hidden = "return [...document.querySelectorAll('.scroll, .panels')].filter((e) => e.scrollWidth > e.clientWidth)"
     with screen(page, PHONE):
