@@ -19,16 +19,24 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
 
 FIGURE = "#figure-nll_curves_synthetic_1000 .curves"
+
+
+def open_curves(page: Chrome) -> WebElement:
+    """Open the curves of the figure, and wait until they are drawn, which a browser does some time after the click."""
+    box = page.find_element(By.CSS_SELECTOR, FIGURE)
+    page.execute_script("arguments[0].scrollIntoView()", box)
+    box.find_element(By.TAG_NAME, "summary").click()
+    WebDriverWait(page, 10).until(lambda _: box.find_elements(By.TAG_NAME, "canvas"))
+    return box
 
 
 @pytest.fixture
 def box(page: Chrome) -> WebElement:
     """The opened curves of a figure, with the panel of the validation NLL."""
-    box = page.find_element(By.CSS_SELECTOR, FIGURE)
-    page.execute_script("arguments[0].scrollIntoView()", box)
-    box.find_element(By.TAG_NAME, "summary").click()
+    box = open_curves(page)
     Select(box.find_element(By.CSS_SELECTOR, "select")).select_by_visible_text("nll, validation images")
     return box
 
@@ -59,7 +67,7 @@ def shown_runs(page: Chrome) -> int:
 
 def test_a_plot_is_drawn_when_it_is_asked_for(page: Chrome) -> None:
     assert page.find_elements(By.CSS_SELECTOR, "canvas") == []
-    page.find_element(By.CSS_SELECTOR, f"{FIGURE} > summary").click()
+    open_curves(page)
     (canvas,) = page.find_elements(By.CSS_SELECTOR, "canvas")
     assert canvas.size["width"] > 500
 
