@@ -63,7 +63,12 @@ class Asset:
     files: tuple[AssetStatus, ...]
 
     @property
-    def state(self) -> str:
+    def is_missing(self) -> bool:
+        """Return True if no file of it is there."""
+        return all(file.state is AssetState.MISSING for file in self.files)
+
+    @property
+    def state_text(self) -> str:
         """Return the state of its files for people: ``present``, or for example ``3 present, 1 missing``."""
         counts = Counter(file.state for file in self.files)
         return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{num} {state}" for state, num in counts.items())

@@ -90,7 +90,7 @@ def assets_list(name: str | None) -> None:
     if name is None:
         rows = table("asset", "state", "needed for")
         for asset in listed.values():
-            rows.add_row(asset.name, asset.state, asset.use)
+            rows.add_row(asset.name, asset.state_text, asset.use)
         print_tables(rows, f"to fetch one into {asset_folder()}: nllgen assets fetch NAME")
     elif name in listed:
         rows = table("state", "hash", "file")

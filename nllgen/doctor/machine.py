@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nllgen.assets import status
-from nllgen.assets.verify import AssetState
 from nllgen.container.host import file_system
 from nllgen.doctor.probe import Finding, ask
 from nllgen.launch.slurm.cluster_info import ClusterInfo, Partition
@@ -116,7 +115,7 @@ def asset_findings(assets: Path) -> list[Finding]:
     """Return a finding per asset. Sets that few studies name may be missing."""
     findings = []
     for asset in status(assets):
-        if asset.name in PUBLISHED[1:] and asset.state == AssetState.MISSING:
+        if asset.name in PUBLISHED[1:] and asset.is_missing:
             continue
         if bad := [f"{file.name} {file.state}" for file in asset.files if not file.is_present]:
             hint = f"nllgen assets fetch {asset.name}"

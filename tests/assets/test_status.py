@@ -29,12 +29,12 @@ def test_status_names_every_asset_and_what_needs_it(tmp_path: Path) -> None:
     files = [file.path for asset in listed for file in asset.files]
     known = [*chain(*asset_files.IMAGE_FILES.values()), asset_files.INCEPTION]
     assert files == [file.path(tmp_path) for file in known]
-    assert all(asset.state == "missing" and asset.use for asset in listed)
+    assert all(asset.state_text == "missing" and asset.use for asset in listed)
 
 
 def test_the_state_of_a_set_counts_its_files_where_they_differ(tmp_path: Path, server: Server) -> None:
     (fetch(tmp_path, server.url) / asset_files.IMAGE_FILES["mnist"][1].name).unlink()
-    assert assets.status(tmp_path)[0].state == "3 present, 1 missing"
+    assert assets.status(tmp_path)[0].state_text == "3 present, 1 missing"
 
 
 def test_status_shows_the_hash_of_what_is_there(tmp_path: Path, server: Server, files: dict[str, bytes]) -> None:
@@ -98,7 +98,7 @@ def test_assets_need_no_torch() -> None:
 
 def test_pretrained_truths_are_listed_and_present() -> None:
     listed = assets.pretrained_status()
-    assert [(asset.name, asset.state) for asset in listed] == [
+    assert [(asset.name, asset.state_text) for asset in listed] == [
         ("known-mnist", "present"),
         ("known-mnist-14", "present"),
     ]
@@ -108,4 +108,4 @@ def test_damaged_pretrained_truth_is_listed_as_damaged(tmp_path: Path, monkeypat
     (tmp_path / "known-mnist").mkdir()
     (tmp_path / "known-mnist" / "truth.pt").write_bytes(b"damaged")
     monkeypatch.setattr(verify, "TRUTHS", tmp_path)
-    assert [asset.state for asset in assets.pretrained_status()] == ["damaged", "missing"]
+    assert [asset.state_text for asset in assets.pretrained_status()] == ["damaged", "missing"]
